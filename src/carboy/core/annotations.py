@@ -41,8 +41,10 @@ def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
 
 
 def layers(function: t.Any) -> cabc.Iterator[t.Any]:
-    """Yield a callable, then each callable inside it: of decorators, partials, methods, callable
-    objects.
+    """Yield a callable, then the callable that it wraps, and so on inwards.
+
+    A decorated function, a `functools.partial`, a bound method and an object with `__call__` wrap
+    another callable.
     """
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
@@ -64,7 +66,8 @@ def _wrapped_by(function: t.Any) -> t.Any:
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Return the function that is wrapped in decorators, partials, methods and callable objects."""
+    """Return the innermost function, below all decorators, partials, methods and callable objects.
+    """
     *_, inner = layers(function)
     return inner
 
@@ -95,7 +98,7 @@ def annotations_of(function: t.Any) -> dict[str, t.Any]:
 
 
 def annotation_text(function: t.Any, name: str) -> str:
-    """Return an annotation for messages, in the words of its author."""
+    """Return an annotation as text, written as in the source if possible; for error messages."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 

@@ -1,4 +1,4 @@
-"""Files of an app: static files for clients, and resources that views read."""
+"""Send the static files of an app to clients, and open files for views."""
 
 from __future__ import annotations
 
