@@ -207,7 +207,7 @@ def _is_below(host: str, server_name: str, scheme: str) -> bool:
 
 
 def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Warn before Werkzeug does, because its warning would name a module of Werkzeug. This warning
+    # Warn here and not in Werkzeug, whose warning would name a module of Werkzeug. This warning
     # names "flask.app" as Flask's does, so that users' warning filters for that module apply.
     import warnings
 
