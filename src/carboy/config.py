@@ -370,7 +370,7 @@ class Config(dict[str, t.Any]):
 
 
 def _count_changes_by(name: str) -> None:
-    """Return a version of a method of `Config` that also calls `note_change`.
+    """Replace a method of `Config` by one that also calls `note_change`.
 
     This is for methods such as `update`, which may change any keys without calling `__setitem__`.
     """
@@ -395,8 +395,8 @@ def are_changes_counted(config: object) -> bool:
     """Return whether `note_change` is called for all changes of `config`, so that values may be
     cached.
 
-    It is not for a config of a user's own class, which may compute its values or get them from
-    elsewhere.
+    The result is False if the class overrides a method that reads or changes keys, because it may
+    then compute the values or get them from elsewhere.
     """
     kind = type(config)
     return issubclass(kind, Config) and all(

@@ -75,8 +75,8 @@ class _LazyAttribute(t.Generic[T]):
             """Defined only for type checkers, which would otherwise reject assignments."""
 
 
-# Werkzeug parses a Content-Length with more digits, so that clients cannot make `int` slow by
-# sending thousands of digits.
+# Werkzeug parses a Content-Length with this many digits or more, so that clients cannot make `int`
+# slow by sending thousands of digits.
 _MAX_LENGTH_DIGITS = 19
 
 # Longer bodies are read in pieces, so that a client cannot make the server allocate much memory by
@@ -493,8 +493,10 @@ class Request(RequestBase, metaclass=MembersTracked):
         return True
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
-        """Raise 400 (or 415) for a body that is not valid JSON; the reason is shown in debug mode
-        only.
+        """Raise 400 for invalid JSON, or 415 (if `e` is None) for a body that is not declared as
+        JSON.
+
+        The client gets the reason of a 400 in debug mode only.
         """
         try:
             return super().on_json_loading_failed(e)
@@ -522,8 +524,8 @@ def _plain_length(environ: WSGIEnvironment) -> int | None:
 
 @lru_cache(maxsize=256)
 def _checked_header_value(content_type: str) -> str:
-    """Return a header value if it contains no line break, else raise (prevents response splitting,
-    CWE-113).
+    """Return a header value unchanged. Raise ValueError if it contains a line break, with which a
+    client could forge headers (response splitting, CWE-113).
     """
     return Headers([("Content-Type", content_type)])["Content-Type"]
 
@@ -534,8 +536,8 @@ def _content_type(mimetype: str) -> str:
 
 
 class _LimitedStream(LimitedStream):
-    """A stream that raises 413 if more bytes than the limit are read. The server must end the
-    stream.
+    """A stream that raises 413 if more bytes than the limit are read. It is for servers whose
+    stream ends where the body ends.
 
     Werkzeug's `LimitedStream` does not look beyond the limit: when the body is read at once, it
     returns the beginning of a body that is too long as if it were complete; when it is read in

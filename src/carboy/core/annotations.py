@@ -66,7 +66,8 @@ def _wrapped_by(function: t.Any) -> t.Any:
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Return the innermost function, below all decorators, partials, methods and callable objects.
+    """Return the innermost function, below all decorators, partials, methods and callable
+    objects.
     """
     *_, inner = layers(function)
     return inner

@@ -43,7 +43,8 @@ _HTML = _content_type(t.cast(str, Response.default_mimetype))
 # The size of the cache is limited, because clients can send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
-    """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can tell.
+    """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can
+    tell.
     """
     if host is None or not _PLAIN_HOST.fullmatch(host):
         return False

@@ -163,7 +163,8 @@ _NAMES = {
 
 
 def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], list[str]]]:
-    """Return the functions `__getattr__` and `__dir__` of a module that replaces a module of Flask.
+    """Return the functions `__getattr__` and `__dir__` of a module that replaces a module of
+    Flask.
     """
     names = frozenset(_NAMES[module].split())
 

@@ -188,7 +188,8 @@ class Field(t.NamedTuple):
 
 
 def record_fields(annotation: t.Any) -> list[Field]:
-    """Return the fields of a record type: a Struct, dataclass, TypedDict, attrs or pydantic class.
+    """Return the fields of a record type: a Struct, dataclass, TypedDict, attrs or pydantic
+    class.
     """
     kind = annotation
     while t.get_origin(kind) is t.Annotated:
@@ -252,7 +253,8 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """Return the schema of a value as JSON has it. Images and other files are base64 text in JSON.
+    """Return the schema of a value as JSON has it. Images and other files are base64 text in
+    JSON.
     """
     from carboy.contract.schemas import Answered
 
@@ -318,7 +320,8 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
 
 
 def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
-    """Return the schema of a body that consists of one text or file, with the limits on its length.
+    """Return the schema of a body that consists of one text or file, with the limits on its
+    length.
     """
     from carboy.contract.hints import strip
     from carboy.contract.values.registry import part

@@ -163,7 +163,8 @@ class CollectionBuilder:
         return url
 
     def _pairs(self, parameter: Dict) -> list[Dict]:
-        """Return Postman's entries for a parameter: one, but for a list in the query one per item.
+        """Return Postman's entries for a parameter: one, but for a list in the query one per
+        item.
         """
         about = {
             "disabled": not parameter.get("required", False),

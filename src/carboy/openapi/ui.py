@@ -218,7 +218,8 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
 
 
 def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
-    """Return the app's own rule for exactly this path, with or without a trailing slash, or None.
+    """Return the app's own rule for exactly this path, with or without a trailing slash, or
+    None.
     """
     for rule in app.url_map.iter_rules():
         at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
