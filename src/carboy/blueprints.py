@@ -121,13 +121,16 @@ def _join_name(prefix: str, name: str) -> str:
 class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     """A part of an app: views, hooks, templates and files that are registered together.
 
-    Args: name: the prefix of its endpoints, without dots. import_name: the module of the blueprint,
-        usually `__name__`. url_prefix: put before each rule of the blueprint. subdomain: the
-        subdomain of rules that name none. url_defaults: values for variables, which apply to all
-        rules of the blueprint. cli_group: the name of the command group; the default is the
-        blueprint's name; None adds the commands to the app's own group. For the other arguments see
-        `Scaffold`. Without a `url_prefix`, its static files share the app's URL, and the app's
-        files take precedence.
+    Args:
+        name: the prefix of its endpoints, without dots.
+        import_name: the module of the blueprint, usually `__name__`.
+        url_prefix: put before each rule of the blueprint.
+        subdomain: the subdomain of rules that name none.
+        url_defaults: values for variables, which apply to all rules of the blueprint.
+        cli_group: the name of the command group; the default is the blueprint's name; None adds the
+            commands to the app's own group.
+        For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
+        app's URL, and the app's files take precedence.
     """
 
     _got_registered_once = False

@@ -37,11 +37,15 @@ if t.TYPE_CHECKING:
 class EnvironBuilder(werkzeug.test.EnvironBuilder):
     """Builds the WSGI environ of a test request; host, scheme and root come from the app's config.
 
-    Args: app: the app that the request is for. path: the path, or a whole URL, from which scheme
-        and host are then taken. base_url: the URL of the app's root; if given, `subdomain` and
-        `url_scheme` must not be given. subdomain: a subdomain of `SERVER_NAME` to which the request
-        is sent. url_scheme: the scheme; the default is `PREFERRED_URL_SCHEME`. *args: as for
-        `werkzeug.test.EnvironBuilder`. **kwargs: as for `werkzeug.test.EnvironBuilder`.
+    Args:
+        app: the app that the request is for.
+        path: the path, or a whole URL, from which scheme and host are then taken.
+        base_url: the URL of the app's root; if given, `subdomain` and `url_scheme` must not be
+            given.
+        subdomain: a subdomain of `SERVER_NAME` to which the request is sent.
+        url_scheme: the scheme; the default is `PREFERRED_URL_SCHEME`.
+        *args: as for `werkzeug.test.EnvironBuilder`.
+        **kwargs: as for `werkzeug.test.EnvironBuilder`.
     """
 
     def __init__(
@@ -236,10 +240,11 @@ class FlaskClient(Client):
         cookies, the body or files. A response is converted to the view's return type; without one,
         JSON becomes plain values, text a `str`, and other bodies `bytes`.
 
-        Args: view: the registered function, the class of a model, or the name of an endpoint.
+        Args:
+            view: the registered function, the class of a model, or the name of an endpoint.
             _method: the HTTP method, for a view with several; by default one that is not GET, if
-            there is one. **arguments: the arguments of the view; those with a default may be
-            missing.
+                there is one.
+            **arguments: the arguments of the view; those with a default may be missing.
 
         Raises:
             CallError: the response has a status of 400 or more, or is a stream that failed.
@@ -326,10 +331,13 @@ class FlaskClient(Client):
 class CallError(AssertionError):
     """`FlaskClient.call` got a response with an error status, or a stream that ends with an error.
 
-    Attributes: status: the status of the response, 400 to 599; for a stream, that of the error at
-        its end. detail: the member `detail` of the problem details (RFC 9457), else the beginning
-        of the body. errors: the member `errors` of the problem details: which values in the request
-        are not valid. response: the whole response.
+    Attributes:
+        status: the status of the response, 400 to 599; for a stream, that of the error at its end.
+        detail: the member `detail` of the problem details (RFC 9457), else the beginning of the
+            body.
+        errors: the member `errors` of the problem details: which values in the request are not
+            valid.
+        response: the whole response.
     """
 
     def __init__(

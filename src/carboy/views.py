@@ -55,12 +55,15 @@ class View:
     def as_view(cls, name: str, *class_args: t.Any, **class_kwargs: t.Any) -> ft.RouteCallable:
         """Create a view function for this class.
 
-        Args: name: the name of the function, which is also the endpoint if none is given at
-            registration. *class_args: passed to the class whenever it is instantiated.
+        Args:
+            name: the name of the function, which is also the endpoint if none is given at
+                registration.
+            *class_args: passed to the class whenever it is instantiated.
             **class_kwargs: passed to the class as well.
 
-        Returns: A function whose attribute `view_class` is the class. If another class is assigned
-            to this attribute, later requests create instances of it.
+        Returns:
+            A function whose attribute `view_class` is the class. If another class is assigned to
+            this attribute, later requests create instances of it.
         """
         view: t.Any
 

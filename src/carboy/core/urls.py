@@ -42,7 +42,8 @@ class UrlBuilding:
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return an adapter of the URL map for a request, or without a request for `SERVER_NAME`.
 
-        Returns: Werkzeug's `MapAdapter`, which matches and builds URLs; None if there is neither a
+        Returns:
+            Werkzeug's `MapAdapter`, which matches and builds URLs; None if there is neither a
             request nor a `SERVER_NAME`.
         Raises:
             HTTPException: the request's host is malformed, or not one of `TRUSTED_HOSTS`.

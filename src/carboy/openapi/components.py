@@ -63,9 +63,9 @@ def resolve(
     """Replace the placeholders in a document: each `Of` by a JSON Schema, each `Own` by a
     reference.
 
-    Returns: The document as plain dicts and lists; the component schemas of the types, sorted by
-        name; and those schemas of `own` that the document uses, renamed where a type has the same
-        name.
+    Returns:
+        The document as plain dicts and lists; the component schemas of the types, sorted by name;
+        and those schemas of `own` that the document uses, renamed where a type has the same name.
     """
     wanted = _collect(tree, [])
     unique = _unique(each.annotation for each in wanted if isinstance(each, Of))
@@ -94,8 +94,10 @@ def without_unknown(
 
     For each `Of` with such a type, the copy has only the keywords of the `Of`.
 
-    Args: node: an operation, or a part of it. json_schemas: converts types to JSON Schema. report:
-        called for each such type, with the type and the error.
+    Args:
+        node: an operation, or a part of it.
+        json_schemas: converts types to JSON Schema.
+        report: called for each such type, with the type and the error.
     """
     if isinstance(node, Of):
         try:

@@ -80,9 +80,11 @@ def build_document(
 ) -> Dict:
     """Build the document from the descriptions of its operations.
 
-    Args: described: the operations, in the order of the document. settings: settings of the
-        document as a whole. json_schemas: converts types to JSON Schema. faults: collects messages
-        about parts of operations that cannot be documented.
+    Args:
+        described: the operations, in the order of the document.
+        settings: settings of the document as a whole.
+        json_schemas: converts types to JSON Schema.
+        faults: collects messages about parts of operations that cannot be documented.
 
     Raises:
         Exception: the settings are wrong, so that no document can be built.

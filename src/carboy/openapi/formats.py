@@ -75,8 +75,9 @@ def _is_infinite(value: t.Any) -> bool:
 def from_yaml(text: str, *, where: str) -> t.Any:
     """Parse YAML. YAML tags that would create Python objects are refused.
 
-    Args: text: the YAML. where: where the text stands, for error messages: for example "The
-        documentation".
+    Args:
+        text: the YAML.
+        where: where the text stands, for error messages: for example "The documentation".
 
     Raises:
         YAMLMissingError: PyYAML is not installed.

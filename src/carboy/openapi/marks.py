@@ -70,8 +70,9 @@ def deprecated(view: F) -> F:
 def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
     """Return what decorators such as `@operation` have set for an operation.
 
-    Args: holders: the objects that may have been decorated: the method, the functions that it
-        wraps, the class. The first of them takes precedence.
+    Args:
+        holders: the objects that may have been decorated: the method, the functions that it wraps,
+            the class. The first of them takes precedence.
     """
     marks: dict[str, t.Any] = {}
     for holder in holders:

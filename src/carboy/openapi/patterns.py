@@ -22,8 +22,9 @@ _CANDIDATES = "a0A _-.,:;/!#"
 def matching(pattern: str, least: int = 0) -> str:
     """Return a text that matches a pattern; "text" if this module cannot generate one.
 
-    Args: pattern: the pattern. least: the minimum length of the text; parts such as `a*` are
-        repeated until it is reached.
+    Args:
+        pattern: the pattern.
+        least: the minimum length of the text; parts such as `a*` are repeated until it is reached.
     """
     text = "text"
     try:
@@ -40,9 +41,10 @@ def matching(pattern: str, least: int = 0) -> str:
 def _text_of(op: t.Any, argument: t.Any, repeats: int) -> str:
     """Return a text that matches one part of a parsed pattern.
 
-    Args: op: what the part is, by the opcode of Python's regex parser, such as LITERAL. argument:
-        the argument of the opcode: a character, a set, or inner parts. repeats: how often to repeat
-        a part that may be repeated (`a*`).
+    Args:
+        op: what the part is, by the opcode of Python's regex parser, such as LITERAL.
+        argument: the argument of the opcode: a character, a set, or inner parts.
+        repeats: how often to repeat a part that may be repeated (`a*`).
     """
     if op is codes.LITERAL:
         return chr(argument)

@@ -42,7 +42,9 @@ _MAX_DEPTH = 6
 def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     """Return a sample value that a JSON Schema accepts.
 
-    Args: schema: the JSON Schema, with references into `document`. document: the OpenAPI document.
+    Args:
+        schema: the JSON Schema, with references into `document`.
+        document: the OpenAPI document.
         depth: the number of objects and arrays that contain the value.
     """
     if not isinstance(schema, dict):

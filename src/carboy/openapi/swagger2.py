@@ -50,8 +50,10 @@ METHODS = ("get", "put", "post", "delete", "patch", "trace")
 def convert_operation(spec: Dict, schemas: Dict) -> Dict:
     """Convert an operation to OpenAPI 3.1.
 
-    Args: spec: the operation, in any version. schemas: the component schemas of the document, to
-        which those defined in the operation are added.
+    Args:
+        spec: the operation, in any version.
+        schemas: the component schemas of the document, to which those defined in the operation are
+            added.
     """
     spec = copy.deepcopy(spec)
     for name, schema in {

@@ -68,8 +68,9 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
     The matcher does not notice later changes of the rules: `carboy.core.routing.map` then replaces
     it by a new one.
 
-    Args: changing: a lock that the matcher holds while it reads the rules; it must also be held to
-        change them.
+    Args:
+        changing: a lock that the matcher holds while it reads the rules; it must also be held to
+            change them.
     """
     if not _is_compilable(url_map):
         return match_nothing
