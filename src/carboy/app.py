@@ -297,8 +297,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # Assigned from `templating`, so that rendering can recognise by identity that no subclass
-    # overrides it. Then `request` and `g` are created only for templates that use them.
+    # The function of `templating` itself, and not a method that calls it: `templating` compares by
+    # identity whether it is overridden. If not, `request` and `g` are created only for templates
+    # that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
@@ -334,7 +335,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a URL rule, with a view unless the endpoint gets one otherwise; see `Scaffold.route`.
+        """Add a URL rule, and if `view_func` is given the view for its endpoint; see
+        `Scaffold.route`.
 
         Raises:
             AssertionError: the endpoint already has another view.

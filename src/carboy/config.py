@@ -441,7 +441,7 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     except TypeError:  # no class can derive from both, or it needs other arguments
         exc.add_note(message)
         return exc
-    # `__dict__` lacks the fields of SyntaxError and UnicodeError, which their constructors set.
+    # The fields of SyntaxError and UnicodeError are not in `__dict__`; their constructors set them.
     if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):

@@ -508,8 +508,8 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            # Break a reference cycle: the traceback of this context exception refers to the
-            # request.
+            # Break a reference cycle: `__context__` is the exception that was handled when `error`
+            # was raised, and its traceback refers to the request.
             error.__context__ = None
         self.request.routing_exception = error
 
@@ -598,11 +598,11 @@ class RequestContext(AppContext):
         request = self._request
         if request is None:
             return
-        # The environ refers to the request, which refers to the environ.
+        # Break a cycle: the environ refers to the request, which refers to the environ.
         self._environ["werkzeug.request"] = None
         if exc is None and (error := request.routing_exception) is not None:
-            # The request refers to the exception, whose traceback has frames that refer to the
-            # request.
+            # Break a cycle: the request refers to the exception, whose traceback has frames that
+            # refer to the request.
             error.__traceback__ = None
 
     def __repr__(self) -> str:

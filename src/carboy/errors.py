@@ -116,7 +116,7 @@ class EndpointConflictError(SetupError):
 
 
 class ServingError(CarboyError, RuntimeError):
-    """The app cannot be served with these options."""
+    """The app cannot be served with the given options."""
 
     slug = "serving-invalid"
 
@@ -279,7 +279,7 @@ class StuckError(UnavailableError):
 
 
 class ClosedError(UnavailableError):
-    """The model is being unloaded, or its server is stopping."""
+    """A prediction was refused because its model is being unloaded or the server is stopping."""
 
     slug = "model-closed"
 
@@ -307,7 +307,7 @@ class UnreadError(CarboyError, TimeoutError):
 
 
 class CancelledError(CarboyError, RuntimeError):
-    """The prediction was cancelled by its caller, or the client disconnected."""
+    """A prediction was cancelled by its caller, or because the client disconnected."""
 
     status: t.ClassVar[int] = 499
     slug = "cancelled"

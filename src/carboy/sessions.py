@@ -44,8 +44,8 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
 
     @property
     def permanent(self) -> bool:
-        """Whether the session lasts after the browser is closed; stored in the session as
-        `_permanent`.
+        """Whether the session lasts after the browser is closed. This is stored in the session
+        under the key `_permanent`.
         """
         return self.get("_permanent", False)  # type: ignore[no-any-return]
 
@@ -66,7 +66,8 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
 
     modified = False
 
-    # PERF: all sessions share one function; Flask creates a closure for each session.
+    # The function that is called after each change of a session. PERF: all sessions share it; Flask
+    # creates a closure for each session.
     on_update = staticmethod(_note_change)
 
     def __init__(

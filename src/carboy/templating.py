@@ -207,8 +207,8 @@ class Environment(BaseEnvironment):
     def _find_names(self) -> dict[str, Template]:
         """Return the dict that is used for fast lookups of loaded templates by name.
 
-        It is a dict that stays empty if the name alone does not determine the template: if
-        templates are reloaded, or a user has replaced the cache or one of Jinja's methods.
+        The dict stays empty if the name alone does not determine the template: if templates are
+        reloaded, or a user has replaced the cache or one of Jinja's methods.
         """
         own = self.__dict__
         cache = own.get("cache")
@@ -348,8 +348,9 @@ _read_settings = attrgetter(
 
 
 class _CompiledStrings:
-    """A cache of compiled string templates, all compiled with the same settings of an
-    environment.
+    """A cache of compiled string templates of a Jinja environment.
+
+    It is valid as long as the environment has the settings that it had when the cache was created.
     """
 
     def __init__(self, env: Environment) -> None:

@@ -181,7 +181,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False
     ) -> None:
         # The constructor of Werkzeug's class is not called, because it reads all fields from the
-        # environ at once.
+        # environ at once. This class reads each field on first access.
         self.environ = environ
         self.shallow = shallow
         if populate_request and not shallow:

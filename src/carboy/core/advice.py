@@ -22,8 +22,8 @@ def advice_on(exc: BaseException) -> str:
     """Return advice on an error that was raised while a user's code was loaded; "" if there is
     none.
 
-    There is advice for a pickle of a class that was defined in a notebook or a script, and for a
-    relative path in a process that runs in another folder.
+    There is advice for two mistakes: loading a pickle of a class that was defined in a notebook or
+    a script, and opening a file by a relative path while the process runs in another folder.
     """
     if isinstance(exc, AttributeError):
         return _of_pickle(exc)

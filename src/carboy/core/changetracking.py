@@ -1,5 +1,5 @@
-"""Count changes to classes and objects, so that decisions cached about them can be recognised as
-old.
+"""Count changes to classes and objects, so that code can notice when cached decisions about them
+are out of date.
 
 Tracing libraries and tests replace methods on classes. The fast path (`carboy.core.fastpath`) skips
 some of those methods and must not be used once one of them has been replaced. Comparing every
@@ -83,7 +83,7 @@ class MembersTracked(ChangeTracked):
 def note_change() -> None:
     """Count a change. Call this after, and not before, the change.
 
-    Other threads read first the counter and then the object. A thread that still sees the old
-    object has then also read the old count, and notices the change at its next comparison.
+    Other threads read the count first and the object second. If the count grew before the change, a
+    thread could read the new count and the old object, and would never notice the change.
     """
     ChangeTracked.changes += 1

@@ -1,9 +1,9 @@
 """Handle a request: from the WSGI server's call through hooks and view to the response.
 
-`wsgi_app` calls the steps in turn: context, hooks, view, response; no step calls the next one. Each
-step is one of Flask's methods and is called through `self`, so overriding or patching a method
-works as in Flask. A step with nothing to do (no hook registered, no receiver connected, an unused
-session) costs one lookup in an empty dict.
+Each step (context, hooks, view, response) is one of Flask's methods. It is called through `self`,
+so that overriding or patching a method works as in Flask. A step that has nothing to do, because no
+hook is registered, no receiver is connected or the session is unused, costs only one lookup in an
+empty dict.
 
 `carboy.core.routing` decides which rule a URL matches, and `carboy.core.errorhandling` which
 handler an exception goes to.
@@ -442,7 +442,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         signal: Signal,
         exc: BaseException | None,
     ) -> None:
-        """Call all teardown functions and send the signal, and only then raise exceptions.
+        """Call all teardown functions and send `signal`, and only then raise what they raised.
 
         All functions are called even if one fails, so that each can release its resources.
         """

@@ -40,7 +40,8 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# The size of the cache is limited, because clients can send any number of different Host headers.
+# The results are cached. The size of the cache is limited, because clients can send any number of
+# different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
     """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can
@@ -74,7 +75,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
     Call it only if `overrides.fast_path` is true and no context is active in this thread.
     """
-    ctx = _new(RequestContext)  # inlines `RequestContext.__init__` and `push`
+    ctx = _new(RequestContext)  # the next lines inline `RequestContext.__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
     active = (ctx, ctx)

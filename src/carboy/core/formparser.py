@@ -64,7 +64,9 @@ Part = tuple[str, str | None, list[tuple[str, str]], str | None, int, int, int]
 
 
 class FormDataParser(_WerkzeugFormDataParser):
-    """Werkzeug's `FormDataParser`, with a faster parser for usual bodies that fit in memory."""
+    """Werkzeug's `FormDataParser`, but faster for multipart bodies that fit in memory and are
+    written as current clients write them.
+    """
 
     def _parse_multipart(
         self,
@@ -218,7 +220,7 @@ def _common_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
     Returns None for headers in any other form.
     """
-    # PERF: this takes 0.5 us, `_any_part_headers` takes 7.
+    # PERF: matching these headers by one regex takes 0.5 us, `_any_part_headers` takes 7.
     match = _COMMON_PART_HEADERS.match(body, at)
     if match is None:
         return None
@@ -241,9 +243,9 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
     block = body[at + 2 : end]
     breaks = block.count(b"\r\n")
     if end < 0 or block.count(b"\r") != breaks or block.count(b"\n") != breaks:
-        return None  # a header contains a CR or LF that is not part of a CRLF
+        return None  # Werkzeug must parse a header with a CR or LF outside of a CRLF
     if block.startswith((b"\r\n", b" ", b"\t")) or b"\r\n " in block or b"\r\n\t" in block:
-        return None  # there are no headers, or one is continued on a second line
+        return None  # Werkzeug must parse a part without headers, or with a header on two lines
     pairs: list[tuple[str, str]] = []
     for line in block.decode().split("\r\n"):
         key, _, value = line.partition(":")
@@ -263,8 +265,8 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
 def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
     """Parse a Content-Type header; gives the same result as Werkzeug's `parse_options_header`."""
-    # PERF: for a multipart form this takes 0.4 us and Werkzeug's function 2.1. It requires a
-    # boundary of letters, digits and hyphens, which all current clients send.
+    # PERF: for a multipart form this shortcut takes 0.4 us, Werkzeug's function 2.1. The shortcut
+    # requires a boundary of letters, digits and hyphens, as all current clients send it.
     if value is not None and value.startswith(_COMMON_CONTENT_TYPE):
         boundary = value[len(_COMMON_CONTENT_TYPE) :]
         if boundary.isascii() and boundary.replace("-", "").isalnum():
@@ -352,8 +354,10 @@ class _WholeDelimiterStream:
         raise ValueError("The form has delimiters without parts between them.")
 
     def _hold_last_line(self, data: bytes, end: int, is_held: t.Callable[[bytes], bool]) -> int:
-        """Return `end`, or if `is_held(last line)` is true the position of the line break before
+        """Return where to cut `data`: at `end`, but if `is_held` is true for the last line, before
         that line.
+
+        The line break before a line that is held back is held back too.
         """
         line_break = max(data.rfind(b"\r", 0, end), data.rfind(b"\n", 0, end))
         if line_break < 0:

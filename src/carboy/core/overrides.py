@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
-# The methods of an app that the fast path (`carboy.core.fastpath`) skips: none may be overridden.
+# The methods of an app that the fast path (`carboy.core.fastpath`) does not call. It is used only
+# if none of them is overridden.
 _STEPS = (
     "app_context",
     "create_url_adapter",
@@ -39,7 +40,8 @@ _STEPS = (
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
 _REQUEST = ("__init__", "close")
-# Methods and attributes of other classes that the fast path skips: none may be overridden.
+# Methods and attributes of other classes that the fast path does not use. If one of them is
+# patched, the fast path is not used.
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, _APP_CONTEXT),
     (
@@ -51,8 +53,8 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
-# Attributes of an app that decide which steps can be skipped. An assignment to one is counted as a
-# change.
+# Attributes of an app that decide which steps can be skipped. An assignment to one of them makes
+# the cached `Overrides` of all apps invalid.
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,

@@ -47,7 +47,7 @@ _PAGE = """\
 
 
 def policy(**more: str) -> str:
-    """Return the Content-Security-Policy of a page: the common rules, and `more` of its own.
+    """Return the Content-Security-Policy of a page: the rules for all pages, extended by `more`.
 
     Args:
         more: further allowed sources, by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.

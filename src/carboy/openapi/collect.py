@@ -222,7 +222,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return the name of a view for log messages: its endpoint, and the file and line of its
+    """Return the place of a view for log messages: its endpoint, and the file and line of its
     function.
     """
     from carboy.core.annotations import innermost

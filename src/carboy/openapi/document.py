@@ -202,7 +202,8 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     responses = specification.pop("responses", {})
     if responses:
         known = operation.get("responses", {})
-        # No status is known, as for a view without a return annotation.
+        # The only known response is "default", as for a view without a return annotation. The
+        # responses in the author's YAML replace it.
         if set(known) == {"default"}:
             known = {}
         operation["responses"] = {**known, **responses}

@@ -1,4 +1,4 @@
-"""Write a document as JSON, or as YAML if PyYAML is installed. Read YAML."""
+"""Write a document as JSON or YAML, and read YAML. PyYAML is needed only for YAML."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
     for holder in holders:
         for key, value in declared(holder, _NOTE, {}).items():
             marks.setdefault(key, value)
-        # `warnings.deprecated` (PEP 702) sets this attribute to its message.
+        # The decorator `warnings.deprecated` (PEP 702) sets the attribute `__deprecated__` to its
+        # message.
         if isinstance(getattr(holder, "__deprecated__", None), str):
             marks.setdefault("deprecated", True)
     return marks

@@ -23,7 +23,7 @@ def matching(pattern: str, least: int = 0) -> str:
     """Return a text that matches a pattern; "text" if this module cannot generate one.
 
     Args:
-        pattern: the pattern.
+        pattern: a regular expression in Python's syntax.
         least: the minimum length of the text; parts such as `a*` are repeated until it is reached.
     """
     text = "text"

@@ -42,6 +42,7 @@ _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
+
 # The HTTP methods that are documented. Users of flasgger may also write one specification per
 # method under these keys.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")

@@ -66,8 +66,9 @@ class Leaf:
 
     def __init__(self, rule: Rule, *, may_be_redirected: bool) -> None:
         self.rule = rule
-        # PERF: interned, because Werkzeug creates new strings for each rule, which costs one cache
-        # miss per match, and because a call with keywords compares interned names by identity.
+        # PERF: the names are interned. Werkzeug creates new strings for each rule, which would cost
+        # one miss of the processor's cache per match. Besides, a call with keywords compares
+        # interned names by identity.
         self.names = tuple(map(sys.intern, rule._converters))
         self.converts = tuple(_conversion(conv) for conv in rule._converters.values())
         self.may_be_redirected = may_be_redirected
@@ -259,7 +260,10 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 
 
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Return whether a rule converts all its segments of digits by `int`, as the traversal does."""
+    """Return whether a rule converts all its segments of digits by `int`.
+
+    The traversal does so before it knows the rule.
+    """
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
     )
