@@ -253,7 +253,7 @@ class DefaultJSONProvider(JSONProvider):
             # Classes of the user's own may compute their values.
             is_kept = (
                 type(self) is DefaultJSONProvider
-                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and isinstance(getattr(app.__class__, "debug", None), ConfigAttribute)
                 and are_changes_counted(app.config)
             )
         settings: _ProviderSettings
