@@ -1,8 +1,8 @@
 """The application class: configuration, registration of views and templates, start of a server.
 
 The base classes in `carboy.core` handle requests, and `carboy.scaffold` has the methods that apps
-and blueprints share. This module may import all other modules of the package, because they do not
-import it at run time. It imports `serving` and `cli` on first use.
+and blueprints share. This module is the highest layer of the package: it may import all others, and
+those below it import it for type checkers only. It imports `serving` and `cli` on first use.
 """
 
 from __future__ import annotations
@@ -369,8 +369,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
-            # The known view is typed. Wrap it again, because its rules decide which parameters come
-            # from the URL, and the new rule may have other variables.
+            # The endpoint has a typed view already. Wrap it again, because the URL rules decide
+            # which parameters come from the URL, and the new rule may have other variables.
             self._set_view(endpoint, known, rule)
 
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:

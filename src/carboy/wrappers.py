@@ -289,7 +289,8 @@ class Request(RequestBase, metaclass=MembersTracked):
                     return _LimitedStream(environ["wsgi.input"], limit)  # type: ignore[return-value]
                 if length is not None:
                     return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
-        # the body is too long or has no length: Werkzeug raises 413 or returns an empty stream
+        # Werkzeug raises an error if the body is too long or the request is shallow, and returns an
+        # empty stream if the body has no length.
         return _find_stream(self)
 
     @property

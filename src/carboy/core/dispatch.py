@@ -266,8 +266,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise the routing exception; in debug mode, explain a redirect in which the body would be
-        lost.
+        """Raise the exception with which no rule matched: 404, 405 or a redirect.
+
+        In debug mode, a redirect by which the request's body would be lost raises an error that
+        explains this.
         """
         error = request.routing_exception
         assert error is not None
@@ -401,7 +403,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
         """Return whether the session's cookie may have to be sent although no code used the
-        session: the cookie of a permanent session is renewed with each response.
+        session.
+
+        With `SESSION_REFRESH_EACH_REQUEST`, each response renews the cookie of a permanent session.
         """
         cookies = environ.get("HTTP_COOKIE")
         return (

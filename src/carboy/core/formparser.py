@@ -307,7 +307,7 @@ def keep_delimiters_whole(stream: t.IO[bytes], boundary: str | None) -> t.IO[byt
     """Return a stream of the same bytes, in which no read ends inside a multipart delimiter.
 
     If a delimiter is split between two reads, Werkzeug's decoder may take its first part for
-    content: one upload in 65,536 has a CR more than the file (pallets/werkzeug#3285).
+    content. One upload in 65,536 then has an additional CR (pallets/werkzeug#3285).
     """
     if not boundary or not boundary.isascii():
         return stream  # Werkzeug's parser refuses a boundary that is empty or not ASCII
@@ -345,8 +345,8 @@ class _WholeDelimiterStream:
         The result is 0 if all of `data` may be the beginning of a delimiter.
         """
         end, held = len(data), self._hold_last_line(data, len(data), self._may_begin)
-        # The last line may be the rest of the padding of a delimiter. So if it is held back, a
-        # delimiter in the line before it is held back too.
+        # If the last line is held back, the data ends with the line before it. So this line must be
+        # held back too if it is a delimiter.
         for _ in range(_MAX_DELIMITERS_IN_A_ROW):
             if held in (0, end):
                 return held

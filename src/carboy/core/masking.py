@@ -15,8 +15,8 @@ from datetime import timedelta
 
 MASK = "********"
 
-# Matches names of secrets. These words may stand anywhere in a name, in upper or lower case:
-# SECRET_KEY, STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are so short that they count only as
+# Matches names of secrets. Words such as KEY or PASSWORD may stand anywhere in a name, in upper or
+# lower case: STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are so short that they count only as
 # whole words.
 _SECRET_NAME = re.compile(
     r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"

@@ -21,7 +21,9 @@ class StaticFiles:
 
         @property
         def static_folder(self) -> str | None:
-            """The folder of the static files; `Scaffold` defines this property."""
+            """Declares the folder of the static files for type checkers; `Scaffold` defines the
+            property.
+            """
 
         @static_folder.setter
         def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...

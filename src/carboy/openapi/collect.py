@@ -49,7 +49,7 @@ _CLASS_FIELDS = (
 
 
 class DescribedApp(t.Protocol):
-    """The members of an app that this module reads."""
+    """The attributes of an app that this module reads; for type checkers."""
 
     @property
     def name(self) -> str: ...

@@ -221,7 +221,7 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
 
 
 def _add_not_found(operation: Dict) -> None:
-    """Add the 404 response to an operation whose path has variables that do not accept every
+    """Add a 404 response to an operation, because the variables of its path do not accept every
     text.
     """
     responses = operation["responses"] = dict(operation.get("responses", {}))

@@ -83,7 +83,7 @@ _TITLES = {
 
 
 class DocumentedApp(t.Protocol):
-    """The members of an app that this module uses."""
+    """The attributes and methods of an app that this module uses; for type checkers."""
 
     config: t.Any
     response_class: t.Any

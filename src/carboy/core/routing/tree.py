@@ -104,11 +104,11 @@ class Node:
     """The state of a match after some segments: the possible transitions to a next node, and the
     rules that match if the path ends at this node.
 
-    `static` and `dynamic` hold all transitions, by static text and for dynamic segments. `leaves`
-    holds the rules. Other attributes repeat what Werkzeug would try first: `digits`, `text`,
-    `check` and `rest` a dynamic transition by its type, `end` a rule. `depth` is the number of
-    segments before this node. `offset` is the number of their characters and slashes, or 0 if this
-    number varies.
+    `static` holds the next node for each static segment, `dynamic` the transitions for dynamic
+    segments, and `leaves` the rules. The other attributes give fast access to what Werkzeug would
+    try first: `digits`, `text`, `check` and `rest` to a transition of that type, `end` to a rule.
+    `depth` is the number of segments before this node. `offset` is the number of their characters
+    and slashes, or 0 if this number varies.
     """
 
     __slots__ = (
