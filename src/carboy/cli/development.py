@@ -71,7 +71,7 @@ def load_models_beside(app: t.Any) -> threading.Thread | None:
 
     If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    # `app` may be any WSGI application; only carboy's have models.
+    # `app` may be any WSGI application; only apps of carboy have models.
     models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None
@@ -133,8 +133,8 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_taken(host: str, port: int) -> bool:
-    """Return whether another program listens on the address; False if the address cannot be used
-    for another reason.
+    """Return whether another program listens on the address. If the address cannot be used for a
+    different reason, return False.
     """
     if host.startswith("unix://") or not port:
         return False

@@ -64,7 +64,7 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
-        # Call the function by the module `cli`, because users and tests may replace
+        # Call the function through the module `cli`, because users and tests may replace
         # `cli.load_dotenv`.
         from .. import cli
 

@@ -102,8 +102,8 @@ def predict_command(
     A model that takes a DataFrame gets the rows of FILE in chunks, and answers each row; such a
     file may also be tsv, parquet, arrow or feather.
 
-    FILE may be '-' for stdin, with '--from'. For an input that cannot be used, or on which the model
-    fails, the result is an empty line, and stderr has the reason; then the exit status is 1.
+    FILE may be '-' for stdin, with '--from'. If an input cannot be used, or the model fails on it,
+    its result is an empty line, and stderr has the reason; then the exit status is 1.
     """
     if progress is None:
         progress = sys.stderr.isatty()

@@ -64,8 +64,8 @@ def _run_file(path: str, args: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
-    # The file is compiled inside the lambda, so that a syntax error is reported like other errors
-    # of the program.
+    # The file is compiled only when `_run_like_python` runs it, so that a syntax error is reported
+    # like other errors of the program.
     _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
 
 

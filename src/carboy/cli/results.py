@@ -74,7 +74,7 @@ def one_line_for_unwritable_results() -> t.Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # the reader has closed the pipe, as `| head` does: click ends the command silently
+        # The reader has closed the pipe, as `| head` does: click ends the command silently.
         raise
     except OSError as exc:
         raise click.ClickException(f"The results cannot be written: {exc.strerror}.") from exc

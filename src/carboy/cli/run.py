@@ -157,7 +157,7 @@ def run_command(
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
-    # Call the functions by the module `cli`, because users and tests may replace
+    # Call functions through the module `cli`, because users and tests may replace
     # `cli.run_development`.
     from .. import cli
 

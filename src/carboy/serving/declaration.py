@@ -216,9 +216,9 @@ Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, 
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
 ]
-# The smallest limit that may be set for the size of request line and headers. Not even the headers
-# of a browser fit into less than 1K. RFC 9112 (section 3) recommends to support request lines of at
-# least 8,000 bytes; a smaller limit is for operators who know their clients.
+# The limit on the size of request line and headers must be at least 1K: not even the headers of a
+# browser fit into less. RFC 9112 (section 3) recommends to support request lines of at least 8,000
+# bytes; a smaller limit is for operators who know their clients.
 HeadSize = t.Annotated[
     int,
     ValueFormat(_parse_size_from(1024), "a size of at least 1K, such as 16K", "SIZE", _write_size),

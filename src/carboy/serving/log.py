@@ -58,7 +58,7 @@ def configure() -> None:
 
 
 def write_to_stderr(name: str, level: int) -> None:
-    """Write the messages of a logger that have at least a level to stderr, in carboy's format."""
+    """Write a logger's messages of at least this level to stderr, in the format of carboy's log."""
     log = logging.getLogger(name)
     log.handlers[:] = [_handler()]
     log.setLevel(level)
@@ -72,7 +72,7 @@ def _handler() -> logging.Handler:
 
 
 def say_models(url: str, rules: list[str]) -> None:
-    """Log the URLs of the models. In a browser, each URL shows a page that tries the model."""
+    """Log the URLs of the models. In a browser, each shows a page where the model can be tried."""
     if rules:
         shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
         more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""

@@ -48,7 +48,7 @@ def default_workers() -> int:
 def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
     try:
-        with open(f"{root}/cpu.max") as file:  # the only file in cgroup v2
+        with open(f"{root}/cpu.max") as file:  # in cgroup v2, quota and period are in this file
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:

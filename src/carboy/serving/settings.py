@@ -136,14 +136,15 @@ class Settings:
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
-    # The default of this timeout is 30 s, as in gunicorn; nginx gives up on a request after 60 s.
+    # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
+    # 60 s.
     worker_timeout_s: Seconds = declare(
         30.0,
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
-    # Half a second is long enough for a client that sends one request after another: it gets a
-    # response in that time, which asks it to reconnect.
+    # The default of `drain_s`, half a second, is long enough for a client that sends one request
+    # after another: it gets a response in that time, which asks it to reconnect.
     drain_s: Seconds = declare(
         0.5,
         "How long, after SIGTERM, new connections are still accepted and responses ask clients to"

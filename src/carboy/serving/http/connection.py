@@ -200,7 +200,7 @@ class Connection:
         self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
             state = self.state
-            # Another thread has changed the events to report since the poller reported this one:
+            # Since the poller reported this event, another thread has asked for other events:
             # ignore it.
             if self._mask != READ:
                 return
@@ -327,8 +327,8 @@ class Connection:
         self._set_interest()
 
     def _begin(self, head: RequestHead) -> None:
-        """Make the request with this head the current one. It is queued for its handler if its body
-        has arrived, or is not to be collected before the handler is called.
+        """Make the request with this head the current request, and queue it for its handler, unless
+        the rest of its body must be collected first.
         """
         exchange = self._admit(head)
         if exchange is None:
@@ -399,7 +399,8 @@ class Connection:
         """
         state = self.state
         if state is READING:
-            # `receive` will report the end of the body to the application
+            # The client sends no more, so the connection closes after this response. `receive`
+            # reports the end of the body to the application.
             self._current().keep_alive = False
         elif state is BODY:
             self._fail_body("truncated")
@@ -558,8 +559,8 @@ class Connection:
         return True
 
     def _await_writable(self, *, progress: bool) -> None:
-        """Let the event loop call `flush` when the socket accepts more. If `progress`, because some
-        data was sent, the client's timeout begins anew.
+        """Let the event loop call `flush` when the socket accepts more. `progress` says whether
+        some data was sent just now; then the client's timeout begins anew.
         """
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
@@ -628,7 +629,8 @@ class Connection:
         """
         with self._lock:
             if self.state not in _HANDED_OVER:
-                # the connection is closed, so `finish` will drop the response
+                # If the connection is closed, no memory is needed, because `finish` will drop the
+                # response.
                 return True
             if not self._server.responses.reserve(size):
                 self._server.notices.note(
@@ -763,16 +765,16 @@ class Connection:
         """Handle an error or hang-up that the poller reports for the socket."""
         disconnected = None
         with self._lock:
-            # While the poller watches the socket for input, reading finds an error itself. So this
-            # report is about another socket, closed by now, that had the same descriptor: ignore
-            # it.
+            # While the poller watches this socket for input, its errors are found by reading. So
+            # the report is about another socket, closed by now, that had the same descriptor:
+            # ignore it.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
-                # The poller is level-triggered: without this call it would report the error again
-                # and again.
+                # Let the poller ignore the socket: it is level-triggered, and would report the
+                # error again and again.
                 self._server.ignore(self._fd)
             else:
                 self._close()

@@ -29,7 +29,8 @@ if t.TYPE_CHECKING:
     from .sendfile import FileSection
 
 #: How a request body is read. "buffered": the server collects it, and calls the handler when it is
-#: complete; "streamed": the application reads it while it arrives; "discarded": nobody gets it.
+#: complete; "streamed": the application reads it while it arrives; "discarded": the server drops
+#: it.
 BodyMode = t.Literal["buffered", "streamed", "discarded"]
 #: Why a buffered body is incomplete. "truncated": the client has ended its input in the body;
 #: "timeout": the body arrives too slowly; "too_large": it exceeds its limit; "overloaded": the
@@ -78,7 +79,7 @@ class Transport(t.Protocol):
         """
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
-        """Whether the connection can serve another request after `exchange`."""
+        """Whether the connection can serve another request after the response to this one."""
 
     def finish(
         self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
@@ -204,7 +205,9 @@ class Exchange:
             self.fail_body("overloaded")
 
     def fail_body(self, fault: Fault) -> None:
-        """Record why the body is incomplete, and ignore what has arrived of it and the rest."""
+        """Record in `fault` why the body is incomplete, drop what has arrived of it, and ignore the
+        rest.
+        """
         self.fault = fault
         self.discard()
 
@@ -250,10 +253,10 @@ class Exchange:
     # --- the client ----------------------------------------------------------------------------
 
     def watch(self, on_disconnect: cabc.Callable[[], object]) -> None:
-        """Call `on_disconnect` if the client disconnects before the response is sent. It may be
-        called twice.
+        """Call `on_disconnect` if the client disconnects before the response is sent.
+        `on_disconnect` may be called twice.
 
-        The callback runs on a thread of the server, or on the calling thread if the client has
+        It is called on a thread of the server, or on the calling thread if the client has
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
@@ -547,7 +550,7 @@ _date_lines: dict[int, str] = {}
 
 
 def dated(refusal: bytes) -> bytes:
-    """Return an error response of the server itself with a `Date` header (RFC 9110, 6.6.1)."""
+    """Return an error response of the server itself, with a `Date` header (RFC 9110, 6.6.1)."""
     second = int(time())
     line = _date_lines.get(second) or _new_date_line(second)
     return refusal.replace(b"\r\n", f"\r\n{line}\r\n".encode(), 1)

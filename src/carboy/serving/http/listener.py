@@ -24,7 +24,7 @@ _SO_ATTACH_FILTER = 26
 # beginning of the TCP header.
 _DROP_SYN = [
     (0x30, 0, 0, 13),  # load the byte of TCP flags (BPF_LD | BPF_B | BPF_ABS)
-    (0x45, 0, 1, 0x02),  # skip an instruction unless SYN is set (BPF_JMP | BPF_JSET)
+    (0x45, 0, 1, 0x02),  # skip the next instruction unless SYN is set (BPF_JMP | BPF_JSET)
     (0x06, 0, 0, 0),  # drop the packet: pass 0 bytes of it (BPF_RET)
     (0x06, 0, 0, 0xFFFFFFFF),  # pass the whole packet (BPF_RET)
 ]

@@ -139,8 +139,8 @@ class RequestParser:
         """Parse input and return its events. Must not be called after a `Refused` event."""
         events = self._events = []
         error: Exception | None = None
-        # PERF: the size of heads is checked only if one may exceed the limit: most heads arrive at
-        # once, together with little else.
+        # PERF: heads are measured only if one may exceed the limit. A head that arrives in a single
+        # read, which is shorter than the limit, cannot.
         may_exceed = self._in_head or len(data) > self._most_head_bytes
         try:  # PERF: does the same as `_try`, whose call would take 0.06 us
             self._parser.feed_data(data)
@@ -199,7 +199,8 @@ class RequestParser:
                 return None
             error = another
             del another
-        # the exception that a callback of llhttp (`on_header`, ...) raised
+        # The exception that a callback, such as `on_header`, has raised; None if llhttp itself has
+        # found the error.
         cause = error.__context__
         try:
             if cause is None:
@@ -209,7 +210,7 @@ class RequestParser:
             logger.error("error while parsing a request", exc_info=cause)
             return INTERNAL_ERROR
         finally:
-            # break a reference cycle: the tracebacks of both refer to this frame
+            # Break a reference cycle: the tracebacks of `error` and `cause` refer to this frame.
             del error, cause
 
     def _try(self, data: bytes) -> Exception | None:
@@ -237,7 +238,7 @@ class RequestParser:
             framing = b"Transfer-Encoding: chunked"
         else:
             return
-        # remove the END event that followed the head, because a body follows
+        # Remove the END event that llhttp has reported after the head, because the body follows.
         del self._events[-1]
         self._skips_head = True
         self._parser = httptools.HttpRequestParser(self)
@@ -331,8 +332,8 @@ class RequestParser:
             self._dropped_bytes += len(value)
 
     def _count_dropped(self, size: int) -> None:
-        """Count a header line that was dropped, or joined to an earlier line of the same name,
-        towards the limits.
+        """Count towards the limits a header line that was dropped, or joined to an earlier line of
+        the same name.
 
         Raises:
             RefusedError: there are too many headers.
@@ -350,8 +351,8 @@ def _bad_request(reason: object) -> bytes:
 def _check_unusual(
     method: str, target: bytes, version: str | None, headers: dict[str, str]
 ) -> tuple[str, bytes]:
-    """Check version, Host and target of a request, unless all three are of the usual kind; returns
-    the version, and the path with the query.
+    """Check the version, Host and target of a request in which one of these is unusual; returns the
+    version, and the path with the query.
 
     If the target is an absolute URL, its path and query are returned, and its host replaces the
     Host header. An empty Host header is removed, so that the server's own name is used.
@@ -394,7 +395,7 @@ _MAX_HOSTS = 1000
 def _check_host(host: str) -> None:
     if _HOST.fullmatch(host) is None:
         raise RefusedError(_bad_request("the host is not valid"))
-    # limit the cache, because clients may send any number of hosts
+    # Limit the cache of valid hosts, because clients may send any number of them.
     if len(_VALID_HOSTS) >= _MAX_HOSTS:
         _VALID_HOSTS.clear()
     if len(host) <= _MAX_KEY_BYTES:

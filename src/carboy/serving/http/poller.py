@@ -19,8 +19,8 @@ Events = list[tuple[int, int]]
 
 
 class Poller(t.Protocol):
-    """Watches file descriptors, and reports those that are ready each time, until they have been
-    read or written (level-triggered). A mask is a combination of READ and WRITE.
+    """Watches file descriptors. Each call of `wait` reports all that are ready, also those that it
+    has reported before (level-triggered). A mask is a combination of READ and WRITE.
     """
 
     def add(self, fd: int, mask: int) -> None: ...
@@ -137,7 +137,7 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        # another thread has closed a watched socket, and will call `remove`
+        # Another thread has closed a watched socket, and will call `remove`.
         except (OSError, ValueError):
             return []
 
@@ -207,8 +207,8 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S`; returns None if nothing is ready, or if the credit does not
-        allow to poll.
+        """Poll for up to `SPIN_S`; returns None if nothing is ready, or if polling is off because
+        the credit is 0.
         """
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):

@@ -1,4 +1,5 @@
-"""Send files by the system call sendfile: no thread waits for the client, and Python reads nothing.
+"""Send files by the system call sendfile, so that no thread waits for the client and the file need
+not be read.
 
 An application returns its file in `wsgi.file_wrapper`, as Werkzeug's `send_file` does (PEP 3333,
 "Optional Platform-Specific File Handling"). The thread that runs the event loop sends as much as

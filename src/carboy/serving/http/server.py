@@ -42,8 +42,8 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# How many times in a row the sockets are polled for requests. Predictions that were requested so
-# far are computed afterwards, together with those of requests that arrive meanwhile.
+# How many times in a row the sockets are polled before the requested predictions are computed, so
+# that those of requests that have just arrived are computed together with the others.
 MAX_POLLS = 4
 # When the maximum number of connections is open, one in this many of them may be closed, if it is
 # idle, to make room. Several are closed together, because the search for idle connections examines
@@ -96,7 +96,9 @@ class Pool(t.Protocol):
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One thread at a time calls `loop.poll`, then `loop.handle`,
+        repeatedly.
+        """
 
     def stop(self) -> object:
         """Stop the threads."""
@@ -145,7 +147,7 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
-        # requests that the event loop passes to their handlers next
+        # Requests that the event loop passes to their handlers next.
         self.due: deque[Exchange] = deque()
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self.responses = Budget(limits.held_responses_bytes)
@@ -208,8 +210,8 @@ class HTTPServer:
         return self._listener is not None and refuse_new(self._listener)
 
     def stop(self) -> None:
-        """Accept no more connections, and close each after its current response. Returns at
-        once.
+        """Accept no more connections, and close each open one after its current response. Returns
+        at once.
         """
         self.call(self._stop)
 
@@ -306,7 +308,7 @@ class HTTPServer:
         while after_round:
             try:
                 call = after_round.pop()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last function
                 break
             try:  # PERF: `_run_safely` would be one more call per prediction
                 call()
@@ -324,7 +326,7 @@ class HTTPServer:
         for _ in range(len(calls)):  # functions that are added in the meantime are called later
             try:
                 call = calls.popleft()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last function
                 return
             _run_safely(call)
             if thread.stepped_aside:
@@ -360,7 +362,7 @@ class HTTPServer:
         while due and not thread.stepped_aside:
             try:
                 exchange = due.popleft()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last request
                 return
             try:
                 exchange.handler(exchange)

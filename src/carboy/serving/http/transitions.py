@@ -42,8 +42,8 @@ class State(Enum):
     BODY = "a body is arriving, which is buffered before the handler is called"
     # In the state READING, the application that answers the request reads from the socket.
     READING = "the handler has the request, and its body is still arriving"
-    # In the state ANSWERING, the event loop reads from the socket until something arrives, which it
-    # keeps until the response is sent.
+    # In the state ANSWERING, the event loop reads from the socket until data arrives, and keeps
+    # that data until the response is sent.
     ANSWERING = "the handler has the request and its whole body"
     # In the state SENDING, nobody reads from the socket.
     SENDING = "the response is complete, but not all of it is sent"

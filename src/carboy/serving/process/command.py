@@ -25,8 +25,8 @@ def _option(setting: Setting) -> click.Option:
         names,
         metavar=setting.format.metavar,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
-        # click must not read the environment variable: `make_settings` does, because `app.serve()`,
-        # which does not use click, needs it too.
+        # click must not read the environment variable of the option. `make_settings` reads it,
+        # because `app.serve()`, which does not use click, needs it too.
         allow_from_autoenv=False,
     )
 

@@ -75,7 +75,7 @@ class RestartBackoff:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the server. SIGHUP is not among them under nohup."""
+    """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it."""
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -147,7 +147,7 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        # the first request waits in the socket until the worker reads it, so send no second one
+        # Send only the first of several requests: it waits in the socket until the worker reads it.
         if self.unanswered == 1:
             self._send(b"alive?\n")
 

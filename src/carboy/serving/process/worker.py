@@ -59,7 +59,7 @@ class Service:
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
-        # Only carboy apps have this method; the application may be any WSGI application.
+        # Only carboy apps have the method `load_models`; this may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
@@ -108,7 +108,8 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         pool=pool,
         limits=limits,
         multiprocess=settings.workers > 1,
-        # poll before sleeping only if another CPU remains for clients and other threads
+        # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
+        # and other threads.
         spins=default_workers() > 1,
     )
 
@@ -119,7 +120,8 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
     """
     if not has_models(app):
         return {}
-    # imported here, because apps without models do not need this module and what it imports
+    # `predictions` is imported only here, because apps without models need neither it nor what it
+    # imports.
     from ..predictions import routes
 
     return routes(app, gateway)
@@ -209,8 +211,8 @@ def warn_of_debug(app: WSGIApplication) -> None:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # SIGHUP is ignored by a handler that does nothing. SIG_IGN would be inherited by programs that
-    # the app starts.
+    # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
+    # starts would inherit.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function

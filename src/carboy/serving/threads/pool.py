@@ -90,7 +90,8 @@ class LeaderPool(LeaderFollowers):
             self._started.append(thread)
         try:
             thread.start()
-        # the system allows no more threads; the next thread that is done leads
+        # The system allows no more threads; the next thread that finishes its work runs the event
+        # loop.
         except RuntimeError as exc:
             with self._lock:
                 self._started.remove(thread)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import typing as t
 
-# If a view waits for longer than this on average, or takes longer in all, it runs on another thread
-# than the event loop (in seconds). A thread switch costs 30 us, so only a longer wait justifies it.
+# A view whose calls on average wait for more seconds than _SHORT_WAIT_S, or take more than
+# _SHORT_S, does not run on the thread of the event loop. A thread switch costs 30 us, so only a
+# longer wait justifies it.
 _SHORT_WAIT_S = 0.0001
 _SHORT_S = 0.0005
 _SAMPLES = 3
@@ -43,8 +44,8 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def may_block(self) -> bool:
-        """Whether the view may block, so that the call that begins now must not delay the event
-        loop.
+        """Whether the view may block, so that the call that begins now must not run on the thread
+        of the event loop.
 
         A view does not count as blocking if its last calls were fast and none of them has blocked.
         """
@@ -109,8 +110,8 @@ class TimingTable:
         if view is not None:
             return view
         hit = self._map.fast_match(path, method) if self._may_match(path) else None
-        # There is a hit only for a method that a rule allows, so clients cannot make the table grow
-        # by sending others.
+        # The key contains only methods that a rule allows, so clients cannot make the table grow by
+        # sending other methods.
         key = None if hit is None else (hit[0].endpoint, method)
         view = self._views.get(key)
         if view is None:

@@ -57,7 +57,8 @@ class Result:
         self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
-        # `wsgi.input` raised it, and the application does not know Werkzeug
+        # Reading `wsgi.input` has raised an exception of Werkzeug's, which the application does not
+        # handle.
         except HTTPException as exc:
             self.status = ""
             chunks = exc(environ, self.start_response)
@@ -101,7 +102,7 @@ class Result:
             try:
                 raise t.cast("BaseException", exc_info[1]).with_traceback(exc_info[2])
             finally:
-                # break a reference cycle: the error's traceback refers to this frame
+                # Break a reference cycle: the error's traceback refers to this frame.
                 exc_info = None
         self.status = status
         self.headers = headers

@@ -103,7 +103,8 @@ class Gateway:
             exchange.body_timeout_s = limits.body_s
         elif length is not None and exchange.expects_continue:
             # The client sends the body only when the server asks for it (Expect: 100-continue). The
-            # application reads it itself, so that it may refuse the request before.
+            # application reads the body itself, so that it may refuse the request before the client
+            # sends the body.
             exchange.body_mode = "streamed"
             exchange.handler = self.take_unread
         else:
