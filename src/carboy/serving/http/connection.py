@@ -67,8 +67,9 @@ if t.TYPE_CHECKING:
     from .parser import InputEvent
     from .transitions import Step
 
-# How many bytes are read from a socket at once: usually, and from a body. PERF: larger reads need
-# fewer system calls for a body of 3 MB. A request of 1 kB needs only a small buffer.
+# How many bytes one read from a socket asks for: usually READ_BYTES, for bodies LARGE_READ_BYTES.
+# PERF: larger reads need fewer system calls for a body of 3 MB; a request of 1 kB needs only a
+# small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
 # If the client's input has ended and the response takes longer than this many seconds, the server

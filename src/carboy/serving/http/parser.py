@@ -238,7 +238,8 @@ class RequestParser:
             framing = b"Transfer-Encoding: chunked"
         else:
             return
-        # Remove the END event that llhttp has reported after the head, because the body follows.
+        # Remove the END event that llhttp has reported after the head, because the request's body
+        # follows.
         del self._events[-1]
         self._skips_head = True
         self._parser = httptools.HttpRequestParser(self)
@@ -435,10 +436,11 @@ def _wsgi_name(name: bytes, value: bytes) -> str:
             chunked.
     """
     lower = name.lower()
-    # The name of this header is not cached, because its value must be checked in each request.
+    # The name Transfer-Encoding is not cached, because the header's value must be checked in each
+    # request.
     if lower == b"transfer-encoding":
-        # Refuse a value that ends in a tab: llhttp does not remove the tab, and would read the body
-        # as not chunked.
+        # Refuse also `chunked` with a tab behind it: llhttp does not remove the tab, and would read
+        # the body as not chunked.
         if value.rstrip(b" ").lower() != b"chunked":
             raise RefusedError(_bad_request(_ONLY_CHUNKED))
         return _convert_name(name)

@@ -59,7 +59,7 @@ class Service:
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
-        # Only carboy apps have the method `load_models`; this may be any WSGI application.
+        # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()

@@ -96,10 +96,11 @@ class TimingTable:
         # The paths whose view may be looked up, because no URL converter of the user is called;
         # None means all paths.
         self._plain: frozenset[str] | None = None
-        # The records by endpoint and HTTP method: one view may be quick for GET and slow for POST.
+        # The records of views by endpoint and HTTP method: one view may be quick for GET and slow
+        # for POST.
         self._views: dict[t.Any, ViewTiming] = {}
-        # The same records by HTTP method and path, for rules without variables. PERF: to look one
-        # up takes 0.1 us, to match the URL 1 us.
+        # The records of views by HTTP method and path, for rules without variables. PERF: to look
+        # up a record takes 0.1 us, to match the URL 1 us.
         self._by_path: dict[tuple[str, str], ViewTiming] = {}
 
     def of(self, method: str, path: str) -> ViewTiming:

@@ -53,7 +53,7 @@ class Result:
         self.status = ""
         self.body: bytes | None = None
         self.on_close: cabc.Callable[[], object] | None = None
-        self._sent = False  # True if the body has begun, so that status and headers are final
+        self._sent = False  # becomes True when the body begins; then status and headers are final
         self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
