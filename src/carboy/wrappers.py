@@ -13,8 +13,9 @@ from functools import lru_cache
 from io import BytesIO
 
 from werkzeug._internal import _wsgi_decoding_dance
-from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict
+from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict, MultiDict
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.formparser import default_stream_factory
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Request as RequestBase
@@ -24,7 +25,12 @@ from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 from . import json
 from .core.changetracking import MembersTracked
 from .core.deletion import DeletableAttributes
-from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
+from .core.formparser import (
+    MAX_IN_MEMORY_BYTES,
+    FormDataParser,
+    keep_delimiters_whole,
+    parse_content_type,
+)
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -33,7 +39,6 @@ if t.TYPE_CHECKING:
     from http import HTTPStatus
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-    from werkzeug.datastructures import MultiDict
     from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
 
@@ -131,7 +136,11 @@ class Request(RequestBase, metaclass=MembersTracked):
 
     #: The members that decide how the body and the cookies are read.
     _tracked_members = frozenset(
-        {"content_length", "cookies", "get_data", "is_json", "max_content_length", "mimetype"}
+        {
+            *("content_length", "cookies", "form", "form_data_parser_class", "files", "get_data"),
+            *("is_json", "make_form_data_parser", "max_content_length", "mimetype"),
+            *("mimetype_params", "stream", "want_form_data_parsed", "_get_stream_for_parsing"),
+        }
     )
 
     json_module: t.Any = json
@@ -334,7 +343,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         if cache and not parse_form_data:
             data = self._cached_data
             if data is None:
-                data = self._read_plain_body()
+                data = self._cached_data = self._read_body_of_known_length(_MAX_READ_AT_ONCE)
             if data is not None and not as_text:
                 return data
         return super().get_data(  # type: ignore[call-overload,no-any-return]
@@ -343,7 +352,7 @@ class Request(RequestBase, metaclass=MembersTracked):
 
     _cached_data: bytes | None = None  # type: ignore[assignment]
 
-    def _read_plain_body(self) -> bytes | None:
+    def _read_body_of_known_length(self, most: int) -> bytes | None:
         """Read a body of known length at once. PERF: a `LimitedStream` takes 3 us more.
 
         Returns None, and leaves the rest to `stream`, if the body is of another kind.
@@ -358,7 +367,7 @@ class Request(RequestBase, metaclass=MembersTracked):
                 limit = _content_limit.configured()
         else:
             length, limit = self.content_length, self.max_content_length
-        if length is None or length > _MAX_READ_AT_ONCE:
+        if length is None or length > most:
             return None
         if limit is not None and length > limit:
             return None
@@ -368,7 +377,6 @@ class Request(RequestBase, metaclass=MembersTracked):
         except (OSError, ValueError) as error:
             raise ClientDisconnected from error
         if len(data) == length:
-            self._cached_data = data
             return data
         if "wsgi.input_terminated" in self.environ:
             # The end of the body was reached: the server says that its stream ends with the body.
@@ -411,8 +419,21 @@ class Request(RequestBase, metaclass=MembersTracked):
 
     def close(self) -> None:
         """Close the uploaded files of this request."""
-        if "files" in self.__dict__:
+        files = self.__dict__.get("files")
+        if isinstance(files, MultiDict):
+            # PERF: Werkzeug's method takes three times as long, because it accepts any mapping.
+            for storages in files.listvalues():
+                for storage in storages:
+                    storage.close()
+        elif files is not None:
             super().close()
+
+    def make_form_data_parser(self) -> FormDataParserBase:
+        """Return the parser of the form, an instance of `form_data_parser_class`."""
+        parser = super().make_form_data_parser()
+        if getattr(self._get_file_stream, "__func__", None) is RequestBase._get_file_stream:
+            parser.stream_factory = default_stream_factory
+        return parser
 
     def _get_stream_for_parsing(self) -> t.IO[bytes]:
         stream = super()._get_stream_for_parsing()
@@ -423,7 +444,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         return keep_delimiters_whole(stream, self.mimetype_params.get("boundary"))
 
     def _load_form_data(self) -> None:
-        if "form" in self.__dict__:
+        if "form" in self.__dict__ or self._load_usual_form():
             return
         super()._load_form_data()
         # If the form was not sent as multipart, the KeyError for a missing file says so in debug
@@ -437,6 +458,32 @@ class Request(RequestBase, metaclass=MembersTracked):
             from .debughelpers import attach_enctype_error_multidict
 
             attach_enctype_error_multidict(self)
+
+    def _load_usual_form(self) -> bool:
+        """Load a usual multipart form; return False if Werkzeug's method must load the form.
+
+        PERF: 2 us less, because Werkzeug's method asks other members for stream, limits and type.
+        """
+        if not self._is_original or self._cached_data is not None:
+            return False
+        self._parse_content_type()
+        mimetype, options = self._parsed_content_type
+        if mimetype != "multipart/form-data":
+            return False
+        parser = self.make_form_data_parser()
+        if type(parser) is not FormDataParser:
+            return False
+        body = self._read_body_of_known_length(MAX_IN_MEMORY_BYTES)
+        if body is None:
+            return False
+        parsed = parser.parse_body(body, options.get("boundary", ""), len(body))
+        if parsed is None:
+            self.stream = BytesIO(body)
+            return False
+        self.stream = BytesIO()
+        fields = self.__dict__
+        fields["form"], fields["files"] = parsed
+        return True
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
         """Raise 400 (or 415) for a body that is not valid JSON; the reason is shown in debug mode

@@ -131,6 +131,7 @@ _NAMES = {
     "carboy.ctx": ("TracebackType _cv_app _cv_request contextvars ft"),
     "carboy.debughelpers": ("App BaseLoader Blueprint request_ctx"),
     "carboy.helpers": ("BaseResponse datetime importlib"),
+    "carboy.json": ("current_app"),
     "carboy.json.provider": ("dataclasses decimal uuid"),
     "carboy.logging": ("request"),
     "carboy.sansio.app": (

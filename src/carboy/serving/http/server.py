@@ -266,20 +266,28 @@ class HTTPServer:
     # --- the leading thread --------------------------------------------------------------------
 
     def poll(self) -> Events | None:
-        """Wait for events on the sockets and return them; None if there were none until the
-        timeout, and no function is to be called.
+        """Wait for events on the sockets and return them; None if there were none until a timeout,
+        and no other work is left.
         """
-        calls = self.pool.calls
-        # Do not wait for events if there is other work: functions to call, requests to pass to
-        # their handlers, responses to send, or predictions to submit. A thread that ran the event
-        # loop before may have left it.
-        if calls or self.due or self.unsent or self._handler.after_round:
-            return self._poller.wait(0)
-        if self._spin_wait is not None and (events := self._spin_wait.wait()):
+        spin_wait = self._spin_wait
+        if spin_wait is not None and not self._has_work() and (events := spin_wait.wait()):
             return events
-        idle = not self._connections and self._listens
-        events = self._poller.wait(3600 if idle else SWEEP_S)
-        return events if events or calls else None
+        # Look for work again, because `wake` may have ended the busy-polling of `spin_wait`.
+        if self._has_work():
+            timeout_s = 0.0
+        else:
+            timeout_s = 3600 if not self._connections and self._listens else SWEEP_S
+        events = self._poller.wait(timeout_s)
+        return events if events or self._has_work() else None
+
+    def _has_work(self) -> object:
+        """Whether there is work that no event on a socket reports: functions to call, requests to
+        pass to their handlers, responses to send, or predictions to submit.
+
+        A thread that ran the event loop before may have left such work. A request that the client
+        sent before it had the response to another one is passed on when that response is sent.
+        """
+        return self.pool.calls or self.due or self.unsent or self._handler.after_round
 
     def handle(self, events: Events | None, thread: LeadingThread) -> None:
         """Handle events, pass requests to their handlers, and send the responses.
@@ -295,14 +303,15 @@ class HTTPServer:
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not (events or self.due):
-                break
             if events:
-                self._do_events(events)
-            self._answer(thread)
+                self._do_events(events, thread)
+            if self.due:
+                self._answer(thread)
+            if not (events and after_round) or thread.stepped_aside:
+                break
             # If predictions are to be submitted, first read the requests that have arrived in the
             # meantime, so that their predictions are submitted together with them.
-            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
+            events = self._poller.wait(0)
         if self.unsent:
             flush_all(self.unsent)
         while after_round:
@@ -315,11 +324,12 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.stepped_aside:  # another thread runs the event loop now, and does the rest
-            if self.pool.calls:
-                self.wake()
-        elif monotonic() >= self._sweeps_s:
+        if not thread.stepped_aside and monotonic() >= self._sweeps_s:
             _run_safely(self._sweep)
+        # If another thread runs the event loop by now, it may have begun to wait for events before
+        # this thread left work to it: wake it.
+        if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
+            self.wake()
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
@@ -332,8 +342,9 @@ class HTTPServer:
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events) -> None:
-        """Read from the sockets that are readable, and write to those that accept more data.
+    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+        """Read from the sockets that are readable, and write to those that accept more data, until
+        another thread takes over the event loop.
 
         PERF: all requests are read before the first is answered, and all are answered before the
         first response is sent: 3 to 6 % more requests per second than if each were answered at
@@ -353,13 +364,23 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
+            thread.turns += 1
+            # the poller reports the remaining events to the new leading thread, too
+            if thread.stepped_aside:
+                return
 
     def _answer(self, thread: LeadingThread) -> None:
         """Pass the requests in `due` to their handlers, until another thread takes over the event
         loop.
+
+        A client may send several requests at once (pipelining). The next of them is added to `due`
+        when the response before it is sent; it is left there until the sockets of other clients
+        have been read.
         """
         due, unsent = self.due, self.unsent
-        while due and not thread.stepped_aside:
+        for _ in range(len(due)):
+            if thread.stepped_aside:
+                return
             try:
                 exchange = due.popleft()
             except IndexError:  # another thread has taken the last request

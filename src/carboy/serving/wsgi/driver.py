@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
     from ..http.sendfile import FileSection
 
 INTERNAL_ERROR = b"500 Internal Server Error\n"
+_NO_CHUNKS: cabc.Iterator[bytes] = iter(())  # exhausted, so that all responses can share it
 
 
 class Result:
@@ -123,7 +124,8 @@ class Result:
         return next(self._chunks)
 
     def close(self) -> None:
-        """Close the iterable that the application returned."""
+        """Close the iterable that the application returned; no chunks are left."""
+        self._chunks = _NO_CHUNKS  # a suspended `_in_order` refers to this object: a cycle
         close, self.on_close = self.on_close, None
         if close is not None:
             close()
