@@ -66,7 +66,8 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # If `wait` timed out just before `set` was called, the lock is free: hold it again.
+            # The lock is held while the event is not set. If `wait` timed out just before `set` has
+            # released the lock, nobody has acquired it again, and the next `wait` would not block.
             self._lock.acquire(blocking=False)
         return was_set
 
