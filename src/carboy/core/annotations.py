@@ -109,8 +109,9 @@ def signature_of(
 ) -> inspect.Signature:
     """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
-    A `__wrapped__` that refers to the function itself is not followed. An object that has every
-    attribute, such as a mock, is described as a function that takes any arguments.
+    A `__wrapped__` that refers to the function itself is not followed. A callable without a
+    signature is described as a function that takes any arguments: an object that has every
+    attribute, such as a mock; a function of C; a method without a positional parameter.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):
@@ -122,7 +123,7 @@ def signature_of(
         follow_wrapped = _wrapped_by(last) is None
     try:
         return inspect.signature(function, follow_wrapped=follow_wrapped, **options)
-    except TypeError:
+    except (TypeError, ValueError):
         if not callable(function):
             raise
         return inspect.signature(lambda *args, **kwargs: None)
