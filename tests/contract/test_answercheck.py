@@ -22,7 +22,7 @@ import pytest
 from naming import stable_repr
 
 from carboy import Body, Carboy, Image, Response, Tensor, jsonify, redirect
-from carboy.contract.answercheck import make_check
+from carboy.contract.answercheck import exact_test, make_check
 from carboy.errors import AnswerError, ModelLoadError
 from carboy.models import DataFrame, InputError
 
@@ -86,6 +86,16 @@ T = t.TypeVar("T")
 
 class Page(msgspec.Struct, t.Generic[T]):
     items: list[T]
+
+
+class Pair(msgspec.Struct, t.Generic[T]):
+    first: T
+    second: T | None = None
+
+
+class Node(msgspec.Struct):
+    name: str
+    parent: Node | None = None
 
 
 DAY = dt.date(2024, 1, 2)
@@ -378,6 +388,41 @@ def test_value_fits(annotation, value):
     check = make_check(annotation, "Model 'm'")
     if check is not None:
         check(value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "exact", "others"),
+    [
+        (float, [0.5, 3, NAN], [True, np.float64(0.5), "0.5", None]),
+        (int | None, [3, None], [3.0, True]),
+        (Point, [Point(1), Point(1, 2)], [Point("a"), Point(True), Special(1), {"x": 1}]),
+        (Size | None, [Size(1), None], [Size(1.0), 1]),
+        (Point | Size, [], [Point(1)]),
+        (Pair[Point], [Pair(Point(1)), Pair(Point(1), Point(2))], [Pair(1), Pair(Point("a"))]),
+        (Node, [], [Node("a"), Node("a", Node("b"))]),
+        (Small, [], [1]),
+        (list[int], [], [[1]]),
+        (Row, [], [Row(name="a", size=1.0)]),
+        (Weight, [], [Weight(1)]),
+        (Pet, [], [Pet(petId=1)]),
+        (Box, [], [Box()]),
+        (Image, [], [PICTURE]),
+        (t.Any, [], [1]),
+    ],
+    ids=stable_repr,
+)
+def test_exact_value_is_told_by_the_classes_of_its_fields(annotation, exact, others):
+    is_exact = exact_test(annotation)
+    assert list(map(is_exact, exact)) == [True] * len(exact)
+    assert list(map(is_exact, others)) == [False] * len(others)
+
+
+def test_record_whose_field_was_changed_does_not_fit():
+    check, point = make_check(Point, "View show"), Point(1)
+    check(point)
+    point.x = "a"
+    with pytest.raises(AnswerError, match=r"Expected `int`, got `str` - at `\$.x`"):
+        check(point)
 
 
 @pytest.mark.parametrize("annotation", [t.Any, object], ids=str)

@@ -11,7 +11,7 @@ from polling import PATIENCE_S, wait_until
 
 from carboy import Carboy
 from carboy.models import QueuedTooLongError
-from carboy.models.queue.occupied import Device
+from carboy.models.queue.occupied import device_named
 
 
 @pytest.fixture
@@ -86,22 +86,27 @@ def test_models_of_two_devices_compute_at_the_same_time(app):
     assert sorted(future.result(PATIENCE_S) for future in futures) == [0, 1]
 
 
-def test_device_is_given_in_the_order_of_arrival():
-    device, order = Device(), []
+def test_device_is_given_in_the_order_of_arrival(app, blocked):
+    order = []
 
-    def use(i: int) -> None:
-        with device:
-            order.append(i)
+    def predict(x: int) -> int:
+        order.append(x)
+        if x == 0:
+            blocked.pass_through()
+        return x
 
-    threads = [threading.Thread(target=use, args=(i,)) for i in range(4)]
-    with device:
-        for i, thread in enumerate(threads):
-            thread.start()
-            wait_until(lambda i=i: len(device._waiting) == i + 1)
-        order.append("first")
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert order == ["first", 0, 1, 2, 3]
+    for i in range(5):
+        app.model(f"/m{i}", device="cpu:0")(predict)
+    models = list(app.models.values())
+    futures = [models[0].submit(0)]
+    assert blocked.entered.wait(PATIENCE_S)
+    for i, model in enumerate(models[1:], 1):
+        futures.append(model.submit(i))
+        wait_until(lambda i=i: device_named("cpu:0").waiting == i)
+    blocked.opened.set()
+    for future in futures:
+        future.result(PATIENCE_S)
+    assert order == [0, 1, 2, 3, 4]
 
 
 def test_model_that_waits_for_its_device_is_busy_and_does_not_hang(app, blocked):

@@ -1,11 +1,12 @@
-"""A `predict` that asks for predictions itself: of its own model, directly or through another."""
+"""A `predict` that asks for predictions itself: of its own model, or of others that ask for its."""
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_until
 
 from carboy import Carboy
 from carboy.models.collection import Model
@@ -110,3 +111,127 @@ def test_callback_of_a_nested_future_runs(app):
 
     assert app.models["m"].submit(1).result(PATIENCE_S) == 1
     assert [future.result() for future in seen] == [2]
+
+
+# --- deadlocks ------------------------------------------------------------------------------------
+
+
+class Ring:
+    """Models that ask one another: each its next one, after all of them have begun to compute.
+
+    Args:
+        names: the models. Each computes as many predictions at once as its name occurs.
+        options: the options of each model.
+    """
+
+    def __init__(
+        self, app: Carboy, names: str, ask: t.Any, options: t.Mapping[str, t.Any] | None = None
+    ) -> None:
+        self.app, self.names, self.ask = app, names, ask
+        self.all_compute = threading.Barrier(len(names), timeout=PATIENCE_S)
+        for name in dict.fromkeys(names):
+            more = {"concurrency": names.count(name), **((options or {}).get(name, {}))}
+            app.model(f"/{name}", name=name, **more)(self.predict_of(name, batched="batch" in more))
+
+    def predict_of(self, name: str, *, batched: bool) -> t.Any:
+        order = list(dict.fromkeys(self.names))
+        after = order[(order.index(name) + 1) % len(order)]
+
+        def predict(x: int) -> int:
+            if x == 0:
+                return 1
+            self.all_compute.wait()
+            return 1 + sum(self.ask(self.app.models[after], [0]))
+
+        def predict_batch(x: list[int]) -> list[int]:
+            return [predict(each) for each in x]
+
+        return predict_batch if batched else predict
+
+    def turn(self) -> list[int]:
+        futures = [self.app.models[name].submit(1) for name in self.names]
+        return [future.result(PATIENCE_S) for future in futures]
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        ("ab", {}),
+        ("abc", {}),
+        ("aab", {}),
+        ("aabb", {}),
+        ("ab", {"a": {"batch": 2}, "b": {"batch": 2}}),
+        ("abc", {"a": {"device": "d"}, "b": {"deadline_s": PATIENCE_S}}),
+    ],
+)
+def test_models_that_ask_one_another_do_not_wait_for_ever(app, ask, names, options):
+    ring = Ring(app, names, ask, options)
+    assert ring.turn() == [2] * len(names)
+    assert [model.statistics().computing for model in app.models.values()] == [0] * len(app.models)
+
+
+def test_models_do_not_wait_for_ever_for_a_device(app):
+    """One holds the device and asks another, whose only slot waits for the device."""
+    both = threading.Barrier(2, timeout=PATIENCE_S)
+
+    @app.model("/holds", device="d")
+    def holds(x: int) -> int:
+        both.wait()
+        return 1 + app.models["between"].submit(0).result()
+
+    @app.model("/between")
+    def between(x: int) -> int:
+        if x:
+            both.wait()
+        return 1 + app.models["waits"].submit(0).result()
+
+    @app.model("/waits", device="d")
+    def waits(x: int) -> int:
+        return 1
+
+    futures = [app.models["holds"].submit(1), app.models["between"].submit(1)]
+    assert [future.result(PATIENCE_S) for future in futures] == [3, 2]
+
+
+def test_generator_may_ask_the_model_that_reads_its_items(app):
+    @app.model("/reads")
+    def reads(x: int) -> int:
+        return sum(app.models["items"].submit(x).result()) if x else 1
+
+    @app.model("/items")
+    def items(x: int) -> t.Iterator[int]:
+        yield 0
+        for _ in range(x):
+            yield app.models["reads"].submit(0).result()
+
+    assert app.models["reads"].submit(3).result(PATIENCE_S) == 3
+
+
+def test_prediction_waits_for_a_slot_that_another_prediction_will_free(app, blocked):
+    """Nothing is computed beside a busy slot while any other slot can go on."""
+    asks = threading.Barrier(2, timeout=PATIENCE_S)
+
+    @app.model("/one")
+    def one(x: int) -> int:
+        if x:
+            asks.wait()
+            return app.models["two"].submit(0).result()
+        return 1
+
+    @app.model("/two", concurrency=2)
+    def two(x: int) -> int:
+        if x == 1:
+            asks.wait()
+            return app.models["one"].submit(0).result()
+        if x == 2:
+            blocked.pass_through()
+        return 1
+
+    busy = app.models["two"].submit(2)
+    assert blocked.entered.wait(PATIENCE_S)
+    futures = [app.models["one"].submit(1), app.models["two"].submit(1)]
+    counts = [app.models["one"].statistics, app.models["two"].statistics]
+    wait_until(lambda: [(each().waiting, each().computing) for each in counts] == [(1, 1), (1, 2)])
+    blocked.opened.set()
+    assert [future.result(PATIENCE_S) for future in (busy, *futures)] == [1, 1, 1]

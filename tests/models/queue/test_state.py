@@ -33,7 +33,7 @@ def admit(state: QueueState, *deadlines_s: float) -> list[Ticket]:
 
 
 def take(state: QueueState, now_s: float = 0.0) -> Slot:
-    slot = Slot()
+    slot = Slot(queue=None)
     assert state.take(slot, now_s) == []
     return slot
 
@@ -139,7 +139,7 @@ def test_expired_ticket_that_waited_is_not_computed() -> None:
 def test_late_ticket_is_returned_by_take() -> None:
     state = make_state()
     late, patient = admit(state, 5.0, math.inf)
-    slot = Slot()
+    slot = Slot(queue=None)
     assert state.take(slot, 6.0) == [late]
     assert slot.tickets == [patient]
     assert isinstance(late.value, QueuedTooLongError)

@@ -1,9 +1,17 @@
-"""What a prediction occupies while it is computed: a slot of its model, and its model's device.
+"""Avoid deadlocks between models that ask one another, and share devices among models.
 
-A slot is the permission to compute one batch. `predict` may call other models, which may call
-further ones, on other threads. If such a call waited for the slot or device of the first call, both
-would wait for ever. So a prediction for a model or a device that its own callers occupy is computed
-at once, on the calling thread.
+While a prediction is computed, it occupies a slot of its model (the permission to compute one
+batch) and the model's device. Its `predict` may ask other models for predictions, which may ask
+further models on other threads; each slot stays occupied until the answer is there. So predictions
+may wait for slots or devices that become free only after these predictions have ended:
+
+    one thread        detect asks classify, and waits for a slot of classify
+    another thread    classify asks detect, and waits for a slot of detect
+
+The prediction that would complete such a deadlock does not wait. It is computed at once, on the
+thread that asks for it, even if all slots are occupied: the thread that occupies the slot only
+waits meanwhile. All queues decide under one lock, so whichever prediction is asked for last finds
+the deadlock.
 """
 
 from __future__ import annotations
@@ -11,46 +19,134 @@ from __future__ import annotations
 import typing as t
 from _thread import allocate_lock, get_ident
 from collections import deque
+from contextlib import contextmanager
 
 from .ticket import held_lock
 
-#: Maps each computing thread to what its prediction occupies, and what the callers of that
-#: prediction occupy. PERF: a dict without a lock; each thread uses its own entry only.
-OCCUPIED: dict[int, tuple[object, ...]] = {}
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from .state import Slot
+    from .threads import BatchThreads
+
+    #: Lists of slots: a batch waits until one slot of each list is free.
+    Needs: t.TypeAlias = cabc.Sequence[cabc.Sequence[Slot]]
+
+# The slots that each thread occupies, by the thread's identifier. A thread occupies several if it
+# computes predictions that its own `predict` has asked for; the innermost comes first. PERF: a dict
+# without a lock, because each thread changes its own entry only.
+COMPUTING: dict[int, tuple[Slot, ...]] = {}
+# Held while it is decided whether a prediction may wait for a slot or a device. Otherwise two
+# threads that complete a deadlock together would not notice it.
+_asking = allocate_lock()
 
 
-def occupied_by_callers() -> tuple[object, ...]:
-    """Return the slots and devices of the predictions that wait for the calling thread."""
-    return OCCUPIED.get(get_ident(), ())
+def slots_of_caller() -> tuple[Slot, ...]:
+    """Return the slots (permissions to compute a batch) that the calling thread occupies, the
+    innermost first.
+    """
+    return COMPUTING.get(get_ident(), ())
+
+
+def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
+    """Queue a prediction that the calling thread asks for, by calling `admit`.
+
+    Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
+    """
+    slots = slots_of_caller()
+    with _asking:
+        if any(slot.queue is queue for slot in slots) or _is_deadlock(queue.needs(), slots):
+            return False
+        slots[0].asked |= {queue}
+        admit()
+        return True
+
+
+def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
+    """Return whether a prediction would wait for ever.
+
+    Args:
+        needs: lists of slots: the prediction waits until one slot of each list is free.
+        occupied: the slots that do not become free before the prediction has ended.
+    """
+    needs_of: dict[Slot, Needs] = dict.fromkeys(occupied, ())
+    found = [slot for slots in needs for slot in slots]
+    while found:
+        slot = found.pop()
+        if slot not in needs_of:
+            needs_of[slot] = slot.queue.needs_of(slot)
+            found += [each for slots in needs_of[slot] for each in slots]
+    # Find all slots that will become free. A slot does so if its batch, which waits for one slot of
+    # each of its lists, gets all of them.
+    becoming_free: set[Slot] = set()
+    left = needs_of.keys() - set(occupied)
+    while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
+        becoming_free |= more
+        left -= more
+    return _is_unmet(needs, becoming_free)
+
+
+def _is_unmet(needs: Needs, free: set[Slot]) -> bool:
+    return any(free.isdisjoint(slots) for slots in needs)
 
 
 class Device:
     """A device on which one batch at a time computes, whichever model it belongs to. Thread-safe.
 
-    Waiting threads get the device in the order of their arrival. With a plain lock, a busy model
-    could take the device again and again, before the thread that it has just woken runs.
+    Waiting threads get the device in the order of their arrival. With a plain lock, the thread of a
+    busy model could take the device again and again, before the waiting thread that it has woken
+    begins to run.
+
+    Attributes:
+        slot: the slot of the batch that computes on the device; None while it is free.
     """
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._is_taken = False
-        self._waiting: deque[t.Any] = deque()  # a held lock for each thread that waits
+        self.slot: Slot | None = None
+        # The slots of the batches that wait for the device, each with the lock on which its thread
+        # sleeps.
+        self._waiting: deque[tuple[Slot, t.Any]] = deque()
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._is_taken:
-                self._is_taken = True
-                return
-            turn = held_lock()
-            self._waiting.append(turn)
-        turn.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
+    @contextmanager
+    def use(self, slot: Slot) -> cabc.Iterator[None]:
+        """Wait until the device is free, and hold it during a `with` block. If it would never
+        become free (a deadlock), run the block without holding it.
+        """
+        turn, holds = None, True
+        with _asking:
+            if self.slot is None:
+                self.slot = slot
+            elif _is_deadlock(self.needs(), (slot, *slots_of_caller())):
+                holds = False
             else:
-                self._is_taken = False
+                turn = held_lock()
+                self._waiting.append((slot, turn))
+        if turn is not None:
+            turn.acquire()
+        try:
+            yield
+        finally:
+            if holds:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        with _asking:
+            if self._waiting:
+                self.slot, turn = self._waiting.popleft()
+                turn.release()
+            else:
+                self.slot = None
+
+    def needs(self) -> Needs:
+        """Return lists of slots. One slot of each list must become free before another batch can
+        compute on the device.
+        """
+        return () if self.slot is None else ([self.slot],)
+
+    @property
+    def waiting(self) -> int:
+        """How many batches wait for the device."""
+        return len(self._waiting)
 
 
 _devices: dict[str, Device] = {}
@@ -62,6 +158,10 @@ def device_named(name: str) -> Device:
 
 
 def forget_all() -> None:
-    """Forget all threads and devices: in a forked child, where no thread computes."""
-    OCCUPIED.clear()
+    """Forget all threads and devices. Called in a forked child process, in which none of the
+    parent's threads runs.
+    """
+    global _asking  # noqa: PLW0603 - another thread may have held it
+    _asking = allocate_lock()
+    COMPUTING.clear()
     _devices.clear()

@@ -22,16 +22,18 @@ from time import monotonic
 from carboy.errors import DeadlineError, UnreadError
 
 from .calls import in_context, isolate
-from .occupied import OCCUPIED, occupied_by_callers
+from .occupied import COMPUTING, slots_of_caller
 from .retries import BatchInputs
 from .state import Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from ..replicas import Replica
     from .calls import Compute
-    from .occupied import Device
+    from .occupied import Device, Needs
     from .state import QueueState
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
@@ -64,7 +66,7 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # The wait timed out, but `set` was called before this method.
+            # If `wait` timed out just before `set` was called, the lock is free: hold it again.
             self._lock.acquire(blocking=False)
         return was_set
 
@@ -74,10 +76,12 @@ class WakeEvent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
-    """A thread that computes batches. It is also the slot: the permission to compute one batch."""
+    """A thread that computes batches, one at a time. It is also its own slot: the permission to
+    compute one batch.
+    """
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    # the time at which the thread that waits for a batch to fill wakes by itself
+    # For the gathering thread, which waits for a batch to fill: when it wakes by itself.
     leaves_s: float = math.inf
 
 
@@ -88,7 +92,7 @@ class BatchThreads:
 
     Args:
         streams: whether `predict` yields its result item by item.
-        device: a device that computes one batch at a time, of all models that share it.
+        device: a device that models share: of all of them, one batch at a time is computed.
     """
 
     def __init__(
@@ -108,14 +112,14 @@ class BatchThreads:
         self._lock = lock
         self._replica = replica
         self._device = device
-        # What a prediction occupies while it is computed: this model, and its device if it has one.
-        self._occupies: tuple[object, ...] = (self,) if device is None else (self, device)
         self._owner = owner
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
-        # The thread that waits for a batch to fill, or that is starting.
+        # Threads that sleep until they are woken.
+        self._idle: list[_BatchThread] = []
+        # The thread that will take the next batch: it sleeps until the batch is due, or has just
+        # been woken or started.
         self._gathering: _BatchThread | None = None
 
     # --- waking, under the lock ----------------------------------------------------------------
@@ -142,7 +146,7 @@ class BatchThreads:
             self._gathering = thread = self._idle.pop()
             thread.event.set()
         elif self._threads < self._concurrency:
-            thread = _BatchThread()
+            thread = _BatchThread(self)
             threading.Thread(
                 target=self._work, args=(thread,), name=f"{self._owner} batches", daemon=True
             ).start()
@@ -161,18 +165,19 @@ class BatchThreads:
         """Take a batch if the calling thread can `compute` it within `limit_s`; else wake another
         thread for it.
 
-        A batch is taken only while no other thread computes or waits for a batch to fill; otherwise
-        batches would become smaller. Returns the slot of the batch or None, and the predictions
-        that missed their deadline.
+        A batch is taken only while no other thread computes or waits for a batch to fill. Otherwise
+        a batch would leave before it is full. Returns the slot of the batch or None, and the
+        predictions that missed their deadline.
         """
         state, late = self._state, []
         if (
             limit_s
-            # A model on a shared device may have to wait for it, which must not block this thread.
+            # A batch may have to wait for a shared device, but this method must not block its
+            # caller.
             and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
-            slot = Slot(thread=get_ident())
+            slot = Slot(self, thread=get_ident())
             late = state.take(slot, now_s, within_s=limit_s)
             if slot.tickets:
                 return slot, late
@@ -249,7 +254,8 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            if more_wait and type(slot) is Slot:  # a `_BatchThread` takes the next batch itself
+            # A `_BatchThread` takes the next batch itself, but this is a caller's own thread.
+            if more_wait and type(slot) is Slot:
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
         del values  # break a reference cycle: a failure's traceback refers to this frame
@@ -262,11 +268,11 @@ class BatchThreads:
         The time before the computation does not count towards the deadline of `predict`.
         """
         device = self._device
-        if device is None or device in occupied_by_callers():
+        if device is None:
             return self._load_and_run(slot)
         with self._lock:
             self._state.hold(slot, "device")
-        with device:
+        with device.use(slot):
             with self._lock:
                 self._state.begin(slot, monotonic())
             return self._load_and_run(slot)
@@ -299,8 +305,8 @@ class BatchThreads:
         tickets = slot.tickets
         compute: Compute = self._replica.compute
         ident = get_ident()
-        before = OCCUPIED.get(ident, ())
-        OCCUPIED[ident] = (*before, *self._occupies, *slot.callers)
+        before = COMPUTING.get(ident, ())
+        COMPUTING[ident] = (slot, *before)
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
@@ -313,9 +319,9 @@ class BatchThreads:
             return isolate(compute, batch, is_wanted=inputs.is_wanted, renew=inputs.renew)
         finally:
             if before:
-                OCCUPIED[ident] = before
+                COMPUTING[ident] = before
             else:
-                del OCCUPIED[ident]
+                del COMPUTING[ident]
 
     def _log_return(self, slot: Slot, now_s: float) -> None:
         took_s = now_s - slot.started_s
@@ -331,27 +337,27 @@ class BatchThreads:
         ticket = slot.tickets[0]
         item_timeout_s = ticket.deadline_s - ticket.arrived_s
         with self._lock:
-            slot.writer = writer
+            slot.writer, slot.asker = writer, ticket.asker
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
             writer.abandon()  # the prediction was cancelled or has expired
         deliver(done)
-        # The generator ends when its reader drops the last reference to the stream, so this frame
-        # must not keep one.
+        # When its reader drops the last reference to the stream, the generator is ended, so this
+        # frame must not keep a reference.
         del begun, done, ticket
         self._write_stream(slot, writer, item_timeout_s)
 
     def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
         ident = get_ident()
-        OCCUPIED[ident] = (*self._occupies, *slot.callers)
+        COMPUTING[ident] = (slot,)
         failure = writer.write(
             slot,
             item_timeout_s=item_timeout_s,
             deadlines=self._deadlines,
             device=self._device,
         )
-        del OCCUPIED[ident]
+        del COMPUTING[ident]
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
@@ -363,40 +369,64 @@ class BatchThreads:
         if was_stuck:
             self._log_return(slot, now_s)
 
+    # --- deadlocks -----------------------------------------------------------------------------
+
+    def needs(self) -> Needs:
+        """Return lists of slots. One slot of each list must become free before this model can
+        compute one more prediction. `occupied` finds deadlocks by that.
+        """
+        device = () if self._device is None else self._device.needs()
+        return device if self._has_room else (*device, list(self._state.computing))
+
+    def needs_of(self, slot: Slot) -> Needs:
+        """Return lists of slots. One slot of each list must become free before `slot` does, because
+        its batch waits for the device, or for predictions that it has asked for.
+        """
+        found: list[cabc.Sequence[Slot]] = []
+        if slot.waits_for == "device" and self._device is not None:
+            found += self._device.needs()
+        for queue in slot.asked:
+            found += queue._needs_for(slot)
+        return found
+
+    def _needs_for(self, asker: Slot) -> Needs:
+        """Return lists of slots. One slot of each list must become free before this model has
+        computed all predictions that the batch in the slot `asker` has asked for.
+        """
+        with self._lock:
+            state = self._state
+            found = [[each] for each in state.computing if each.computes_for(asker)]
+            if any(ticket.asker is asker for ticket in state.waiting):
+                return (*found, *self.needs())
+            return found
+
     # --- on a caller's own thread --------------------------------------------------------------
 
-    @property
-    def is_occupied_by_caller(self) -> bool:
-        """Whether the calling thread already computes for this model or on its device.
+    def enter(self, ticket: Ticket, *, at_once: bool = False) -> Slot | None:
+        """Assign a slot to a prediction, to compute it on the calling thread; returns None if the
+        prediction must be queued.
 
-        The calling thread then runs, directly or for a waiting caller, a `predict` that has called
-        this model. A new prediction must not wait for that one to end, which would be a deadlock:
-        it is computed on the calling thread.
+        Args:
+            at_once: assign a slot in any case, because the prediction would wait for ever in the
+                queue.
         """
-        occupied = occupied_by_callers()
-        return any(each in occupied for each in self._occupies)
-
-    def enter(self, ticket: Ticket) -> Slot | None:
-        """Return a slot (permission to compute) for the calling thread; None if the prediction must
-        be queued.
-        """
-        state, slot = self._state, Slot(thread=get_ident())
-        is_nested = self.is_occupied_by_caller
+        state, slot = self._state, Slot(self, thread=get_ident())
+        if slots := slots_of_caller():
+            ticket.asker = slots[0]
+            slots[0].asked |= {self}
         with self._lock:
-            if not is_nested:
-                if state.closed or state.is_stuck:
-                    raise state.refusal()
-                if self._device is not None or len(state.waiting) or not self._has_room:
-                    return None
+            must_wait = state.closed or state.is_stuck or self._device is not None
+            if not at_once and (must_wait or len(state.waiting) or not self._has_room):
+                return None
             state.enter(slot, ticket, monotonic())
         return slot
 
     def compute_nested(self, ticket: Ticket) -> None:
-        """Compute a prediction of a model that is already computing for the calling thread; deliver
-        it.
+        """Compute and deliver a prediction on the calling thread, because it would wait for ever in
+        the queue (a deadlock; see `occupied`).
         """
         if not self._streams:
-            slot = self.enter(ticket)
+            slot = self.enter(ticket, at_once=True)
             assert slot is not None
             self.compute(slot)
             return
@@ -412,7 +442,8 @@ class BatchThreads:
         del value  # break a reference cycle: a failure's traceback refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
-        """Compute the only prediction of a slot; returns the result or raises the failure.
+        """Compute the only prediction of a slot on the calling thread; returns the result or raises
+        the failure.
 
         Unlike `compute`, this raises KeyboardInterrupt and SystemExit unchanged.
         """
@@ -442,31 +473,34 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
 
     Args:
         hurry: whether the next batch is due. The first of the waiting threads then wakes the
-            others, so that the calling thread can compute.
+            others, so that the calling thread can compute that batch sooner.
     """
     if len(tickets) == 1 and tickets[0].lock is not None:
         tickets[0].lock.release()  # PERF: a shortcut for a single waiting thread saves 0.4 us
         return
-    by_callback: dict[Deliver, list[Ticket]] = {}
-    waiters: list[Ticket] = []
+    callback: Deliver | None = None
+    group: list[Ticket] = []
+    groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.lock is not None:
-            waiters.append(ticket)
-        elif ticket.deliver is not None:
-            by_callback.setdefault(ticket.deliver, []).append(ticket)
+        if ticket.deliver is not callback:  # PERF: usually all tickets have the same callback
+            callback = ticket.deliver
+            group = groups.setdefault(callback, [])
+        group.append(ticket)
+    waiters = groups.pop(None)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
-        # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
-        # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        # PERF: waking a thread takes 10 us or more on busy cores. To leave that to the first
+        # waiting thread cuts the time between two batches of 32 predictions from 5 % to 3 % of a
+        # batch's 11 ms (bench/batching.py).
         waiters[0].others = waiters[1:]
         del waiters[1:]
     for ticket in waiters:
         ticket.lock.release()
-    for callback, its_tickets in by_callback.items():
+    for callback, group in groups.items():
         try:
-            callback(its_tickets)
+            t.cast("Deliver", callback)(group)
         except Exception:  # a callback's failure (a closed event loop) must not end this thread
             _logger.exception(
-                "A callback failed to deliver the results of %d predictions", len(its_tickets)
+                "A callback failed to deliver the results of %d predictions", len(group)
             )
 
 
@@ -486,14 +520,16 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s` if the thread would sleep longer. Acquires the queue's lock."""
+        """Let the thread wake up at `deadline_s` if it would sleep longer. Acquires the queue's
+        lock.
+        """
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, which is earlier than planned. The caller holds the queue's
-        lock.
+        """Let the thread wake up at `deadline_s`, which is earlier than planned. The caller holds
+        the queue's lock.
         """
         if self._event is None:
             event = WakeEvent()
@@ -526,8 +562,8 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Drop these references before sleeping, because the settled predictions keep their
-            # results in memory.
+            # Drop the references to the ended predictions before sleeping, because they keep
+            # requests and results in memory.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
