@@ -459,6 +459,22 @@ def test_clients_in_the_backlog_are_served_when_the_server_stops(make):
     stage.server.wait()
 
 
+def test_clients_in_the_backlog_are_served_although_all_connections_are_taken(make):
+    stage = make(connections=2)
+    clients = [stage.knock() for _ in range(6)]
+    for client in clients[:2]:
+        client.send(head()[:-2])
+    stage.settle()
+    assert len(stage.connections) == 2
+    stage.server.stop()
+    for client in clients:
+        client.send(head()[-2:] if client in clients[:2] else head())
+    for client in clients:
+        assert client.answer().status == 200
+    stage.settle()
+    stage.server.wait()
+
+
 def test_server_is_drained_after_the_last_response(make):
     taken = []
     stage = make()

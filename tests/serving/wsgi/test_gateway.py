@@ -222,6 +222,48 @@ def test_app_that_exits_is_500_and_frees_its_slot(stage, caplog, failure, answer
     assert "error while answering GET /" in caplog.text
 
 
+class BrokenMap:
+    """A URL map that fails before the application is called."""
+
+    def fast_match(self, path, method):
+        raise AssertionError
+
+    def iter_rules(self):
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+def test_request_whose_view_cannot_be_found_is_500_and_frees_its_slot(stage, slow_app, caplog):
+    slow_app.url_map = BrokenMap()
+    gateway = stage.serve(slow_app, threads=1)
+    answer = stage.connect().ask(head())
+    assert (answer.status, answer.closes) == (500, True)
+    assert not gateway.slots.full
+    assert "dictionary changed size" in caplog.text
+
+
+def test_response_of_a_view_that_may_block_is_sent_before_its_body_is_closed(stage):
+    """The functions of `Response.call_on_close` may take long."""
+    received = []
+
+    class Body:
+        def __iter__(self):
+            return iter([b"done"])
+
+        def close(self):
+            client.collect()
+            received.append(client.received)
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "4")])
+        return Body()
+
+    stage.serve(app)
+    client = stage.connect()
+    client.send(head())
+    assert stage.turn().stepped_aside
+    assert received[0].endswith(b"\r\n\r\ndone")
+
+
 # ---------------------------------------------------------------------------------------- bodies
 
 

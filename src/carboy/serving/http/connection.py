@@ -90,7 +90,9 @@ class HasLeader(t.Protocol):
 
     @property
     def leader(self) -> int:
-        """The identifier of the thread that runs the event loop and reads requests."""
+        """The identifier of the thread that runs the event loop and reads requests; 0 if it has
+        just stepped aside.
+        """
 
     def step_aside(self) -> None:
         """If the calling thread runs the event loop, let another thread run it from now on."""

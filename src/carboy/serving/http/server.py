@@ -89,7 +89,8 @@ class Pool(t.Protocol):
 
     Attributes:
         calls: functions that the thread that runs the event loop must call.
-        leader: the identifier of the thread that runs the event loop.
+        leader: the identifier of the thread that runs the event loop; 0 if it has just stepped
+            aside.
     """
 
     calls: deque[cabc.Callable[[], object]]
@@ -405,7 +406,9 @@ class HTTPServer:
 
     def _accept(self, listener: socket.socket, max_count: int) -> None:
         for accepted in range(max_count):
-            if len(self._connections) >= self._limits.connections:
+            # A server that stops accepts all clients in the backlog, because the connections that
+            # are left there are reset.
+            if len(self._connections) >= self._limits.connections and not self.stopping:
                 if accepted:  # the poller will report if more clients wait
                     return
                 if not self._make_room():

@@ -63,9 +63,14 @@ class LeaderFollowers:
 
     As long as any thread is parked (sleeps until it must lead), one thread leads. If no thread
     leads and none is parked, `_add_leader` is called to start another one.
+
+    Attributes:
+        leader: the identifier of the thread that leads, or that led before; 0 after it has stepped
+            aside.
     """
 
     def __init__(self) -> None:
+        self.leader = 0
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
         # How many threads lead. The lock guards this number, `_parked`, `_stopping` and each
@@ -120,11 +125,15 @@ class LeaderFollowers:
             self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Let another thread lead (wait for events) instead of `thread`, unless that has happened
-        already.
+        """Let another thread lead (wait for events) instead of `thread`, which is the calling
+        thread, unless that has happened already.
         """
         if thread.stepped_aside:
             return
+        # What only the leading thread does at the end of its turn, this thread must do at once: it
+        # may block before.
+        if self.leader == get_ident():
+            self.leader = 0
         with self._lock:
             follower = self._set_aside(thread)
         self._promote(follower)

@@ -52,7 +52,6 @@ class LeaderPool(LeaderFollowers):
 
     Attributes:
         calls: functions that the thread that runs the event loop must call, in this order.
-        leader: the identifier of the thread that runs the event loop, or ran it last.
     """
 
     def __init__(self, views: int) -> None:
@@ -61,7 +60,6 @@ class LeaderPool(LeaderFollowers):
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
         self._woken = False
-        self.leader = 0
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:

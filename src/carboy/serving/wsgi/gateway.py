@@ -192,7 +192,11 @@ class Gateway:
         if exchange.disconnected and exchange.app is None:
             exchange.drop()
             return
-        view = self._timings.of(exchange.method, exchange.path)
+        try:
+            view = self._timings.of(exchange.method, exchange.path)
+        except BaseException:
+            exchange.fail()
+            raise
         body = io.BytesIO(exchange.body()) if exchange.pieces else EMPTY
         self._pool.run_view(view, self._call_app, exchange, body)
 
