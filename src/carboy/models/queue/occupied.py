@@ -28,8 +28,13 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import BatchThreads
 
-    #: Lists of slots; of each list, one slot must become free.
-    Needs: t.TypeAlias = cabc.Sequence[cabc.Sequence[Slot]]
+
+class Need(t.NamedTuple):
+    """Occupied slots, and how many of them must become free before a prediction can go on."""
+
+    slots: cabc.Sequence[Slot]
+    missing: int = 1
+
 
 #: Maps each computing thread to its slots, the innermost first: a thread may compute predictions
 #: that it has asked for. PERF: a dict without a lock; each thread uses its own entry only.
@@ -57,21 +62,21 @@ def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
         return True
 
 
-def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
+def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool:
     """Return whether a prediction would wait for ever.
 
     Args:
-        needs: the slots that the prediction needs.
+        needs: what the prediction needs.
         occupied: the slots that become free only after the prediction.
     """
-    needs_of: dict[Slot, Needs] = dict.fromkeys(occupied, ())
-    found = [slot for slots in needs for slot in slots]
+    needs_of: dict[Slot, cabc.Sequence[Need]] = dict.fromkeys(occupied, ())
+    found = [slot for need in needs for slot in need.slots]
     while found:
         slot = found.pop()
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
-            found += [each for slots in needs_of[slot] for each in slots]
-    # A slot becomes free if, of each list of slots that it needs, one becomes free.
+            found += [each for need in needs_of[slot] for each in need.slots]
+    # A slot becomes free if everything becomes free that its prediction needs.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
@@ -80,8 +85,8 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
     return _is_unmet(needs, becoming_free)
 
 
-def _is_unmet(needs: Needs, free: set[Slot]) -> bool:
-    return any(free.isdisjoint(slots) for slots in needs)
+def _is_unmet(needs: cabc.Sequence[Need], free: set[Slot]) -> bool:
+    return any(len(free.intersection(slots)) < missing for slots, missing in needs)
 
 
 class Device:
@@ -127,9 +132,9 @@ class Device:
             else:
                 self.slot = None
 
-    def needs(self) -> Needs:
+    def needs(self) -> list[Need]:
         """Return what a batch needs to compute on the device."""
-        return () if self.slot is None else ([self.slot],)
+        return [] if self.slot is None else [Need([self.slot])]
 
     @property
     def waiting(self) -> int:
