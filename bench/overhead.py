@@ -8,7 +8,10 @@ row the time of a bare `template.render` of the same page is subtracted as well.
 carboy
 to net Flask; the columns show net nanoseconds per request.
 
-    python bench/overhead.py [--quick] [--json FILE] [--only KEY ...]
+    python bench/overhead.py [--quick] [--json FILE] [--only KEY ...] [--one-app]
+
+With `--one-app` each peer has all views in one app, as in `serve.py`, where the hooks belong to one
+view only: then a request of another view has to find out that no hook is for it.
 """
 
 from __future__ import annotations
@@ -63,8 +66,12 @@ def frameworks() -> dict[str, types.ModuleType]:
     return found
 
 
-def apps_for(shape: shapes.Shape, webs: dict[str, types.ModuleType]) -> dict[str, _wsgi.App]:
+def apps_for(
+    shape: shapes.Shape, webs: dict[str, types.ModuleType], one_app: bool
+) -> dict[str, _wsgi.App]:
     make = flask_like.make_hooked if shape.login else flask_like.make_plain
+    if one_app:
+        make = flask_like.make
     peers: dict[str, _wsgi.App] = {"bare": bare_app.app}
     peers.update({name: make(web) for name, web in webs.items()})
     peers["falcon"] = falcon_app.make()
@@ -92,9 +99,11 @@ def same_answers(shape: shapes.Shape, answers: dict[str, _wsgi.Answer]) -> None:
         raise SystemExit(f"{shape.key}: carboy answers {ours}, Flask {theirs}")
 
 
-def measure_shape(shape: shapes.Shape, webs: dict[str, types.ModuleType], rounds: int) -> Row:
+def measure_shape(
+    shape: shapes.Shape, webs: dict[str, types.ModuleType], rounds: int, one_app: bool
+) -> Row:
     cases, answers = [], {}
-    for name, app in apps_for(shape, webs).items():
+    for name, app in apps_for(shape, webs, one_app).items():
         call, answers[name] = checked_call(name, app, shape)
         cases.append(_measure.Case(name, call))
     same_answers(shape, answers)
@@ -224,11 +233,13 @@ def main() -> None:
     keys = [*shapes.BY_KEY, "routes"]
     parser.add_argument("--only", nargs="+", choices=keys, default=keys, metavar="KEY",
                         help=f"some rows: {', '.join(keys)}")  # fmt: skip
+    parser.add_argument("--one-app", action="store_true", help="all views in one app per peer")
     options = parser.parse_args()
     rounds = _measure.QUICK_ROUNDS if options.quick else _measure.DEFAULT_ROUNDS
     _measure.print_machine(*DISTRIBUTIONS)
     webs = frameworks()
-    rows = [measure_shape(s, webs, rounds) for s in shapes.SHAPES if s.key in options.only]
+    shown = [shape for shape in shapes.SHAPES if shape.key in options.only]
+    rows = [measure_shape(shape, webs, rounds, options.one_app) for shape in shown]
     show(rows)
     if "routes" in options.only:
         route_rows = measure_routes(webs, rounds)

@@ -84,8 +84,8 @@ _LAZY_NAMES = {
     "raises": "markers",
 }
 
-# Modules that are imported on first use. They are always attributes of the package, because `import
-# flask` loads them at once.
+# Modules that are imported on first use. Programs may use them as attributes of the package without
+# importing them, because `import flask` imports them all.
 _LAZY_MODULES = frozenset({"cli", "logging", "sansio"})
 
 if not t.TYPE_CHECKING:
@@ -94,8 +94,8 @@ if not t.TYPE_CHECKING:
         if name == "__version__":
             from importlib.metadata import version
 
-            # Extensions compare `flask.__version__` with a version of Flask, so return Flask's
-            # there.
+            # If carboy is imported as `flask`, return a version of Flask, because extensions
+            # compare `flask.__version__` with one.
             is_flask = sys.modules.get("flask") is sys.modules[__name__]
             return version("flask" if is_flask else "carboy")
         if name in _LAZY_NAMES:
@@ -109,5 +109,6 @@ if not t.TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        # The module `globals` of this package hides the built-in function, so `vars` is used.
+        # `vars` and not `globals()`, because the submodule `globals` hides the built-in function in
+        # this module.
         return sorted({*vars(sys.modules[__name__]), *_LAZY_NAMES, *_LAZY_MODULES})

@@ -1,4 +1,4 @@
-"""`python -m carboy` is the `carboy` command."""
+"""Run the command `carboy` for `python -m carboy`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The application class: configuration, registration of views, URLs, and two ways to start a
-server.
+"""The application class: configuration, registration of views and templates, start of a server.
 
-`carboy.core.dispatch` handles requests, and `carboy.scaffold` has the methods that apps and
-blueprints share. This module is at the top of the package: it may import all others. `serving` and
-`cli` are imported on first use.
+The base classes in `carboy.core` handle requests, and `carboy.scaffold` has the methods that apps
+and blueprints share. This module is the highest layer of the package: it may import all others, and
+those below it import it for type checkers only. It imports `serving` and `cli` on first use.
 """
 
 from __future__ import annotations
@@ -59,7 +58,8 @@ T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallab
 T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
 
 
-# The HTTP methods to assume for a rule that accepts all: one without a body, one with a body.
+# The HTTP methods assumed for a rule that accepts all methods: GET stands for those without a
+# request body, POST for those with one.
 _ANY_METHOD = frozenset(("GET", "POST"))
 
 
@@ -171,7 +171,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " files need a host, without it they cannot have one."
                 f" Got static_host={static_host!r}, host_matching={host_matching!r}."
             )
-        # The view refers to the app weakly, because otherwise each would keep the other alive.
+        # A weak reference, so that app and view form no reference cycle, and the app's memory is
+        # freed without the garbage collector.
         app_ref = weakref.ref(self)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
@@ -212,8 +213,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
     ) -> None:
         """Log an unhandled exception with its traceback, at level ERROR."""
-        # This method is here and not in `core.errorhandling`, because a log line names the module
-        # that calls the logger ("in app"), and Flask's log lines name `app`.
+        # This method is in `app.py` and not in `core.errorhandling`, because log lines name the
+        # module that calls the logger, and those of Flask say "in app".
         where = request.path, request.method
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
@@ -224,8 +225,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     def make_config(self, instance_relative: bool = False) -> Config:
         """Create the config, filled with its defaults. Subclasses may override this method."""
-        # `OWN_DEFAULTS` is separate, because a subclass may replace `default_config` by Flask's
-        # keys and its own.
+        # The defaults of carboy's own keys are added, because a subclass may override
+        # `default_config` by a dict with only Flask's keys and its own.
         defaults = {**OWN_DEFAULTS, **self.default_config}
         defaults["DEBUG"] = get_debug_flag()
         defaults["ENV"] = get_env()
@@ -275,7 +276,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # Templates have these variables anyway, but imported macros see only the globals.
+            # The context of each template has these variables too, but a macro that is imported
+            # without context sees only the globals.
             request=request,
             session=session,
             g=g,
@@ -288,15 +290,16 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:
-        """Return whether variables in a template are escaped: yes for HTML, XML, SVG and string
-        templates.
+        """Return whether the template of this name is autoescaped: HTML, XML, SVG and string
+        templates are.
         """
         if filename is None:
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # A function that is assigned and not a method: `_render` recognises it if no subclass overrides
-    # it, and then creates `request` and `g` only for templates that use them.
+    # The function of `templating` itself, and not a method that calls it: `templating` compares by
+    # identity whether it is overridden. If not, `request` and `g` are created only for templates
+    # that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
@@ -310,7 +313,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
-        """Add a blueprint's views, hooks and files to the app.
+        """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
             **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
@@ -332,7 +335,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a rule to the URL map; see `Scaffold.route`.
+        """Add a URL rule, and if `view_func` is given the view for its endpoint; see
+        `Scaffold.route`.
 
         Raises:
             AssertionError: the endpoint already has another view.
@@ -365,7 +369,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
-            # Wrap the view again, because the new rule may have other variables.
+            # The endpoint has a typed view already. Wrap it again, because the URL rules decide
+            # which parameters come from the URL, and the new rule may have other variables.
             self._set_view(endpoint, known, rule)
 
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
@@ -514,8 +519,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         try:
             cli.run_development(self, host, port, **options)
         finally:
-            # Registration is allowed again, because in an interactive session a user may change the
-            # app and run it again.
+            # Allow the registration of views again: after the server was stopped, an interactive
+            # user may change the app and start it once more.
             self._got_first_request = False
 
     def serve(self, **options: t.Any) -> None:
@@ -573,12 +578,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
 
 def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
-    """Return the HTTP methods in an attribute of a view; none if a mock or a stub invents the
+    """Return the HTTP methods in an attribute of a view, such as `methods`.
+
+    The result is empty if the attribute is missing or not iterable, as on a mock, which has any
     attribute.
     """
     methods: t.Any = getattr(view, attribute, None)
     if isinstance(methods, str):
-        return methods  # one text is refused later, with a message that says what to write
+        return methods  # `add_url_rule` refuses a `str` with a message
     return tuple(methods) if hasattr(type(methods), "__iter__") else ()
 
 
@@ -589,7 +596,7 @@ def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:
 
 
 def _where(view: t.Callable[..., t.Any]) -> str:
-    """Return the name of a view and its place in the source, for error messages."""
+    """Return the name of a view with its file and line, for error messages."""
     model = getattr(view, "model", None)
     if model is not None:
         return f"the model {model.name!r} at {model.rule!r}"

@@ -1,7 +1,8 @@
 """Blueprints: parts of an app that are registered under a name and a URL prefix.
 
-A blueprint records what to register; `register` applies the record to an app. Nested blueprints are
-registered after their parent, with names and prefixes joined.
+A blueprint stores the functions that register its views; `register` calls them for an app. Nested
+blueprints are registered after their parent. Their names and URL prefixes are joined to the
+parent's.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ T_url_value_preprocessor = t.TypeVar(
 
 
 class BlueprintSetupState:
-    """One registration of a blueprint on an app. It is passed to functions that were registered by
-    `record`.
+    """One registration of a blueprint on an app: the app, and the name and URL prefix to use.
 
-    The options of `register_blueprint` override the blueprint's own.
+    It is passed to the functions that were registered by `Blueprint.record`.
+
+    Options passed to `register_blueprint` override those of the blueprint itself.
     """
 
     def __init__(
@@ -90,8 +92,8 @@ class BlueprintSetupState:
         )
 
     def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
-        # `url_defaults` are not passed: they are values of a rule's variables, and the rule of a
-        # model has none.
+        # `url_defaults` are not passed, because they are values for variables of a rule, and a
+        # model's rule has no variables.
         self.app._register_model(
             self._rule(rule),
             target,
@@ -108,7 +110,7 @@ class BlueprintSetupState:
 
 
 def _join_url(prefix: str, rule: str) -> str:
-    """Append a rule to a URL prefix; an empty rule gives the prefix itself."""
+    """Return a rule with a URL prefix before it; the prefix itself if the rule is empty."""
     return f"{prefix.rstrip('/')}/{rule.lstrip('/')}" if rule else prefix
 
 
@@ -124,8 +126,9 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         import_name: the module of the blueprint, usually `__name__`.
         url_prefix: put before each rule of the blueprint.
         subdomain: the subdomain of rules that name none.
-        url_defaults: values of rule variables, for all rules.
-        cli_group: the group of the commands; None: the app's own group; the default is `name`.
+        url_defaults: values for variables, which apply to all rules of the blueprint.
+        cli_group: the name of the command group; the default is the blueprint's name; None adds the
+            commands to the app's own group.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
         app's URL, and the app's files take precedence.
     """
@@ -179,15 +182,15 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def record(self, func: DeferredSetupFunction) -> None:
-        """Register a function that is called with the setup state at each registration of the
-        blueprint.
+        """Register a function that is called with a `BlueprintSetupState` whenever the blueprint is
+        registered on an app.
         """
         self.deferred_functions.append(func)
 
     @setupmethod
     def record_once(self, func: DeferredSetupFunction) -> None:
-        """Register a function that is called with the setup state at the first registration on an
-        app only.
+        """Register a function for `record` that is called only at the first registration on each
+        app.
         """
 
         def once(state: BlueprintSetupState) -> None:
@@ -199,21 +202,26 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def make_setup_state(
         self, app: Carboy, options: dict[str, t.Any], first_registration: bool = False
     ) -> BlueprintSetupState:
-        """Create the object that functions of `record` get. Subclasses may override this method."""
+        """Create the object that is passed to functions registered by `record`. Subclasses may
+        override this method.
+        """
         return BlueprintSetupState(self, app, options, first_registration)
 
     # -- registration ------------------------------------------------------------------------
 
     @setupmethod
     def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
-        """Nest another blueprint in this one: when this one is registered on an app, both are."""
+        """Nest another blueprint in this one. It is then registered on an app together with this
+        one.
+        """
         if blueprint is self:
             raise ValueError(f"Cannot register a blueprint on itself: {self.name!r}.")
         self._blueprints.append((blueprint, options))
 
     def register(self, app: Carboy, options: dict[str, t.Any]) -> None:
-        """Apply the recorded registrations to an app. `Carboy.register_blueprint` calls this
-        method.
+        """Add the blueprint's views, hooks, files and commands to an app.
+
+        `Carboy.register_blueprint` calls this method.
 
         Raises:
             ValueError: a blueprint with this name is registered already; pass another name by
@@ -249,8 +257,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
-        # `__dict__` is examined first, because most blueprints have no commands, and reading `cli`
-        # would create a group.
+        # `__dict__` is examined first, because most blueprints have no commands, and reading the
+        # attribute `cli` would create an empty group.
         if "cli" not in self.__dict__ or not self.cli.commands:
             return
         if group is None:
@@ -263,8 +271,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _nested_options(
         state: BlueprintSetupState, blueprint: Blueprint, own: dict[str, t.Any], name: str
     ) -> dict[str, t.Any]:
-        """Return the options of a nested blueprint: its prefix and subdomain are joined to its
-        parent's.
+        """Return the options for registering a nested blueprint, with prefix and subdomain joined
+        to the parent's.
         """
         options = own.copy()
         subdomain = _first_not_none(own.get("subdomain"), blueprint.subdomain)
@@ -281,7 +289,9 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         return options
 
     def _merge_blueprint_funcs(self, app: Carboy, name: str) -> None:
-        """Copy the blueprint's hooks and handlers to the app, under the registered name."""
+        """Copy the blueprint's hooks and error handlers to the app, under the name of this
+        registration.
+        """
         for key, by_code in self.error_handler_spec.items():
             app.error_handler_spec[_scope(name, key)] = defaultdict(
                 dict, {code: dict(by_class) for code, by_class in by_code.items()}
@@ -333,11 +343,13 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _register_model(self, rule: str, target: t.Any, *, name: str, options: Options) -> None:
-        """Declare a model. Each registration of the blueprint creates one, with its own name and
+        """Declare a model of the blueprint.
+
+        Each registration of the blueprint on an app creates a separate model, with its own name and
         queue.
 
-        `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
-        registered as `shop.digits`.
+        `name` is only the last part of the model's full name: a model `digits` of the blueprint
+        `shop` is registered as `shop.digits`.
         """
         self._check_setup_finished("model")
         from .contract.hints import remember_locals

@@ -1,8 +1,8 @@
 """Make `import flask` import carboy in this process: the function `install_as_flask`.
 
-It is for programs and extensions that were written for Flask, like `pymysql.install_as_MySQLdb()`
-for MySQLdb. The import hook is in a module outside of the package, `_carboy_as_flask`, so that a
-child process can install it without importing carboy.
+The function lets programs and extensions that were written for Flask run on carboy unchanged, as
+`pymysql.install_as_MySQLdb()` does for MySQLdb. The import hook is in a module outside of the
+package, `_carboy_as_flask`, so that a child process can install it without importing carboy.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def install_as_flask() -> None:
     """Make `import flask`, and every module below it, import carboy's modules.
 
     This works with or without Flask installed. `importlib.metadata` reports a distribution `flask`
-    of the release whose API carboy provides. Modules that already imported Flask keep Flask's
-    objects, and a warning names them, so call this first. Further calls do nothing. Thread-safe.
-    Child processes are not affected: use `carboy --as-flask` for them.
+    of the release whose API carboy provides. Call this before anything imports Flask: modules that
+    have imported it keep Flask's objects, and a warning names them. Further calls do nothing.
+    Thread-safe. Child processes are not affected: use `carboy --as-flask` for them.
     """
     warn_before_install()
     install_finder()

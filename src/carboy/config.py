@@ -32,7 +32,9 @@ T = t.TypeVar("T")
 
 
 class ConfigKey(t.NamedTuple):
-    """A config key that Flask does not have. Tables in the documentation are made from these."""
+    """A config key that Flask does not have: its default, and a text for the table in the
+    documentation.
+    """
 
     default: t.Any
     help: str
@@ -48,8 +50,8 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         ' `jsonify`): `"null"`, `"error"` (500), or `"literal"` (`NaN`, which is no JSON); `None`:'
         ' `"null"`, and `"literal"` under `--as-flask`',
     ),
-    # A photograph from a phone has 3 to 8 MB. When JSON of the default size is decoded, it takes up
-    # to 1 GB.
+    # The default is a compromise. It must allow photographs from phones (3 to 8 MB), but JSON of
+    # this size takes up to 1 GB of memory when decoded.
     "MODEL_MAX_BODY": ConfigKey(
         32 * 1024 * 1024,
         "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
@@ -135,7 +137,10 @@ def get_env() -> str:
 
 
 class ConfigAttribute(t.Generic[T]):
-    """An attribute of the app that reads and writes a config key; reading may convert the value."""
+    """A descriptor for an attribute of the app that reads and writes a config key.
+
+    `get_converter`, if given, converts the value when it is read.
+    """
 
     def __init__(self, name: str, get_converter: t.Callable[[t.Any], T] | None = None) -> None:
         self.__name__ = name
@@ -159,8 +164,9 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
-#: Config keys whose values are cached between requests (by `carboy.core.overrides`, sessions and
-#: the JSON provider). Each change of one is counted, so that the caches are renewed.
+#: Config keys whose values are cached between requests: by `carboy.core.overrides`, sessions and
+#: the JSON provider. Each assignment to one of these keys calls `note_change`, which makes the
+#: caches invalid.
 KEPT_KEYS = frozenset(
     {
         *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
@@ -259,7 +265,8 @@ class Config(dict[str, t.Any]):
             raise _unreadable(exc, filename) from None
         try:
             code = compile(source, filename, "exec")
-        except (SyntaxError, ValueError) as exc:  # before 3.12, a null byte is a ValueError
+        # before Python 3.12, a null byte in the file raises ValueError
+        except (SyntaxError, ValueError) as exc:
             raise _file_error(
                 exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."
             ) from exc
@@ -363,8 +370,9 @@ class Config(dict[str, t.Any]):
 
 
 def _count_changes_by(name: str) -> None:
-    """Make a method of `Config`, which may change any keys, count a change whenever it is
-    called.
+    """Replace a method of `Config` by one that also calls `note_change`.
+
+    This is for methods such as `update`, which may change any keys without calling `__setitem__`.
     """
     change = getattr(dict, name)
 
@@ -384,9 +392,11 @@ for _name in _CHANGING:
 
 
 def are_changes_counted(config: object) -> bool:
-    """Return whether all changes of `config` are counted, so that its values may be cached.
+    """Return whether `note_change` is called for all changes of `config`, so that values may be
+    cached.
 
-    A config of a user's own class may compute its values, or get them from elsewhere.
+    The result is False if the class overrides a method that reads or changes keys, because it may
+    then compute the values or get them from elsewhere.
     """
     kind = type(config)
     return issubclass(kind, Config) and all(
@@ -396,7 +406,7 @@ def are_changes_counted(config: object) -> bool:
 
 
 def _unreadable(exc: OSError, filename: str) -> OSError:
-    """Return the error for a file that cannot be opened: with Flask's message, and a note with
+    """Return the error for a config file that cannot be opened, with Flask's message and added
     advice.
     """
     exc.strerror = f"Unable to load configuration file ({exc.strerror})"
@@ -428,10 +438,10 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
         combined = _combine_classes(type(exc))
         error = combined.__new__(combined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # the class cannot be combined, or needs other arguments
+    except TypeError:  # no class can derive from both, or it needs other arguments
         exc.add_note(message)
         return exc
-    # SyntaxError and UnicodeError keep their fields outside of `__dict__`.
+    # The fields of SyntaxError and UnicodeError are not in `__dict__`; their constructors set them.
     if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):
@@ -451,7 +461,7 @@ def _line_of(exc: Exception) -> int | None:
         if isinstance(line := getattr(holder, "lineno", None), int):
             return line
         if holder is not exc and isinstance(line := getattr(holder, "line", None), int):
-            return line + 1  # line numbers of YAML errors begin at 0
+            return line + 1  # PyYAML counts lines from 0
     found = re.search(r"\bline (\d+)", str(exc))
     return int(found[1]) if found else None
 

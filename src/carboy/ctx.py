@@ -5,9 +5,10 @@ context unless a context of the same app is already active (for example in a tes
 app.app_context()`). Request, session and URL adapter are created on first access, because most
 views use none of them.
 
-Contexts may end in another order than they began: each restores only its own member of the active
-pair (`carboy.globals`). If a context ends in another thread than it began, the first thread removes
-it when the next context begins there.
+The active app context and request context form a pair (`carboy.globals`). They may end in any
+order, because each context restores only its own member of the pair. If a context ends in another
+thread than it began in, that thread cannot change the pair of the first thread, which therefore
+removes the context itself when it activates the next one.
 
 Not thread-safe, except that an active context may be pushed again in another thread
 (`stream_with_context`, `copy_current_request_context`). `carboy.core.routing` decides which rule
@@ -53,7 +54,7 @@ class _AppCtxGlobals:
     context.
     """
 
-    # For type checkers, so that they accept any attribute of `g`.
+    # Defined only so that type checkers accept any attribute of `g`.
     def __getattr__(self, name: str) -> t.Any:
         raise AttributeError(name)
 
@@ -110,17 +111,19 @@ def _active_request_context(asked_by: str) -> RequestContext:
 
 
 def after_this_request(f: ft.AfterRequestCallable[t.Any]) -> ft.AfterRequestCallable[t.Any]:
-    """Register a function that is called as `f(response)` once, after the view of the current
-    request.
+    """Register a function that is called as `f(response)` after the view, for the current request
+    only.
 
-    It returns the response to send: the same or another one. It may be used as a decorator.
+    The function must return the response to send: the same one or another. `after_this_request` may
+    be used as a decorator.
     """
     _active_request_context("after_this_request")._after_request_functions.append(f)
     return f
 
 
 def copy_current_request_context(f: F) -> F:
-    """Wrap `f` so that it runs with a copy of the current request's context, in any thread.
+    """Return a function that calls `f`, in any thread, with a copy of the current request's context
+    active.
 
     The copy shares the request and the session with the original.
     """
@@ -150,8 +153,9 @@ def has_app_context() -> bool:
 
 
 def _drop_ended() -> Active | None:
-    """Return the active app and request context, after removing those that have ended in other
-    threads.
+    """Return the active pair of app and request context, or None.
+
+    Contexts that this thread has activated and another thread has ended are removed before.
     """
     while (active := _cv.get(None)) is not None:
         ended = next((context for context in active if is_ended(context)), None)
@@ -159,7 +163,7 @@ def _drop_ended() -> Active | None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            # Another thread has pushed the context, so that `reset` fails here.
+            # `give_back` raises ValueError in a thread that has not pushed the context.
             with suppress(ValueError):
                 give_back(token, members)
                 continue
@@ -171,21 +175,22 @@ def _drop_ended() -> Active | None:
 class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     """The app context: an app and its `g`, active between `push` and `pop`, or inside `with`."""
 
-    # PERF: defaults are on the class, so that creating a context sets only what differs.
+    # PERF: the defaults are attributes of the class, so that creating a context need not assign
+    # them.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # If this context has ended in another thread than the one that pushed it: what the first thread
-    # must undo.
+    # If another thread than the one that pushed this context has ended it: the pushes that the
+    # first thread must still undo.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each `push`: the token with which `pop` undoes it, and the app context that it has
-        # pushed, or None.
+        # For each `push`: the token of the context variable with which `pop` undoes it, and the app
+        # context that became active with it, or None.
         self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            # `g` is created now and not on first access, because the constructor of a user's class
-            # may have side effects.
+            # An instance of a user's class is created now and not on first access, because in Flask
+            # its constructor runs at this time and may have side effects.
             self._g = app.app_ctx_globals_class()
 
     @property
@@ -232,7 +237,8 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         self._send_pushed()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
-        """Undo the latest `push`. The last `pop` runs the app's teardown functions.
+        """Undo the latest `push`. The `pop` for the first `push` also calls the app's teardown
+        functions.
 
         Args:
             exc: the exception that ended the context; by default the one that is being handled.
@@ -249,22 +255,24 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         self._send_popped()
 
     def _take_push(self) -> tuple[Token[Active | None], AppContext | None]:
-        """Remove the latest push that was not popped yet, and return it."""
+        """Remove the record of the latest `push` that was not undone yet from `_cv_tokens`, and
+        return it.
+        """
         if not self._cv_tokens:
             raise LookupError(f"{self!r} was popped, but it is not pushed.")
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
-        """Deactivate this context; return the pair of app and request context that was active
-        before.
+        """Deactivate this context. Return the pair of app and request context that was active until
+        then.
         """
         active = _cv.get(None) or NOTHING_ACTIVE
         try:
             give_back(token, members)
         except ValueError:
-            # The context was pushed in another thread, and only that thread can reset its context
-            # variable. This happens if a server closes a generator that contains `with
-            # app.app_context():`.
+            # Another thread has pushed the context, and only that thread can reset its context
+            # variable. So record for it what to undo. This happens, for example, if a server closes
+            # a generator that contains `with app.app_context():`.
             if self._ended_elsewhere is None:
                 self._ended_elsewhere = []
             self._ended_elsewhere.append((token, members))
@@ -307,7 +315,8 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` keeps the context.
+    # The exception that ended the request, if the context stays active because of
+    # `PRESERVE_CONTEXT_ON_EXCEPTION`.
     _preserved: BaseException | None = None
 
     def __init__(
@@ -317,8 +326,7 @@ class RequestContext(AppContext):
         request: Request | None = None,
         session: SessionMixin | None = None,
     ) -> None:
-        # PERF: the code of `AppContext.__init__` is inlined here, because the call would take 60
-        # ns.
+        # PERF: inlines `AppContext.__init__`, because the call would take 60 ns.
         self.app = app
         self._cv_tokens = []
         self._environ = environ
@@ -327,7 +335,8 @@ class RequestContext(AppContext):
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
-            # Created now, because a user's class may have side effects in its constructor.
+            # An instance of a user's class is created now and not on first access, because its
+            # constructor may have side effects.
             self._make_request()
 
     @property
@@ -350,8 +359,8 @@ class RequestContext(AppContext):
 
     @property
     def changes_response(self) -> bool:
-        """Whether the response may need changes: the session was opened, or `after_this_request`
-        called.
+        """Whether the response must still be processed, because the session was opened, or a
+        function registered by `after_this_request`.
         """
         return self._opened is not None or self._after is not None
 
@@ -393,8 +402,8 @@ class RequestContext(AppContext):
     def session(self, value: SessionMixin) -> None:
         self._opened = value
 
-    # The name must stay: extensions read and assign `_session` (Flask-SocketIO uses one session for
-    # all events).
+    # This private name must not change, because extensions read and assign `_session`:
+    # Flask-SocketIO assigns one session to the contexts of all its events.
     @property
     def _session(self) -> SessionMixin | None:
         """The session of this request, opened on first access; None before the context is
@@ -434,7 +443,7 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        # Without a request, because in Flask receivers cannot access it either.
+        # Receivers are called without an active request, as in Flask.
         token = _cv.set((self, None))
         try:
             super()._send_pushed()
@@ -442,15 +451,19 @@ class RequestContext(AppContext):
             _cv.reset(token)
 
     def copy(self) -> RequestContext:
-        """Return a new context with the same request and session, for another greenlet."""
+        """Return a new context with the same request and session, to be pushed in another thread or
+        greenlet.
+        """
         session = self._session if self._cv_tokens else self._opened
         return self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """Return the rule of the URL and its arguments, which hooks may have changed on the request
-        object.
+        """Return the rule that matched the URL, and the arguments of the view.
+
+        If the request object exists they are read from it, because a hook may have changed them
+        there.
         """
         request = self._request
         if request is None:
@@ -458,8 +471,8 @@ class RequestContext(AppContext):
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the keys of the request's hooks in the registries: its blueprints' names, then
-        None (the app).
+        """Return the keys under which hooks for this request are registered: the names of its
+        blueprints, then None for the app.
         """
         request = self._request
         rule = self._rule if request is None else request.url_rule
@@ -479,8 +492,8 @@ class RequestContext(AppContext):
         self._match_by_adapter()
 
     def _match_by_adapter(self) -> None:
-        """Let Werkzeug find the rule. If it raises, store the exception, which `dispatch_request`
-        raises later.
+        """Let Werkzeug find the rule. If it raises an exception, such as `NotFound`, store it on
+        the request, so that `dispatch_request` raises it after the hooks have run.
         """
         adapter = self.url_adapter
         if adapter is None:
@@ -495,14 +508,15 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            # Break a reference cycle: the traceback of the other exception refers to the request.
+            # Break a reference cycle: `__context__` is the exception that was handled when `error`
+            # was raised, and its traceback refers to the request.
             error.__context__ = None
         self.request.routing_exception = error
 
     def push(self) -> None:
         """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
-        active = _cv.get(None) and _drop_ended()  # PERF: in most cases no context is active
+        active = _cv.get(None) and _drop_ended()  # PERF: usually no context is active
         previous = None if active is None else active[1]
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
@@ -517,8 +531,8 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # Created now and not on first access, because the constructor of a user's class may have
-        # side effects.
+        # Create the request now and not on first access if its class is a user's, whose constructor
+        # may have side effects.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None
@@ -529,7 +543,7 @@ class RequestContext(AppContext):
             self.match_request()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
-        """Undo the latest `push`. The last `pop` runs the teardown functions.
+        """Undo the latest `push`. The `pop` for the first `push` also calls the teardown functions.
 
         Args:
             exc: the exception that ended the request; by default the one that is being handled.
@@ -559,8 +573,8 @@ class RequestContext(AppContext):
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # The signal is sent even if a `teardown_request` function has failed, because the app
-            # context has ended.
+            # The signal `appcontext_popped` is sent even if a `teardown_request` function has
+            # raised an exception, because the app context has ended nevertheless.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])
@@ -570,7 +584,7 @@ class RequestContext(AppContext):
             self._refuse_pop(active[1])
 
     def _tear_down_as_app_context(self, exc: BaseException | None) -> None:
-        # As in Flask, teardown functions of the app cannot access the request.
+        # As in Flask, `teardown_appcontext` functions run without an active request.
         hidden = _cv.set((self, None))
         try:
             self.app.do_teardown_appcontext(exc)
@@ -584,10 +598,11 @@ class RequestContext(AppContext):
         request = self._request
         if request is None:
             return
-        # A cycle, because the request refers to the environ.
+        # Break a cycle: the environ refers to the request, which refers to the environ.
         self._environ["werkzeug.request"] = None
         if exc is None and (error := request.routing_exception) is not None:
-            # A cycle, because the frames of the traceback refer to the request.
+            # Break a cycle: the request refers to the exception, whose traceback has frames that
+            # refer to the request.
             error.__traceback__ = None
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Errors and log messages that explain mistakes of developers.
+"""Error and log messages that explain mistakes of developers.
 
 This module is imported only when such a mistake happens.
 """
@@ -34,7 +34,9 @@ class UnexpectedUnicodeError(AssertionError, UnicodeError):
 
 
 class DebugFilesKeyError(KeyError, AssertionError):
-    """`request.files` lacks a file, because the form was not sent as multipart/form-data."""
+    """A program asked for a file that `request.files` lacks, because the form was not sent as
+    multipart/form-data.
+    """
 
     def __init__(self, request: Request, key: str) -> None:
         super().__init__(key)
@@ -56,8 +58,8 @@ class DebugFilesKeyError(KeyError, AssertionError):
 
 
 class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
-    """A redirect of the URL matcher would lose the form's data, because browsers do not send it
-    again.
+    """The URL of a form is redirected, so that the form's data would be lost: browsers do not send
+    it again.
     """
 
     def __init__(self, request: Request) -> None:
@@ -79,8 +81,8 @@ class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
 
 
 def attach_enctype_error_multidict(request: Request) -> None:
-    """Let a missing key of `request.files` raise `DebugFilesKeyError` if the form's encoding is the
-    cause.
+    """Let `request.files[key]` raise `DebugFilesKeyError` if the file is missing because of the
+    form's encoding.
 
     For this, the class of the request's `files` object is replaced by a subclass.
     """
@@ -99,7 +101,7 @@ def attach_enctype_error_multidict(request: Request) -> None:
 
 
 def explain_template_loading_attempts(app: App, template: str, attempts: Iterable[Attempt]) -> None:
-    """Log the loaders that were searched for a template, in their order, and what each found."""
+    """Log which loaders were searched for a template, in their order, and what each has found."""
     lines = [f"Locating template {template!r}:"]
     found = 0
     for number, (loader, owner, source) in enumerate(attempts, 1):
@@ -140,8 +142,9 @@ def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str])
 
 
 def _list_folders(loader: t.Any) -> list[str]:
-    """Return the folders of a file system loader, or of such loaders inside a choice or prefix
-    loader.
+    """Return the folders in which a Jinja loader searches.
+
+    Loaders that contain other loaders, such as a `ChoiceLoader`, return the folders of all these.
     """
     nested = getattr(loader, "loaders", None) or getattr(loader, "mapping", None) or ()
     if isinstance(nested, dict):
@@ -160,7 +163,8 @@ def _find_similar(loader: DispatchingJinjaLoader, names: list[str]) -> list[str]
 
     known: set[str] = set()
     for _, its_loader in loader._iter_loaders(names[0]):
-        # A loader that cannot list its templates must not hide the original error.
+        # Ignore the exception of a loader that cannot list its templates, because it would hide the
+        # error for the missing template.
         with suppress(Exception):
             known.update(its_loader.list_templates())
     by_base = [name for name in sorted(known) if _base(name) in {_base(n) for n in names}]
@@ -181,7 +185,9 @@ def _describe_owner(app: App, owner: t.Any) -> str:
 
 
 def _describe_loader(loader: BaseLoader) -> Iterator[str]:
-    """Yield lines for the log: a loader's class, and its public attributes of simple types."""
+    """Yield lines for the log that name a loader's class and its public attributes of simple
+    types.
+    """
     cls = type(loader)
     yield f"class: {cls.__module__}.{cls.__name__}"
     for name, value in sorted(vars(loader).items()):

@@ -35,16 +35,16 @@
 
 `status` is the HTTP status of the response if no handler handles the error. `code` is the same
 number under Werkzeug's name, for handlers of `Exception` that return `getattr(error, "code", 500)`.
-`slug` is a stable word that programs can compare; problem details have it as their member `code`.
-Each class is also the built-in exception that Flask raises at the same
-place, so an `except` written for Flask still catches it. A message says what was asked, where, what
-was expected and got, and what to do. Clients see the message of a 4xx; of a 5xx they see only the
-status and the slug.
+`slug` is a stable identifier that programs can compare; it is the member `code` of the problem
+details (RFC 9457) that a client gets. Each class also derives from the built-in exception (last
+column) that Flask raises in the same case, so an `except` written for Flask still catches it. A
+message says what was asked, where, what was expected, what was found, and what to do. Clients see
+the message of an error with a 4xx status; of a 5xx they see only the status and the slug.
 
-`UnavailableError` means that nothing was computed: sending the request again is safe, and
-`retry_after_s` says when to do so. `DeadlineError` means that the deadline passed during the
-computation. `CancelledError` is never sent, because the client has disconnected. This module
-imports no other module of carboy.
+`UnavailableError` means that no prediction was computed: sending the request again is safe, and
+`retry_after_s` says when to do so. `DeadlineError` means that the deadline passed while the
+prediction was computed. `CancelledError` is never sent, because the client has disconnected. This
+module imports no other module of carboy.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CarboyError(Exception):
     slug: t.ClassVar[str] = "internal"
 
     def __init_subclass__(cls, **options: t.Any) -> None:
-        """Make `status` and `code` equal if a subclass defines only one of them."""
+        """Set both `status` and `code` of a subclass, which may define only one of them."""
         super().__init_subclass__(**options)
         own = vars(cls)
         cls.status = cls.code = own.get("status", own.get("code", cls.status))
@@ -116,7 +116,7 @@ class EndpointConflictError(SetupError):
 
 
 class ServingError(CarboyError, RuntimeError):
-    """The app cannot be served with these options."""
+    """The app cannot be served with the given options."""
 
     slug = "serving-invalid"
 
@@ -146,10 +146,10 @@ class SessionUnavailableError(CarboyError, RuntimeError):
 
 
 class Fault(t.NamedTuple):
-    """A place in the input that is not valid, and what was expected there.
+    """A value in the input that is not valid: its path, what was expected, and what was found.
 
-    `path` has the form of msgspec's messages (`$.flower.sepal_width`, `$[3]`) and begins at the
-    root of the body.
+    `path` is written as in msgspec's messages: `$` is the root of the body, `$.flower.sepal_width`
+    a member, `$[3]` an item.
     """
 
     path: str
@@ -158,8 +158,8 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input of a request is not valid. `predict` may raise this error too; the client gets its
-    message.
+    """The input of a request is not valid. A model's `predict` may raise this error too. The client
+    gets the message.
     """
 
     status = 422
@@ -172,13 +172,15 @@ class InputError(CarboyError, ValueError):
 
     @classmethod
     def at(cls, path: str, *, expected: str, got: str | None = None, hint: str = "") -> t.Self:
-        """Create an error for one place in the input, which says what was expected there."""
+        """Create an error about one value in the input, which says what was expected."""
         came = f", got {got}" if got else ""
         detail = f"Expected {expected}{came} - at `{path}`." + (f" {hint}" if hint else "")
         return cls(detail, faults=[Fault(path, expected, got)])
 
     def below(self, path: str) -> t.Self:
-        """Return the same error for an input that is the value at `path` inside a larger body."""
+        """Return this error with its paths changed for an input that is only the value at `path` of
+        a body.
+        """
         faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
         return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)
 
@@ -205,8 +207,8 @@ class UnsupportedInputError(InputError):
 
 
 def together(errors: list[InputError]) -> InputError:
-    """Combine several errors of one body into one, which has the lowest of their statuses (400,
-    413, 415, 422).
+    """Return one error that combines several errors of one body, with the lowest of their statuses
+    (400, 413, 415, 422).
     """
     if len(errors) == 1:
         return errors[0]
@@ -224,7 +226,8 @@ class SignatureError(CarboyError, TypeError):
 
 
 class ModelLoadError(CarboyError, RuntimeError):
-    """The object of a model could not be created, or its first prediction failed; see `__cause__`.
+    """A model could not be loaded: creating its object or its first prediction failed; see
+    `__cause__`.
 
     The client gets only the status and the slug, because the message contains text of the model's
     author.
@@ -235,7 +238,7 @@ class ModelLoadError(CarboyError, RuntimeError):
 
 
 class UnavailableError(CarboyError, RuntimeError):
-    """The model has refused a prediction for now, without computing it.
+    """A model cannot compute a prediction at present; nothing was computed.
 
     `retry_after_s` is the number of seconds after which the client should send the request again.
     """
@@ -250,39 +253,39 @@ class UnavailableError(CarboyError, RuntimeError):
 
 
 class QueueFullError(UnavailableError):
-    """The model's queue is full."""
+    """A prediction was refused because its model's queue is full."""
 
     slug = "queue-full"
 
 
 class QueuedTooLongError(UnavailableError, TimeoutError):
-    """The deadline passed while the prediction was waiting in the queue."""
+    """The deadline of a prediction passed while it was waiting in the model's queue."""
 
     slug = "queued-too-long"
 
 
 class LoadingError(UnavailableError, TimeoutError):
-    """The deadline passed while the model was being loaded."""
+    """The deadline of a prediction passed while its model was being loaded."""
 
     slug = "model-loading"
 
 
 class StuckError(UnavailableError):
-    """`predict` is still running, longer than the deadline of any prediction in its batch
-    allows.
+    """The model is blocked by a call of `predict` that still runs although all deadlines in its
+    batch have passed.
     """
 
     slug = "model-stuck"
 
 
 class ClosedError(UnavailableError):
-    """The model is being unloaded, or its server is stopping."""
+    """A prediction was refused because its model is being unloaded or the server is stopping."""
 
     slug = "model-closed"
 
 
 class DeadlineError(CarboyError, TimeoutError):
-    """The deadline passed while `predict` was running. Its result is discarded."""
+    """The deadline of a prediction passed while `predict` was running. The result is discarded."""
 
     status = 504
     slug = "deadline"
@@ -304,7 +307,7 @@ class UnreadError(CarboyError, TimeoutError):
 
 
 class CancelledError(CarboyError, RuntimeError):
-    """The prediction was cancelled by its caller, or the client disconnected."""
+    """A prediction was cancelled by its caller, or because the client disconnected."""
 
     status: t.ClassVar[int] = 499
     slug = "cancelled"
@@ -313,9 +316,8 @@ class CancelledError(CarboyError, RuntimeError):
 class AnswerError(CarboyError, TypeError):
     """A view or a model's `predict` has returned a value that does not fit the return type.
 
-    If `predict` takes batches, the error also means that it did not return one result per input.
-
-    `of_items` is true if the number of results is wrong.
+    For a `predict` that takes batches, the error may also mean that the number of results differs
+    from the number of inputs; then `of_items` is true.
     """
 
     slug = "answer-invalid"
@@ -326,8 +328,8 @@ class AnswerError(CarboyError, TypeError):
 
 
 class CrashError(CarboyError, RuntimeError):
-    """`predict` raised an exception that is no `Exception`, such as `SystemExit` or a panic in
-    Rust.
+    """A model's `predict` raised an exception that does not derive from `Exception`, such as
+    `SystemExit` or a panic in Rust.
 
     The original exception is the `__cause__`.
     """
@@ -336,7 +338,7 @@ class CrashError(CarboyError, RuntimeError):
 
 
 class BulkFileError(CarboyError, ValueError):
-    """A file of inputs cannot be read; raised by `carboy models predict`."""
+    """A file of inputs for the command `carboy models predict` cannot be read."""
 
     slug = "bulk-file-invalid"
 

@@ -1,10 +1,11 @@
 """The current app and request, and the proxies that refer to them.
 
 One context variable holds a pair: the active app context and, while a request is handled, the
-request context. Flask uses two variables. A single one is faster, because each set and each reset
-copies a part of Python's tree of context variables. `_cv_app` and `_cv_request` give access to the
-members of the pair under Flask's names. As in Flask, each member begins and ends independently of
-the other: an app context that ends before the request that began in it leaves `(None, request)`.
+request context. Flask uses two context variables. A single one is faster, because setting or
+resetting a variable copies a part of the tree in which Python stores them. `_cv_app` and
+`_cv_request` give access to the members of the pair under Flask's names. As in Flask, the two
+contexts are independent: if an app context ends before the request that began in it, the pair is
+`(None, request context)`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if t.TYPE_CHECKING:
     from .sessions import SessionMixin
     from .wrappers import Request
 
-# The active app context and request context, of which at least one is not None. If no context is
-# active, the variable `_cv` is unset or None.
+# The type of the active pair: app context and request context, of which at least one is not None.
+# If no context is active, `_cv` is unset or None.
 Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Flags that say which members of an `Active` pair belong to a context.
+# Which members of the active pair a context has set: (app context, request context).
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)
@@ -42,9 +43,9 @@ def is_ended(context: AppContext | None) -> bool:
 
 
 def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
-    """Undo a `_cv.set` for one or both members of the active pair; the other member is not changed.
+    """Undo a `_cv.set`, but only for those members of the active pair that `members` selects.
 
-    A context that has ended in the meantime is not activated again.
+    A context that was active before but has ended in the meantime is not activated again.
 
     Raises:
         ValueError: the token belongs to another thread or `contextvars.Context`.
@@ -53,7 +54,7 @@ def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
     _cv.reset(token)
     before = _cv.get(None)
     if before is None and (members is BOTH or now is None):
-        return  # PERF: a shortcut for the usual case
+        return  # PERF: usually nothing else was active, and nothing remains to be done
     old_app, old_request = before or NOTHING_ACTIVE
     app_ctx, request_ctx = now or NOTHING_ACTIVE
     if members[0]:
@@ -93,14 +94,14 @@ _find_attribute = object.__getattribute__
 
 
 class LocalProxy(_LocalProxy[T]):
-    """Werkzeug's proxy, with faster attributes, items, assignments and `in`: see `_proxy`."""
+    """The class of `request`, `g` and so on: Werkzeug's proxy, made faster by `_proxy`."""
 
     __slots__ = ()
 
     def __init__(self, find: t.Callable[[], T]) -> None:
         super().__init__(find)
-        # Werkzeug would wrap `find` in a function that raises its own error. `find` itself raises
-        # an error that is complete.
+        # `find` replaces the function in which Werkzeug wraps it, because that function would raise
+        # Werkzeug's error instead of the more helpful one of `find`.
         object.__setattr__(self, "_get_current_object", find)
 
 
@@ -110,9 +111,10 @@ _PROXY_MEMBERS = frozenset(dir(LocalProxy))
 def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
     """Return a proxy that stands for whatever object `find` returns.
 
-    PERF: each proxy has its own class, whose methods call `find`. Werkzeug's proxy binds each
-    operation through a descriptor, a closure and a partial, which takes four times as long. With
-    `__getattr__`, each attribute would first be looked up on the proxy itself: twice as long.
+    PERF: each proxy has its own class, whose methods call `find`. Werkzeug's proxy calls a
+    descriptor, a closure and a partial for each operation, which takes four times as long.
+    `__getattr__` instead of `__getattribute__` would take twice as long, because Python would first
+    look up each attribute on the proxy itself.
     """
 
     def __getattribute__(self: object, name: str) -> t.Any:  # noqa: N807
@@ -178,9 +180,7 @@ def _find_session() -> SessionMixin:
 
 
 class _ContextVarView(t.Generic[T]):
-    """One member of the pair in `_cv`, with the methods of the `ContextVar` that Flask has in its
-    place.
-    """
+    """One member of the pair in `_cv`, with the methods of a `ContextVar`, which it is in Flask."""
 
     __slots__ = ("_index", "name")
 

@@ -42,12 +42,13 @@ def _read_env(name: str) -> str:
 
 def _is_interactive() -> bool:
     """Return whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
-    return hasattr(sys, "ps1")  # Python defines `sys.ps1` in interactive mode only
+    return hasattr(sys, "ps1")  # Python defines `sys.ps1` (the prompt) only in interactive mode
 
 
 def _is_redefined(before: t.Any, after: t.Any) -> bool:
-    """Return whether a function was defined again interactively, as by running a notebook cell
-    twice.
+    """Return whether `after` is a new version of the function `before`, defined interactively.
+
+    This happens, for example, if a notebook cell with a view is run twice.
     """
     if not _is_interactive():
         return False
@@ -121,7 +122,7 @@ def stream_with_context(
         items = None
     if items is not None:
         stream = _iterate_in_context(items)
-        # Run the wrapper to its first `yield`, so that it captures the contexts which are active
+        # Run the generator to its first `yield`, so that it stores the contexts that are active
         # now.
         next(stream)
         return stream
@@ -146,20 +147,20 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
         )
     contexts: list[t.Any] = [request_context]
     if (app_context := _cv_app.get()) is not request_context:
-        # Enter the app's context first, because the request's context would otherwise push a new
-        # one.
+        # The app's context must be entered before the request's context, which would otherwise
+        # create a new one with another `g`.
         contexts.insert(0, app_context)
-    # The first item is None; `stream_with_context` consumes it. The server then iterates over the
-    # rest, perhaps in another `contextvars.Context`, as for an async view.
+    # `stream_with_context` consumes this first item, which is None. The server reads the others,
+    # perhaps in another `contextvars.Context`, as for an async view.
     try:
         yield t.cast("t.Any", None)
-    except GeneratorExit:  # closed before the first item, as for a HEAD request
+    except GeneratorExit:  # the server closes it without reading it, as for HEAD
         if (close := getattr(items, "close", None)) is not None:
             close()
         raise
-    # Each item is produced in a `contextvars.Context` of its own, in which the request's contexts
-    # are active. A server may request items from any thread, and close the stream in any thread or
-    # never. What the server does between two items must not see this request.
+    # All items are produced in a separate `contextvars.Context`, in which the app and request
+    # contexts are active. So a server can read each item and close the stream in any thread, or
+    # never close it, and the request is not active in the server's own code between two items.
     run = copy_context().run
     stream = _enter_and_iterate(contexts, items)
     try:
@@ -184,7 +185,7 @@ def _enter_and_iterate(
 
 
 def make_response(*args: t.Any) -> Response:
-    """Convert the return value of a view to a response, in order to set headers or cookies.
+    """Convert what a view would return to a response, so that headers or cookies can be set.
 
     ```python
     response = make_response(render_template("missing.html"), 404)
@@ -285,14 +286,15 @@ def get_template_attribute(template_name: str, attribute: str) -> t.Any:
 
 
 def flash(message: str, category: str = "message") -> None:
-    """Store a message in the session, for the next page that calls `get_flashed_messages()`.
+    """Store a message in the session, to be shown by the next page that calls
+    `get_flashed_messages()`.
 
     Args:
         message: the text for the user.
         category: any word to group messages by; common are "message", "info", "warning", "error".
     """
-    # Assign a new list to the key, because a session that is stored elsewhere may not notice
-    # changes inside a value.
+    # Assign the list to the session after appending to it, because a session notices only
+    # assignments, and not changes inside a value.
     flashes = session.get("_flashes", [])
     flashes.append((category, message))
     session["_flashes"] = flashes
@@ -325,7 +327,9 @@ def get_flashed_messages(
 
 
 def _prepare_send_file_kwargs(**kwargs: t.Any) -> dict[str, t.Any]:
-    """Add the arguments of `werkzeug.utils.send_file` that come from the app and the request."""
+    """Return the arguments for `werkzeug.utils.send_file`: `kwargs`, and those that come from the
+    app and the request.
+    """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if kwargs.get("max_age") is None:
         kwargs["max_age"] = app.get_send_file_max_age
@@ -399,8 +403,8 @@ def send_from_directory(
 def get_root_path(import_name: str) -> str:
     """Return the folder of a module or package; the current folder if the module cannot be found.
 
-    If possible, the module is not imported, so that an app can have the name of a module that fails
-    to import.
+    The module is imported only if its folder cannot be found otherwise, because an app may have the
+    name of a module whose import fails.
 
     Raises:
         RuntimeError: the module has no file, like a namespace package.
@@ -409,7 +413,7 @@ def get_root_path(import_name: str) -> str:
     file: str | None = getattr(module, "__file__", None)
     if file is None:
         loader = _find_loader(import_name)
-        if loader is None:  # interactive mode, or `__main__` does not come from a file
+        if loader is None:  # in interactive mode, or for a `__main__` without a file
             return os.getcwd()
         if hasattr(loader, "get_filename"):
             file = loader.get_filename(import_name)
@@ -430,7 +434,8 @@ def _find_loader(import_name: str) -> t.Any:
 
     try:
         spec = importlib.util.find_spec(import_name)
-    # A parent package does not exist, or the module is `__main__`, whose spec is None.
+    # ImportError: a parent package does not exist. ValueError: the module is `__main__`, which has
+    # no spec.
     except (ImportError, ValueError):
         return None
     return None if spec is None else spec.loader
@@ -438,8 +443,8 @@ def _find_loader(import_name: str) -> t.Any:
 
 @cache
 def _split_blueprint_path(name: str) -> list[str]:
-    """Return the dotted name of a nested blueprint and the names of its parents, innermost
-    first.
+    """Return the dotted names of a blueprint and of its parents, innermost first: `["a.b", "a"]`
+    for "a.b".
     """
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

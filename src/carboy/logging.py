@@ -1,7 +1,6 @@
-"""The app's logger, and a default handler in case that the user has configured none.
+"""Create the app's logger, with a default handler if the user has configured none.
 
-This module only decides whether a handler is missing. Levels, formats and files that the user has
-configured always take precedence.
+Levels, formats and files that the user has configured always take precedence.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def has_level_handler(logger: logging.Logger) -> bool:
     return False
 
 
-#: The handler that an app's logger gets if no other handler would get its records.
+#: The handler that is added to an app's logger if no other handler would receive its records.
 default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
     t.cast("t.TextIO", wsgi_errors_stream)
 )
@@ -56,7 +55,8 @@ default_handler.setFormatter(
 
 
 def create_logger(app: App) -> logging.Logger:
-    """Return the logger with the app's name, with a level and a handler.
+    """Return the logger that has the app's name, after making sure that it has a level and a
+    handler.
 
     In debug mode the level is set to DEBUG if the user has set none. `default_handler` is added
     only if neither this logger nor one of its parents would handle its records.

@@ -1,8 +1,9 @@
-"""The base class of apps and blueprints: methods that register views and hooks, and folders.
+"""The base class of apps and blueprints, which registers views and hooks and knows the folders of
+files.
 
-This module handles no requests. Registered functions are stored in plain dicts and lists, keyed by
-a blueprint's name, or None for the app. Extensions read and write them; `carboy.core.dispatch`
-reads them on every request.
+Registered functions are stored in plain dicts and lists, keyed by a blueprint's name, or None for
+the app. Extensions read and write these dicts, and `carboy.core.dispatch` reads them on every
+request.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
-    """Decorate a method that registers something: raise an error if it is called after the first
-    request.
+    """Return a version of a method that raises an error if it is called after the first request.
+
+    It decorates methods that register views, hooks and so on.
     """
     name = f.__name__
 
@@ -89,8 +91,8 @@ class Scaffold:
 
         #: The view functions by endpoint.
         self.view_functions: dict[str, ft.ViewCallable] = {}
-        #: Error handlers, by blueprint name (None: the app), status code (None: other exceptions)
-        #: and class.
+        #: Error handlers, in dicts keyed by blueprint name (None: the app), then HTTP status (None:
+        #: exceptions without one), then exception class.
         self.error_handler_spec: dict[
             ft.AppOrBlueprintKey,
             dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
@@ -143,7 +145,7 @@ class Scaffold:
 
     @property
     def has_static_folder(self) -> bool:
-        """Whether a static folder is set; it need not exist."""
+        """Whether a static folder is set, even if it does not exist."""
         return self.static_folder is not None
 
     @property
@@ -234,14 +236,18 @@ class Scaffold:
         raise NotImplementedError
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Return the view to register. An app wraps typed views; a blueprint leaves this to the
-        app.
+        """Return the view to store for an endpoint.
+
+        An app overrides this method to wrap typed views. For views of a blueprint, the app does so
+        when the blueprint is registered.
         """
         return view_func
 
     @setupmethod
     def endpoint(self, endpoint: str) -> t.Callable[[F], F]:
-        """Register the decorated function as the view of an endpoint that already has a rule."""
+        """Register the decorated function as the view of an endpoint whose URL rule is added
+        separately.
+        """
 
         def decorator(f: F) -> F:
             self.view_functions[endpoint] = t.cast("ft.ViewCallable", self._bind(endpoint, f))
@@ -321,7 +327,9 @@ class Scaffold:
     def _get_exc_class_and_code(
         exc_class_or_code: type[Exception] | int,
     ) -> tuple[type[Exception], int | None]:
-        """Return an exception class, and its status code if it is an HTTP exception."""
+        """Return the exception class for a class or status code, and its status code if it is an
+        HTTP exception.
+        """
         exc_class: type[Exception]
         if isinstance(exc_class_or_code, int):
             try:
@@ -348,7 +356,9 @@ class Scaffold:
 
 
 def _refuse_bare(decorator: str, given: object, example: str) -> None:
-    """Raise TypeError for a decorator that is used without parentheses, which would not register
+    """Raise TypeError if `given`, the argument of a decorator, is a function.
+
+    Then the decorator was written without parentheses, as in `@app.route`, and would not register
     the view.
     """
     if callable(given):
@@ -372,7 +382,7 @@ def _search_location(import_name: str) -> str:
     root_name = import_name.partition(".")[0]
     try:
         spec = find_spec(root_name)
-    except (ImportError, ValueError):  # ValueError: `__main__` has no spec
+    except (ImportError, ValueError):  # `__main__` has no spec, which raises ValueError
         spec = None
     if spec is None:
         return os.getcwd()
@@ -380,7 +390,8 @@ def _search_location(import_name: str) -> str:
         return os.path.dirname(spec.origin)  # type: ignore[type-var, return-value]
     if spec.origin is not None and spec.origin != "namespace":
         return os.path.dirname(os.path.dirname(spec.origin))
-    # A namespace package may have several folders: use the one that contains the inner package.
+    # A namespace package may have several folders: use the one that contains the package
+    # `import_name` inside it.
     locations = list(spec.submodule_search_locations)
     found = locations[0]
     inner = find_spec(import_name)
@@ -391,7 +402,7 @@ def _search_location(import_name: str) -> str:
 
 
 def find_package(import_name: str) -> tuple[str | None, str]:
-    """Find where a package is installed.
+    """Return where a package is installed.
 
     Returns:
         The prefix under which it is installed (None if it is not installed), and the folder on
@@ -406,7 +417,8 @@ def find_package(import_name: str) -> tuple[str | None, str]:
     parent, folder = os.path.split(path)
     if folder.lower() != "site-packages":
         return None, path
-    # Unix: prefix/lib/pythonX.Y/site-packages. Windows: prefix/Lib/site-packages.
+    # The prefix is the folder above: on Unix prefix/lib/pythonX.Y/site-packages, on Windows
+    # prefix/Lib/site-packages.
     grandparent, name = os.path.split(parent)
     if name.lower() == "lib":
         return grandparent, path

@@ -44,8 +44,8 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
 
     @property
     def permanent(self) -> bool:
-        """Whether the session lasts after the browser is closed; stored in the session as
-        `_permanent`.
+        """Whether the session lasts after the browser is closed. This is stored in the session
+        under the key `_permanent`.
         """
         return self.get("_permanent", False)  # type: ignore[no-any-return]
 
@@ -66,7 +66,8 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
 
     modified = False
 
-    # PERF: all sessions share one function; Flask creates a closure for each.
+    # The function that is called after each change of a session. PERF: all sessions share it; Flask
+    # creates a closure for each session.
     on_update = staticmethod(_note_change)
 
     def __init__(
@@ -108,15 +109,17 @@ class SessionInterface(metaclass=ChangeTracked):
     """Whether values are pickled; for extensions that store objects."""
 
     def make_null_session(self, app: Carboy) -> NullSession:
-        """Return the session that is used if `open_session` returned None."""
+        """Return the session to use if `open_session` returned None: an empty one that cannot be
+        changed.
+        """
         return self.null_session_class()
 
     def is_null_session(self, obj: object) -> bool:
         """Return whether a session is a null session (of an app without a secret key), which is
         never saved.
         """
-        # PERF: the usual class is tested first, because `isinstance` takes ten times as long for
-        # sessions, which are abstract mappings.
+        # PERF: the most frequent class is tested by identity first, because `isinstance` takes ten
+        # times as long: sessions derive from the abstract class `MutableMapping`.
         return type(obj) is not SecureCookieSession and isinstance(obj, self.null_session_class)
 
     def get_cookie_name(self, app: Carboy) -> str:
@@ -153,7 +156,9 @@ class SessionInterface(metaclass=ChangeTracked):
         return t.cast("bool", app.config["SESSION_COOKIE_PARTITIONED"])
 
     def get_expiration_time(self, app: Carboy, session: SessionMixin) -> datetime | None:
-        """Return when the cookie expires; None if the session ends when the browser is closed."""
+        """Return the time at which the cookie expires; None if the session ends when the browser is
+        closed.
+        """
         if not session.permanent:
             return None
         return datetime.now(UTC) + app.permanent_session_lifetime
@@ -167,18 +172,18 @@ class SessionInterface(metaclass=ChangeTracked):
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
-        """Return the session of a request, or None for a null session. Called before the URL is
-        matched.
+        """Return the session of a request, or None if it has none; then `make_null_session` is
+        called. The URL is matched after this call.
         """
         raise NotImplementedError
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
-        """Store a session. Called with the response of each request, except for null sessions."""
+        """Store a session. Called with each response, unless the session is a null session."""
         raise NotImplementedError
 
 
 class SessionCookie(t.NamedTuple):
-    """How an app's session cookie is read."""
+    """The settings for reading an app's session cookie."""
 
     serializer: URLSafeTimedSerializer | None
     name: str
@@ -190,18 +195,20 @@ session_json_serializer = TaggedJSONSerializer()
 
 def _lazy_sha1(string: bytes = b"") -> t.Any:
     # NOTE: `hashlib.sha1` is read at each call and not at import, because a FIPS build of Python
-    # lacks it, and its users must be able to set another `digest_method` first.
+    # lacks it. Its users must be able to import this module and then set another `digest_method`.
     return hashlib.sha1(string)  # noqa: S324 - within an HMAC; the format is Flask's
 
 
-# The serializers, by all the settings from which they were built. An app needs one; a test suite
-# creates many, so their number is limited.
+# A cache of serializers, keyed by all the settings from which each was built. An app needs only
+# one, but a test suite creates many apps, so the size is limited.
 _serializers: dict[t.Any, CookieSerializer] = {}
 _MAX_SERIALIZERS = 32
 
 
 class SecureCookieSessionInterface(SessionInterface):
-    """Stores the whole session in a signed cookie. Subclasses may override the attributes."""
+    """The default session interface, which stores the whole session in a signed cookie. Subclasses
+    may override the attributes.
+    """
 
     salt = "cookie-session"
     """Distinguishes these signatures from others made with the same key."""
@@ -217,8 +224,8 @@ class SecureCookieSessionInterface(SessionInterface):
 
     session_class = SecureCookieSession
 
-    # Counts changes to this class, because an app opens sessions lazily only as long as the class
-    # is unchanged.
+    # Call `note_change` for each assignment, because an app opens sessions on first access only as
+    # long as nobody has changed an attribute of its session interface.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         if type(self) is SecureCookieSessionInterface:
@@ -239,17 +246,17 @@ class SecureCookieSessionInterface(SessionInterface):
         if not secret_key:
             return None
         fallbacks = app.config["SECRET_KEY_FALLBACKS"]
-        # The order matters: itsdangerous signs with the last key, and accepts signatures by all
-        # keys.
+        # The current key must be the last one, because itsdangerous signs with the last key. It
+        # accepts signatures by any of the keys.
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
         # PERF: serializers are cached, because creating one takes longer than reading a cookie:
-        # itsdangerous tests it.
+        # itsdangerous tests whether the serializer returns text or bytes.
         try:
             return _serializers[made_of]
         except KeyError:
             pass
-        except TypeError:  # a serializer that a user has set is not hashable
+        except TypeError:  # a user's `serializer` may not be hashable
             return self._make_serializer(keys)
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
@@ -274,7 +281,7 @@ class SecureCookieSessionInterface(SessionInterface):
         serializer, name, max_age_s = self._find_cookie_settings(app)
         if serializer is None:
             return None
-        # A request class of a user may lack `_find_cookie`.
+        # A user's own request class may lack `_find_cookie`.
         find = getattr(request, "_find_cookie", None) or request.cookies.get
         cookie = find(name)
         if not cookie:
@@ -286,7 +293,8 @@ class SecureCookieSessionInterface(SessionInterface):
 
     def _find_cookie_settings(self, app: Carboy) -> SessionCookie:
         overrides = app.find_overrides()
-        # PERF: the result is cached, because calling the methods and properties takes 0.6 us.
+        # PERF: the settings are cached, because reading them by methods and properties takes 0.6
+        # us.
         kept = overrides.session_cookie
         if kept is not None:
             return kept
@@ -295,8 +303,8 @@ class SecureCookieSessionInterface(SessionInterface):
             self.get_cookie_name(app),
             int(app.permanent_session_lifetime.total_seconds()),
         )
-        # Not cached with fallback keys: they are a list, which may be changed in place without
-        # notice.
+        # With fallback keys the settings are not cached: the keys are a list, which may be changed
+        # in place without a call of `note_change`.
         if (
             overrides.lazy_session
             and overrides.kept_config
@@ -307,7 +315,7 @@ class SecureCookieSessionInterface(SessionInterface):
         return found
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
-        """Send the cookie if it must be set, prolonged or deleted; otherwise do nothing."""
+        """Send the session's cookie if it must be set, prolonged or deleted; else send none."""
         if session.accessed:
             _vary_by_cookie(response)
         if not session:
@@ -340,13 +348,14 @@ class SecureCookieSessionInterface(SessionInterface):
 
 def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
-    # PERF: `response.vary`, which parses the header and writes it back, takes four times as long.
-    # `in` would raise and catch an exception if the header is missing, which is the usual case.
+    # PERF: always using `response.vary`, which parses the header and writes it back, takes four
+    # times as long. `"Vary" in headers` is slow too: if the header is missing, as usual, it raises
+    # and catches an exception inside.
     for name, _ in headers._list:
         if name.lower() == "vary":
             response.vary.add("Cookie")
             return
-    # PERF: `add` would check the value, which takes 0.25 us.
+    # PERF: `headers.add` would check the value, which takes 0.25 us.
     headers._list.append(("Vary", "Cookie"))
 
 

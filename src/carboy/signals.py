@@ -1,8 +1,8 @@
 """The signals that carboy sends, under Flask's names.
 
-They are in a namespace of their own, so that another library's signal of the same name is a
-different object. If no receiver is connected, `signal.receivers` is empty, and the sender need not
-build the arguments.
+They have their own namespace, so that a signal of the same name in another library is a different
+object. `signal.receivers` is empty if no receiver is connected; the sender then need not build the
+arguments.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from blinker import Namespace
 
 _signals = Namespace()
 
-# Signals of templates, which are sent with the arguments `template` and `context`.
+# Signals for rendering a template, which are sent with the arguments `template` and `context`.
 before_render_template = _signals.signal("before-render-template")
 template_rendered = _signals.signal("template-rendered")
 

@@ -1,12 +1,12 @@
-"""Templates: where they are found, which variables they see, and how they are rendered.
+"""Find and render Jinja templates, with the variables that Flask gives them.
 
-Three rules of this module keep rendering fast:
+Rendering is fast but behaves as in Flask:
 
-* Precedence is that of Flask: arguments of `render_template`, then context processors, then
-globals. `request` and `g` are the real objects, but they are created only if a template uses them;
-until then proxies take their place (`_LazyContext`).
-* Signals are built only if they have receivers, with their complete arguments.
-* Functions that users may replace are always called: `app.update_template_context`,
+* Variables have Flask's precedence: arguments of `render_template`, then context processors, then
+globals. A template gets the real objects `request` and `g`, but they are created only if it uses
+them; until then proxies take their place (`_LazyContext`).
+* Signals are sent, with all arguments of Flask, only if they have receivers.
+* If users have replaced one of these functions, it is called: `app.update_template_context`,
 `Template.render`, context processors, `app.ensure_sync`.
 """
 
@@ -38,8 +38,9 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# How many compiled string templates an environment caches, and how long they may be. Most apps have
-# few string templates, but an app that builds them from data would fill the memory.
+# How many string templates an environment caches in compiled form, and how long each may be. Most
+# apps have few string templates. Without limits, an app that builds them from data would fill the
+# memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
@@ -48,7 +49,9 @@ MAX_COMPILED_STRING_CHARS = 32 * 1024
 
 
 class _LazyContext(Context):
-    """A Jinja context that replaces the proxies `request` and `g` by the real objects."""
+    """A Jinja context that returns the real `request` and `g` for the proxies `_lazy_request` and
+    `_lazy_g`.
+    """
 
     def resolve_or_missing(self, key: str) -> t.Any:
         if key in self.vars:
@@ -61,8 +64,8 @@ class _LazyContext(Context):
         return value
 
 
-# These proxies differ from those among Jinja's globals, which must stay proxies: a macro that is
-# imported without context is kept for later requests.
+# `_LazyContext` replaces only these two proxies. It must not replace the proxies among Jinja's
+# globals, because a macro that is imported without context is used in later requests too.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)
 
@@ -70,8 +73,8 @@ _lazy_g: t.Any = LocalProxy(_find_g)
 def _default_template_ctx_processor() -> dict[str, t.Any]:
     """The context processor that every app has: it returns `request` and `g`, as real objects.
 
-    The session is not included, because reading it marks it as accessed, which only templates that
-    use it should do.
+    The session is not included, because reading it marks it as accessed. Then the response would
+    vary by cookie even if the template does not use the session.
     """
     app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
     values: dict[str, t.Any] = {}
@@ -83,8 +86,8 @@ def _default_template_ctx_processor() -> dict[str, t.Any]:
 
 
 def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
-    """Add the variables of all context processors for the request; variables that exist already are
-    kept.
+    """Add the variables of all context processors that apply to the request. Variables that exist
+    already are kept.
 
     Args:
         self: the app; this function is its method `update_template_context`.
@@ -96,12 +99,13 @@ def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
 def _run_processors(
     app: Carboy, context: dict[str, t.Any], default: Callable[[], dict[str, t.Any]]
 ) -> None:
-    """Run the context processors; `default` is called instead of
-    `_default_template_ctx_processor`.
+    """Add the variables of all context processors that apply to the request to `context`.
+
+    `default` is called instead of `_default_template_ctx_processor`.
     """
     processors = app.template_context_processors
     names: Iterable[str | None] = (None,)
-    # PERF: the request and its blueprints are examined only if a blueprint has a context processor.
+    # PERF: the request's blueprints are determined only if any blueprint has a context processor.
     if len(processors) > 1 and (active := _cv.get(None)) is not None and active[1] is not None:
         names = chain(names, reversed(active[1].request.blueprints))
     added: dict[str, t.Any] = {}
@@ -116,12 +120,13 @@ def _run_processors(
 
 
 def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
-    """Add the variables of context processors, with proxies for `request` and `g`, to a context
-    that only its template sees.
+    """Add the variables of context processors to `context`, but `request` and `g` as proxies.
+
+    Only a template with a `_LazyContext` may get this `context`, because it replaces the proxies.
     """
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
-        # PERF: a shortcut for apps without further context processors, which are most: 0.1 us
+        # PERF: a shortcut for apps that have only the default context processor, as most: 0.1 us
         # instead of 0.5.
         context.setdefault("g", _lazy_g)
         if (active := _cv.get(None)) is not None and active[1] is not None:
@@ -131,7 +136,9 @@ def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
 
 
 def _lazy_default_context() -> dict[str, t.Any]:
-    """Return the variables of `_default_template_ctx_processor`, but as proxies."""
+    """Return the variables `request` and `g` of `_default_template_ctx_processor`, but as
+    proxies.
+    """
     app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
     values: dict[str, t.Any] = {}
     if app_ctx is not None:
@@ -148,7 +155,7 @@ _ONLY_DEFAULT = [_default_template_ctx_processor]
 
 
 class _Template(Template):
-    """A Jinja template with faster access to its globals."""
+    """A Jinja template that is rendered faster, because its globals are copied faster."""
 
     def new_context(
         self,
@@ -171,7 +178,7 @@ class _Template(Template):
 
 
 class Environment(BaseEnvironment):
-    """The Jinja environment of an app. Its loader searches the folders of the app and its
+    """The Jinja environment of an app, which finds templates in the folders of the app and its
     blueprints.
     """
 
@@ -182,8 +189,8 @@ class Environment(BaseEnvironment):
             options["loader"] = app.create_global_jinja_loader()
         super().__init__(**options)
         self.app = app
-        # The classes are assigned on the instance, because attributes of this class would hide
-        # those of a mixin such as Jinja's `NativeEnvironment`.
+        # These classes are attributes of the instance, because as attributes of the class they
+        # would take precedence over those of a mixin such as Jinja's `NativeEnvironment`.
         if self.context_class is Context:
             self.context_class = _LazyContext
         if self.template_class is Template:
@@ -198,9 +205,10 @@ class Environment(BaseEnvironment):
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
-        """Return a dict of the loaded templates by name, for fast lookups.
+        """Return the dict that is used for fast lookups of loaded templates by name.
 
-        It stays empty if the name alone does not determine which template is used.
+        The dict stays empty if the name alone does not determine the template: if templates are
+        reloaded, or a user has replaced the cache or one of Jinja's methods.
         """
         own = self.__dict__
         cache = own.get("cache")
@@ -221,9 +229,8 @@ class Environment(BaseEnvironment):
         parent: str | None = None,
         globals: t.MutableMapping[str, t.Any] | None = None,
     ) -> Template:
-        # PERF: a template that is loaded already is found in 0.2 us instead of 0.7. If a tool has
-        # patched Jinja's methods, for example to record which templates are loaded, these are
-        # called.
+        # PERF: this finds a loaded template in 0.2 us, Jinja's method in 0.7. It is not used if a
+        # tool has patched Jinja's methods, for example to record which templates are loaded.
         if (
             type(template_name_or_list) is str
             and globals is None
@@ -257,8 +264,8 @@ class Environment(BaseEnvironment):
         template_class: type[Template] | None = None,
     ) -> Template:
         # PERF: compiled strings are cached, because compiling takes 100 times as long as rendering.
-        # Extensions and subclasses may compile the same source differently each time, so their
-        # results are not cached.
+        # They are not cached in environments with Jinja extensions or of a subclass, which may
+        # compile the same source differently each time.
         if type(source) is not str or self.extensions or type(self) is not Environment:
             return super().from_string(source, globals, template_class)
         cls = template_class or self.template_class
@@ -267,8 +274,8 @@ class Environment(BaseEnvironment):
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
         if not strings.matches(self):
-            # A new cache is created and the old one is not cleared, because overlays of this
-            # environment share it.
+            # The old cache is replaced and not cleared, because overlays (Jinja's copies of an
+            # environment) share it.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
@@ -278,11 +285,12 @@ class Environment(BaseEnvironment):
 
 
 class _TemplateCache(LRUCache):
-    """Jinja's cache of loaded templates, with a second dict that is keyed by name alone.
+    """Jinja's cache of loaded templates, with an additional dict that is keyed by template name
+    alone.
 
-    The keys of Jinja's cache contain the loader; the environment calls `reset_names` when the
-    loader changes. Jinja evicts the least recently used template, but does not see lookups by name
-    alone. So the second dict is dropped once the cache is half full.
+    Jinja's keys also contain the loader, so the environment calls `reset_names` when its loader
+    changes. Jinja evicts the least recently used template, but does not notice lookups in the
+    additional dict. So that dict is emptied, and no longer filled, once the cache is half full.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -314,7 +322,7 @@ _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
 
-# Reads the attributes of an environment that influence compilation and may change.
+# A function that returns those attributes of an environment that may change and affect compilation.
 _read_settings = attrgetter(
     "block_start_string",
     "block_end_string",
@@ -340,8 +348,9 @@ _read_settings = attrgetter(
 
 
 class _CompiledStrings:
-    """A cache of compiled string templates, all compiled with the same settings of an
-    environment.
+    """A cache of compiled string templates of a Jinja environment.
+
+    It is valid as long as the environment has the settings that it had when the cache was created.
     """
 
     def __init__(self, env: Environment) -> None:
@@ -351,7 +360,8 @@ class _CompiledStrings:
         self._tests = dict(env.tests)
 
     def matches(self, env: Environment) -> bool:
-        # Filters and tests are included, because the compiler applies them to constants.
+        # Filters and tests are compared too, because the compiler applies them to constants in a
+        # template.
         return (
             self._settings == _read_settings(env)
             and self._filters == env.filters
@@ -367,7 +377,7 @@ class _CompiledStrings:
 
 
 class DispatchingJinjaLoader(BaseLoader):
-    """Searches for a template in the app's folder first, then in those of its blueprints."""
+    """A template loader that searches the app's folder first, then those of its blueprints."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -386,8 +396,8 @@ class DispatchingJinjaLoader(BaseLoader):
         raise TemplateMissing(self, template)
 
     def _get_source_explained(self, environment: BaseEnvironment, template: str) -> Source:
-        """Search all loaders for a template, log what each has found, and return the first
-        source.
+        """Return the source of a template from the first loader that has it; log what every loader
+        has found.
         """
         from .debughelpers import explain_template_loading_attempts
 
@@ -423,8 +433,8 @@ class TemplateMissing(TemplateNotFound):
     """Jinja's error for a missing template, with the searched folders and similar names in the
     message.
 
-    The folders are read only if the message is, because a missing template may be expected (`{%
-    include ... ignore missing %}`, or a list of names).
+    The message is built, and the folders are read, only when somebody reads it: a program may
+    expect that a template is missing (`{% include ... ignore missing %}`, or a list of names).
     """
 
     def __init__(self, loader: DispatchingJinjaLoader, name: str) -> None:
@@ -505,8 +515,8 @@ def render_template(template_name_or_list: Names, **context: t.Any) -> str:
 
 
 def render_template_string(source: str, **context: t.Any) -> str:
-    """Render a template that is given as text. Never render text of clients: templates can run
-    code.
+    """Render a template that is given as text. Never pass text from clients, because a template can
+    run code.
 
     Args:
         source: the template itself.
@@ -517,7 +527,8 @@ def render_template_string(source: str, **context: t.Any) -> str:
 
 
 def _stream(app: Carboy, template: Template, context: dict[str, t.Any]) -> Iterator[str]:
-    # Without proxies, because the request may have ended when the template is rendered.
+    # Adds the real `request` and `g` and not proxies, because the request may have ended when the
+    # template is rendered.
     app.update_template_context(context)
     sent: dict[str, t.Any] = {
         "_async_wrapper": app.ensure_sync,

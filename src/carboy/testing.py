@@ -1,7 +1,8 @@
 """Tools for tests of an app: a client, a runner for commands, and a builder of requests.
 
-`app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()` create them and import
-this module when first called, because it imports the test tools of Werkzeug and click.
+They are created by `app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()`.
+These methods import this module when they are first called, because it imports the test tools of
+Werkzeug and click, which an app in production does not need.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
 
     Args:
         app: the app that the request is for.
-        path: the path, or a whole URL, whose scheme and host are then used.
-        base_url: the URL of the app's root; excludes `subdomain` and `url_scheme`.
-        subdomain: put before `SERVER_NAME`.
-        url_scheme: replaces `PREFERRED_URL_SCHEME`.
+        path: the path, or a whole URL, from which scheme and host are then taken.
+        base_url: the URL of the app's root; if given, `subdomain` and `url_scheme` must not be
+            given.
+        subdomain: a subdomain of `SERVER_NAME` to which the request is sent.
+        url_scheme: the scheme; the default is `PREFERRED_URL_SCHEME`.
         *args: as for `werkzeug.test.EnvironBuilder`.
         **kwargs: as for `werkzeug.test.EnvironBuilder`.
     """
@@ -67,14 +69,16 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Serialize the value of the argument `json` with the app's JSON provider."""
+        """Convert the value that a test passes as `json` to text by the app's JSON provider."""
         return self.app.json.dumps(obj, **kwargs)
 
 
 def _locate(
     app: Carboy, path: str, subdomain: str | None, url_scheme: str | None
 ) -> tuple[str, str]:
-    """Return the base URL of a test request, and the path below it with the query string."""
+    """Return the URL of the app's root for a test request, and the request's path with its query
+    string.
+    """
     url = urlsplit(path)
     host = app.config.get("SERVER_NAME") or "localhost"
     if subdomain:
@@ -106,7 +110,7 @@ class FlaskClient(Client):
         self.preserve_context = False
         self._new_contexts: list[t.ContextManager[t.Any]] = []
         self._context_stack = ExitStack()
-        #: Entries that are copied into the WSGI environ of every request; tests may change them.
+        #: Entries for the WSGI environ of every request of this client; tests may change them.
         self.environ_base: dict[str, t.Any] = {
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_USER_AGENT": f"Werkzeug/{_get_werkzeug_version()}",
@@ -135,8 +139,8 @@ class FlaskClient(Client):
         ctx = app.test_request_context(*args, **kwargs)
         self._add_cookies_to_wsgi(ctx.request.environ)
 
-        # The context of this request ends before the block begins, so that `request` in the block
-        # is that of the test.
+        # The context of the artificial request ends before the `with` block begins, so that
+        # `request` in the block is still the test's own request, if it has one.
         with ctx:
             session = interface.open_session(app, ctx.request)
         if session is None:
@@ -159,7 +163,8 @@ class FlaskClient(Client):
     def _copy_environ(self, other: WSGIEnvironment) -> WSGIEnvironment:
         environ = self.environ_base | other
         if self.preserve_context:
-            # Let the app pass the request's context to this function instead of ending the context.
+            # Let the app pass the request's context to this function, which keeps it active in the
+            # `with` block.
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
@@ -207,7 +212,8 @@ class FlaskClient(Client):
             **kwargs: keyword arguments of `EnvironBuilder`.
         """
         request = self._make_request(args, kwargs)
-        # End the context of the previous request, so that a `with` block keeps at most one context.
+        # End the context of the previous request, so that only the context of the latest request is
+        # active in a `with` block.
         self._context_stack.close()
         response = super().open(request, buffered=buffered, follow_redirects=follow_redirects)
         response.json_module = self.application.json  # type: ignore[assignment]
@@ -236,7 +242,8 @@ class FlaskClient(Client):
 
         Args:
             view: the registered function, the class of a model, or the name of an endpoint.
-            _method: the HTTP method, for a view with several; by default the first that is not GET.
+            _method: the HTTP method, for a view with several; by default one that is not GET, if
+                there is one.
             **arguments: the arguments of the view; those with a default may be missing.
 
         Raises:
@@ -322,12 +329,14 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A response to `FlaskClient.call` has an error status, or is a stream that ends with an error.
+    """`FlaskClient.call` got a response with an error status, or a stream that ends with an error.
 
     Attributes:
         status: the status of the response, 400 to 599; for a stream, that of the error at its end.
-        detail: the detail in the problem details, or the beginning of the body.
-        errors: the places of the request that are not valid, as in problem details.
+        detail: the member `detail` of the problem details (RFC 9457), else the beginning of the
+            body.
+        errors: the member `errors` of the problem details: which values in the request are not
+            valid.
         response: the whole response.
     """
 
@@ -359,8 +368,8 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
 
 
 def _names_of(app: Carboy, endpoint: str, operation: Operation) -> list[str]:
-    """Return the names of all arguments of a view: those in the URL, then those from the rest of
-    the request.
+    """Return the names of all arguments of a view: first the variables of its URL, then the
+    others.
     """
     variables = {name: None for rule in app.url_map.iter_rules(endpoint) for name in rule.arguments}
     return [*variables, *operation.bound]
@@ -380,7 +389,9 @@ def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
-    """Return the endpoint of a view, its types (`Operation`), and the HTTP method to send."""
+    """Return the endpoint of a view or model, its types (`Operation`), and the HTTP method to
+    use.
+    """
     from .contract.needs import unbound
     from .contract.signature import describe
 
@@ -433,7 +444,8 @@ class FlaskCliRunner(CliRunner):
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            # Imported here, because test clients do not need the module `cli`.
+            # Imported on first use, because tests that use only a client do not need the module
+            # `cli`.
             from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)

@@ -1,7 +1,7 @@
 """Type aliases for what users pass to the framework: views, hooks, handlers.
 
-This module contains only aliases, so importing it at run time is cheap. Names that would require an
-import from Werkzeug stay strings.
+Importing this module is cheap, because it imports nothing but the standard library. Names of
+Werkzeug's classes are therefore strings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if t.TYPE_CHECKING:
 
 # --- What a view returns -------------------------------------------------------------------------
 
-# What a view may return as a body. `Mapping` and not `dict`, so that a TypedDict is accepted.
+# The types that a view may return as a body. `Mapping` and not `dict`, because type checkers do not
+# accept a TypedDict as a `dict`.
 ResponseValue = t.Union[
     "Response",
     str,
@@ -42,7 +43,8 @@ HeadersValue = t.Union[
     t.Sequence[tuple[str, HeaderValue]],
 ]
 
-# What a view may return: a body, also with a status, headers, or both; or a WSGI application.
+# The types that a view may return: a body alone or in a tuple with status, headers or both; or a
+# WSGI application.
 ResponseReturnValue = t.Union[
     ResponseValue,
     tuple[ResponseValue, int],
@@ -51,8 +53,8 @@ ResponseReturnValue = t.Union[
     "WSGIApplication",
 ]
 
-# A type variable and not a class, so that hooks annotated with a subclass of Werkzeug's response
-# are accepted.
+# A type variable and not a class, so that type checkers accept hooks that are annotated with a
+# subclass of Werkzeug's response.
 ResponseClass = t.TypeVar("ResponseClass", bound="Response")
 
 RouteCallable = (
@@ -79,15 +81,18 @@ class _Model(t.Protocol):
 
 
 class _Sized(t.Protocol):
-    """Any array, table or picture. All of them have the attribute `size`."""
+    """Any array, table or picture: NumPy, pandas and Pillow objects all have an attribute
+    `size`.
+    """
 
     @property
     def size(self) -> t.Any:
         raise NotImplementedError
 
 
-# What a view may return in addition to Flask's types (docs/types.md). A list is typed as a
-# sequence, because `list[Record]` is no `list` of a union that contains `Record`.
+# The types that a view may return in addition to those of Flask (docs/types.md). Lists of them are
+# typed as `Sequence`, because a type checker does not accept `list[Record]` as a list of a union
+# that contains `Record`.
 TypedValue = t.Union[
     _Struct,
     _Dataclass,
@@ -114,11 +119,11 @@ TypedReturnValue = (
     | tuple[None, t.Literal[204, 205, 304]]
     | tuple[None, t.Literal[204, 205, 304], HeadersValue]
 )
-#: What may be registered as a view, with or without types.
+#: The type of functions that may be registered as views.
 ViewCallable = t.Callable[..., TypedReturnValue] | t.Callable[..., t.Awaitable[TypedReturnValue]]
 
-# The parameter for the exception is `Any`, because `Exception` would reject a handler for a
-# subclass.
+# The parameter is `Any`, because with `Exception` type checkers would reject a handler that is
+# annotated with a subclass.
 ErrorHandlerCallable = (
     t.Callable[[t.Any], ResponseReturnValue] | t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]]
 )

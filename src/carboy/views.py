@@ -36,8 +36,8 @@ class View:
     #: Whether carboy responds to OPTIONS itself; None leaves the choice to `add_url_rule`.
     provide_automatic_options: t.ClassVar[bool | None] = None
 
-    #: Decorators for the view function, innermost first, because decorating the class does not
-    #: affect the function.
+    #: Decorators to apply to the view function, innermost first. Decorating the class itself would
+    #: not decorate the view function.
     decorators: t.ClassVar[list[t.Callable[..., t.Any]]] = []
 
     #: True creates an instance for each request, so that `self` can hold state of the request.
@@ -56,21 +56,22 @@ class View:
         """Create a view function for this class.
 
         Args:
-            name: the name of the function, and of the endpoint unless another one is registered.
+            name: the name of the function, which is also the endpoint if none is given at
+                registration.
             *class_args: passed to the class whenever it is instantiated.
             **class_kwargs: passed to the class as well.
 
         Returns:
-            A function that has the class as its attribute `view_class`. After another class was
-                assigned to the attribute, requests create instances of that class.
+            A function whose attribute `view_class` is the class. If another class is assigned to
+            this attribute, later requests create instances of it.
         """
         view: t.Any
 
         if cls.init_every_request:
 
             def view(**kwargs: t.Any) -> ft.ResponseReturnValue:
-                # The attribute is read and not `cls`, because tests and tools may assign another
-                # class to it.
+                # Reads `view_class` and does not use `cls`, because tests and tools may assign
+                # another class to the attribute.
                 instance = view.view_class(*class_args, **class_kwargs)
                 return current_app.ensure_sync(instance.dispatch_request)(**kwargs)  # type: ignore[no-any-return]
 
@@ -83,7 +84,8 @@ class View:
         _describe(view, cls, name)
         for decorator in cls.decorators:
             view = decorator(view)
-        # Set again on the decorated function, because a decorator may not copy these attributes.
+        # Name and docstring are set again on the decorated function, because a decorator may not
+        # copy them.
         _describe(view, cls, name)
         view.view_class = cls
         view.methods = cls.methods

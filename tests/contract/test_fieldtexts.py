@@ -193,6 +193,14 @@ def test_json_in_a_field_is_as_strict_as_a_json_body(annotation, value, path):
     assert (status, problem["errors"][0]["path"][: len(path)]) == (422, path)
 
 
+def test_names_of_fields_that_are_keys_keep_their_meaning():
+    assert posted(dict[int, int], data={f"{LARGE}.0": "1"}) == (200, {LARGE: 1})
+    assert posted(dict[dt.datetime, int], data={"2024-02-29T12:00": "1"}) == (200, {NOON: 1})
+    status, problem = posted(dict[dt.datetime, int], data={"20240229": "1"})
+    assert status == 422
+    assert "keys that are a date and time such as" in problem["detail"]
+
+
 @pytest.mark.parametrize("how", ["as JSON", "in a field", "in a field of a record"])
 def test_numbers_of_json_in_a_field_keep_their_digits(how):
     text = f'{{"at": "2024-02-29T12:00:00", "count": {LARGE}.0, "price": {LARGE}.10}}'

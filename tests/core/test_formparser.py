@@ -429,6 +429,64 @@ def test_damaged_form_equals_werkzeugs_result(
     assert_same(body, boundary=boundary, **options)
 
 
+def seen_by_view(kind: type[t.Any], body: bytes, boundary: str, steps: list[str]) -> t.Any:
+    """Return what a view sees that reads a request with a form in these steps."""
+    request = kind(environ(body, boundary))
+    request.max_form_parts = 3
+    seen: list[t.Any] = []
+    for step in steps:
+        try:
+            if step == "files":
+                files = request.files.items(multi=True)
+                seen.append([(key, f.filename, list(f.headers), f.read()) for key, f in files])
+            elif step == "form":
+                seen.append(list(request.form.items(multi=True)))
+            elif step == "stream":
+                seen.append(request.stream.read())
+            elif step == "shorter":
+                request.max_content_length = 100
+            else:
+                seen.append(request.get_data(parse_form_data=step == "data"))
+        except RequestEntityTooLarge as error:
+            seen.append(str(error))
+    request.close()
+    return seen
+
+
+# Werkzeug closes no file of a form that it refuses.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@given(
+    forms(),
+    st.lists(
+        st.sampled_from(["form", "files", "data", "get_data", "stream", "shorter"]), max_size=4
+    ),
+    st.sampled_from([(b"", b""), (b"--\r\n", b""), (b"x", b"\r\n")]),
+)
+def test_request_with_a_form_equals_werkzeugs(
+    form: tuple[str, bytes], steps: list[str], damage: tuple[bytes, bytes]
+) -> None:
+    boundary, body = form
+    body = body.replace(*damage, 1)
+    expected = seen_by_view(WerkzeugRequest, body, boundary, steps)
+    assert seen_by_view(carboy.Request, body, boundary, steps) == expected
+
+
+def test_parser_of_one_request_may_be_replaced() -> None:
+    class NoParser(WerkzeugParser):
+        def parse(self, stream: t.IO[bytes], *args: t.Any, **kwargs: t.Any) -> t.Any:
+            return stream, self.cls([("title", "none")]), self.cls()
+
+    request = carboy.Request(environ(join(part(b"Iris", FIELD))))
+    request.form_data_parser_class = NoParser
+    assert request.form["title"] == "none"
+
+
+def test_stream_for_files_of_one_request_may_be_replaced() -> None:
+    request = carboy.Request(environ(join(part(b"Iris", FILE))))
+    request._get_file_stream = lambda **asked: io.BytesIO()  # type: ignore[method-assign]
+    assert type(request.files["image"].stream) is io.BytesIO
+
+
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from([b"\r\n--B\r\n", b"\r\n--Bx", b"\r\n--", b"x", b"\r"]), min_size=1))
 def test_body_over_the_memory_limit_equals_werkzeugs_result(pieces: list[bytes]) -> None:

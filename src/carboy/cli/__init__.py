@@ -1,5 +1,7 @@
 """The `carboy` command, and the classes from which apps make their own commands.
 
+Of these modules, each imports those to its right:
+
     toplevel > flask_group > global_options > run, shell, routes > development, groups > discovery
 
 `run`, `shell` and `routes` are Flask's commands: `FlaskGroup` adds them, unless it is created with

@@ -48,7 +48,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # End with an error message as Werkzeug does, but with advice on what to do.
+        # Werkzeug would end the process with an error message, too; this message also says what to
+        # do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):
@@ -56,8 +57,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:
-        # Werkzeug has printed the operating system's error. Add what it lacks: that the host name
-        # is wrong.
+        # Werkzeug has printed the operating system's error, which does not say that the host name
+        # is wrong. Say that.
         _explain_host(host)
         raise
     except OverflowError:
@@ -65,12 +66,12 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:
-    """Load the models of an app on another thread, while its views are already served; log
-    failures.
+    """Load the models of an app on another thread, while its views are already served. Errors are
+    printed.
 
     If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    # Not an app of carboy: any WSGI app may be run.
+    # `app` may be any WSGI application; only apps of carboy have models.
     models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None
@@ -88,7 +89,9 @@ def _load_all(models: Models) -> None:
 
 
 def refuse_exposed_debugger(host: str) -> None:
-    """Raise `DebuggerExposedError` unless all addresses of the host are loopback."""
+    """Raise `DebuggerExposedError` if other machines can reach the host, that is, unless all its
+    addresses are loopback.
+    """
     try:
         exposed = exposed_address(host)
     except socket.gaierror as exc:
@@ -106,7 +109,8 @@ def refuse_exposed_debugger(host: str) -> None:
 
 
 def exposed_address(host: str) -> str | None:
-    """Return the first address of a host that is not loopback; None if all addresses are.
+    """Return the first address of a host that other machines can reach, because it is not loopback;
+    None if there is none.
 
     Raises:
         socket.gaierror: the name has no address.
@@ -129,8 +133,8 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_taken(host: str, port: int) -> bool:
-    """Return whether another program listens on the address; other faults of the address are not
-    checked.
+    """Return whether another program listens on the address. If the address cannot be used for a
+    different reason, return False.
     """
     if host.startswith("unix://") or not port:
         return False
@@ -145,7 +149,9 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def _explain_host(host: str) -> None:
-    """Raise `AddressError` if the host is the reason that the server cannot listen."""
+    """Raise `AddressError` if the server could not listen because its host is unknown or is not an
+    address of this machine.
+    """
     if host.startswith("unix://"):
         return
     try:
@@ -177,8 +183,8 @@ def show_server_banner(debug: bool, app_import_path: str | None) -> None:
 
 
 def say_run_is_ignored(method: str) -> None:
-    """Warn that `app.run()` or `app.serve()` does nothing, because a command imports the calling
-    module.
+    """Warn that a call of `app.run()` or `app.serve()` is ignored, because it is in a module that a
+    `carboy` command is importing.
     """
     if is_running_from_reloader():
         return

@@ -74,8 +74,8 @@ def find_best_app(module: types.ModuleType) -> Flask:
 
 
 def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
-    """Return the app in an attribute of a module, or the result of calling a function of the
-    module.
+    """Return the app that `app_name` names in a module: an attribute, or the result of calling a
+    function.
 
     `app_name` may contain a call whose arguments are literals: `create_app("testing", debug=True)`.
     """
@@ -131,8 +131,8 @@ def prepare_import(path: str) -> str:
 
 
 def _refuse_hidden(path: str, module_name: str) -> None:
-    """Raise `NoAppException` if the name of a file's module already belongs to a module of another
-    file.
+    """Raise `NoAppException` if a file cannot be imported because a module of the same name, from
+    another file, is imported already.
     """
     module = sys.modules.get(module_name)
     imported = os.path.realpath(getattr(module, "__file__", None) or "")
@@ -162,8 +162,8 @@ def locate_app(
 ) -> Flask | None:
     """Import a module and return its app.
 
-    If the module does not exist, returns None if `raise_if_not_found` is false, and raises
-    otherwise.
+    If the module does not exist, raises `NoAppException`; if `raise_if_not_found` is false, returns
+    None instead.
     """
     try:
         __import__(module_name)
@@ -189,9 +189,9 @@ class ScriptInfo:
 
     Attributes:
         app_import_path: the value of `--app`.
-        create_app: creates the app instead of importing it.
-        data: values that a group passes to its subcommands.
-        load_dotenv_defaults: whether the group reads `.env` and `.flaskenv`.
+        create_app: creates the app; None if the app is imported.
+        data: values that a group of commands passes to its subcommands.
+        load_dotenv_defaults: whether the group of commands reads `.env` and `.flaskenv`.
     """
 
     def __init__(
@@ -218,11 +218,11 @@ class ScriptInfo:
         return self._loaded_app
 
     def choose_app(self, target: str | None) -> None:
-        """Use the app that the argument MODULE:APP of a command names; None leaves the choice as it
-        is.
+        """Use the app that the argument MODULE:APP of a command names. If there is no argument
+        (`target` is None), do nothing.
 
         Raises:
-            NoAppException: `--app` names another app, or the group creates its own.
+            NoAppException: `--app` names another app, or the group of commands creates its own.
         """
         if target is None:
             return
@@ -265,7 +265,9 @@ def is_app(value: object) -> t.TypeGuard[Flask]:
 
 
 def split_import_path(import_path: str) -> tuple[str, str | None]:
-    r"""Split `module:name` at the colon. The colon of a drive, as in `C:\app.py`, is left alone."""
+    r"""Split `module:name` at the colon, but not at the colon after a drive letter, as in
+    `C:\app.py`.
+    """
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
 

@@ -1,4 +1,4 @@
-"""`carboy openapi` and `carboy postman`: write the document of an app's API to a file."""
+"""`carboy openapi` and `carboy postman`: write a document about an app's API."""
 
 from __future__ import annotations
 

@@ -17,13 +17,14 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 DEFAULT_NAMES = (".flaskenv", ".env")
-# Variables that are not copied, because carboy sets them for its child processes.
+# Variables `CARBOY_X` that are not copied to `FLASK_X`, because they are not set by users: carboy
+# sets them for its own child processes.
 _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dict[str, t.Any]:
-    """Copy each `CARBOY_X` to `FLASK_X`; return the old values of each `FLASK_X` (None if it was
-    not set).
+    """Set each variable `FLASK_X` to the value of `CARBOY_X`; return the old value of each
+    `FLASK_X` (None if it was not set).
     """
     before: dict[str, t.Any] = {}
     for key in [key for key in environ if key.startswith("CARBOY_")]:
@@ -44,8 +45,8 @@ def restore_prefixes(before: dict[str, t.Any]) -> None:
 
 
 def _with_other_prefix(key: str) -> str | None:
-    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X` and vice
-    versa.
+    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X`, and vice
+    versa; None if it has neither prefix.
     """
     if key.startswith("CARBOY_") and key not in _NOT_SHARED:
         return "FLASK_" + key[len("CARBOY_") :]
@@ -55,10 +56,10 @@ def _with_other_prefix(key: str) -> str | None:
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:
-    """Set environment variables from `.env` files, by python-dotenv.
+    """Set environment variables from `.env` files, which python-dotenv reads.
 
     The file at `path` overrides `.env`, which overrides `.flaskenv`. Variables that are set already
-    are kept. The default files are searched from the current folder upwards.
+    are kept. `.env` and `.flaskenv` are searched from the current folder upwards.
 
     Returns:
         Whether a file set a variable.

@@ -49,7 +49,8 @@ def report(exc: Exception) -> None:
 
 def is_internal(exc: BaseException) -> bool:
     """Return whether a traceback has no frame of the user's code."""
-    # A syntax error has no frame of the user's file, but names it.
+    # A syntax error in the user's file has no frame of that file, because it did not run, but names
+    # the file.
     if isinstance(exc, SyntaxError):
         return False
     return all(
@@ -69,7 +70,9 @@ def _is_pythons(filename: str) -> bool:
 def _chain(
     shown: traceback.TracebackException,
 ) -> cabc.Iterator[traceback.TracebackException]:
-    """Yield an exception, then its causes and contexts, and the members of exception groups."""
+    """Yield an exception and all exceptions in its traceback: causes, contexts, and members of
+    exception groups.
+    """
     waiting, seen = [shown], set[int]()
     while waiting:
         part = waiting.pop()

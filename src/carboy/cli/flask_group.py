@@ -1,4 +1,6 @@
-"""`FlaskGroup`: finds commands, and prepares the environment in which they run."""
+"""`FlaskGroup`, a click group that finds commands by their names and sets environment variables for
+them.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
 
-# Entry point groups from which commands are loaded. Those of a later group override those of an
-# earlier one; both override built-in commands.
+# The groups of entry points from which commands are loaded. A command of the second group overrides
+# one of the same name in the first; both override built-in commands.
 ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 
 
@@ -61,14 +63,17 @@ class FlaskGroup(AppGroup):
         self.set_debug_flag = set_debug_flag
         self._entry_points: dict[str, EntryPoint] | None = None
         if add_default_commands:
-            # Read from the module `cli`, because a program may replace `cli.run_command`.
+            # Take the commands from the module `cli`, because a program may replace
+            # `cli.run_command`.
             from .. import cli
 
             for command in (cli.run_command, cli.shell_command, cli.routes_command):
                 self.add_command(command)
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Return the entry points of commands by name, except those that were loaded already."""
+        """Return the entry points of commands by the command's name, except those that were loaded
+        already.
+        """
         if self._entry_points is None:
             from importlib.metadata import entry_points
 
@@ -113,7 +118,8 @@ class FlaskGroup(AppGroup):
         except NoAppException as exc:
             click.secho(f"Error: {exc.format_message()}\n", err=True, fg="red")
             return None
-        # Activate the app's context for callbacks of parameters, which run before the command.
+        # Activate the app's context now, because callbacks of the command's parameters, which run
+        # before the command, may need it.
         if not current_app or current_app._get_current_object() is not app:  # type: ignore[truthy-bool,attr-defined]
             ctx.with_resource(app.app_context())
         return app.cli.get_command(ctx, name)
@@ -140,7 +146,6 @@ class FlaskGroup(AppGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
-            # Since version 8.4, click itself adds the suggestion.
             if not args:
                 raise
             known = {*self.commands, *self._plugins()}
@@ -148,7 +153,7 @@ class FlaskGroup(AppGroup):
             if "run" in known and self.create_app is None:
                 hint = usage.hint_at_server(args[0])
             if not hint:
-                # Since version 8.4, click itself adds the suggestion.
+                # From version 8.4 on, click's own message suggests a command, so pass it on.
                 if "Did you mean" in exc.format_message():
                     raise
                 if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
@@ -163,8 +168,8 @@ class FlaskGroup(AppGroup):
         parent: click.Context | None = None,
         **extra: t.Any,
     ) -> click.Context:
-        # Makes `app.run()` and `app.serve()` do nothing: a call at the top level of the user's
-        # module would block the command that imports the module.
+        # This variable makes `app.run()` and `app.serve()` do nothing: a call at the top level of
+        # the user's module would block the command that imports the module.
         os.environ["FLASK_RUN_FROM_CLI"] = "true"
         before = share_prefixes()
         if "obj" not in extra and "obj" not in self.context_settings:
@@ -185,7 +190,7 @@ class FlaskGroup(AppGroup):
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
-        # A copy of the command's arguments, because click empties its list.
+        # Copy the command's arguments, because click empties the list, and a hint below needs them.
         arguments = list(ctx.args)
         try:
             return super().invoke(ctx)
@@ -209,8 +214,8 @@ class FlaskGroup(AppGroup):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_for_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
         if asks_for_help or (not args and self.no_args_is_help):
-            # Read the environment file now, because click handles `--help` before it. The help then
-            # lists the commands of an app that CARBOY_APP names.
+            # Read `.env` and `.flaskenv` now, because click handles `--help` before other options.
+            # If they set CARBOY_APP, the help then lists the commands of that app.
             global_options.env_file_option.handle_parse_result(ctx, {}, [])
             global_options.app_option.handle_parse_result(ctx, {}, [])
         return super().parse_args(ctx, args)

@@ -1,7 +1,7 @@
 """The options that stand before the command: `--app`, `--env-file`, `--debug`, `--version`.
 
-Each option has its own callback, because a user's group may have its own callback. `--env-file` is
-read first, because the file may name the app.
+Each option is handled by a callback of its own, because the callback of the group may be a user's.
+`--env-file` is handled first, because the file may name the app.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # If the option is missing, environment variables decide.
+        # If neither `--debug` nor `--no-debug` is given, environment variables decide.
         return None
-    # Set environment variables, because an app factory and the reloader's child process read them.
+    # Debug mode is passed on by environment variables, because app factories and the reloader's
+    # child process read them.
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         os.environ[name] = "1" if value else "0"
     return value
@@ -63,7 +64,8 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
-        # Read from the module `cli`, because users and tests may replace `cli.load_dotenv`.
+        # Call the function through the module `cli`, because users and tests may replace
+        # `cli.load_dotenv`.
         from .. import cli
 
         cli.load_dotenv(value, load_defaults=defaults)
@@ -71,7 +73,9 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """If a wrong value comes from an environment variable, add the variable's name to the error."""
+    """Return an error for a wrong value of an option; if an environment variable set the value, it
+    names the variable.
+    """
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:
         return error

@@ -1,4 +1,6 @@
-"""The page at `/` of the development server, for an app with models that has no view for `/`."""
+"""The list of models and views at `/` of the development server, for an app with models and no view
+at `/`.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ _WHY = "<p>The app has no view for this URL. In development its URLs are listed 
 
 
 def add_index(app: t.Any) -> None:
-    """Add a page at `/` to an app with models, unless a rule of the app matches `/`."""
-    # Not an app of carboy: any WSGI app may be run.
+    """Add a page at `/`, which lists models and views, to an app with models, unless a rule of the
+    app matches `/`.
+    """
+    # `app` may be any WSGI application; only apps of carboy have models.
     if not getattr(app, "__dict__", {}).get("models"):
         return
     if app.url_map.host_matching or any(rule.rule == "/" for rule in app.url_map.iter_rules()):

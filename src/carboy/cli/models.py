@@ -96,14 +96,14 @@ def predict_command(
     csv    a header, then one input per line: the columns are fields of a record, or together
            a list of numbers
     jsonl  one input per line, as it is sent by POST
-    json   an array of them
-    npy    an array whose first side counts the inputs
+    json   an array of inputs
+    npy    an array: each element along its first axis is one input
 
     A model that takes a DataFrame gets the rows of FILE in chunks, and answers each row; such a
     file may also be tsv, parquet, arrow or feather.
 
-    FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
-    fails, is an empty line, and is reported on stderr; then the exit status is 1.
+    FILE may be '-' for stdin, with '--from'. If an input cannot be used, or the model fails on it,
+    its result is an empty line, and stderr has the reason; then the exit status is 1.
     """
     if progress is None:
         progress = sys.stderr.isatty()
@@ -121,7 +121,7 @@ def _predict(
 
     try:
         model = current_app.models[name]
-        model.load()  # an error in loading is raised here once, instead of for each input
+        model.load()  # if loading fails, raise the error once, and not for each input
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:

@@ -1,7 +1,8 @@
 """`carboy --as-flask program.py`: run a program in which `import flask` imports carboy.
 
-`__main__`, `sys.argv` and `sys.path[0]` are as under `python program.py`. By an environment
-variable, `import flask` also imports carboy in child processes (see `_carboy_as_flask`).
+The program finds `__main__`, `sys.argv` and `sys.path[0]` as under `python program.py`. An
+environment variable makes `import flask` import carboy in child processes, too (see
+`_carboy_as_flask`).
 """
 
 from __future__ import annotations
@@ -63,26 +64,30 @@ def _run_file(path: str, args: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
-    # Compiled inside this function, so that a syntax error is reported as an error of the program.
+    # The file is compiled only when `_run_like_python` runs it, so that a syntax error is reported
+    # like other errors of the program.
     _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
 
 
 def _set_first_path(folder: str) -> None:
-    # Python puts the program's folder first in `sys.path`. It replaces the folder of the `carboy`
-    # script.
+    # Python puts the folder of the program that it runs first in `sys.path`. That is now the folder
+    # of the `carboy` script: replace it.
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
 
 def _run_like_python(run: t.Callable[[], object]) -> None:
-    """Run the program. If it raises an exception, print the traceback without frames of carboy."""
+    """Call `run`, which runs the program. If it raises an exception, print the traceback without
+    frames of carboy.
+    """
     try:
         run()
     except Exception as exc:  # noqa: BLE001  # any error of the program
         from .failures import format_for_user, is_internal
 
         if isinstance(exc, ImportError) and is_internal(exc):
-            # `runpy` did not find the module, so no code of the program has run.
+            # `runpy` did not find the module that is named after `-m`, so no code of the program
+            # has run.
             raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
         sys.stderr.write(format_for_user(exc))
         sys.exit(1)

@@ -20,8 +20,8 @@ R = t.TypeVar("R")
 
 
 def results_on_stdout(command: t.Callable[..., R]) -> t.Callable[..., R]:
-    """Decorate a command that writes its results to the argument `out`. What is printed goes to
-    stderr.
+    """Decorate a command that writes its results to the argument `out`, which is stdout. What else
+    is printed in the meantime goes to stderr.
 
     Place it above `with_appcontext`, so that the output of loading the app goes to stderr too.
     """
@@ -36,8 +36,8 @@ def results_on_stdout(command: t.Callable[..., R]) -> t.Callable[..., R]:
 
 @contextlib.contextmanager
 def _stdout_for_results() -> t.Iterator[t.TextIO]:
-    """Yield a file for the results, which is the process's stdout; meanwhile redirect prints to
-    stderr.
+    """Yield a file for the results, which writes to the process's stdout. As long as it is open,
+    whatever else is printed to stdout goes to stderr.
 
     The file descriptor itself is redirected, because native code and child processes also print. It
     is redirected again when the process exits, because `atexit` functions may print.
@@ -45,7 +45,7 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     printed = sys.stdout
     try:
         descriptor = printed.fileno()
-    except (OSError, ValueError):  # not a real file, as in tests and notebooks
+    except (OSError, ValueError):  # stdout is not a real file, as in tests and notebooks
         with contextlib.redirect_stdout(sys.stderr):
             yield printed
         return
@@ -58,8 +58,8 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     finally:
         printed.flush()  # write buffered prints to stderr, before stdout is restored
         os.dup2(kept, descriptor)
-        # `atexit` calls functions in reverse order of registration, so this one is called before
-        # those of the app.
+        # Redirect prints at the exit, too. `atexit` calls the latest function first, so this one is
+        # called before those that the app has registered.
         atexit.register(os.dup2, sys.stderr.fileno(), descriptor)
         with one_line_for_unwritable_results():
             results.close()
@@ -68,12 +68,13 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
 
 @contextlib.contextmanager
 def one_line_for_unwritable_results() -> t.Iterator[None]:
-    """Convert errors in writing results, such as a full disk, to an error that click prints in one
-    line.
+    """If the results cannot be written, for example to a full disk, raise an error that click
+    prints in one line.
     """
     try:
         yield
     except BrokenPipeError:
-        raise  # for a closed pipe, as of `| head`, click ends the command silently
+        # The reader has closed the pipe, as `| head` does: click ends the command silently.
+        raise
     except OSError as exc:
         raise click.ClickException(f"The results cannot be written: {exc.strerror}.") from exc

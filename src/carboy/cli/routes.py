@@ -27,10 +27,10 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
-    # Adds the OpenAPI URLs, which a server adds at its first request.
+    # Add the URLs of the OpenAPI document, which a server would add at its first request.
     current_app._add_documentation()
     url_map = current_app.url_map
-    # Under `carboy --as-flask`, show every rule, because `flask routes` does.
+    # If carboy stands in for Flask (`carboy --as-flask`), show every rule, as `flask routes` does.
     show_all = show_all or is_flask_installed_as_us()
     views = current_app.view_functions
     every = list(url_map.iter_rules())
@@ -71,8 +71,8 @@ def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
 
 
 def _prediction_ways() -> dict[str, str]:
-    """Return, for each endpoint of a model, whether a waiting prediction occupies a thread of the
-    server.
+    """Return, by the endpoint of each model, how its predictions wait: "without a thread", or on a
+    thread of the server each, and why.
     """
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):
@@ -94,4 +94,4 @@ def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
     }
     for line in (titles, {key: "-" * width for key, width in widths.items()}, *lines):
         text = "  ".join(f"{line[key]:<{width}}" for key, width in widths.items())
-        click.echo(text)  # not stripped: Flask's table has trailing blanks too
+        click.echo(text)  # trailing blanks are kept, as in the table of `flask routes`

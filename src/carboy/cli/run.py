@@ -67,7 +67,9 @@ def _require_cryptography(ctx: click.Context | None, param: click.Parameter | No
 
 
 def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Combine `--cert` and `--key` into a pair; raise `BadParameter` if one is missing."""
+    """Combine `--cert` and `--key` into a pair; raise `BadParameter` if only one is given where
+    both are needed.
+    """
     cert = ctx.params.get("cert")
     complete = cert == "adhoc" or (cert is not None and not isinstance(cert, str))
     if value is None:
@@ -155,7 +157,8 @@ def run_command(
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
-    # Read from the module `cli`, because users and tests may replace `cli.run_development`.
+    # Call functions through the module `cli`, because users and tests may replace
+    # `cli.run_development`.
     from .. import cli
 
     info.choose_app(target)
@@ -182,11 +185,10 @@ run_command.params.insert(0, global_options.debug_option)
 
 
 def _load_app(info: ScriptInfo) -> WSGIApplication:
-    """Return the app. If importing it fails under the reloader, return an app that raises the
-    error.
+    """Return the app. If it cannot be imported, and the reloader has started this process, return
+    an app that raises the error for each request.
 
-    Under the reloader the process must not end, because it watches for the change that repairs the
-    file.
+    The reloader's process must not end: it watches for the change that repairs the file.
     """
     try:
         return info.load_app()

@@ -17,7 +17,7 @@ from .groups import with_appcontext
 def shell_command() -> None:
     """Open a Python shell in the app's context.
 
-    The app's shell context processors define its names.
+    The app's shell context processors define the names that the shell knows.
     """
     import code
 
@@ -28,7 +28,7 @@ def shell_command() -> None:
             exec(compile(file.read(), startup, "exec"), namespace)  # noqa: S102  # as Python does
     namespace.update(current_app.make_shell_context())
 
-    # The interactive interpreter calls this hook when it starts; by default the hook sets up
+    # Python calls this hook when its interactive interpreter starts; by default the hook sets up
     # history and completion.
     hook = getattr(sys, "__interactivehook__", None)
     if hook is not None:

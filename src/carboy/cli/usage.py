@@ -10,10 +10,10 @@ if t.TYPE_CHECKING:
 
     import click
 
-# Names that the server command has in other tools.
+# The names of the commands that start a server in other tools.
 _OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "start", "up", "watch"))
-# `run` and `serve` have different options. For each, the other command, which users confuse with
-# it.
+# `run` and `serve` have different options, and users confuse the two. For each of them: the other
+# command, and what that is for.
 _SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
 
 
@@ -28,7 +28,7 @@ def looks_like_app(argument: str) -> bool:
 
 def hint_at_server(argument: str) -> str:
     """Return how to start a server, if an unknown command looks like a request for one
-    (`runserver`).
+    (`runserver`, `app.py`); else "".
     """
     if looks_like_app(argument):
         return (
@@ -44,7 +44,9 @@ def hint_at_server(argument: str) -> str:
 def hint_at_app_option(
     exc: click.UsageError, group: click.Context, arguments: cabc.Sequence[str]
 ) -> str:
-    """If a command has refused an argument that names the app, return how to pass the app."""
+    """Return how to pass the app, if a command has refused an argument because it names an app;
+    else "".
+    """
     command = exc.ctx
     if command is None or command is group:
         return ""
@@ -62,12 +64,12 @@ def hint_at_place_of_option(
     group: click.Context,
     find: cabc.Callable[[str], click.Command | None],
 ) -> str:
-    """Return the message for an option that belongs to another command or position; "" if none has
-    it.
+    """Return a message for an option that a command refused: another command has it, or it must
+    come before the command. "" if neither is true.
 
     Args:
-        exc: the option that a command refused.
-        group: the context of the group.
+        exc: the error, which names the option.
+        group: the context of the group of commands.
         find: returns a command by its name.
     """
     command = exc.ctx

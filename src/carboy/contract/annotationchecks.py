@@ -1,12 +1,18 @@
 """Refuse, when a view is registered, parts of its annotations that would have no effect on
 requests.
 
-a marker inside a type             `list[Annotated[str, Header()]]`; `X | None` may contain one
-limits of a library that does      `pydantic.Field(gt=0)` on a field of a Struct, `msgspec.Meta`
-not read the class                 on a field of a pydantic model
-options of an image, a table, ...  `Annotated[Image, ImageOptions(...)]` inside a record: such
-that cannot arrive there           values are read by their class, without options
-a default that requests share      a field of a record whose default can be changed
+    a marker inside a type            `list[Annotated[str, Header()]]`: only a whole parameter comes
+                                      from a header. A marker in `Annotated[X, Header()] | None` is
+                                      for the whole parameter, so it is allowed.
+    a limit of pydantic on a field    `pydantic.Field(gt=0)` on a field of a Struct
+    that msgspec reads
+    a limit of msgspec on a field     `msgspec.Meta(gt=0)` on a field of a pydantic model
+    that pydantic reads
+    options inside a record           `Annotated[Image, ImageOptions(...)]` as the type of a field:
+                                      images in a record are read without options
+
+It also refuses a default of a parameter or of a record's field that would be one object for all
+requests, and that a request could change.
 """
 
 from __future__ import annotations
@@ -28,11 +34,12 @@ from .values.registry import kind_of
 if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
-# Classes for which limits of `msgspec.Meta` (such as `max_length`) are enforced; for other files
-# they would have no effect.
+# The types of files whose limits of `msgspec.Meta`, such as `max_length`, are checked. Limits of
+# images, arrays and tables are not checked.
 _WITH_LIMITS = (str, bytes, Upload)
 
-# Package and class of objects that describe a field and are no values: `pydantic.Field(...)`.
+# Package and class of objects that describe a field or a parameter, such as `pydantic.Field(...)`.
+# If an author writes one as the default, it is not meant as a value.
 _DECLARATIONS = {
     ("pydantic", "FieldInfo"),
     ("msgspec", "Meta"),
@@ -93,13 +100,15 @@ def as_written(value: t.Any) -> str:
 
 
 def is_effective(extra: t.Any) -> bool:
-    """Return whether an object in an `Annotated` restricts or changes the values of the type."""
+    """Return whether an object in the metadata of an `Annotated` restricts or converts values, as
+    `msgspec.Meta(ge=1)` does.
+    """
     return is_limit(extra) or is_foreign_limit(extra)
 
 
 def is_declaration(default: t.Any) -> bool:
-    """Return whether a default value describes the parameter, as in FastAPI's `page: int =
-    Query()`.
+    """Return whether a default only describes the parameter and is not meant as its value, as in
+    FastAPI's `page: int = Query()`.
     """
     cls = type(default)
     package = cls.__module__.partition(".")[0]
@@ -123,7 +132,8 @@ class _Place(t.NamedTuple):
     #: Whether this part of the annotation is validated by pydantic instead of msgspec.
     by_pydantic: bool
     of_body: bool
-    #: Whether this part of the annotation is inside a collection or a record.
+    #: Whether this part of the annotation is inside a collection or a record, where the options of
+    #: an image, a table, ... have no effect.
     inside: bool
 
     def refusal(self, extra: t.Any, why: str) -> SignatureError:
@@ -155,7 +165,9 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
 
 
 def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Place) -> None:
-    """Refuse one object in an `Annotated` if it would have no effect on the type."""
+    """Raise SignatureError if an object in the metadata of an `Annotated` would have no effect on
+    the type.
+    """
     if is_marker(extra):
         raise place.refusal(
             extra,
@@ -196,8 +208,8 @@ def _check_foreign_limit(extra: t.Any, bare: t.Any, kind: ValueKind | None, plac
 
 
 def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
-    """Refuse a limit that pydantic cannot apply to the type, because each request would then
-    fail.
+    """Raise SignatureError for a limit that does not fit the type, such as a minimum length of an
+    int: pydantic could not apply it, so each request would fail.
     """
     if bare not in (int, float, str) and t.get_origin(bare) not in COLLECTIONS:
         return
@@ -210,8 +222,8 @@ def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
 
 
 def _is_described_by(extra: t.Any, bare: t.Any) -> bool:
-    """Return whether an object in an `Annotated` is part of the type, as in `Annotated[ndarray,
-    Tensor[...]]`.
+    """Return whether a type is incomplete without the object in its `Annotated`, as `ndarray` is
+    without the `Tensor[...]` in `Annotated[ndarray, Tensor[...]]`.
     """
     return kind_of(bare) is None
 

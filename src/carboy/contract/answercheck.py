@@ -2,11 +2,12 @@
 
 A value fits if its JSON form is valid for the type, as the published schema describes it: a NumPy
 float fits `float`, an array fits `list`, and `3.0` fits `int`. NaN and infinity fit `float`,
-although they are sent as `null`. Pictures, arrays, tables and pydantic models fit if they are
+although they are sent as `null`. Images, arrays, tables and pydantic models fit if they are
 instances of the declared class.
 
-The check is compiled once per view or model, from the return annotation. Most values pass it
-unconverted. A value that is refused is converted to its JSON form, and is checked once more.
+The check is compiled once per view or model, from the return annotation. Most values pass a quick
+check, which does not convert them. A value that the quick check refuses is converted to its JSON
+form, which is then checked.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
 
 
 class _MisfitError(Exception):
-    """The value does not fit the type; the message says what was expected and where."""
+    """Raised if a value does not fit its type. The message says what was expected, and where."""
 
 
 class _Held:
-    """A placeholder for a picture, an array or the like inside a value, of which only the class is
-    checked.
+    """Stands for an image, an array, a table or a pydantic model inside a value that is checked.
+
+    Such an object is checked by its class, without converting it to JSON.
     """
 
     __slots__ = ("value",)
@@ -184,7 +186,9 @@ def _make_test(annotation: t.Any) -> Test | None:
 
 
 def _is_known(annotation: t.Any) -> bool:
-    """Return whether msgspec can check values of a type, with hooks for the classes inside it."""
+    """Return whether msgspec can check values of a type, with a hook that checks classes unknown to
+    msgspec.
+    """
     if any(needs_pydantic(each) or _is_kind(each) for each in members_of(annotation)):
         return False
     try:
@@ -262,16 +266,17 @@ def _test_of_kind(annotation: t.Any) -> Test:
 def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     """Return a fast check that most valid values pass. Values that it refuses need the full check.
 
-    PERF: 0.4 us for a record with a list of ten numbers, 3 us for a list of 1000 numbers, which
-    takes 24 us to encode. With hooks for unknown classes a record takes twice as long.
+    PERF: 0.4 us for a record with a list of ten numbers, and 3 us for a list of 1000 numbers, while
+    encoding that list takes 24 us. The check of a record would take twice as long with hooks for
+    unknown classes.
     """
     fits_as_array = _array_test(annotation)
     if annotation is float:
         return lambda value: isinstance(value, float) or fits_as_array(value)
     if annotation in (int, bool):
         return fits_as_array
-    # A Struct is used because msgspec caches its analysis of one; for other types, each call of
-    # `convert` takes 0.5 us more.
+    # Wrap the type in a Struct: msgspec analyses a Struct once and caches the result. It analyses
+    # other types in each call of `convert`, which takes 0.5 us more.
     holder = msgspec.defstruct("Answer", [("value", annotation)], array_like=True)
     # Refuse bytes where text is declared: msgspec accepts them, because it writes bytes as base64
     # text.
@@ -311,8 +316,8 @@ def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
 
     def fits(value: t.Any) -> bool:
         dtype = getattr(value, "dtype", None)
-        # Extension dtypes of pandas are not accepted here but checked value by value: an integer of
-        # `Int64` may be missing.
+        # Arrays with a dtype of pandas instead of NumPy, such as `Int64`, fail this test and are
+        # checked value by value, because they may contain missing values.
         return (
             dtype is not None
             and type(dtype).__module__.partition(".")[0] == "numpy"
@@ -337,8 +342,8 @@ def _never(value: t.Any) -> bool:
 
 
 def _has_instances(annotation: t.Any) -> bool:
-    """Return whether a type contains records, images or the like, whose contents must be
-    checked.
+    """Return whether values of a type may contain records, images or the like. A check of their
+    class is not enough: their fields or contents must be checked too.
     """
     if is_recursive(annotation):
         return False
@@ -386,7 +391,9 @@ def _test_by_pydantic(annotation: t.Any) -> Test:
 
 
 def _fault_of_model(kind: t.Any, data: bytes) -> tuple[str, str]:
-    """Validate JSON by pydantic; returns the first error and its path, or two empty strings."""
+    """Validate JSON by pydantic. Return the message and the path of the first error; two empty
+    strings if the JSON is valid.
+    """
     import pydantic
 
     try:
@@ -408,7 +415,8 @@ def _in_json(value: t.Any, *, holds: bool) -> t.Any:
     """Convert a value to the builtins (dict, list, str, ...) that its JSON decodes to.
 
     Args:
-        holds: put a `_Held` in the place of each picture, array, table and pydantic model.
+        holds: whether to replace each image, array, table and pydantic model by a `_Held` instead
+            of converting it.
     """
 
     def hook(inner: t.Any) -> t.Any:
@@ -426,9 +434,9 @@ def _in_json(value: t.Any, *, holds: bool) -> t.Any:
 
 
 def _from_json(cls: type, form: t.Any) -> t.Any:
-    """Check a value of a class that msgspec does not know; used as msgspec's `dec_hook`.
+    """Check the JSON form of a value that is declared as a class unknown to msgspec.
 
-    Returns an instance of the class, as msgspec requires of a `dec_hook`.
+    Used as msgspec's `dec_hook`, which must return an instance of the class.
     """
     value = form.value if isinstance(form, _Held) else form
     if isinstance(value, cls):

@@ -248,8 +248,8 @@ class _Writer:
             if refusals:
                 raise problem_of(refusals) from error
             if error is not None and not is_input_error(error) and not _is_lookup(error):
-                # The input is valid, so the exception comes from the user's code or is a bug in
-                # carboy.
+                # All arguments have been read above without an error. So the exception of the first
+                # attempt comes from the user's code, or is a bug in carboy.
                 raise error
             try:
                 rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -288,8 +288,8 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # A `BadRequestKeyError`, which a MultiDict raises for a missing key, is both an HTTPException
-    # and a KeyError. It is not one that the user's code has raised.
+    # Leave out `BadRequestKeyError`, which a MultiDict raises for a missing key. It is both an
+    # HTTPException and a KeyError, and the user's code has not raised it to send a response.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 

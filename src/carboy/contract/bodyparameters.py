@@ -45,14 +45,14 @@ if t.TYPE_CHECKING:
 Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 
 _NULL: t.Final = msgspec.Raw(b"null")
-# The Python types of input that a table may get, because it decodes JSON itself: raw JSON, decoded
-# JSON, form fields.
+# The classes of all input that is passed to a table, which decodes JSON itself: undecoded JSON,
+# form fields, and decoded lists and objects.
 _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
 class KindReader(t.NamedTuple):
-    """A reader for one type of values (image, table, ...), and the classes of decoded JSON that it
-    reads.
+    """The reader of one type of values (image, table, ...), and the Python classes of the decoded
+    JSON that it gets.
     """
 
     kind: ValueKind
@@ -66,9 +66,11 @@ class BodyParameter:
         kinds: readers of the members of the annotation that JSON cannot express (image, table,
             text, ...).
         rest: the members of the annotation that are plain JSON; None if there are none.
-        json_type: the type that msgspec decodes, for `kinds` and `rest` together.
+        json_type: the type into which msgspec decodes JSON, from which `from_json` makes the
+            argument. It is for all members of the annotation, those in `kinds` and those in `rest`.
         decode: decodes JSON into a value of `json_type`.
-        converts: whether `from_json` converts values of `json_type`.
+        converts: whether a value of `json_type` must be passed to `from_json`; otherwise the value
+            is the argument.
     """
 
     def __init__(self, parameter: Parameter) -> None:
@@ -97,8 +99,8 @@ class BodyParameter:
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._texts = TextField(annotation, sort)
-        # None is only the default of a missing field: a field that was sent is converted to `float`
-        # for `float | None`.
+        # A scalar is converted from its text at once, so that "null" becomes None for `float |
+        # None`. Other types are converted like decoded JSON.
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
@@ -149,7 +151,9 @@ class BodyParameter:
 
     @property
     def wanted_part(self) -> str:
-        """Describe the missing form part for an error message: "a file (image) named 'photo'"."""
+        """Return how to name this parameter in the error for a form that lacks it: "a file (image)
+        named 'photo'".
+        """
         names = [kind.name for kind in self.kinds if kind.packages]
         kind = f"a file ({' or '.join(names)})" if names else "a file"
         return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"
@@ -195,7 +199,8 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        if self.json_type is msgspec.Raw:  # nothing was decoded, because the body is null
+        # Only null gets here: the loop above has passed all other JSON to the reader of a table.
+        if self.json_type is msgspec.Raw:
             return None
         if self._files is not None:
             return self._files.from_plain(value, path)
@@ -247,8 +252,8 @@ class BodyParameter:
         return self._kind_of_file(files[0]).read_file(files[0], path=path)
 
     def _kind_of_file(self, file: Upload) -> ValueKind:
-        """Return the reader (image, table, ...) that recognises a file; else the first, whose error
-        is reported.
+        """Return the reader (image, table, ...) that recognises a file. If none does, return the
+        first reader, whose error the client gets.
         """
         if len(self.kinds) == 1:
             return self.kinds[0]
@@ -259,10 +264,10 @@ class BodyParameter:
 
 
 class _Files:
-    """Reads a collection of values that are sent as files: `list[Image]`, `set[bytes] | None`.
+    """Reads a parameter that is a collection of files: `list[Image]`, `set[bytes] | None`.
 
     Attributes:
-        json_type: the type that msgspec decodes.
+        json_type: the type into which msgspec decodes JSON for the whole collection.
     """
 
     def __init__(self, annotation: t.Any) -> None:
@@ -275,11 +280,15 @@ class _Files:
         self._plain_type = _list_of(t.Any, annotation)
 
     def from_json(self, values: t.Any, path: str) -> t.Any:
-        """Convert a value of `json_type`. Raises InputError."""
+        """Convert a collection that was decoded as `json_type` into the argument. Raises
+        InputError.
+        """
         return self._collected(values, self._kind.from_json, path)
 
     def from_plain(self, values: t.Any, path: str) -> t.Any:
-        """Convert decoded MessagePack, or a list of files. Raises InputError."""
+        """Convert a list from MessagePack, or a list of uploaded files, into the argument. Raises
+        InputError.
+        """
         values = convert(values, self._plain_type, root=path)
         return self._collected(values, partial(read_by, self._kind), path)
 
@@ -298,7 +307,9 @@ def _is_optional(annotation: t.Any) -> bool:
 
 
 def _list_of(item: t.Any, annotation: t.Any) -> t.Any:
-    """Return the annotation of a collection with other items, as a list with the same limits."""
+    """Return a list type with items of the type `item`, and with the limits of a collection's
+    annotation.
+    """
     bare, extras = peel(annotation)
     if is_union(bare):
         members = (

@@ -169,8 +169,10 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether a value may be sent as `{name: value}`, which requires that it is no JSON
-    object itself.
+    """Return whether the value of the single parameter may be sent as `{name: value}`.
+
+    It may not if it can be a JSON object, because the server would read `{name: value}` as the
+    value itself.
     """
     return not any(map(takes_object, members_of(single.annotation)))
 

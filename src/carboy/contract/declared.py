@@ -1,9 +1,9 @@
 """Make JSON Schema list values in the order of their declaration, and give the format of times.
 
 msgspec sorts the values of a `Literal` and an `Enum` and the keys of a `TypedDict`, and gives no
-format to a datetime or time that may lack a time zone. A page would offer "large, medium, small",
-and a generated client would send any text as a time. msgspec has no option for either, so this
-module derives from its private classes; no other module uses them.
+format to a datetime or time that may lack a time zone. With such a schema, a page would offer the
+sizes "large, medium, small", and a generated client would send any text as a time. msgspec has no
+option for either, so this module derives from msgspec's private classes; no other module uses them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ name_map: cabc.Callable[[Components], dict[t.Any, str]] = _json_schema._build_na
 
 
 def translate(annotations: cabc.Iterable[t.Any]) -> tuple[tuple[inspect.Type, ...], Components]:
-    """Return msgspec's description of each type, and of each class that becomes a component."""
+    """Return msgspec's description of each type, and of each class that becomes a component of the
+    OpenAPI document.
+    """
     infos: tuple[inspect.Type, ...] = _Translator(annotations).run()  # type: ignore[no-untyped-call]
     components = _json_schema._collect_component_types(infos)
     for component in components.values():
@@ -35,7 +37,7 @@ def translate(annotations: cabc.Iterable[t.Any]) -> tuple[tuple[inspect.Type, ..
 
 
 def _is_writable(default: t.Any) -> bool:
-    """Return whether JSON can express a default value. A schema contains no other defaults."""
+    """Return whether JSON can express a default value. A schema leaves out other defaults."""
     if default is NODEFAULT:
         return True
     try:
@@ -99,9 +101,10 @@ class SchemaGenerator(_json_schema._SchemaGenerator):
 
 
 def _left_out(info: inspect.Type) -> dict[str, t.Any]:
-    """Return keywords, such as an example, that msgspec leaves out of the JSON Schema of a type.
+    """Return the keywords of JSON Schema, such as `format` or `examples`, that msgspec does not
+    write for a type.
 
-    A page or a generated client that does not know the type's format uses the example.
+    Pages and generated clients that do not know the type's format use the example.
     """
     if isinstance(info, inspect.DateTimeType):
         if info.tz is False:
@@ -115,7 +118,9 @@ def _left_out(info: inspect.Type) -> dict[str, t.Any]:
 
 
 def _key_words(key: inspect.Type) -> dict[str, t.Any]:
-    """Return the schema for keys of an object, if the keys are numbers or members of an Enum."""
+    """Return the keyword `propertyNames`, which says which keys an object may have, if they are
+    numbers or members of an enumeration; {} for other keys.
+    """
     while isinstance(key, inspect.Metadata):
         key = key.type
     if isinstance(key, inspect.IntType):

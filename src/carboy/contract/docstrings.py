@@ -83,8 +83,8 @@ def split_yaml(text: str) -> tuple[str, str]:
 
 
 def _split_sections(text: str) -> tuple[str, dict[str, str]]:
-    """Split a docstring into the text without a heading, and the sections such as `Args:` by
-    name.
+    """Split a docstring into the text outside of sections such as `Args:`, and the texts of the
+    sections by name.
     """
     prose: list[str] = []
     sections: dict[str, list[str]] = {}

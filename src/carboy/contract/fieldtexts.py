@@ -42,16 +42,17 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 Step: t.TypeAlias = "cabc.Callable[[str], str]"
-#: Rewrites a text, or each text of a list.
+#: A function that rewrites a text, or each text of a list.
 Tidy: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
 # Words that people write for booleans; HTML checkboxes send "on".
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
-# Matches a number whose sign or zeros msgspec refuses. The groups are a minus, the digits before
-# the point without leading zeros, and the rest.
+# Matches a number in a notation that msgspec refuses, such as `+1`, `01` or `.5`. The groups are a
+# minus, the digits before the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
-# Matches a number in JSON's notation. A longer exponent is out of range.
+# Matches a number in JSON's notation. With an exponent of more than nine digits, it would be out of
+# range.
 _DECIMAL = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,9})?", re.ASCII)
 # Matches a time without seconds, with or without a date before it and a UTC offset after it.
 _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -61,10 +62,12 @@ class TextField:
     """Converts the texts of one form field, query parameter or header. Thread-safe.
 
     Attributes:
-        takes_text: whether a text, or an item of a list, may be any text.
-        is_text: whether the whole field may be any text.
-        is_nullable: whether the field may be None.
-        is_list: whether a single text or file is converted to a list of one item.
+        takes_text: whether the type is `str` or `Any`, or a union or list that contains one of
+            them.
+        is_text: whether the type is `str` or `Any`, or a union that contains one of them.
+        is_nullable: whether the type allows None.
+        is_list: whether the type is a list, so that a single text or file becomes a list of one
+            item.
     """
 
     def __init__(self, annotation: t.Any, sort: Sort | None = None) -> None:
@@ -81,7 +84,9 @@ class TextField:
         self._tidy = tidy(annotation)
 
     def json(self, texts: cabc.Sequence[str]) -> bytes | None:
-        """Return what was sent under one name, if it is JSON: an array or an object."""
+        """Return the JSON array or object that was sent as the text of a field; None for other
+        texts.
+        """
         first = texts[0]
         is_several = len(texts) > 1 and (self.is_list or self._may_be_list)
         if is_several or self._is_scalar or first.lstrip()[:1] not in ("[", "{"):
@@ -90,16 +95,15 @@ class TextField:
         return None if self.takes_text and not _is_valid_json(data) else data
 
     def sent(self, texts: cabc.Sequence[str]) -> str | list[str]:
-        """Return the texts that were sent under one name: a list, or the first of them."""
+        """Return all texts of a field if the type is a list, otherwise its first text."""
         is_list = self.is_list or (len(texts) > 1 and self._may_be_list)
         return list(texts) if is_list else texts[0]
 
     def plain(self, texts: cabc.Sequence[str]) -> t.Any:
-        """Return the texts that were sent under one name, rewritten so that msgspec reads them
-        correctly.
+        """Return the texts of a field, rewritten so that msgspec reads them correctly.
 
         Raises:
-            msgspec.ValidationError: a text is valid for msgspec, but not for the type.
+            msgspec.ValidationError: msgspec would accept a text that is not valid for the type.
         """
         sent = self.sent(texts)
         return sent if self._tidy is None else self._tidy(sent)
@@ -114,8 +118,8 @@ def _is_valid_json(data: bytes) -> bool:
 
 
 def _texts_in(annotation: t.Any) -> set[t.Any]:
-    """Return the scalar types that the text of a form field can have: members of unions, items of
-    lists.
+    """Return the scalar types to which one text of a form field may be converted: the members of a
+    union, the items of a list.
     """
     found: set[t.Any] = set()
     for each in members_of(without_none(annotation)):
@@ -127,7 +131,9 @@ def _texts_in(annotation: t.Any) -> set[t.Any]:
 
 
 def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    """Yield the types inside lists and unions."""
+    """Yield a type and what is inside its brackets: the members of a union, the item type of a
+    list, the values of a `Literal`.
+    """
     bare = strip(annotation)
     yield bare
     if not is_recursive(annotation):
@@ -136,7 +142,8 @@ def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 
 def tidy(annotation: t.Any) -> Tidy | None:
-    """Return a function that rewrites a text, or each text of a list, to be valid for a type.
+    """Return a function that rewrites a text, or each text of a list, in the notation in which
+    msgspec reads a type.
 
     Returns None if texts need no rewriting, because any text is valid for the type. The function
     raises `msgspec.ValidationError` for a number where only a time is valid.
@@ -177,7 +184,7 @@ def tidy(annotation: t.Any) -> Tidy | None:
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
-    """Return the values of a `Literal` or an enumeration."""
+    """Return the values of an Enum's members; for a value of a `Literal`, a list of this value."""
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []
     return [leaf] if isinstance(leaf, (str, int)) else []
@@ -203,7 +210,7 @@ def _time(text: str) -> str:
 
 
 def _exact(text: str) -> str:
-    """Write a whole number with its digits only: 5.0, 5e3."""
+    """Rewrite a whole number as its digits: "5.0" becomes "5", "5e3" becomes "5000"."""
     if text.isdecimal() or not _DECIMAL.fullmatch(text):
         return text
     number = whole(decimal.Decimal(text))
@@ -211,11 +218,13 @@ def _exact(text: str) -> str:
 
 
 def _refuse_number(text: str, *, name: str, except_whole: bool) -> str:
-    """Refuse a number, as msgspec refuses it in JSON, where a time is expected.
+    """Raise `msgspec.ValidationError` for a number where a time is expected.
+
+    msgspec would read the text as seconds since 1970, although it refuses the same number in JSON.
 
     Args:
         text: the text of a field.
-        name: what msgspec calls the text that it expects.
+        name: msgspec's name for the text of a time, for the message: "RFC3339 encoded date".
         except_whole: whether a whole number is valid, as for `int | datetime`.
     """
     try:
@@ -228,7 +237,7 @@ def _refuse_number(text: str, *, name: str, except_whole: bool) -> str:
 
 
 _NUMERIC = {int, float, decimal.Decimal}
-#: What msgspec calls the texts of these types in its messages.
+#: How error messages of msgspec name the text of each type.
 TIMES: t.Final = {
     dt.datetime: "RFC3339 encoded datetime",
     dt.date: "RFC3339 encoded date",

@@ -52,7 +52,7 @@ class FormData(t.NamedTuple):
 
 
 def parse_form(data: bytes) -> FormData:
-    """Parse an urlencoded body. Raises MalformedInputError."""
+    """Parse a urlencoded body. Raises MalformedInputError."""
     fields: dict[str, list[str]] = {}
     try:
         pairs = parse_qsl(
@@ -113,7 +113,9 @@ class FormReader:
         raise inputerrors.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
 
     def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
-        """Return the uploaded files that are values of a parameter."""
+        """Return the uploaded files for a parameter: those of its name, or all files if it is the
+        only parameter that accepts files.
+        """
         if parameter.alias in form.files or parameter is not self._single_file:
             return form.files.get(parameter.alias, ())
         return [file for files in form.files.values() for file in files]
@@ -133,8 +135,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # As in JSON bodies, a form whose only field has the parameter's name may contain the
-            # whole record in that field.
+            # As in JSON bodies, the whole record may be sent as JSON under the parameter's name, if
+            # the form has no other field.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -143,10 +145,11 @@ class FormReader:
 
 
 def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None:
-    """Return the parameter whose fields are sent as fields of the form.
+    """Return the parameter whose own fields are sent as the fields of the form; None if there is no
+    such parameter, or more than one.
 
-    A single parameter may have any type that is an object. If there are other parameters, the type
-    must be a record with known fields.
+    If there are several parameters, it must be a record, whose fields are known. A single parameter
+    may also be a dict.
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
@@ -157,7 +160,8 @@ def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None
 def _single_file(
     parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
 ) -> BodyParameter | None:
-    """Return the parameter that accepts files, if there is only one.
+    """Return the only parameter that accepts files, which then gets files of any name; None if
+    there is no such parameter, or more than one.
 
     Parameters of text accept files too, but they count only if no other parameter accepts files.
     """
@@ -185,13 +189,16 @@ class RecordReader:
         )
         self._convert = finite(read, annotation, of_texts=True)
         self._fields: dict[str, _FieldReader] = {}
-        #: Optional fields, such as numbers, for which an empty input means that the field is
-        #: missing.
+        #: Names of optional fields for which an empty text means that the field is missing. Fields
+        #: of type str are not among them.
         self._blank: set[str] = set()
-        #: Optional fields, such as numbers, for which msgspec converts the text "null" to None.
+        #: Names of fields that may be None, such as `int | None`, for which msgspec converts the
+        #: text "null" to None.
         self._nullable: set[str] = set()
         typed = not needs_pydantic(annotation)
-        self._other = _FieldReader(_value_type(annotation), typed=typed)
+        key_type, value_type = _dict_types(annotation)
+        self._tidy_key = tidy(key_type)
+        self._other = _FieldReader(value_type, typed=typed)
         for field in (field for each in members_of(annotation) for field in fields_of(each)):
             reader = _FieldReader(field.annotation, typed=typed)
             self._fields.update(dict.fromkeys(field.keys, reader))
@@ -219,7 +226,7 @@ class RecordReader:
         InputError.
 
         Args:
-            without: names of fields that belong to other parameters.
+            without: names of fields that belong to other parameters and are left out.
             null: whether to accept the text "null" as None, because scripts write it into forms.
         """
         record: dict[str, t.Any] = {}
@@ -228,11 +235,21 @@ class RecordReader:
                 continue
             if key in self._nullable and not null:
                 _refuse_null(key, texts)
-            record[key] = self._field(key).read(texts, f"$.{key}")
+            record[self._key(key)] = self._field(key).read(texts, f"$.{key}")
         for key, sent in files.items():
             if sent and key not in without:
-                record[key] = self._field(key).read_files(sent)
+                record[self._key(key)] = self._field(key).read_files(sent)
         return record
+
+    def _key(self, name: str) -> str:
+        """Return the key of the record for the name of a field. Raises InputError."""
+        if self._tidy_key is None or name in self._fields:
+            return name
+        try:
+            return t.cast("str", self._tidy_key(name))
+        except msgspec.ValidationError as error:
+            in_keys = msgspec.ValidationError(f"{error} - at `key` in `$`")
+            raise inputerrors.mismatch(in_keys, {name: ""}, kind=self._annotation) from error
 
     def _field(self, key: str) -> _FieldReader:
         return self._fields.get(key, self._other)
@@ -248,10 +265,10 @@ class RecordReader:
 
 
 class _FieldReader:
-    """Reads what was sent for one field of a record. Thread-safe.
+    """Reads the texts or files that were sent for one field of a record. Thread-safe.
 
-    The result is valid for the field's type, or is converted with the whole record: msgspec and
-    pydantic keep a value that already has the type of its field.
+    msgspec or pydantic then converts all fields to a record. It converts the texts, and keeps what
+    already has the type of its field.
     """
 
     def __init__(self, annotation: t.Any, *, typed: bool) -> None:
@@ -259,8 +276,8 @@ class _FieldReader:
 
         Args:
             annotation: the type of the field.
-            typed: whether JSON is read as this type at once, as in JSON bodies; validators of a
-                pydantic model expect plain data.
+            typed: whether to decode JSON in the field as this type. False decodes it without a
+                type, because validators of a pydantic model expect plain data.
         """
         self.texts = TextField(annotation)
         self._annotation = annotation
@@ -279,7 +296,10 @@ class _FieldReader:
             raise field_error(error, sent, path, self._annotation) from error
 
     def read_files(self, files: cabc.Sequence[Upload]) -> t.Any:
-        """Return the files that were sent under the field's name, or their bytes."""
+        """Return the uploaded files of the field, or their bytes if its type is bytes.
+
+        A single file is returned without a list, unless the type is a list.
+        """
         values = [file.read() for file in files] if self._is_bytes else list(files)
         return values if self.texts.is_list or len(values) > 1 else values[0]
 
@@ -287,7 +307,14 @@ class _FieldReader:
 def field_error(
     error: Exception, sent: bytes | str | list[str], path: str, annotation: t.Any
 ) -> InputError:
-    """Convert an exception for which `is_input_error` is true, raised by a field of a form."""
+    """Return the error for a form field whose text could not be read.
+
+    Args:
+        error: what reading the field has raised; `is_input_error` must be true for it.
+        sent: the text or texts of the field, or the JSON in it.
+        path: where the field is in the request.
+        annotation: the type of the field.
+    """
     refused = inputerrors.input_error(error, sent, root=path, kind=annotation)
     if refused.faults:
         return refused
@@ -300,16 +327,19 @@ def _is_open(annotation: t.Any) -> bool:
     return bare is not t.Any and not any(map(fields_of, members_of(bare)))
 
 
-def _value_type(annotation: t.Any) -> t.Any:
-    """Return the type of a dict's values; `Any` for other types."""
+def _dict_types(annotation: t.Any) -> tuple[t.Any, t.Any]:
+    """Return the types of the keys and of the values of a dict; `str` and Any for other types."""
     for each in map(strip, members_of(annotation)):
         if t.get_origin(each) is dict:
-            return t.get_args(each)[1]
-    return t.Any
+            key_type, value_type = t.get_args(each)
+            return key_type, value_type
+    return str, t.Any
 
 
 def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
-    """Convert plain data to a type; unless `strict`, numbers may be texts. Raises InputError."""
+    """Convert plain data (dict, list, str, ...) to a type; unless `strict`, numbers may be texts.
+    Raises InputError.
+    """
     try:
         found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
     except msgspec.ValidationError as error:
@@ -378,15 +408,18 @@ _STR_OR_NONE = {str, type(None)}
 
 
 def quick_converter(annotation: t.Any) -> Convert | None:
-    """Return a fast converter for the texts that need no rewriting, which are most; None for str.
+    """Return a fast function that converts the usual texts of a type, without rewriting them; None
+    for str.
 
-    It may refuse a text that is valid for the type, and its errors do not name the type.
+    It may refuse a text that is valid for the type, and its errors do not name the type. The caller
+    then reads the text again by `converter`.
     """
     convert, rewrite = converter(annotation), tidy(annotation)
     leaves = {each for each in leaves_of(annotation) if isinstance(each, t.Hashable)}
     if not needs_pydantic(annotation):
         if leaves <= {int, float}:
-            # PERF: this takes a tenth of the time of `msgspec.convert` (30 to 300 ns).
+            # PERF: the JSON decoder takes a tenth of the time of `msgspec.convert` (30 ns instead
+            # of 300).
             return msgspec.json.Decoder(annotation).decode
         if leaves & {dt.datetime, dt.timedelta}:
             return partial(msgspec.convert, type=annotation)
@@ -395,7 +428,8 @@ def quick_converter(annotation: t.Any) -> Convert | None:
     takes_digits = int in leaves
 
     def read(sent: str | list[str]) -> t.Any:
-        # PERF: a shortcut for digits, because rewriting three numbers takes 3 us of a request's 4.
+        # PERF: texts of digits are not rewritten, because rewriting three numbers takes 3 us of the
+        # 4 us of a request.
         if takes_digits and "".join(sent).isdecimal():
             return convert(sent)
         return convert(rewrite(sent))

@@ -28,15 +28,16 @@ if t.TYPE_CHECKING:
 
     from .answers import Encode
 
-# Proxies close a silent connection after 60 s or later: nginx's proxy_read_timeout, AWS's load
-# balancers. The specification of server-sent events recommends "every 15 seconds or so".
+# A heartbeat is sent after this many seconds without an item. Proxies close a silent connection
+# after 60 s or later: nginx's proxy_read_timeout, AWS's load balancers. The specification of
+# server-sent events recommends "every 15 seconds or so".
 HEARTBEAT_S = 15.0
 
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
 
 
 class ItemSource(t.Protocol):
-    """A source of items that another thread produces."""
+    """A source of the items of a stream, which are usually produced by another thread."""
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
         """Wait for items and return all that are ready: [] after the timeout, None at the end.
@@ -67,9 +68,9 @@ _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
 _ERROR: t.Final = b'{"error": '
 
 
-# Matches line breaks of Unicode (U+0085, U+2028, U+2029), at which `str.splitlines` breaks, on
-# which many clients are built. In JSON these bytes occur only inside strings, where encoders do not
-# escape them.
+# Matches the Unicode line breaks U+0085, U+2028 and U+2029. Many clients split a response by
+# `str.splitlines`, which also splits lines at these characters. In JSON their bytes occur only
+# inside strings, where encoders do not escape them.
 _breaks_lines: t.Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]").search
 
 
@@ -121,9 +122,9 @@ class Chunks:
 
     Args:
         stream: the source of the items.
-        encode: encodes an item as JSON.
-        write: encodes the items that pass the test `is_exact`, with fewer calls.
-        explain: logs a failure, and returns the problem that the client receives.
+        encode: checks an item, and encodes it as JSON.
+        write: encodes the items that pass the test `is_exact`, without a check.
+        explain: logs a failure, and returns the problem details (RFC 9457) for the client.
     """
 
     def __init__(
@@ -183,7 +184,8 @@ class Chunks:
             try:
                 encode = self._write_exact if self._is_exact(item) else self._encode
                 data = encode(item)
-                # PERF: this test takes 0.1 us, less than calling `one_line`.
+                # PERF: testing here takes 0.1 us, less than a call of `one_line`, which makes the
+                # same test.
                 if _breaks_lines(data):
                     data = one_line(data)
                 written.append(self._framing.item(data))

@@ -31,17 +31,18 @@ if t.TYPE_CHECKING:
 # factory, and helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-# An annotation with more undefined names is not searched for markers like `Query()`.
+# The largest number of undefined names that are replaced in one annotation, to find a marker such
+# as `Query()` in the rest of it.
 _MAX_UNDEFINED = 20
 
 
 class _StandIn(type):
-    """Metaclass of a class that can replace any undefined name: `np.ndarray`, `Page[Item]`, `Item |
-    None`.
+    """Metaclass of a class that replaces undefined names in annotations. Whatever an annotation
+    does with it can be evaluated: `np.ndarray`, `Page[Item]`, `Item | None`.
     """
 
     def __getattr__(cls, name: str) -> t.Any:
-        # `typing` looks for such attributes, which only generic types have.
+        # `typing` looks for attributes such as `__typing_subst__`, which only generic types have.
         if name.startswith("__"):
             raise AttributeError(name)
         return cls
@@ -89,8 +90,8 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
-    # Since Python 3.14, annotations are evaluated when they are read. They must be read now: if a
-    # loop defines views, its variables change afterwards.
+    # Since Python 3.14, annotations are evaluated when they are read. Read them now: a view that is
+    # defined in a loop may refer to the loop's variables, which change before registration.
     try:
         annotations = annotations_of(inner)
     except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
@@ -115,8 +116,8 @@ def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
     `Annotated` is kept.
 
     Raises:
-        SignatureError: an annotation raises another error when it is evaluated, which happens here
-            since Python 3.14.
+        SignatureError: an annotation raises an error other than NameError. Since Python 3.14,
+            annotations are evaluated here, and not when the function is defined.
     """
     try:
         found = annotations_of(function)
@@ -144,8 +145,8 @@ def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
 
 
 def _unreadable(holder: t.Any, names: t.Any, undefined: dict[str, t.Any]) -> t.Any:
-    """Return UNREADABLE, with the metadata of an annotation in which undefined names were
-    replaced.
+    """Return UNREADABLE with the metadata of an annotation, which is evaluated with UNREADABLE in
+    place of each undefined name.
     """
     while len(undefined) <= _MAX_UNDEFINED:
         try:
@@ -296,7 +297,9 @@ def members_of(annotation: t.Any) -> tuple[t.Any, ...]:
 
 
 def without_none(annotation: t.Any) -> t.Any:
-    """Remove None from a union or from the items of a list: `Flower | None`, `list[int | None]`."""
+    """Remove None from a union, or from the type of a collection's items: `Flower | None` becomes
+    `Flower`, `list[int | None]` becomes `list[int]`.
+    """
     bare, extras = peel(annotation)
     origin, arguments = t.get_origin(bare), t.get_args(bare)
     if is_union(bare):
@@ -309,7 +312,8 @@ def without_none(annotation: t.Any) -> t.Any:
     return annotation
 
 
-#: Collections that a repeated key of a query or form, or several files, can fill.
+#: Collection types whose items can be sent as several values of one key in a query or a form, or as
+#: several files.
 COLLECTIONS: t.Final = (list, set, frozenset, tuple)
 
 

@@ -25,7 +25,8 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    if isinstance(value, cls):  # a file of a form, or a value that was read from a field of it
+    # An uploaded file, or a value that was already read from a form field.
+    if isinstance(value, cls):
         return value
     kind = kind_of(cls)
     if kind is None:
@@ -41,8 +42,8 @@ def json_decoder(annotation: t.Any) -> cabc.Callable[[bytes], t.Any]:
 
 
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
-    """Read an image, a table or the like from decoded JSON, from bytes (MessagePack) or from a
-    file.
+    """Read an image, a table or the like from one of three inputs: decoded JSON, bytes (in
+    MessagePack), or an uploaded file.
     """
     if isinstance(value, Upload):
         return kind.read_file(value, path=path)
@@ -60,8 +61,8 @@ def plain(value: t.Any) -> t.Any:
     """Convert a value of a class that msgspec does not support for JSON; used as its `enc_hook`."""
     cls = type(value)
     if is_pydantic(cls):
-        # The value's own class encodes it, because a subclass may have more fields than the
-        # declared class.
+        # Encode by the value's own class and not by the declared one, because a subclass may have
+        # more fields.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:

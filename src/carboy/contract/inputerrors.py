@@ -52,8 +52,8 @@ def mismatch(
 
     Args:
         exc: the error of msgspec; its path begins with `$`.
-        value: the same input, decoded without types, so that the error shows what was sent; or
-            UNSET.
+        value: the same input, decoded without types, so that the error shows what was sent; UNSET
+            if it cannot be decoded.
         root: the path of the value in the request, such as `$.image`.
         kind: the type annotation of the whole value, to list the members of an enumeration.
     """
@@ -86,8 +86,8 @@ def mismatch(
 def mismatch_in_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Return the error for JSON that was not decoded yet: that of `mismatch`, or 400 if the JSON is
-    invalid.
+    """Return the error for undecoded JSON that does not fit its type: 422, or 400 if it is not
+    valid JSON.
     """
     try:
         value = msgspec.json.decode(data)
@@ -101,10 +101,10 @@ def mismatch_in_json(
 def input_error(
     error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Convert an exception for which `is_input_error` is true.
+    """Convert an exception of a decoder or validator into an `InputError` for the client.
 
     Args:
-        error: the exception of a decoder or validator.
+        error: the exception; `is_input_error` must be true for it.
         value: the input: undecoded bytes of JSON, or plain values.
         root: the path of the value in the request, such as `$.page`.
         kind: the type annotation of the whole value, to list the members of an enumeration.
@@ -247,14 +247,14 @@ def unsupported_encoding(encoding: str) -> InputError:
 
 
 def _expected_of(what: str) -> str:
-    """Derive what was expected from a msgspec message that says only what is wrong."""
+    """Return what was expected, for an error message of msgspec that says only what is wrong."""
     for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {fault} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
 
 
-# What was expected, by the beginning of msgspec messages that name only what is wrong ("Invalid
-# UUID"). The first match is used, so longer names come first.
+# What was expected, for messages of msgspec that name only what is wrong ("Invalid UUID"). The
+# first entry with which the message begins is used, so longer names come first.
 _FORMATS = {
     "enum value": "one of the values allowed here",
     "value": "one of the values allowed here",
@@ -338,8 +338,8 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
     Args:
         kind: the type annotation of the whole value.
         path: the path of the invalid value, without `$`.
-        value: the whole value, decoded without types, to find the record of a tagged union; or
-            UNSET.
+        value: the whole value, decoded without types, to find out which record of a tagged union
+            was sent; UNSET if it cannot be decoded.
         in_keys: whether the invalid value is a key of the object at that path.
     """
     try:
@@ -363,8 +363,8 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """Follow one step of a path; returns the type there (None if the type has no such part) and the
-    value.
+    """Return the type and the value that one step of a path, such as `.key` or `[0]`, leads to; the
+    type is None if the given type has no such part.
     """
     found = [
         inner
@@ -425,7 +425,7 @@ def _tags(place: inspect.Type, key: str) -> list[t.Any]:
 
 def _values(place: inspect.Type | None) -> list[t.Any]:
     """Return the allowed values of a type; an empty list unless it is an enumeration or a union of
-    such.
+    enumerations.
     """
     values: list[t.Any] = []
     for part in _parts(place):

@@ -51,7 +51,8 @@ class Unmarked(t.NamedTuple):
 
     annotation: t.Any
     marker: Marker | None
-    extra: int  # the number of further markers, which is an error
+    # The number of markers after the first one. If it is not 0, the annotation is refused.
+    extra: int
 
 
 def take_marker(annotation: t.Any) -> Unmarked:
@@ -84,7 +85,8 @@ def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        return Sort.UNKNOWN  # such as `date | datetime`: text fits both
+        # For example `date | datetime`: msgspec does not know which of them a text is.
+        return Sort.UNKNOWN
     return sort
 
 
@@ -164,8 +166,11 @@ def check_decodable(annotation: t.Any) -> None:
 
 
 def _known(cls: type) -> dict[str, t.Any]:
-    """Return any schema for a class that msgspec does not know but carboy can read; raise TypeError
-    for others.
+    """Return a schema for a class that carboy can read, though msgspec cannot; raise TypeError for
+    other classes.
+
+    Used as msgspec's `schema_hook`, only to check that a type can be read. The content of the
+    schema has no effect.
     """
     kind = kind_of(cls)
     if kind is not None or is_pydantic(cls):
@@ -180,7 +185,7 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     none.
     """
     if is_recursive(annotation):
-        # msgspec cannot describe the type; any JSON is then accepted.
+        # msgspec cannot describe an alias that refers to itself, so any JSON is accepted for it.
         return (msgspec.inspect.AnyType(),)
     try:
         info = msgspec.inspect.type_info(annotation)
@@ -201,7 +206,8 @@ _RECORDS = (
     msgspec.inspect.DataclassType,
     msgspec.inspect.TypedDictType,
 )
-# The Python classes to which JSON is decoded without types, by the name of msgspec's type.
+# For each of msgspec's descriptions of types, by class name: the Python classes that JSON values of
+# such a type become if they are decoded without the type.
 _PLAIN: dict[str, tuple[type, ...]] = {
     "NoneType": (type(None),),
     "BoolType": (bool,),
@@ -220,8 +226,8 @@ _OBJECTS = (*_RECORDS, msgspec.inspect.DictType, msgspec.inspect.AnyType,
 
 
 def plain_classes(annotation: t.Any) -> set[type]:
-    """Return the Python classes (dict, list, str, ...) of a type's values if JSON is decoded
-    without types.
+    """Return the Python classes (dict, list, str, ...) that JSON values of a type become if they
+    are decoded without the type.
     """
     return {cls for each in members(annotation) for cls in _PLAIN.get(type(each).__name__, ())}
 

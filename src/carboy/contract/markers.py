@@ -47,8 +47,8 @@ class Query(Marker):
 
 
 class Header(Marker):
-    """Says that an argument comes from a header: `Header("X-Token")`; by default the parameter's
-    name with hyphens.
+    """Says that an argument comes from a header: `Header("X-Token")`. Without a name, the header
+    has the name of the parameter, with hyphens instead of underscores.
     """
 
     __slots__ = ()
@@ -63,8 +63,8 @@ class Cookie(Marker):
 
 
 class Form(Marker):
-    """Says that an argument comes from a form field, or a record from all fields. Other bodies are
-    refused.
+    """Says that an argument comes from a field of a form, or that a record comes from all fields.
+    Bodies other than forms are refused.
     """
 
     __slots__ = ()
@@ -79,8 +79,8 @@ class File(Marker):
 
 
 class Body(Marker):
-    """Says that an argument is the body, which may not be a form. `bytes` and `Upload` get any body
-    unchanged.
+    """Says that an argument comes from the body, which must not be a form. An argument of type
+    `bytes` or `Upload` gets any body unchanged.
 
     If a view has several such parameters, they are the keys of one JSON object.
     """
@@ -90,7 +90,7 @@ class Body(Marker):
 
 
 class Declared(t.NamedTuple):
-    """The errors in one decorator `@raises(...)` above a view."""
+    """One error that a view may return, as its decorator `@raises(...)` declares it."""
 
     status: int
     description: str
@@ -119,8 +119,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
 
     def decorator(f: F) -> F:
         added = tuple(Declared(status, description) for status in statuses)
-        # The decorator nearest to the function runs first. Errors of outer decorators are put in
-        # front, in the order in which people read them.
+        # Python runs the decorator nearest to the function first. Put errors of outer decorators in
+        # front, so that the errors have the order of the source code.
         f.__carboy_raises__ = added + getattr(f, "__carboy_raises__", ())  # type: ignore[attr-defined]
         return f
 

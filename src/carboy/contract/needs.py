@@ -1,8 +1,8 @@
 """Decide whether a view may have annotations that carboy uses, without importing msgspec.
 
-An app without such annotations runs no other module of this package. For a view that needs no
-arguments from annotations, the check may still return True; the view is then left unchanged. It
-never returns False for a view that needs them.
+An app without such annotations runs no other module of this package. The check reads annotations
+only roughly, so it may return True for a view that carboy then leaves unchanged. It never returns
+False for a view with annotations that carboy uses.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from carboy.core.annotations import annotations_of, declared, layers, view_class
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Return annotations of values that Flask sends, so that carboy does nothing. They include strings,
-# because annotations may be postponed.
+# Return annotations with which carboy does nothing, because Flask sends the values. Some are
+# strings, because annotations are strings after `from __future__ import annotations`.
 _FLASKS: frozenset[t.Any] = frozenset(
     (
         None,
@@ -47,11 +47,14 @@ _FLASKS: frozenset[t.Any] = frozenset(
 
 
 def unbound(view: t.Any) -> t.Any:
-    """Return the view that its author registered, without the function that reads its arguments."""
+    """Return the view that its author registered, without carboy's function around it, which reads
+    the arguments from the request.
+    """
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
-    # If this module was never imported, the attribute `contract` was not set by carboy.
+    # Only `carboy.contract.operation` sets the attribute `contract`. If it was never imported, the
+    # attribute belongs to the user's code.
     shape = sys.modules.get("carboy.contract.operation")
     return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
 

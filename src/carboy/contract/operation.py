@@ -45,7 +45,7 @@ UNSET: t.Final = _Unset()
 
 
 def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
-    """Return a function that copies a default per request; None for an immutable default."""
+    """Return a function that copies a default for each request; None for an immutable default."""
     if _is_constant(default):
         return None
     if type(default) in (list, set) and all(map(_is_constant, default)):
@@ -100,7 +100,8 @@ class Parameter:
     #: Whether the argument is a list of the values of a repeated key (`?tag=a&tag=b`), or of
     #: several files.
     many: bool = False
-    #: Whether a record is spread over several keys, one per field: `Annotated[Filter, Query()]`.
+    #: Whether the argument is a record, each field of which has its own key in the query:
+    #: `Annotated[Filter, Query()]`.
     spread: bool = False
 
     @property
@@ -119,7 +120,7 @@ class BodySpec:
     @property
     def single(self) -> Parameter | None:
         """Return the parameter whose value is the whole body; None if the body has several
-        parameters.
+        parameters, or must be a form.
         """
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None
@@ -172,7 +173,7 @@ class Failure:
     description: str = ""
     #: "declared" if it comes from `@raises`, "implied" if the types cause it (400, 413, 415, 422).
     source: t.Literal["declared", "implied"] = "declared"
-    #: False if the error's body is Flask's HTML page and not problem details (RFC 9457).
+    #: Whether the error's body is problem details (RFC 9457); otherwise it is Flask's HTML page.
     problem: bool = True
 
 
@@ -191,16 +192,16 @@ class Operation:
     implied: tuple[Failure, ...]
     #: The function as registered, with all decorators; `@raises` has stored its errors on it.
     outer: cabc.Callable[..., t.Any]
-    #: Annotations of the URL rule's variables, for documents. The rule's converters convert the
-    #: values.
+    #: The annotations of parameters that are variables in the URL rule, for documents. The
+    #: converters in the rule convert their values.
     path: cabc.Mapping[str, t.Any]
 
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Return the errors that the view may return, those of `@raises` first."""
         problem = self.answer.typed
-        # Read now and not at registration, because `@raises` may stand above `@app.route` and then
-        # runs later.
+        # Read the errors in each call and not at registration: `@raises` may stand above
+        # `@app.route`, and then runs after it.
         raised = declared(self.outer, "__carboy_raises__", ())
         found = [
             Failure(status=status, description=description, problem=problem)

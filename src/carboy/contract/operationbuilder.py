@@ -38,8 +38,8 @@ class Candidate(t.NamedTuple):
     annotation: t.Any
     default: t.Any
     marker: Marker | None
-    #: Whether only the request can supply the argument: there is no default, and no decorator
-    #: around the view.
+    #: Whether only the request can supply the argument: the parameter has no default, and the view
+    #: has no decorator that might supply it.
     needed: bool
 
 
@@ -57,7 +57,7 @@ class OperationBuilder:
         self._parameters: list[Parameter] = []
         #: Parameters that are fields or files of a form.
         self._parts: list[Parameter] = []
-        #: Parameters of which each might be the whole body.
+        #: Parameters that may each be the whole body.
         self._wholes: list[Candidate] = []
 
     def add(self, candidate: Candidate) -> None:
@@ -86,7 +86,8 @@ class OperationBuilder:
         """Refuse a parameter whose annotation cannot be evaluated, unless a decorator supplies the
         argument.
 
-        With a default, nobody would notice that the argument is never read from the request.
+        A parameter with a default is refused too. Otherwise the view would always get the default,
+        and nobody would notice that the argument is never read from the request.
         """
         if candidate.needed or candidate.marker is not None or candidate.default is not UNSET:
             raise self._unknown(candidate)
@@ -94,7 +95,8 @@ class OperationBuilder:
     def _sort(self, candidate: Candidate) -> Sort:
         try:
             return sort_of(candidate.annotation)
-        except SignatureError as exc:  # the options of an image, a table or the like are invalid
+        # `sort_of` refuses invalid options of an image, a table or the like.
+        except SignatureError as exc:
             raise view_error(self._function, candidate.name, f"cannot be read: {exc}") from None
 
     def _add_marked(self, candidate: Candidate, sort: Sort) -> None:
@@ -136,8 +138,8 @@ class OperationBuilder:
         wholes, parts = self._wholes, tuple(self._parts)
         explicit = [each for each in wholes if each.marker is not None]
         if explicit:
-            # If one parameter has the marker `Body()`, the other ones without a marker are supplied
-            # by a decorator.
+            # If a parameter has the marker `Body()`, parameters without a marker do not come from
+            # the body. A decorator or their default must supply them.
             for each in wholes:
                 if each.marker is None and each.needed:
                     raise self._two_bodies(wholes)
@@ -263,8 +265,8 @@ def _is_marked_body(candidate: Candidate) -> bool:
 
 
 def _place(candidate: Candidate) -> Place:
-    """Return "form" if a parameter that may be the whole body has the marker `Form()`, else
-    "body".
+    """Return the `place` of a parameter that may be the whole body: "form" if it has the marker
+    `Form()`, else "body".
     """
     marker = candidate.marker
     return "form" if marker is not None and marker.place == "form" else "body"
@@ -283,7 +285,8 @@ def _media_types(
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            # With the marker `Body()`, `bytes` and the like get a body of any media type.
+            # A parameter of type `bytes` or `Upload` with the marker `Body()` gets a body of any
+            # media type, so forms are not parsed.
             return raw
         forms = ()
     if any(map(_is_file, parameters)):

@@ -55,11 +55,12 @@ class ParameterSource:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self._convert: Convert | None = None
-        #: Converts the text in the generated code; a text that it refuses is read by `fetch`.
+        #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If it
+        #: refuses the text, `fetch` reads the parameter once more.
         self.quick: Convert | None = None
         if not parameter.spread:
-            # In `int | None`, None is only the default of a missing parameter, so the converters
-            # ignore it.
+            # For `int | None`, None is only the default of a missing parameter, so each text must
+            # be an int.
             annotation = without_none(parameter.annotation)
             self._convert, self.quick = converter(annotation), quick_converter(annotation)
         self._tidy = tidy(parameter.annotation)
@@ -116,7 +117,7 @@ def _wanted(parameter: Parameter) -> str:
 
 def _source(parameter: Parameter, owner: str) -> ParameterSource:
     """Create the object that fetches one parameter. Raises SignatureError if no request can contain
-    its type.
+    a value of its type.
     """
     try:
         if not needs_pydantic(parameter.annotation):
@@ -141,8 +142,10 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """Return the arguments that are not in `given`, and the errors of those that are not
-        valid.
+        """Return the arguments that are not in `given`, and the errors of those that are not valid.
+
+        Args:
+            given: names of arguments that a URL value preprocessor has already set.
         """
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
@@ -222,10 +225,8 @@ class WerkzeugBody:
 
 
 # -- the query ------------------------------------------------------------------------------------
-# The next functions parse as Werkzeug does, and take a tenth of the time if nothing is escaped.
-# tests/contract/test_texts.py checks that the results are equal.
-
-
+# `first_values` and `all_values` give the same results as Werkzeug, in a tenth of the time if the
+# query has no escaped characters. tests/contract/test_texts.py compares the results.
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
     """Return a dict with the first value of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")

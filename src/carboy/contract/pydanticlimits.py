@@ -2,9 +2,9 @@
 
 msgspec obeys `msgspec.Meta` and ignores all other metadata; pydantic obeys its own and that of
 annotated_types, and ignores `msgspec.Meta`. This module decides which of the two libraries
-validates a type, and translates the limits in an annotation for that library. Annotations of fields
-are read by the library itself: `carboy.contract.annotationchecks` refuses limits there that the
-library would ignore.
+validates a type, and translates the limits in an annotation for that library. It does not translate
+the annotations of a class's fields, which the library reads itself;
+`carboy.contract.annotationchecks` refuses limits on fields that the library would ignore.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def is_foreign_limit(extra: t.Any) -> bool:
     """
     if not is_foreign(extra) or type(extra).__name__ in ("Unit", "DocInfo"):
         return False
-    given = getattr(extra, "_attributes_set", None)  # an attribute that pydantic's `Field` has
+    # Only the object that pydantic's `Field(...)` returns has this attribute.
+    given = getattr(extra, "_attributes_set", None)
     return given is None or bool(extra.metadata) or not given.keys() <= _DOCUMENTS
 
 
@@ -63,10 +64,12 @@ def is_limit(extra: t.Any) -> bool:
 
 
 def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
-    """Replace limits of pydantic and annotated_types in metadata by the same limits as a
-    `msgspec.Meta`.
+    """Replace limits of pydantic and annotated_types by the same limits as a `msgspec.Meta`.
 
     Limits that msgspec does not support stay as they are.
+
+    Args:
+        extras: the metadata of an `Annotated`.
     """
     found: list[t.Any] = []
     for extra in extras:
@@ -77,14 +80,15 @@ def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
 
 
 def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
-    """Yield the limits and texts in metadata of pydantic and annotated_types, by their names in
-    pydantic.
+    """Yield what an object of pydantic or annotated_types sets, by pydantic's names: `("ge", 1)`
+    for `Field(ge=1)`.
     """
-    given = getattr(extra, "_attributes_set", None)  # an attribute that pydantic's `Field` has
+    # Only the object that pydantic's `Field(...)` returns has this attribute.
+    given = getattr(extra, "_attributes_set", None)
     if given is not None:
         yield from given.items()
     parts = extra.metadata if given is not None else extra
-    # A group of limits, such as `Interval`, `Len` or `StringConstraints`.
+    # A group of several limits, such as `Interval`, `Len` or `StringConstraints`.
     if hasattr(parts, "__iter__"):
         for part in parts:
             yield from _said(part)
@@ -108,7 +112,8 @@ def needs_pydantic(annotation: t.Any) -> bool:
     if is_pydantic(bare) or any(map(is_foreign, extras)):
         return True
     origin = t.get_origin(bare)
-    # In `Page[Pet]`, msgspec reads the record, and calls a hook for the pydantic model.
+    # For a Struct `Page[Pet]` with a pydantic model `Pet`, msgspec reads the Struct, and calls a
+    # hook to read the model.
     if is_record(origin):
         return is_pydantic(origin) or _has_limited_fields(bare, ())
     return any(map(needs_pydantic, t.get_args(bare))) or _has_limited_fields(bare, ())
@@ -126,7 +131,8 @@ def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
         with contextlib.suppress(NameError):  # an undefined name is reported by `check_annotation`
             inner += [field.annotation for field in fields_of(bare)]
     elif not within:
-        return False  # for types such as `list[...]`, `needs_pydantic` examines the arguments
+        # For other types, such as `list[...]`, `needs_pydantic` examines the arguments.
+        return False
     return any(_has_limited_fields(each, (*within, bare)) for each in inner)
 
 

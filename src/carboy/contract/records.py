@@ -18,7 +18,8 @@ from .hints import is_pydantic, is_record, is_typed_dict, pydantic_fields, strip
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-#: The default of a field that is required, or whose default a factory creates for each record.
+#: Stands in the place of a default if the field is required, or if a factory creates the default
+#: for each record.
 NO_DEFAULT: t.Final = msgspec.NODEFAULT
 
 
@@ -83,7 +84,8 @@ def _of_struct(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[Recor
 def _of_typed_dict(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[RecordField]:
     for name, written in annotations.items():
         kind, required = written, name in cls.__required_keys__
-        # Remove qualifiers here: `typing` does not recognise them in postponed annotations.
+        # Remove qualifiers by hand, because `typing` does not recognise them in annotations that
+        # are strings.
         while (qualifier := getattr(t.get_origin(kind), "_name", "")) in _QUALIFIERS:
             kind = t.get_args(kind)[0]
             required = qualifier == "Required" or (required and qualifier != "NotRequired")
@@ -99,15 +101,16 @@ def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
         aliases = _aliases(info.validation_alias or info.alias)
         keys = dict.fromkeys((*aliases, *((name,) if by_name or not aliases else ())))
         kind = t.Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-        # Without a default, because requests do not share it: pydantic copies a mutable default for
-        # each model.
+        # The default is left out here, because requests do not share it: pydantic copies a mutable
+        # default for each model.
         yield RecordField(name, tuple(keys), kind, info.is_required())
 
 
 def _complete(cls: t.Any) -> None:
-    """Let pydantic look again for names that were not defined together with the class.
+    """Let pydantic look up names in annotations of a class that were not defined when the class was
+    created.
 
-    Otherwise pydantic reports an undefined name with the first value that it reads.
+    Without this call, pydantic would report an undefined name when it reads the first value.
 
     Raises:
         NameError: a name is still not defined.

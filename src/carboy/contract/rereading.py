@@ -4,9 +4,10 @@
                        writes it for 5 if another value of the column is missing
     base64 of bytes    in lines, without padding, or in the alphabet for URLs
 
-This runs only for requests that would fail otherwise. It decodes several times. Each time, it first
-rewrites all values at the place that the last error names (for any index and any key), so that it
-decodes at most as often as the type has places.
+This runs only for JSON that msgspec has refused. The error of msgspec names the path of one refused
+value, such as `$.rows[0].count`. This module rewrites the values at that path in all rows, and
+decodes the JSON again, until msgspec accepts it or refuses a value that cannot be rewritten. So the
+number of decodings is limited by the number of such paths in the type, not by the number of values.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def read(decode: cabc.Callable[[bytes], T], data: bytes) -> T:
-    """Decode JSON, also in the notations that msgspec refuses. Raises what `decode` raises."""
+    """Decode JSON. If msgspec refuses a notation such as 5.0 for an int, rewrite the JSON and
+    decode it again. Raises what `decode` raises.
+    """
     try:
         return decode(data)
     except msgspec.DecodeError as error:
@@ -81,7 +84,8 @@ def _place(error: msgspec.DecodeError) -> tuple[list[str | None], Rewrite] | Non
     """Return where the refused value is, and a function that rewrites it; None if it cannot be
     rewritten.
 
-    The place is a list of keys, in which None stands for any key or any index.
+    The place is a list of keys, such as `["rows", None, "count"]`, in which None stands for any key
+    or any index.
     """
     refused = _REFUSED.fullmatch(str(error))
     if refused is None:
@@ -106,7 +110,9 @@ def _rewritten(value: t.Any, steps: list[str | None], rewrite: Rewrite) -> t.Any
 
 
 def whole(number: decimal.Decimal) -> int | None:
-    """Return 5 for 5.0; None for 5.5, and for a number with very many digits."""
+    """Return a whole number as an int: 5 for 5.0. Return None for 5.5, and for a number with very
+    many digits.
+    """
     if number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
         return None
     return int(number)

@@ -48,7 +48,9 @@ def finisher(answer: Answer, owner: str) -> Finish | None:
 
 
 def _accepting_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
-    """Wrap a converter so that a view may also return `None, 204`, a response without a body."""
+    """Wrap a function that converts return values, so that a view may also return `None, 204`: a
+    response without a body.
+    """
 
     def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3 and rv[0] is None and rv[1] in statuses:
@@ -68,8 +70,8 @@ def _by_kind(answer: Answer, owner: str) -> Finish:
 
 
 def _accepting_tuples(finish: Finish) -> Finish:
-    """Wrap a converter so that a view may also return `(body, status)`, `(body, headers)`, or all
-    three.
+    """Wrap a function that converts return values, so that a view may also return `(body, status)`,
+    `(body, headers)`, or all three.
     """
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:
@@ -122,7 +124,7 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
     """Return the classes of return values that fit the type and that Flask does not handle."""
-    # Lists are left out for a view `-> list[int] | None`, for example: Flask converts them.
+    # For a view `-> list[int] | None`, for example, leave out `list`, because Flask converts lists.
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 
@@ -132,7 +134,9 @@ def _flasks_classes(answer: Answer) -> tuple[type, ...]:
 
 
 def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of values of a type that Flask handles; `object` if they are unknown."""
+    """Return the classes of the values of one of the types that Flask handles; `object` if they are
+    unknown.
+    """
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in STREAMS:
@@ -197,7 +201,7 @@ def _streams(writer: AnswerWriter) -> Finish:
 
 
 class _Iterated:
-    """An iterator as an `ItemSource`, whose items are produced on the thread of the request."""
+    """An `ItemSource` that takes its items from an iterator, on the thread of the request."""
 
     def __init__(self, items: cabc.Iterator[t.Any]) -> None:
         self._items = items
@@ -224,7 +228,8 @@ class _StreamBody:
         return t.cast("cabc.Iterator[bytes]", self._stream)
 
     def close(self) -> None:
-        # Not iterated, as for HEAD: start the generator, so that `close` ends it.
+        # The server has not read the body, as for HEAD. A generator that has not started does
+        # nothing when it is closed, so start it, to run its `finally`.
         if self._chunks.is_unread:
             next(self._stream, None)
         self._stream.close()

@@ -24,7 +24,9 @@ _STUB: Schema = {"type": "object"}
 
 
 class _Read(t.NamedTuple):
-    """Marks a type whose values are read from requests."""
+    """Marks a type whose values are read from requests. Its schema may differ from that of the same
+    type in responses, which `Answered` marks.
+    """
 
     annotation: t.Any
 
@@ -198,8 +200,8 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[_Read | Answered], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return the schemas that pydantic generates, and their components, renamed where a name is
-    taken.
+    """Return the schemas that pydantic generates, and their components. A component gets another
+    name if its own is in `taken`.
     """
     if not annotations:
         return [], {}

@@ -71,7 +71,8 @@ class Circumstances:
     variables: cabc.Set[str]
     methods: cabc.Set[str]
     as_flask: bool = False
-    #: Whether a URL value preprocessor is registered, because it may set arguments too.
+    #: Whether a URL value preprocessor is registered. It may supply arguments, so a parameter that
+    #: no request can contain is not refused.
     others_supply: bool = False
     #: Whether arguments are read from requests; False if only an OpenAPI document is made.
     binds: bool = True
@@ -164,8 +165,8 @@ def read_predict(
     """Read the signature of a model's `predict`: all parameters come from the body.
 
     Args:
-        predict: a function, or an unbound method of the model's class. For a model with batches,
-            a function with the types of one prediction.
+        predict: a function, or an unbound method of the model's class. For a model that computes
+            batches, a function whose annotations are those of a single prediction.
         owner: what error messages call the model, such as "Model 'digits'".
         batched: whether `predict` computes several inputs in one call, so that it cannot stream.
 
@@ -256,7 +257,7 @@ def _of_predict(
         what = _declared(argument, annotations)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
     try:
-        # Raises SignatureError if the options of an image, a table or the like are invalid.
+        # `part` refuses invalid options of an image, a table or the like.
         part(annotation)
         check_annotation(annotation, of_body=True)
         check_default(default)
@@ -318,9 +319,9 @@ def _candidates(
             raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # After `install_as_flask()`, only an argument without a default is read from requests:
-            # Flask, which ignores annotations, could not call such a view, so no program for Flask
-            # has one.
+            # After `install_as_flask()`, only an argument without a default is read from requests.
+            # Flask ignores annotations and would call the view without the argument, which fails.
+            # So no program written for Flask has such a view.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
@@ -330,8 +331,8 @@ def _candidates(
 
 
 def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any]) -> str:
-    """Describe the mistake `name: int = Query()`: a marker is used as default, as FastAPI
-    allows.
+    """Return the error message for a marker that is used as default, as in `name: int = Query()`,
+    which FastAPI allows.
     """
     name, default = parameter.name, as_written(parameter.default)
     kind = annotations.get(name, str)

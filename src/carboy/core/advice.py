@@ -1,4 +1,6 @@
-"""Sentences that advise users how to correct a mistake, for the error messages of all packages."""
+"""Sentences that advise users how to correct a mistake. Error messages of many modules end with
+them.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import sys
 import traceback
 import typing as t
 
-# Matches how Python reports a pickle that needs a class of `__main__`. Python 3.14 words it in the
-# second way.
+# Matches Python's error for a pickle that needs a class which `__main__` lacks. The second
+# alternative is the wording of Python 3.14.
 _PICKLED = re.compile(
     r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)"
     r"|module '__main__' has no attribute '(?P<attribute>[\w.]+)'"
@@ -17,10 +19,11 @@ _PICKLED = re.compile(
 
 
 def advice_on(exc: BaseException) -> str:
-    """Return advice on an error that the user's code raised while it was loaded; "" if unknown.
+    """Return advice on an error that was raised while a user's code was loaded; "" if there is
+    none.
 
-    There is advice for a pickle of a class that was defined in a notebook or a script, and for a
-    relative path in a process that runs in another folder.
+    There is advice for two mistakes: loading a pickle of a class that was defined in a notebook or
+    a script, and opening a file by a relative path while the process runs in another folder.
     """
     if isinstance(exc, AttributeError):
         return _of_pickle(exc)

@@ -2,9 +2,8 @@
 wrap.
 
 A view may be any callable. Some objects, such as a mock, a stub of a remote procedure or a lazy
-proxy, have every attribute that is asked for, and return another such object each time. So an
-attribute counts only if the object declares it (`declared`), and only declared attributes are
-followed (`layers`).
+proxy, return a new object for any attribute that is asked for. So `declared` returns an attribute
+only if the object really has it, and `layers` follows only such attributes.
 
 Up to Python 3.13 `def` evaluates annotations, unless `from __future__ import annotations` keeps
 them as text. Since 3.14 (PEP 649) the first read evaluates them, so that a name which is imported
@@ -29,8 +28,8 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object declares; `default` if only its `__getattr__` would return
-    one.
+    """Return an attribute that an object or its class defines; `default` if only `__getattr__`
+    would return it.
     """
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default
@@ -41,8 +40,10 @@ def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
 
 
 def layers(function: t.Any) -> cabc.Iterator[t.Any]:
-    """Yield a callable, then each callable inside it: of decorators, partials, methods, callable
-    objects.
+    """Yield a callable, then the callable that it wraps, and so on inwards.
+
+    A decorated function, a `functools.partial`, a bound method and an object with `__call__` wrap
+    another callable.
     """
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
@@ -64,7 +65,9 @@ def _wrapped_by(function: t.Any) -> t.Any:
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Return the function that is wrapped in decorators, partials, methods and callable objects."""
+    """Return the innermost function, below all decorators, partials, methods and callable
+    objects.
+    """
     *_, inner = layers(function)
     return inner
 
@@ -95,7 +98,7 @@ def annotations_of(function: t.Any) -> dict[str, t.Any]:
 
 
 def annotation_text(function: t.Any, name: str) -> str:
-    """Return an annotation for messages, in the words of its author."""
+    """Return an annotation as text, written as in the source if possible; for error messages."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -109,8 +112,8 @@ def signature_of(
 ) -> inspect.Signature:
     """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
-    A `__wrapped__` that refers to the function itself is not followed. An object that has every
-    attribute, such as a mock, is described as a function that takes any arguments.
+    `inspect.signature` follows `__wrapped__`, but not here if it leads back to the function itself.
+    A mock or another object that has any attribute gets the signature `(*args, **kwargs)`.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):

@@ -1,22 +1,23 @@
-"""Deletion of attributes whose values are created on first access.
+"""Let users delete attributes whose values are created on first access.
 
-`mock.patch.object` needs this: it deletes the attribute that it has replaced, and assigns the
-original only if the attribute is missing then. So a deleted attribute must stay missing and not be
-created again.
+`mock.patch.object` needs this: to undo a patch it deletes the attribute, and assigns the original
+value only if the attribute is then missing. So reading a deleted attribute must raise
+AttributeError and not create a new value.
 """
 
 from __future__ import annotations
 
 
 class DeletableAttributes:
-    """Base of classes that create attributes on first access and keep the values in fields.
+    """Base of classes whose properties create their values on first access.
 
-    Each field has a default on the class, which means that the value was not created yet. A deleter
-    calls `_delete_made`. A getter calls `_refuse_deleted` before it creates a value; after an
-    assignment it finds the value in the field and need not check.
+    Each property keeps its value in a private attribute, the field. As long as no value exists, the
+    field has a default, which is an attribute of the class. The deleter of a property calls
+    `_delete_made`. The getter calls `_refuse_deleted` before it creates a value; it need not call
+    it if the field holds a value, because one was then assigned after the deletion.
     """
 
-    # PERF: the default is on the class, so that creating an object costs nothing.
+    # PERF: the default is an attribute of the class, so that creating an object assigns nothing.
     _deleted: frozenset[str] = frozenset()
 
     def _delete_made(self, name: str, field: str) -> None:

@@ -1,9 +1,9 @@
 """Handle a request: from the WSGI server's call through hooks and view to the response.
 
-`wsgi_app` calls the steps in turn: context, hooks, view, response; no step calls the next one. Each
-step is one of Flask's methods and is called through `self`, so overriding or patching a method
-works as in Flask. A step with nothing to do (no hook registered, no receiver connected, an unused
-session) costs one lookup in an empty dict.
+Each step (context, hooks, view, response) is one of Flask's methods. It is called through `self`,
+so that overriding or patching a method works as in Flask. A step that has nothing to do, because no
+hook is registered, no receiver is connected or the session is unused, costs only one lookup in an
+empty dict.
 
 `carboy.core.routing` decides which rule a URL matches, and `carboy.core.errorhandling` which
 handler an exception goes to.
@@ -58,7 +58,7 @@ def _describe_unsupported(got: object) -> str:
 
 class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     """The methods of an app that handle requests. `Scaffold` and `Carboy` define the attributes
-    they use.
+    that they read.
     """
 
     if t.TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def respond(
         self, ctx: RequestContext, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Handle one request in its context, including errors, and end the context.
+        """Handle one request, including its errors, and deactivate the request's context
+        afterwards.
 
         Args:
             ctx: the request's context. If it is not active yet, this method pushes it.
@@ -135,7 +136,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether a user has replaced `wsgi_app` or `__call__`, for example by middleware."""
+        """Whether a user has overridden or replaced `wsgi_app` or `__call__`, for example by
+        middleware.
+        """
         cls = type(self)
         return (
             "wsgi_app" in vars(self)
@@ -158,15 +161,16 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            # Adds rules now: the app has registered its own, and no URL was matched.
+            # Adds the URLs of the OpenAPI document. This is the right time: the app has added all
+            # its rules, which take precedence, and no URL was matched yet.
             self._add_documentation()
             overrides = find_overrides(self)
             object.__setattr__(self, "_overrides", overrides)
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled URL matcher can be used for the request, instead of Werkzeug's
-        `MapAdapter`.
+        """Return whether carboy's compiled URL matcher (`carboy.core.routing`) can be used for the
+        request.
         """
         return self.find_overrides().match and is_matched_by_path(environ)
 
@@ -184,8 +188,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # Leave the context active, as Flask 2.2 and earlier did: the thread's next request ends
-            # it.
+            # Leave the context active for a debugger, as Flask 2.2 and earlier did. The next
+            # request in this thread ends it.
             ctx._preserved = error
         else:
             ctx.pop(error)
@@ -199,7 +203,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return RequestContext(self, environ)  # type: ignore[arg-type]
 
     def full_dispatch_request(self) -> Response:
-        """Run hooks, view and error handlers for the current request, and return the response."""
+        """Call hooks, view and error handlers for the current request, and return the response."""
         if not self._got_first_request:
             self._got_first_request = True
         try:
@@ -213,7 +217,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             return self.finalize_request(rv)
         finally:
-            rv = None  # break a reference cycle: an exception's traceback refers to this frame
+            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame
+            rv = None
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
@@ -260,8 +266,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise the routing exception; in debug mode, explain a redirect in which the body would be
-        lost.
+        """Raise the exception with which no rule matched: 404, 405 or a redirect.
+
+        In debug mode, a redirect by which the request's body would be lost raises an error that
+        explains this.
         """
         error = request.routing_exception
         assert error is not None
@@ -331,8 +339,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if isinstance(rv, response_class):
             response = rv
         elif isinstance(rv, (str, bytes, bytearray, cabc.Iterator)):
-            # Status and headers are passed to the constructor, because a subclass may handle them
-            # in its own way.
+            # Status and headers are passed to the constructor and not set afterwards, because a
+            # subclass of the response may treat them specially in its constructor.
             return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
         elif isinstance(rv, (dict, list)):
             response = self.json.response(rv)  # type: ignore[assignment]
@@ -355,7 +363,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # Imported here, because only few apps return records, pictures or tables.
+            # Imported on first use, because few apps return the values that this module converts:
+            # records, pictures and tables.
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
@@ -393,8 +402,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the session, opened on first access -------------------------------------------------
 
     def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
-        """Whether the cookie of an unused session may have to be sent again, because the session is
-        permanent.
+        """Return whether the session's cookie may have to be sent although no code used the
+        session.
+
+        With `SESSION_REFRESH_EACH_REQUEST`, each response renews the cookie of a permanent session.
         """
         cookies = environ.get("HTTP_COOKIE")
         return (
@@ -435,7 +446,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         signal: Signal,
         exc: BaseException | None,
     ) -> None:
-        """Call all teardown functions and send the signal, and only then raise exceptions.
+        """Call all teardown functions and send `signal`, and only then raise what they raised.
 
         All functions are called even if one fails, so that each can release its resources.
         """
@@ -463,8 +474,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         """Return `func` itself, or for an `async def` function a blocking wrapper around it."""
-        # PERF: for plain functions, reading the flags is 10 times faster than `inspect`, which also
-        # handles other callables and functions that are marked as coroutine functions.
+        # PERF: for a plain function, reading the flags takes a tenth of the time of `inspect`.
+        # `inspect` is needed for other callables, and for functions that were marked as coroutine
+        # functions, which is stored in `__dict__`.
         if type(func) is FunctionType and not func.__dict__:
             is_async = bool(func.__code__.co_flags & _CO_ASYNC)
         else:

@@ -71,11 +71,12 @@ class ErrorHandling:
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
-        """Call the error handler for an HTTP exception; without one, return the exception, which is
-        a response.
+        """Call the error handler for an HTTP exception; without one, return the exception, which
+        can be sent as a response.
         """
-        # Error handlers are not called in two cases: `abort(response)` raises an exception without
-        # a code, which carries a finished response, and Werkzeug redirects by a routing exception.
+        # No error handler is called for an exception without a code, which `abort(response)` raises
+        # and which carries a finished response, nor for a routing exception, by which Werkzeug
+        # redirects.
         if e.code is None or isinstance(e, RoutingException):
             return e
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
@@ -105,8 +106,8 @@ class ErrorHandling:
         return self.finalize_request(rv, from_error_handler=True)
 
     def trap_http_exception(self, e: Exception) -> bool:
-        """Return whether an HTTP exception is raised to the debugger instead of becoming a
-        response.
+        """Return whether an HTTP exception is treated like any other exception, so that a debugger
+        can show it.
         """
         if self.config["TRAP_HTTP_EXCEPTIONS"]:
             return True
@@ -116,8 +117,8 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Return whether teardown functions get None instead of `error`. Subclasses may override
-        this.
+        """Return whether the exception `error` is hidden from teardown functions, which then get
+        None. This method returns False, but subclasses may override it.
         """
         return False
 

@@ -68,7 +68,7 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def _copy_values(context: contextvars.Context) -> None:
-    """Set the context variables of the current context to their values in `context`."""
+    """Copy the values of all context variables from `context` to the caller's own context."""
     for var, value in context.items():
         if var.get(_MISSING) is not value:
             var.set(value)

@@ -40,11 +40,12 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# The cache has a limit, because clients can send any number of different Host headers.
+# The results are cached. The size of the cache is limited, because clients can send any number of
+# different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
-    """Return whether Werkzeug accepts a Host header, in an app whose rules do not depend on the
-    host.
+    """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can
+    tell.
     """
     if host is None or not _PLAIN_HOST.fullmatch(host):
         return False
@@ -56,8 +57,10 @@ def _is_plain_host(host: str | None) -> bool:
 
 
 def is_matched_by_path(environ: WSGIEnvironment) -> bool:
-    """Return whether path and method alone decide which rule matches, in an app with
-    `Overrides.match`.
+    """Return whether only the path and the method of a request decide which rule matches.
+
+    Call it only for an app with `Overrides.match`. If it returns False, Werkzeug must match: it
+    refuses invalid hosts, and treats WebSocket requests differently.
     """
     return _is_plain_host(environ.get("HTTP_HOST")) and "HTTP_UPGRADE" not in environ
 
@@ -68,10 +71,11 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
-    """Handle a request in one function, if `overrides.fast_path` is set and no other context is
-    active.
+    """Handle a request in one function, with the same result as `Dispatcher.wsgi_app`.
+
+    Call it only if `overrides.fast_path` is true and no context is active in this thread.
     """
-    ctx = _new(RequestContext)  # what follows inlines `RequestContext.__init__` and `push`
+    ctx = _new(RequestContext)  # the next lines inline `RequestContext.__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
     active = (ctx, ctx)
@@ -91,8 +95,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 ctx._match_by_adapter()
             else:
                 ctx._rule, ctx._view_args = hit
-                # The request object may exist already: created by `open_session`, or by a receiver
-                # of a signal.
+                # If the session interface or a receiver of a signal has read `request`, the request
+                # object exists already and must get the match too.
                 if (made := ctx._request) is not None:
                     made.url_rule, made.view_args = hit
             if not app._got_first_request:
@@ -138,7 +142,9 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            rv = None  # break a reference cycle: an exception's traceback refers to this frame
+            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame
+            rv = None
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
@@ -168,7 +174,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             if (request := ctx._request) is not None:
                 if "files" in request.__dict__:
                     request.close()
-                # Break reference cycles; inlines `RequestContext._break_reference_cycles`.
+                # Inlines `RequestContext._break_reference_cycles`, so that memory is freed without
+                # the garbage collector.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
                     request.routing_exception.__traceback__ = None
@@ -180,7 +187,9 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
-    """Return whether a registry has a hook of the app or of one of the request's blueprints."""
+    """Return whether any hook in `registry` applies: one of the app, or of the request's
+    blueprints.
+    """
     for name in ctx._scopes():  # noqa: SIM110 - PERF: `any` takes 1.7 times as long
         if registry.get(name):
             return True
@@ -190,7 +199,9 @@ def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
 def _synchronous_view(
     app: Dispatcher, overrides: Overrides, endpoint: str, view: t.Callable[..., t.Any]
 ) -> t.Callable[..., t.Any]:
-    """Return the view as a synchronous function; cache the view if it is one already."""
+    """Return the view as a synchronous function. A view that is one already is stored in
+    `overrides.views`, so that the next request does not ask `ensure_sync`.
+    """
     sync = app.ensure_sync(view)
     if sync is view:
         overrides.views[endpoint] = view

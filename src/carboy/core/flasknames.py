@@ -2,9 +2,9 @@
 `flask.cli.click`.
 
 `from flask.cli import click` works with Flask, and extensions in wide use contain such imports.
-carboy's modules import other names, some of them late. When a program asks a module for a name that
-it lacks, the module looks it up in this table; tests/conformance/test_module_names.py compares all
-names with Flask's.
+carboy's modules do not import all of these names. When a program asks a module of carboy for a name
+that the module lacks, the module's `__getattr__` looks the name up in this table.
+tests/conformance/test_module_names.py compares the names of all modules with Flask's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import typing as t
 from importlib import import_module
 
-# The module in which each name is defined: a module, or `module:attribute`.
+# Where to import each name from: `module:attribute`, or only a module if the name stands for one.
 _HOMES = {
     "Aborter": "werkzeug.exceptions:Aborter",
     "App": "carboy.app:Carboy",
@@ -112,7 +112,8 @@ _HOMES = {
     "update_wrapper": "functools:update_wrapper",
 }
 
-# The names of each Flask module. A name that is not in `_HOMES` is itself the name of a module.
+# The names that each module of Flask has and carboy's replacement lacks. A name that is not in
+# `_HOMES` is the name of a module of the standard library or of another package, such as `click`.
 _NAMES = {
     "carboy.app": (
         "App AppContext BadRequestKeyError BaseResponse BuildError HTTPException Headers "
@@ -131,6 +132,7 @@ _NAMES = {
     "carboy.ctx": ("TracebackType _cv_app _cv_request contextvars ft"),
     "carboy.debughelpers": ("App BaseLoader Blueprint request_ctx"),
     "carboy.helpers": ("BaseResponse datetime importlib"),
+    "carboy.json": ("current_app"),
     "carboy.json.provider": ("dataclasses decimal uuid"),
     "carboy.logging": ("request"),
     "carboy.sansio.app": (
@@ -162,7 +164,9 @@ _NAMES = {
 
 
 def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` for a module that replaces a module of Flask."""
+    """Return the functions `__getattr__` and `__dir__` of a module that replaces a module of
+    Flask.
+    """
     names = frozenset(_NAMES[module].split())
 
     def __getattr__(name: str) -> t.Any:  # noqa: N807
@@ -179,5 +183,5 @@ def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], l
 
 
 def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` gives carboy in this process."""
+    """Return whether `import flask` imports carboy in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None

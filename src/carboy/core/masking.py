@@ -15,8 +15,8 @@ from datetime import timedelta
 
 MASK = "********"
 
-# Matches names of secrets. These words may stand anywhere in a name, in upper or lower case:
-# SECRET_KEY, STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are so short that they count only as
+# Matches names of secrets. Words such as KEY or PASSWORD may stand anywhere in a name, in upper or
+# lower case: STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are so short that they count only as
 # whole words.
 _SECRET_NAME = re.compile(
     r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
@@ -79,7 +79,8 @@ def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
     inside = (*inside, id(value))
     if isinstance(value, cabc.Mapping):
         return {key: _masked(inner, key, inside) for key, inner in value.items()}
-    # Named tuples, and subclasses whose constructor differs, are copied to their base type.
+    # A subclass, such as a named tuple, is copied to its built-in base type, because its
+    # constructor may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             return kind([_masked(inner, None, inside) for inner in value])

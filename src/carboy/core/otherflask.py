@@ -21,7 +21,7 @@ _warned: set[str] = set()
 
 
 def other_flask() -> types.ModuleType | None:
-    """Return the installed Flask if it is loaded; None if it is not, or if `import flask` gives
+    """Return Flask's own module if it is loaded; None if it is not, or if `import flask` gives
     carboy.
     """
     flask = sys.modules.get("flask")
@@ -29,7 +29,9 @@ def other_flask() -> types.ModuleType | None:
 
 
 def users_of(flask: types.ModuleType, modules: t.Iterable[str]) -> list[str]:
-    """Return those modules that refer to Flask, one of its modules, or one of its objects."""
+    """Return those of `modules` that have Flask, one of its modules or one of its objects as a
+    global.
+    """
     held = {id(flask)}
     held |= {id(value) for value in vars(flask).values() if _is_flasks(value)}
     found = []
@@ -51,7 +53,7 @@ def _is_flasks(value: t.Any) -> bool:
 
 
 def warn_before_install() -> None:
-    """Warn of modules that imported Flask before `install_as_flask` was called and keep Flask's
+    """Warn of modules that imported Flask before `install_as_flask` was called: they keep Flask's
     objects.
     """
     flask = other_flask()
@@ -65,8 +67,8 @@ def warn_before_install() -> None:
 
 
 def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -> None:
-    """Warn once for each module that uses real Flask, although it has registered a function or
-    blueprint with an app of carboy.
+    """Warn once of each module that registers a function or blueprint with carboy but uses real
+    Flask.
     """
     for each in registered:
         name = str(getattr(each, "import_name", None) or getattr(each, "__module__", None))

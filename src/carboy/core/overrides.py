@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
-# The methods of an app that the fast path (`carboy.core.fastpath`) skips: none may be overridden.
+# The methods of an app that the fast path (`carboy.core.fastpath`) does not call. It is used only
+# if none of them is overridden.
 _STEPS = (
     "app_context",
     "create_url_adapter",
@@ -39,7 +40,8 @@ _STEPS = (
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
 _REQUEST = ("__init__", "close")
-# Methods and attributes of other classes that the fast path skips: none may be overridden.
+# Methods and attributes of other classes that the fast path does not use. If one of them is
+# patched, the fast path is not used.
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, _APP_CONTEXT),
     (
@@ -51,8 +53,8 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
-# Attributes of an app that decide which steps can be skipped. An assignment to one is counted as a
-# change.
+# Attributes of an app that decide which steps can be skipped. An assignment to one of them makes
+# the cached `Overrides` of all apps invalid.
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
@@ -74,8 +76,9 @@ _original_json = _read_attributes(DefaultJSONProvider, _JSON)
 
 
 class Overrides:
-    """Which steps can be skipped for an app; valid while `ChangeTracked.changes` equals
-    `changes`.
+    """Which steps of handling a request can be skipped for an app.
+
+    Valid as long as `ChangeTracked.changes` equals the attribute `changes`.
     """
 
     __slots__ = (
@@ -116,17 +119,21 @@ class Overrides:
         self.lazy_session = lazy_session
         #: Whether a dict or list may be sent as JSON without creating a response object.
         self.json = json
-        #: Whether values of the config may be kept until a change is counted.
+        #: Whether values of the config may be cached until `ChangeTracked.changes` grows.
         self.kept_config = kept_config
-        #: How the session's cookie is read; None if not known yet, or if it must be found out for
-        #: each request.
+        #: The settings for reading the session's cookie. None if they were not read yet, or must be
+        #: read on each request because they may change without notice.
         self.session_cookie: SessionCookie | None = None
-        #: Views that can be called without `ensure_sync`, by endpoint.
+        #: The synchronous views by endpoint, which can be called without asking `ensure_sync`.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
 
 def find_overrides(app: Dispatcher) -> Overrides:
-    """Find which steps an app overrides: on its class, the instance, or its parts. Takes 10 us."""
+    """Find which steps are overridden: on the app, its class, or its parts (request, session,
+    JSON).
+
+    This takes 10 us.
+    """
     changes = ChangeTracked.changes
     own = vars(app)
     cls = type(app)
@@ -144,9 +151,9 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and kept_config  # else TRUSTED_HOSTS may be set at any time
+        and kept_config  # else nobody would notice if TRUSTED_HOSTS is set later
         and app.config["TRUSTED_HOSTS"] is None
-        # Werkzeug's own map, which a user may have assigned, has no such method.
+        # A user may have assigned a `Map` of Werkzeug, which lacks `fast_match`.
         and hasattr(app.url_map, "fast_match")
     )
     one_context = (
@@ -184,5 +191,7 @@ _steps: dict[str, t.Any] = {}
 
 
 def record_original_steps(cls: type) -> None:
-    """Record the methods of `cls` as the originals, from which an overridden method differs."""
+    """Record the methods of `cls` as the originals. A method that differs from its original is
+    overridden.
+    """
     _steps.update({name: getattr(cls, name) for name in _STEPS})

@@ -1,8 +1,8 @@
-"""What carboy's own pages share: the frame of the HTML, links to each other, security headers.
+"""What the HTML pages that carboy adds to an app share: HTML head, navigation, security headers.
 
-They are the pages of models, of the OpenAPI document, and the index in development. They load
-nothing from other hosts and contain no inline scripts, so their Content-Security-Policy can be
-strict.
+They are the pages of models, the pages of the OpenAPI document (Swagger UI, ReDoc), and in
+development the list of the app's URLs. They load nothing from other hosts and contain no inline
+scripts, so their Content-Security-Policy can be strict.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ..globals import _find_request_ctx
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-# Pages show images by `blob:` URLs: files that the user has chosen, and images in responses.
+# `blob:` is allowed because pages show images by such URLs: files chosen by the user, and images in
+# responses.
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -46,7 +47,7 @@ _PAGE = """\
 
 
 def policy(**more: str) -> str:
-    """Return the Content-Security-Policy of a page.
+    """Return the Content-Security-Policy of a page: the rules for all pages, extended by `more`.
 
     Args:
         more: further allowed sources, by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.
@@ -59,14 +60,15 @@ def policy(**more: str) -> str:
 
 
 def html_page(title: str, *, head: str, body: str) -> str:
-    """Return a page. `title` is text; `head` and `body` are HTML."""
+    """Return the HTML of a whole page. `title` is text; `head` and `body` are HTML to insert."""
     return _PAGE.format(title=escape(title), head=head, body=body)
 
 
 def relative_url(path: str) -> str:
     """Return the URL of a path of the app, relative to the URL of the current request.
 
-    A relative URL also works if a proxy serves the app below a prefix and does not say so.
+    A relative URL also works behind a proxy that serves the app below a path prefix without telling
+    the app.
     """
     here = posixpath.dirname(_find_request_ctx().request.path)
     found = quote(posixpath.relpath(path, here))

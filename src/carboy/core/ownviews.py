@@ -1,5 +1,4 @@
-"""Recognise the views that carboy itself adds to an app: API documents, and the assets of its
-pages.
+"""Recognise the views that carboy itself adds to an app: API documents, and files of its pages.
 
 Lists of routes and suggestions in error messages leave these views out.
 """

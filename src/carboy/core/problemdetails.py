@@ -40,7 +40,9 @@ class Problem(HTTPException):
     """
 
     def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
-        """Create an instance that also has Werkzeug's class for the status."""
+        """Create an instance of a subclass that also derives from Werkzeug's exception for the
+        status.
+        """
         return super().__new__(_class_for(cls, status))
 
     def __init__(
@@ -52,7 +54,8 @@ class Problem(HTTPException):
         original_exception: BaseException | None = None,
         **members: t.Any,
     ) -> None:
-        # Not `super()`: the class for the status may require more arguments.
+        # Not `super()`, which would call Werkzeug's class for the status: its constructor may
+        # require more arguments.
         HTTPException.__init__(self, detail)
         self.members = members
         self.headers = [(k, v) for k, v in headers if k.lower() != "content-type"]
@@ -95,17 +98,17 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
 
 
 class Refusal(t.NamedTuple):
-    """An error in a client's input, and the part of the request that has the error."""
+    """An error in a client's input, and the part of the request in which it is."""
 
     place: str  # "query", "header", "cookie" or "body"
     error: InputError
 
 
 def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
-    """Combine all input errors of one request into one problem response.
+    """Combine all input errors of one request into one HTTP error.
 
-    It has the lowest status of the errors: an unreadable body (400, 413, 415) is more basic than an
-    invalid value (422).
+    Its status is the lowest status of the errors: that a body cannot be read (400, 413, 415) is
+    more important than an invalid value (422).
     """
     worst = min((each.error for each in refusals), key=lambda error: error.status)
     errors = [

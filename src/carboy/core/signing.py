@@ -22,17 +22,18 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class _Signer(TimestampSigner):
-    """A signer that keeps an initialised HMAC for each secret key."""
+    """itsdangerous's signer, with an HMAC for each secret key that is initialised only once."""
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        # For each secret key, the inner and the outer hash of the HMAC after they have processed
-        # the key.
+        # For each secret key, the two hash objects of which an HMAC consists, into which the key
+        # was already fed.
         self._keyed: dict[bytes, tuple[t.Any, t.Any]] = {}
 
     def digest(self, value: bytes, secret_key: bytes) -> bytes:
-        # PERF: deriving the key needs another HMAC. Copying two hashes takes 2/3 of the time of
-        # copying an `hmac.HMAC`, which is written in Python.
+        # PERF: itsdangerous derives the key for each signature, which needs an additional HMAC.
+        # Copying two hashes takes 2/3 of the time of copying an `hmac.HMAC`, which is written in
+        # Python.
         keyed = self._keyed.get(secret_key)
         if keyed is None:
             keyed = self._keyed[secret_key] = self._start_hmac(self.derive_key(secret_key))
@@ -42,7 +43,9 @@ class _Signer(TimestampSigner):
         return outer.digest()  # type: ignore[no-any-return]
 
     def _start_hmac(self, key: bytes) -> tuple[t.Any, t.Any]:
-        """Return the two hashes of an HMAC with its key (RFC 2104, section 2)."""
+        """Return the inner and the outer hash object of an HMAC (RFC 2104, section 2), after
+        feeding them the padded key.
+        """
         block_size = self.digest_method().block_size
         if len(key) > block_size:
             key = self.digest_method(key).digest()
@@ -57,8 +60,8 @@ class _Signer(TimestampSigner):
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
         try:
-            # Allow only the alphabet for URLs: Python would also decode "+" and "/", and warns
-            # since 3.15 (FutureWarning), which clients could cause.
+            # Allow only the URL-safe alphabet. Python would also decode "+" and "/", but since 3.15
+            # with a FutureWarning, so that clients could fill the log.
             signature = base64_decode(want_bytes(sig, "ascii", "ignore").translate(_TO_URL_SAFE))
         except BadData:
             return False
@@ -70,7 +73,7 @@ class _Signer(TimestampSigner):
 
 
 class CookieSerializer(URLSafeTimedSerializer):
-    """A `URLSafeTimedSerializer` that is created once and used for many cookies. Thread-safe."""
+    """itsdangerous's `URLSafeTimedSerializer`, but with one signer for all cookies. Thread-safe."""
 
     default_signer = _Signer
 
@@ -96,18 +99,18 @@ class CookieSerializer(URLSafeTimedSerializer):
                 if payload is not None:
                     return self.serializer.loads(payload.decode())
             except Exception:  # noqa: BLE001, S110
-                pass  # itsdangerous below fails on the same cookie, with the right error
+                pass  # itsdangerous, called below, reads the same cookie and raises the right error
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 
     def _verified(self, cookie: bytes, max_age_s: int | None) -> bytes | None:
-        """Return the payload of a cookie that is signed with the current key and not expired; else
-        None.
+        """Return the payload of a cookie; None if it is not signed with the current key, or
+        expired.
         """
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
-        # Compare the encoded signatures. Several texts decode to the same signature; those that
-        # differ from the usual one are left to itsdangerous.
+        # Compare the signatures as text, without decoding. Another text may decode to the same
+        # signature; such a cookie is left to itsdangerous.
         if not hmac.compare_digest(
             b2a_base64(expected, newline=False).translate(_TO_URL_SAFE).rstrip(b"="), signature
         ):

@@ -1,4 +1,4 @@
-"""Files of an app: static files for clients, and resources that views read."""
+"""Send the static files of an app to clients, and open files for views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class StaticFiles:
 
         @property
         def static_folder(self) -> str | None:
-            """The folder of the static files; `Scaffold` defines this property."""
+            """Declares the folder of the static files for type checkers; `Scaffold` defines the
+            property.
+            """
 
         @static_folder.setter
         def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...

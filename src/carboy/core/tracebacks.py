@@ -1,7 +1,7 @@
 """Shorten tracebacks for the log, so that they begin at the first frame of the user's code.
 
-carboy's frames before the first frame of the user are the same in every traceback. All frames after
-it are kept.
+carboy's frames before the first frame of the user's code are the same in every traceback and tell
+nothing. All frames after them are kept.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ if t.TYPE_CHECKING:
 
 
 class UrlBuilding:
-    """The methods of an app that bind its URL map to a request or a server name, and build URLs."""
+    """The methods of an app that build URLs, and that bind its URL map to a request or a server
+    name.
+    """
 
     if t.TYPE_CHECKING:
         config: Config
@@ -38,11 +40,11 @@ class UrlBuilding:
         view_functions: dict[str, t.Any]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Bind the URL map to a request, or outside of a request to `SERVER_NAME`.
+        """Return an adapter of the URL map for a request, or without a request for `SERVER_NAME`.
 
         Returns:
-            The adapter that matches and builds URLs; None outside of a request without
-            `SERVER_NAME`.
+            Werkzeug's `MapAdapter`, which matches and builds URLs; None if there is neither a
+            request nor a `SERVER_NAME`.
         Raises:
             HTTPException: the request's host is malformed, or not one of `TRUSTED_HOSTS`.
         """
@@ -59,8 +61,9 @@ class UrlBuilding:
             request.trusted_hosts = trusted
         request.host = host = get_host(request.environ, request.trusted_hosts)
         if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
-            # Werkzeug 3.1.8 would continue with an empty host. RFC 9112, section 3.2: "a server
-            # MUST respond with a 400 (Bad Request)" to a Host field with an invalid value.
+            # For an invalid Host header, Werkzeug 3.1.8 returns an empty host. RFC 9112, section
+            # 3.2: "a server MUST respond with a 400 (Bad Request)" to a Host field with an invalid
+            # value.
             raise SecurityError("The Host header has characters that a host name cannot have.")
         subdomain: str | None = None
         if self.url_map.host_matching:
@@ -69,7 +72,7 @@ class UrlBuilding:
             subdomain = self.url_map.default_subdomain or ""
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
-            subdomain = "<invalid>"  # a subdomain that no rule has, so that the URL is not found
+            subdomain = "<invalid>"  # no rule has this subdomain, so the response is a 404
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )
@@ -146,8 +149,8 @@ class UrlBuilding:
         return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
 
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
-        """Call the registered `url_defaults` functions, which may add values to a URL that is
-        built.
+        """Call the functions registered by `url_defaults`, which may add values to those of a URL
+        that is being built.
         """
         if not self.url_default_functions:
             return
@@ -162,8 +165,8 @@ class UrlBuilding:
     def handle_url_build_error(
         self, error: BuildError, endpoint: str, values: dict[str, t.Any]
     ) -> str:
-        """Return a URL from the first of `url_build_error_handlers` that has one, or raise the last
-        error.
+        """Return the URL from the first of `url_build_error_handlers` that returns one; raise the
+        last error if none does.
         """
         for handler in self.url_build_error_handlers:
             try:
@@ -177,8 +180,9 @@ class UrlBuilding:
 
 
 def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | None) -> Rule | None:
-    """Return the rule that an error message suggests, without those that carboy itself has
-    added.
+    """Return the rule that is most similar to the one asked for, for an error message.
+
+    Rules that carboy itself has added are not suggested.
     """
     if adapter is None:
         return None
@@ -204,8 +208,8 @@ def _is_below(host: str, server_name: str, scheme: str) -> bool:
 
 
 def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Do not let Werkzeug warn, because its warning would name a module of Werkzeug. This one names
-    # "flask.app" as Flask's does, so that users' warning filters for that module apply.
+    # Warn here and not in Werkzeug, whose warning would name a module of Werkzeug. This warning
+    # names "flask.app" as Flask's does, so that users' warning filters for that module apply.
     import warnings
 
     warnings.warn_explicit(

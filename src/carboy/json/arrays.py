@@ -17,7 +17,7 @@ from __future__ import annotations
 import typing as t
 from functools import lru_cache
 
-#: What `to_plain` returns for a value whose class is neither NumPy's nor pandas'.
+#: What `to_plain` returns for a value that is neither from NumPy nor from pandas.
 UNKNOWN: t.Final = object()
 
 
@@ -59,8 +59,8 @@ def _array(value: t.Any) -> t.Any:
 
 
 def _times(value: t.Any) -> t.Any:
-    """Convert times and durations to Python's types. (NumPy's `tolist` returns integers for
-    nanoseconds.)
+    """Convert times and durations to Python's types, or to text if these cannot hold them. NumPy's
+    `tolist` alone would return integers for nanoseconds.
     """
     import numpy as np
 
@@ -68,7 +68,8 @@ def _times(value: t.Any) -> t.Any:
     if not _has_numbers(plain):
         return plain
     kind = "datetime64[us]" if value.dtype.kind == "M" else "timedelta64[us]"
-    # NaT is unequal to itself, so positions with NaT in both arrays must be compared separately.
+    # Microseconds suffice if rounding to them changes no time. NaT is unequal to itself, so it is
+    # checked separately.
     rounded = value.astype(kind)
     if bool(np.all((rounded == value) | np.isnat(value))):
         plain = rounded.tolist()

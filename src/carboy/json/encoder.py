@@ -28,7 +28,7 @@ from .arrays import UNKNOWN, to_plain
 
 Default: t.TypeAlias = "t.Callable[[t.Any], t.Any]"
 Encode: t.TypeAlias = "t.Callable[[t.Any], str]"
-#: How NaN and infinity are written: as `NaN` like `json.dumps`, as `null`, or not (an error).
+#: How NaN and infinity are encoded: as `NaN`, as `null`, or by raising a ValueError.
 NotFinite = t.Literal["literal", "null", "error"]
 
 COMPACT = (",", ":")
@@ -36,7 +36,8 @@ SPACED = (", ", ": ")
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
 _SCALARS_BUT_FLOAT = _SCALARS - {float}
-# How many bytes the C encoder encodes in the time that escaping one run of characters takes.
+# How many bytes the C encoder encodes in the time that it takes to escape one run of non-ASCII
+# characters after msgspec has encoded them.
 _BYTES_PER_ESCAPE = 80
 _ESCAPE = "carboy.json"
 _DEL = 0x7F
@@ -53,7 +54,7 @@ def make_encode(
     indent: int | None = None,
     not_finite: NotFinite = "literal",
 ) -> Encode:
-    """Return a function that encodes JSON like `json.dumps` with these options.
+    """Return a function that encodes JSON like `json.dumps` with the same options.
 
     Raises, when called:
         RecursionError: the value contains itself, or is nested too deeply.
@@ -97,14 +98,14 @@ def _make_c_encode(encoder: json.JSONEncoder) -> Encode:
 
 
 def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFinite) -> Encode:
-    """Wrap `encode`: accept NumPy's values as keys, and write NaN and infinity as `not_finite`
-    says.
+    """Return a function that encodes like `encode`, but accepts NumPy's values as keys, and writes
+    NaN and infinity as `not_finite` says.
 
-    Values are converted only after `encode` has refused them, so that other values take no more
-    time.
+    A value is converted only after `encode` has refused it, so that all other values take no more
+    time than with `encode`.
     """
     last = copy(encoder)
-    last.allow_nan = True  # only keys can still be NaN then, and they are written as text
+    last.allow_nan = True  # `_converted` leaves NaN only in keys, which become text
 
     def encode_more(obj: t.Any) -> str:
         try:
@@ -113,7 +114,7 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
             if "keys must be" not in str(exc):
                 raise
         except ValueError as exc:
-            # Python's own message is kept, which differs between versions.
+            # NaN and infinity are not the cause: raise the error with Python's own message.
             if not_finite == "literal" or isinstance(exc, UnicodeError):
                 raise
         return last.encode(_converted(obj, encoder.default, not_finite, "$"))
@@ -122,7 +123,8 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
 
 
 def _converted(value: t.Any, default: Default, not_finite: NotFinite, path: str) -> t.Any:
-    """Return a copy that `json.dumps` accepts: without NumPy's values as keys, NaN and infinity.
+    """Return a copy of a value that `json.dumps` accepts: NumPy's values as keys become Python's,
+    and NaN and infinity become None, unless `not_finite` is "literal".
 
     Raises:
         ValueError: the value at `path` is NaN or infinity, and `not_finite` is "error".
@@ -158,13 +160,13 @@ def _key(key: t.Any) -> t.Any:
 
 
 def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bool) -> Encode:
-    # Imported when the first JSON is encoded, because msgspec would add a tenth to the time of
-    # `import carboy`.
+    # msgspec is imported when the first encoder is made, because it would add a tenth to the time
+    # of `import carboy`.
     from msgspec.json import Encoder
 
     encode = Encoder(order="sorted" if sort_keys else None).encode
-    # Without sorting, keys must be checked: with `order="sorted"`, msgspec itself refuses keys that
-    # are not text.
+    # With `order="sorted"`, msgspec itself refuses keys that are not text. Without sorting,
+    # `_is_encoded_equally` must check the keys.
     any_keys = not sort_keys
 
     def compact(obj: t.Any) -> str:
@@ -179,7 +181,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
             return by_stdlib(obj)
         if not ensure_ascii:
             return text.decode()
-        if _DEL in text:  # PERF: a search for a number takes 1/8 of one for bytes
+        if _DEL in text:  # PERF: searching for an int takes 1/8 of the time for bytes
             text = text.replace(b"\x7f", b"\\u007f")
         if text.isascii():
             return text.decode("ascii")
@@ -209,8 +211,9 @@ def _is_encoded_equally(value: t.Any, any_keys: bool) -> bool:
     for inner in value:
         kind = type(inner)
         if kind is float:
-            # Within [1e-4, 1e16) both write the fewest digits that identify the number.
-            # PERF: single comparisons take 2/3 of the time of a chain.
+            # Within [1e-4, 1e16) both encoders write the fewest digits that identify the number,
+            # without an exponent. PERF: two single comparisons take 2/3 of the time of a chained
+            # one.
             if inner >= 1e-4:
                 if inner < 1e16:
                     continue

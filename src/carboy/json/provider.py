@@ -49,12 +49,14 @@ _UNCOUNTED = -1
 
 
 class _Encoders(t.NamedTuple):
-    """The encoders of one provider, and what they were made from."""
+    """The JSON encoders of one provider, and the settings that they were made from."""
 
-    #: Valid while `ChangeTracked.changes` has this value; `_UNCOUNTED`: compare `made_from`.
+    # The encoders are valid while the counter `ChangeTracked.changes` has this value. `_UNCOUNTED`
+    # means that changes may go uncounted, so each use compares `made_from` with the current
+    # settings.
     changes: int
     made_from: t.Any
-    #: Encodes responses; None: `dumps` is overridden, and encodes them with these options.
+    # Encodes responses. None if a user has overridden `dumps`, which is then called with `options`.
     respond: Encode | None
     options: dict[str, t.Any]
     mimetype: str
@@ -155,9 +157,9 @@ _decode: t.Callable[[str | bytes], t.Any] = _first_decode
 class DefaultJSONProvider(JSONProvider):
     """JSON by Python's `json` module, with dates, `Decimal`, `UUID`, dataclasses and `__html__`.
 
-    The attributes below may be set on an instance or a subclass. If one is not set, the config key
-    of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`, `JSONIFY_PRETTYPRINT_REGULAR` or
-    `JSONIFY_MIMETYPE`. Changes take effect at once.
+    The public attributes of this class may be set on an instance or a subclass. If one is not set,
+    the config key of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`,
+    `JSONIFY_PRETTYPRINT_REGULAR` or `JSONIFY_MIMETYPE`. Changes take effect at once.
     """
 
     default: Default = staticmethod(_default)
@@ -177,8 +179,8 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # The encoders are kept while nothing changes, and the fast path skips `response` while it is
-    # the original, so changes have to be counted.
+    # Count each change of an attribute. The encoders are kept until the count has changed, and
+    # until then a dict that a view returns is encoded without looking for an overridden `response`.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         note_change()
@@ -198,8 +200,8 @@ class DefaultJSONProvider(JSONProvider):
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
                 return current.compact(obj)
         except RecursionError:
-            # `json.dumps` below raises the right error: the value contains itself, or is nested too
-            # deeply.
+            # The value contains itself, or is nested too deeply. `json.dumps` below raises the
+            # error that users of Python know.
             pass
         settings = zip(("default", "ensure_ascii", "sort_keys"), current.made_from[0], strict=False)
         for option, value in settings:
@@ -212,7 +214,7 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: `json.loads` below decides
+                pass  # `json.loads` below reads NaN and UTF-16, or raises Python's own error
         return json.loads(s, **kwargs)
 
     def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
@@ -232,28 +234,31 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return encode(obj) + "\n", mimetype
             except RecursionError:
-                pass  # `dumps` raises the right error
+                pass  # `dumps` below raises the error that users of Python know
         return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: the change counter is compared, which takes 1/8 of the time of reading attributes
-        # and config.
+        # PERF: comparing a counter of changes takes 1/8 of the time of reading attributes and
+        # config.
         current = self._encoders
         return current if current[0] == ChangeTracked.changes else self._find_encoders()
 
     def _find_encoders(self) -> _Encoders:
-        """Read attributes and config, and make new encoders if they have changed."""
+        """Return the encoders for the current attributes and config; new ones are made only if
+        these have changed.
+        """
         changes = ChangeTracked.changes
         is_debug = is_kept = False
         from_config = _DEFAULT_CONFIG
-        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such key
+        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such config key
             app = self._app
             is_debug = app.debug
             from_config = _read_config(app.config)
-            # Classes of the user's own may compute their values.
+            # Changes are counted only in carboy's own classes. In a user's class, an attribute may
+            # be a property, whose value can change without being counted.
             is_kept = (
                 type(self) is DefaultJSONProvider
-                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and isinstance(getattr(app.__class__, "debug", None), ConfigAttribute)
                 and are_changes_counted(app.config)
             )
         settings: _ProviderSettings
@@ -300,7 +305,9 @@ class DefaultJSONProvider(JSONProvider):
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
-        """Use the values of the config for attributes that no user has set."""
+        """Return `settings` with the values of the config in place of attributes that no user has
+        set.
+        """
         default, *values, _ = settings
         ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
         # JSONIFY_PRETTYPRINT_REGULAR, a config key of Flask 2, indents JSON.
@@ -311,7 +318,9 @@ class DefaultJSONProvider(JSONProvider):
         return t.cast("_ProviderSettings", (default, *values, not_finite))
 
     def _is_set(self, name: str) -> bool:
-        """Return whether a user has set an attribute on the instance, a subclass, or the class."""
+        """Return whether a user has set an attribute on this provider, on a subclass, or on
+        `DefaultJSONProvider` itself.
+        """
         if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__
@@ -328,7 +337,8 @@ def _read_not_finite(value: t.Any) -> NotFinite:
     return t.cast("NotFinite", value)
 
 
-# The original method, with which each call compares, so that a patched class is noticed.
+# The original method. `dumps` of a class is compared with it, to notice a subclass or a patch that
+# replaces the method.
 _dumps = DefaultJSONProvider.dumps
 
 _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {

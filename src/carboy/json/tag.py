@@ -67,7 +67,9 @@ class JSONTag:
 
 
 class TagDict(JSONTag):
-    """The tag of dicts whose only key looks like a tag; a suffix is added to the key."""
+    """The tag of dicts that would be mistaken for tagged values, because their only key is the key
+    of a tag. A suffix is added to that key.
+    """
 
     __slots__ = ()
     key = " di"
@@ -89,8 +91,8 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Converts all other dicts, without a tag. Keys become text, because JSON allows no other
-    keys.
+    """Converts the values in all other dicts. The dict itself gets no tag. Its keys become text,
+    because JSON allows no other keys.
     """
 
     __slots__ = ()
@@ -191,7 +193,8 @@ class TagDateTime(JSONTag):
         return parse_date(value)
 
 
-# Types whose values no default tag converts. Subclasses are not included.
+# Types whose values no default tag converts. A value of a subclass may be converted: `Markup` is a
+# subclass of `str`, for example.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
@@ -220,8 +223,8 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # With the default tags in this order, values of plain types need no check. Subclasses may
-        # differ.
+        # The initial `order`. While `order` is equal to it, values of plain types (`_PLAIN`) need
+        # not be tried with each tag. None for a subclass, which may tag values in another way.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(

@@ -1,8 +1,8 @@
 """Machine-learning models, each served at a URL.
 
-`@app.model(rule)` above a class with a typed `predict` registers a model. The names below are
-imported on first use: msgspec is loaded with the first registered model, Pillow with the first
-image.
+`@app.model(rule)` above a class with a typed `predict` registers a model. The names of this package
+are imported when they are first used, so that msgspec is loaded with the first registered model,
+and Pillow with the first image.
 """
 
 from __future__ import annotations

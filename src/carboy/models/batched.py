@@ -3,11 +3,11 @@
 In `def predict(self, image: list[Image], top: list[int]) -> list[Digit]`, one prediction takes an
 `image` and a `top`, and returns a `Digit`. Instead of a list, a parameter may be
 
-    Tensor["float32", "n", 3, "h", "w"]    one array of all predictions, stacked along the first,
-                                           free side
+    Tensor["float32", "n", 3, "h", "w"]    one array for the batch: the arrays of all predictions,
+                                           stacked along a new first dimension
     DataFrame                              one table with the rows of all predictions
 
-`carboy.models.queue.calls` decides how a batch is computed.
+`carboy.models.queue.calls` makes these lists, arrays and tables, and calls `predict` with them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.I
 
 
 def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
-    """Return an object that combines the arguments of several predictions into one call of
+    """Return the object that combines the arguments of all predictions in a batch into one call of
     `predict`.
     """
     hints = read_hints(predict, owner=owner)
@@ -47,8 +47,8 @@ def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
 
 
 def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | None:
-    """Return the name of the parameter that takes the rows of all predictions as one table, or
-    None.
+    """Return the name of the parameter of `predict` that takes the rows of all predictions as one
+    table; None if there is no such parameter.
 
     Raises:
         SignatureError: there are several such parameters.
@@ -68,11 +68,12 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
     batches.
 
     Raises:
-        SignatureError: a parameter is not a list or has a default, or the return type is that of
-            one result.
+        SignatureError: a parameter is not a list, a Tensor with a free first dimension, or a
+            DataFrame; or it has a default; or the return type describes a single result.
     """
-    # The types of one prediction are read, and not those of the batch: `read_predict` would pass
-    # types such as `list[Image | Pixels]` to msgspec, which cannot read such lists.
+    # Take the types of one prediction (`Image | Pixels`) out of those of the batch (`list[Image |
+    # Pixels]`) before `read_predict` is called. Otherwise `read_predict` would pass the list to
+    # msgspec, which does not support lists of such types.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
@@ -82,14 +83,15 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
                 " entry per request, so it cannot have a default. Remove the default, or use a"
                 " record (a Struct, a dataclass) whose field has the default."
             )
-        # A parameter without a type is refused later, by `read_predict`.
+        # `read_predict`, called below, refuses a parameter without a type.
         if parameter.name in hints:
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
     _refuse_one_result(returns, owner)
     if joined_parameter(hints, owner=owner) is None:
         returns = _result_entry_type(returns)
-    # If the batch is one joined table, each prediction gets a part of it, which is a table too.
+    # If all rows are joined to one table, each prediction gets the results of its own rows. They
+    # have the same type as the results of all rows, so `returns` is not changed.
     annotations["return"] = returns
     return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
 
@@ -154,8 +156,8 @@ _MAPPINGS = (cabc.Mapping, cabc.MutableMapping, cabc.Set)
 
 
 def _result_entry_type(annotation: t.Any) -> t.Any:
-    """Return the type of one result: `Digit` for `list[Digit]`; `Any` for an array without named
-    sides.
+    """Return the type of one result: `Digit` for `list[Digit]`, `Tensor["float32", 3]` for
+    `Tensor["float32", "n", 3]`, and `Any` if the annotation does not say.
     """
     bare = strip(annotation)
     entries = [each for each in t.get_args(bare) if each is not Ellipsis]
@@ -166,9 +168,11 @@ def _result_entry_type(annotation: t.Any) -> t.Any:
 
 
 def _copy_with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
-    """Return a copy of `predict` with other annotations. The copy is inspected, never called."""
+    """Return a copy of `predict` with other annotations, for code that reads the types of a
+    function. The copy is never called.
+    """
     inner = inspect.unwrap(predict)
-    # `read_predict` has refused everything that is not a Python function.
+    # Only a function that is written in Python has code to copy.
     if not isinstance(inner, types.FunctionType):
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
     copy = types.FunctionType(

@@ -42,8 +42,8 @@ class Binder:
         return arguments
 
     def bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        """Convert one input of `model.map` to a dict: the only parameter's value, or a dict of
-        several.
+        """Convert one input of `model.map` to a dict of arguments. The input is the value of the
+        only parameter, or a dict if there are several parameters.
         """
         if len(self._names) == 1:
             return {self._names[0]: value}

@@ -24,8 +24,8 @@ if t.TYPE_CHECKING:
 
 
 class PredictionFuture(Future[t.Any]):
-    """The future result of one prediction. `cancel` works until `predict` is called for its
-    batch.
+    """The future result of one prediction. `cancel` fails as soon as `predict` was called for the
+    batch that the prediction belongs to.
     """
 
     _cancel_ticket: t.Callable[[], bool]
@@ -46,7 +46,7 @@ class PredictionFuture(Future[t.Any]):
         ticket.deliver = None  # break a reference cycle: the callback refers to this future
         if isinstance(value, CancelledError):
             super().cancel()
-            # Wakes threads in `concurrent.futures.wait` and `as_completed`.
+            # This also wakes threads that wait in `concurrent.futures.wait` or `as_completed`.
             self.set_running_or_notify_cancel()
         elif not self.set_running_or_notify_cancel():
             return
@@ -95,7 +95,9 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """Queue one input. Returns False if the queue is full: call again after a result was taken."""
+    """Queue one input, and append its prediction to `waiting`. Returns False if the queue is full:
+    call again after a result was taken.
+    """
     if isinstance(each, Exception):
         waiting.append(each)
         return True
@@ -120,7 +122,8 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
     """Convert each stream of results to a list before the next stream is opened.
 
-    An open stream occupies the model, so that two open streams could wait for each other.
+    A stream keeps the model busy until its last item was read. Waiting for the next stream before
+    that could block for ever.
     """
     for stream in streams:
         if isinstance(stream, BaseException):
@@ -143,7 +146,9 @@ class _NoProgressBar:
 
 
 class _ProgressLine:
-    """A progress line that overwrites itself, for notebooks, where click shows no bar."""
+    """A line of text that shows the progress and overwrites itself, for notebooks, in which the
+    library click shows no progress bar.
+    """
 
     def __init__(self, label: str, length: int | None, file: t.TextIO) -> None:
         self._label, self._length, self._file = label, length, file
@@ -174,11 +179,12 @@ def _progress_bar(label: str | None, length: int | None) -> AbstractContextManag
         return nullcontext(_NoProgressBar())
     import sys
 
-    # In a Jupyter notebook, where click shows no bar because stderr is not a terminal.
+    # In a Jupyter notebook stderr is not a terminal, so click would show no progress bar.
     if type(sys.stderr).__module__.startswith("ipykernel."):
         return _ProgressLine(label, length, sys.stderr)
     import click
 
-    # click needs an iterable for a bar of unknown length. This one is never iterated.
+    # If the length is unknown, click requires an iterable. Nothing reads this one, because `update`
+    # moves the bar.
     unread: cabc.Iterator[object] | None = iter(()) if length is None else None
     return click.progressbar(unread, length=length, label=label, file=sys.stderr, show_pos=True)

@@ -35,7 +35,9 @@ if t.TYPE_CHECKING:
 
 
 class _Input(t.NamedTuple):
-    """One input of the file, with the attributes of a request body that `BodyReader` reads."""
+    """One input of the file, with the attributes of a request body, so that `BodyReader` can decode
+    it.
+    """
 
     media_type: str
     data: bytes
@@ -161,7 +163,7 @@ def _decoded(
 
 
 class _JsonLinesWriter:
-    """Writes each result as one line of JSON; the line of a failure is empty."""
+    """Writes each result as one line of JSON; the line of an input that failed is empty."""
 
     def __init__(self, out: t.TextIO) -> None:
         self._out = out
@@ -187,7 +189,8 @@ class _CsvWriter:
         self._column = model.name
         self._declared = _field_names(model.answers.item)
         self._names: list[str] | None = None
-        # Failures before the first result; their lines are written after the header.
+        # How many inputs failed before the first result. Their rows of empty cells are written
+        # after the header, whose columns the first result decides.
         self._leading_failures = 0
 
     def refusal(self, plain: t.Any) -> Exception | None:
@@ -226,7 +229,7 @@ def _field_names(annotation: t.Any) -> list[str]:
     """
     try:
         return [field.encode_name for each in record_types(annotation) for field in each.fields]
-    except TypeError:  # msgspec cannot describe the type, as for a DataFrame
+    except TypeError:  # msgspec does not know the type, such as a DataFrame
         return []
 
 
@@ -265,7 +268,8 @@ def _read_csv(
     if twice is not None:
         raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
     single = model.codec.single
-    # If the only parameter of `predict` is a list, it gets all cells; the header is ignored.
+    # If the only parameter of `predict` is a list, it gets all cells of a row; the header is
+    # ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
     empty = _empty_cells(model)
     for row in rows:
@@ -287,10 +291,10 @@ def _read_csv(
 
 
 def _empty_cells(model: Model) -> dict[str, str]:
-    """Return, for each CSV column of a required value, what an empty cell means: empty text or
-    null.
+    """Return a dict of what an empty cell means in a CSV file, by column, for columns whose value
+    is required: empty text or null.
 
-    In other columns an empty cell means the default value, as if the column was missing.
+    In all other columns an empty cell means the default value, as if the column was missing.
     """
     found: dict[str, str] = {}
     for parameter in model.codec.parameters:
@@ -298,7 +302,7 @@ def _empty_cells(model: Model) -> dict[str, str]:
             continue
         try:
             records = record_types(parameter.annotation)
-        except TypeError:  # msgspec cannot describe the type
+        except TypeError:  # msgspec does not know the type, such as a DataFrame
             records = []
         for field in (field for record in records for field in record.fields):
             if field.required:
@@ -349,7 +353,8 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
         )
     for row in rows:
         text = json.dumps(row.tolist())
-        # NaN becomes null, which is accepted if the model allows it. Infinity stays and is refused.
+        # NaN becomes null, which is accepted if the model allows it. Infinity stays in the JSON and
+        # is refused.
         yield _Input(
             JSON, (text.replace("NaN", "null") if row.dtype.kind == "f" else text).encode(), {}
         )

@@ -42,7 +42,8 @@ if t.TYPE_CHECKING:
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
 # The number of rows in one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20
-# ms; the other costs of a call are small compared with that.
+# ms; what a call of `predict` costs in addition, whatever the number of rows, is small compared
+# with that.
 _CHUNK_ROWS = 10_000
 _TABS = "\t"
 KINDS: t.Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
@@ -67,7 +68,7 @@ class _Chunk(t.NamedTuple):
 
 
 class RowCountError(ValueError):
-    """The result of `predict` for a table does not have one entry per row."""
+    """Raised if the result of `predict` for a table does not have one entry per row."""
 
 
 def table_of(model: Model) -> tuple[str, TableKind] | None:
@@ -107,8 +108,8 @@ def predict_rows(
         InputError, ValueError: the file as a whole cannot be read as such a table.
         RowCountError: a result does not have one entry per row.
     """
-    # The queue joins `batch` chunks into one table, so a chunk has `_CHUNK_ROWS / batch` rows at
-    # most.
+    # The queue joins up to `batch` chunks into one table for `predict`. Chunks of `_CHUNK_ROWS /
+    # batch` rows keep that table within `_CHUNK_ROWS`.
     size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
     chunks = _read_chunks(table_kind, source, kind, size, open_text, stack)
     in_flight: deque[_Chunk] = deque()
@@ -144,7 +145,7 @@ def _isolate_failures(model: Model, table: str, chunk: _Chunk) -> cabc.Iterator[
 
 
 def _results_by_row(result: t.Any, rows: int) -> list[t.Any]:
-    """Convert the result for a table to plain JSON values, one per row."""
+    """Convert the return value of `predict` for one table to plain JSON values, one per row."""
     if hasattr(result, "columns") and hasattr(result, "iloc"):
         found = msgspec.json.decode(write(result, JSON))
     else:
@@ -190,7 +191,8 @@ def _split_until_valid(
             raise InputError.at("$[0]", expected="one row in each line", got=f"{len(frame)} rows")
         yield _Chunk(start, len(part), frame, None)
     except InputError as exc:
-        # An error of the whole table, such as a missing column: no row can fit.
+        # The path "$" stands for the whole table: a column is missing, for example, so no row can
+        # fit.
         if any(fault.path == "$" for fault in exc.faults):
             raise
         if len(part) == 1:
@@ -241,8 +243,8 @@ def json_members(text: str, what: str) -> list[bytes]:
 
 
 def _loads(text: str, exc: Exception) -> t.Any:
-    """Decode JSON that may contain NaN, as Python writes it, so that only rows with NaN are
-    refused.
+    """Decode JSON in which NaN may occur, as Python's `json` writes it. Rows that contain NaN are
+    refused later, one by one, and not the whole file here.
     """
     try:
         return json.loads(text)

@@ -1,4 +1,6 @@
-"""The models of one app by name, and the protocols that serve them."""
+"""The container `app.models`: all models of an app by name, and the HTTP protocols by which clients
+call them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Models(cabc.Mapping[str, Model]):
         return f"<Models {', '.join(self._by_name) or 'none'}>"
 
     def add_protocol(self, protocol: ModelProtocol) -> None:
-        """Add a protocol for models that are registered later; see `models.view.add_protocol`."""
+        """Serve all models that are registered later over one more protocol.
+        `models.view.add_protocol` includes the models that are registered already.
+        """
         if any(known.name == protocol.name for known in self.protocols):
             raise ValueError(f"There is a protocol {protocol.name!r} already. Rename this one.")
         self.protocols.append(protocol)
@@ -63,8 +67,8 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Return whether a model redefines a registered one, as a notebook cell that is run twice
-        does.
+        """Return whether a model is a new definition of a registered one, as when a notebook cell
+        is run twice.
         """
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
@@ -72,7 +76,7 @@ class Models(cabc.Mapping[str, Model]):
         return _is_redefined(known.target, model.target)
 
     def replace(self, model: Model) -> None:
-        """Register a model instead of the registered one of the same name, which is closed."""
+        """Replace the registered model of the same name by `model`, and close the replaced one."""
         known = self._by_name[model.name]
         self._by_name[model.name] = model
         known.close(_REPLACE_TIMEOUT_S)
@@ -85,7 +89,9 @@ class Models(cabc.Mapping[str, Model]):
             model.load()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Close all models in order. Each may finish its predictions for `timeout_s` seconds."""
+        """Close all models one after the other. Each gets `timeout_s` seconds to compute the
+        predictions that wait in its queue.
+        """
         for model in self._by_name.values():
             model.close(timeout_s)
 

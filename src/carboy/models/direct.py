@@ -3,10 +3,12 @@
 `carboy serve` can pass a request directly to the model's queue, and the result to the client. This
 is equivalent to calling the view as long as nothing else runs before the view: no hook, no signal
 receiver, no overridden method, no decorator. `after_request` functions still run when the result is
-ready. An app may change until its first request, so the server checks at its start, and `carboy
-routes` when it is called. The bypass itself is in `carboy.serving.predictions`.
+ready. An app may change until its first request, so this is decided as late as possible: when the
+server starts, and when the command `carboy routes` runs. The bypass itself is in
+`carboy.serving.predictions`.
 
-Teardown functions do not matter: they clean up after a context, and the bypass creates none.
+Teardown functions are no obstacle. They run when a request context ends: if predictions are not
+batched, the server pushes such a context around `predict`; a batch has no context.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
     it.
 
     Args:
-        endpoint: one protocol's endpoint; the default is the one at the model's own URL.
+        endpoint: the URL of one protocol; by default the model's own URL, which takes plain JSON.
     """
     endpoint = endpoint or model.endpoints.get("json")
     if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
@@ -71,8 +73,8 @@ def handles_errors_itself(app: ModelApp) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """Return the keys under which hooks of a model's requests are registered: None (the app) and
-    its blueprints.
+    """Return the keys under which an app keeps the hooks that run for requests to a model: None for
+    hooks of the app, and the names of the model's blueprints.
     """
     return [None, *blueprints_of(model)]
 

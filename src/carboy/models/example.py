@@ -77,8 +77,8 @@ class Example:
                 answers.encode_json(item)
             return
         for size in (1, batch) if batch > 1 else (1,):
-            # Each input of each batch is decoded separately, as for requests, because `predict` may
-            # change it.
+            # Decode the example anew for each entry of each batch, because `predict` may change its
+            # arguments in place.
             results = rows(compute([self._decode() for _ in range(size)]), size)
             for result in results:
                 if isinstance(result, BaseException):
@@ -87,8 +87,8 @@ class Example:
 
 
 def _first_item(stream: t.Any) -> list[t.Any]:
-    """Return the first item of a stream and close the stream. One item is enough to warm up the
-    model.
+    """Return the first item of a stream in a list, and close the stream. One item is enough to warm
+    up the model. The list is empty if the stream has no items.
     """
     items = iter(stream)
     try:

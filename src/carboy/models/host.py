@@ -42,7 +42,8 @@ class ModelApp(t.Protocol):
     before_request_funcs: cabc.Mapping[t.Any, t.Any]
     after_request_funcs: cabc.Mapping[t.Any, t.Any]
     url_value_preprocessors: cabc.Mapping[t.Any, t.Any]
-    # Flask has the same private names, and extensions use them: keep them.
+    # `_got_first_request` and `_find_error_handler` are private names of Flask that extensions use,
+    # so they must not be renamed.
     _got_first_request: bool
 
     def _find_error_handler(self, e: Exception, blueprints: list[str]) -> t.Any: ...
@@ -76,8 +77,8 @@ def _explaining_arguments(model: Declare) -> Declare:
     write.
     """
     known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
-    # Python's TypeErrors about arguments begin with `__qualname__`. Users call this method as
-    # `app.model`.
+    # Python's TypeErrors about wrong arguments begin with `__qualname__`, so set it to the name by
+    # which users call this method.
     model.__qualname__ = "app.model"
 
     @wraps(model)
@@ -152,7 +153,7 @@ class ModelDeclaring:
             example: one input, as a Python value or as JSON; a dict by name for several parameters.
                 It is predicted before the model is ready, and shown on the model's page.
             examples: more inputs to choose from on the model's page, by their titles. Each must fit
-                the types of `predict`. If there is no `example`, the first of them is it.
+                the types of `predict`. If there is no `example`, the first of them takes its place.
             device: the name of the device on which `predict` computes, such as "cuda:0". Models of
                 a process that name the same device compute one after the other, so that they do not
                 need its memory at the same time. carboy only compares names: `predict` chooses the

@@ -38,7 +38,8 @@ if t.TYPE_CHECKING:
 class Model:
     """One registered model: its types, its body reader, its queue, and the object that computes.
 
-    Predictions wait in `queue`, which takes arguments by name, as returned by `codec.decode`.
+    `codec` decodes a request body to a dict of arguments by name. `queue` takes such a dict for
+    each prediction.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -50,8 +51,7 @@ class Model:
         self.options = options = options or Options()
         batch = options.batch
         read = read_predict if batch == 1 else item_operation
-        #: The types of a single prediction. If `predict` takes batches, they are derived from its
-        #: types.
+        #: The types of a single prediction, derived from those of `predict` if it takes batches.
         self.operation: Operation = read(source.predict, owner=owner)
         self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
@@ -136,17 +136,17 @@ class Model:
 
     @property
     def stuck(self) -> bool:
-        """Whether `predict` runs longer than its deadline; new requests are then refused at
-        once.
+        """Whether `predict` hangs, that is, runs longer than its deadline. New requests are then
+        refused at once.
         """
         return self.queue.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
         """Predict one item in this process, from any view, script or notebook. Thread-safe.
 
-        The prediction waits in the queue with those of requests, without a deadline. If `predict`
-        yields, the result is an iterator, and the model is busy until the iterator is exhausted or
-        closed.
+        The prediction waits in the same queue as the predictions of HTTP requests, but without a
+        deadline. If `predict` yields, the result is an iterator, and the model is busy until the
+        iterator is exhausted or closed.
 
         Args:
             *values: passed to `predict` unchanged: an image is a PIL image, a record is an
@@ -177,7 +177,8 @@ class Model:
         Only a few batches are queued at any time, so `values` may be endless.
 
         Args:
-            values: one per prediction; a dict by parameter name if `predict` has several.
+            values: one per prediction; each is a dict by parameter name if `predict` has several
+                parameters.
             progress: show a progress bar on stderr.
             errors: "return" yields the exception of an item that failed, instead of raising it.
 
@@ -193,7 +194,8 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """Predict already decoded inputs in batches; an error among the inputs is yielded as it is.
+        """Predict inputs that are already decoded, in batches. An exception among the inputs stands
+        for an input that could not be decoded, and is yielded as it is.
 
         Each result is checked against the return type of `predict`. If a result does not fit the
         type, the error is yielded instead.
@@ -236,8 +238,8 @@ class Model:
         return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
-        """Return the model's description as plain JSON values: what GET at its URL responds to
-        programs.
+        """Return the model's description as plain JSON values. Programs get it by GET at the
+        model's URL.
         """
         return {
             "name": self.name,

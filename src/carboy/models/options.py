@@ -10,7 +10,8 @@ from collections import abc as cabc
 
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
-# as many within the default deadline.
+# 1,000 predictions within the default deadline of 30 s, so those in a longer queue would come too
+# late.
 _QUEUE_ITEMS = 1024
 _QUEUE_BATCHES = 8
 

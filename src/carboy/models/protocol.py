@@ -2,9 +2,9 @@
 
 A protocol decides the URL of a model's predictions, how a request is decoded to arguments, how a
 result is encoded, and how an error is written. The queue decides when a prediction is computed.
-Protocols are registered once per app (`carboy.models.view.add_protocol`). They do not know what
-waits for the result: a view on a blocked thread, or the server without a thread
-(`carboy.serving.predictions`).
+Protocols are registered once per app (`carboy.models.view.add_protocol`). A protocol does not know
+whether a view, on a blocked thread, waits for the result, or the server, which needs no thread for
+that (`carboy.serving.predictions`).
 
 Every model has `JsonProtocol`, in which the request body is the input.
 """
@@ -51,7 +51,9 @@ class PredictionRequest(IncomingBody, t.Protocol):
 
 
 class StreamedAnswer(t.NamedTuple):
-    """A streamed response. If the server closes `chunks`, the prediction is cancelled."""
+    """A response that is sent in chunks while the prediction produces them. If the server closes
+    `chunks` early, the prediction is cancelled.
+    """
 
     chunks: Chunks
     media_type: str
@@ -100,8 +102,9 @@ class ModelProtocol(t.Protocol):
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> HTTPException:
         """Return the response to a failed prediction, as an exception for the app's error handlers.
 
-        A problem has `code` (the status), `description`, `members` and `headers`. To write it in
-        another format, return an instance of a `Problem` subclass with its own `get_body`.
+        `problem` has the attributes `code` (the status), `description`, `members` and `headers`. To
+        respond in another format, return an instance of a `Problem` subclass with its own
+        `get_body`.
         """
 
 
@@ -117,7 +120,7 @@ class JsonProtocol:
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
         if request.content_type == JSON and not request.encoding:
-            # PERF: plain JSON is the usual case; this saves 1 us.
+            # PERF: most bodies are plain JSON. Calling its decoder directly saves 1 us.
             return model.codec.decode_json(request.raw())
         return model.codec.decode(request)
 
@@ -161,8 +164,8 @@ class Endpoint(t.NamedTuple):
 
 
 def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
-    """Return `Server-Timing` headers with the time that a prediction waited and the time it
-    computed.
+    """Return response headers that tell clients how long a prediction waited and was computed
+    (`Server-Timing`), and how large its batch was.
 
     Source: https://www.w3.org/TR/server-timing/
     """

@@ -26,10 +26,11 @@ if t.TYPE_CHECKING:
 
     from .queue.calls import Arguments, Compute
 
-# Kubernetes probes every 10 s by default (periodSeconds).
+# If the last check ended at least this long ago, a readiness probe starts the next one. Kubernetes
+# probes every 10 s by default (periodSeconds), so each of its probes starts a check.
 CHECK_EVERY_S = 5.0
-# A model's own check that takes longer has failed: it should only look at a file, a device or a
-# connection.
+# If a model's `check` method takes longer than this, the check has failed: the method should only
+# look at a file, a device or a connection.
 CHECK_LIMIT_S = 10.0
 
 _logger = logging.getLogger("carboy.models")
@@ -238,7 +239,7 @@ def _close(model: t.Any) -> None:
 
 
 def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.Any], ...]:
-    """Return names and defaults of the positional-only parameters, without `self`."""
+    """Return the names and defaults of `predict`'s positional-only parameters, without `self`."""
     found = [p for p in signature_of(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     return tuple((p.name, p.default) for p in found if p.name != "self")
 
@@ -283,17 +284,18 @@ class Health(t.NamedTuple):
 
 
 class Checkup:
-    """Runs the `check` method of one model every few seconds, on a thread of its own.
+    """Runs the `check` method of one model at most every few seconds, on a thread of its own, when
+    a readiness probe asks for the result.
 
-    A readiness probe must not wait, so it gets the result of the last run. A check that does not
-    return within `CHECK_LIMIT_S` has failed.
+    The probe must not wait, so it gets the result of the last run. A check that does not return
+    within `CHECK_LIMIT_S` has failed.
     """
 
     def __init__(self, check: cabc.Callable[[], object], *, owner: str) -> None:
         self._check = check
         self._owner = owner
         self._lock = threading.Lock()
-        # When the check that is running began; None while none runs.
+        # When the check that is running began; None while no check runs.
         self._begun_s: float | None = None
         self._ended_s: float | None = None  # when the last check ended
         self._failure = ""

@@ -128,7 +128,8 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        # Attributes of the view function for generators of OpenAPI documents, and for test clients.
+        # Generators of OpenAPI documents, and test clients, read these attributes of the view
+        # function.
         view.model = model  # type: ignore[attr-defined]
         view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
@@ -211,8 +212,8 @@ class LimitedBody(WerkzeugBody):
         self.state: t.Any = None
         self._form_was_read = False
         request.max_content_length = max_bytes
-        # Replaces Werkzeug's default of 500 kB, which is for fields that people type. A field may
-        # contain a table, or a picture in base64, and the body as a whole has a limit anyway.
+        # Let one form field be as long as the whole body may be. Werkzeug's default of 500 kB is
+        # for fields that people type, but a field may contain a table, or a picture in base64.
         request.max_form_memory_size = max_bytes
 
     def header(self, name: str) -> str:
@@ -292,7 +293,8 @@ def public_problem(exc: BaseException) -> Exception | None:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):
-        # The exception was raised by Werkzeug while it read the body, or by `abort` in `predict`.
+        # An HTTPException comes from Werkzeug, which failed to read the body, or from a call of
+        # `abort` in `predict`.
         if exc.code is None or exc.response is not None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())

@@ -1,4 +1,4 @@
-"""Build the OpenAPI 3.1 document of an app, its pages, and its Postman collection.
+"""Build the OpenAPI 3.1 document of an app, the pages that show it, and a Postman collection of it.
 
     collect        app -> descriptions of its operations
       paths          URL rule -> path and its variables
@@ -10,7 +10,8 @@
     ui             the URLs and pages of the document
     postman        document -> collection; `samples` generates the values
 
-`import carboy` loads `host` only; the other modules are loaded with the first document.
+`import carboy` imports only `host`, which has the methods of the app class. The other modules are
+imported when the first document is built.
 """
 
 from __future__ import annotations

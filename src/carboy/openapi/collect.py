@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:
 Dict: t.TypeAlias = dict[str, t.Any]
 
 _USUAL_NAMES = frozenset(("__main__", "app", "application", "main", "server", "wsgi"))
-# Keys of flasgger's config (`app.config["SWAGGER"]`) that are members of the document's `info`.
+# Keys of `app.config["SWAGGER"]`, flasgger's config, that are members of the document's `info`.
 _FLASGGER_INFO = ("title", "description", "version", "termsOfService")
 _FLASGGER_TOP = (
     *("info", "tags", "servers", "security", "components", "definitions", "securityDefinitions"),
@@ -49,7 +49,7 @@ _CLASS_FIELDS = (
 
 
 class DescribedApp(t.Protocol):
-    """The members of an app that this module reads."""
+    """The attributes of an app that this module reads; for type checkers."""
 
     @property
     def name(self) -> str: ...
@@ -66,8 +66,8 @@ class DescribedApp(t.Protocol):
 
 
 def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
-    """Return the OpenAPI 3.1 document of an app, and a list of faults: what could not be
-    documented, and why.
+    """Return the OpenAPI 3.1 document of an app, and a list of the parts that it lacks, with
+    reasons.
 
     Works without a request or app context.
     """
@@ -102,13 +102,15 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
 
 
 def _given(value: t.Any, otherwise: str) -> t.Any:
-    # `not value` is not used, because the truth of a lazy string of flasgger can be computed only
-    # during a request.
+    # `not value` is not used, because it would evaluate a lazy string of flasgger, which is
+    # possible only during a request.
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 
 def _flasgger_template(app: DescribedApp) -> Dict:
-    """Return flasgger's template: `app.config["SWAGGER"]` merged with that of `Swagger(app,
+    """Return the template for the document that the app has set for flasgger.
+
+    It consists of `app.config["SWAGGER"]` and the argument `template` of `Swagger(app,
     template=...)`.
     """
     template: Dict = {}
@@ -141,8 +143,9 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
 
 
 def _title(app: DescribedApp) -> str:
-    """Return the title of the document: the app's name, or its folder's if the module has a usual
-    name such as `app`.
+    """Return the title of the document: the app's name.
+
+    If that name says nothing, such as `app` or `main`, the title is the name of the app's folder.
     """
     if app.name not in _USUAL_NAMES:
         return app.name
@@ -157,8 +160,8 @@ def _version(app: DescribedApp) -> str:
 
 
 def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Described]:
-    """Yield a description of each operation of an app: one per URL rule and method, in registration
-    order.
+    """Yield a description of each operation of an app. An operation is a URL rule with one of its
+    HTTP methods. The order is that of registration.
     """
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
@@ -219,7 +222,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return the name of a view in reports of faults: its endpoint, and the file and line of its
+    """Return the place of a view for log messages: its endpoint, and the file and line of its
     function.
     """
     from carboy.core.annotations import innermost
@@ -233,8 +236,9 @@ def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
-    """Add the description and examples to a variable of the rule; they come from `Meta` or the
-    docstring.
+    """Return the parameter for a variable of a URL rule, with its description and examples added.
+
+    These come from `msgspec.Meta` in the annotation, or from the docstring.
     """
     if model_of(view) is not None:
         return parameter
@@ -273,8 +277,9 @@ def model_of(view: t.Any) -> t.Any:
 
 
 def _answers(view: t.Any, rule: Rule, method: str) -> bool:
-    """Return whether a view handles an HTTP method. A class may lack a method that its rule
-    allows.
+    """Return whether a view handles an HTTP method.
+
+    A class-based view may lack a method although the URL rule allows it.
     """
     if model_of(view) is not None:
         return True
@@ -300,8 +305,9 @@ def _tags(rule: Rule) -> list[str]:
 
 
 def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
-    """Return the parsed docstring of a view; a YAML file's summary and description replace its
-    own.
+    """Return the parsed docstring of a view.
+
+    If its YAML file has a summary or description (`of_file`), both are taken from that file.
     """
     own = next((text for holder in holders if (text := own_doc(holder))), "")
     doc = read_docstring("" if own.startswith("file:") else own)
@@ -312,8 +318,10 @@ def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Return the objects that may document a method of a view: the method, the functions it wraps,
-    its class.
+    """Return the objects whose docstrings and attributes may document a method of a view.
+
+    They are the function (for a class, its method), the functions that it wraps, and the class with
+    its bases.
     """
     contract = declared(view, "contract")
     outer = view if contract is None else contract.view

@@ -24,7 +24,8 @@ class JSONSchemas(t.Protocol):
 
 
 class Of:
-    """A placeholder for the JSON Schema of a type, with keywords to add to the schema.
+    """A placeholder for the JSON Schema of a type, with keywords such as `description` to add to
+    it.
 
     The keywords may stand next to a `$ref`, which JSON Schema 2020-12 allows.
     """
@@ -40,8 +41,9 @@ class Of:
 
 
 class Own:
-    """A placeholder for a reference to one of carboy's schemas. The schema is renamed if a user's
-    class has its name.
+    """A placeholder for a reference to one of carboy's own schemas, such as "Problem".
+
+    A placeholder is needed, because the schema is renamed if a user's class has the same name.
     """
 
     __slots__ = ("name",)
@@ -58,11 +60,12 @@ def resolve(
     json_schemas: JSONSchemas,
     own: t.Mapping[str, dict[str, t.Any]],
 ) -> tuple[dict[str, t.Any], dict[str, dict[str, t.Any]], dict[str, dict[str, t.Any]]]:
-    """Replace each `Of` in a document by its schema, and each `Own` by a reference.
+    """Replace the placeholders in a document: each `Of` by a JSON Schema, each `Own` by a
+    reference.
 
     Returns:
-        The document as plain dicts and lists; the components of types, sorted by name; and the used
-        schemas of `own`, under names that no type has.
+        The document as plain dicts and lists; the component schemas of the types, sorted by name;
+        and those schemas of `own` that the document uses, renamed where a type has the same name.
     """
     wanted = _collect(tree, [])
     unique = _unique(each.annotation for each in wanted if isinstance(each, Of))
@@ -87,12 +90,14 @@ def resolve(
 def without_unknown(
     node: t.Any, json_schemas: JSONSchemas, report: t.Callable[[t.Any, Exception], None]
 ) -> t.Any:
-    """Replace each `Of` whose type has no schema by the keywords of the `Of`.
+    """Return a copy of `node` without types that have no JSON Schema.
+
+    For each `Of` with such a type, the copy has only the keywords of the `Of`.
 
     Args:
         node: an operation, or a part of it.
         json_schemas: converts types to JSON Schema.
-        report: called with a type that has no schema, and the error.
+        report: called for each such type, with the type and the error.
     """
     if isinstance(node, Of):
         try:
@@ -120,8 +125,10 @@ def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
 
 
 def _key(annotation: t.Any) -> t.Any:
-    """Return a key that is equal for equal types. `int` and `Annotated[int, ...]` have different
-    keys.
+    """Return a dict key for a type; equal types have equal keys.
+
+    The text of the type is part of the key, because types that compare equal may differ in their
+    text and then in their schema.
     """
     try:
         hash(annotation)

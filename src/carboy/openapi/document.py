@@ -23,10 +23,11 @@ from .swag import merge
 VERSION = "3.1.1"
 Dict: t.TypeAlias = dict[str, t.Any]
 
-# The HTTP methods that a path of a document may have. OpenAPI cannot describe others.
+# The HTTP methods that are documented. OpenAPI has no place for other methods, except HEAD and
+# OPTIONS, which need no documentation.
 METHODS = swagger2.METHODS
-# Members of an OpenAPI operation that decorators may override. `_ORDER` appends the others in their
-# order.
+# The members of an OpenAPI operation that decorators may override. `_ORDER` is the order in which
+# the members of each operation are written.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
@@ -34,22 +35,24 @@ _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_CO
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """The documentation of a view for one method, before it is added to the document."""
+    """The documentation of a view for one HTTP method, from which its entry in the document is
+    made.
+    """
 
     path: str
     method: str  # the HTTP method in lower case
-    #: The base of the operation's `operationId`, which is made unique later.
+    #: A name from which the unique `operationId` is derived.
     name: str
     #: The OpenAPI operation, with placeholders `Of(type)` instead of schemas.
     operation: Dict
-    #: The parameters of the path, from the variables of the URL rule.
+    #: The OpenAPI parameters for the variables of the URL rule.
     path_parameters: list[Dict]
     #: The view's specification in flasgger's style (Swagger 2 or OpenAPI 3).
     specification: Dict
-    #: What decorators such as `@operation` have set: `extra`, and members that override the
-    #: docstring.
+    #: What decorators such as `@operation` have set: members of the OpenAPI operation that override
+    #: the docstring, and under `extra` further members.
     marks: Dict
-    #: The name of the view in reports of faults: its endpoint, file and line.
+    #: The name of the view in messages: its endpoint, file and line.
     view: str = ""
 
 
@@ -60,8 +63,8 @@ class DocumentSettings:
     title: str
     version: str = "0"
     description: str = ""
-    #: The members at the top of the document, in Swagger 2 or OpenAPI 3: info, servers, tags,
-    #: components, ...
+    #: Members of the document that the user has written, in Swagger 2 or OpenAPI 3: info, servers,
+    #: tags, components, ...
     template: Dict = dataclasses.field(default_factory=dict)
     security_schemes: Dict = dataclasses.field(default_factory=dict)
     security: list[t.Any] = dataclasses.field(default_factory=list)
@@ -81,7 +84,7 @@ def build_document(
         described: the operations, in the order of the document.
         settings: settings of the document as a whole.
         json_schemas: converts types to JSON Schema.
-        faults: collects the parts of operations that cannot be documented.
+        faults: collects messages about parts of operations that cannot be documented.
 
     Raises:
         Exception: the settings are wrong, so that no document can be built.
@@ -90,7 +93,7 @@ def build_document(
     try:
         return _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
-        # First without operations: an error then comes from the settings.
+        # Build a document without operations. If this fails too, the settings are wrong.
         _build([], settings, json_schemas)
         collector = FaultCollector() if faults is None else faults
         sound = [_sound(one, json_schemas, collector) for one in every]
@@ -98,8 +101,8 @@ def build_document(
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
-    """Return the description of an operation, without the parts that cannot be put into a
-    document.
+    """Return the description of an operation without those parts for which no document can be
+    built.
     """
 
     def error_of(candidate: Described) -> Exception | None:
@@ -141,13 +144,13 @@ def _build(
     described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # filled with the schemas that flasgger's YAML defines
+    yaml_schemas: Dict = {}  # `_operation` adds the schemas that flasgger's YAML defines
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
         item = paths.setdefault(one.path, {})
-        # The same path may exist on several hosts. OpenAPI has one place for it, so the first one
-        # is kept.
+        # Rules for several hosts may have the same path, but a document has only one entry per path
+        # and method, so only the first is documented.
         if one.method not in item:
             item[one.method] = _operation(one, yaml_schemas, ids)
     paths = {path: item for path, item in paths.items() if item}
@@ -155,7 +158,7 @@ def _build(
         _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**yaml_schemas, **typed}, settings)
-    # Adds carboy's schemas, unless a template of the user defines the same names.
+    # Add carboy's own schemas, except those whose names the user's template defines.
     for name, schema in own.items():
         components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
@@ -184,8 +187,8 @@ def _build(
 def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     operation = dict(one.operation)
     specification = swagger2.convert_operation(one.specification, yaml_schemas)
-    # A specification in flasgger's style may contain one specification per HTTP method: `get:
-    # {...}`.
+    # flasgger lets authors write one specification per HTTP method inside the specification of a
+    # view: `get: {...}`. Merge the one for this method.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):
@@ -199,7 +202,9 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     responses = specification.pop("responses", {})
     if responses:
         known = operation.get("responses", {})
-        if set(known) == {"default"}:  # no status is known: the view has no return annotation
+        # The only known response is "default", as for a view without a return annotation. The
+        # responses in the author's YAML replace it.
+        if set(known) == {"default"}:
             known = {}
         operation["responses"] = {**known, **responses}
     if may_refuse(one.path_parameters):
@@ -216,8 +221,8 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
 
 
 def _add_not_found(operation: Dict) -> None:
-    """Add a 404 response for paths in which the rule's converter does not accept the text of a
-    variable.
+    """Add a 404 response to an operation, because the variables of its path do not accept every
+    text.
     """
     responses = operation["responses"] = dict(operation.get("responses", {}))
     if "default" in responses:
@@ -229,7 +234,9 @@ def _add_not_found(operation: Dict) -> None:
 
 
 def _merge_path(there: Dict, item: Dict, path: str) -> None:
-    """Merge a path of the user's template into the same path as described by its views."""
+    """Merge what the user's template says of a path into `there`, the description made from the
+    views.
+    """
     for method, operation in item.items():
         known = there.setdefault(method, {})
         if method in METHODS and known:
@@ -252,11 +259,14 @@ def _unique_id(wanted: str, ids: set[str]) -> str:
 
 
 def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[Dict]:
-    """Merge parameters by name and location. The variables of a URL rule are extended, not
-    replaced.
+    """Return the parameters of an operation: those of its types (`known`), extended by those of its
+    YAML.
 
-    A path parameter that the path does not have is dropped, because it would make the document
-    invalid. This happens because a docstring often serves two rules.
+    Members of a parameter in the YAML override those of the parameter with the same name and
+    location.
+
+    A path parameter for which the path has no variable is dropped, because it would make the
+    document invalid. It occurs if the docstring of a view documents several URL rules.
     """
     merged = {(p["name"], p["in"]): dict(p) for p in known}
     references: list[Dict] = []
@@ -293,8 +303,8 @@ def _info(top: Dict, settings: DocumentSettings) -> Dict:
 
 
 def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
-    """Return the tags that the author has declared, in their order, then other tags that operations
-    use.
+    """Return the document's list of tags: those that the author has declared, then others that
+    operations use.
     """
     tags: dict[str, Dict] = {}
     for tag in top.get("tags", ()):
@@ -310,7 +320,9 @@ def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
 
 
 def _define_missing(document: Dict) -> None:
-    """Add an empty schema for each reference to a schema that the document does not define."""
+    """Add an empty schema for each reference to an undefined schema, which would make the document
+    invalid.
+    """
     prefix = "#/components/schemas/"
     known = document.get("components", {}).get("schemas", {})
     for target in sorted(_targets(document)):

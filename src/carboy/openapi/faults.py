@@ -1,7 +1,7 @@
 """Report which parts of a view cannot be documented, so that the rest of the document can be built.
 
-One docstring that is not YAML, or one type without a schema, must not prevent the document of all
-other views. Each part of a description is therefore read by `attempt`.
+Invalid YAML in one docstring, or one type without a schema, must not prevent the documentation of
+all other views. So each part of a description is read by `attempt`, which catches exceptions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class DocumentationFault(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class FaultCollector:
-    """Collects faults (parts that cannot be documented) in the order in which they are found."""
+    """Collects faults (parts of views that cannot be documented) in the order in which they are
+    found.
+    """
 
     found: list[DocumentationFault] = dataclasses.field(default_factory=list)
 
@@ -38,8 +40,9 @@ class FaultCollector:
             self.found.append(fault)
 
     def attempt(self, view: str, part: str, read: t.Callable[[], T], otherwise: T) -> T:
-        """Call `read` for one part of a description; if it fails, add a fault and return
-        `otherwise`.
+        """Return the result of `read`, which reads one part of a description.
+
+        If `read` raises an exception, add a fault and return `otherwise`.
         """
         try:
             return read()
@@ -49,7 +52,7 @@ class FaultCollector:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error; with the name of its class, if it is not one of carboy's
-    errors.
+    """Return the message of an error, which begins with the name of its class unless carboy raised
+    it.
     """
     return str(error) if isinstance(error, CarboyError) else f"{type(error).__name__}: {error}"

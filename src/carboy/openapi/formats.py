@@ -1,4 +1,4 @@
-"""Write a document as JSON, or as YAML if PyYAML is installed. Read YAML."""
+"""Write a document as JSON or YAML, and read YAML. PyYAML is needed only for YAML."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def to_yaml(document: t.Any) -> str:
     yaml = _yaml("The document cannot be written as YAML")
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
-        """Writes a value that occurs twice in full each time, because some readers of OpenAPI do
-        not support YAML anchors.
+        """A YAML writer that never uses anchors (`&id001`), because some readers of OpenAPI do not
+        support them: an object that occurs twice is written in full twice.
         """
 
         def ignore_aliases(self, data: t.Any) -> bool:
@@ -37,9 +37,12 @@ def to_yaml(document: t.Any) -> str:
 
 
 def plain(node: t.Any) -> t.Any:
-    """Convert values that occur in YAML or in authors' dicts to values that JSON can express."""
+    """Return a copy of values from YAML or from an author's dict, converted to values that JSON
+    has.
+    """
     if isinstance(node, dict):
-        # Leave out infinity, as in the default of a parameter: JSON has no number for it.
+        # Members whose value is infinite or NaN, such as the `default` of a parameter, are left
+        # out, because JSON has no such numbers.
         kept = (key for key, value in node.items() if not _is_infinite(value))
         return {str(key): plain(node[key]) for key in kept}
     if isinstance(node, list | tuple | set | frozenset):
@@ -50,17 +53,18 @@ def plain(node: t.Any) -> t.Any:
         # Replace lone surrogates (half of a surrogate pair), because they cannot be encoded as
         # UTF-8.
         return node.encode("utf-8", "replace").decode()
-    # Convert members of an `Enum` and NumPy's numbers to plain numbers and texts.
+    # Numbers of subclasses, such as members of an `IntEnum`, become plain numbers.
     if isinstance(node, int):
         return int(node)
     if isinstance(node, float):
         return None if _is_infinite(node) else float(node)
-    # For a class of another library that a user has put in the place of a schema.
+    # A class, such as a marshmallow schema that flasgger accepts in a specification, becomes an
+    # empty schema.
     if isinstance(node, type):
         return {}
     try:
-        return str(node)  # a date, or a lazy string of another library
-    except RuntimeError:  # a lazy string whose text needs a request
+        return str(node)  # such as a date in YAML, or a lazy string of flasgger
+    except RuntimeError:  # a lazy string that can be evaluated only during a request
         return ""
 
 
@@ -73,7 +77,7 @@ def from_yaml(text: str, *, where: str) -> t.Any:
 
     Args:
         text: the YAML.
-        where: the source of the text for error messages, such as the docstring of a view.
+        where: where the text stands, for error messages: for example "The documentation".
 
     Raises:
         YAMLMissingError: PyYAML is not installed.

@@ -1,4 +1,4 @@
-"""The methods of the application class for the app's OpenAPI document.
+"""The methods by which the class `Carboy` offers the app's OpenAPI document.
 
 This module decides when the document is built and when its URLs are added. The other modules of
 this package build the document.
@@ -14,12 +14,13 @@ if t.TYPE_CHECKING:
 
     from .faults import DocumentationFault
 
-# The first thread that needs the URLs adds them and holds this lock; other threads wait.
+# Held by the first thread that needs the URLs of the document, while it adds them; other threads
+# wait.
 _adding = threading.Lock()
 
 
 class DocumentationHost:
-    """The methods of `Carboy` for the OpenAPI document."""
+    """The base class of `Carboy` that builds the OpenAPI document and adds its URLs."""
 
     if t.TYPE_CHECKING:
         config: t.Any
@@ -30,7 +31,7 @@ class DocumentationHost:
 
     _documented = False
     _document: dict[str, t.Any] | None = None
-    #: What could not be documented in the latest document, and what of this was logged.
+    #: The parts that the latest document lacks. They were logged, and are not logged again.
     _documentation_faults: tuple[DocumentationFault, ...] = ()
 
     def openapi(self) -> dict[str, t.Any]:
@@ -39,8 +40,8 @@ class DocumentationHost:
         If a view cannot be documented completely, the document contains the parts that can. The
         missing parts are logged once, with the view's file and line.
 
-        Works outside of a request too. After the first request the document is built once and
-        cached, so do not modify it.
+        This also works outside of a request. After the first request the document is built once and
+        cached, except in debug mode. So do not modify it.
         """
         document = self._document
         if document is None:
@@ -56,7 +57,9 @@ class DocumentationHost:
         return document
 
     def _add_documentation(self) -> None:
-        """Add the URLs of the document and its pages. Called after all other rules were added."""
+        """Add the URLs of the document and its pages. Called after the app has added all its own
+        rules, because these take precedence.
+        """
         if self._documented:
             return
         with _adding:
@@ -70,8 +73,8 @@ class DocumentationHost:
     def _is_documentation_wanted(self) -> bool:
         wanted = self.config.get("OPENAPI_ENABLED")
         if wanted is None:
-            # Nothing is added to an app without typed views and models, because Flask would not add
-            # a URL that the author has not written.
+            # An app without typed views and models gets no URLs, because it should behave as with
+            # Flask, which adds none that the author has not written.
             views = t.cast("t.Any", self).view_functions.values()
             return any(hasattr(view, "contract") or hasattr(view, "model") for view in views)
         return bool(wanted)

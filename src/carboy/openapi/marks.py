@@ -1,7 +1,7 @@
-"""Decorators that document what rules, types and docstrings cannot express.
+"""Decorators for what URL rules, types and docstrings of views cannot express in the document.
 
-They only set an attribute of the function, so they may be above or below other decorators, but must
-be below `@app.route`.
+They only set an attribute of the function. So they may be above or below other decorators, but must
+be below `@app.route`, which would otherwise register the view without the attribute.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def operation(
     marks = {key: value for key, value in said.items() if value is not None}
 
     def decorator(view: F) -> F:
-        # Create a new dict, because `functools.wraps` lets wrapper and wrapped function share one.
+        # Assign a new dict and do not change the old one, because `functools.wraps` lets a wrapper
+        # share it with the wrapped function.
         setattr(view, _NOTE, {**getattr(view, _NOTE, {}), **marks})
         return view
 
@@ -70,14 +71,15 @@ def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
     """Return what decorators such as `@operation` have set for an operation.
 
     Args:
-        holders: the objects that may have been decorated, nearest first: the method, the functions
-            that it wraps, the class.
+        holders: the objects that may have been decorated: the method, the functions that it wraps,
+            the class. The first of them takes precedence.
     """
     marks: dict[str, t.Any] = {}
     for holder in holders:
         for key, value in declared(holder, _NOTE, {}).items():
             marks.setdefault(key, value)
-        # `warnings.deprecated` (PEP 702) sets this attribute to its message.
+        # The decorator `warnings.deprecated` (PEP 702) sets the attribute `__deprecated__` to its
+        # message.
         if isinstance(getattr(holder, "__deprecated__", None), str):
             marks.setdefault("deprecated", True)
     return marks

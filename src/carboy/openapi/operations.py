@@ -1,7 +1,8 @@
-"""Describe one method of a view, or a model, as an OpenAPI operation, from its types and docstring.
+"""Describe a method of a view, or a prediction of a model, as an OpenAPI operation.
 
-`carboy.openapi.collect` then merges decorators and flasgger's YAML, which take precedence. A JSON
-body is described by the schema of its value; other media types are described as files.
+The description comes from types and docstrings. `carboy.openapi.document` then merges what
+decorators and flasgger's YAML say, which takes precedence. A JSON body is described by the schema
+of its value, a body of another media type as a file.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
-#: The OpenAPI operation of a view of which nothing is known but its path.
+#: The OpenAPI operation for a view of which only the path is known.
 UNKNOWN_OPERATION: Dict = {"responses": {"default": {"description": _ANSWERS["flask"]}}}
 
 
@@ -132,15 +133,15 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
 
 
 def describe_metadata(name: str) -> Dict:
-    """Describe GET at a model's URL, which returns a description of the model."""
+    """Return the OpenAPI operation for GET at a model's URL, whose response describes the model."""
     return {
         "summary": f"About {name}",
         "description": "The types and settings of the model, for programs.",
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # HTML has no schema. A model whose page is disabled returns JSON whatever the
-                # Accept header says.
+                # JSON has a schema, the HTML page for browsers has none. (If the page is disabled,
+                # browsers get JSON.)
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -175,7 +176,9 @@ def _field_parameter(field: Field, parameter: Parameter) -> Dict:
 
 
 class Field(t.NamedTuple):
-    """A field of a record, if the record's fields are separate parameters of the request."""
+    """A field of a record type whose fields are separate parameters of the request (see
+    `record_fields`).
+    """
 
     alias: str
     annotation: t.Any
@@ -185,7 +188,9 @@ class Field(t.NamedTuple):
 
 
 def record_fields(annotation: t.Any) -> list[Field]:
-    """Return the fields of a Struct, dataclass, TypedDict, attrs or pydantic class."""
+    """Return the fields of a record type: a Struct, dataclass, TypedDict, attrs or pydantic
+    class.
+    """
     kind = annotation
     while t.get_origin(kind) is t.Annotated:
         kind = t.get_args(kind)[0]
@@ -223,8 +228,8 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 
 def _without_none(annotation: t.Any) -> t.Any:
-    """Remove `None` from a type, because a parameter that is missing is None; no text can be sent
-    for it.
+    """Return a type without `None`: a client cannot send None as text, but leaves the parameter
+    out.
     """
     from carboy.contract.hints import without_none
 
@@ -236,7 +241,7 @@ def _default(parameter: Parameter | Field) -> Dict:
     dict.
     """
     value = parameter.default
-    value = getattr(value, "value", value)  # for a member of an Enum, its value
+    value = getattr(value, "value", value)  # the value of a member of an Enum
     if parameter.required or value is None:
         return {}
     if isinstance(value, float) and not math.isfinite(value):
@@ -248,14 +253,16 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """Return the schema of a value inside JSON; images and the like are base64 text there."""
+    """Return the schema of a value as JSON has it. Images and other files are base64 text in
+    JSON.
+    """
     from carboy.contract.schemas import Answered
 
     kinds, rest = _parted(annotation)
     if not kinds:
         return Of(Answered(annotation) if answered else annotation)
-    # The schema of plain JSON comes first, because pages and Postman collections make an example of
-    # the first one, and cannot make one of a base64 image.
+    # The schema of plain JSON comes first, because pages and Postman collections generate their
+    # example from the first schema, and cannot generate a base64 image.
     either: list[t.Any] = []
     if rest is not None:
         either.append(Of(Answered(rest) if answered else rest))
@@ -296,7 +303,8 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            # base64 in a field is accepted but not documented: people would not write it.
+            # The form has a file, which this media type can only send as base64 text. carboy
+            # accepts that, but it is not documented, because clients send files as multipart.
             return None
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
     elif "json" in kind or "msgpack" in kind:
@@ -312,7 +320,9 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
 
 
 def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
-    """Return the schema of a body that is one text or file, with the limits of its parameter."""
+    """Return the schema of a body that consists of one text or file, with the limits on its
+    length.
+    """
     from carboy.contract.hints import strip
     from carboy.contract.values.registry import part
 
@@ -324,8 +334,9 @@ def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
 
 
 def _lengths(annotation: t.Any) -> Dict:
-    """Return the length limits of bytes. A JSON schema would give those of the base64 text, which
-    is longer.
+    """Return the schema keywords for the length of bytes, taken from `Meta` in the annotation.
+
+    They are not taken from the JSON Schema of the type, which limits the longer base64 text.
     """
     from carboy.contract.hints import metadata_of
 
@@ -347,7 +358,7 @@ def _object(body: BodySpec, doc: Docstring) -> Dict:
 
 
 class Part(t.NamedTuple):
-    """A field or a file of a form."""
+    """A part of a form: a text field or a file."""
 
     name: str
     annotation: t.Any
@@ -356,7 +367,7 @@ class Part(t.NamedTuple):
 
 
 def _parts(body: BodySpec, doc: Docstring) -> list[Part]:
-    """Return the fields and files of a form. If the form is one record, each field is a separate
+    """Return the parts of a form. If exactly one parameter is a record, each of its fields is a
     part.
     """
     parts: list[Part] = []
@@ -389,7 +400,9 @@ def _form(parts: list[Part]) -> Dict:
 
 
 def _encoding(parts: list[Part]) -> Dict:
-    """Return OpenAPI's `encoding` for a form: the media types of all its files except images."""
+    """Return the member `encoding` for a form, which lists the media types of its files except
+    images.
+    """
     found: Dict = {}
     for part in parts:
         kinds = (kind for kind in _file_kinds(part.annotation) if not kind.takes_anything)
@@ -400,8 +413,9 @@ def _encoding(parts: list[Part]) -> Dict:
 
 
 def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
-    """Return the readers (for images, tables, ...) of a form part that is a file or a list of
-    files.
+    """Return the readers (for images, tables, ...) that can read a part of a form.
+
+    The result is empty if the part is neither a file nor a list of files.
     """
     from carboy.contract.hints import item_of
     from carboy.contract.kinds import Sort, sort_of
@@ -413,7 +427,9 @@ def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
 
 
 def _file_schema(annotation: t.Any) -> Dict | None:
-    """Return the schema of a form part that is a file or a list of files; None for other parts."""
+    """Return the schema for a part of a form that is a file or a list of files; None for other
+    parts.
+    """
     from carboy.contract.kinds import Sort, sort_of
 
     kinds = _file_kinds(annotation)
@@ -425,8 +441,8 @@ def _file_schema(annotation: t.Any) -> Dict | None:
 
 
 def _fields_of(parameter: Parameter) -> list[Field] | None:
-    """Return the fields of a record type; None for other types, such as a dict, a union or a
-    file.
+    """Return the fields of a parameter's type; None if it is no record type, as a dict, a union or
+    a file.
     """
     from carboy.contract.hints import is_record, strip
 
@@ -456,7 +472,8 @@ def _answers(answer: Answer, doc: Docstring) -> Dict:
 def _answer(answer: Answer, doc: Docstring) -> Dict:
     text = doc.returns or _ANSWERS.get(answer.kind) or HTTPStatus(answer.status).phrase
     if answer.kind == "flask":
-        # If a view has no return annotation, its statuses are unknown and described as "default".
+        # The status of a response that Flask makes is unknown, unless the return annotation names
+        # one other than 200. OpenAPI's key for an unknown status is "default".
         status = "default" if answer.status == 200 else str(answer.status)
         if status != "default":
             text = doc.returns or HTTPStatus(answer.status).phrase
@@ -469,8 +486,8 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
 
 
 def _add_answers_of_flask(content: Dict, answer: Answer) -> None:
-    """Add the media types in which Flask sends other members of a union: `Image | list[float]`,
-    `int | str`.
+    """Add the content of responses that Flask makes: for `list[float]` in `Image | list[float]`,
+    and for `str` in `int | str`.
     """
     from carboy.contract.hints import strip
 
@@ -487,7 +504,8 @@ def _add_answers_of_flask(content: Dict, answer: Answer) -> None:
 def _answer_media(kind: str, answer: Answer) -> Dict:
     annotation = answer.annotation
     if answer.streams:
-        # The media type of a stream is text; OpenAPI 3.1 describes each item by `contentSchema`.
+        # A stream is described as text, in which `contentSchema` of JSON Schema describes each
+        # item.
         item = {"contentMediaType": JSON, "contentSchema": value_schema(annotation, answered=True)}
         return {"schema": {"type": "string", **item}}
     if kind == JSON:
@@ -522,17 +540,18 @@ def _failures(failures: t.Iterable[Failure], doc: Docstring) -> Dict:
 
 
 def doc_of_status(doc: Docstring, status: int) -> str:
-    """Return the text for a status in the docstring's section `Raises:`, by its number or
-    Werkzeug's name of it.
+    """Return what the docstring says of a status in `Raises:`, where it is named "404" or
+    "NotFound".
     """
     words = re.sub(r"\W", "", HTTPStatus(status).phrase)
     return doc.raises.get(str(status)) or doc.raises.get(words) or ""
 
 
 def meta_words(annotation: t.Any) -> Dict:
-    """Return the description and the examples of a variable of a URL rule from `msgspec.Meta`.
+    """Return the description and examples that `msgspec.Meta` has in the annotation of a URL
+    variable.
 
-    Limits in the `Meta` are left out, because only the URL converter checks such a variable.
+    Limits in the `Meta` are ignored, because only the URL converter checks the variable.
     """
     said: Dict = {}
     for extra in t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ():

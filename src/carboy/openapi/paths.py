@@ -12,10 +12,11 @@ from werkzeug import routing
 if t.TYPE_CHECKING:
     from werkzeug.routing import BaseConverter, Rule
 
-# Matches the limits of `<string(length=3):x>`, which are only in the converter's pattern.
+# Matches the regex of the converter in `<string(length=3):x>`. The converter stores its limits
+# nowhere else.
 _TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
-# Matches syntax that Python and ECMA-262 (the patterns of JSON Schema) define differently. A
-# pattern with it is left out of the schema.
+# Matches regex syntax that Python and JSON Schema (ECMA-262) define differently. A regex that
+# contains such syntax is left out of the schema.
 _PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZ]|\\p")
 
 
@@ -40,13 +41,15 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
 
 
 def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
-    """Return whether the rule refuses some texts of a variable, which gives a 404."""
+    """Return whether a URL rule does not match some texts of its variables, so that the client gets
+    a 404.
+    """
     return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
 
 
 def _trace(rule: Rule) -> str:
-    # Take only the parts after `|`: Werkzeug's trace begins with the host and `|`. The path itself
-    # may contain braces.
+    # Werkzeug's trace is a list of texts: static ones, and names of variables, which are put in
+    # braces here. It begins with the host and a `|`; the path follows.
     return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
 
 
@@ -55,7 +58,7 @@ def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # For a converter that a user has written, only its pattern is known.
+    # Of a converter that a user has written, only the regular expression is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

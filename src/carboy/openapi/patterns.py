@@ -15,7 +15,7 @@ _CATEGORIES: dict[t.Any, str] = {
     codes.CATEGORY_WORD: "a",
     codes.CATEGORY_NOT_WORD: " ",
 }
-# Characters to try for a set such as `[^a-z]`, which says only which characters are not allowed.
+# Characters to try for a negated set such as `[^a-z]`: the first one that the set allows is used.
 _CANDIDATES = "a0A _-.,:;/!#"
 
 
@@ -23,8 +23,8 @@ def matching(pattern: str, least: int = 0) -> str:
     """Return a text that matches a pattern; "text" if this module cannot generate one.
 
     Args:
-        pattern: the pattern.
-        least: the smallest length; repeatable parts are repeated until the text has this length.
+        pattern: a regular expression in Python's syntax.
+        least: the minimum length of the text; parts such as `a*` are repeated until it is reached.
     """
     text = "text"
     try:
@@ -42,8 +42,8 @@ def _text_of(op: t.Any, argument: t.Any, repeats: int) -> str:
     """Return a text that matches one part of a parsed pattern.
 
     Args:
-        op: the code of the part in Python's regex parser.
-        argument: the argument of the code: a character, a set, or inner parts.
+        op: what the part is, by the opcode of Python's regex parser, such as LITERAL.
+        argument: the argument of the opcode: a character, a set, or inner parts.
         repeats: how often to repeat a part that may be repeated (`a*`).
     """
     if op is codes.LITERAL:
@@ -82,7 +82,9 @@ def _of_set(members: t.Any) -> str:
 
 
 def _source_of(member: tuple[t.Any, t.Any]) -> str:
-    """Return one member of a character set as a pattern, such as `a-z` of `[a-z_]`."""
+    """Return a pattern that matches one member of a character set, such as `[a-z]` for the `a-z` of
+    `[^a-z_]`.
+    """
     op, argument = member
     if op is codes.RANGE:
         return f"[{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}]"

@@ -20,14 +20,16 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Media types for which no request is generated: one image format is enough, and people cannot edit
-# binary tables.
+# Matches media types for which no request is generated: of images PNG is enough, and people cannot
+# edit binary formats or need TSV beside CSV.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
-# Longest JSON body of a generated request, in characters. A longer tensor is only sent as a file.
+# The longest JSON body of a generated request, in characters. If it would be longer, as for a large
+# tensor, only requests with the other media types are generated.
 _MAX_JSON_CHARS = 100_000
-# How Postman refers to a variable. Secrets are variables, which the user fills in.
+# The syntax by which a collection refers to a variable of Postman. Secrets are variables, whose
+# values the user enters in Postman.
 _VARIABLE = "{{%s}}"
 
 
@@ -71,8 +73,8 @@ class CollectionBuilder:
                         self._requests(path, method, operation, shared)
                     )
         for requests in folders.values():
-            # DELETE requests come last, because requests run in order, and others may need the
-            # object that is deleted.
+            # DELETE requests come last: requests run in this order, and others may need the object
+            # that one deletes.
             requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
             {"name": tag, **self._about(tag), "item": requests}
@@ -133,8 +135,8 @@ class CollectionBuilder:
             re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
         ]
         inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
-        # A variable that is part of a segment is replaced by a sample, because Postman's path
-        # variables are whole segments.
+        # A variable that is only part of a segment, as in `/v{number}`, is replaced by a sample
+        # value, because Postman has path variables only for whole segments.
         segments = [
             segment
             if segment.startswith(":")
@@ -161,7 +163,9 @@ class CollectionBuilder:
         return url
 
     def _pairs(self, parameter: Dict) -> list[Dict]:
-        """Return the entries for a parameter: one, or one per value for a list in the query."""
+        """Return Postman's entries for a parameter: one, but for a list in the query one per
+        item.
+        """
         about = {
             "disabled": not parameter.get("required", False),
             **({"description": text} if (text := parameter.get("description")) else {}),
@@ -229,7 +233,8 @@ class CollectionBuilder:
                 if name not in required:
                     field["disabled"] = field["type"] == "text"
                 fields.append({"key": name, **field})
-        # All fields are optional. Enable them, because a form must not be empty.
+        # Optional fields are disabled. If all fields are, enable them, because the form would be
+        # empty.
         if all(field.get("disabled") for field in fields):
             for field in fields:
                 del field["disabled"]
@@ -241,8 +246,8 @@ class CollectionBuilder:
     ) -> str:
         kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
-        # The sample was made for a value in JSON, which is base64 text, and whose length is limited
-        # in characters. In a form the value is a file, whose length is limited in bytes.
+        # Adapt the length of the file. The data was generated for base64 text in JSON, whose length
+        # is limited in characters; the length of a file is limited in bytes.
         data = data.ljust(schema.get("minLength", 0), b".")[: schema.get("maxLength")]
         file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
@@ -252,8 +257,9 @@ class CollectionBuilder:
     def _sample(
         self, media_type: str, content: Dict, schema: Dict, name: str | None = None
     ) -> bytes | None:
-        """Return a sample file whose content equals the JSON sample; None if the media type has no
-        samples.
+        """Return a sample file of a media type, with the same data as the sample in JSON.
+
+        Returns None if no file of this media type can be generated.
         """
         kind = kind_of_media_type(media_type)
         if kind is None or not kind.is_file:
@@ -263,8 +269,8 @@ class CollectionBuilder:
         if name in inside.get("properties", {}) and not kind.describes(inside):
             inside = self._follow(inside["properties"][name])
             value = value.get(name) if isinstance(value, dict) else None
-        # Find the schema of the file's value in that of the JSON body, which may have a member for
-        # each parameter or type.
+        # In the schema of the JSON body, find the part that describes the file's value: an
+        # alternative of a union, or the property for a parameter.
         for each in (*inside.get("anyOf", ()), *inside.get("properties", {}).values()):
             if kind.describes(each) and not kind.describes(inside):
                 inside, value = each, None
@@ -284,7 +290,7 @@ class CollectionBuilder:
     # --- security, references, tests -----------------------------------------------------------
 
     def _auth(self, operation: Dict) -> Dict | None:
-        """Return Postman's settings for the first security requirement of an operation that Postman
+        """Return Postman's settings for the first security scheme of an operation that Postman
         supports.
         """
         required = operation.get("security", self.document.get("security"))
@@ -333,8 +339,8 @@ class CollectionBuilder:
         return parameter_texts(parameter, value)
 
     def _follow(self, node: t.Any) -> Dict:
-        """Return the schema that a `$ref` refers to. A schema that is only `true` or `false`
-        becomes {}.
+        """Return `node`, or what it refers to if it is a `$ref`; {} if it is no dict (a schema may
+        be `true`).
         """
         if not isinstance(node, dict):
             return {}
@@ -342,7 +348,9 @@ class CollectionBuilder:
 
 
 def _test(operation: Dict) -> Dict:
-    """Return the JavaScript test that Postman runs after the response."""
+    """Return a test in JavaScript that Postman runs after the response: the status must be a
+    success.
+    """
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"

@@ -34,7 +34,8 @@ _FORMATS: dict[str, t.Any] = {
     "byte": "aGVsbG8=",
     "binary": "",
 }
-# Maximum nesting of records in a sample, so that samples of recursive types end.
+# The maximum nesting of objects in a sample. Without it, the sample of a recursive type would never
+# end.
 _MAX_DEPTH = 6
 
 
@@ -44,7 +45,7 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     Args:
         schema: the JSON Schema, with references into `document`.
         document: the OpenAPI document.
-        depth: the number of objects and arrays around the value.
+        depth: the number of objects and arrays that contain the value.
     """
     if not isinstance(schema, dict):
         return {}
@@ -70,12 +71,11 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
 
 
 def add_examples(document: Dict) -> None:
-    """Add an example to each schema for which Swagger UI would propose a value that the app
-    refuses.
+    """Add an example to each schema for which Swagger UI would otherwise show an invalid value.
 
-    Swagger UI generates samples itself. It ignores the items of a tuple, the names of an object's
-    members, `uniqueItems`, a lower and an upper limit together, and the content of pictures and
-    tables.
+    Swagger UI generates values itself, but ignores some keywords: `prefixItems`, `propertyNames`,
+    `uniqueItems`, and `exclusiveMinimum` together with an upper limit. It also cannot generate
+    pictures and tables.
     """
     for node in _schemas(document):
         if not any(key in node for key in _GIVEN) and _is_hard(node):
@@ -89,7 +89,7 @@ _MAX_EXAMPLE_CHARS = 1000
 
 
 def _schemas(node: t.Any) -> t.Iterator[Dict]:
-    """Yield the schemas inside a document, inner schemas before outer ones."""
+    """Yield each dict inside a document, inner ones before outer ones. Schemas are among them."""
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for each in children:
         yield from _schemas(each)
@@ -131,8 +131,9 @@ _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
 
 
 def form_texts(value: t.Any) -> list[str]:
-    """Return the texts in which a form sends a value: one per item of a list; a list of objects as
-    JSON.
+    """Return the texts of the form fields that send a value: one per item of a list.
+
+    A list of objects or lists is sent as one JSON text.
     """
     if isinstance(value, list) and value and not any(isinstance(v, (dict, list)) for v in value):
         return [as_text(each) for each in value]
@@ -170,7 +171,7 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 
 
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
-    """Generate a value for the first alternative that is neither null nor a file in base64."""
+    """Return a sample for the first schema that is neither null nor a file in base64."""
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
     if depth >= _MAX_DEPTH and any(c.get("type") == "null" for c in choices):
         return None
@@ -225,7 +226,9 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _another(value: t.Any, number: int) -> t.Any:
-    """Return a number or text that is changed by `number`, so that the items of a list differ."""
+    """Return a value that differs for each `number`, for lists and keys that must not repeat a
+    value.
+    """
     if not number or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -234,7 +237,9 @@ def _another(value: t.Any, number: int) -> t.Any:
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
-    """Return the smallest number that a schema allows; 1 if it has no lower limit."""
+    """Return the smallest number that a schema allows; without a lower limit 1, or less if 1 is too
+    large.
+    """
     over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     lows = [each for each in (schema.get("minimum"), over) if each is not None]
     highs = [each for each in (schema.get("maximum"), under) if each is not None]

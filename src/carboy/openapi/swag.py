@@ -1,7 +1,7 @@
 """Read specifications that authors have written in the style of flasgger.
 
-This module finds the specification of a view, and merges its parts. `carboy.openapi.swagger2`
-converts Swagger 2 and OpenAPI 3 to OpenAPI 3.1.
+This module finds the YAML or dict that documents a view (its specification), and merges its parts.
+`carboy.openapi.swagger2` then converts it from Swagger 2 or OpenAPI 3.0 to OpenAPI 3.1.
 
 flasgger looks in this order: `@swag_from` (a dict; a file; files by endpoint and method), `file:
 name.yml` as the docstring, YAML after `---` in the docstring; each may contain `import:
@@ -31,7 +31,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Maximum nesting of `import:` in YAML files, so that a file which imports itself is an error.
+# The maximum nesting of `import:` in YAML files. It is exceeded if a file imports itself.
 _MAX_IMPORTS = 50
 
 
@@ -68,8 +68,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # Create a new dict, because `functools.wraps` lets wrapper and wrapped function share
-            # one.
+            # Assign a new dict and do not change the old one, because `functools.wraps` lets a
+            # wrapper share it with the wrapped function.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view
@@ -127,7 +127,9 @@ def merge(target: dict[str, t.Any], source: t.Mapping[str, t.Any]) -> None:
 
 
 def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[str, str]:
-    """Return the YAML for a method, and the folder to which file names in the YAML are relative."""
+    """Return the author's YAML for one HTTP method, and the folder to which its file names are
+    relative.
+    """
     path = _first(holders, "swag_path")
     if path is None:
         paths = _first(holders, "swag_paths") or {}
@@ -145,8 +147,8 @@ def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[st
 
 
 def file_summary(holders: t.Sequence[t.Any], *, endpoint: str, method: str) -> tuple[str, str]:
-    """Return the summary and description that stand before `---` in a YAML file of a
-    specification.
+    """Return the summary and description of a view from its YAML file, where they precede a line
+    `---`.
     """
     path = _first(holders, "swag_path")
     paths = _first(holders, "swag_paths") or {}
@@ -176,9 +178,7 @@ def _read(path: str) -> str:
 
 
 def _with_imports(text: str, folder: str) -> str:
-    """Replace each line `import: "name.yml"` by the file's text, with the indentation of the
-    line.
-    """
+    """Replace each line `import: "name.yml"` by the text of that file, indented as the line was."""
 
     def insert(found: re.Match[str]) -> str:
         before, name = found.groups()

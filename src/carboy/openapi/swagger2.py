@@ -1,9 +1,10 @@
 """Convert Swagger 2 and OpenAPI 3.0 to OpenAPI 3.1.
 
-The functions convert parts of a document: an operation, a parameter, a schema, or the top of the
-document. Each part may be in either version or a mixture, as flasgger's users write them. OpenAPI
-3.1 is not changed. Arguments are not modified. Source: OpenAPI 3.1.1, Swagger 2.0, and flasgger for
-`schema: {id: Name, ...}` as a definition.
+Each function converts one part of a document: an operation, a parameter, a schema, or the members
+at the top of the document. A part may be in any version or a mixture of versions, as flasgger's
+users write them; what is valid in OpenAPI 3.1 stays as it is. Arguments are not modified. Source:
+OpenAPI 3.1.1, Swagger 2.0, and flasgger for `schema: {id: Name, ...}`, which defines the component
+`Name`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
-# Keys under which flasgger's users may write one specification per HTTP method.
+
+# The HTTP methods that are documented. Users of flasgger may also write one specification per
+# method under these keys.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 
@@ -50,7 +53,8 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
 
     Args:
         spec: the operation, in any version.
-        schemas: the components of the document; definitions inside the operation are added.
+        schemas: the component schemas of the document, to which those defined in the operation are
+            added.
     """
     spec = copy.deepcopy(spec)
     for name, schema in {
@@ -140,8 +144,8 @@ def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> 
 
 
 def convert_response(response: t.Any, produces: list[str], schemas: Dict) -> Dict:
-    """Convert a response. If it has no description, which OpenAPI requires, an empty one is
-    added.
+    """Convert a response. An empty description is added if it has none, because OpenAPI requires
+    one.
     """
     if not isinstance(response, dict):
         return {"description": str(response or "")}
@@ -199,7 +203,7 @@ def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
         return [convert_schema(item, schemas) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    # Flasgger accepts `items: {schema: {id: Color}}` for `items: {id: Color}`.
+    # flasgger accepts `items: {schema: {id: Color}}` with the meaning of `items: {id: Color}`.
     if isinstance(schema.get("schema"), dict):
         schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
     new: Dict = {}
@@ -231,8 +235,8 @@ def _modernise(schema: Dict) -> None:
             strict = schema.pop(exclusive)
             if strict and bound in schema:
                 schema[exclusive] = schema.pop(bound)
-    # Drop `required: true` of a property, which early Swagger allowed: JSON Schema expects a list
-    # here.
+    # Remove `required: true` of a property. Early Swagger allowed it, but in JSON Schema `required`
+    # is a list.
     if isinstance(schema.get("required"), bool):
         del schema["required"]
     if "example" in schema:
@@ -251,7 +255,7 @@ def _reference(target: str) -> str:
     for old, new in _COMPONENTS.items():
         if target.startswith(f"#/{old}/"):
             return f"#/components/{new}/{target.removeprefix(f'#/{old}/')}"
-    # A name without `#` refers to a component, as in flasgger's examples.
+    # flasgger's examples refer to a component schema by its name alone.
     return target if "/" in target or "#" in target else f"#/components/schemas/{target}"
 
 
@@ -259,8 +263,9 @@ def _reference(target: str) -> str:
 
 
 def convert_template(template: Dict) -> Dict:
-    """Convert the top of a document, from flasgger's `template` or `OPENAPI_TEMPLATE`, to OpenAPI
-    3.1.
+    """Convert the members of a whole document (info, paths, components, ...) to OpenAPI 3.1.
+
+    The user has written them in flasgger's `template` or in the config key `OPENAPI_TEMPLATE`.
     """
     template = copy.deepcopy(template)
     components: Dict = template.get("components", {})
@@ -294,7 +299,7 @@ def convert_template(template: Dict) -> Dict:
 
 
 def _servers(template: Dict) -> list[Dict]:
-    # Only the host is used: paths of URL rules already include the `basePath`.
+    # The `basePath` is not added to the host, because the paths of URL rules already include it.
     host = template.get("host")
     if host:
         schemes = _texts(template.get("schemes")) or ["https"]
@@ -314,7 +319,7 @@ def convert_security(required: t.Any) -> list[t.Any]:
 
 
 def convert_security_scheme(scheme: Dict) -> Dict:
-    """Convert a security scheme: versions write `basic` and `oauth2` differently."""
+    """Convert a security scheme. Swagger 2 writes the types `basic` and `oauth2` in another way."""
     kind = scheme.get("type")
     rest = {key: value for key, value in scheme.items() if key == "description"}
     if kind == "basic":

@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
 
-# For each URL, the config key of its path and the endpoint. An empty path or None disables the URL.
+# The URLs of the document and its pages: the config key that holds the path, and the endpoint. An
+# empty path or None disables the URL.
 PATHS = (
     ("OPENAPI_DOCS_PATH", "openapi_docs"),
     ("OPENAPI_REDOC_PATH", "openapi_redoc"),
@@ -46,9 +47,9 @@ class DocumentationPage(t.NamedTuple):
 
     name: str
     title: str
-    #: Maps the name of a file in URLs to the package and the file.
+    #: Maps the name of a file in its URL to the package that contains the file, and its path there.
     files: dict[str, tuple[str, str]]
-    #: Files that are loaded by other files, and not by the page itself.
+    #: Files that a script of the page loads, so that the HTML does not refer to them.
     imported: frozenset[str] = frozenset()
 
 
@@ -73,7 +74,7 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
-# The texts of links to these URLs on other pages.
+# The texts of the links to these URLs, which other pages of carboy show.
 _TITLES = {
     "openapi_docs": "API documentation",
     "openapi_redoc": "API reference",
@@ -82,7 +83,7 @@ _TITLES = {
 
 
 class DocumentedApp(t.Protocol):
-    """The members of an app that this module uses."""
+    """The attributes and methods of an app that this module uses; for type checkers."""
 
     config: t.Any
     response_class: t.Any
@@ -105,11 +106,11 @@ class DocumentedApp(t.Protocol):
 
 
 def add_routes(app: DocumentedApp) -> None:
-    """Add the URLs of the document and its pages, except those at which the app has a page.
+    """Add the URLs of the document and its pages, except URLs for which the app has its own rule.
 
-    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. Then the page at
-    `/docs` is added only if the author has enabled the document by a config key, and not if it is
-    enabled merely because a view of the app is typed.
+    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. The page at
+    `/docs` would then replace what the app shows at this URL. So in this case it is added only if
+    the author has set the config key `OPENAPI_ENABLED`, and not because the app has typed views.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:
@@ -142,8 +143,9 @@ def _add_url(app: DocumentedApp, path: str, endpoint: str, page: DocumentationPa
 
 
 def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> Rule | None:
-    """Return a rule of the app that already occupies the URL of the document or of a page; else
-    None.
+    """Return a rule of the app that already matches a URL that is to be added, or None.
+
+    For a page, the URLs of its scripts and styles are checked as well.
     """
     if page is None:
         return _find_rule(app, path)
@@ -151,22 +153,22 @@ def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> 
     for url in (path, *assets):
         if (rule := _find_rule(app, url)) is not None:
             return rule
-    # Also look for the document: a page such as Swagger UI is useless without it, unless the app
-    # has its own.
+    # A page such as Swagger UI is useless if a rule with a variable occupies the document's URL. A
+    # rule without variables may be the app's own document, which the page can show.
     rule = _find_rule(app, app.config["OPENAPI_JSON_PATH"] or path)
     return rule if rule is not None and _has_variables(rule) else None
 
 
 def _has_variables(rule: Rule) -> bool:
-    """Return whether one view responds to many URLs by a variable; a static file counts as a URL of
-    its own.
+    """Return whether a rule has variables, so that it matches many URLs. Rules for static files do
+    not count, because each file has one URL.
     """
     return bool(rule.arguments) and rule.endpoint.rpartition(".")[2] != "static"
 
 
 def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
-    """Return the app's rule that responds to GET for a path, or that redirects to the path with a
-    slash.
+    """Return the app's rule that matches GET for a path, if necessary with a trailing slash, or
+    None.
     """
     from werkzeug.exceptions import HTTPException
     from werkzeug.routing import RequestRedirect
@@ -176,7 +178,7 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    except (HTTPException, ValueError):  # no rule matches the path, or a converter refuses it
+    except (HTTPException, ValueError):  # no rule matches, or a converter raises an error
         return None
     return None if _is_missing_file(app, rule, arguments) else rule
 
@@ -199,10 +201,12 @@ def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]
 def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
     from .marks import operation
 
-    # This is a function and not a `partial`, because tools identify a view by its `__name__`.
+    # A function and not a `partial`, because tools identify a view by its `__name__`, which a
+    # `partial` lacks.
     def show(**arguments: t.Any) -> t.Any:
         own = _own_rule(app, path, endpoint)
-        # The app has added its own rule for this path later, as tests may do: call its view.
+        # If the app has added a rule for this path after carboy added its own, as tests do, call
+        # the view of the app's rule.
         if own is not None:
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
@@ -214,8 +218,8 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
 
 
 def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
-    """Return the app's own rule for a path; a trailing slash is ignored, and rules with
-    variables.
+    """Return the app's own rule for exactly this path, with or without a trailing slash, or
+    None.
     """
     for rule in app.url_map.iter_rules():
         at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
@@ -241,8 +245,8 @@ def _show_yaml(app: DocumentedApp, path: str) -> Response:
 
 
 def _served(app: DocumentedApp, path: str) -> dict[str, t.Any]:
-    """Return the document with the app's root URL as its server, unless the author has named
-    servers.
+    """Return the document to send. If its author has named no server, the app's root URL is added
+    as its server.
 
     The root is relative to the URL of the document, because a proxy may strip a path prefix without
     telling the app. Without a server in the document, clients would send requests to the root of
@@ -296,13 +300,14 @@ def _link(url: str) -> str:
 
 
 def _policy(app: DocumentedApp, nonce: str) -> str:
-    """Return the Content-Security-Policy of a page. It allows requests to the servers in the
+    """Return the Content-Security-Policy of a page, which allows requests to the servers in the
     document.
     """
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
     return policy(
-        # ReDoc inserts inline styles, which carry the nonce of its attribute `csp-nonce`.
+        # ReDoc inserts inline styles with this nonce, which it finds in the `<meta>` element
+        # `csp-nonce`.
         style_src=f"'nonce-{nonce}'",
         font_src="'self' data:",
         connect_src=" ".join(dict.fromkeys(others)),

@@ -1,5 +1,5 @@
-"""Modules that exist only so that Flask's module paths can be imported: `carboy.sansio.app.App` and
-so on.
+"""Modules with the names of Flask's package `flask.sansio`, so that programs can import `App` and
+so on from there.
 """
 
 from . import app as app

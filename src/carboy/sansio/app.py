@@ -1,4 +1,4 @@
-"""Alias for `flask.sansio.app`. The application class is in `carboy.app`."""
+"""Replaces `flask.sansio.app`. The application class is defined in `carboy.app`."""
 
 import typing as t
 

@@ -1,4 +1,4 @@
-"""Alias for `flask.sansio.blueprints`. The classes are in `carboy.blueprints`."""
+"""Replaces `flask.sansio.blueprints`. The classes are defined in `carboy.blueprints`."""
 
 import typing as t
 

@@ -1,4 +1,4 @@
-"""Alias for `flask.sansio.scaffold`. The class is in `carboy.scaffold`."""
+"""Replaces `flask.sansio.scaffold`. The class is defined in `carboy.scaffold`."""
 
 import typing as t
 

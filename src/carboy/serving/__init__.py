@@ -1,12 +1,12 @@
 """Serve an app in production: `carboy serve` and `Carboy.serve`.
 
-    process   the supervisor, its workers, and the `serve` command
-    http      the HTTP server for apps with models
-    wsgi      calls the application
-    threads   the threads that read requests and run views; one at a time reads requests
+    process   the supervisor process, the worker processes that it starts, and `carboy serve`
+    http      the HTTP server, which knows sockets and requests, but no application
+    wsgi      calls the WSGI application for the requests that the HTTP server receives
+    threads   the threads of a worker: one at a time reads requests, the others run views
 
-The supervisor passes settings to a worker on its command line. Both send messages over one socket,
-and share nothing else.
+The supervisor passes the settings to each worker on the worker's command line. Supervisor and
+worker then send each other messages over a pair of sockets, and share nothing else.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ if t.TYPE_CHECKING:
 def serve(app: Carboy, **arguments: t.Any) -> None:
     """Serve the app until it is stopped. Called by `Carboy.serve`.
 
-    As with `carboy serve`, each worker imports the module of the app, without the code under
-    `if __name__ == "__main__"`. With `workers=0`, or if the app is not a global variable of its
-    module, the calling process serves the app as the only worker, and is not restarted.
+    As with `carboy serve`, each worker process imports the module of the app, without the code
+    under `if __name__ == "__main__"`. An app that is not a global variable of its module cannot be
+    imported: like any app with `workers=0`, it is served by the calling process, which nobody
+    restarts.
 
     Args:
         app: the application.
@@ -80,10 +81,11 @@ def _refuse_parts_in_main_block(app: Carboy, target: str) -> None:
 
 
 def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
-    """Create the settings, configure logging, and warn of unknown environment variables.
+    """Create the settings, configure logging, and warn of variables `CARBOY_SERVE_*` that no
+    setting has.
 
     Args:
-        arguments: values of settings by name.
+        arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
     from . import log
@@ -97,7 +99,9 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
 
 
 def serve_here(app: Carboy, settings: Settings) -> None:
-    """Serve in this process until SIGTERM or Ctrl+C arrives. Must be called on the main thread."""
+    """Serve in this process, without a supervisor, until SIGTERM or Ctrl+C arrives. Must be called
+    on the main thread, because Python lets only that thread handle signals.
+    """
     from dataclasses import replace
 
     from . import log
@@ -126,10 +130,11 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
 
 def import_path(app: Carboy) -> str | None:
-    """Return `module:name`, by which a worker can import the app.
+    """Return the text by which a worker can import the app: `module:name` or
+    `path/to/file.py:name`.
 
     Returns:
-        None if no global variable of its module is the app.
+        None if the app is not a global variable of the main module or of its own module.
     """
     for module_name in ("__main__", app.import_name):
         module = sys.modules.get(module_name)

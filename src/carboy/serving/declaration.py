@@ -1,4 +1,5 @@
-"""The declaration of a setting: the format of its values, its help, and the derived names.
+"""What a setting of the server consists of: the format of its values, its help text, and the names
+of its option, argument and environment variables.
 
 Module `settings` contains the settings themselves.
 """
@@ -22,10 +23,13 @@ PREFIX = "CARBOY_SERVE_"
 
 
 class ValueFormat(t.NamedTuple):
-    """The text format of a setting's values, for options, environment variables and arguments.
+    """How the value of a setting is converted from text and to text.
+
+    The text comes from an option, an environment variable or an argument.
 
     Attributes:
-        parse: converts text to a value; raises ValueError, with details or without arguments.
+        parse: converts text to a value; raises ValueError if the text is not valid. If the
+            ValueError has an argument, it is shown as a detail of the error message.
         expected: describes valid values in error messages.
         metavar: the placeholder of the value in `--help`.
         write: converts a value to text for the documentation; the inverse of `parse`.
@@ -40,8 +44,13 @@ class ValueFormat(t.NamedTuple):
 
 
 class Given(t.NamedTuple):
-    """The value of a setting as the user wrote it, where it was written, and advice if it is not
-    valid.
+    """The value of a setting as the user wrote it, and what an error message says about it.
+
+    Attributes:
+        value: the value, which may not be valid.
+        source: where the value was set, such as "the option --port".
+        advice: what the user can do if the value is not valid.
+        by_platform: whether a variable of a hosting platform, such as PORT, has set the value.
     """
 
     value: object
@@ -52,7 +61,7 @@ class Given(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A field of `Settings`, and the names and texts that are derived from it.
+    """One setting of the server: a field of `Settings`, and the names and texts that belong to it.
 
     Attributes:
         field: the name of the field.
@@ -60,9 +69,10 @@ class Setting:
         format: the text format of the values.
         help: one sentence for `--help` and the documentation.
         short: a one-letter option such as "-p"; empty if there is none.
-        platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
-        compute: returns the default if it depends on the machine.
-        computed: describes the computed default for `--help` and the documentation.
+        platform: the environment variable by which hosting platforms (Heroku, Cloud Run, ...) set
+            the value; empty if there is none.
+        compute: returns the default value if it depends on the machine, such as the number of CPUs.
+        computed: describes the result of `compute` for `--help` and the documentation.
     """
 
     field: str
@@ -76,17 +86,17 @@ class Setting:
 
     @property
     def argument(self) -> str:
-        """The name of the keyword argument of `app.serve()`."""
+        """The keyword argument of `app.serve()` that sets this setting, such as `max_body`."""
         return self.field.removesuffix("_bytes")
 
     @property
     def option(self) -> str:
-        """The name of the option of `carboy serve`."""
+        """The option of `carboy serve` that sets this setting, such as `--max-body`."""
         return "--" + self.argument.removesuffix("_s").replace("_", "-")
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The names of the environment variables, in order of precedence."""
+        """The environment variables that set this setting; the first that is set counts."""
         name = self.argument.upper()
         platform = (self.platform,) if self.platform else ()
         return (PREFIX + name, f"FLASK_SERVE_{name}", *platform)
@@ -96,7 +106,7 @@ class Setting:
         return self.computed or self.format.write(self.default)
 
     def parse(self, given: Given) -> t.Any:
-        """Convert the text of a given value.
+        """Convert the value that the user has set for this setting from text.
 
         Raises:
             ServingError: the value is not valid.
@@ -167,7 +177,7 @@ def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
 
 
 def format_size(size_bytes: int | None) -> str:
-    """Return a text such as "64 MiB"; None means no limit."""
+    """Return a number of bytes as a text such as "64 MiB"; None, for no limit, is "any size"."""
     if size_bytes is None:
         return "any size"
     for unit in ("bytes", "KiB", "MiB"):
@@ -206,8 +216,9 @@ Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, 
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
 ]
-# RFC 9112 (section 3) recommends to support request lines of at least 8,000 bytes; a smaller limit
-# is for operators who know their clients. Not even a browser's own headers fit into less than 1K.
+# The limit on the size of request line and headers must be at least 1K: not even the headers of a
+# browser fit into less. RFC 9112 (section 3) recommends to support request lines of at least 8,000
+# bytes; a smaller limit is for operators who know their clients.
 HeadSize = t.Annotated[
     int,
     ValueFormat(_parse_size_from(1024), "a size of at least 1K, such as 16K", "SIZE", _write_size),
@@ -234,5 +245,7 @@ Timeout = t.Annotated[
 
 
 def declare(default: T, help: str, **more: t.Any) -> T:
-    """Declare a field of `Settings`; `more` are further attributes of `Setting`."""
+    """Return a dataclass field, by which the class `Settings` declares a setting. `more` are values
+    for the attributes of `Setting`, such as `short`.
+    """
     return field(default=default, metadata={"help": help, **more})

@@ -11,21 +11,22 @@ if t.TYPE_CHECKING:
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# If an app has more models, the log shows only this many URLs, and how many are left out.
+# The most URLs of models that are logged at the start; if an app has more models, the number of the
+# others follows.
 _MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
-# The least time between two lines of the same kind in `Notices`.
+# The least number of seconds between two lines of the same kind that `Notices` logs.
 NOTICE_S = 10.0
 
 
 class Notices:
-    """Logs events that clients cause, at most one line of a kind per `NOTICE_S`, to limit the log's
-    growth.
+    """Logs what clients do wrong, at most one line of each kind per `NOTICE_S` seconds, so that
+    clients cannot fill the log.
 
     Args:
-        clock: returns seconds.
+        clock: returns the current time in seconds.
     """
 
     def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
@@ -34,7 +35,7 @@ class Notices:
         self._last: dict[str, tuple[float, int]] = {}
 
     def note(self, kind: str, level: int, message: str, *args: object) -> None:
-        """Log a message, unless a message of the same kind was logged shortly before."""
+        """Log a message, unless the last one of this `kind` is less than `NOTICE_S` seconds old."""
         now_s = self._clock()
         last_s, left_out = self._last.get(kind, (-NOTICE_S, 0))
         if now_s - last_s < NOTICE_S:
@@ -49,14 +50,15 @@ class Notices:
 def configure() -> None:
     """Write carboy's log messages to stderr, without changing the logging of the app."""
     write_to_stderr("carboy.serving", logging.INFO)
-    # If the app has configured the root logger, only that logger writes messages of models.
+    # If the app has configured the root logger, that logger writes the messages of models, so this
+    # handler drops them.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
 
 
 def write_to_stderr(name: str, level: int) -> None:
-    """Write the messages of a logger that have at least a level to stderr, in carboy's format."""
+    """Write a logger's messages of at least this level to stderr, in the format of carboy's log."""
     log = logging.getLogger(name)
     log.handlers[:] = [_handler()]
     log.setLevel(level)
@@ -70,7 +72,7 @@ def _handler() -> logging.Handler:
 
 
 def say_models(url: str, rules: list[str]) -> None:
-    """Log the URLs of the models; each shows a test page in a browser."""
+    """Log the URLs of the models. In a browser, each shows a page where the model can be tried."""
     if rules:
         shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
         more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""

@@ -1,14 +1,16 @@
-"""Find out what this machine offers: addresses, number of CPUs, number of open files."""
+"""Find out what this machine offers: IP addresses, number of CPUs, number of files that may be
+open.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
 
-# The default number of workers is not higher, because each worker holds a copy of the app and its
-# models in memory.
+# The largest default number of workers: each worker holds a copy of the app and its models in
+# memory.
 MAX_DEFAULT_WORKERS = 8
-# File descriptors that are reserved for the app, in addition to those of connections.
+# How many file descriptors are reserved for the app, in addition to one for each connection.
 SPARE_DESCRIPTORS = 256
 _UNLIMITED = 2**31
 
@@ -23,7 +25,7 @@ def resolve(host: str) -> str:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise ValueError(getattr(exc, "strerror", None) or exc) from None
-    # Prefer IPv4: "localhost" is also ::1, but fewer clients try that address.
+    # Prefer IPv4: "localhost" is 127.0.0.1 and often ::1 too, but fewer clients try the latter.
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     return str(found[0][4][0])
 
@@ -44,14 +46,14 @@ def default_workers() -> int:
 
 
 def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
-    """Return the CPUs that the container's quota allows; None without a quota."""
+    """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
     try:
-        with open(f"{root}/cpu.max") as file:  # cgroup v2
+        with open(f"{root}/cpu.max") as file:  # in cgroup v2, quota and period are in this file
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
             with (
-                # Quota and period are in two files in cgroup v1.
+                # In cgroup v1, quota and period are in two files.
                 open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,
                 open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
             ):
@@ -61,11 +63,11 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     try:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (ValueError, ZeroDivisionError):
-        return None  # the quota is "max"
+        return None  # the quota is "max", which means no limit
 
 
 def affordable_connections() -> int:
-    """Return how many connections fit into the hard limit of open files."""
+    """Return how many connections the hard limit of open files allows."""
     try:
         import resource
     except ImportError:  # pragma: no cover  # Windows
@@ -82,7 +84,8 @@ def raise_descriptor_limit(connections: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + SPARE_DESCRIPTORS
-    # With a limit below 320, fewer descriptors are reserved for the app.
+    # At least 64 connections are always allowed. If the hard limit is below 64 + SPARE_DESCRIPTORS,
+    # fewer descriptors remain for the app.
     if hard != resource.RLIM_INFINITY:
         needed = min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -1,6 +1,7 @@
 """Find out what a program adds to its app inside `if __name__ == "__main__"`.
 
-Workers import the app's module, so that they do not run the code of such a block.
+Workers import the module of the app, which does not run the code of such a block, so that they
+would lack what the code adds.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if t.TYPE_CHECKING:
 
 
 def parts_in_main_block(app: Carboy) -> list[str]:
-    """Return those of the app itself, its models and its views that are defined in a block `if
-    __name__ == "__main__"`.
+    """Return a description of each part of the app (the app itself, a model or a view) that is
+    defined in a block `if __name__ == "__main__"`.
     """
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
@@ -29,8 +30,8 @@ def parts_in_main_block(app: Carboy) -> list[str]:
     blocks = [node for node in tree.body if isinstance(node, ast.If) and _is_main(node.test)]
     if not blocks:
         return []
-    # The lines of whole blocks are compared, because the lines of a function begin at its first
-    # decorator.
+    # All lines of the blocks are collected: a view is found by the number of its first line, which
+    # may be that of a decorator.
     lines = {
         line
         for block in blocks

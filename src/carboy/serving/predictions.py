@@ -4,15 +4,15 @@
                                                                                        |
     client <-- respond: encode <-- deliver: computed, refused, expired or cancelled <--'
 
-Each arrow is a call. The leading thread (the one that reads all requests) makes the calls for a
-request; that thread or the model's own makes those for a result. A waiting prediction needs only an
-object and a socket. If its client disconnects before its batch is computed, the prediction is
-cancelled and never computed.
+Each arrow is a call. The calls of the upper line run on the leading thread (the one that reads all
+requests), those of the lower line on that thread or on one of the model's threads. A waiting
+prediction needs only an object and a socket. If its client disconnects before its batch is
+computed, the prediction is cancelled and never computed.
 
 Failures are rare, so the app handles them (error handlers, signals, log): its view is called with
-the failure, on a thread for views. Results go the same way if the app has `after_request`
-functions. Refusals for which the app has no handler are sent from here, so that requests to a full
-queue fail fast. `carboy.models.queue` decides when a prediction is computed.
+the failure, on a thread for views. Results are passed to the view, too, if the app has
+`after_request` functions. Refusals for which the app has no handler are sent from here, so that
+requests to a full queue fail fast. `carboy.models.queue` decides when a prediction is computed.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ if t.TYPE_CHECKING:
     from .http.limits import Limits
     from .wsgi.gateway import Gateway
 
-# If a batch is expected to take longer, it is computed on another thread, so that the leading
-# thread can continue to read requests. Waking a thread takes 10 to 100 us, most if a virtual
-# processor is idle. Predictions without batches are computed one after the other, so each has a
-# shorter limit.
+# If a batch is expected to take longer than `QUICK_S`, it is computed on another thread, so that
+# the leading thread can continue to read requests. Waking a thread takes 10 to 100 us, most if a
+# virtual processor is idle. If predictions are not batched, the leading thread may have to compute
+# many, one after the other, so the limit for each (`QUICK_ALONE_S`) is lower.
 QUICK_S = 0.0005
 QUICK_ALONE_S = 0.0001
-# If a body is longer, another thread reads requests while it is decoded: decoding takes longer than
-# the switch, and libraries such as Pillow release the GIL.
+# While a body is decoded that is longer than this, another thread reads requests. Decoding then
+# takes longer than switching threads, and libraries such as Pillow release the GIL.
 LONG_BYTES = 8 * 1024
 # How many threads encode pictures, arrays and tables, so that the model's thread can go on
 # computing.
@@ -105,7 +105,9 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 
 
 class SharedResources:
-    """What all models of an app share: a memory budget for large bodies, and encoder threads."""
+    """What all models of an app share: a memory budget for large request bodies, and threads that
+    encode results.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.reserved_bytes = 0
@@ -116,7 +118,7 @@ class SharedResources:
         """Reserve memory for a request body; returns False if the budget is used up.
 
         Args:
-            size_bytes: how much of the body has arrived. Small bodies need no reservation.
+            size_bytes: how much of the body has arrived. For a small body nothing is reserved.
         """
         if size_bytes <= self._limits.buffered_body_bytes:
             return True
@@ -168,15 +170,17 @@ class PredictionRoute:
         self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
-            self._quick_s = 0.0  # streams: a generator may block
+            self._quick_s = 0.0  # a generator may block the leading thread at any item
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
-        self.deliver: Deliver = self._respond_to  # one object, as `queue.threads.deliver` compares
+        # The same bound method for all predictions, because `queue.threads.deliver` calls each
+        # callback once, with all predictions that have the same one.
+        self.deliver: Deliver = self._respond_to
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
-        self._end_is_scheduled = False  # whether `_end_round` is scheduled
+        self._end_is_scheduled = False  # whether the gateway will call `_end_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
 
     # --- the request ---------------------------------------------------------------------------
@@ -229,7 +233,7 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # another thread reads requests now, and only that thread collects predictions
+            else:  # not batched, or another thread reads requests now: submit it alone
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
@@ -246,17 +250,17 @@ class PredictionRoute:
             self._end_is_scheduled = True
             self.gateway.after_round.append(self._end_round)
         if len(round_) == self._max_batch:
-            self._end_round()  # submit a full batch without waiting for further requests
+            self._end_round()  # the batch is full, so do not wait for further requests
 
     def _end_round(self) -> None:
-        # The flag is reset first, because two threads may run this method: a prediction that is
-        # appended from now on is either taken below, or schedules another call.
+        # Reset the flag first, because another thread may append a prediction meanwhile: it is
+        # either taken below, or schedules another call of this method.
         self._end_is_scheduled = False
         round_ = []
         try:
             while self._round:
                 round_.append(self._round.popleft())
-        except IndexError:  # another thread has taken the last one
+        except IndexError:  # another thread has taken the last prediction
             pass
         if round_:
             self._submit(round_)
@@ -270,12 +274,13 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _respond_to(self, tickets: list[Ticket]) -> None:
-        """Respond to predictions that have ended. If there are several, the thread that reads
-        requests does it.
+        """Respond to predictions that have ended. If there are several, the leading thread (the one
+        that reads all requests) sends the responses.
         """
         if len(tickets) > 1 and not self.gateway.leads():
-            # Responses make clients send their next requests, which the leading thread reads. While
-            # that thread is busy, this one would have to wait for the GIL once per response.
+            # This is a thread of the model. After each response that it sends, the client sends its
+            # next request, and while the leading thread reads that, this thread waits for the GIL.
+            # So let the leading thread send all responses.
             self.gateway.call(partial(self._respond_to, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
@@ -291,7 +296,7 @@ class PredictionRoute:
         return changes_responses(self.app, self.model)
 
     def app_handles(self, problem: Exception) -> bool:
-        """Whether the app has an error handler that must create the response to this refusal."""
+        """Whether the app has an error handler that must create the response for `problem`."""
         app = self.app
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
@@ -322,8 +327,8 @@ class _EnteredContext(t.NamedTuple):
 class PendingPrediction(Ticket):
     """A request for a prediction: both the queue's `Ticket` and the `PredictionRequest`.
 
-    PERF: arguments by position, and no arguments for fields that begin with their defaults, save
-    0.25 us.
+    PERF: the constructor is called with arguments by position, and only for fields without a
+    default, which saves 0.25 us.
     """
 
     exchange: Exchange
@@ -334,7 +339,7 @@ class PendingPrediction(Ticket):
     raw: cabc.Callable[[], bytes]
     state: t.Any = dataclasses.field(default=None, init=False)
     _entered: _EnteredContext | None = dataclasses.field(default=None, init=False)
-    # The parsed form, which holds open files.
+    # The request whose form was parsed. It is kept to close the uploaded files later.
     _form: Request | None = dataclasses.field(default=None, init=False)
 
     can_decode: t.ClassVar[bool] = True
@@ -352,8 +357,8 @@ class PendingPrediction(Ticket):
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")
 
     def form(self) -> FormData:
-        # The form is parsed by the app's request class, because a view would parse it so, too.
-        if self._form is not None:  # reuse the form that was parsed for the first decoding
+        # Let the app's request class parse the form, as it does for `request.form` in a view.
+        if self._form is not None:  # the form was parsed before: close its files
             self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
@@ -364,7 +369,7 @@ class PendingPrediction(Ticket):
     def _request(self) -> Request:
         environ = self._environ()
         request = self.route.app.request_class(environ)
-        # Break a reference cycle: the request refers to the environ.
+        # Break a reference cycle: the request and the environ refer to each other.
         environ.pop("werkzeug.request", None)
         return t.cast("Request", request)
 
@@ -379,8 +384,9 @@ class PendingPrediction(Ticket):
         request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
-        # Run `predict` in a copy, because this context may be popped while `predict` is still
-        # returning.
+        # `predict` runs in a copy, because only one thread at a time can run code in a context:
+        # after the response, the request context is popped in `context`, while the thread of
+        # `predict` may still be in its own.
         self.context = context.copy()
 
     def _leave_context(self) -> None:
@@ -409,7 +415,7 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
-                value.close()  # otherwise the stream would occupy the model until a timeout
+                value.close()  # nobody reads the stream, so let it occupy the model no longer
             self._leave_context()
             exchange.drop()
             return
@@ -452,7 +458,8 @@ class PendingPrediction(Ticket):
         route, exchange = self.route, self.exchange
         try:
             streamed = route.protocol.stream(route.model, self, items, self._explain)
-        # Nothing was sent yet, because the first item has failed.
+        # The first item could not be encoded. Nothing was sent yet, so an error response is
+        # possible.
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
@@ -524,16 +531,17 @@ class PendingPrediction(Ticket):
     # --- the app -------------------------------------------------------------------------------
 
     def _app_must_respond(self) -> bool:
-        """Whether every response to this request must be passed to the app, for hooks or its
-        session.
+        """Whether the app must create the response to this request in any case, because of its
+        hooks or its session.
         """
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
-        # The signal's receivers are not cached, because they may connect at any time.
+        # The receivers of the signal `request_finished` are not cached, because they may connect at
+        # any time.
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
-        # The cookie of a permanent session is renewed with each response.
+        # The app must set the cookie of a permanent session anew in each response.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
     def _respond_by_app(self) -> None:
@@ -551,7 +559,7 @@ class PendingPrediction(Ticket):
         """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        self.context = None  # break a reference cycle: the context refers to the environ
+        self.context = None  # break a reference cycle through the context and the environ
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

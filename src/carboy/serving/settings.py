@@ -41,10 +41,10 @@ from .http.limits import Limits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The default host if PORT is set, because hosting platforms that set it send requests over a
-# network.
+# The default of `host` if the environment variable PORT sets the port: hosting platforms that set
+# PORT send requests over a network, which would not reach 127.0.0.1.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
-# The defaults of the HTTP settings, with the reasons for them.
+# The defaults of the settings for HTTP; `Limits` has the reasons for them.
 _HTTP = Limits()
 
 
@@ -77,9 +77,10 @@ class Settings:
         compute=machine.default_workers,
         computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
     )
-    # Views that wait (for a database, another service, NumPy without the interpreter's lock) need
-    # more threads than CPUs. A further thread is started only when all others are busy, so a high
-    # number costs nothing. A text view is as fast with 32 threads as with 2 (bench/serve.py).
+    # The default is 16 threads because views that wait (for a database, another service, NumPy
+    # without the GIL) need more threads than there are CPUs. A further thread is started only when
+    # all others are busy, so a high number costs nothing: a text view is as fast with 32 threads as
+    # with 2 (bench/serve.py).
     threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
     max_body_bytes: OptionalSize = declare(
         _HTTP.body_bytes,
@@ -135,21 +136,22 @@ class Settings:
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
-    # gunicorn's default is 30 s too; nginx gives up on a request after 60 s.
+    # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
+    # 60 s.
     worker_timeout_s: Seconds = declare(
         30.0,
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
-    # A client that sends one request after another gets a response within this time, and the
-    # response asks it to reconnect.
+    # The default of `drain_s`, half a second, is long enough for a client that sends one request
+    # after another: it gets a response in that time, which asks it to reconnect.
     drain_s: Seconds = declare(
         0.5,
         "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
         " reconnect.",
     )
-    # The defaults of gunicorn's graceful_timeout and Kubernetes' terminationGracePeriodSeconds are
-    # 30 s too.
+    # The default of `grace_s` is 30 s, as are those of gunicorn's graceful_timeout and Kubernetes'
+    # terminationGracePeriodSeconds.
     grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
 
     @property
@@ -205,11 +207,11 @@ def make_settings(
     *,
     describe: cabc.Callable[[Setting], str] = as_argument,
 ) -> Settings:
-    """Create the settings: each value comes from the arguments, else the environment, else the
-    default.
+    """Create the settings. Each value comes from the arguments; if it is not there, from the
+    environment; if it is not there either, it is the default.
 
     Args:
-        arguments: values by `Setting.argument`; None means that an argument is not given.
+        arguments: the values by `Setting.argument`; None means that an argument is not given.
         environ: the environment variables.
         describe: returns how error messages refer to an argument, as in "the option --port".
 

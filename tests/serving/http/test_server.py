@@ -16,7 +16,7 @@ from stage import Stage, head, post
 
 from carboy.serving.http import server as module
 from carboy.serving.http.limits import Limits
-from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait
+from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait, make_poller
 from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.http.transitions import ANSWERING, HEAD
 from carboy.serving.log import NOTICE_S, Notices
@@ -288,6 +288,111 @@ def test_events_left_by_a_leader_that_stepped_aside_are_handled_by_the_next():
             assert len(taken) == i + 1
 
 
+@pytest.mark.parametrize("relieved_by", ["the view", "the monitor"])
+def test_requests_that_a_former_leader_leaves_wake_the_new_leader(relieved_by):
+    """The new leader waits already when the response is sent, by which the next request is due."""
+
+    def served(environ, start_response):
+        if relieved_by == "the view":
+            stage.pool.step_aside()
+        else:
+            stage.pool.relieve(stage.pool.threads[0])
+        assert not stage.poller.poller.wait(0)  # as the new leader does at this moment
+        return app(environ, start_response)
+
+    with Stage() as stage:
+        stage.serve(served)
+        client = stage.connect()
+        client.send(head(target="/1") + head(target="/2"))
+        assert stage.turn().stepped_aside
+        began_s = time.monotonic()
+        assert not stage.poller.poller.wait(PATIENCE_S)
+        assert time.monotonic() - began_s < PATIENCE_S
+        assert client.answer().body.startswith(b"/1 ")
+        assert client.answer().body.startswith(b"/2 ")
+
+
+def test_request_that_becomes_due_while_the_leader_waits_is_handled_as_work():
+    """Only then does the monitor notice that a view blocks."""
+    with Stage() as stage:
+        stage.serve(app)
+        client = stage.connect()
+        stage.turn()
+
+        class DueMeanwhile:
+            def wait(self, timeout_s):
+                stage.server.due.append(exchanges.pop())
+                return []
+
+            def close(self):
+                pass
+
+        exchanges = []
+        admit = stage.handler.on_admit
+        stage.handler.on_admit = lambda exchange: (admit(exchange), exchanges.append(exchange))
+        client.send(head())
+        stage.turn()
+        assert client.answer().status == 200
+        poller, stage.server._poller = stage.server._poller, DueMeanwhile()
+        assert stage.server.poll() == []
+        stage.server._poller = poller
+
+
+def test_leader_that_is_relieved_while_it_reads_leaves_the_other_sockets_to_the_next(monkeypatch):
+    with Stage() as stage:
+        stage.serve(app)
+        clients = [stage.connect() for _ in range(3)]
+        stage.turn()
+        readable = module.Connection.readable
+        with monkeypatch.context() as patch:
+
+            def relieve(connection):
+                readable(connection)
+                stage.pool.step_aside()
+
+            patch.setattr(module.Connection, "readable", relieve)
+            for client in clients:
+                client.send(head())
+            assert stage.turn().stepped_aside
+        assert len(stage.server.due) == 1
+        for client in clients:
+            assert client.answer().status == 200
+
+
+def test_each_socket_that_is_read_counts_as_progress_for_the_monitor():
+    def admit(exchange):
+        turns.append(stage.pool.threads[0].turns)
+        exchange.handler = lambda exchange: exchange.respond(200, [], b"")
+
+    turns = []
+    with Stage() as stage:
+        stage.handler.on_admit = admit
+        for _ in range(5):
+            stage.connect().send(head())
+        stage.turn()
+    assert turns == sorted(set(turns))
+    assert len(turns) == 5
+
+
+def test_pipelined_requests_wait_until_the_other_sockets_were_read():
+    taken = []
+
+    def served(environ, start_response):
+        taken.append(environ["PATH_INFO"])
+        if len(taken) == 1:
+            other.send(head(target="/other"))
+        return app(environ, start_response)
+
+    with Stage() as stage:
+        stage.serve(served)
+        other = stage.connect()
+        for _ in range(module.MAX_UNSENT):  # their responses are sent before the turn ends
+            stage.connect().send(head(target="/pipelined") * 50)
+        stage.settle()
+    assert taken.index("/other") <= 2 * module.MAX_UNSENT
+    assert len(taken) == 1 + 50 * module.MAX_UNSENT
+
+
 def test_round_ends_after_all_requests_that_came_together():
     rounds = []
     with Stage() as stage:
@@ -429,6 +534,32 @@ def test_view_that_waits_does_not_delay_other_clients(free_port):
     assert not pool.threads
 
 
+def test_pipelined_requests_to_a_view_that_waits_do_not_wait_for_the_next_sweep(
+    free_port, monkeypatch
+):
+    monkeypatch.setattr(module, "SWEEP_S", 2 * PATIENCE_S)
+
+    def served(environ, start_response):
+        time.sleep(0.001)
+        return app(environ, start_response)
+
+    pool, limits = LeaderPool(4), Limits()
+    gateway = Gateway(served, limits=limits, threads=4, pool=pool)
+    server = HTTPServer("127.0.0.1", free_port, handler=gateway, pool=pool, limits=limits)
+    server.start()
+    try:
+        with socket.create_connection(("127.0.0.1", free_port), PATIENCE_S) as client:
+            client.sendall(head() * 20)
+            received = b""
+            while received.count(b"HTTP/1.1 200") < 20:
+                data = client.recv(10_000)
+                assert data
+                received += data
+    finally:
+        server.stop()
+        server.wait()
+
+
 # ------------------------------------------------------------------------ polling before sleeping
 
 
@@ -471,6 +602,38 @@ def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
     for _ in range(MAX_CREDIT):
         spin_wait.wait()
     assert waits_until_tried(spin_wait, poller) > 1
+
+
+class CalledMeanwhile:
+    """A poller that another thread interrupts while it polls, and which forgets that at once."""
+
+    def __init__(self, poller):
+        self.poller, self.call, self.wishes_s = poller, None, []
+
+    def wait(self, timeout_s):
+        self.wishes_s.append(timeout_s)
+        if self.call is not None and len(self.wishes_s) == 1:
+            self.call()
+        return self.poller.wait(0)
+
+    def __getattr__(self, name):
+        return getattr(self.poller, name)
+
+
+def test_call_that_arrives_while_the_leader_polls_before_it_sleeps_is_made_at_once():
+    poller, pool, limits = CalledMeanwhile(make_poller()), LeaderPool(1), Limits()
+    gateway = Gateway(app, limits=limits, threads=1, pool=pool)
+    server = HTTPServer(
+        "127.0.0.1", 0, handler=gateway, pool=pool, limits=limits, poller=poller, spins=True
+    )
+    pool._loop = server
+    for _ in range(TRY_EVERY - 1):
+        server.poll()
+    poller.wishes_s.clear()
+    poller.call = lambda: pool.call(print)
+    assert server.poll() == []
+    assert set(poller.wishes_s) == {0}
+    server.close()
 
 
 # ------------------------------------------------------------------------ when all are connected

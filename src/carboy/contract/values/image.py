@@ -117,7 +117,8 @@ DEFAULTS = ImageOptions()
 
 
 def sniff(data: bytes) -> str | None:
-    """Return Pillow's name of the image format that data begins with; None for other data.
+    """Return Pillow's name of an image's format, by the first bytes of the file; None for other
+    files.
 
     Source: the table of image signatures in
     https://mimesniff.spec.whatwg.org/#image-type-pattern-matching-algorithm
@@ -134,7 +135,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
-    """Decode an image within its limits.
+    """Decode an image, if it is within the limits that `options` sets.
 
     Args:
         data: the content of the image file.
@@ -209,13 +210,13 @@ def _with_16_bits(picture: t.Any) -> t.Any:
             f"A picture of mode {picture.mode!r} has numbers of any size. Scale it to 8 or 16 bits:"
             " Image.fromarray(array.astype('uint8'))."
         )
-    # Converted in two steps: the direct conversion from I;16B to I;16 makes all pixels zero in
-    # Pillow.
+    # Convert in two steps: if Pillow converts mode I;16B directly to mode I;16, all pixels become
+    # zero.
     return picture if picture.mode == "I;16" else picture.convert("I").convert("I;16")
 
 
 def describe(data: bytes) -> str:
-    """Return a word for a file that is not an image: "SVG", "PDF", "text"."""
+    """Return a word for a file that is not an image, for an error message: "SVG", "PDF", "text"."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "an empty file"
@@ -329,7 +330,7 @@ def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
     """Convert an image to a pixel mode that a format can store.
 
     Raises:
-        ValueError: the format could store only a part of the range of the pixels.
+        ValueError: the pixels may have values that the format cannot store.
     """
     if picture.mode in _NEAREST:
         picture = picture.convert(_NEAREST[picture.mode])
@@ -343,7 +344,8 @@ def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
 def stroke_png(side: int = 64) -> bytes:
     """Return the PNG that API documentation shows as a sample: a black stroke on white."""
     edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
-    blank = b"\0" + b"\xff" * side  # each row begins with a zero byte: no filter
+    # Each row of pixels in a PNG begins with the number of its filter: 0 for none.
+    blank = b"\0" + b"\xff" * side
     inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
     rows = blank * edge + inked * (side - 2 * edge) + blank * edge
 

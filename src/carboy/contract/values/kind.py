@@ -34,7 +34,7 @@ class ValueKind:
     is base64 or a data URL in JSON, and a file everywhere else.
     """
 
-    #: What error messages and pages call such values: "image", "table".
+    #: What error messages and pages call the values: "image", "table".
     name: t.ClassVar[str]
     #: Classes of the values, as pairs of top-level package and qualified name. They must not be
     #: dataclasses or the like, which msgspec reads and writes itself.
@@ -45,15 +45,17 @@ class ValueKind:
     #: Required packages: the import name, and the name for `pip install` if it differs ("PIL
     #: Pillow").
     packages: t.ClassVar[tuple[str, ...]] = ()
-    #: Whether any body can be read as such a value, as text or bytes can; it is then tried last.
+    #: Whether any body can be read as a value of this type. Text and bytes are such types; they are
+    #: tried after all others.
     takes_anything: t.ClassVar[bool] = False
-    #: Whether values outside JSON are always sent as files. (Text may also be a form field.)
+    #: Whether values are always sent as files, unless the body is JSON or MessagePack. False for
+    #: text, which may also be a form field.
     is_file: t.ClassVar[bool] = True
-    #: Whether encoding takes less time than passing the value to another thread.
+    #: Whether a value can be encoded in less time than passing it to another thread takes.
     is_light: t.ClassVar[bool] = False
     #: Whether values are arrays with named dimensions, whose sizes `sides` returns.
     has_sides: t.ClassVar[bool] = False
-    #: Media types of bodies and files that contain such a value, the most suitable first.
+    #: Media types of bodies and files that contain a value of this type, the most suitable first.
     media_types: tuple[str, ...] = ()
     #: The type that msgspec decodes inside JSON and passes to `from_json`; `msgspec.Raw` if
     #: `from_json` decodes the JSON itself.
@@ -69,11 +71,10 @@ class ValueKind:
 
     @classmethod
     def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
-        """Return a reader for an annotation; None if values of the annotation are not of this
-        class.
+        """Return a reader for an annotation; None if this class does not read its values.
 
         Raises:
-            SignatureError: the values are of this class, but the annotation's options are invalid.
+            SignatureError: this class reads such values, but the annotation's options are invalid.
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
@@ -90,8 +91,8 @@ class ValueKind:
     # -- reading ---------------------------------------------------------------------------------
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Return whether a body contains such a value (an image, a table, ...), by its content or
-        media type.
+        """Return whether a body contains a value of this type (an image, a table, ...), by its
+        content or media type.
         """
         return media_type in self.media_types
 
@@ -109,7 +110,7 @@ class ValueKind:
         raise NotImplementedError
 
     def read_file(self, file: Upload, *, path: str = "$") -> t.Any:
-        """Read an uploaded file of a form as such a value. Raises InputError."""
+        """Read an uploaded file of a form. Raises InputError if it is not a value of this type."""
         return self.read(file.read(), media_type=file.media_type, path=path)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -184,8 +185,8 @@ class ValueKind:
 
     @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> Schema | None:
-        """Return the JSON Schema of a class of such values that is used without options; None if
-        there is none.
+        """Return the JSON Schema of a class, such as `numpy.ndarray`, that an annotation names
+        without options; None if no schema is known.
         """
         return None
 

@@ -20,10 +20,12 @@ if t.TYPE_CHECKING:
 
 Side: t.TypeAlias = "int | str"  # the size of a dimension, or its name if any size is allowed
 DTYPES: t.Final = tuple(FORMATS)
-# The length of an innermost list from which lists are packed one by one, because that is faster
-# than packing all numbers at once. For 50,000 lists of 3 numbers it takes twice as long.
+# Rows (innermost lists) of at least this length are packed one by one, which is faster than packing
+# all numbers at once. For short rows it is slower: it takes twice as long for 50,000 rows of 3
+# numbers.
 _LONG_ROW = 8
-# Below this many numbers, all are packed at once: packing row by row needs a check for infinity.
+# Arrays of fewer numbers are packed at once, because an array that is packed row by row must be
+# searched for infinity.
 _MANY = 512
 # The largest number of each float type. float64 is missing, because the JSON parser
 # refuses larger numbers.
@@ -31,8 +33,8 @@ _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 
 def item_type(dtype: str, *, finite: bool = True) -> t.Any:
-    """Return the type of one number in JSON. If `finite` is false, null is accepted and means
-    NaN.
+    """Return the type as which msgspec reads one number of an array from JSON. If `finite` is
+    false, null is accepted and means NaN.
     """
     if dtype == "bool":
         return bool
@@ -72,8 +74,8 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
 
 
 def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.Any:
-    """Convert the innermost lists into an array of a given shape; None if a number is out of
-    range.
+    """Convert rows (the innermost of nested lists) into an array of a given shape; None if a number
+    is out of the dtype's range.
     """
     import numpy as np
 
@@ -88,7 +90,8 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # For long rows, `struct` packs floats that are too large for float32 as infinity.
+    # Packed row by row, a float that is too large for float32 becomes infinity instead of raising
+    # an error.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array
@@ -97,9 +100,9 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
 def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytearray:
     """Pack the numbers of all rows into one block of bytes.
 
-    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). For long rows the
-    native format packs floats twice as fast as the standard format ("="), but only the standard
-    format raises OverflowError.
+    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). For long rows,
+    `struct` packs floats twice as fast in its native format as in its standard format ("="). But
+    only the standard format raises OverflowError for a float that is too large.
     """
     if width >= _LONG_ROW and len(rows) * width >= _MANY:
         pack = struct.Struct(f"{width}{FORMATS[dtype]}").pack
@@ -146,8 +149,8 @@ def _walk(
 
 
 class _Numbers:
-    """Checks that numbers are in the range of a dtype. Whether null is allowed is checked by its
-    JSON type.
+    """Checks that numbers are in the range of a dtype. Null passes: msgspec has already refused it
+    if it is not allowed.
     """
 
     def __init__(self, dtype: str) -> None:

@@ -19,7 +19,8 @@ MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd
 # Longest header that is accepted. NumPy pads headers to 128 bytes; a shape of 64 sizes with 20
 # digits fits into this limit.
 _MAX_HEADER_BYTES = 4096
-_MAX_SIDES = 32  # NumPy 1 supports at most 32 dimensions
+# NumPy 1 supports at most 32 dimensions.
+_MAX_SIDES = 32
 # The number of bytes of the field that holds the header's length, by format version.
 _WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
@@ -86,7 +87,9 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
 
 
 def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
-    """Return a writable array in C order, cast to a dtype that can hold all its numbers."""
+    """Return the data as a writable array in C order, converted to `dtype`, which must be able to
+    hold all numbers of the file.
+    """
     import numpy as np
 
     flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)

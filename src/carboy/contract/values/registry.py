@@ -26,8 +26,8 @@ if t.TYPE_CHECKING:
 
 K = t.TypeVar("K", bound=type[ValueKind])
 
-# How many classes of values the lookup caches. PERF: each value's class is looked up, which takes 1
-# us without the cache.
+# How many results of `_find` are cached. PERF: it is called with the class of each value, and takes
+# 1 us without the cache.
 _MAX_CACHED = 256
 
 _kinds: list[type[ValueKind]] = []
@@ -37,8 +37,10 @@ _within: dict[tuple[str, str], type[ValueKind]] = {}
 
 
 def register(kind: K) -> K:
-    """Register a `ValueKind` (a type such as images). Call this before registering views and models
-    that use such values.
+    """Register a `ValueKind`, which reads and writes one type of values, such as images.
+
+    Call this before registering the views and models that use such values, because their
+    annotations are read at registration.
     """
     _kinds.append(kind)
     for each in kind.classes:
@@ -50,8 +52,8 @@ def register(kind: K) -> K:
 
 
 class Parted(t.NamedTuple):
-    """An annotation, split into types that JSON cannot express (images, tables, ...) and a type
-    that it can.
+    """The members of a union, split into types that JSON cannot express (images, tables, ...) and a
+    type of plain JSON.
     """
 
     # Readers of images, tables, ..., in the order in which they are tried.
@@ -60,8 +62,8 @@ class Parted(t.NamedTuple):
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
-    """Return the reader of a type that JSON cannot express, such as `Image`; None for others and
-    for unions.
+    """Return the reader for a type that JSON cannot express, such as `Image`; None for plain JSON
+    and for unions.
     """
     bare, extras = peel(annotation)
     extras = translated(extras)
@@ -74,7 +76,7 @@ def kind_of(annotation: t.Any) -> ValueKind | None:
 
 def part(annotation: t.Any) -> Parted:
     """Split a union into readers (for images, tables, ...) and a type of plain JSON: `Image |
-    Pixels` -> image, Pixels.
+    Pixels` becomes the reader of images and `Pixels`.
 
     For `Image | None` the type of plain JSON is NoneType.
     """
@@ -122,8 +124,8 @@ def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
-    """Return the `ValueKind` that converts instances of a class inside JSON, including
-    `ValueKind.parts`.
+    """Return the `ValueKind` that converts instances of a class inside JSON, including the classes
+    in `ValueKind.parts`, such as NumPy's numbers.
     """
     return _find(cls)[1] if isinstance(cls, type) else None
 
@@ -136,13 +138,17 @@ def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
-    """Return the `ValueKind` whose values have a media type, to make a sample file."""
+    """Return the `ValueKind` that reads files of a media type, which can make a sample of such a
+    file.
+    """
     found = (kind for kind in _kinds if media_type in kind.media_types)
     return next(found, None)
 
 
 def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
-    """Return the `ValueKind` whose method `schema` made a JSON Schema, to make a sample."""
+    """Return the `ValueKind` whose method `schema` made a JSON Schema, which can make a sample for
+    it.
+    """
     return next((kind for kind in _kinds if kind.describes(schema)), None)
 
 

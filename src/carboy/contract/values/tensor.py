@@ -33,7 +33,8 @@ from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 # Nested lists take 20 times as much memory while they are read, but the limit of the body (32 MiB)
 # is reached first.
 DEFAULT_MAX_ELEMENTS = 2**24
-# The schema of a tensor with more elements does not give the length of each list in documents.
+# For a tensor with more elements than this, the schema in documents does not say how long each list
+# must be.
 _MAX_DESCRIBED = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
@@ -49,18 +50,19 @@ class Spec(t.NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Return whether the number of dimensions is free, because one of them is `...`."""
+        """Return whether one of the dimensions is `...`, which stands for any number of them."""
         return Ellipsis in self.sides
 
     def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
-        """Return the declared dimensions of an array with `depth` of them; None if that number is
-        not allowed.
+        """Return a size or a name for each dimension of an array that has `depth` of them; None if
+        the declaration does not allow that number.
         """
         if not self.free:
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        # A plain number is refused, even if `...` stands for no dimension.
+        # A number that is in no list has no dimensions. It is refused, even if all dimensions are
+        # `...`.
         if extra < 0 or depth == 0:
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))
@@ -70,8 +72,8 @@ class Spec(t.NamedTuple):
 if t.TYPE_CHECKING:
 
     class Tensor:
-        """What type checkers see, so that `Annotated[np.ndarray, Tensor[...]]` is an array for
-        them.
+        """What type checkers see instead of the class below, so that `Annotated[np.ndarray,
+        Tensor[...]]` is an array for them.
         """
 
         def __class_getitem__(cls, spec: t.Any) -> t.Any: ...
@@ -103,7 +105,9 @@ else:
 
         @classmethod
         def of(cls, spec: Spec) -> type:
-            """Return the class for a dtype and dimensions. Equal ones have the same class."""
+            """Return the class for a dtype and dimensions, which is the same class for equal
+            arguments.
+            """
             # The cache's key is a text, because True and 1 would be equal as keys.
             name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
             found = Tensor._made.get(name)
@@ -161,8 +165,8 @@ class TensorKind(ValueKind):
         spec = self.spec = _spec_of(annotation, extras)
         found = (each for each in extras if isinstance(each, TensorOptions))
         options = self.options = next(found, DEFAULTS)
-        #: The only valid shape, if all dimensions are sizes: comparing the shape is then the only
-        #: check.
+        #: The sizes of all dimensions if none is free, else None. An array of exactly this shape
+        #: needs no other check of its shape.
         self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
         self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
@@ -217,8 +221,8 @@ class TensorKind(ValueKind):
         }
 
     def misfit(self, value: t.Any) -> str:
-        """Compare an array with the declared shape and type of numbers. Floats may have any number
-        of bits.
+        """Return how an array differs from the declared shape or dtype; "" if it fits. Floats may
+        have any number of bits.
         """
         import numpy as np
 
@@ -374,8 +378,10 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
-    """Return the name of the first dimension if its size is free, and the type without it; else
-    None.
+    """Return the name of a tensor's first dimension, and its type without that dimension; None if
+    the first dimension has a fixed size.
+
+    For `Tensor["float32", "n", 3]` these are "n" and `Tensor["float32", 3]`.
     """
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
@@ -404,8 +410,8 @@ def _is_numpys(kind: t.Any) -> bool:
 def _check_spec(spec: Spec, kind: t.Any) -> None:
     """Check the dtype and the dimensions of a tensor when a parameter is registered.
 
-    They are not checked when `Tensor[...]` is evaluated: if an annotation is postponed, its
-    evaluation fails at that point, and the error would be reported as an undefined name.
+    `Tensor[...]` itself does not check them: an error in the evaluation of an annotation that is a
+    string would be reported as an undefined name.
     """
     wrong = [
         side

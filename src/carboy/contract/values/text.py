@@ -75,7 +75,8 @@ class TextKind(ValueKind):
 
     @classmethod
     def write(cls, value: str, media_type: str) -> bytes:
-        # Take the plain text of a subclass of `str`, such as an Enum or a NumPy string.
+        # `str.__str__` returns the text of an instance of any subclass. `str(value)` would return
+        # the name of a member of an Enum.
         return str.__str__(value).encode()
 
     @classmethod
@@ -87,8 +88,8 @@ class TextKind(ValueKind):
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
-        # The schema is `{"type": "string"}`, as for plain JSON, so that the sample is made as for
-        # JSON.
+        # The schema of text is `{"type": "string"}`, like that of a string in plain JSON. So text
+        # is not recognised by it, and its sample is made like one of plain JSON.
         return False
 
     @classmethod
@@ -147,8 +148,8 @@ class BytesKind(ValueKind):
         return msgspec.json.schema(self.json_type)
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Return the schema; for inputs with a pattern for base64, because validators ignore
-        `contentEncoding`.
+        """Return the schema. In a schema of inputs, a pattern describes base64, because validators
+        ignore `contentEncoding`.
         """
         schema = self.schema(answered=answered)
         return schema if answered else {**schema, "pattern": _BASE64}
@@ -160,7 +161,7 @@ class BytesKind(ValueKind):
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> str:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 8)
-        # The sample has the least length: 4 characters of base64 are 3 bytes.
+        # The limits count characters of base64, 4 of which encode 3 bytes.
         data = b"hello".ljust(least // 4 * 3, b".")
         return to_base64(data[: max(least, most) // 4 * 3])
 

@@ -1,7 +1,9 @@
-"""Match URLs to rules. Werkzeug's `Map` is the reference; a compiled matcher is used if possible.
+"""Match URLs to rules, with the results of Werkzeug's `Map` but faster.
 
-`map` decides when the matcher is out of date, and `matcher` matches a path. `tables` has dicts for
-the usual rules, and `tree` has Werkzeug's state machine in a form that is fast to traverse.
+A matcher is compiled from the rules of a map. It recognises ordinary paths; Werkzeug matches all
+others. `map` decides when the matcher must be compiled again, and `matcher` matches a path.
+`tables` builds dicts for the usual rules, and `tree` converts Werkzeug's state machine into a form
+that is fast to traverse.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Extend Werkzeug's `Map` by a second, compiled matcher: `fast_match`.
 
-This module decides when the compiled matcher is out of date. The check costs nothing per match:
-`fast_match` is an attribute that holds the matcher itself, and every change of the map replaces it
-by a placeholder that compiles on its first call. Read the attribute for each call; do not keep it.
+This module decides when the compiled matcher is out of date. A match needs no check for this: the
+attribute `fast_match` holds the matcher itself, and every change of the map replaces it by a
+placeholder, which compiles a new matcher on its first call. So read the attribute for each call,
+and do not keep its value.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from .matcher import Hit, Match, compile_matcher
 if t.TYPE_CHECKING:
     from werkzeug.routing import RuleFactory
 
-# One lock for all maps, because compiling is rare. A rule cannot be added while a map is compiled.
+# Held while a rule is added or a map is compiled, so that the rules do not change during
+# compilation. One lock serves all maps, because both are rare.
 _map_lock = threading.RLock()
 
-# Attributes of a map that affect matching, so that the matcher must be compiled again if one is
-# assigned. `strict_slashes`, `merge_slashes` and `converters` take effect when a rule is added;
-# `redirect_defaults` is read at each match.
+# Attributes of a map that affect matching: if one is assigned, the matcher must be compiled again.
+# `strict_slashes`, `merge_slashes` and `converters` are not among them, because they take effect
+# only when a rule is added, nor is `redirect_defaults`, which the matcher reads for each match.
 _TRACKED_ATTRIBUTES = frozenset(
     {
         *("_matcher", "_rules_by_endpoint", "default_subdomain", "host_matching"),
@@ -36,8 +38,8 @@ class Map(werkzeug.routing.Map):
 
     `fast_match(path_info, method)` takes PATH_INFO as in the WSGI environ, and returns the rule
     with a new dict of arguments, or None. If it returns None, call `bind_to_environ(...).match()`,
-    which handles redirects, errors and all other cases. Only for HTTP requests on the default
-    subdomain.
+    which handles redirects, errors and all other cases. It must not be called for WebSocket
+    requests, or for requests on another subdomain than the default.
     """
 
     fast_match: Match
@@ -47,13 +49,14 @@ class Map(werkzeug.routing.Map):
             try:
                 super().add(rulefactory)
             finally:
-                # Also after a failure: a rule factory may have added some of its rules before.
+                # Also needed after an exception: a rule factory may have added some of its rules
+                # before it failed.
                 _invalidate(self)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        # NOTE: Werkzeug sets `_remap = False` while it holds its own lock. This does not affect
-        # matching and is not counted.
+        # NOTE: `_remap = False` must not invalidate the matcher, because Werkzeug assigns it after
+        # sorting the rules, which changes no match. It does so while it holds its own lock.
         if name in _TRACKED_ATTRIBUTES or (name == "_remap" and value):
             _invalidate(self)
 
@@ -73,7 +76,7 @@ def _invalidate(url_map: Map) -> None:
 
 def _compile(url_map: Map, placeholder: Match) -> Match:
     with _map_lock:
-        # Unless another thread has compiled the matcher already.
+        # Do not compile if another thread has replaced the placeholder in the meantime.
         if url_map.fast_match is placeholder:
             url_map.fast_match = compile_matcher(url_map, _map_lock)
         return url_map.fast_match

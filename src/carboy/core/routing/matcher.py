@@ -1,16 +1,18 @@
-"""The compiled matcher: return the match of an ordinary path, and None for everything else.
+"""The compiled matcher: find the rule for an ordinary path, and leave all other paths to Werkzeug.
 
 A match equals the result of Werkzeug's `MapAdapter.match(return_rule=True)` for an http request on
 the map's default subdomain. None means that this module has not decided: the caller must ask
 Werkzeug, which finds a redirect, 404, 405, or an unusual match.
 
-A path goes through up to four stages. An earlier stage returns a match only if the later ones would
-return the same:
+A path goes through up to four stages, the fastest first. A stage returns a match only if all later
+stages would return the same:
 
 1. The whole path is static: one lookup in a dict.
-2. One segment is dynamic (the last or the last but one), or two segments are digits (the last and
-   the last but two): one lookup for the static part, one for the part before the dynamic segment.
-3. The first transition that fits each segment is right: a loop over the segments.
+2. All segments are static, except one dynamic segment (the last or the last but one) or two of
+   digits (the last and the last but two): two lookups in dicts, one for the whole path and one for
+   its static segments.
+3. For each segment, the first fitting transition to a next node leads to the rule: a loop over the
+   segments.
 4. A search with backtracking, in the order in which Werkzeug tries the transitions.
 """
 
@@ -29,16 +31,16 @@ from .tree import CHECK, REGEX, REST, Convert, Edge, Leaf, Node
 Hit: t.TypeAlias = "tuple[Rule, dict[str, t.Any]] | None"
 Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
 
-# The result of a search that leaves the path to Werkzeug; the counterpart of Werkzeug's
-# `SlashRequired`.
+# The result of a search that found that Werkzeug must match the path, for example because it
+# redirects to the path with a slash.
 _STOP: t.Final = (None, ())
 _Found: t.TypeAlias = "tuple[Leaf | None, tuple[str, ...]] | None"
 _USUAL_METHODS: t.Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
 
-# Methods of Werkzeug that the matcher replaces. If a user overrides or patches one, Werkzeug must
-# match.
+# Methods of Werkzeug that the matcher replaces. If a user overrides or patches one of them,
+# Werkzeug must match all paths.
 _REPLACED_METHODS: t.Final = (
     (Map, "bind", Map.bind),
     (Map, "bind_to_environ", Map.bind_to_environ),
@@ -50,7 +52,7 @@ _REPLACED_METHODS: t.Final = (
 
 
 def match_nothing(path_info: str, method: str) -> Hit:
-    """Return None, so that Werkzeug matches every path. This is the matcher of maps that cannot be
+    """Return None, so that Werkzeug matches the path. This is the matcher of maps that cannot be
     compiled.
     """
     return None
@@ -61,13 +63,14 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 ) -> Match:
     """Return a matcher for the current rules of `url_map`.
 
-    The tables of each HTTP method are built at the first request with that method.
+    The lookup tables for an HTTP method are built at the first request with that method.
 
-    Later changes of the rules do not affect the matcher; `carboy.core.routing.map` replaces it
-    then.
+    The matcher does not notice later changes of the rules: `carboy.core.routing.map` then replaces
+    it by a new one.
 
     Args:
-        changing: a lock, which is held while the rules are read. Hold it to change the rules.
+        changing: a lock that the matcher holds while it reads the rules; it must also be held to
+            change them.
     """
     if not _is_compilable(url_map):
         return match_nothing
@@ -92,9 +95,10 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
         return fast_match(path_info, method)
 
     def fast_match(path_info: str, method: str) -> Hit:  # noqa: PLR0912
-        # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40, an exception 250. All
-        # stages of matching are in one function, because each further call takes 20 ns. Each method
-        # has its own tables, because with 10,000 routes each lookup is a cache miss.
+        # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40, an exception 250. The
+        # first two stages of matching are in one function, because each further call takes 20 ns.
+        # Each HTTP method has its own tables, so that the method need not be looked up for each
+        # rule: with 10,000 routes, each lookup is a miss of the processor's cache.
         if method not in tables:
             return prepare(path_info, method)
         static, more = tables[method]
@@ -111,8 +115,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
         if tail.isdecimal():
             if head in numbers:
                 rule, name, convert = numbers[head]
-                # Longer numbers are left to the next stage: Python's limit for the digits of an
-                # integer is configurable, but at least 640.
+                # Longer numbers are left to the next stage, which catches the ValueError: the most
+                # digits that `int` accepts can be configured, but are at least 640.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
             elif pairs:
@@ -150,8 +154,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
 
 def _is_compilable(url_map: Map) -> bool:
-    """Return whether a map can be compiled: no method of Werkzeug is overridden, and no rule
-    matches hosts.
+    """Return whether a matcher can be compiled for a map: no method that the matcher replaces is
+    overridden, and rules do not match the host.
     """
     for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
@@ -168,11 +172,11 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
-    """Third stage of matching: follow the first transition that fits each segment, without
-    backtracking.
+    """Match a path by following the first transition that fits each segment, without backtracking.
+    This is the third stage.
     """
-    # PERF: not split into functions, because a call in the loop would cost as much as a transition:
-    # 70 ns.
+    # PERF: not split into functions, because a call within the loop would take 70 ns, as long as
+    # handling one segment.
     values: list[t.Any] = []
     node = top
     try:
@@ -190,8 +194,8 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
                 node = edge.target
             elif node.rest is not None:
                 rest = path[node.offset :] if node.offset else path.split("/", node.depth)[-1]
-                # The converter `path` matches `[^/].*?`, and so no newline. A path with one is rare
-                # and left to the next stage.
+                # The converter `path` matches the regex `[^/].*?`, in which the dot excludes
+                # newlines. The next stage handles texts that it does not match.
                 if not rest or rest[0] == "/" or "\n" in rest:
                     return _match_with_backtracking(url_map, top, path, method)
                 values.append(rest)
@@ -200,7 +204,8 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
             else:
                 return _match_with_backtracking(url_map, top, path, method)
     except ValueError:
-        # `int` refuses so many digits, but another transition may accept them.
+        # The segment has more digits than `int` accepts, but another transition may accept it as
+        # text.
         return _match_with_backtracking(url_map, top, path, method)
     if (end := node.end) is None:
         return _match_with_backtracking(url_map, top, path, method)
@@ -212,16 +217,20 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
     if end.single is not None:
         return end.rule, {end.single: values[0]}
     if end.pair is not None:
-        # PERF: 60 ns for two arguments; zip() and dict() take 250.
+        # PERF: creating the dict for two arguments in this way takes 60 ns, by zip() and dict()
+        # 250.
         first, second = end.pair
         return end.rule, {first: values[0], second: values[1]}
     return end.rule, dict(zip(end.names, values, strict=False))
 
 
 def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
-    """Fourth stage of matching: try every transition that Werkzeug would try, with backtracking."""
+    """Match a path by trying every transition that Werkzeug would try, with backtracking. This is
+    the fourth stage.
+    """
     parts = path.split("/")
-    # Left to Werkzeug, which merges leading slashes and adds a missing one.
+    # Werkzeug must match a path with several leading slashes, which it merges, or with none, where
+    # it adds one.
     if len(parts) < 2 or parts[0] or (not parts[1] and len(parts) > 2):
         return None
     found = search(top, parts, 0, ())
@@ -231,15 +240,17 @@ def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) ->
 
 
 def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
-    """Follow the segments `parts[i:]` from a node, as Werkzeug's StateMachineMatcher does; None if
-    none match.
+    """Return the rule that the segments `parts[i:]` lead to from a node, and the values; None if
+    there is none.
+
+    Transitions are tried in the order of Werkzeug's StateMachineMatcher.
     """
     count = len(parts)
     while i < count:
         part = parts[i]
         if (child := node.static.get(part)) is not None:
-            # PERF: no recursion if there is no other transition to try afterwards; a call takes 60
-            # ns.
+            # PERF: if no other transition remains to be tried, the loop continues without a
+            # recursive call, which takes 60 ns.
             if part and not node.dynamic:
                 node, i = child, i + 1
                 continue
@@ -262,8 +273,9 @@ def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Fo
 
 
 def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] | None:
-    """Return the values that a transition takes from the path, and the next index; a negative index
-    means that Werkzeug must match.
+    """Return the values that a transition takes from `parts[i:]`, and the index of the next part.
+
+    None means that the transition does not fit, a negative index that Werkzeug must match the path.
     """
     kind = edge.kind
     if kind <= CHECK:
@@ -282,8 +294,9 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """Return the rule of a path that ends at this node, also if the rule has a trailing slash
-    more.
+    """Return the rule for a path that ends at this node.
+
+    This may be a rule with an additional trailing slash: `/about/` for the path `/about`.
     """
     if node.leaves:
         return node.leaves[0], values
@@ -294,8 +307,8 @@ def _end(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
-    """Return the rule of a path that ends at this node, if the path has a trailing slash more than
-    the rule.
+    """Return the rule without a trailing slash for a path that has one: `/about` for the path
+    `/about/`.
     """
     for leaf in node.leaves:
         if not leaf.rule.strict_slashes:
@@ -304,8 +317,10 @@ def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert the values in the path to the view's arguments; return None if Werkzeug must
-    redirect.
+    """Return the rule and the view's arguments, converted from the values in the path.
+
+    Returns None if a conversion fails or the request is redirected, because Werkzeug then raises
+    the right exception.
     """
     rule = leaf.rule
     args: dict[str, t.Any] = {}
@@ -330,8 +345,9 @@ def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
 def _is_redirected_by_defaults(
     url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str
 ) -> bool:
-    """Return whether another rule has these arguments as defaults, so that its URL is the canonical
-    one.
+    """Return whether an earlier rule of the same endpoint has these arguments as its `defaults`.
+
+    The URL of that rule is then the canonical URL, to which Werkzeug redirects.
     """
     if not leaf.may_be_redirected:
         return False

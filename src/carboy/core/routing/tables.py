@@ -1,9 +1,10 @@
 """The lookup tables of the compiled URL matcher, for one HTTP method.
 
-This module decides which paths can be matched by a dict lookup instead of a traversal of the tree.
-An entry must equal what a traversal from the root would find. An entry for digits is therefore
-added only if no static segment consists of digits, and an entry for text lists the static segments,
-which take precedence. Keys are ASCII, and are looked up with ASCII paths only.
+This module decides which paths can be matched by a dict lookup instead of a traversal of the tree
+that `tree` builds. An entry must have the same result as a traversal from the root. Static segments
+take precedence over dynamic ones. So an entry for a segment of digits is added only if no static
+segment in its place consists of digits, and an entry for a segment of other text lists the static
+segments, for which it must not be used. All keys are ASCII, and only ASCII paths are looked up.
 """
 
 from __future__ import annotations
@@ -18,23 +19,26 @@ from .tree import CHECK, DIGITS, REST, TEXT, Convert, Edge, End, Node, build_tre
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The entry for a segment of decimal digits: rule, argument name, conversion.
+# An entry for a dynamic segment that consists of decimal digits: the rule, the name of the view's
+# argument, and the function that converts the digits.
 Number: t.TypeAlias = tuple[Rule, str, Convert]
-# The entry for a segment of other text: rule, argument name, the static segments that take
-# precedence, and a test with a conversion (None if any text is accepted unchanged).
+# An entry for a dynamic segment of other text: the rule, the argument's name, the static segments
+# that take precedence, and a function that tests the text with one that converts it (None if any
+# text is accepted unchanged).
 Check: t.TypeAlias = "tuple[cabc.Callable[[str], object], Convert | None]"
 Text: t.TypeAlias = "tuple[Rule, str, cabc.Container[str], Check | None]"
-# The entry for two segments of digits: rule, both argument names, and the conversion of the second.
+# An entry for two segments of digits: the rule, the names of both arguments, and the function that
+# converts the second segment. The first is converted by `int`.
 Pair: t.TypeAlias = tuple[Rule, str, str, Convert]
 
 
 class _NamedTables(t.NamedTuple):
-    """The lookup tables while they are built.
+    """The lookup tables under names, which are only used while the tables are built.
 
-    `static` is keyed by the whole path, `numbers` and `texts` by all segments but the last. The
-    other tables leave the dynamic segment out of the key: `/users//edit` for
-    `/users/<int:id>/edit`. In `inner_numbers` and `inner_texts` that segment is the last but one;
-    in `pairs` it is the last but two, and the last segment is dynamic too. `top` is the node at
+    The keys are paths without their dynamic segments. In `static`, no segment is dynamic. In
+    `numbers` and `texts` the last one is. In `inner_numbers` and `inner_texts` the last but one is:
+    the key is `/users//edit` for `/users/<int:id>/edit`. In `pairs` the last and the last but two
+    are: the key is `/users//posts` for `/users/<int:id>/posts/<int:post>`. `top` is the node at
     which a traversal of the tree begins.
     """
 
@@ -47,8 +51,8 @@ class _NamedTables(t.NamedTuple):
     top: Node
 
 
-# PERF: a plain tuple is unpacked in 10 ns, a named tuple in 60. Static paths need only `static`,
-# which is not in this tuple.
+# The tables without `static`, which is kept apart because static paths need no other table. PERF: a
+# plain tuple is unpacked in 10 ns, a named tuple in 60.
 _More: t.TypeAlias = (
     "tuple[dict[str, Number], dict[str, Text],"
     " dict[str, Number], dict[str, Text], dict[str, Pair], Node]"
@@ -65,7 +69,8 @@ def build_tables(url_map: Map, method: str) -> Tables:
     domain = url_map._matcher._root.static.get(url_map.default_subdomain or "", State())
     top = build_tree(domain, method, url_map._rules_by_endpoint)
     tables = _NamedTables({}, {}, {}, {}, {}, {}, top)
-    # Every rule begins with a slash, so its first segment is empty.
+    # Every rule begins with a slash, so the first of its segments is the empty text before the
+    # slash.
     if (root := top.static.get("")) is not None:
         _fill(tables, root)
     return tables.static, (*tables[1:],)
@@ -80,7 +85,7 @@ def _fill(tables: _NamedTables, root: Node) -> None:
     while waiting:
         path, node = waiting.pop()
         if not path.isascii():
-            continue  # the tables are for ASCII paths, which need no decoding
+            continue  # the tables are only for ASCII paths
         node.offset = len(path) + 1
         if node.end is not None:
             tables.static[path] = node.end.rule
@@ -90,7 +95,7 @@ def _fill(tables: _NamedTables, root: Node) -> None:
 
 
 def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add an entry for each rule that is `path` followed by one dynamic segment."""
+    """Add table entries for rules that consist of `path` and one dynamic segment."""
     if (step := _after_digits(node)) is not None:
         child, convert = step
         if (end := child.end) is not None and end.single is not None and not end.pending:
@@ -102,8 +107,10 @@ def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
 
 
 def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add an entry for each rule that is `path`, a dynamic segment, a static one, and maybe a
-    dynamic one.
+    """Add table entries for rules such as `path/<name>/edit`.
+
+    These consist of `path`, a dynamic segment, a static segment, and perhaps another dynamic
+    segment.
     """
     if (step := _after_digits(node)) is not None:
         child, convert = step
@@ -121,9 +128,10 @@ def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
 
 
 def _after_digits(node: Node) -> tuple[Node, Convert] | None:
-    """Return the node after a segment of decimal digits, and the conversion of the digits.
+    """Return the node that a segment of decimal digits leads to, and the function that converts the
+    digits.
 
-    Returns None if a static segment consists of digits and would lead to another node.
+    Returns None if some digits lead to another node, because a static segment consists of them.
     """
     if any(map(str.isdecimal, node.static)):
         return None
@@ -133,8 +141,9 @@ def _after_digits(node: Node) -> tuple[Node, Convert] | None:
 
 
 def _after_text(node: Node) -> Edge | None:
-    """Return the transition from `node` for a URL segment that is not a number; None if the
-    transition needs a regular expression.
+    """Return the transition from `node` for a segment that is not a number.
+
+    Returns None if there is none, or if it must be matched by a regular expression.
     """
     edge = next((edge for edge in node.dynamic if edge.kind != DIGITS), None)
     return edge if edge is not None and edge.kind in (TEXT, CHECK, REST) else None

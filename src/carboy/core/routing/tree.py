@@ -1,11 +1,12 @@
 """Convert Werkzeug's state machine into a tree of nodes that is fast to traverse.
 
-This module decides what each transition accepts, and how the values of each rule are converted. The
-order of the transitions is Werkzeug's. `matcher` traverses the tree.
+A transition leads from one node to the next, for the texts of one URL segment or of the rest of the
+path. This module decides which texts each transition accepts, and how the texts are converted to
+arguments. Transitions stay in Werkzeug's order. The module `matcher` traverses the tree.
 
-Two rules hold in this file. A transition is recognised by the text of its regular expression, never
-by the class of a converter, so that a converter with its own expression is not mistaken for a
-built-in one. A conversion is recognised by the function that Werkzeug would call.
+The texts that a transition accepts are derived from its regular expression and never from the class
+of the converter, because a subclass of a built-in converter may have another expression. In the
+same way, the conversion is derived from the function that Werkzeug would call.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ if t.TYPE_CHECKING:
     from werkzeug.routing.matcher import State
     from werkzeug.routing.rules import RulePart
 
-# The types of dynamic transitions. The first two are the most frequent, and are tested without a
-# call.
-TEXT = 0  # one character or more: `<name>`
+# The types of transitions for dynamic segments, by the texts that they accept. The first two are
+# the most frequent, and are tested without calling a function.
+TEXT = 0  # any text but an empty one: `<name>`
 DIGITS = 1  # decimal digits of any script: `<int:id>`
-CHECK = 2  # the whole segment is the value, if `accepts(segment)` is true
-REST = 3  # the whole rest of the path is the value, if `accepts(rest)` is true: `<path:p>`
+CHECK = 2  # a whole segment for which `accepts(segment)` is true
+REST = 3  # the whole rest of the path, if `accepts(rest)` is true: `<path:p>`
 REGEX = 4  # any other regular expression, for one segment
 REST_REGEX = 5  # any other regular expression, for the rest of the path
 
 Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
-# The kinds of the dynamic transitions on the way from the root to a node; None if one transition
-# may yield several values.
+# The types (`TEXT`, `DIGITS`, ...) of the dynamic transitions on the way from the root to a node;
+# None if one of them may yield several values.
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# Read at import, so that a later replacement of this method on Werkzeug's class is noticed.
+# The original methods, stored at import. If a program later replaces one on Werkzeug's class, a
+# comparison with these notices it.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
@@ -46,26 +48,27 @@ _TEXT_RE = re.compile(r"\[\^/\]\{(\d+),?(\d*)\}")
 # backslash before a letter would be a character class.)
 _WORDS_RE = re.compile(r"\(\?:(?:\w|\\[^\w|\n])+(?:\|(?:\w|\\[^\w|\n])+)*\)")
 _UUID = UUIDConverter.regex
-# `re` refuses repeat counts from this one on. Werkzeug handles such rules, and raises the same
-# error.
+# The smallest repeat count that `re` refuses. Rules with such a count are left to Werkzeug, which
+# raises the error of `re`.
 _MAX_REPEAT = 2**32 - 1
 _PLAIN_NUMBERS = {"fixed_digits": 0, "min": None, "max": None}
 
 
 class Leaf:
-    """A rule that matches at the end of a path, and the conversion of its values to arguments.
+    """A rule that matches when the path ends at a node, and the functions that convert its values.
 
-    `plain` means that a match needs no further step: the rule has no defaults and never redirects.
-    `may_be_redirected` means that another rule of the endpoint may be the canonical URL because of
-    its defaults.
+    `plain` means that the converted values are the arguments, because the rule has no defaults and
+    never redirects. `may_be_redirected` means that Werkzeug may redirect to the URL of another rule
+    of the endpoint, whose `defaults` are the same arguments.
     """
 
     __slots__ = ("converts", "may_be_redirected", "names", "plain", "rule")
 
     def __init__(self, rule: Rule, *, may_be_redirected: bool) -> None:
         self.rule = rule
-        # PERF: interned, because Werkzeug creates new strings for each rule, which costs one cache
-        # miss per match, and because a call with keywords compares interned names by identity.
+        # PERF: the names are interned. Werkzeug creates new strings for each rule, which would cost
+        # one miss of the processor's cache per match. Besides, a call with keywords compares
+        # interned names by identity.
         self.names = tuple(map(sys.intern, rule._converters))
         self.converts = tuple(_conversion(conv) for conv in rule._converters.values())
         self.may_be_redirected = may_be_redirected
@@ -75,10 +78,12 @@ class Leaf:
 
 
 class End:
-    """The rule that matches when a traversal without backtracking ends at a node.
+    """The rule that matches if a traversal without backtracking ends at a node, and its
+    conversions.
 
-    Digits have been converted during the traversal; `pending` holds the remaining conversions.
-    `single` is the name of the only argument, `pair` holds the names of two.
+    `pending` holds the conversions of all values except digits, which are already converted during
+    the traversal. `single` is the name of the argument if the rule has exactly one, and `pair`
+    holds the names if it has exactly two.
     """
 
     __slots__ = ("names", "pair", "pending", "rule", "single")
@@ -96,13 +101,14 @@ class End:
 
 
 class Node:
-    """The state of a match after some segments: the transitions that may follow, and the rules that
-    end here.
+    """The state of a match after some segments: the possible transitions to a next node, and the
+    rules that match if the path ends at this node.
 
-    `static`, `dynamic` and `leaves` hold all transitions and rules. The other attributes are
-    shortcuts to what Werkzeug would try first: `digits`, `text`, `check` and `rest` to a dynamic
-    transition, `end` to a rule. `depth` is the number of segments so far, `offset` the number of
-    their characters and slashes, or 0 if that number varies.
+    `static` holds the next node for each static segment, `dynamic` the transitions for dynamic
+    segments, and `leaves` the rules. The other attributes give fast access to what Werkzeug would
+    try first: `digits`, `text`, `check` and `rest` to a transition of that type, `end` to a rule.
+    `depth` is the number of segments before this node. `offset` is the number of their characters
+    and slashes, or 0 if this number varies.
     """
 
     __slots__ = (
@@ -115,7 +121,7 @@ class Node:
     ) -> None:
         self.depth = depth
         self.offset = 0
-        # PERF: all nodes without static transitions share one empty dict, which stays in the
+        # PERF: all nodes without static transitions share one empty dict. So it is usually in the
         # processor's cache.
         self.static = _NO_CHILDREN
         self.dynamic = dynamic
@@ -133,8 +139,10 @@ class Node:
         return not (self.static or self.dynamic or self.leaves)
 
     def remove_steps(self) -> None:
-        """Remove all transitions, except those to rules with a trailing slash, which may match
-        here.
+        """Remove all transitions (steps to a next node), except the one for a trailing slash.
+
+        It is kept, because a path that ends at this node also matches a rule that only adds a
+        trailing slash.
         """
         slashed = self.static.get("")
         self.__init__(self.depth, (), self.leaves, ())  # type: ignore[misc]
@@ -146,8 +154,8 @@ _NO_CHILDREN: dict[str, Node] = {}
 
 
 class Edge:
-    """A transition for a dynamic segment. `last` means that no other transition is tried after
-    it.
+    """A transition to a next node for a dynamic segment. `last` means that it is the last one of
+    its node, so that none is tried after it.
     """
 
     __slots__ = ("_groups", "_part", "accepts", "kind", "last", "target")
@@ -167,14 +175,16 @@ class Edge:
         self.last = False
 
     def match(self, text: str) -> tuple[tuple[str, ...], bool] | None:
-        """Match a text; returns the values, and whether a trailing slash was left over; None
-        without a match.
+        """Match a text with the regex; return the values, and whether a trailing slash remains
+        unmatched.
+
+        Returns None if the text does not match.
 
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.
         """
         # Compiled on first use, because compiling a regex takes about 200 us, and a process of a
-        # large application may never need most of its routes.
+        # large app may never be asked for most of its routes.
         if (groups := self._groups) is None:
             groups = self._groups = _groups(self._part.content)
         found = groups(text)
@@ -185,17 +195,17 @@ class Edge:
 
 
 def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]) -> Node:
-    """Build the node for `state` and all nodes that follow it.
+    """Return a node built from `state`, with all nodes that can be reached from it.
 
-    The tree is for one HTTP method. Rules for other methods do not influence the search, not even
-    by requiring a trailing slash.
+    The tree has only the rules for one HTTP method, so that rules for other methods never influence
+    a match, not even by a redirect to the path with a trailing slash.
     """
     shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
     claimed = {end for end, rules in by_endpoint.items() if any(map(_may_redirect_others, rules))}
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # Only an earlier rule of the same endpoint can be the canonical URL of this one.
+        # Werkzeug redirects only to an earlier rule of the endpoint, so never from the first rule.
         leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
@@ -205,8 +215,9 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
             kind, accepts = _recognise(part)
             further = None if steps is None or kind in (REGEX, REST_REGEX) else (*steps, kind)
             target = node_of(follower, depth + 1, further)
-            # NOTE: kept even without a following rule, because a regex that cannot be compiled
-            # raises in Werkzeug.
+            # NOTE: a transition with a regex is kept even if it leads to no rule of this method:
+            # the regex may not compile, and Werkzeug then raises an exception when it tries the
+            # transition.
             if kind in (REGEX, REST_REGEX) or not target.is_dead_end():
                 yield Edge(part, kind, accepts, target)
 
@@ -221,7 +232,8 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
         )
         node = Node(depth, dynamic, leaves, steps)
         static = {
-            # PERF: equal segments of different rules share one string, which saves cache misses.
+            # PERF: equal segments of different rules share one string, which is then more often in
+            # the processor's cache.
             sys.intern(text): target
             for text, follower in state.static.items()
             if not (target := node_of(follower, depth + 1, steps)).is_dead_end()
@@ -238,8 +250,8 @@ def _may_redirect_others(rule: Rule) -> bool:
 
 
 def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
-    """Return the first rule that ends at a node; None if a match needs more than conversions of its
-    values.
+    """Return the first rule of a node; None if its arguments are not simply the converted values,
+    or if it does not convert digits by `int`.
     """
     if not leaves or steps is None:
         return None
@@ -248,8 +260,9 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 
 
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Return whether the rule converts all its segments of digits by `int`, because the traversal
-    does.
+    """Return whether a rule converts all its segments of digits by `int`.
+
+    The traversal does so before it knows the rule.
     """
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
@@ -260,8 +273,8 @@ def _conversion(converter: BaseConverter) -> Convert | None:
     """Return the function that converts a matched string; None if the string itself is the
     argument.
     """
-    # Read from the instance, because the method may be replaced there, on a subclass, or on
-    # Werkzeug's class.
+    # `to_python` is read from the converter itself, because a user may have replaced the method on
+    # the converter, on a subclass or on Werkzeug's class.
     function = getattr(converter.to_python, "__func__", None)
     if function is _IDENTITY:
         return None
@@ -275,8 +288,8 @@ def _conversion(converter: BaseConverter) -> Convert | None:
 
 
 def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
-    """Return the type of a transition and its test, derived from the text of its regular
-    expression.
+    """Return the type of a transition, and the function that tests whether it accepts a text. Both
+    are derived from the text of the transition's regular expression.
     """
     content = part.content
     if part.final:
@@ -323,10 +336,11 @@ def _words(regex: str) -> frozenset[str]:
 
 
 def _groups(content: str) -> _Groups:
-    """Return a function that matches a text with the regex `content`.
+    """Return a function that matches a text with the regex `content`, the regex of one transition.
 
-    That function returns the text that each converter has matched, in order, and the text of the
-    regex's last group; None if the text does not match.
+    That function returns the texts that the converters have matched, in their order, and the text
+    of the regex's last group, which may be a trailing slash. It returns None if the text does not
+    match.
     """
     regex = re.compile(content)
     order = [

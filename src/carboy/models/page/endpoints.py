@@ -1,7 +1,7 @@
 """The URLs of a model's page: GET of the model returns the page, and the assets are below its URL.
 
-The assets are below the model's URL and not at one URL of the app, so that whatever gives access to
-the model (a gateway, a blueprint's host, a login) also gives access to the assets.
+The assets are below the model's URL and not at one URL of the app, so that a gateway, a subdomain
+or a login through which people reach the model also lets them reach the assets.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # Hide the page from the OpenAPI document. `carboy.openapi.operation(hidden=True)` does the
-    # same, but this layer may not import it.
+    # Hide the URL of the assets from the OpenAPI document, as
+    # `carboy.openapi.operation(hidden=True)` would. The package `carboy.models` may not import
+    # `carboy.openapi`, which builds on it.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # cannot collide: no view function's name contains a colon
+        f"{name}:page",  # a colon, so that no view function has this name
         show,
         methods=["GET"],
         subdomain=subdomain,
@@ -98,7 +99,7 @@ def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    # During an upgrade of carboy, a page of one version may load an asset from a worker of the
-    # other version. That response must not be cached.
+    # During an upgrade of carboy, workers of two versions run, and a page of one version may load
+    # an asset from a worker of the other. That response must not be cached.
     response.headers["Cache-Control"] = _CACHE_ONE_YEAR if digest == found.digest else "no-store"
     return response

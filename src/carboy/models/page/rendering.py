@@ -18,8 +18,8 @@ if t.TYPE_CHECKING:
 
     from carboy.models.collection import Model
 
-# The page contains example inputs as JSON up to this size. A photograph fits. A network's input
-# tensor does not; the page generates such values when a button is clicked.
+# The HTML of the page contains the example inputs as JSON, up to this size in total. A photograph
+# fits. A large array of numbers does not; the page has a button that generates such values.
 _MAX_EXAMPLE_BYTES = 512 * 1024
 
 _HEAD = """\
@@ -123,11 +123,12 @@ def _paragraphs(doc: str) -> str:
 
 
 def _json(description: cabc.Mapping[str, t.Any]) -> str:
-    """Encode as JSON with `<`, `>` and `&` escaped, so that the text cannot close its `<script>`
-    element.
+    """Encode as JSON with `<`, `>` and `&` escaped, so that the text cannot close the `<script>`
+    element in which it is written.
     """
     text = msgspec.json.encode(description).decode()
-    # Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
+    # `</script` ends the element even inside a JSON string. Source:
+    # https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

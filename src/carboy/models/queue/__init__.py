@@ -57,12 +57,14 @@ class PredictionQueue:
         replica: computes the batches.
         owner: the model's name in messages.
         batch: the largest number of predictions in a batch.
-        wait_s: how long the oldest prediction waits for others, in seconds, or "auto".
+        wait_s: how long the oldest prediction waits for others to join its batch, in seconds, or
+            "auto".
         deadline_s: the default time from `submit` to the result, in seconds; None is no limit.
         queue: the largest number of waiting predictions.
         concurrency: the largest number of batches that compute at the same time.
         streams: whether `predict` produces its result item by item.
-        device: the name of a device that computes one batch at a time, of all queues that name it.
+        device: the name of a device. Of all queues that name the same device, one batch at a time
+            is computed.
     """
 
     def __init__(
@@ -130,8 +132,8 @@ class PredictionQueue:
     ) -> Ticket:
         """Queue a prediction.
 
-        If `predict` asks for predictions of other models, or of its own, and one of these would
-        wait for ever (a deadlock), that one is computed at once on the calling thread.
+        A `predict` may itself submit predictions, to any model. If such a prediction would wait for
+        ever in the queue (a deadlock), it is computed at once, on the calling thread.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -139,9 +141,10 @@ class PredictionQueue:
             deliver: called with a list of settled tickets (predictions that have ended), once per
                 batch, on the thread that settles them. Must return soon and not raise. Without
                 `deliver`, one thread may call the ticket's `wait`.
-            decode: decodes the arguments again, if they come from a request.
-            ignore_limit: admit the prediction even if the queue is full; for callers that limit
-                themselves.
+            decode: decodes the arguments from the request's body again, in case `predict` has
+                changed them; None if they come from Python code.
+            ignore_limit: admit the prediction even if the queue is full; for callers that limit the
+                number of their predictions themselves.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -154,7 +157,8 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
-        # `predict` runs in the caller's context; a batch has several callers, so it runs in none.
+        # `predict` runs in its caller's context (`contextvars`). For a batch, which has several
+        # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
             ticket.context = copy_context()
         if not (slots := slots_of_caller()):
@@ -183,8 +187,9 @@ class PredictionQueue:
         method returns. If the queue is full, the tickets that do not fit get an `UnavailableError`.
 
         Args:
-            tickets: tickets with `arguments` and `deliver`. Without batches, a ticket may have its
-                own `context`; the default is the calling thread's.
+            tickets: the predictions, with `arguments` and `deliver`. If the batch size is 1, a
+                ticket may also have a `context`, in which `predict` runs; the default is a copy of
+                the calling thread's.
             quick_s: compute on the calling thread if the batch is expected to take less time than
                 this, because waking another thread would take as long.
         """
@@ -228,15 +233,17 @@ class PredictionQueue:
         """
         ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
-            # The main thread is not used to wake other waiting threads, because Ctrl-C may
-            # interrupt it at any moment.
+            # When a batch has been computed, one of the threads that wait for its predictions may
+            # wake the others. The main thread must not be that one, because Ctrl-C may interrupt it
+            # before it has woken all of them.
             ticket.wakes_others = get_ident() != main_thread().ident
         try:
             ticket.wait()
-        except BaseException:  # Ctrl-C, or an exception that gevent raises here
+        except BaseException:  # such as Ctrl-C, or a timeout of gevent
             if not self.cancel(ticket) and ticket.wakes_others:
-                # The prediction is about to end on another thread. Wait, because this thread must
-                # then wake other waiting threads.
+                # It was too late to cancel: another thread has computed the batch, and may rely on
+                # this thread to wake the threads that wait for the batch's other predictions.
+                # `wait` does that.
                 ticket.wait()
             raise
         return ticket
@@ -263,7 +270,8 @@ class PredictionQueue:
     # --- ending --------------------------------------------------------------------------------
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Cancel a queued prediction. It is still computed if its batch has already begun.
+        """Cancel a queued prediction. If its batch has already begun, the prediction is still
+        computed, but its result is dropped.
 
         Calls `ticket.deliver` on the calling thread. Returns False if the prediction has already
         ended.
@@ -302,8 +310,8 @@ class PredictionQueue:
 
     @property
     def stuck(self) -> bool:
-        """Whether `predict` hangs: each batch that may compute at a time has exceeded its
-        deadline.
+        """Whether `predict` hangs: `concurrency` batches are being computed, so that no other batch
+        can begin, and all of them have exceeded their deadline.
         """
         return self._state.is_stuck
 
@@ -318,8 +326,8 @@ class PredictionQueue:
 
 
 def _open_all() -> None:
-    """Reset all queues in a forked child process: it has none of the parent's threads, and a lock
-    may be held for ever by one of them.
+    """Reset all queues in a forked child process: it has none of the parent's threads, so a lock
+    that one of them held at the fork would never be released.
     """
     forget_all()
     for queue in list(_all):

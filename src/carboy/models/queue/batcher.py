@@ -1,10 +1,10 @@
-"""Decide which waiting items form the next batch, and when.
+"""Decide which waiting items (predictions) form the next batch, and when.
 
 Pure arithmetic without clock, thread or lock: the caller passes the time. Each item leaves the
 queue once, in the order of arrival, at most `max_size` per batch. A batch leaves out items that
 were settled (cancelled or expired) or have missed their deadline. It also leaves out items that
-would miss their deadline if later ones would not: otherwise each item of a long queue would be
-computed just too late. `waiting` decides how long a batch waits.
+would miss their deadline while they are computed, if later items would not: otherwise each item of
+a long queue would be computed just too late. `waiting` decides how long a batch waits.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ if t.TYPE_CHECKING:
 # Durations are estimated only after this many batches, because a model's first batches are its
 # slowest.
 _UNKNOWN_BATCHES = 4
-# Weight of past batches relative to a new one. With it, the estimate of a batch's duration follows
-# a model that warms up within some 50 batches.
+# The weight of past batches is multiplied by this for each new batch. So if a model becomes faster,
+# as it warms up, the estimate of a batch's duration is accurate after some 50 batches.
 _DECAY = 0.98
-# As long as all batches have the same size, this share of their duration is assumed to grow with
-# the size. A low share lets batches grow, after which the true share can be measured.
+# If all batches so far had the same size, it is unknown how the duration depends on the size. This
+# share of the duration is then assumed to grow with the size. A low share lets batches grow, after
+# which the true share can be measured.
 _PRIOR_SHARE = 0.3
-# How much the assumption `_PRIOR_SHARE` counts: as much as measured batch sizes that differ by a
-# tenth. Sizes differ that much near the largest batch, where the estimate must be accurate.
+# How much the assumption `_PRIOR_SHARE` counts: as much as measured batches whose sizes vary by a
+# tenth. The sizes of a busy model's batches vary that much, close to the largest batch, and for
+# these sizes the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
-# A batch may take this factor longer than estimated and still meet its deadline.
+# A batch is expected to take up to this factor longer than estimated when its end is compared with
+# deadlines.
 _MARGIN = 1.25
 
 
 class Waiting(t.Protocol):
-    """The attributes of an item that the batcher reads."""
+    """A waiting item (prediction), with the attributes that the batcher reads."""
 
     arrived_s: float
     deadline_s: float  # infinity if the item has no deadline
@@ -48,8 +51,8 @@ T = t.TypeVar("T", bound=Waiting)
 
 
 class DueItems(t.NamedTuple, t.Generic[T]):
-    """A batch to compute, and the items that were left out because they are or would be too
-    late.
+    """A batch to compute, and the items that were left out because their deadline has passed or
+    will pass before the batch is finished.
     """
 
     batch: list[T]
@@ -61,13 +64,13 @@ class Cost:
 
     def __init__(self) -> None:
         self.fixed_s = self.per_item_s = 0.0
-        #: Whether enough batches were recorded to trust the estimate.
+        #: Whether enough batches were recorded to rely on the estimate.
         self.is_known = False
         self._weight = self._sizes = self._times = self._squares = self._products = 0.0
 
     def record(self, size: int, took_s: float) -> None:
-        """Record the size and duration of a batch. Fits a line by least squares; older batches
-        weigh less.
+        """Record the size and duration of a batch, and fit a line to all records by least squares.
+        Older batches weigh less.
         """
         decay = _DECAY
         self._weight = self._weight * decay + 1
@@ -164,8 +167,8 @@ class Batcher(t.Generic[T]):
             self._settled = 0
 
     def due_s(self, now_s: float) -> float | None:
-        """Return when the next batch should leave; a time up to `now_s` means now; None if nothing
-        waits.
+        """Return when the next batch should leave the queue; a time up to `now_s` means now; None
+        if nothing waits.
 
         The result is valid until the next `offer`.
         """
@@ -206,7 +209,8 @@ class Batcher(t.Generic[T]):
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
             if queue[-1].deadline_s <= ends_s:
-                # Even the newest item will probably be late: leave out expired items only.
+                # Even the newest item, whose deadline is usually the latest, will probably be late.
+                # Do not leave out all items, but only those whose deadline has passed.
                 ends_s = now_s
         while queue and len(batch) < self.max_size:
             item = queue.popleft()

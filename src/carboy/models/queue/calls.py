@@ -108,7 +108,7 @@ class Columns:
         return columns
 
     def _shapes(self, arguments: Arguments) -> tuple[t.Any, ...]:
-        # A program that calls `model.map` may pass lists, which have no shape, instead of arrays.
+        # Python code that calls `model.map` may pass lists instead of arrays. Lists have no shape.
         return tuple([getattr(arguments[name], "shape", None) for name in self._stacked])
 
     def _joined(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
@@ -127,8 +127,8 @@ class Columns:
 
 
 def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
-    """Group the positions of equal keys, in the order of first appearance. `predict` is called once
-    per group.
+    """Return the positions of equal keys in groups: [[0, 2], [1]] for the keys a, b, a. `predict`
+    is called once per group, because inputs with different keys (shapes, columns) cannot be joined.
     """
     groups: dict[cabc.Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
@@ -206,7 +206,9 @@ def _part(result: t.Any, start: int, stop: int) -> t.Any:
 
 
 def _objects(part: t.Any) -> cabc.Iterable[t.Any]:
-    """Return the entries of a list, or of a Series or array that may contain exceptions."""
+    """Return the entries of a list, or of a Series or array of Python objects, among which
+    exceptions may be. Other results contain no exceptions: return nothing for them.
+    """
     if isinstance(part, (list, tuple)):
         return part
     is_column = getattr(part, "ndim", 0) == 1 and part.dtype.kind == "O"
@@ -234,7 +236,7 @@ def rows(result: t.Any, size: int) -> list[t.Any]:
 
 
 def _as_list(result: t.Any) -> list[t.Any]:
-    # A DataFrame is refused: iterating over it yields column names and not rows.
+    # A DataFrame becomes one record per row: iterating over it would yield its column names.
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return t.cast("list[t.Any]", result.to_dict("records"))
     unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
@@ -245,7 +247,7 @@ def _as_list(result: t.Any) -> list[t.Any]:
         )
     try:
         return list(result)
-    except TypeError as exc:  # `len` fails for an array without dimensions
+    except TypeError as exc:  # `list` refuses an array without dimensions
         raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 
@@ -292,7 +294,7 @@ def isolate(
     """
     try:
         result = compute(batch)
-        if type(result) is list and len(result) == len(batch):  # PERF: usually no entry failed
+        if type(result) is list and len(result) == len(batch):  # PERF: usually `rows` is not needed
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
@@ -302,8 +304,8 @@ def isolate(
             return [exc] * len(batch)
         failure = exc
     try:
-        # Called outside the `except` block: Python would log each new failure with all earlier ones
-        # as its context.
+        # Split the batch outside of the `except` block. Inside of it, Python would attach this
+        # failure to each later one as its context, and log both.
         return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
         del failure  # break a reference cycle: the failure's traceback refers to this frame
@@ -318,8 +320,8 @@ def _split(
 ) -> list[t.Any]:
     results: list[t.Any] = [None] * size
     calls = max_calls(size) - 1
-    # Parts are split in the order in which they failed, so that all have been split equally often
-    # when no calls remain.
+    # The part that failed first is split first, so that all parts are about equally small when no
+    # calls remain.
     failed: deque[tuple[range, BaseException]] = deque([(range(size), exc)])
     while failed:
         part, why = failed.popleft()
@@ -364,7 +366,7 @@ def _explain(failure: BaseException, exc: Exception) -> BaseException:
 
 
 def _may_split(exc: BaseException) -> bool:
-    """Whether to split a batch that failed with `exc`.
+    """Whether to split a batch that failed with `exc`, to find out which of its predictions failed.
 
     Not split are results of a wrong type, which would be wrong for each part too, and a
     KeyboardInterrupt, which concerns the whole program. A panic in Rust or a `SystemExit` may be

@@ -1,16 +1,17 @@
 """Avoid deadlocks between models that ask one another, and share devices among models.
 
-A prediction occupies a slot of its model (the permission to compute one batch), and its model's
-device. Its `predict` may ask other models, on whose threads further models are asked; each slot
-stays occupied until the answer is there. So predictions may wait for slots or devices that they
-occupy themselves:
+While a prediction is computed, it occupies a slot of its model (the permission to compute one
+batch) and the model's device. Its `predict` may ask other models for predictions, which may ask
+further models on other threads; each slot stays occupied until the answer is there. So predictions
+may wait for slots or devices that become free only after these predictions have ended:
 
-    one thread        detect asks classify, and waits for its slot
-    another thread    classify asks detect, and waits for its slot
+    one thread        detect asks classify, and waits for a slot of classify
+    another thread    classify asks detect, and waits for a slot of detect
 
-The prediction that would complete a deadlock is computed at once instead, on the thread that asks
-for it, beside the slot whose own thread waits. All queues decide that under one lock, so that the
-prediction that is asked for last finds each deadlock.
+The prediction that would complete such a deadlock does not wait. It is computed at once, on the
+thread that asks for it, even if all slots are occupied: the thread that occupies the slot only
+waits meanwhile. All queues decide under one lock, so whichever prediction is asked for last finds
+the deadlock.
 """
 
 from __future__ import annotations
@@ -30,28 +31,32 @@ if t.TYPE_CHECKING:
 
 
 class Need(t.NamedTuple):
-    """Occupied slots, and how many of them must become free before a prediction can go on."""
+    """Slots, of which at least `missing` must become free before a batch can begin or end."""
 
     slots: cabc.Sequence[Slot]
     missing: int = 1
 
 
-#: Maps each computing thread to its slots, the innermost first: a thread may compute predictions
-#: that it has asked for. PERF: a dict without a lock; each thread uses its own entry only.
+# The slots that each thread occupies, by the thread's identifier. A thread occupies several if it
+# computes predictions that its own `predict` has asked for; the innermost comes first. PERF: a dict
+# without a lock, because each thread changes its own entry only.
 COMPUTING: dict[int, tuple[Slot, ...]] = {}
-#: Held while a prediction is asked for by another one, or waits for a device.
+# Held while it is decided whether a prediction may wait for a slot or a device. Otherwise two
+# threads that complete a deadlock together would not notice it.
 _asking = allocate_lock()
 
 
 def slots_of_caller() -> tuple[Slot, ...]:
-    """Return the slots in which the calling thread computes, the innermost first."""
+    """Return the slots (permissions to compute a batch) that the calling thread occupies, the
+    innermost first.
+    """
     return COMPUTING.get(get_ident(), ())
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
-    """Call `admit`, which lets a prediction of the calling thread wait in a queue.
+    """Queue a prediction that the calling thread asks for, by calling `admit`.
 
-    Returns False instead if the prediction would wait for ever.
+    Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
     """
     slots = slots_of_caller()
     with _asking:
@@ -66,8 +71,8 @@ def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool
     """Return whether a prediction would wait for ever.
 
     Args:
-        needs: what the prediction needs.
-        occupied: the slots that become free only after the prediction.
+        needs: what must become free before the prediction can be computed.
+        occupied: the slots that do not become free before the prediction has ended.
     """
     needs_of: dict[Slot, cabc.Sequence[Need]] = dict.fromkeys(occupied, ())
     found = [slot for need in needs for slot in need.slots]
@@ -76,7 +81,7 @@ def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
             found += [each for need in needs_of[slot] for each in need.slots]
-    # A slot becomes free if everything becomes free that its prediction needs.
+    # Find all slots that will become free. A slot does so if everything that it needs does.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
@@ -92,8 +97,9 @@ def _is_unmet(needs: cabc.Sequence[Need], free: set[Slot]) -> bool:
 class Device:
     """A device on which one batch at a time computes, whichever model it belongs to. Thread-safe.
 
-    Waiting threads get the device in the order of their arrival. With a plain lock, a busy model
-    could take the device again and again, before the thread that it has just woken runs.
+    Waiting threads get the device in the order of their arrival. With a plain lock, the thread of a
+    busy model could take the device again and again, before the waiting thread that it has woken
+    begins to run.
 
     Attributes:
         slot: the slot of the batch that computes on the device; None while it is free.
@@ -101,12 +107,15 @@ class Device:
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
-        # With the lock on which each thread waits.
+        # The slots of the batches that wait for the device, each with the lock on which its thread
+        # sleeps.
         self._waiting: deque[tuple[Slot, t.Any]] = deque()
 
     @contextmanager
     def use(self, slot: Slot) -> cabc.Iterator[None]:
-        """Wait for the device and hold it; if the wait would never end, go on without it."""
+        """Wait until the device is free, and hold it during a `with` block. If it would never
+        become free (a deadlock), run the block without holding it.
+        """
         turn, holds = None, True
         with _asking:
             if self.slot is None:
@@ -133,7 +142,7 @@ class Device:
                 self.slot = None
 
     def needs(self) -> list[Need]:
-        """Return what a batch needs to compute on the device."""
+        """Return what must become free before another batch can compute on the device."""
         return [] if self.slot is None else [Need([self.slot])]
 
     @property
@@ -151,7 +160,9 @@ def device_named(name: str) -> Device:
 
 
 def forget_all() -> None:
-    """Forget all threads and devices: in a forked child, where no thread computes."""
+    """Forget all threads and devices. Called in a forked child process, in which none of the
+    parent's threads runs.
+    """
     global _asking  # noqa: PLW0603 - another thread may have held it
     _asking = allocate_lock()
     COMPUTING.clear()

@@ -33,7 +33,9 @@ _ATOMS = frozenset(
 
 
 class BatchInputs:
-    """The original inputs of one batch. Create this before the first call of `predict`."""
+    """The original inputs of one batch. Create this before the first call of `predict`, which may
+    change the inputs in place.
+    """
 
     def __init__(self, tickets: cabc.Sequence[Ticket]) -> None:
         self._tickets = tickets
@@ -46,8 +48,8 @@ class BatchInputs:
         return not self._tickets[i].settled
 
     def renew(self, i: int) -> Arguments:
-        """Return the original arguments of the prediction at position `i`, without changes by
-        `predict`.
+        """Return the arguments of the prediction at position `i` as they were before the first call
+        of `predict`, which may have changed them.
 
         Raises:
             Exception: the arguments cannot be copied.

@@ -114,7 +114,7 @@ class Counts:
         self.waited_s += sum(waits_s)
         latencies, last_s, bucket = self.latencies, -1.0, 0
         for waited_s in waits_s:
-            if waited_s != last_s:  # PERF: the predictions of a round have waited equally long
+            if waited_s != last_s:  # PERF: predictions that arrived together waited equally long
                 last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
             latencies[bucket] += 1
 
@@ -142,7 +142,7 @@ class Slot:
     """The permission to compute one batch, and that batch. A model has `concurrency` slots.
 
     Attributes:
-        queue: the threads of the model.
+        queue: the model's `BatchThreads`; `occupied` asks them what this slot waits for.
         tickets: the queued predictions of the batch that have no result yet.
         size: the number of predictions in the batch.
         started_s: when the computation started.
@@ -150,9 +150,11 @@ class Slot:
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
-        asked: the queues that the prediction has asked for predictions; see `occupied`.
-        asker: the slot of the prediction that reads the stream; see `occupied`.
-        thread: the identifier of the thread that computes.
+        asked: the `BatchThreads` of the models that this batch's `predict` has asked for
+            predictions, by which `occupied` finds deadlocks.
+        asker: if the result is streamed to another `predict`: the slot in which that `predict`
+            runs, by which `occupied` finds deadlocks; else None.
+        thread: the identifier of the thread that computes the batch.
         writer: the writer of a result that is streamed; None otherwise.
     """
 
@@ -170,7 +172,9 @@ class Slot:
     writer: StreamWriter | None = None
 
     def computes_for(self, asker: Slot) -> bool:
-        """Return whether a prediction that `asker` has asked for is computed, or streamed, here."""
+        """Return whether this slot computes, or streams the result of, a prediction that `predict`
+        in the slot `asker` has asked for.
+        """
         if self.asker is asker:
             return True
         return any(ticket.asker is asker and not ticket.settled for ticket in self.tickets)
@@ -199,7 +203,7 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
-        # One held lock for each thread that has called `close`, on which the thread blocks.
+        # The locks on which the threads that have called `close` sleep, one per thread.
         self._closers: list[t.Any] = []
 
     # --- arriving and leaving ------------------------------------------------------------------
@@ -212,8 +216,8 @@ class QueueState:
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
-        """Queue predictions up to the queue's limit; returns the refused ones, settled with an
-        error.
+        """Queue predictions up to the queue's limit. Returns the others, which were refused and
+        have an error as their result.
         """
         admitted = 0
         if not self.closed and self.stuck_slots < self._concurrency:
@@ -242,13 +246,13 @@ class QueueState:
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """Let a waiting or computing prediction fail with an error, such as a cancellation."""
+        """End a waiting or computing prediction with an error, such as a cancellation."""
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
 
     def abandon(self, now_s: float) -> list[Ticket]:
-        """Let all waiting predictions fail with an error, and return them."""
+        """End all waiting predictions with an error, and return them."""
         waiting = list(self.waiting)
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
@@ -258,14 +262,14 @@ class QueueState:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether `predict` hangs in every slot (permission to compute), beyond the deadlines of
-        its batch.
+        """Whether `predict` hangs in every slot (permission to compute a batch): each batch has
+        been computed for longer than its deadline.
         """
         return self.stuck_slots >= self._concurrency
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
-        """Assign the next batch to a slot (the permission to compute it); returns predictions that
-        are too late.
+        """Assign the next batch to a slot (the permission to compute it). Returns the predictions
+        that were left out because they would miss their deadline.
 
         Args:
             within_s: if given, only take a batch that is due and expected to take less time.
@@ -289,8 +293,8 @@ class QueueState:
         return late
 
     def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
-        """Assign a prediction to a slot (permission to compute) at once, even if `concurrency`
-        batches compute.
+        """Assign a prediction to a slot (permission to compute a batch) without queueing it, even
+        if `concurrency` batches are being computed.
         """
         ticket.batch_size = 1
         ticket.began_s = now_s
@@ -300,15 +304,15 @@ class QueueState:
         self.computing_items += 1
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that the batch in a slot waits for the model to load or for its device, and does
-        not hang.
+        """Record that the batch in a slot waits until the model is loaded or its device is free.
+        That time does not count: the slot cannot become stuck.
         """
         slot.waits_for = waits_for
         slot.limit_s = math.inf
 
     def begin(self, slot: Slot, now_s: float) -> None:
-        """Record that a batch is computed from now on, after it has waited for the model or the
-        device.
+        """Record that the batch in a slot is computed from now on. Before, it waited until the
+        model was loaded or its device was free.
         """
         slot.waits_for = ""
         slot.started_s = now_s
@@ -317,7 +321,9 @@ class QueueState:
             ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Settle the predictions of a computed batch; returns those not settled before."""
+        """Give each prediction of a computed batch its result or failure. Returns the predictions
+        that had not ended before, by cancellation or deadline.
+        """
         started_s = slot.started_s
         done: list[Ticket] = []
         waits_s: list[float] = []
@@ -364,8 +370,8 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """End all predictions past their deadline; returns them, and the slots whose batches began
-        to hang.
+        """End all predictions past their deadline. Returns them, and the slots that have just
+        become stuck: their batches have now been computed for longer than their deadlines.
         """
         expired, stuck = [], []
         for ticket in list(self.waiting):
@@ -435,8 +441,8 @@ class QueueState:
     # --- closing -------------------------------------------------------------------------------
 
     def close(self, closer: t.Any) -> None:
-        """Refuse new predictions. Release the lock `closer`, on which a thread blocks, when none is
-        left to compute.
+        """Refuse new predictions. When none is left to compute, release the lock `closer`, on which
+        the thread that closes the model sleeps.
         """
         self.closed = True
         self._closers.append(closer)

@@ -44,8 +44,8 @@ _logger = logging.getLogger("carboy.models")
 
 
 class BegunStream(t.NamedTuple):
-    """A prediction that has produced its first item: the stream for the reader, and the stream's
-    writer.
+    """The two sides of a stream that has its first item: the reader gets `stream`, and the thread
+    that runs the generator keeps `writer`.
     """
 
     stream: ResultStream
@@ -197,7 +197,7 @@ class StreamWriter:
         self._items = items
         self._pipe = pipe
         self._context = context
-        #: Ends the stream; an exception that is passed to it is raised by the reader.
+        #: Ends the stream. An exception that is passed to `end` is raised in the reader.
         self.end = pipe.end
 
     def write(
@@ -264,7 +264,9 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """End the stream from another thread than the generator's, because the generator hangs."""
+        """End the stream from another thread than the generator's, because the generator hangs or
+        the model is closed.
+        """
         self._pipe.end(failure)
 
     def abandon(self) -> None:

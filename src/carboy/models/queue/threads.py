@@ -64,7 +64,7 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # The wait timed out, but `set` was called before this method.
+            # If `wait` timed out just before `set` was called, the lock is free: hold it again.
             self._lock.acquire(blocking=False)
         return was_set
 
@@ -74,10 +74,12 @@ class WakeEvent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
-    """A thread that computes batches. It is also the slot: the permission to compute one batch."""
+    """A thread that computes batches, one at a time. It is also its own slot: the permission to
+    compute one batch.
+    """
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    # the time at which the thread that waits for a batch to fill wakes by itself
+    # For the gathering thread, which waits for a batch to fill: when it wakes by itself.
     leaves_s: float = math.inf
 
 
@@ -88,7 +90,7 @@ class BatchThreads:
 
     Args:
         streams: whether `predict` yields its result item by item.
-        device: a device that computes one batch at a time, of all models that share it.
+        device: a device that models share: of all of them, one batch at a time is computed.
     """
 
     def __init__(
@@ -112,8 +114,10 @@ class BatchThreads:
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
-        # The thread that waits for a batch to fill, or that is starting.
+        # Threads that sleep until they are woken.
+        self._idle: list[_BatchThread] = []
+        # The thread that will take the next batch: it sleeps until the batch is due, or has just
+        # been woken or started.
         self._gathering: _BatchThread | None = None
 
     # --- waking, under the lock ----------------------------------------------------------------
@@ -159,14 +163,15 @@ class BatchThreads:
         """Take a batch if the calling thread can `compute` it within `limit_s`; else wake another
         thread for it.
 
-        A batch is taken only while no other thread computes or waits for a batch to fill; otherwise
-        batches would become smaller. Returns the slot of the batch or None, and the predictions
-        that missed their deadline.
+        A batch is taken only while no other thread computes or waits for a batch to fill. Otherwise
+        a batch would leave before it is full. Returns the slot of the batch or None, and the
+        predictions that missed their deadline.
         """
         state, late = self._state, []
         if (
             limit_s
-            # A model on a shared device may have to wait for it, which must not block this thread.
+            # A batch may have to wait for a shared device, but this method must not block its
+            # caller.
             and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
@@ -247,7 +252,8 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            if more_wait and type(slot) is Slot:  # a `_BatchThread` takes the next batch itself
+            # A `_BatchThread` takes the next batch itself, but this is a caller's own thread.
+            if more_wait and type(slot) is Slot:
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
         del values  # break a reference cycle: a failure's traceback refers to this frame
@@ -335,8 +341,8 @@ class BatchThreads:
         if not done:
             writer.abandon()  # the prediction was cancelled or has expired
         deliver(done)
-        # The generator ends when its reader drops the last reference to the stream, so this frame
-        # must not keep one.
+        # When its reader drops the last reference to the stream, the generator is ended, so this
+        # frame must not keep a reference.
         del begun, done, ticket
         self._write_stream(slot, writer, item_timeout_s)
 
@@ -364,14 +370,19 @@ class BatchThreads:
     # --- deadlocks -----------------------------------------------------------------------------
 
     def needs(self) -> list[Need]:
-        """Return what a further prediction needs; see `occupied`."""
+        """Return what must become free before this model can compute one more prediction.
+
+        `occupied` finds deadlocks by that.
+        """
         needs = [] if self._device is None else self._device.needs()
         slots = list(self._state.computing)
         missing = len(slots) + 1 - self._concurrency
         return [*needs, Need(slots, missing)] if missing > 0 else needs
 
     def needs_of(self, slot: Slot) -> list[Need]:
-        """Return what one of the model's slots needs to become free."""
+        """Return what must become free before `slot` does, because its batch waits for the device,
+        or for predictions that it has asked for.
+        """
         device, needs = self._device, []
         if device is not None and slot.waits_for == "device" and device.slot is not slot:
             needs += device.needs()
@@ -380,7 +391,9 @@ class BatchThreads:
         return needs
 
     def _needs_for(self, asker: Slot) -> list[Need]:
-        """Return what the predictions need that a slot has asked for, and that have not ended."""
+        """Return what must become free before this model has computed all predictions that the
+        batch in the slot `asker` has asked for.
+        """
         with self._lock:
             state = self._state
             needs = [Need([each]) for each in state.computing if each.computes_for(asker)]
@@ -391,10 +404,12 @@ class BatchThreads:
     # --- on a caller's own thread --------------------------------------------------------------
 
     def enter(self, ticket: Ticket, *, at_once: bool = False) -> Slot | None:
-        """Return a slot to compute a prediction on the calling thread; None if it must be queued.
+        """Assign a slot to a prediction, to compute it on the calling thread; returns None if the
+        prediction must be queued.
 
         Args:
-            at_once: whether it cannot be queued; see `compute_nested`.
+            at_once: assign a slot in any case, because the prediction would wait for ever in the
+                queue.
         """
         state, slot = self._state, Slot(self, thread=get_ident())
         if slots := slots_of_caller():
@@ -408,7 +423,9 @@ class BatchThreads:
         return slot
 
     def compute_nested(self, ticket: Ticket) -> None:
-        """Compute and deliver a prediction that would wait for ever; see `occupied`."""
+        """Compute and deliver a prediction on the calling thread, because it would wait for ever in
+        the queue (a deadlock; see `occupied`).
+        """
         if not self._streams:
             slot = self.enter(ticket, at_once=True)
             assert slot is not None
@@ -426,7 +443,8 @@ class BatchThreads:
         del value  # break a reference cycle: a failure's traceback refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
-        """Compute the only prediction of a slot; returns the result or raises the failure.
+        """Compute the only prediction of a slot on the calling thread; returns the result or raises
+        the failure.
 
         Unlike `compute`, this raises KeyboardInterrupt and SystemExit unchanged.
         """
@@ -456,7 +474,7 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
 
     Args:
         hurry: whether the next batch is due. The first of the waiting threads then wakes the
-            others, so that the calling thread can compute.
+            others, so that the calling thread can compute that batch sooner.
     """
     if len(tickets) == 1 and tickets[0].lock is not None:
         tickets[0].lock.release()  # PERF: a shortcut for a single waiting thread saves 0.4 us
@@ -465,14 +483,15 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     group: list[Ticket] = []
     groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.deliver is not callback:  # PERF: the predictions of a round have the same one
+        if ticket.deliver is not callback:  # PERF: usually all tickets have the same callback
             callback = ticket.deliver
             group = groups.setdefault(callback, [])
         group.append(ticket)
     waiters = groups.pop(None)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
-        # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
-        # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        # PERF: waking a thread takes 10 us or more on busy cores. To leave that to the first
+        # waiting thread cuts the time between two batches of 32 predictions from 5 % to 3 % of a
+        # batch's 11 ms (bench/batching.py).
         waiters[0].others = waiters[1:]
         del waiters[1:]
     for ticket in waiters:
@@ -502,14 +521,16 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s` if the thread would sleep longer. Acquires the queue's lock."""
+        """Let the thread wake up at `deadline_s` if it would sleep longer. Acquires the queue's
+        lock.
+        """
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, which is earlier than planned. The caller holds the queue's
-        lock.
+        """Let the thread wake up at `deadline_s`, which is earlier than planned. The caller holds
+        the queue's lock.
         """
         if self._event is None:
             event = WakeEvent()
@@ -542,8 +563,8 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Drop these references before sleeping, because the settled predictions keep their
-            # results in memory.
+            # Drop the references to the ended predictions before sleeping, because they keep
+            # requests and results in memory.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 

@@ -14,8 +14,7 @@ if t.TYPE_CHECKING:
     from .calls import Arguments
     from .state import Slot
 
-#: The type of callbacks that get settled tickets (queued predictions that have ended), once per
-#: batch.
+#: A callback that gets settled tickets (predictions that have ended), once per batch.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
 FOREVER: t.Final = -1  # the `timeout` argument of `lock.acquire` for no limit
@@ -38,7 +37,8 @@ class Ticket:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
         decode: decodes the arguments again, if they come from a request; see `decode_again`.
-        asker: the slot of the prediction that has asked for this one; see `occupied`.
+        asker: if the `predict` of a model has asked for this prediction: the slot in which that
+            `predict` runs, by which `occupied` finds deadlocks; else None.
         context: the context in which `predict` runs; None for batches, which have no request.
         deadline_s: when the result is due. All times are on the monotonic clock.
         arrived_s: when the ticket was submitted.
@@ -48,8 +48,9 @@ class Ticket:
         settled: whether the ticket has its result, its failure, or was cancelled.
         value: the result of `predict`, or the exception that the prediction failed with.
         lock: the lock on which `wait` blocks; None with `deliver`.
-        wakes_others: whether the thread in `wait` may wake threads that wait for other tickets.
-        others: tickets whose waiting threads are woken by the thread that waits for this one.
+        wakes_others: whether the thread that calls `wait` may be told to wake the threads that wait
+            for other tickets of the batch.
+        others: the tickets whose waiting threads `wait` wakes; None if there are none.
     """
 
     arguments: t.Any = None
@@ -57,7 +58,7 @@ class Ticket:
     decode: cabc.Callable[[], Arguments] | None = None
     deadline_s: float = math.inf
     arrived_s: float = 0.0
-    # PERF: without an argument a field takes 0.02 us less.
+    # PERF: a call of the constructor is 0.02 us faster for each field that is not an argument.
     asker: Slot | None = field(default=None, init=False)
     context: Context | None = field(default=None, init=False)
     began_s: float = field(default=0.0, init=False)
@@ -94,8 +95,8 @@ class Ticket:
         return self.decode is not None
 
     def decode_again(self) -> Arguments:
-        """Decode the arguments from the request again, because `predict` may have changed the first
-        ones.
+        """Decode the arguments from the request again, because `predict` may have changed those
+        that were decoded before.
         """
         assert self.decode is not None
         return self.decode()

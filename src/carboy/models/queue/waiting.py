@@ -15,13 +15,13 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weights of past observations. The estimate of when clients send their next request follows a
-# change of load within some 32 batches, the estimate of the gaps between arrivals within some 200
-# arrivals.
+# Past observations are multiplied by these weights for each new one. So after a change of load, the
+# estimate of when clients send their next request is accurate again after some 32 batches, and the
+# estimate of the gaps between arrivals after some 200 arrivals.
 _RETURNS_DECAY = 1 - 1 / 32
 _GAPS_DECAY = 1 - 1 / 200
-# Times are counted in a histogram with bucket edges from 4 us to 2.6 s, three per two octaves; a
-# last bucket counts longer times.
+# Times are counted in a histogram. The edges of its buckets go from 4 us to 2.6 s, each 1.6 times
+# the one before; a last bucket counts longer times.
 _EDGES_S = tuple(4e-6 * 2 ** (i / 1.5) for i in range(30))
 _BUCKETS = len(_EDGES_S) + 1
 # The usual number of items in flight is the upper quartile of the last 16 batches. The maximum
@@ -30,22 +30,22 @@ _IN_FLIGHT_SAMPLES = 16
 _IN_FLIGHT_QUANTILE = 0.75
 # A wait for clients' next requests must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# If almost all clients join a batch, it leaves when the last one has joined and not at the end of
-# the wait: on average after 0.8 of the last histogram bucket. The estimate uses half of that gain,
-# as the number of clients varies.
+# If at least 0.97 of the clients join a batch, it leaves when the last client has joined, which is
+# before the wait ends: on average after 0.8 of the wait, as the wait is an edge of the histogram.
+# The estimate counts half of that gain (0.9), because the number of clients varies.
 _ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
 # A new item also delays the waiting items by its own computing time. If the cost of a wait included
 # that delay for each of them, bursts would often be split; without the delay, small bursts would
-# wait too long. The square root lies between, and was the best of a dozen formulas on the loads of
-# test_waiting.py.
+# wait too long. The square root lies between, and was the best of a dozen formulas for the
+# simulated loads in test_waiting.py.
 _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """Decides when a batch that is not full leaves."""
+    """Decides when a batch that is not full leaves the queue."""
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        """Record the arrival of items. Items that are offered together have the same time."""
+        """Record the arrival of `count` items. Items that arrive together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
         """Record a finished batch.
@@ -56,8 +56,8 @@ class Wait(t.Protocol):
         """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """Return the time at which the batch should leave; up to `now_s` means at once. Called per
-        arrival.
+        """Return the time at which the batch should leave the queue; up to `now_s` means at once.
+        Called after each arrival.
         """
 
 
@@ -87,8 +87,8 @@ class AdaptiveWait:
     (`_Gaps`). Random arrivals have neither pattern, and waiting for them seldom pays.
 
     A batch leaves at once when it has as many items as are usually in flight. No wait is longer
-    than the fixed cost of a batch, the most that can be saved. tests/models/queue/test_waiting.py
-    compares this with fixed waits.
+    than the fixed cost of a batch, because a larger batch cannot save more time than that.
+    tests/models/queue/test_waiting.py compares this with fixed waits.
     """
 
     def __init__(self, cost: Cost, *, max_size: int) -> None:
@@ -100,13 +100,15 @@ class AdaptiveWait:
         self._usual_in_flight = 0
         self._free_s = -math.inf  # when the last batch was finished
         self._held_until_s = -math.inf
-        self._arrival_s = -math.inf  # time of the latest arrival since the last batch was finished
-        # Arrivals at the same time are only counted; they are evaluated when a later time is known.
+        # When the latest item arrived since the last batch was finished.
+        self._arrival_s = -math.inf
+        # When the last items arrived, and how many arrived at that time. Items with the same time
+        # are evaluated together.
         self._round_s = math.nan
         self._round = 0
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        # PERF: further arrivals at the same time are only counted, in 0.1 us instead of 0.7 us.
+        # PERF: to count another arrival at the same time takes 0.1 us, to evaluate it 0.7 us.
         if now_s != self._round_s:
             self._end_round()
             self._round_s = now_s
@@ -171,8 +173,8 @@ class _Returns:
         self._arrivals[bisect_right(_EDGES_S, after_s)] += count
 
     def record_batch(self, size: int) -> None:
-        """Record a finished batch of `size` items. No more arrivals are counted for the batch
-        before.
+        """Record a finished batch of `size` items. Further arrivals count as next requests of the
+        clients of this batch, and no longer of the batch before.
         """
         self._batch_items = (self._batch_items + self._last_size) * _RETURNS_DECAY
         self._arrivals = [count * _RETURNS_DECAY for count in self._arrivals]
@@ -181,11 +183,11 @@ class _Returns:
     def best_wait_s(self, cost: Cost, *, clients: int, max_size: int) -> float:
         """Return the wait after each batch that promises the highest throughput, in seconds.
 
-        Let r be the share of a batch's clients that return within a wait of x. They join the next
-        batch, together with the clients that missed the last one. So c clients form batches of c /
-        (2 - r) items. A batch of s items takes x + fixed + per_item * s seconds. Without a wait
-        there are two groups of c / 2 clients; for random arrivals r is so small that no wait is
-        best.
+        Let r be the share of a batch's clients that send their next request within a wait of x.
+        They join the next batch, together with the clients that missed the last one. So c clients
+        form batches of c / (2 - r) items. A batch of s items takes x + fixed + per_item * s
+        seconds. Without a wait there are two groups of c / 2 clients; for random arrivals r is so
+        small that not waiting is best.
         """
         if not self._batch_items or clients >= 2 * max_size:
             return 0.0
@@ -194,7 +196,8 @@ class _Returns:
         best, best_wait_s = _WORTHWHILE * size / (fixed_s + per_item_s * size), 0.0
         arrivals, most = 0.0, min(clients, max_size)
         for wait_s, count in zip(_EDGES_S, self._arrivals, strict=False):
-            # A longer wait would cost more than the fixed cost that a larger batch saves.
+            # A longer wait would take more time than the fixed cost of a batch, and a larger batch
+            # cannot save more than that.
             if wait_s > fixed_s:
                 break
             if not count:
@@ -218,7 +221,8 @@ class _Gaps:
     def __init__(self) -> None:
         self._observed = [0.0] * _BUCKETS
         self._censored = [0.0] * _BUCKETS
-        # PERF: the weight of new gaps grows at each arrival, instead of 60 counts being reduced.
+        # PERF: older gaps must count less. Let the weight of new gaps grow at each arrival, which
+        # is cheaper than to reduce 60 counts.
         self._weight = 1.0
 
     def record(self, gap_s: float) -> None:
@@ -247,7 +251,7 @@ class _Gaps:
 
         An arrival in time saves a separate batch, so a wait of at most x is worth
 
-            P(an arrival within x) * gain_s - delayed * E[time until then, at most x]
+            P(an arrival within x) * gain_s - delayed * E[time until that arrival, at most x]
         """
         first = bisect_right(_EDGES_S, since_s)
         at_risk = sum(self._observed[first:]) + sum(self._censored[first:])

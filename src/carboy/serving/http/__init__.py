@@ -1,1 +1,1 @@
-"""HTTP/1.1 over sockets: server, connections, parser, requests. Independent of the application."""
+"""An HTTP/1.1 server on sockets, which does not depend on the application that answers."""

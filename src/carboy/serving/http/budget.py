@@ -1,5 +1,5 @@
-"""A limit on the memory that all connections of a server together use for one purpose, such as
-bodies.
+"""A limit on the memory that all connections of a server together may use for one purpose, such as
+the bodies of responses.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from _thread import allocate_lock
 
 
 class Budget:
-    """Counts reserved bytes, up to a limit. Thread-safe."""
+    """Counts the bytes that are reserved, and refuses to exceed a limit. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -16,8 +16,8 @@ class Budget:
         self.held_bytes = 0
 
     def reserve(self, size_bytes: int) -> bool:
-        """Reserve further bytes. If they exceed the limit, nothing is reserved and False is
-        returned.
+        """Reserve `size_bytes` more. If that would exceed the limit, reserve nothing and return
+        False.
         """
         with self._lock:
             if self.held_bytes + size_bytes > self._most_bytes:

@@ -1,17 +1,19 @@
 """One client's HTTP/1.1 connection: it reads requests and writes their responses in order.
 
-`transitions` decides which state follows which step; the server's handler decides what happens to a
-request. A connection owns its socket, its parser, and the parser events that wait because only one
-request is answered at a time. The server's leading thread, which waits for events on all sockets,
-reads from the socket. If the application reads a body while it arrives, the thread that runs the
-application reads instead. Any thread that has a response may write it.
+The module `transitions` defines the states of a connection, and which event leads to which state.
+The server's handler decides how a request is answered. A client may send several requests at once,
+but one is answered at a time; what the parser has found of the others waits in the connection.
+
+One thread of the server runs the event loop, which waits for events on all sockets and reads from
+them. Only a body that the application reads while it arrives is read from the socket by the
+application's own thread. A response may be written by any thread.
 
 A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
-so the end of its input does not end an exchange; a reset or a failed write does. A client that has
-closed its whole socket looks the same at first. To find out, the server sends "100 Continue" if the
-response is late: a client that waits ignores it (RFC 9110, 15.2), and the operating system of a
-client that has left answers it with a TCP reset.
-Source: RFC 9112, 9
+so the response is sent although the client's input has ended; only a reset or a failed write means
+that the client has left. A client that has closed its whole socket looks the same at first. To find
+out, the server sends "100 Continue" if the response is late: a client that waits ignores it (RFC
+9110, 15.2), and the operating system of a client that has left answers it with a TCP reset. Source:
+RFC 9112, 9
 """
 
 from __future__ import annotations
@@ -65,16 +67,17 @@ if t.TYPE_CHECKING:
     from .parser import InputEvent
     from .transitions import Step
 
-# PERF: larger reads need fewer system calls for a body of 3 MB. A request of 1 kB needs only a
+# How many bytes one read from a socket asks for: usually READ_BYTES, for bodies LARGE_READ_BYTES.
+# PERF: larger reads need fewer system calls for a body of 3 MB; a request of 1 kB needs only a
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
-# Seconds after the end of the client's input until the server finds out whether the client has
-# left.
+# If the client's input has ended and the response takes longer than this many seconds, the server
+# finds out whether the client has left.
 PROBE_S = 2.0
 _NEVER = float("inf")
-# The states in which `_advance` handles parser events. In the state READING, events are pieces of
-# the body.
+# The states of a connection in which parser events are handled at once; in the other states they
+# wait until the response is sent. In the state READING, the events are pieces of the body.
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
@@ -83,24 +86,25 @@ _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
 class HasLeader(t.Protocol):
-    """The attributes of the thread pool that a connection uses."""
+    """The members of the server's thread pool that a connection uses."""
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread (the one that reads requests)."""
+        """The identifier of the thread that runs the event loop and reads requests."""
 
     def step_aside(self) -> None:
-        """If the calling thread leads (reads requests), let another thread lead instead."""
+        """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
 class Server(t.Protocol):
-    """What a connection uses of the server. Thread-safe, except for `admit` and `unsent`.
+    """The members of the server that a connection uses. Thread-safe, except for `admit` and
+    `unsent`.
 
     Attributes:
-        due: requests that the leading thread will hand to their handlers soon.
-        unsent: connections with a response that the leading thread will send soon.
-        responses: the memory for responses that clients have not read.
-        notices: logs what clients cause, at a limited rate.
+        due: requests that the event loop will pass to their handlers next.
+        unsent: connections with a response that the event loop will send next.
+        responses: the limit on the memory for responses that clients have not read yet.
+        notices: logs what clients do wrong, at a limited rate.
     """
 
     due: deque[Exchange]
@@ -114,37 +118,39 @@ class Server(t.Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping gradually: responses ask clients to open a new
+        """Whether the server will stop soon: each response asks its client to open a new
         connection.
         """
 
     @property
     def stopping(self) -> bool:
-        """Whether the server is stopping: connections close as soon as they are idle."""
+        """Whether the server is stopping: connections close when they have no request to answer."""
 
     def admit(self, exchange: Exchange) -> object:
-        """Choose how a request's body is read and which function handles the request."""
+        """Choose how the body of a request is read, and which function handles the request."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function on the leading thread (the one that reads requests)."""
+        """Call a function soon, on the thread that runs the event loop."""
 
     def watch(self, fd: int, mask: int) -> None:
-        """Report only the events in `mask` for this socket."""
+        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`."""
 
     def ignore(self, fd: int) -> None:
-        """Report no further events for this socket."""
+        """From now on, report no events for the socket `fd`."""
 
     def forget(self, fd: int) -> None:
-        """Remove the connection whose socket `fd` is about to be closed."""
+        """Remove a connection from the server, because its socket `fd` is about to be closed."""
 
 
 class Connection:
-    """A client's socket, the parser of its input, and the current request.
+    """A client's socket, the parser of its input, and the request that is being answered.
 
     Attributes:
-        state: see `carboy.serving.http.transitions`; changed only under the connection's lock.
+        state: one of the states in `carboy.serving.http.transitions`; changed only while the
+            connection's lock is held.
         environ: the WSGI environ entries that all requests of the connection share.
-        deadline_s: when `expire` must be called, on the clock of `time.monotonic`.
+        deadline_s: the time after which the server calls `expire`, on the clock of
+            `time.monotonic`.
     """
 
     __slots__ = (
@@ -173,13 +179,16 @@ class Connection:
         self._limits = limits
         self._lock = allocate_lock()
         self._parser = RequestParser(limits)
-        self._mask = READ  # the events that the poller reports
-        # Not handled yet; `EOF` or `Refused` is always the last one.
+        # The events that the poller reports for the socket.
+        self._mask = READ
+        # The parser events that are not handled yet; `EOF` or `Refused` can only be the last one.
         self._events: deque[InputEvent] = deque()
-        self._exchange: Exchange | None = None  # the current request
-        # Parts of responses that were not sent yet.
+        # The request that is arriving or being answered; None between two requests.
+        self._exchange: Exchange | None = None
+        # The parts of the current response that were not sent yet.
         self._out: list[bytes | memoryview | FileSection] = []
-        self._held_bytes = 0  # memory that is reserved for the current response
+        # The memory that is reserved for the current response.
+        self._held_bytes = 0
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
@@ -187,23 +196,24 @@ class Connection:
     # --- input, on the leading thread ----------------------------------------------------------
 
     def readable(self) -> None:
-        """Read from the socket, and queue the next request if one is ready."""
+        """Read from the socket, and queue the next request for its handler if it is ready."""
         disconnected = None
-        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
+        self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
             state = self.state
-            # The event is out of date: another thread has changed the mask since.
+            # Since the poller reported this event, another thread has asked for other events:
+            # ignore it.
             if self._mask != READ:
                 return
             if state is ANSWERING:
                 disconnected = self._receive_early()
             else:
                 size = LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES
-                try:  # PERF: calling `_receive` takes 0.06 us longer
+                try:  # PERF: a call of `_receive` would take 0.06 us longer
                     data = self._socket.recv(size)
                 except BlockingIOError:
                     return
-                except OSError:  # the client reset the connection
+                except OSError:  # the client has reset the connection
                     data = b""
                 if state is not LINGERING:
                     self._receive_next(data)
@@ -215,7 +225,9 @@ class Connection:
             disconnected.note_disconnect()
 
     def _receive(self, size: int) -> bytes | None:
-        """Read from the socket. Returns None if no data is available, b"" at the end of input."""
+        """Read from the socket. Returns None if no data is available now, b"" at the end of the
+        input.
+        """
         try:
             return self._socket.recv(size)
         except BlockingIOError:
@@ -230,7 +242,9 @@ class Connection:
             self._events.append(EOF)
 
     def _receive_next(self, data: bytes) -> None:
-        """Handle input while no request is being answered."""
+        """Parse data that was read while no request is being answered, and queue the request that
+        it completes.
+        """
         if not data:
             self._events.append(EOF)
             self._advance()
@@ -238,8 +252,8 @@ class Connection:
         events = self._parser.feed(data)
         count = len(events)
         if 2 <= count <= 3 and self.state is IDLE and events[-1] is END:
-            # PERF: a request that arrives in one piece does not enter the event queue, which saves
-            # 1 us.
+            # PERF: a request that arrives in one piece does not enter the queue of parser events,
+            # which saves 1 us.
             exchange = self._admit(events[0])  # type: ignore[arg-type]
             if exchange is None:
                 return
@@ -250,7 +264,7 @@ class Connection:
                     exchange.size = len(body)
                 else:
                     exchange.add(body)
-            exchange.complete = True  # PERF: `_hand_over_whole` inlined
+            exchange.complete = True  # PERF: does the same as `_hand_over_whole`, without the call
             self.state = TRANSITIONS[IDLE, REQUEST_DUE]
             self.deadline_s = _NEVER
             self._server.due.append(exchange)
@@ -259,7 +273,8 @@ class Connection:
         self._advance()
 
     def _receive_early(self) -> Exchange | None:
-        """Queue input that arrives while a request is being answered.
+        """Read data that arrives while a request is being answered, and keep it until the response
+        is sent.
 
         Returns the current request if its client has reset the connection.
         """
@@ -279,9 +294,11 @@ class Connection:
         return None
 
     def _probe(self) -> None:
-        """Send an interim response to a client whose input has ended, to find out if it has left.
+        """Send "100 Continue" to a client whose input has ended, to find out if it has closed its
+        socket.
 
-        If the client has left, its system answers with a reset, which is reported to `reset`.
+        If it has, its operating system answers with a TCP reset, and the event loop then calls
+        `reset`.
         """
         self.deadline_s = _NEVER
         exchange = self._current()
@@ -289,7 +306,7 @@ class Connection:
             self._write(CONTINUE)
 
     def _advance(self) -> None:
-        """Handle parser events until a request is ready, which the server answers next."""
+        """Handle the waiting parser events, until a request is ready for its handler."""
         events = self._events
         while events and self.state in _EVENT_STATES:
             event = events.popleft()
@@ -303,15 +320,16 @@ class Connection:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                # `EOF` and `Refused` are always the last event, and stay in the queue.
+                # `EOF` and `Refused` stay in the queue, where other methods see that the input has
+                # ended.
                 events.appendleft(event)
                 self._end_input(event)
                 break
         self._set_interest()
 
     def _begin(self, head: RequestHead) -> None:
-        """Begin a request: the server chooses how its body is read. If it need not wait for one, it
-        is queued.
+        """Make the request with this head the current request, and queue it for its handler, unless
+        the rest of its body must be collected first.
         """
         exchange = self._admit(head)
         if exchange is None:
@@ -353,7 +371,9 @@ class Connection:
         self._server.due.append(exchange)
 
     def _add(self, piece: bytes) -> None:
-        """Add a piece of a request body, and hand the request over if the body is refused."""
+        """Add a piece to the body of the current request. If the body is refused, or is so long
+        that the application must read the rest itself, queue the request for its handler.
+        """
         exchange = self._current()
         exchange.add(piece)
         if self.state is not BODY:
@@ -375,10 +395,14 @@ class Connection:
             self._become_idle()
 
     def _end_input(self, event: InputEvent) -> None:
-        """Handle the end of the client's input, or input that the parser refused."""
+        """Handle the last parser event: the client sends no more, or the parser has refused its
+        input.
+        """
         state = self.state
         if state is READING:
-            self._current().keep_alive = False  # `receive` reports the end to the application
+            # The client sends no more, so the connection closes after this response. `receive`
+            # reports the end of the body to the application.
+            self._current().keep_alive = False
         elif state is BODY:
             self._fail_body("truncated")
         elif isinstance(event, Refused):
@@ -387,11 +411,12 @@ class Connection:
             self._close()
 
     def _refuse(self, response: bytes) -> None:
-        """Send the last response of the connection, for input that is invalid or too slow."""
+        """Send an error response as the last of the connection, for invalid or too slow input."""
         discarding = self.state is DISCARDING
         self._step(REFUSED)
         self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
-        # If the rest of a body is being discarded, a response was sent already, so send no other.
+        # A client whose body is being discarded has received a response already, so send it no
+        # second one.
         if discarding or self._write(dated(response)):
             self._end()
 
@@ -416,11 +441,12 @@ class Connection:
     # --- input, on the thread that answers -----------------------------------------------------
 
     def receive(self) -> bool:
-        """Wait for more of a streamed request body; returns False if no more will arrive.
+        """Wait for more of a body that the application reads while it arrives; returns False if no
+        more will arrive.
 
-        The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket. Only the time that is spent in this method counts when the client's rate is
-        checked.
+        The application's thread calls this method, which reads from the socket; until the body
+        ends, the event loop does not. Only the time that is spent in this method counts towards the
+        limit on the time that a body may take.
         """
         limits = self._limits
         with self._lock:
@@ -465,7 +491,9 @@ class Connection:
                 return False
 
     def _write(self, data: bytes) -> bool:
-        """Send as much as the socket accepts, and queue the rest; returns True if all was sent."""
+        """Send as much of `data` as the socket accepts, and queue the rest; returns True if all was
+        sent.
+        """
         if self._out:
             self._out.append(data)
             return False
@@ -484,8 +512,10 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued parts of responses. After the last one, continue with the next request."""
-        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
+        """Send the queued parts of the response. After the last one, continue with the next
+        request.
+        """
+        self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
             out = self._out
             if not out:
@@ -530,8 +560,8 @@ class Connection:
         return True
 
     def _await_writable(self, *, progress: bool) -> None:
-        """Block until the socket accepts more; the timeout begins anew after each successful
-        send.
+        """Let the event loop call `flush` when the socket accepts more. `progress` says whether
+        some data was sent just now; then the client's timeout begins anew.
         """
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
@@ -548,8 +578,8 @@ class Connection:
             return False
         if exchange.complete:
             return True
-        # A short rest of the body can be read and discarded, because it has probably arrived
-        # together with the head.
+        # If the application has not read the whole body, the rest must be discarded before the next
+        # request. A short rest is worth it, because it has probably arrived together with the head.
         rest = None if exchange.length is None else exchange.length - exchange.size
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
@@ -561,10 +591,10 @@ class Connection:
         Thread-safe.
 
         Args:
-            keep_alive: whether the response's head has promised to keep the connection open.
-            file: sent after `data` by the thread that reads requests, and closed.
+            keep_alive: whether the head of the response says that the connection stays open.
+            file: a part of a file, which the event loop sends after `data` and then closes.
         """
-        self._lock.acquire()  # PERF: `with` would take 0.15 us longer
+        self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
                 if file is not None:
@@ -600,7 +630,9 @@ class Connection:
         """
         with self._lock:
             if self.state not in _HANDED_OVER:
-                return True  # the connection is closed: `finish` will drop the response
+                # If the connection is closed, no memory is needed, because `finish` will drop the
+                # response.
+                return True
             if not self._server.responses.reserve(size):
                 self._server.notices.note(
                     "responses",
@@ -616,14 +648,14 @@ class Connection:
         self._held_bytes = 0
 
     def step_aside(self) -> None:
-        """Let another thread read requests (lead), because the calling thread may block from now
-        on.
+        """If the calling thread runs the event loop, let another thread run it, because the caller
+        may block from now on.
         """
         self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
-        """Close the connection in the middle of a response, so that the client sees that it is
-        incomplete.
+        """Close the connection in the middle of a response, so that the client sees that the
+        response is incomplete.
         """
         with self._lock:
             if self._exchange is exchange and self.state in _HANDED_OVER:
@@ -635,7 +667,7 @@ class Connection:
                 self._continue()
 
     def _continue(self) -> None:
-        """Continue after a response was sent: with the next request, or by closing the
+        """Continue after the whole response was sent: with the next request, or by closing the
         connection.
         """
         state = self.state
@@ -663,10 +695,11 @@ class Connection:
             self._close()
 
     def _end(self) -> None:
-        """Close the connection after the last response; linger while the client may still be
-        sending.
+        """Close the connection after the last response; if the client may still be sending, close
+        only the sending side, and discard the client's input for a while (linger).
 
-        If a socket is closed with unread input, the kernel discards the response (RFC 9112, 9.6).
+        If a socket is closed while it has unread input, the kernel discards the response (RFC 9112,
+        9.6).
         """
         events, exchange = self._events, self._exchange
         unread = bool(events) or (exchange is not None and not exchange.complete)
@@ -709,7 +742,7 @@ class Connection:
         self.state = TRANSITIONS[self.state, step]
 
     def _set_interest(self) -> None:
-        """Choose which events the poller reports, by the current state."""
+        """Tell the poller which events of the socket to report in the current state."""
         state = self.state
         if state is ANSWERING:
             mask = 0 if self._events else READ
@@ -730,18 +763,19 @@ class Connection:
     # --- from outside, on the leading thread ---------------------------------------------------
 
     def reset(self) -> None:
-        """Handle an error or hang-up that the system reports for the socket."""
+        """Handle an error or hang-up that the poller reports for the socket."""
         disconnected = None
         with self._lock:
-            # Ignore the report if the socket is being read, because reading finds the end of input
-            # itself. Such a report is about a closed socket that had the same descriptor.
+            # While the poller watches this socket for input, its errors are found by reading. So
+            # the report is about another socket, closed by now, that had the same descriptor:
+            # ignore it.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
-                # Stop the poller from reporting the error again and again, because it is
-                # level-triggered.
+                # Let the poller ignore the socket: it is level-triggered, and would report the
+                # error again and again.
                 self._server.ignore(self._fd)
             else:
                 self._close()
@@ -749,8 +783,8 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed, unless the deadline was
-        extended.
+        """Refuse the request or close the connection because `deadline_s` has passed; do nothing if
+        the deadline was extended in the meantime.
         """
         with self._lock:
             if self.deadline_s > monotonic():
@@ -772,9 +806,12 @@ class Connection:
             self._close()
 
     def stop(self) -> None:
-        """Close the connection if it is idle; otherwise it closes after its current response."""
+        """Close the connection if it is idle; otherwise it closes after its current response,
+        because the server is stopping.
+        """
         with self._lock:
-            # Keep the connection open if the client has already sent the next request.
+            # If the client has already sent the next request, answer it before the connection
+            # closes.
             if self.state is IDLE and not self._has_input():
                 self._close()
 
@@ -786,7 +823,8 @@ class Connection:
 
 
 def flush_all(unsent: deque[Connection]) -> None:
-    """Send the responses that were prepared on the leading thread (the one that reads requests).
+    """Send the responses that the event loop's thread has collected in `unsent` while it handled
+    requests.
 
     PERF: sent in direct succession, the first response wakes the process of the client or proxy,
     which is still awake for the others: a text view answers 1.4 times as many requests per second.
@@ -794,7 +832,7 @@ def flush_all(unsent: deque[Connection]) -> None:
     while unsent:
         try:
             connection = unsent.popleft()
-        except IndexError:  # another thread has sent the last one
+        except IndexError:  # another thread has taken the last connection
             return
         try:
             connection.flush()

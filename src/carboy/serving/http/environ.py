@@ -15,7 +15,7 @@ Environ = dict[str, t.Any]
 
 
 def base_environ(*, multiprocess: bool) -> Environ:
-    """Return the environ entries that are the same for every request of a server."""
+    """Return the WSGI environ entries that are the same for all requests to a server."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SCRIPT_NAME": "",
@@ -30,7 +30,7 @@ def base_environ(*, multiprocess: bool) -> Environ:
 
 
 def environ_of(exchange: Exchange, body: t.Any) -> Environ:
-    """Return the environ of one request, with `body` as its `wsgi.input`."""
+    """Return the WSGI environ of one request, with `body` as its `wsgi.input`."""
     environ = {**exchange.transport.environ, **exchange.headers}
     environ["REQUEST_METHOD"] = exchange.method
     environ["PATH_INFO"] = exchange.path

@@ -1,6 +1,7 @@
 """The limits and timeouts of the HTTP server, and its responses to clients that exceed them.
 
-Each worker creates one `Limits` from its settings. Server and gateways get all limits from it.
+Each worker process creates one `Limits` from its settings. Its HTTP server and the gateway, which
+calls the application, get all limits from that object.
 """
 
 from __future__ import annotations
@@ -17,68 +18,77 @@ class Limits:
 
     # --- sizes ---
 
-    # Size of request line and headers together; also of what may stand between two chunks of a
-    # body. nginx allows 4 buffers of 8 KiB for a head, Apache 100 lines of 8 KiB, Node.js 16 KiB.
+    # Largest size of request line and headers together, and of the extensions and trailers of a
+    # chunked body. nginx allows 4 buffers of 8 KiB for a head, Apache 100 lines of 8 KiB, Node.js
+    # 16 KiB.
     head_bytes: int = 64 * KIB
-    # Number of header lines of one request. Apache, gunicorn and hyper allow 100; browsers behind
-    # two proxies send 30. Each line takes time on the thread that reads all clients' requests:
-    # 4,096 of them took 5 ms, a usual head takes 0.01 ms.
+    # Largest number of header lines in a request. Apache, gunicorn and hyper allow 100; browsers
+    # behind two proxies send 30. Each line takes time on the thread that reads all clients'
+    # requests: 4,096 lines took 5 ms, a usual head takes 0.01 ms.
     header_count: int = 100
-    # Number of requests in one read from the socket (pipelining). Browsers send 1, load generators
-    # up to 64.
+    # Largest number of requests in one read from a socket (pipelining). Browsers send 1, load
+    # generators up to 64.
     pipelined_requests: int = 64
-    # Size of a request body; None is no limit. The default is large enough for a photograph or a
-    # batch of tensors, and too small for a disk image. nginx's default is 1 MiB, Apache's 1 GiB.
+    # Largest size of a request body; None means no limit. The default is large enough for a
+    # photograph or a batch of tensors, and too small for a disk image. nginx's default is 1 MiB,
+    # Apache's 1 GiB.
     body_bytes: int | None = 64 * MIB
-    # A body up to this size is buffered before the application is called, so that a slow client
-    # occupies no thread. With 4,096 connections this is at most 256 MiB.
+    # A request body up to this size is buffered before the application is called, so that a slow
+    # client occupies no thread. On 4,096 connections such bodies take at most 256 MiB.
     buffered_body_bytes: int = 64 * KIB
-    # Size of all larger request bodies for predictions together, which are buffered until they are
-    # decoded: ten bodies of the maximum size, or a hundred photographs.
+    # Largest total size of the request bodies of predictions that exceed `buffered_body_bytes`.
+    # Such bodies are kept in memory until the prediction is done. The default allows five bodies of
+    # the maximum size, or a hundred photographs.
     held_bodies_bytes: int = 320 * MIB
-    # Size of all larger responses together that clients have not read yet. Beyond this limit, a
-    # thread waits for each client. The same value as the limit for request bodies.
+    # Largest total size of the responses above 64 KiB that clients have not read yet. If it is used
+    # up, a thread waits while a client reads a further response. The default is the same as for
+    # request bodies.
     held_responses_bytes: int = 320 * MIB
-    # If the application does not read a body, up to so much of it is read and discarded, so that
-    # the connection can be reused: it has probably arrived with the head. For a longer rest a new
-    # connection is cheaper.
+    # If the application has not read a whole body, a rest up to this size is read and discarded, so
+    # that the connection can be reused: so short a rest has probably arrived with the head. After a
+    # longer rest the connection is closed, because a new one costs less.
     discarded_body_bytes: int = 64 * KIB
-    # A response with a Content-Length up to this size is sent in one piece, even from a generator.
+    # A response with a Content-Length up to this size is sent in one piece, even if the application
+    # yields it in several.
     joined_response_bytes: int = 256 * KIB
 
     # --- times ---
 
-    # Time from the first byte of a head to its end; also for the first request of a new connection.
-    # Protects against slow clients (slowloris). nginx's default is 60 s.
+    # How many seconds a request head may take from its first byte to its end, and a new connection
+    # until its first byte arrives. Protects against slow clients (slowloris). nginx's default is 60
+    # s.
     head_s: float = 30.0
-    # A request body must arrive within this time ...
+    # How many seconds a request body may take to arrive, in addition to `body_s_per_mb` for each
+    # megabyte.
     body_s: float = 60.0
-    # ... plus this time for each megabyte: a slow phone sends 100 kB/s.
+    # How many more seconds a request body may take for each megabyte: a slow phone sends 100 kB/s.
     body_s_per_mb: float = 10.0
-    # Time in which a buffered body of unknown length (chunked) must arrive.
+    # How many seconds a buffered request body of unknown length (chunked) may take to arrive.
     chunked_body_s: float = 120.0
-    # Time between two reads of a streamed request body, or two writes of a response. nginx's
-    # client_body_timeout and send_timeout are 60 s.
+    # For how many seconds a client may send nothing of a streamed request body, or read nothing of
+    # a response. nginx's client_body_timeout and send_timeout are 60 s.
     stall_s: float = 60.0
-    # Time between two requests on a connection. Load balancers (AWS, nginx's upstream keepalive)
-    # use 60 s. With a longer time here they close idle connections first, so that the server never
-    # closes one on which a request is being sent.
+    # For how many seconds a connection may be idle between two requests. Load balancers (AWS,
+    # nginx's upstream keepalive) close idle connections after 60 s. The server's time is longer, so
+    # that it never closes a connection on which the load balancer is just sending a request.
     keep_alive_s: float = 75.0
-    # Time for which input is discarded after the last response on a connection (RFC 9112, 9.6).
-    # nginx's lingering_time is 30 s; the client normally has the response after milliseconds.
+    # For how many seconds the server discards a client's input after the last response on a
+    # connection, so that the client can read that response (RFC 9112, 9.6). nginx's lingering_time
+    # is 30 s; the client normally has the response after milliseconds.
     linger_s: float = 10.0
 
     # --- connections ---
 
-    # Number of open connections per worker, including idle ones. Further clients wait in the
-    # backlog.
+    # Largest number of open connections per worker, including idle ones. Further clients wait in
+    # the backlog, the kernel's queue of new connections.
     connections: int = 4096
-    # Number of connections that the kernel accepts before the worker does.
+    # Largest number of new connections that the kernel keeps for a worker until the worker accepts
+    # them.
     backlog: int = 2048
 
     def body_time_s(self, length_bytes: int | None) -> float:
-        """Return how long a body may take to arrive; `length_bytes` is None if the length is
-        unknown.
+        """Return how many seconds a body may take to arrive; `length_bytes` is None if the length
+        is unknown.
         """
         if length_bytes is None:
             return self.chunked_body_s
@@ -94,7 +104,7 @@ def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: 
 
     Args:
         length_bytes: the announced length of the body; None if it was not announced.
-        receiver: what has the limit, such as "this server".
+        receiver: what refuses the body, such as "this server".
     """
     has = f"more than {limit_bytes} bytes" if length_bytes is None else f"{length_bytes} bytes"
     return f"The body has {has}, which exceeds the {limit_bytes} that {receiver} takes."

@@ -1,5 +1,5 @@
-"""Wait for readable and writable sockets: one thread waits, while any thread may change which are
-watched.
+"""Wait until sockets are readable or writable: one thread waits, while any thread may change which
+sockets are watched, and for what.
 
 The server decides what happens on a ready socket.
 """
@@ -19,7 +19,9 @@ Events = list[tuple[int, int]]
 
 
 class Poller(t.Protocol):
-    """Watches file descriptors, level-triggered. A mask is a combination of READ and WRITE."""
+    """Watches file descriptors. Each call of `wait` reports all that are ready, also those that it
+    has reported before (level-triggered). A mask is a combination of READ and WRITE.
+    """
 
     def add(self, fd: int, mask: int) -> None: ...
 
@@ -28,7 +30,8 @@ class Poller(t.Protocol):
     def remove(self, fd: int) -> None: ...
 
     def wait(self, timeout_s: float) -> Events:
-        """Return pairs of a ready descriptor and its mask; empty after `wake` or the timeout.
+        """Wait for ready descriptors, and return pairs of descriptor and mask; none after `wake` or
+        the timeout.
 
         Only one thread may wait at a time.
         """
@@ -39,7 +42,9 @@ class Poller(t.Protocol):
 
 
 class _Waker:
-    """A socket pair that interrupts a waiting poller: `call` makes one end readable."""
+    """A pair of sockets by which a thread wakes the thread that waits in a poller: `call` makes one
+    socket readable.
+    """
 
     def __init__(self) -> None:
         self._here, self._there = socket.socketpair()
@@ -66,7 +71,9 @@ class _Waker:
 
 
 class Epoll:
-    """A poller for Linux, where epoll accepts changes while another thread waits."""
+    """A poller for Linux, whose epoll lets any thread change what is watched while another one
+    waits.
+    """
 
     def __init__(self) -> None:
         from select import epoll
@@ -95,7 +102,9 @@ class Epoll:
 
 
 class Portable:
-    """A poller for other systems: it wakes the waiting thread, which applies queued changes."""
+    """A poller for other systems: a change is put into a queue, and the waiting thread is woken to
+    apply it.
+    """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector or selectors.DefaultSelector()
@@ -128,7 +137,8 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        except (OSError, ValueError):  # another thread has closed a socket, and will call `remove`
+        # Another thread has closed a watched socket, and will call `remove`.
+        except (OSError, ValueError):
             return []
 
     def _apply(self, fd: int, mask: int | None) -> None:
@@ -143,7 +153,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # another thread has closed the socket
+            pass  # another thread has closed the socket in the meantime
 
     def wake(self) -> None:
         self._waker.call()
@@ -160,13 +170,13 @@ def make_poller() -> Poller:
         return t.cast("Poller", Portable())
 
 
-# These two selectors are used because they need no file descriptor, unlike epoll and kqueue. The
-# limit of open files may be reached.
+# The kind of selector by which `wait_for` waits. poll and select, unlike epoll and kqueue, need no
+# file descriptor of their own, which is important if the limit of open files is reached.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
-    """Block the calling thread until a socket is ready; returns False after the timeout."""
+    """Block the calling thread until a socket is ready for `mask`; returns False at the timeout."""
     with _Selector() as selector:
         wanted = selectors.EVENT_READ if mask & READ else 0
         wanted |= selectors.EVENT_WRITE if mask & WRITE else 0
@@ -174,20 +184,22 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
         return bool(selector.select(timeout_s))
 
 
-# How long a thread polls for new requests before it sleeps: waking a sleeping processor takes 10 to
-# 100 us, and its caches are cold then.
+# For how many seconds a thread polls for new requests before it sleeps: to wake a sleeping
+# processor takes 10 to 100 us, and its caches are cold then.
 SPIN_S = 0.0001
-# Upper limit of the credit in `SpinWait`, so that polling without success ends soon after clients
-# stop.
+# The largest credit in `SpinWait`. It is small, so that polling ends soon after clients stop
+# sending requests.
 MAX_CREDIT = 16
-# Without credit, `SpinWait` polls only once in this many calls.
+# While its credit is 0, `SpinWait` polls only once in this many calls, to find out whether polling
+# succeeds again.
 TRY_EVERY = 64
 
 
 class SpinWait:
-    """Busy-polls briefly before the thread sleeps, while that usually finds the next request.
+    """Polls without sleeping (busy-polls) for a moment before the thread sleeps, as long as this
+    usually finds the next request.
 
-    A credit counter decides whether to poll: each success adds 1, each failure subtracts 2.
+    A counter, the credit, decides whether to poll: each success adds 1, each failure subtracts 2.
     """
 
     def __init__(self, poller: Poller) -> None:
@@ -195,7 +207,9 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S`; returns None if nothing arrived or polling is off."""
+        """Poll for up to `SPIN_S`; returns None if nothing is ready, or if polling is off because
+        the credit is 0.
+        """
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):
             return None

@@ -1,8 +1,9 @@
-"""Send files by the system call sendfile: without a thread that waits, and without reading them.
+"""Send files by the system call sendfile, so that no thread waits for the client and the file need
+not be read.
 
 An application returns its file in `wsgi.file_wrapper`, as Werkzeug's `send_file` does (PEP 3333,
-"Optional Platform-Specific File Handling"). The leading thread (the one that reads all requests)
-sends as much as the socket accepts, and continues whenever the client has read some of it.
+"Optional Platform-Specific File Handling"). The thread that runs the event loop sends as much as
+the socket accepts, and continues whenever the client has read some of it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The most bytes that one call sends. PERF: 4 MiB would be no faster, and other clients must wait
-# during the call.
+# The most bytes that one call of sendfile sends. PERF: 4 MiB would be no faster, and other clients
+# must wait during the call.
 SEND_BYTES = 1024 * 1024
-# File objects whose descriptor has the same bytes that `read` returns. A GzipFile has not.
+# The classes of files that sendfile can send: their descriptor has the same bytes that `read`
+# returns, unlike that of a GzipFile, for example.
 _PLAIN = (io.BufferedReader, io.BufferedRandom, io.FileIO)
 
 
@@ -58,14 +60,15 @@ class FileSection:
 
 
 class FileWrapper:
-    """The class of `wsgi.file_wrapper`: an iterator over a file, which also says which part can be
-    sent by sendfile.
+    """Iterates over a file in blocks; can also return a part of the file that sendfile can send.
+    Applications get this class as `wsgi.file_wrapper`.
 
-    It has a method `seek`, because Werkzeug wraps it once more if a client requests a range.
+    It has a method `seek`, because Werkzeug seeks to the beginning of the range that a client
+    requests.
 
     Args:
         file: an object with `read`, and perhaps `close`.
-        block_bytes: size of the blocks when the file is iterated over.
+        block_bytes: the size of the blocks.
     """
 
     def __init__(self, file: t.Any, block_bytes: int = 8192) -> None:
@@ -98,10 +101,10 @@ class FileWrapper:
     def section(
         self, start: int | None, length: int, on_close: cabc.Callable[[], object]
     ) -> FileSection | None:
-        """Return the part of the file that begins at `start`, or at the file's position, with
-        `length` bytes.
+        """Return the part of the file that begins at `start` and has `length` bytes. If `start` is
+        None, it begins at the file's current position.
 
-        Returns None if the file has fewer bytes, or is no plain file, in which case it must be
+        Returns None if the file has fewer bytes, or is no plain file; its content must then be
         read.
         """
         file = self._file
@@ -117,11 +120,13 @@ class FileWrapper:
 def section_of(
     body: object, length: int, on_close: cabc.Callable[[], object]
 ) -> FileSection | None:
-    """Return the part of a file that a response's body consists of; None if the body is no file."""
+    """Return the part of a file that is the body of a response; None if sendfile cannot send the
+    body.
+    """
     start = None
     if not isinstance(body, FileWrapper):
-        # For a range, Werkzeug has wrapped the body in an object with these attributes. A body
-        # without them is iterated over.
+        # If the client requests a range, Werkzeug wraps the `FileWrapper` in an object with these
+        # two attributes. A body of another kind is not sent by sendfile.
         start, body = getattr(body, "start_byte", None), getattr(body, "iterable", None)
         if start is None or not isinstance(body, FileWrapper):
             return None

@@ -1,9 +1,10 @@
 """The HTTP server: it listens, accepts connections, and runs the event loop.
 
-One thread at a time leads (`carboy.serving.threads`): it waits for events on all sockets, reads
-requests and calls their handlers; before a handler that may block, it lets another thread lead. So
-a prediction needs no thread switch, and the predictions of a round (the requests that were read
-together) are submitted to their model together. The handler decides how requests are answered.
+One thread at a time, the leading thread (`carboy.serving.threads`), runs the event loop: it waits
+for events on all sockets, reads requests and calls their handlers. Before a handler that may block,
+another thread takes over the event loop. So a prediction needs no thread switch, and the
+predictions of a round (the requests that were read together) are submitted to their model together.
+The handler decides how requests are answered.
 
 Measured: twice as many predictions as with a native HTTP server on two threads of its own.
 """
@@ -37,14 +38,16 @@ if t.TYPE_CHECKING:
 
 # Seconds between two checks of all connections for expired deadlines.
 SWEEP_S = 0.25
-# Maximum number of connections that are accepted before other events are handled.
+# Maximum number of connections that are accepted in a row before other events are handled.
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# How often the sockets are polled for further requests before the requests read so far are handled.
+# How many times in a row the sockets are polled before the requested predictions are computed, so
+# that those of requests that have just arrived are computed together with the others.
 MAX_POLLS = 4
-# If no connection is free, one in this many may be closed at once to make room. Several are closed
-# together, because the search for idle connections examines all of them.
+# When the maximum number of connections is open, one in this many of them may be closed, if it is
+# idle, to make room. Several are closed together, because the search for idle connections examines
+# all connections.
 IDLE_PART = 64
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
@@ -52,17 +55,19 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Handler(t.Protocol):
-    """What the server does with requests. It calls these methods on the leading thread (the one
-    that reads requests).
+    """Decides how requests are answered. The server calls these methods on the thread that runs the
+    event loop.
     """
 
     def admit(self, exchange: Exchange) -> object:
-        """Choose how a request's body is read, and set the exchange's `handler`."""
+        """Choose how the body of a request is read, and set the function that answers it,
+        `exchange.handler`.
+        """
 
     @property
     def after_round(self) -> list[cabc.Callable[[], object]]:
-        """Functions that the server calls (the latest first) and removes, when all requests that
-        arrived together were passed to their handlers.
+        """Functions that the server calls and removes, the latest first, when all requests that
+        were read together have been passed to their handlers.
         """
 
 
@@ -70,8 +75,9 @@ class LeadingThread(t.Protocol):
     """The attributes of a pool's thread that the server uses.
 
     Attributes:
-        stepped_aside: whether another thread leads now and continues the event loop.
-        turns: how many events the thread has handled.
+        stepped_aside: whether another thread has taken over the event loop.
+        turns: how many requests and other events the thread has handled. The pool considers a
+            thread blocked if this number stays the same.
     """
 
     stepped_aside: bool
@@ -79,18 +85,20 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads of the server. One at a time leads: it runs the event loop.
+    """The threads of the server. One thread at a time runs the event loop.
 
     Attributes:
-        calls: functions that the leading thread (the one that runs the event loop) must call.
-        leader: the identifier of the leading thread.
+        calls: functions that the thread that runs the event loop must call.
+        leader: the identifier of the thread that runs the event loop.
     """
 
     calls: deque[cabc.Callable[[], object]]
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One thread at a time calls `loop.poll`, then `loop.handle`,
+        repeatedly.
+        """
 
     def stop(self) -> object:
         """Stop the threads."""
@@ -99,7 +107,7 @@ class Pool(t.Protocol):
         """Call a function soon, on the thread that runs the event loop. Thread-safe."""
 
     def step_aside(self) -> None:
-        """If the calling thread runs the event loop (leads), let another thread run it instead."""
+        """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
 class HTTPServer:
@@ -108,19 +116,19 @@ class HTTPServer:
     Args:
         host: an IPv4 or IPv6 address to listen on.
         port: the port, which may be shared with other processes (SO_REUSEPORT).
-        handler: handles the requests.
+        handler: decides how requests are answered.
         pool: the threads that run the server.
         limits: sizes and timeouts.
         multiprocess: whether other processes serve the same application.
-        spins: whether the leading thread busy-polls briefly before it sleeps; useful if a processor
-            remains for clients and other threads.
-        poller: replaces the system's best poller.
+        spins: whether the event loop polls for a moment before its thread sleeps (busy-polling);
+            useful if a processor remains for clients and other threads.
+        poller: watches the sockets; by default the best poller for the operating system.
 
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
-        stopping: whether connections close as soon as they are idle.
-        responses: the memory for responses that clients have not read.
-        notices: logs what clients cause, at a limited rate.
+        stopping: whether connections close as soon as they have no request to answer.
+        responses: the limit on the memory for responses that clients have not read yet.
+        notices: logs what clients do wrong, at a limited rate.
     """
 
     def __init__(
@@ -139,7 +147,8 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
-        self.due: deque[Exchange] = deque()  # requests that the leading thread answers next
+        # Requests that the event loop passes to their handlers next.
+        self.due: deque[Exchange] = deque()
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -172,12 +181,13 @@ class HTTPServer:
         self.pool.start(self)
 
     def listen(self) -> None:
-        """Create the listening socket but no threads. Raises OSError, as `start` does."""
+        """Open the listening socket, but start no threads. Raises OSError, as `start` does."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Share the port with other workers, because each has a listening socket of its own.
+            # Share the port with the sockets of other workers: each worker process has a listening
+            # socket of its own.
             if hasattr(socket, "SO_REUSEPORT"):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             enable_keepalive(listener)
@@ -194,19 +204,21 @@ class HTTPServer:
         self._listen(yes=True)
 
     def refuse_new(self) -> bool:
-        """Refuse new connections. Returns False if the system cannot do that."""
+        """Let the kernel drop new connections, so that those in the backlog can be accepted before
+        the listening socket is closed. Returns False if the system cannot do that.
+        """
         return self._listener is not None and refuse_new(self._listener)
 
     def stop(self) -> None:
-        """Accept no more connections, and close each after its current response. Returns at
-        once.
+        """Accept no more connections, and close each open one after its current response. Returns
+        at once.
         """
         self.call(self._stop)
 
     def wait(self) -> None:
         """Block until the last response is sent and the threads have stopped.
 
-        Signals are handled during the wait. A thread that still runs a view ends after the view.
+        Signal handlers run during the wait. A thread that still runs a view stops after that view.
         """
         while not self._drained.wait(3600):
             pass
@@ -254,24 +266,29 @@ class HTTPServer:
     # --- the leading thread --------------------------------------------------------------------
 
     def poll(self) -> Events | None:
-        """Wait for events and return them; None after a timeout without events and calls."""
-        calls = self.pool.calls
-        # Do not block if work is left: functions or responses that another thread has not finished,
-        # or a pipelined prediction that became ready when the response before it was sent.
-        if calls or self.due or self.unsent or self._handler.after_round:
+        """Wait for events on the sockets and return them; None if there were none until a timeout,
+        and no other work is left.
+        """
+        calls, due = self.pool.calls, self.due
+        # Do not block if work is left: functions, requests or responses that another thread has not
+        # finished, or a pipelined request that became due when the response before it was sent.
+        if calls or due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
+        if calls or due:  # another thread has left work meanwhile, and woken only the busy polling
+            return self._poller.wait(0)
         idle = not self._connections and self._listens
         events = self._poller.wait(3600 if idle else SWEEP_S)
-        return events if events or calls else None
+        return events if events or calls or due else None
 
     def handle(self, events: Events | None, thread: LeadingThread) -> None:
-        """Handle events and send the responses.
+        """Handle events, pass requests to their handlers, and send the responses.
 
         Args:
-            thread: the calling thread. If another thread begins to run the event loop in the
-                meantime, it does the rest.
+            events: what `poll` has returned.
+            thread: the calling thread. If another thread takes over the event loop in the meantime,
+                that thread does the rest.
         """
         after_round = self._handler.after_round
         if self.pool.calls:
@@ -279,47 +296,52 @@ class HTTPServer:
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not (events or self.due):
-                break
             if events:
-                self._do_events(events)
-            self._answer(thread)
-            # Requests that arrived while these were read are handled together with them.
-            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
+                self._do_events(events, thread)
+            if self.due:
+                self._answer(thread)
+            if not (events and after_round) or thread.stepped_aside:
+                break
+            # If predictions are to be submitted, first read the requests that have arrived in the
+            # meantime, so that their predictions are submitted together with them.
+            events = self._poller.wait(0)
         if self.unsent:
             flush_all(self.unsent)
         while after_round:
             try:
                 call = after_round.pop()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last function
                 break
-            try:  # PERF: calling `_run_safely` would be one more call per prediction
+            try:  # PERF: `_run_safely` would be one more call per prediction
                 call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.stepped_aside:  # another thread runs the event loop now, and does the rest
-            if self.pool.calls:
-                self.wake()
-        elif monotonic() >= self._sweeps_s:
+        if not thread.stepped_aside and monotonic() >= self._sweeps_s:
             _run_safely(self._sweep)
+        # If another thread runs the event loop by now, it may have begun to wait for events before
+        # this thread left work to it: wake it.
+        if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
+            self.wake()
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
-        for _ in range(len(calls)):  # functions that are added meanwhile are called later
+        for _ in range(len(calls)):  # functions that are added in the meantime are called later
             try:
                 call = calls.popleft()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last function
                 return
             _run_safely(call)
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events) -> None:
-        """Read from the sockets that are readable, and write to those that accept more.
+    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+        """Read from the sockets that are readable, and write to those that accept more data, until
+        another thread takes over the event loop.
 
         PERF: all requests are read before the first is answered, and all are answered before the
-        first response is sent: 3 to 6 % more requests per second than one after the other.
+        first response is sent: 3 to 6 % more requests per second than if each were answered at
+        once.
         """
         connections = self._connections
         for fd, mask in events:
@@ -335,16 +357,26 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
+            thread.turns += 1
+            # the poller reports the remaining events to the new leading thread, too
+            if thread.stepped_aside:
+                return
 
     def _answer(self, thread: LeadingThread) -> None:
-        """Pass the requests that are due to their handlers, until another thread runs the event
+        """Pass the requests in `due` to their handlers, until another thread takes over the event
         loop.
+
+        A client may send several requests at once (pipelining). The next of them is added to `due`
+        when the response before it is sent; it is left there until the sockets of other clients
+        have been read.
         """
         due, unsent = self.due, self.unsent
-        while due and not thread.stepped_aside:
+        for _ in range(len(due)):
+            if thread.stepped_aside:
+                return
             try:
                 exchange = due.popleft()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # another thread has taken the last request
                 return
             try:
                 exchange.handler(exchange)
@@ -356,7 +388,9 @@ class HTTPServer:
                 flush_all(unsent)
 
     def _sweep(self) -> None:
-        """Expire the connections whose deadline has passed, and accept again if there is room."""
+        """Call `expire` for the connections whose deadline has passed. If new connections are not
+        accepted at the moment, but there is room for one, accept them again.
+        """
         now_s = monotonic()
         self._sweeps_s = now_s + SWEEP_S
         for connection in self.connections:
@@ -372,7 +406,7 @@ class HTTPServer:
     def _accept(self, listener: socket.socket, max_count: int) -> None:
         for accepted in range(max_count):
             if len(self._connections) >= self._limits.connections:
-                if accepted:  # `accept` again only when the poller reports that more clients wait
+                if accepted:  # the poller will report if more clients wait
                     return
                 if not self._make_room():
                     self._listen(yes=False)  # stop accepting: further clients wait in the backlog
@@ -386,14 +420,14 @@ class HTTPServer:
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections at the moment: %s", exc.strerror)
-                    self._listen(yes=False)  # stop accepting until the next call of `_sweep`
+                    self._listen(yes=False)  # accept none until the next call of `_sweep`
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
 
     def _make_room(self) -> bool:
-        """Close the idle connections whose timeout is nearest; returns False if no connection is
-        idle.
+        """Close the idle connections that would time out first, so that new clients can connect;
+        returns False if no connection is idle.
         """
         most = self._limits.connections
         idle = [connection for connection in self.connections if connection.state is IDLE]
@@ -411,8 +445,8 @@ class HTTPServer:
         """Add a connection that was accepted from the client address `host` and `port`."""
         sock.setblocking(False)
         environ = self._environ.copy()
-        # Remove the prefix of IPv4 addresses: a server that listens on `::` sees
-        # `::ffff:192.0.2.1`.
+        # A server that listens on `::` sees the client 192.0.2.1 as `::ffff:192.0.2.1`: remove the
+        # prefix.
         environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()
@@ -432,22 +466,23 @@ class HTTPServer:
     # --- for connections, from any thread ------------------------------------------------------
 
     def watch(self, fd: int, mask: int) -> None:
-        """Report only the events in `mask` for a socket."""
+        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`."""
         try:
             self._poller.change(fd, mask)
-        # The socket was removed by `ignore`, because the system had reported an error.
+        # The poller does not know the socket: `ignore` has removed it, because the system had
+        # reported an error.
         except OSError:
             pass
 
     def ignore(self, fd: int) -> None:
-        """Report no further events for a socket."""
+        """From now on, report no events for the socket `fd`."""
         try:
             self._poller.remove(fd)
         except OSError:
             pass
 
     def forget(self, fd: int) -> None:
-        """Remove the connection of a socket that the caller is about to close."""
+        """Remove the connection whose socket `fd` its caller is about to close."""
         self.ignore(fd)
         self._connections.pop(fd, None)
         if self.stopping:
@@ -455,7 +490,7 @@ class HTTPServer:
 
 
 def _run_safely(work: cabc.Callable[[], object]) -> None:
-    """Call a function. If it raises an exception, log it, because the thread must go on."""
+    """Call a function. If it raises an exception, log it, because the event loop must go on."""
     try:
         work()
     except BaseException:  # noqa: BLE001  # also a panic of a Rust extension, or SystemExit

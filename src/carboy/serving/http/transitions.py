@@ -1,14 +1,15 @@
-"""The states of an HTTP connection and the steps between them, as one table. Does no I/O.
+"""The states of an HTTP connection, and which event leads from one state to another, as a table.
 
-A request that is buffered before it is handed over, arriving in one piece or in several:
+The lines below show states (IDLE) and, in the arrows, the events (REQUEST_DUE), which the code
+calls steps. A request whose whole body is received before the handler is called:
 
     IDLE --REQUEST_DUE--> ANSWERING --RESPONDED--> SENDING --SENT--> IDLE
     IDLE --HEAD_BEGUN--> HEAD --BODY_EXPECTED--> BODY --REQUEST_DUE--> ANSWERING
-    IDLE --BODY_EXPECTED--> BODY --REQUEST_UNREAD--> READING
     HEAD --REQUEST_DUE--> ANSWERING
 
-A request that is handed over before its body has arrived:
+A request whose handler is called before the whole body has arrived:
 
+    IDLE --BODY_EXPECTED--> BODY --REQUEST_UNREAD--> READING
     IDLE --REQUEST_UNREAD--> READING --BODY_ENDED--> ANSWERING
     HEAD --REQUEST_UNREAD--> READING --RESPONDED--> SENDING
     SENDING --SENT_UNREAD--> DISCARDING --BODY_ENDED--> IDLE
@@ -21,8 +22,9 @@ The last response of a connection; CLOSE leads from every other state to CLOSED:
     HEAD --REFUSED--> CLOSING
     DISCARDING --REFUSED--> CLOSING
 
-There is only one state, that of the current request. Pipelined requests wait as parser events and
-have no state. Modelled on h11's `_state.py`; RFC 9112, 9.
+A connection has one state, which is about the request that is received or answered. Requests that
+the client has sent after it (pipelining) wait as events of the parser. The module does no I/O.
+Modelled on h11's `_state.py`; RFC 9112, 9.
 """
 
 from __future__ import annotations
@@ -31,29 +33,30 @@ from enum import Enum
 
 
 class State(Enum):
-    """The state of a connection. Each member's comment says whether the server reads from the
-    socket.
-    """
+    """The state of a connection. Each member has a comment that says who reads from the socket."""
 
-    IDLE = "between two requests"  # the server reads from the socket
-    HEAD = "a head is arriving"  # the server reads from the socket
-    # The server reads from the socket.
+    # In the states IDLE and HEAD, the event loop reads from the socket.
+    IDLE = "between two requests"
+    HEAD = "a head is arriving"
+    # In the state BODY, the event loop reads from the socket.
     BODY = "a body is arriving, which is buffered before the handler is called"
-    # The handler reads the socket.
+    # In the state READING, the application that answers the request reads from the socket.
     READING = "the handler has the request, and its body is still arriving"
-    # The server reads from the socket until bytes arrive, which wait for the response to be sent.
+    # In the state ANSWERING, the event loop reads from the socket until data arrives, and keeps
+    # that data until the response is sent.
     ANSWERING = "the handler has the request and its whole body"
-    # The server does not read from the socket.
+    # In the state SENDING, nobody reads from the socket.
     SENDING = "the response is complete, but not all of it is sent"
-    # The server reads from the socket.
+    # In the state DISCARDING, the event loop reads from the socket.
     DISCARDING = "the response is sent; the rest of the request's body is discarded"
-    # The server does not read from the socket.
+    # In the state CLOSING, nobody reads from the socket.
     CLOSING = "as SENDING, and the connection closes after this response"
-    LINGERING = "half-closed, until the client has read the response"  # input is discarded
+    # In the state LINGERING, the event loop reads from the socket and discards what it reads.
+    LINGERING = "half-closed, until the client has read the response"
     CLOSED = "the socket is closed"
 
-    # PERF: a transition takes 0.06 us instead of 0.13, because Enum's own `__hash__` is a Python
-    # function.
+    # PERF: with this hash, looking up the next state takes 0.06 us instead of 0.13, because Enum's
+    # own `__hash__` is a Python function.
     __hash__ = object.__hash__
 
 
@@ -77,7 +80,9 @@ class Step(Enum):
 
 
 class TransitionError(RuntimeError):
-    """The table does not contain this step. This is a bug in the server, not a client's mistake."""
+    """Raised if the current state does not allow a step. This is a bug in the server, not a
+    client's mistake.
+    """
 
 
 class Table(dict[tuple[State, Step], State]):
@@ -92,8 +97,8 @@ class Table(dict[tuple[State, Step], State]):
         raise TransitionError(f"A connection in {state.name} cannot take {step.name}.")
 
 
-# PERF: members are bound to module names, because a lookup in the enum class takes 0.06 us, and a
-# request needs 25.
+# PERF: the members are global variables, too, because a lookup in the enum class takes 0.06 us, and
+# a request needs 25 lookups.
 IDLE, HEAD, BODY, READING, ANSWERING, SENDING, DISCARDING, CLOSING, LINGERING, CLOSED = State
 (
     HEAD_BEGUN,

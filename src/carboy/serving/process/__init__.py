@@ -1,1 +1,1 @@
-"""The supervisor, its workers, and the `serve` command."""
+"""The supervisor process, the worker processes that it starts, and the command `carboy serve`."""

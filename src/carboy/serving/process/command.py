@@ -1,4 +1,4 @@
-"""The command `carboy serve`, which `cli` loads from the entry point group `carboy.commands`."""
+"""The command `carboy serve`. `cli` finds it as an entry point of the group `carboy.commands`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def _option(setting: Setting) -> click.Option:
         names,
         metavar=setting.format.metavar,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
-        # `make_settings` reads environment variables, because `app.serve()` needs them too.
+        # click must not read the environment variable of the option. `make_settings` reads it,
+        # because `app.serve()`, which does not use click, needs it too.
         allow_from_autoenv=False,
     )
 

@@ -1,13 +1,14 @@
 """The supervisor: starts workers, restarts those that die, and stops them. It runs no user code.
 
-Workers are new processes, never forks. Each worker holds one end of a socket pair: it reports
-through the socket, and stops when the socket closes because the supervisor has died. The loop does
-not poll: it sleeps until a worker reports, a signal arrives, or a restart or heartbeat is due.
+Workers are new processes, never forks. Each worker is connected with the supervisor by a pair of
+sockets: it reports through its socket, and stops when the socket closes because the supervisor has
+died. The supervisor's loop does not poll: it sleeps until a worker reports, a signal arrives, or a
+restart or heartbeat is due.
 
 A worker may hang without dying: stopped by a signal, or in native code that waits without releasing
-the GIL. Clients would continue to connect to it, so the supervisor asks each worker for a
-heartbeat. The worker's thread that reads requests answers. A worker that does not answer is killed
-and replaced.
+the GIL. Clients would continue to connect to it, so the supervisor regularly asks each worker for a
+sign of life, the heartbeat. The worker answers from its thread that reads requests. A worker that
+does not answer is killed and replaced.
 """
 
 from __future__ import annotations
@@ -37,24 +38,24 @@ if t.TYPE_CHECKING:
     _Handlers = dict[signal.Signals, t.Any]
 
 
-# A worker that lived this long probably died from a request and not from a fault at startup, so it
-# is restarted without a delay.
+# A worker that lived for this many seconds probably died from a request and not from a fault at
+# startup, so it is restarted without a delay.
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
-# A worker is considered hanging after this many heartbeat requests without an answer. Requests are
-# counted instead of seconds, because the machine may be suspended, which leaves only one request
-# unanswered.
+# A worker is considered to hang after this many heartbeat requests without an answer. Requests are
+# counted and not seconds: while the machine is suspended, many seconds may pass, but only one
+# request remains unanswered.
 MAX_UNANSWERED = 3
-# Seconds between the signals that make a hanging worker log its stacks and that kill it.
+# Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
+# threads, the second kills it.
 DUMP_S = 1.0
 
 
 class RestartBackoff:
-    """Computes the delay before each restart of a worker, which doubles whenever the worker dies
-    early.
+    """Computes how long to wait before a worker that has died is started again.
 
-    The first restart is not delayed.
+    The first time it is started at once; then the delay doubles each time that it dies early.
     """
 
     def __init__(self) -> None:
@@ -82,7 +83,9 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class WorkerProcess:
-    """A worker, identified by a number. If its process dies, another one takes its place."""
+    """One of the supervisor's workers, identified by a number. If its process dies, a new process
+    takes the place of the dead one.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -96,7 +99,7 @@ class WorkerProcess:
         self.start_at_s: float | None = None
         self.hangs = False
         self.kill_at_s: float | None = None
-        self.unanswered = 0  # heartbeat requests that were sent since the last answer
+        self.unanswered = 0  # heartbeat requests since the worker's last answer
         self._unread = b""
 
     def __str__(self) -> str:
@@ -118,7 +121,7 @@ class WorkerProcess:
         self.hangs, self.unanswered = False, 0
 
     def read_messages(self) -> bool:
-        """Read messages from the worker's process. Returns False if the process has closed the
+        """Read the messages that the worker's process has sent. Returns False if it has closed the
         socket.
         """
         assert self.channel is not None
@@ -144,7 +147,8 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        if self.unanswered == 1:  # one request is enough: it stays in the socket's buffer
+        # Send only the first of several requests: it waits in the socket until the worker reads it.
+        if self.unanswered == 1:
             self._send(b"alive?\n")
 
     def _send(self, message: bytes) -> None:
@@ -162,13 +166,16 @@ class WorkerProcess:
 
 
 def _command(fd: int, job: str) -> list[str]:
-    # `-P` is added: modules of the current folder must not shadow those of carboy and Python.
+    # `-P` keeps the current folder out of `sys.path`, so that a module in it cannot take the place
+    # of one of carboy's or Python's.
     flags = [flag for flag in subprocess._args_from_interpreter_flags() if flag != "-P"]  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), job]
 
 
 class Supervisor:
-    """Keep `settings.workers` workers serving `target` until a signal stops the server."""
+    """Keeps `settings.workers` worker processes running, which serve the app `target`, until a
+    signal arrives.
+    """
 
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
@@ -195,8 +202,8 @@ class Supervisor:
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
         wakeup_fd, before = self._install_handlers()
         try:
-            # Log this before loading, because loading models may take minutes, and users would
-            # suspect a hang.
+            # Log this before the workers load the app: loading models may take minutes, and without
+            # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             now_s = time.monotonic()
             for worker in self._workers:
@@ -214,7 +221,7 @@ class Supervisor:
             log.logger.info("stopped")
         return self._exit_code
 
-    # -- the supervisor's loop -----------------------------------------------------------------
+    # --- the supervisor's loop ----------------------------------------------------------------
 
     def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
@@ -281,7 +288,7 @@ class Supervisor:
             f" {format_size(settings.max_body_bytes)}"
         )
 
-    # -- workers that hang ---------------------------------------------------------------------
+    # --- workers that hang --------------------------------------------------------------------
 
     def _ask_for_heartbeats(self, now_s: float) -> None:
         self._heartbeat_at_s = now_s + self._heartbeat_s
@@ -305,11 +312,11 @@ class Supervisor:
         worker.kill_at_s = now_s + DUMP_S
         t.cast("subprocess.Popen[bytes]", worker.process).send_signal(signal.SIGQUIT)
 
-    # -- the exit of a worker ------------------------------------------------------------------
+    # --- the exit of a worker -----------------------------------------------------------------
 
     def _reap(self, worker: WorkerProcess) -> None:
         while worker.channel is not None:
-            # Read the worker's last messages, which it may have sent just before it died.
+            # Read until the socket closes: the worker may have sent messages just before it died.
             self._receive(worker)
         code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
         name, lived_s = str(worker), time.monotonic() - worker.started_s
@@ -332,7 +339,9 @@ class Supervisor:
         )
 
     def _give_up(self, name: str, reason: str) -> None:
-        """Stop the server: the app cannot be loaded, and a restart would fail too."""
+        """Stop the server, because a worker could not load the app; another worker could not load
+        it either.
+        """
         log.logger.error(
             "%s cannot load the app%s:\n\n%s\n",
             name,
@@ -342,7 +351,7 @@ class Supervisor:
         self._exit_code = 1
         self._stop_requests = 1
 
-    # -- the exit of the server ----------------------------------------------------------------
+    # --- the exit of the server ---------------------------------------------------------------
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
@@ -365,7 +374,7 @@ class Supervisor:
                 worker.process.wait()
                 self._exit_code = 1
 
-    # -- signals -------------------------------------------------------------------------------
+    # --- signals ------------------------------------------------------------------------------
 
     def _install_handlers(self) -> tuple[int, _Handlers]:
         self._wakeup, waker = socket.socketpair()
@@ -374,9 +383,9 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        # Handlers that do nothing. The arrival of the signal wakes the loop, which then replaces
-        # workers that have died. SIGUSR1 and SIGUSR2 ask other servers to reopen their logs, and
-        # would kill a process without a handler.
+        # These handlers do nothing. SIGCHLD wakes the supervisor's loop by its arrival, and the
+        # loop then replaces workers that have died. SIGUSR1 and SIGUSR2 ask other servers to reopen
+        # their log files; without a handler they would kill this process.
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
             before[number] = signal.signal(number, lambda *_: None)
         return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
@@ -401,8 +410,9 @@ def hold_port(settings: Settings) -> socket.socket:
     """Check that the port is free, and return a socket that keeps it reserved.
 
     Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
-    same port and get half of the requests, so the check binds without it. The returned socket never
-    listens, so it receives no connections.
+    same port and get half of the requests. So a socket without the option is bound first, which
+    fails if another server uses the port. The returned socket never listens, so it receives no
+    connections.
 
     Raises:
         AddressError: the port is in use, the address does not belong to this machine, or binding is

@@ -2,13 +2,13 @@
 
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
-The worker sends its supervisor `ready` through the socket FD, or `failed` with the reason. It
-answers `alive?` with `alive`, from the thread that reads requests. The worker stops on a `drain`
-message, on SIGTERM, and when the socket closes because the supervisor has died: for a moment
-responses ask clients to reconnect; then the worker closes the listening socket, finishes the
-requests that have begun, and exits. The supervisor handles SIGINT and SIGHUP, because a terminal
-sends them to both processes. On SIGQUIT a worker writes the stacks of its threads to stderr, even
-if native code holds the GIL.
+FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
+the reason. It answers the message `alive?` with `alive`, from the thread that reads requests. The
+worker stops on the message `drain`, on SIGTERM, and when the socket closes because the supervisor
+has died: for a moment responses ask clients to reconnect; then the worker closes the listening
+socket, finishes the requests that have begun, and exits. It does not react to SIGINT and SIGHUP,
+which a terminal sends to both processes and the supervisor handles. On SIGQUIT a worker writes the
+stacks of its threads to stderr, even if native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ if t.TYPE_CHECKING:
 
     from ..wsgi.gateway import Routes
 
-# How many seconds threads of the app that are not daemons may delay the exit of the process.
+# How many seconds the exit of the process may be delayed by models and by threads of the app that
+# are not daemons.
 EXIT_S = 5.0
 
 
 class Service:
-    """Serves one application: loads its models, runs the server, drains the connections, closes the
-    models.
+    """Serves one application: loads its models and runs the HTTP server; when it is stopped, it
+    finishes the requests that have begun and closes the models.
 
     `stop` may be called from any thread, and more than once.
     """
@@ -57,8 +58,8 @@ class Service:
         self.model_rules = model_rules(app)
 
     def start(self) -> None:
-        """Load the app's models, then listen, so that the first request need not wait for them."""
-        # Missing if the application is no carboy app.
+        """Load the app's models, then listen, so that no request has to wait for the models."""
+        # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
@@ -66,11 +67,13 @@ class Service:
         self._server.start()
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function soon, on the thread that reads requests."""
+        """Call a function soon, on the thread that runs the event loop."""
         self._server.call(work)
 
     def stop(self) -> None:
-        """Begin to stop: ask clients to reconnect to other workers. Returns at once."""
+        """Begin to stop: for a moment, responses ask clients to reconnect, which leads them to
+        other workers. Returns at once.
+        """
         if self._stopping.acquire(blocking=False):
             threading.Thread(target=self._drain, daemon=True).start()
 
@@ -78,12 +81,13 @@ class Service:
         self._server.draining = True
         time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
-            # Wait a moment, because clients that have just connected may still send their request.
+            # Clients that have connected just before may still send their request: wait a moment
+            # for it.
             time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
     def wait(self) -> None:
-        """Wait until the last response is sent, then close the models."""
+        """Wait until the server has sent its last response and stopped, then close the models."""
         self._server.wait()
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
@@ -91,7 +95,7 @@ class Service:
 
 
 def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
-    """Return a server that does not listen yet."""
+    """Return an HTTP server for an application. It does not listen yet."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
@@ -104,15 +108,21 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         pool=pool,
         limits=limits,
         multiprocess=settings.workers > 1,
-        spins=default_workers() > 1,  # only if another CPU remains for clients and other threads
+        # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
+        # and other threads.
+        spins=default_workers() > 1,
     )
 
 
 def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
-    """Return the routes of an application's models, whose predictions need no view."""
+    """Return, by URL path, the functions that accept requests for predictions without calling a
+    view.
+    """
     if not has_models(app):
         return {}
-    from ..predictions import routes  # apps without models do not load the queue
+    # `predictions` is imported only here, because apps without models need neither it nor what it
+    # imports.
+    from ..predictions import routes
 
     return routes(app, gateway)
 
@@ -123,12 +133,14 @@ def has_models(app: WSGIApplication) -> bool:
 
 
 def model_rules(app: WSGIApplication) -> list[str]:
-    """Return the URL rules of the models of an application."""
+    """Return the URL rules of an application's models; an empty list if it has none."""
     return [model.rule for model in vars(app)["models"].values()] if has_models(app) else []
 
 
 class Control:
-    """The worker's end of the socket to its supervisor."""
+    """The worker's connection with its supervisor: receives the supervisor's messages and sends
+    reports.
+    """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -163,8 +175,8 @@ class Control:
         if service is not None:
             service.stop()
         else:
-            # The app is still being loaded: exit now, because no client waits, and an import cannot
-            # be interrupted.
+            # The app is still being loaded. An import cannot be interrupted and no client waits, so
+            # end the process at once.
             os._exit(0)
 
     def report(self, status: str, text: str = "") -> None:
@@ -182,7 +194,7 @@ class Control:
 
 
 def load(target: str | None) -> WSGIApplication:
-    """Import the application as all commands do; None looks for it in `app.py` or `wsgi.py`."""
+    """Import the application that `target` names; None: look for it in `wsgi.py` or `app.py`."""
     from ...cli.discovery import ScriptInfo
 
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
@@ -199,10 +211,11 @@ def warn_of_debug(app: WSGIApplication) -> None:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A handler that does nothing: programs that the app starts would inherit SIG_IGN.
+    # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
+    # starts would inherit.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
-    if hasattr(faulthandler, "register"):  # missing on Windows
+    if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
     control.listen()
     job = json.loads(argv[1])

@@ -1,1 +1,1 @@
-"""The threads of a server: which thread reads requests, and how many views run at once."""
+"""The threads of a server: which thread runs the event loop, and how many views run at once."""

@@ -8,6 +8,8 @@ does something that may block, it lets another thread (a follower) lead instead.
 Measurements (`timing`) show which views block. The leading thread runs the views that have not
 blocked so far. If such a view blocks after all, the monitor makes a follower the leading thread.
 
+A thread leads, works aside, or is parked, which means that it sleeps until it must lead:
+
     leader: waits for events, or handles one --another leads--> parked
       |                 ^                                         |
       | steps aside     | is done, no thread leads                | the leader steps aside
@@ -35,11 +37,13 @@ class PoolThread:
     """One thread of a pool.
 
     Attributes:
-        stepped_aside: whether the thread works without leading, so that it may block.
+        stepped_aside: whether the thread has let another one lead, so that it may block now.
         at_work: whether the thread is handling an event.
         last_turns: the value of `turns` when the monitor last checked.
-        turns: how many pieces of work the thread has started.
-        view: the timing of the view that the thread runs while it leads; None if it runs none.
+        turns: how many pieces of work the thread has started. If the number stays the same while
+            the thread is at work, the thread is blocked.
+        view: the measurements of the view that the thread runs while it leads; None if it runs
+            none.
         wakeup: the lock on which the thread sleeps while it is parked (neither leads nor works).
     """
 
@@ -54,17 +58,18 @@ class PoolThread:
 
 
 class LeaderFollowers:
-    """Decides which thread leads, that is, waits for events and handles them. Thread-safe.
+    """Decides which thread of a pool leads, that is, waits for events and handles them.
+    Thread-safe.
 
-    As long as any thread is parked (sleeps), one thread leads. If no thread leads or is parked,
-    `_add_leader` is called.
+    As long as any thread is parked (sleeps until it must lead), one thread leads. If no thread
+    leads and none is parked, `_add_leader` is called to start another one.
     """
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # The number of leading threads. The lock guards this number, `_parked`, `_stopping` and
-        # each thread's `stepped_aside`.
+        # How many threads lead. The lock guards this number, `_parked`, `_stopping` and each
+        # thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -72,7 +77,7 @@ class LeaderFollowers:
 
     @property
     def leading(self) -> int:
-        """How many threads lead (wait for events): usually 1, for a moment perhaps 2 or 0."""
+        """How many threads lead (wait for events or handle them): usually 1, briefly 2 or 0."""
         return self._leading
 
     @property
@@ -93,7 +98,7 @@ class LeaderFollowers:
     def join(self) -> PoolThread:
         """Add the calling thread to the pool, as a leading thread (one that waits for events).
 
-        If another thread leads already, two lead until one of them calls `finish`.
+        If another thread leads already, both lead until one of them calls `finish`.
         """
         with self._lock:
             thread = self._members[get_ident()] = PoolThread()
@@ -107,15 +112,17 @@ class LeaderFollowers:
             self._leading -= not thread.stepped_aside
 
     def step_aside(self) -> None:
-        """Let another thread wait for events (lead), because the calling thread may block from now
-        on.
+        """If the calling thread leads (waits for events), let another thread lead, because the
+        caller may block from now on.
         """
         thread = self.current()
         if thread is not None:
             self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Let another thread wait for events (lead) instead of `thread`."""
+        """Let another thread lead (wait for events) instead of `thread`, unless that has happened
+        already.
+        """
         if thread.stepped_aside:
             return
         with self._lock:
@@ -123,7 +130,9 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, thread: PoolThread) -> None:
-        """End the calling thread's work: it sleeps if another thread leads, and leads otherwise."""
+        """End the calling thread's work: if another thread leads, it sleeps until it must lead;
+        otherwise it leads.
+        """
         with self._lock:
             if thread.stepped_aside:
                 thread.stepped_aside = False
@@ -135,8 +144,8 @@ class LeaderFollowers:
         thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Make `thread` stop leading; returns the sleeping thread that must lead instead, or
-        None.
+        """Record that `thread` leads no longer; returns the sleeping thread that the caller must
+        wake to lead instead, or None.
         """
         if thread.stepped_aside:
             return None
@@ -154,8 +163,8 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a thread that leads (waits for events). The base class starts none: the next one
-        that finishes its work leads.
+        """Start a thread that leads (waits for events). This base class starts none: the next
+        thread that finishes its work leads.
         """
 
     def stop(self) -> None:
@@ -171,14 +180,14 @@ class LeaderFollowers:
     # --- views ---------------------------------------------------------------------------------
 
     def run_view(self, view: ViewTiming, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run a view on the calling thread; if the view may block, another thread waits for events
-        meanwhile.
+        """Run a view on the calling thread. If the view may block, let another thread wait for
+        events in the meantime.
         """
         thread = self._members.get(get_ident())
         if thread is None:
             work(*args)
             return
-        if view.quick_calls > 0:  # PERF: usual; the calls that follow take 1 us
+        if view.quick_calls > 0:  # PERF: the usual case; to measure the call, as below, takes 1 us
             view.quick_calls -= 1
             thread.turns += 1
             thread.view = view
@@ -203,11 +212,11 @@ class LeaderFollowers:
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Find threads that still handle the same event as at the last check, and let others wait
-        for events.
+        """Find the leading threads that still handle the same event as at the last check, and let
+        other threads wait for events instead.
 
         Returns:
-            Whether any thread was active. If not, the monitor sleeps.
+            Whether any thread was active. If not, the monitor may sleep.
         """
         active = False
         for thread in self.threads:
@@ -220,12 +229,12 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread wait for events if `thread` still handles the same event as at the
-        monitor's last check.
+        """Let another thread wait for events if `thread` still handles the event that it handled at
+        the monitor's last check.
         """
         with self._lock:
-            # If `thread` finishes at this moment, two threads wait for events until its next event
-            # is handled.
+            # `thread` may finish its event at this very moment. Then it waits for events beside the
+            # new leading thread, until it has handled one more event.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

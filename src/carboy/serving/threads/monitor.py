@@ -1,5 +1,5 @@
-"""A thread that checks periodically, as long as there is work, whether the thread that waits for
-events is blocked.
+"""A thread that checks periodically whether the thread that waits for events is blocked. It sleeps
+while there is no work.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ from time import sleep
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Seconds between two checks. If the leading thread (the one that waits for events) handles the same
-# event for one to two intervals, it is considered blocked.
+# Seconds between two checks. A thread that handles the same event at two checks in a row is
+# considered blocked, so that it is noticed after one to two intervals.
 TICK_S = 0.02
-# A shorter interval, used after the thread that waits for events was blocked: other requests
-# probably block too, for example on a slow database, and each would delay all others for a whole
-# interval.
+# Seconds between two checks after the thread that waits for events was blocked: further requests
+# will probably block too, for example on a slow database, and each would delay all others for a
+# whole interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
 
 class Monitor:
-    """Calls `check` repeatedly until it returns False, then sleeps until it is woken. Thread-safe.
+    """Calls `check` repeatedly until it returns False, then sleeps until `wake` is called.
+    Thread-safe.
 
     Args:
-        check: returns whether there is work.
+        check: looks for blocked threads; returns whether there is work, so that it must be called
+            again.
         pause: sleeps for a number of seconds between two checks.
 
     Attributes:
@@ -65,8 +67,8 @@ class Monitor:
         self._wakeup.release()
 
     def alert(self) -> None:
-        """Use the shorter interval for the next checks, because the thread that waits for events
-        was blocked.
+        """Make the next checks at shorter intervals, because the thread that waits for events was
+        blocked.
         """
         self._alert = ALERT_TICKS
 
@@ -79,8 +81,8 @@ class Monitor:
                 continue
             with self._lock:
                 self.asleep = True
-            # Check once more, because an event may have arrived, or `stop` been called, before
-            # `asleep` was set.
+            # Check once more: if an event arrived, or `stop` was called, just before `asleep` was
+            # set, it has not woken the monitor.
             if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

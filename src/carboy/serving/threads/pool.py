@@ -1,6 +1,6 @@
 """A pool of threads that take turns in running one event loop: only one runs it at a time.
 
-`leader` decides which thread runs the loop; this module starts and stops the threads.
+The module `leader` decides which thread runs the loop; this module starts and stops the threads.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ if t.TYPE_CHECKING:
 
     from .leader import PoolThread
 
-# Threads in addition to those for views: one runs the event loop, the others decode large bodies.
+# How many threads a pool may have in addition to those for views: one runs the event loop, the
+# others decode large bodies.
 SPARE_THREADS = 8
-# Seconds for which `stop` waits for threads that still run a view.
+# For how many seconds `stop` waits for threads that still run a view.
 JOIN_S = 1.0
 
 
 class EventLoop(t.Protocol):
-    """What the thread that runs the event loop does repeatedly until the pool stops. Exceptions are
-    logged.
+    """An event loop for a pool: the thread whose turn it is calls `poll`, then `handle`, again and
+    again until the pool stops. Exceptions are logged.
     """
 
     def poll(self) -> t.Any:
         """Wait for events and return them; None if there is nothing to handle."""
 
     def handle(self, events: t.Any, thread: PoolThread) -> object:
-        """Handle events on the calling thread, `thread`. If `events` is None, only periodic work is
-        done.
+        """Handle events on the calling thread, `thread`. If `events` is None, do only periodic
+        work, such as timeouts.
         """
 
     def wake(self) -> object:
@@ -43,15 +44,15 @@ class EventLoop(t.Protocol):
 
 
 class LeaderPool(LeaderFollowers):
-    """Starts a thread whenever no thread is available to run the event loop, up to a limit.
+    """A pool that starts another thread whenever none is available to run the event loop, up to a
+    limit.
 
     Args:
         views: how many views may run at the same time.
 
     Attributes:
-        calls: functions that the leading thread (the one that runs the event loop) must call, in
-            order.
-        leader: the identifier of the current or latest leading thread.
+        calls: functions that the thread that runs the event loop must call, in this order.
+        leader: the identifier of the thread that runs the event loop, or ran it last.
     """
 
     def __init__(self, views: int) -> None:
@@ -70,7 +71,7 @@ class LeaderPool(LeaderFollowers):
         self._add_leader()
 
     def stop(self) -> None:
-        """Stop the threads. Waits for idle threads, and up to `JOIN_S` for the others."""
+        """Stop the threads. Waits for idle threads, and at most `JOIN_S` seconds for all others."""
         super().stop()
         if self._loop is not None:
             self._loop.wake()
@@ -89,14 +90,16 @@ class LeaderPool(LeaderFollowers):
             self._started.append(thread)
         try:
             thread.start()
-        except RuntimeError as exc:  # no thread can be started; the next idle thread leads
+        # The system allows no more threads; the next thread that finishes its work runs the event
+        # loop.
+        except RuntimeError as exc:
             with self._lock:
                 self._started.remove(thread)
             logger.error("no more than %d threads can be started: %s", len(self._started), exc)
 
     def _serve(self, loop: EventLoop) -> None:
         thread = self.join()
-        self.finish(thread)  # the event loop may be run by another thread by now
+        self.finish(thread)  # sleep if another thread runs the event loop by now
         ident = get_ident()
         while not self._stopping:
             try:
@@ -109,8 +112,8 @@ class LeaderPool(LeaderFollowers):
                 self._woken = False
                 self.leader = ident
                 loop.handle(events, thread)
-            # No exception ends this thread, because without an event loop the server would stop
-            # serving.
+            # An exception must not end this thread: if no thread ran the event loop, the server
+            # would answer no more requests.
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             thread.at_work = False

@@ -1,4 +1,4 @@
-"""Measure which views block. The thread that waits for events runs only views that do not.
+"""Measure which views block, because the thread that runs the event loop may run only the others.
 
 Blocking is time without the processor: waiting for a database, another service, a lock, a client. A
 view with a long computation also runs on a thread of its own, since NumPy, Pillow and hashlib
@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import typing as t
 
-# A view whose average exceeds one of these limits runs on another thread. A thread switch costs 30
-# us, so only a longer wait justifies it.
+# A view whose calls on average wait for more seconds than _SHORT_WAIT_S, or take more than
+# _SHORT_S, does not run on the thread of the event loop. A thread switch costs 30 us, so only a
+# longer wait justifies it.
 _SHORT_WAIT_S = 0.0001
 _SHORT_S = 0.0005
 _SAMPLES = 3
-# PERF: after a measured call of a quick view, this many are not measured, because reading the two
-# clocks takes 0.5 us.
+# PERF: after each measured call of a quick view, this many calls are not measured, because to read
+# the two clocks takes 0.5 us.
 _UNMEASURED = 7
 _WEIGHT = 0.2
-# How many calls of a view run on another thread after the view has blocked.
+# After a view has blocked the event loop, this many calls of it run on another thread.
 _DEFERRED_CALLS = 1000
 
 
 class ViewTiming:
-    """The average duration and waiting time of one view.
+    """The average duration and waiting time of the calls of one view, which decide where it runs.
 
     If two threads update it at the same time, one update may be lost, which does no harm.
 
     Attributes:
-        quick_calls: how many of the next calls run on the leading thread and are not measured. The
-            caller counts it down; at 0 it asks `may_block` and measures the call.
+        quick_calls: how many of the next calls run on the thread of the event loop and are not
+            measured. The caller of the view counts this down; at 0 it asks `may_block` and measures
+            the call.
     """
 
     __slots__ = ("_deferred_calls", "_samples", "_took_s", "_waited_s", "quick_calls")
@@ -42,10 +44,10 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def may_block(self) -> bool:
-        """Whether the view may block, so that the call that begins now must run on another thread.
+        """Whether the view may block, so that the call that begins now must not run on the thread
+        of the event loop.
 
-        The thread that waits for events may run a view itself if it was fast and has not blocked
-        lately.
+        A view does not count as blocking if its last calls were fast and none of them has blocked.
         """
         if self._deferred_calls > 0:
             self._deferred_calls -= 1
@@ -58,7 +60,7 @@ class ViewTiming:
         )
 
     def record(self, took_s: float, waited_s: float) -> None:
-        """Record one call.
+        """Record the duration of one call of the view.
 
         Args:
             took_s: the duration of the call.
@@ -74,39 +76,43 @@ class ViewTiming:
             self.quick_calls = _UNMEASURED
 
     def record_block(self) -> None:
-        """Record that the view has blocked the thread that waits for events."""
+        """Record that a call of the view has blocked the thread that runs the event loop."""
         self._deferred_calls = _DEFERRED_CALLS
         self._samples = self.quick_calls = 0
 
 
 class TimingTable:
-    """Finds the timing of the view that a request will call.
+    """Finds the `ViewTiming`, a record of durations, of the view that a request will call.
 
-    All requests share one timing if the application is not a carboy app. So do all paths that need
-    a user's URL converter, because it may query a database and is not called only to find the view.
+    If the application is not a carboy app, all its requests share one record. If the app has URL
+    converters of its own, so do all paths of rules with variables: to find the view of such a path
+    might call a converter, which may query a database.
     """
 
     def __init__(self, app: t.Any) -> None:
         self._map: t.Any = getattr(app, "url_map", None)
         self._matches = hasattr(self._map, "fast_match")
         self._matcher: t.Any = None
-        # Paths that match without a user's URL converter; None means all paths.
+        # The paths whose view may be looked up, because no URL converter of the user is called;
+        # None means all paths.
         self._plain: frozenset[str] | None = None
-        # The timings by endpoint and HTTP method, because reading a page may be quick and changing
-        # it slow.
+        # The records of views by endpoint and HTTP method: one view may be quick for GET and slow
+        # for POST.
         self._views: dict[t.Any, ViewTiming] = {}
-        # The timings by path, for rules without variables. PERF: a lookup takes 0.1 us, matching
-        # the URL 1 us.
+        # The records of views by HTTP method and path, for rules without variables. PERF: to look
+        # up a record takes 0.1 us, to match the URL 1 us.
         self._by_path: dict[tuple[str, str], ViewTiming] = {}
 
     def of(self, method: str, path: str) -> ViewTiming:
-        """Return the timing of the view that will handle a request."""
+        """Return the record of how long the view that will handle this request has taken so far,
+        which decides the thread that runs it.
+        """
         view = self._by_path.get((method, path))
         if view is not None:
             return view
         hit = self._map.fast_match(path, method) if self._may_match(path) else None
-        # The HTTP method of the key is one that a rule allows, so that clients cannot make the
-        # table grow.
+        # The key contains only methods that a rule allows, so clients cannot make the table grow by
+        # sending other methods.
         key = None if hit is None else (hit[0].endpoint, method)
         view = self._views.get(key)
         if view is None:
@@ -118,7 +124,7 @@ class TimingTable:
     def _may_match(self, path: str) -> bool:
         if not self._matches:
             return False
-        # `fast_match` changes whenever a rule is added; timings by path are then out of date.
+        # `fast_match` is replaced whenever a rule is added; the set of paths is then out of date.
         if self._map.fast_match is not self._matcher:
             self._matcher = self._map.fast_match
             self._plain = _plain_paths(list(self._map.iter_rules()))
@@ -126,12 +132,13 @@ class TimingTable:
 
 
 def _plain_paths(rules: list[t.Any]) -> frozenset[str] | None:
-    """Return the paths of all rules without variables; None if no rule has a user's URL
-    converter.
+    """Return the paths of all rules without variables; None if all URL converters are Werkzeug's
+    own.
     """
     if all(map(_is_plain, rules)):
         return None
-    # Encoded like PATH_INFO in the WSGI environ, where each byte is one character (Latin-1).
+    # Encode the paths like PATH_INFO in the WSGI environ, where each byte is one character
+    # (Latin-1).
     return frozenset(rule.rule.encode().decode("latin-1") for rule in rules if not rule._converters)
 
 

@@ -1,7 +1,7 @@
-"""`wsgi.input`: the request body as a stream, which enforces the size limit.
+"""`wsgi.input`: the body of a request as a stream, which enforces the limit on its size.
 
-A body that was cut short raises an error. The stream calls a function `read(size) -> bytes` of the
-server, which returns fewer bytes than requested only at the end of the body.
+A body that was cut short raises an error. The stream gets its bytes from a function `read(size) ->
+bytes` of the server, which returns fewer bytes than requested only at the end of the body.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import typing as t
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 Read = t.Callable[[int], bytes]
-# How many bytes are read at once if no size is given. PERF: larger pieces are no faster.
+# How many bytes of a body are read at once if the application gives no size. PERF: larger pieces
+# are no faster.
 PIECE_BYTES = 256 * 1024
 LINE_PIECE_BYTES = 8 * 1024
 
 
 class InputStream:
-    """A stream with the methods that PEP 3333 asks for.
+    """A stream with the methods that PEP 3333 asks of `wsgi.input`.
 
     Attributes:
-        done: whether all bytes that the client has sent for this body were read.
+        done: whether the application has read all that the client has sent of this body.
     """
 
     __slots__ = ("_buffer", "_read", "done")
@@ -31,7 +32,9 @@ class InputStream:
         self.done = False
 
     def _take(self, size: int) -> bytes:
-        """Return up to `size` bytes from the client; all bytes if `size` is negative."""
+        """Read up to `size` bytes of the body from the server and return them; all the rest if
+        `size` is negative.
+        """
         raise NotImplementedError
 
     def read(self, size: int | None = -1) -> bytes:
@@ -87,7 +90,7 @@ class InputStream:
 
 
 class SizedBody(InputStream):
-    """A body with a Content-Length.
+    """The stream of a body whose length a Content-Length announces.
 
     Raises:
         ClientDisconnected: the client disconnected before it had sent the whole body.
@@ -116,13 +119,14 @@ class SizedBody(InputStream):
 
 
 class ChunkedBody(InputStream):
-    """A body of unknown length.
+    """The stream of a body of unknown length.
 
-    The server's function `read` must raise an error if the body was cut short. If it reports the
-    end instead, a body that was cut short looks complete.
+    If the body was cut short, the server's function `read` must raise an error: if it reported the
+    end of the body instead, the application would take what it has got for the whole body.
 
     Raises:
-        RequestEntityTooLarge: the body exceeds the limit. The bytes up to the limit were returned.
+        RequestEntityTooLarge: the body exceeds the limit. The bytes up to the limit were returned
+            before.
     """
 
     __slots__ = ("_had", "_limit")

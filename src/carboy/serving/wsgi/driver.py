@@ -36,15 +36,15 @@ class Result:
     Args:
         app: the application.
         environ: the WSGI environ of the request.
-        joined_bytes: an iterable is joined to one `body` up to this Content-Length.
+        joined_bytes: if the Content-Length is at most this, the chunks are joined to one `body`.
 
     Raises:
         RuntimeError: the application answered without calling `start_response`.
         Exception: whatever else the application raises before the first byte of the body.
     """
 
-    # PERF: in CPython 3.11 reading a slot is faster than reading an attribute whose default is on
-    # the class.
+    # PERF: in CPython 3.11, to read a slot takes less time than to read an attribute whose default
+    # value is on the class.
     __slots__ = ("_chunks", "_sent", "_written", "body", "file", "headers", "on_close", "status")
 
     headers: Headers
@@ -54,11 +54,13 @@ class Result:
         self.status = ""
         self.body: bytes | None = None
         self.on_close: cabc.Callable[[], object] | None = None
-        self._sent = False  # set when the head was sent, so that status and headers are final
+        self._sent = False  # becomes True when the body begins; then status and headers are final
         self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
-        except HTTPException as exc:  # raised by the body, in an app that does not know Werkzeug
+        # Reading `wsgi.input` has raised an exception of Werkzeug's, which the application does not
+        # handle.
+        except HTTPException as exc:
             self.status = ""
             chunks = exc(environ, self.start_response)
         # PERF: a shortcut for a list of one chunk, which most applications return.
@@ -80,7 +82,7 @@ class Result:
     def start_response(
         self, status: str, headers: Headers, exc_info: OptExcInfo | None = None
     ) -> cabc.Callable[[bytes], object]:
-        """Store status and headers; the application must not change the list afterwards.
+        """Store status and headers; the application must not change the list `headers` afterwards.
 
         Args:
             exc_info: the error because of which the application replaces the status and headers of
@@ -88,7 +90,8 @@ class Result:
 
         Raises:
             AssertionError: this is the second call, and has no `exc_info`.
-            BaseException: the exception of `exc_info`, if status and headers have been sent.
+            BaseException: the exception of `exc_info`, if status and headers can no longer be
+                replaced.
         """
         if exc_info is None:
             if self.status:
@@ -100,14 +103,15 @@ class Result:
             try:
                 raise t.cast("BaseException", exc_info[1]).with_traceback(exc_info[2])
             finally:
-                exc_info = None  # break a reference cycle: its traceback refers to this frame
+                # Break a reference cycle: the error's traceback refers to this frame.
+                exc_info = None
         self.status = status
         self.headers = headers
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Add data to the body. PEP 3333 has this method for frameworks that are older than
-        WSGI.
+        """Add data to the body. `start_response` returns this function for frameworks that are
+        older than WSGI (PEP 3333).
         """
         if self._written is None:
             self._written = []
@@ -127,8 +131,8 @@ class Result:
             close()
 
     def _begin(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Iterate up to the first byte of the body. Until then the application may change status
-        and headers.
+        """Read the chunks up to the first byte of the body, because the application may change
+        status and headers until then; return an iterator over all chunks.
         """
         first = b""
         while not (first or self._written):
@@ -142,8 +146,8 @@ class Result:
         return self._in_order(chain([first], chunks))
 
     def _in_order(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Yield the chunks in order: data that the application wrote comes before data that it
-        yields afterwards.
+        """Yield the chunks of the body; data that the application has written with `write` comes
+        before what it yields afterwards.
         """
         for chunk in chunks:
             if self._written:

@@ -6,8 +6,8 @@
               --> for a model's prediction that needs no thread: see `routes`
 
 A view slot is the permission to run one view. A slow client occupies no thread while it sends a
-small body or while its prediction waits. A response that is sent before the whole body was read
-reaches the client.
+small body or while its prediction waits. If the application responds before it has read the whole
+body, the client still gets the response.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ if t.TYPE_CHECKING:
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
 
-    #: Handles a request for which no view is called: chooses how its body is read, and its handler.
+    #: A function that accepts a request which is answered without a view: it chooses how the body
+    #: is read and which function handles the request.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
 
@@ -47,15 +48,15 @@ class Gateway:
         limits: the limits on request bodies.
         threads: how many views may run at the same time.
         pool: the server's threads.
-        routes: called with this gateway; returns, by path, the functions that admit POST requests
-            without a view.
+        routes: called with this gateway; returns, by URL path, the functions that accept POST
+            requests which are answered without a view.
 
     Attributes:
-        call: calls a function soon, on the leading thread (the one that reads requests).
-        leads: whether the calling thread is the leading one.
-        after_round: functions that are called when all requests that were read together were passed
-            to their handlers, or before the leading thread may block. Only that thread appends to
-            it.
+        call: calls a function soon, on the thread that runs the event loop.
+        leads: returns whether the calling thread runs the event loop.
+        after_round: functions that the event loop calls when all requests of a round (those that
+            were read together) were passed to their handlers. Only the thread that runs the event
+            loop appends to it.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Gateway:
     # --- before the body -----------------------------------------------------------------------
 
     def admit(self, exchange: Exchange) -> None:
-        """Choose the handler of a request and how its body is read, after its head has arrived."""
+        """Choose how the body of a request is read and which function handles the request, after
+        its head has arrived.
+        """
         route = self.routes.get(exchange.path) if exchange.method == "POST" else None
         if route is not None:
             route(exchange)
@@ -88,7 +91,7 @@ class Gateway:
             self.admit_to_view(exchange)
 
     def admit_to_view(self, exchange: Exchange) -> None:
-        """Let the application respond to a request."""
+        """Choose how the body of a request is read, if the application will answer the request."""
         length, limits = exchange.length, self.limits
         if length is None and not exchange.chunked and not exchange.expects_continue:
             exchange.handler = self.take  # PERF: a shortcut, because most requests have no body
@@ -99,8 +102,9 @@ class Gateway:
             exchange.handler = self.take
             exchange.body_timeout_s = limits.body_s
         elif length is not None and exchange.expects_continue:
-            # The body is streamed, so that the application may refuse it before the client sends
-            # it.
+            # The client sends the body only when the server asks for it (Expect: 100-continue). The
+            # application reads the body itself, so that it may refuse the request before the client
+            # sends the body.
             exchange.body_mode = "streamed"
             exchange.handler = self.take_unread
         else:
@@ -113,20 +117,20 @@ class Gateway:
         exchange.respond(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
 
     def step_aside(self) -> None:
-        """Let another thread read requests (lead), because the calling thread may block from now
-        on.
+        """If the calling thread runs the event loop, let another thread run it, because the caller
+        may block from now on.
 
-        The new leading thread also calls the functions that wait for the end of the round (the
-        requests that were read together). On this thread, a model that computes at the end of the
-        round could hang, and the request that this thread handles would wait for the model.
+        The other thread also calls the functions in `after_round`. Some of them compute
+        predictions: if this thread called them and a model hung, the request that this thread
+        handles would have to wait for the model.
         """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
 
     def take(self, exchange: Exchange) -> None:
-        """Let the application respond to a request whose body has arrived, or can no longer
-        arrive.
+        """Let the application respond to a request whose body has arrived. If the body is
+        incomplete and no more will arrive, send an error response instead.
         """
         if exchange.fault is not None:
             if exchange.fault == "timeout":
@@ -141,36 +145,37 @@ class Gateway:
             self.slots.run(self._answer, exchange)
 
     def take_begun(self, exchange: Exchange) -> None:
-        """Let the application respond to a request when at least the beginning of its body has
-        arrived.
+        """Let the application respond to a request with a long body, of which at least the
+        beginning has arrived.
         """
         most = self.limits.body_bytes
         if exchange.fault is None and not exchange.complete:
             self.take_unread(exchange)
         elif exchange.chunked and most is not None and exchange.size > most:
-            self.take_unread(exchange)  # the application gets the error when it reads the body
+            self.take_unread(exchange)  # the application gets the error 413 when it reads the body
         else:
             self.take(exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
-        """Let the application respond to a request whose body it may read while the body
-        arrives.
-        """
+        """Let the application respond to a request, whose body it reads while the body arrives."""
         if self.after_round:
             self.call(partial(self.slots.run_slow, self._answer_unread, exchange))
         else:
             self.slots.run_slow(self._answer_unread, exchange)
 
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
-        """Run a view after its round (the requests that were read together).
+        """Run a view after the predictions of its round (the requests that were read together).
 
-        A model that computes at the end of the round may hang on the leading thread. The request of
-        the view must then be in a place where the next leading thread finds it.
+        A model that computes at the end of the round may hang on the thread that runs the event
+        loop. So the view's request is put into a queue from which the next thread that runs the
+        event loop takes it.
         """
         self.call(partial(self.slots.run, answer, exchange))
 
     def hand_over(self, exchange: Exchange) -> None:
-        """Let the application respond on another thread, without reading the body."""
+        """Let the application respond on another thread, with an empty body instead of the one that
+        was read.
+        """
         exchange.pieces.clear()
         self.slots.hand_over(self._answer, exchange)
 
@@ -195,7 +200,8 @@ class Gateway:
         try:
             environ = environ_of(exchange, body)
             app = exchange.app or self.app
-            # Break reference cycles: they may refer to the exchange.
+            # `extra` and `app` may refer to the exchange: remove them, to break the reference
+            # cycles.
             exchange.extra = exchange.app = None
             result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import types
 import typing as t
 
-# The default limit on rows. A body of 32 MiB (the default limit) has room for about as many short
-# rows.
+# The default limit on rows. A body of 32 MiB (the default limit) has room for about one million
+# short rows.
 DEFAULT_MAX_ROWS = 1_000_000
 # The default limit on columns. pandas handles columns one by one: ten thousand columns take half a
 # second, even if empty.

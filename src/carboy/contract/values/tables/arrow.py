@@ -92,8 +92,8 @@ class ArrowTables:
         refuse_duplicate_names(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
-        # Read columns of text as dictionaries: if a million rows share a text, the file contains it
-        # once, and dictionaries keep it shared until the unpacked size was checked.
+        # Read columns of text as dictionaries. If a million rows share a text, the file contains it
+        # once, and a dictionary keeps it once until the unpacked size has been checked.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         table = file.read(use_threads=False, use_pandas_metadata=False)
@@ -203,8 +203,8 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
 
 def _loses_digits(column: Column, cells: t.Any) -> bool:
-    """Return whether a cast of cells to the column's type of whole numbers would lose digits, as
-    for 2.5.
+    """Return whether the declared type is int and cells contain numbers such as 2.5, which a
+    conversion to int would change.
     """
     import pyarrow as pa
 
@@ -279,8 +279,8 @@ def _refuse_type(field: t.Any, path: str) -> None:
 
 
 def _unshared_bytes(column: t.Any) -> int:
-    """Return the size that a column would have in bytes if each row had its own copy of a shared
-    text.
+    """Return the size in bytes that a column would have if a text which several rows share was
+    stored once per row.
     """
     import numpy as np
     import pyarrow as pa

@@ -15,8 +15,8 @@ The dtype depends on the declaration only, never on the values, so tables of sev
 concatenated. msgspec validates the values, column by column.
 
 Times with an offset are converted to UTC. Only a column that is declared to have offsets,
-`Annotated[datetime, Meta(tz=True)]`, has a time zone in its dtype; otherwise its times could not
-be compared with those of requests that send none.
+`Annotated[datetime, Meta(tz=True)]`, has a time zone in its dtype. In other columns some requests
+may send offsets and others none, and pandas cannot compare times with and without a time zone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
-#: The largest number up to which each whole number is a float.
+#: A float can represent each whole number up to this one exactly.
 EXACT_FLOAT: t.Final = 2**53
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
@@ -68,8 +68,10 @@ class Column:
     name: str
     type: t.Any
     sort: str
-    optional: bool  # whether None, a missing value, is allowed
-    default: t.Any  # the default of a missing column; NODEFAULT if the column is required
+    #: Whether None, a missing value, is allowed.
+    optional: bool
+    #: The default of a column that the table lacks; NODEFAULT if the column is required.
+    default: t.Any
     #: The limits ge, gt, le and lt, checked by NumPy; None if only msgspec can check values of the
     #: type.
     bounds: dict[str, float] | None
@@ -81,7 +83,7 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """Return the NumPy dtype of a column of numbers."""
+        """Return the dtype of a column of numbers."""
         if self.sort == "float":
             return "float64"
         return "Int64" if self.optional else "int64"
@@ -129,7 +131,7 @@ def _fields(record: t.Any) -> cabc.Iterator[Column]:
         default = field.default
         if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        # A key of a TypedDict that is `NotRequired`.
+        # The field is a key of a TypedDict that is `NotRequired`, so its default is None.
         if default is msgspec.NODEFAULT and not field.required:
             default, kind = None, t.Optional[kind]  # noqa: UP045 - `kind | None` fails on text
         yield _column(field.encode_name, kind, default, where)
@@ -319,7 +321,8 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # a column with None, or without values, cannot be compared
+    # `min` fails if there is a None among the values, or if there are no values.
+    except (TypeError, ValueError):
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:
@@ -381,8 +384,8 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def text_dtype() -> t.Any:
-    """Return the dtype for columns of text. Before pandas 3 it is not "str", which would turn None
-    into 'None'.
+    """Return the dtype for columns of text. Before pandas 3 it is `object`, because the dtype "str"
+    would turn None into the text 'None'.
     """
     import pandas as pd
 

@@ -121,7 +121,7 @@ class JsonTables:
         names = list(rows[0]) if rows else []
         refuse_size(len(rows), len(names), self._options, path)
         known = set(names)
-        # A row without a key has a missing value in that column.
+        # If a row lacks a key, its cell in the column of that name is a missing value.
         if not all(row.keys() == known for row in rows):
             names = list(dict.fromkeys(name for row in rows for name in row))
             refuse_size(len(rows), len(names), self._options, path)
@@ -218,8 +218,8 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
 
 
 def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> InputError:
-    """Return an error that lists the declared columns, if a row of the JSON is not an object with
-    them.
+    """Return an error that lists the declared columns, if the error says that a row is not an
+    object with them; return other errors unchanged.
     """
     for fault in refused.faults:
         unknown = inputerrors.unknown_field(fault)
@@ -281,7 +281,8 @@ def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
     """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec.
 
-    A larger number than 2**53 is left to be refused, because a float may have lost its last digits.
+    A number above 2**53 is not converted, so that it is refused: as a float it may have lost its
+    last digits.
     """
     if column.sort != "int" or float not in set(map(type, values)):
         return values
@@ -294,8 +295,8 @@ def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequenc
 def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Convert columns with row labels, `{"a": {"0": 1, "1": 2}}`, to lists. All must have the same
-    labels.
+    """Convert columns with row labels, `{"a": {"0": 1, "1": 2}}`, to lists. Raises InputError if
+    two columns have different labels.
     """
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():

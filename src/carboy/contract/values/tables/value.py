@@ -31,6 +31,7 @@ _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
 })  # fmt: skip
+
 # Versions of pyarrow before this one run code from files that they read (CVE-2023-47248).
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
@@ -116,7 +117,9 @@ class TableKind(ValueKind):
     def read_csv(
         self, text: str, *, delimiter: str = "", decimal_comma: bool | None = None
     ) -> t.Any:
-        """Read a CSV file, or some rows of one with its header, by `CsvTables.read`."""
+        """Read CSV text: a whole file, or the header and some rows of it. The options are those of
+        `CsvTables.read`.
+        """
         return self._csv.read(text, delimiter=delimiter, decimal_comma=decimal_comma)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -163,7 +166,7 @@ class TableKind(ValueKind):
         if hasattr(value, "iloc"):
             return column_values(value)
         plain = to_plain(value)
-        # For pandas' Timestamp and Timedelta.
+        # `to_plain` does not know pandas' Timestamp and Timedelta. They are written in ISO 8601.
         return value.isoformat() if plain is UNKNOWN else plain
 
     @classmethod

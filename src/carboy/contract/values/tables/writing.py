@@ -31,8 +31,8 @@ ARROW_FILE: t.Final = "application/vnd.apache.arrow.file"
 
 
 def _cell(value: t.Any) -> t.Any:
-    """Convert a cell of a column with dtype `object` for JSON: NumPy's numbers, and objects with
-    `tolist`.
+    """Convert a cell that msgspec cannot write, such as a NumPy number, to one that it can. Used as
+    msgspec's `enc_hook`.
     """
     if hasattr(value, "tolist"):
         return value.tolist()
