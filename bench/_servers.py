@@ -27,7 +27,7 @@ STOP_S = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How a peer is started. PORT and THREADS in the command stand for the numbers."""
+    """How a peer is started. PORT, WORKERS and THREADS in the command stand for the numbers."""
 
     name: str
     command: tuple[str, ...]
@@ -39,17 +39,17 @@ class Kind:
 
 GRANIAN = (
     "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "PORT",
-    "--workers", "1", "--blocking-threads", "THREADS", "--no-ws", "--log-level", "warning",
+    "--workers", "WORKERS", "--blocking-threads", "THREADS", "--no-ws", "--log-level", "warning",
 )  # fmt: skip
 # gunicorn's documentation: threads for one core's worth of blocking work, keep-alive longer than
 # the proxy's; the C parser is installed by gunicorn[fast] and found automatically.
 GUNICORN = (
-    "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "1", "--worker-class", "gthread",
-    "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
+    "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "WORKERS",
+    "--worker-class", "gthread", "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
 )  # fmt: skip
 UVICORN = (
-    "-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--workers", "1", "--loop", "uvloop",
-    "--http", "httptools", "--no-access-log", "--log-level", "warning",
+    "-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--workers", "WORKERS",
+    "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
 )  # fmt: skip
 
 KINDS: tuple[Kind, ...] = (
@@ -57,13 +57,13 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "carboy serve",
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
-         "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
+         "--port", "PORT", "--workers", "WORKERS", "--threads", "THREADS"),
         "carboy.serving.process.command",
     ),
     Kind(
         _baseline.NAME,
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
-         "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
+         "--port", "PORT", "--workers", "WORKERS", "--threads", "THREADS"),
         python=str(_baseline.PYTHON),
     ),
     Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
@@ -80,11 +80,11 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 class Server:
     """A running peer."""
 
-    def __init__(self, kind: Kind, *, threads: int) -> None:
+    def __init__(self, kind: Kind, *, threads: int, workers: int = 1) -> None:
         self.name = kind.name
         self.port = free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
-        words = {"PORT": str(self.port), "THREADS": str(threads)}
+        words = {"PORT": str(self.port), "THREADS": str(threads), "WORKERS": str(workers)}
         command = [words.get(word, word.replace("PORT", words["PORT"])) for word in kind.command]
         env = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
         env |= {k: v.replace("PORT", words["PORT"]) for k, v in kind.env.items()}
@@ -194,12 +194,14 @@ def confined(cpus: set[int]) -> cabc.Iterator[None]:
 
 
 @contextlib.contextmanager
-def running(kinds: cabc.Iterable[Kind], *, threads: int) -> cabc.Iterator[dict[str, Server]]:
+def running(
+    kinds: cabc.Iterable[Kind], *, threads: int, workers: int = 1
+) -> cabc.Iterator[dict[str, Server]]:
     """Run all peers at once; peers that do not start are reported and skipped."""
     servers: dict[str, Server] = {}
     try:
         for kind in kinds:
-            servers[kind.name] = Server(kind, threads=threads)
+            servers[kind.name] = Server(kind, threads=threads, workers=workers)
         for name, server in list(servers.items()):
             try:
                 server.wait()

@@ -1,10 +1,8 @@
 """Requests per second over real servers: `carboy serve`, and its peers on their usual servers.
 
-All servers run at once, one worker each, with the same number of threads; each request is sent to
-all of
-them in interleaved rounds by wrk on the loopback. Server and client share this machine's cores, so
-only
-ratios are meaningful. Responses are checked before they are counted.
+All servers run at once, with the same numbers of workers and threads; each request is sent to all
+of them in interleaved rounds by wrk on the loopback. Server and client share this machine's cores,
+so only ratios are meaningful. Responses are checked before they are counted.
 
 At the end, carboy and plain granian share one core with the client, as in a small container. What
 counts there is the CPU time per request, and that a number of threads costs nothing.
@@ -205,7 +203,9 @@ def main() -> None:
                         help=f"some shapes: {', '.join(keys)}")  # fmt: skip
     parser.add_argument("--servers", nargs="+", choices=list(_servers.BY_NAME), metavar="NAME",
                         help=f"some servers: {'; '.join(_servers.BY_NAME)}")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="threads of each server")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each worker")
+    parser.add_argument("--workers", type=int, default=1, help="workers of each server (not Robyn)")
+    parser.add_argument("--cores", type=int, help="cores that servers and client share")
     parser.add_argument("--connections", type=int, default=_client.CONNECTIONS)
     parser.add_argument("--rounds", type=int, help="rounds of each server and shape")
     parser.add_argument("--seconds", type=float, help="length of a slice")
@@ -214,11 +214,14 @@ def main() -> None:
     seconds = options.seconds or (1 if options.quick else 2)
 
     _measure.print_machine(*DISTRIBUTIONS)
-    about = (f"{_client.name()}, {options.connections} connections; 1 worker,"
-             f" {options.threads} thread(s) each; client and servers share the cores")  # fmt: skip
+    cpus = set(sorted(os.sched_getaffinity(0))[: options.cores])
+    about = (f"{_client.name()}, {options.connections} connections; {options.workers} worker(s)"
+             f" of {options.threads} thread(s); client and servers share {len(cpus)} core(s)")  # fmt: skip
     print(about + "\n", flush=True)
     rows = []
-    with _servers.running(chosen(options.servers), threads=options.threads) as servers:
+    with _servers.confined(cpus), _servers.running(
+        chosen(options.servers), threads=options.threads, workers=options.workers
+    ) as servers:  # fmt: skip
         for shape in (shapes.BY_KEY[key] for key in options.only):
             served = measure(servers, shape, rounds=rounds, seconds=seconds,
                              connections=options.connections)  # fmt: skip

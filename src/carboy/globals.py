@@ -43,9 +43,10 @@ def is_ended(context: AppContext | None) -> bool:
 
 
 def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
-    """Undo a `_cv.set`, but only for those members of the active pair that `members` selects.
+    """Undo a `_cv.set` for the app context, the request context, or both.
 
-    A context that was active before but has ended in the meantime is not activated again.
+    `_cv` holds a pair of both contexts. Where `members` has True, the context that was active
+    before the `set` becomes active again, or None if that context has ended in the meantime.
 
     Raises:
         ValueError: the token belongs to another thread or `contextvars.Context`.

@@ -7,6 +7,7 @@ PEP 649 since 3.14, by `from __future__ import annotations` before.
 import __future__
 
 import sys
+import types
 import typing as t
 
 import pytest
@@ -59,6 +60,18 @@ def test_signature_of_a_wrapper_is_that_of_the_wrapped_function_by_default():
     outer.__wrapped__ = inner
     assert list(signature_of(outer).parameters) == ["x"]
     assert list(signature_of(outer, follow_wrapped=False).parameters) == ["args"]
+
+
+def no_positional_parameter(**options: t.Any) -> str:
+    return "kept"
+
+
+@pytest.mark.parametrize("view", [dict, types.MethodType(no_positional_parameter, object())])
+def test_view_without_a_signature_is_registered(app, view):
+    """Flask-Admin makes such a method of a view class: it calls the function below the method."""
+    assert str(signature_of(view)) == "(*args, **kwargs)"
+    app.add_url_rule("/", "view", view)
+    assert app.view_functions["view"] is view
 
 
 @pytest.mark.parametrize("written", ["Response", "ft.ResponseReturnValue", "ResponseValue"])

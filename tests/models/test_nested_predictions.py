@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import typing as t
 
@@ -235,3 +236,53 @@ def test_prediction_waits_for_a_slot_that_another_prediction_will_free(app, bloc
     wait_until(lambda: [(each().waiting, each().computing) for each in counts] == [(1, 1), (1, 2)])
     blocked.opened.set()
     assert [future.result(PATIENCE_S) for future in (busy, *futures)] == [1, 1, 1]
+
+
+def test_prediction_does_not_wait_for_one_that_leaves_a_blocked_slot_behind(app, blocked):
+    """Two ask the model that waits for both: one computes although the other does not end."""
+
+    @app.model("/one")
+    def one(x: int) -> int:
+        if x == 1:
+            return sum(app.models["two"].map([1, 2]))
+        if x == 2:
+            blocked.pass_through()
+        return 1
+
+    @app.model("/two", concurrency=2)
+    def two(x: int) -> int:
+        if x == 1:
+            return app.models["one"].submit(2).result()
+        assert blocked.entered.wait(PATIENCE_S)
+        return app.models["one"].submit(3).result()
+
+    future = app.models["one"].submit(1)
+    wait_until(lambda: app.models["two"].statistics().answered == 1)
+    blocked.opened.set()
+    assert future.result(PATIENCE_S) == 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_models_that_ask_at_random_do_not_wait_for_ever(app, seed):
+    draw = random.Random(seed)
+    names = [f"m{i}" for i in range(draw.randint(2, 5))]
+
+    def single(x: tuple[int, int]) -> int:
+        depth, number = x
+        draw, total = random.Random(number), 1
+        for _ in range(draw.choice([0, 1, 1, 2]) if depth else 0):
+            asked = [(depth - 1, draw.randrange(1000)) for _ in range(draw.choice([1, 1, 2]))]
+            total += sum(draw.choice(WAYS)(app.models[draw.choice(names)], asked))
+        return total
+
+    def batched(x: list[tuple[int, int]]) -> list[int]:
+        return list(map(single, x))
+
+    for name in names:
+        batch, concurrency = draw.choice([1, 1, 4]), draw.choice([1, 1, 1, 2, 3])
+        device = draw.choice([None, None, None, "d", "e"])
+        options = {"batch": batch, "concurrency": concurrency, "device": device}
+        app.model(f"/{name}", name=name, **options)(batched if batch > 1 else single)
+    asked = [(draw.choice(names), (draw.randint(2, 4), draw.randrange(1000))) for _ in range(60)]
+    futures = [app.models[name].submit(x) for name, x in asked]
+    assert all(future.result(PATIENCE_S) for future in futures)

@@ -51,7 +51,7 @@ if t.TYPE_CHECKING:
 Check: t.TypeAlias = "cabc.Callable[[t.Any], None]"
 
 _to_builtins, _convert = msgspec.to_builtins, msgspec.convert
-#: The classes whose instances fit a type, whatever their values are.
+#: For each type the classes all of whose instances fit it, so that only the class is checked.
 _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
     (float, (float, int)),
     *((cls, (cls,)) for cls in (bool, bytes, int, str, types.NoneType)),

@@ -382,7 +382,7 @@ def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
 
 
-# -- conversion of single texts -------------------------------------------------------------------
+# -- conversion of the text of one field ----------------------------------------------------------
 
 
 def converter(annotation: t.Any) -> Convert | None:

@@ -27,8 +27,9 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
 
-# In how many calling frames local names are looked up, not counting carboy's own frames: an app
-# factory, and helpers between the factory and the registration.
+# A name in an annotation may be a local variable of a function that is being called, such as an app
+# factory. This is how many of the calling frames are searched: enough for a factory and helpers
+# between it and the registration. Carboy's own frames are skipped and not counted.
 _FRAMES_TO_SEARCH = 8
 
 # The largest number of undefined names that are replaced in one annotation, to find a marker such

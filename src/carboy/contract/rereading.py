@@ -8,6 +8,10 @@ This runs only for JSON that msgspec has refused. The error of msgspec names the
 value, such as `$.rows[0].count`. This module rewrites the values at that path in all rows, and
 decodes the JSON again, until msgspec accepts it or refuses a value that cannot be rewritten. So the
 number of decodings is limited by the number of such paths in the type, not by the number of values.
+
+msgspec offers no hook for these values: it calls `float_hook` and `dec_hook` for neither an int nor
+bytes, and with `strict=False` it accepts the text "5" for an int as well. So the place and the
+reason are read from its messages.
 """
 
 from __future__ import annotations

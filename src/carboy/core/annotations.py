@@ -113,7 +113,8 @@ def signature_of(
     """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
     `inspect.signature` follows `__wrapped__`, but not here if it leads back to the function itself.
-    A mock or another object that has any attribute gets the signature `(*args, **kwargs)`.
+    A callable without a signature gets `(*args, **kwargs)`: a mock or another object that has any
+    attribute, a function of C, a method whose function has no positional parameter.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):
@@ -125,7 +126,7 @@ def signature_of(
         follow_wrapped = _wrapped_by(last) is None
     try:
         return inspect.signature(function, follow_wrapped=follow_wrapped, **options)
-    except TypeError:
+    except (TypeError, ValueError):
         if not callable(function):
             raise
         return inspect.signature(lambda *args, **kwargs: None)

@@ -554,8 +554,11 @@ class PendingPrediction(Ticket):
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
-        """Create the response as a WSGI application, in the context in which `predict` ran, with
-        its `g` and session.
+        """Let the app make the response: a WSGI application, which continues a request whose
+        prediction has ended.
+
+        An unbatched `predict` has run in a request context. The app's functions run in the same
+        context, so that they see its `g` and session.
         """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None

@@ -161,13 +161,12 @@ class PredictionQueue:
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
             ticket.context = copy_context()
-        admit = partial(self._admit, ticket, ignore_limit=ignore_limit)
         if not (slots := slots_of_caller()):
-            admit()
-        else:
-            ticket.asker = slots[0]
-            if not may_wait(self._threads, admit):
-                self._threads.compute_nested(ticket)
+            self._admit(ticket, ignore_limit=ignore_limit)
+            return ticket
+        ticket.asker = slots[0]
+        if not may_wait(self._threads, partial(self._admit, ticket, ignore_limit=ignore_limit)):
+            self._threads.compute_nested(ticket)
         return ticket
 
     def _admit(self, ticket: Ticket, *, ignore_limit: bool) -> None:

@@ -29,8 +29,13 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import BatchThreads
 
-    #: Lists of slots: a batch waits until one slot of each list is free.
-    Needs: t.TypeAlias = cabc.Sequence[cabc.Sequence[Slot]]
+
+class Need(t.NamedTuple):
+    """Slots, of which at least `missing` must become free before a batch can begin or end."""
+
+    slots: cabc.Sequence[Slot]
+    missing: int = 1
+
 
 # The slots that each thread occupies, by the thread's identifier. A thread occupies several if it
 # computes predictions that its own `predict` has asked for; the innermost comes first. PERF: a dict
@@ -62,22 +67,21 @@ def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
         return True
 
 
-def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
+def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool:
     """Return whether a prediction would wait for ever.
 
     Args:
-        needs: lists of slots: the prediction waits until one slot of each list is free.
+        needs: what must become free before the prediction can be computed.
         occupied: the slots that do not become free before the prediction has ended.
     """
-    needs_of: dict[Slot, Needs] = dict.fromkeys(occupied, ())
-    found = [slot for slots in needs for slot in slots]
+    needs_of: dict[Slot, cabc.Sequence[Need]] = dict.fromkeys(occupied, ())
+    found = [slot for need in needs for slot in need.slots]
     while found:
         slot = found.pop()
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
-            found += [each for slots in needs_of[slot] for each in slots]
-    # Find all slots that will become free. A slot does so if its batch, which waits for one slot of
-    # each of its lists, gets all of them.
+            found += [each for need in needs_of[slot] for each in need.slots]
+    # Find all slots that will become free. A slot does so if everything that it needs does.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
@@ -86,8 +90,8 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
     return _is_unmet(needs, becoming_free)
 
 
-def _is_unmet(needs: Needs, free: set[Slot]) -> bool:
-    return any(free.isdisjoint(slots) for slots in needs)
+def _is_unmet(needs: cabc.Sequence[Need], free: set[Slot]) -> bool:
+    return any(len(free.intersection(slots)) < missing for slots, missing in needs)
 
 
 class Device:
@@ -137,11 +141,9 @@ class Device:
             else:
                 self.slot = None
 
-    def needs(self) -> Needs:
-        """Return lists of slots. One slot of each list must become free before another batch can
-        compute on the device.
-        """
-        return () if self.slot is None else ([self.slot],)
+    def needs(self) -> list[Need]:
+        """Return what must become free before another batch can compute on the device."""
+        return [] if self.slot is None else [Need([self.slot])]
 
     @property
     def waiting(self) -> int:

@@ -22,18 +22,16 @@ from time import monotonic
 from carboy.errors import DeadlineError, UnreadError
 
 from .calls import in_context, isolate
-from .occupied import COMPUTING, slots_of_caller
+from .occupied import COMPUTING, Need, slots_of_caller
 from .retries import BatchInputs
 from .state import Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
     from ..replicas import Replica
     from .calls import Compute
-    from .occupied import Device, Needs
+    from .occupied import Device
     from .state import QueueState
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
@@ -66,7 +64,8 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # If `wait` timed out just before `set` was called, the lock is free: hold it again.
+            # The lock is held while the event is not set. If `wait` timed out just before `set` has
+            # released the lock, nobody has acquired it again, and the next `wait` would not block.
             self._lock.acquire(blocking=False)
         return was_set
 
@@ -371,34 +370,37 @@ class BatchThreads:
 
     # --- deadlocks -----------------------------------------------------------------------------
 
-    def needs(self) -> Needs:
-        """Return lists of slots. One slot of each list must become free before this model can
-        compute one more prediction. `occupied` finds deadlocks by that.
-        """
-        device = () if self._device is None else self._device.needs()
-        return device if self._has_room else (*device, list(self._state.computing))
+    def needs(self) -> list[Need]:
+        """Return what must become free before this model can compute one more prediction.
 
-    def needs_of(self, slot: Slot) -> Needs:
-        """Return lists of slots. One slot of each list must become free before `slot` does, because
-        its batch waits for the device, or for predictions that it has asked for.
+        `occupied` finds deadlocks by that.
         """
-        found: list[cabc.Sequence[Slot]] = []
-        if slot.waits_for == "device" and self._device is not None:
-            found += self._device.needs()
+        needs = [] if self._device is None else self._device.needs()
+        slots = list(self._state.computing)
+        missing = len(slots) + 1 - self._concurrency
+        return [*needs, Need(slots, missing)] if missing > 0 else needs
+
+    def needs_of(self, slot: Slot) -> list[Need]:
+        """Return what must become free before `slot` does, because its batch waits for the device,
+        or for predictions that it has asked for.
+        """
+        device, needs = self._device, []
+        if device is not None and slot.waits_for == "device" and device.slot is not slot:
+            needs += device.needs()
         for queue in slot.asked:
-            found += queue._needs_for(slot)
-        return found
+            needs += queue._needs_for(slot)
+        return needs
 
-    def _needs_for(self, asker: Slot) -> Needs:
-        """Return lists of slots. One slot of each list must become free before this model has
-        computed all predictions that the batch in the slot `asker` has asked for.
+    def _needs_for(self, asker: Slot) -> list[Need]:
+        """Return what must become free before this model has computed all predictions that the
+        batch in the slot `asker` has asked for.
         """
         with self._lock:
             state = self._state
-            found = [[each] for each in state.computing if each.computes_for(asker)]
+            needs = [Need([each]) for each in state.computing if each.computes_for(asker)]
             if any(ticket.asker is asker for ticket in state.waiting):
-                return (*found, *self.needs())
-            return found
+                needs += self.needs()
+            return needs
 
     # --- on a caller's own thread --------------------------------------------------------------
 

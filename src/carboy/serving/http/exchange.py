@@ -289,7 +289,7 @@ class Exchange:
         self.send_response(Head(status, headers), body)
 
     def send_response(self, head: Head, body: bytes) -> None:
-        """Send a response whose `head` may be shared with other responses. Thread-safe."""
+        """Send a response. `head` is not modified, so that responses may share it. Thread-safe."""
         length, announced, closes = len(body), head.length, head.closes
         if announced is not None and announced != length:
             if self.method != "HEAD" and not head.bodiless:

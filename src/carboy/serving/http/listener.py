@@ -19,7 +19,8 @@ import sys
 # The value of SO_ATTACH_FILTER in <asm-generic/socket.h>; Python's `socket` module lacks the
 # constant.
 _SO_ATTACH_FILTER = 26
-# A packet filter that drops packets with the flag SYN, which open a connection. Each instruction is
+# A packet filter that drops packets with the flag SYN, which open a connection: a server that stops
+# lets no client connect any more. Each instruction is
 # (code, jump if true, jump if false, value), as in <linux/filter.h>; offsets count from the
 # beginning of the TCP header.
 _DROP_SYN = [

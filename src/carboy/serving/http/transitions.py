@@ -47,7 +47,7 @@ class State(Enum):
     ANSWERING = "the handler has the request and its whole body"
     # In the state SENDING, nobody reads from the socket.
     SENDING = "the response is complete, but not all of it is sent"
-    # In the state DISCARDING, the event loop reads from the socket.
+    # In the state DISCARDING, the event loop reads the rest of the body and drops it.
     DISCARDING = "the response is sent; the rest of the request's body is discarded"
     # In the state CLOSING, nobody reads from the socket.
     CLOSING = "as SENDING, and the connection closes after this response"

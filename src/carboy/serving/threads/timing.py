@@ -104,8 +104,8 @@ class TimingTable:
         self._by_path: dict[tuple[str, str], ViewTiming] = {}
 
     def of(self, method: str, path: str) -> ViewTiming:
-        """Return the record of how long the view that will handle this request has taken so far,
-        which decides the thread that runs it.
+        """Return the record of how long the view of this request took in past requests. It decides
+        whether the view runs on the thread of the event loop or on another one.
         """
         view = self._by_path.get((method, path))
         if view is not None:
@@ -124,7 +124,8 @@ class TimingTable:
     def _may_match(self, path: str) -> bool:
         if not self._matches:
             return False
-        # `fast_match` is replaced whenever a rule is added; the set of paths is then out of date.
+        # The URL map makes a new function `fast_match` whenever a rule is added. If it is another
+        # function than at the last call, `_plain` is out of date.
         if self._map.fast_match is not self._matcher:
             self._matcher = self._map.fast_match
             self._plain = _plain_paths(list(self._map.iter_rules()))
