@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 
 import pytest
 from polling import PATIENCE_S
@@ -634,6 +635,27 @@ class CalledMeanwhile:
 
     def __getattr__(self, name):
         return getattr(self.poller, name)
+
+
+class MadeAtOnce(deque):
+    """Calls that the leading thread makes before the calling thread has woken it."""
+
+    def append(self, call):
+        call()
+
+
+def test_call_wakes_the_leader_after_another_that_it_made_before_it_was_woken():
+    with Stage() as stage:
+        pool, poller = stage.pool, stage.poller.poller
+        pool._loop, calls = stage.server, pool.calls
+        pool.calls = MadeAtOnce()
+        pool.call(print)
+        pool.calls = calls
+        assert not poller.wait(0)  # the leading thread polls before it sleeps
+        pool.call(print)
+        began_s = time.monotonic()
+        assert not poller.wait(PATIENCE_S)
+        assert time.monotonic() - began_s < PATIENCE_S
 
 
 def test_call_that_arrives_while_the_leader_polls_before_it_sleeps_is_made_at_once():

@@ -43,16 +43,23 @@ class Poller(t.Protocol):
 
 class _Waker:
     """A pair of sockets by which a thread wakes the thread that waits in a poller: `call` makes one
-    socket readable.
+    socket readable, unless it is readable already.
+
+    The thread that waited must look for work after each wait. Then no call is lost: it is either
+    made before `clear` ends, so that its work is found, or it sends.
     """
 
     def __init__(self) -> None:
         self._here, self._there = socket.socketpair()
         self._here.setblocking(False)
         self._there.setblocking(False)
+        self._called = False
         self.fd = self._here.fileno()
 
     def call(self) -> None:
+        if self._called:  # PERF: sending takes 1 us, and many results may arrive at once
+            return
+        self._called = True
         try:
             self._there.send(b"\0")
         except BlockingIOError:
@@ -64,6 +71,7 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
+        self._called = False  # not before: a call meanwhile would send what is received here
 
     def close(self) -> None:
         self._here.close()

@@ -59,7 +59,6 @@ class LeaderPool(LeaderFollowers):
         self._most = views + SPARE_THREADS
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
-        self._woken = False
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:
@@ -107,7 +106,6 @@ class LeaderPool(LeaderFollowers):
                     thread.at_work = True
                     if self.monitor.asleep:
                         self.monitor.wake()
-                self._woken = False
                 self.leader = ident
                 loop.handle(events, thread)
             # An exception must not end this thread: if no thread ran the event loop, the server
@@ -128,6 +126,5 @@ class LeaderPool(LeaderFollowers):
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Call a function soon, on the thread that runs the event loop. Thread-safe."""
         self.calls.append(work)
-        if self._loop is not None and not self._woken and not self._stopping:
-            self._woken = True
+        if self._loop is not None and not self._stopping:
             self._loop.wake()
