@@ -56,9 +56,9 @@ def test_soft_limit_of_open_files_is_raised_only(monkeypatch):
     made = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (1024, 9000))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: made.append(limits))
-    machine.raise_descriptor_limit(700)
+    machine.raise_descriptor_limit(300)
     machine.raise_descriptor_limit(4096)
-    assert made == [(4096 + 256, 9000)]
+    assert made == [(2 * 4096 + 256, 9000)]
 
 
 def test_soft_limit_of_open_files_is_raised_to_a_hard_limit_that_is_low(monkeypatch):

@@ -77,13 +77,15 @@ def affordable_connections() -> int:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Raise the soft limit of open files, usually 1,024, to what the connections need."""
+    """Raise the soft limit of open files, usually 1,024, to what the connections need: a socket
+    and, while a file is sent, the file.
+    """
     try:
         import resource
     except ImportError:  # pragma: no cover  # Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + SPARE_DESCRIPTORS
+    needed = 2 * connections + SPARE_DESCRIPTORS
     # At least 64 connections are always allowed. If the hard limit is below 64 + SPARE_DESCRIPTORS,
     # fewer descriptors remain for the app.
     if hard != resource.RLIM_INFINITY:

@@ -607,6 +607,24 @@ def test_stream_that_raises_passes_the_error_on_and_is_not_whole(stage):
     assert (answer.body, answer.whole, len(caught)) == (b"a", False, 1)
 
 
+@pytest.mark.parametrize("first", [ValueError(), 1, "text"], ids=["raises", "number", "text"])
+def test_stream_that_fails_before_its_first_byte_is_500(stage, first):
+    def chunks():
+        if isinstance(first, ValueError):
+            raise first
+        yield first
+
+    def take(exchange):
+        with pytest.raises((ValueError, TypeError)):
+            exchange.stream(200, [], chunks())
+
+    RecordingHandler(stage, handler=take)
+    client = stage.connect()
+    answer = client.ask(head())
+    assert (answer.status, answer.whole, answer.closes) == (500, True, True)
+    assert client.see_end() == b""
+
+
 # ----------------------------------------------------------------------------------- who has left
 
 

@@ -356,7 +356,8 @@ class Exchange:
 
         Blocks the calling thread until the end, or until the client disconnects. If `chunks` raises
         an exception, the connection is closed, so that the client sees an incomplete response, and
-        the exception is passed on. The caller closes `chunks`.
+        the exception is passed on. Before the first chunk, the server's own response for an error
+        is sent instead. The caller closes `chunks`.
         """
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
@@ -375,12 +376,16 @@ class Exchange:
         )
         start = head.data + framing + end
         whole = False
-        self.begun = True
         try:
             if has_body:
                 whole = self._write(start, chunks, head.length, chunked=chunked)
             else:
+                self.begun = True
                 whole = self.transport.write_through(start)
+        except BaseException:
+            if not self.begun:
+                self.fail()
+            raise
         finally:
             self._ended = True  # PERF: does the same as `_end_watch`, without the call
             self._on_disconnect = None
@@ -418,8 +423,10 @@ class Exchange:
                 announced -= len(piece)
             if start:
                 piece, start = start + piece, b""
+                self.begun = True
             if not write(piece):
                 return False
+        self.begun = True
         return not announced and (not start or write(start))
 
     def _end(self, *, keep_alive: bool) -> bytes:
