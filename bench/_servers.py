@@ -45,7 +45,8 @@ GRANIAN = (
 # the proxy's; the C parser is installed by gunicorn[fast] and found automatically.
 GUNICORN = (
     "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "WORKERS",
-    "--worker-class", "gthread", "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
+    "--worker-class", "gthread", "--threads", "THREADS", "--keep-alive", "30",
+    "--no-control-socket", "--log-level", "warning",
 )  # fmt: skip
 UVICORN = (
     "-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--workers", "WORKERS",

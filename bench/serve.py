@@ -215,8 +215,10 @@ def main() -> None:
 
     _measure.print_machine(*DISTRIBUTIONS)
     cpus = set(sorted(os.sched_getaffinity(0))[: options.cores])
-    about = (f"{_client.name()}, {options.connections} connections; {options.workers} worker(s)"
-             f" of {options.threads} thread(s); client and servers share {len(cpus)} core(s)")  # fmt: skip
+    about = (
+        f"{_client.name()}, {options.connections} connections; {options.workers} worker(s)"
+        f" of {options.threads} thread(s); client and servers share {len(cpus)} core(s)"
+    )
     print(about + "\n", flush=True)
     rows = []
     with _servers.confined(cpus), _servers.running(
