@@ -49,20 +49,14 @@ class Notices:
 
 def configure() -> None:
     """Write carboy's log messages to stderr, without changing the logging of the app."""
-    write_to_stderr("carboy.serving", logging.INFO)
+    logger.handlers[:] = [_handler()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     # If the app has configured the root logger, that logger writes the messages of models, so this
     # handler drops them.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
-
-
-def write_to_stderr(name: str, level: int) -> None:
-    """Write a logger's messages of at least this level to stderr, in the format of carboy's log."""
-    log = logging.getLogger(name)
-    log.handlers[:] = [_handler()]
-    log.setLevel(level)
-    log.propagate = False
 
 
 def _handler() -> logging.Handler:

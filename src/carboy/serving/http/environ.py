@@ -21,6 +21,7 @@ def base_environ(*, multiprocess: bool) -> Environ:
         "SCRIPT_NAME": "",
         "SERVER_SOFTWARE": "carboy",
         "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
         "wsgi.errors": sys.stderr,
         "wsgi.input_terminated": True,
         "wsgi.multithread": True,

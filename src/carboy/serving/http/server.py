@@ -164,7 +164,7 @@ class HTTPServer:
         self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
-        self._environ = {**base_environ(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
+        self._environ = base_environ(multiprocess=multiprocess)
         self._environ["SERVER_NAME"] = host
         self._environ["SERVER_PORT"] = str(port)
         if hasattr(os, "sendfile"):
