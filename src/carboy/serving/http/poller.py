@@ -45,8 +45,9 @@ class _Waker:
     """A pair of sockets by which a thread wakes the thread that waits in a poller: `call` makes one
     socket readable, unless it is readable already.
 
-    The thread that waited must look for work after each wait. Then no call is lost: it is either
-    made before `clear` ends, so that its work is found, or it sends.
+    After each wait, the thread that waited must first call `clear` and then look for work. So the
+    work of each `call` is found: if `call` came before the end of `clear`, by that search; if it
+    came later, because it makes the socket readable again.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class _Waker:
         self.fd = self._here.fileno()
 
     def call(self) -> None:
-        if self._called:  # PERF: sending takes 1 us, and many results may arrive at once
+        if self._called:  # PERF: send one byte for many calls, because sending takes 1 us
             return
         self._called = True
         try:
@@ -71,7 +72,8 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
-        self._called = False  # not before: a call meanwhile would send what is received here
+        # last: otherwise a `call` before this line would send a byte that `recv` removes
+        self._called = False
 
     def close(self) -> None:
         self._here.close()
@@ -161,7 +163,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # another thread has closed the socket in the meantime
+            pass  # another thread has closed the socket in the meantime, so nothing is left to do
 
     def wake(self) -> None:
         self._waker.call()

@@ -33,7 +33,9 @@ from enum import Enum
 
 
 class State(Enum):
-    """The state of a connection. Each member has a comment that says who reads from the socket."""
+    """The state of a connection. A comment at each member says which thread reads from the socket
+    in this state.
+    """
 
     # In the states IDLE and HEAD, the event loop reads from the socket.
     IDLE = "between two requests"
