@@ -43,7 +43,8 @@ class PredictionFuture(Future[t.Any]):
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
         value = ticket.take_value()
-        ticket.deliver = None  # break a reference cycle: the callback refers to this future
+        # break a reference cycle: `deliver` is a method of this future, which refers to the ticket
+        ticket.deliver = None
         if isinstance(value, CancelledError):
             super().cancel()
             # This also wakes threads that wait in `concurrent.futures.wait` or `as_completed`.
@@ -86,7 +87,7 @@ def predict_all(
                     yield _next(waiting, bar, raises=raises)
             while waiting:
                 yield _next(waiting, bar, raises=raises)
-        finally:  # the caller has closed this generator early, or a prediction failed
+        finally:  # also if the caller closes this generator early, or a prediction fails
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
                     queue.cancel(ticket)
@@ -95,8 +96,8 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """Queue one input, and append its prediction to `waiting`. Returns False if the queue is full:
-    call again after a result was taken.
+    """Queue one input, and append its prediction to `waiting`. Returns False if the queue is full;
+    then call this again after a prediction has ended.
     """
     if isinstance(each, Exception):
         waiting.append(each)

@@ -155,7 +155,7 @@ class JsonProtocol:
 class Endpoint(t.NamedTuple):
     """A URL under which one model is served by one protocol."""
 
-    name: str  # name for `url_for` and `view_functions`
+    name: str  # the endpoint: the name for `url_for` and `view_functions`
     path: str
     protocol: ModelProtocol
     view: cabc.Callable[[], t.Any]

@@ -114,7 +114,7 @@ class Counts:
         self.waited_s += sum(waits_s)
         latencies, last_s, bucket = self.latencies, -1.0, 0
         for waited_s in waits_s:
-            if waited_s != last_s:  # PERF: predictions that arrived together waited equally long
+            if waited_s != last_s:  # PERF: search once for predictions with equal times
                 last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
             latencies[bucket] += 1
 
@@ -172,8 +172,8 @@ class Slot:
     writer: StreamWriter | None = None
 
     def computes_for(self, asker: Slot) -> bool:
-        """Return whether this slot computes, or streams the result of, a prediction that `predict`
-        in the slot `asker` has asked for.
+        """Return whether this slot computes, or streams, a prediction for which the `predict` in
+        the slot `asker` has asked.
         """
         if self.asker is asker:
             return True
@@ -305,7 +305,8 @@ class QueueState:
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
         """Record that the batch in a slot waits until the model is loaded or its device is free.
-        That time does not count: the slot cannot become stuck.
+
+        This time does not count towards the time that `predict` may take.
         """
         slot.waits_for = waits_for
         slot.limit_s = math.inf
@@ -321,8 +322,8 @@ class QueueState:
             ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Give each prediction of a computed batch its result or failure. Returns the predictions
-        that had not ended before, by cancellation or deadline.
+        """Give each prediction of a computed batch its result or failure. Returns these
+        predictions, without those that were cancelled or had expired before.
         """
         started_s = slot.started_s
         done: list[Ticket] = []

@@ -80,7 +80,8 @@ class _BatchThread(Slot):
     """
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    # For the gathering thread, which waits for a batch to fill: when it wakes by itself.
+    # When the thread wakes by itself, because the batch is due for which it gathers predictions.
+    # Used only by one thread at a time, the gathering thread.
     leaves_s: float = math.inf
 
 
@@ -171,8 +172,8 @@ class BatchThreads:
         state, late = self._state, []
         if (
             limit_s
-            # A batch may have to wait for a shared device, but this method must not block its
-            # caller.
+            # If the model shares a device with others, a batch may have to wait for it, which would
+            # block the thread that calls this method.
             and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
@@ -253,7 +254,8 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            # A `_BatchThread` takes the next batch itself, but this is a caller's own thread.
+            # A `_BatchThread` takes the next batch itself. But if this is the thread of a caller,
+            # another thread must be woken to take it.
             if more_wait and type(slot) is Slot:
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
@@ -360,7 +362,8 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
-            # A client that does not read its stream is not counted as a failure of the model.
+            # If the stream ended because the client did not read it, this is no failure of the
+            # model.
             if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
                 self._state.counts.failed += 1
             self._state.vacate(slot, now_s)
@@ -500,7 +503,8 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     for callback, group in groups.items():
         try:
             t.cast("Deliver", callback)(group)
-        except Exception:  # a callback's failure (a closed event loop) must not end this thread
+        # a callback's failure, such as a closed event loop, must not end this thread
+        except Exception:
             _logger.exception(
                 "A callback failed to deliver the results of %d predictions", len(group)
             )

@@ -42,7 +42,7 @@ _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """Decides when a batch that is not full leaves the queue."""
+    """Decides how long a batch that is not full waits for more items before it leaves the queue."""
 
     def arrived(self, now_s: float, count: int = 1) -> None:
         """Record the arrival of `count` items. Items that arrive together have the same time."""
@@ -98,9 +98,9 @@ class AdaptiveWait:
         self._returns = _Returns()
         self._in_flight: deque[int] = deque(maxlen=_IN_FLIGHT_SAMPLES)
         self._usual_in_flight = 0
-        self._free_s = -math.inf  # when the last batch was finished
+        self._free_s = -math.inf  # when the last batch ended
         self._held_until_s = -math.inf
-        # When the latest item arrived since the last batch was finished.
+        # When the latest item arrived, if that was after the end of the last batch.
         self._arrival_s = -math.inf
         # When the last items arrived, and how many arrived at that time. Items with the same time
         # are evaluated together.
@@ -108,7 +108,8 @@ class AdaptiveWait:
         self._round = 0
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        # PERF: to count another arrival at the same time takes 0.1 us, to evaluate it 0.7 us.
+        # PERF: items that arrive at the same time are counted, which takes 0.1 us, and evaluated
+        # together, which takes 0.7 us.
         if now_s != self._round_s:
             self._end_round()
             self._round_s = now_s
@@ -221,8 +222,8 @@ class _Gaps:
     def __init__(self) -> None:
         self._observed = [0.0] * _BUCKETS
         self._censored = [0.0] * _BUCKETS
-        # PERF: older gaps must count less. Let the weight of new gaps grow at each arrival, which
-        # is cheaper than to reduce 60 counts.
+        # PERF: older gaps must count less. So the weight of new gaps grows with each arrival, which
+        # costs less than reducing the 60 counts of the histogram.
         self._weight = 1.0
 
     def record(self, gap_s: float) -> None:
