@@ -96,7 +96,7 @@ class FormReader:
             if faults:
                 raise together(faults)
         finally:
-            del faults  # break a reference cycle: the traceback's frame refers to `faults`
+            del faults  # break a reference cycle: the error's traceback refers to this frame
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
@@ -242,7 +242,9 @@ class RecordReader:
         return record
 
     def _key(self, name: str) -> str:
-        """Return the key of the record for the name of a field. Raises InputError."""
+        """Return the record's key for the name of a form field. If the keys are not texts, the name
+        is rewritten so that msgspec reads it correctly. Raises InputError.
+        """
         if self._tidy_key is None or name in self._fields:
             return name
         try:
@@ -255,7 +257,9 @@ class RecordReader:
         return self._fields.get(key, self._other)
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
-        """Convert the result of `collect` into the record. Raises InputError."""
+        """Convert the texts and files that `collect` has returned into the record. Raises
+        InputError.
+        """
         try:
             return self._convert(record)
         except Exception as error:
@@ -328,7 +332,9 @@ def _is_open(annotation: t.Any) -> bool:
 
 
 def _dict_types(annotation: t.Any) -> tuple[t.Any, t.Any]:
-    """Return the types of the keys and of the values of a dict; `str` and Any for other types."""
+    """Return the types of the keys and of the values of a dict; for a type that is not a dict,
+    `str` and Any.
+    """
     for each in map(strip, members_of(annotation)):
         if t.get_origin(each) is dict:
             key_type, value_type = t.get_args(each)

@@ -25,7 +25,7 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    # An uploaded file, or a value that was already read from a form field.
+    # The value was read from a file or a form field before, so it needs no conversion.
     if isinstance(value, cls):
         return value
     kind = kind_of(cls)
@@ -61,8 +61,8 @@ def plain(value: t.Any) -> t.Any:
     """Convert a value of a class that msgspec does not support for JSON; used as its `enc_hook`."""
     cls = type(value)
     if is_pydantic(cls):
-        # Encode by the value's own class and not by the declared one, because a subclass may have
-        # more fields.
+        # Encode by the value's own class and not by the declared one: the value may be of a
+        # subclass, which has more fields.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:

@@ -156,7 +156,7 @@ class Answer:
 
     @property
     def typed(self) -> bool:
-        """Return whether carboy, and not Flask, converts the return value of the view."""
+        """Return whether carboy, and not Flask, converts the view's return value to a response."""
         return self.kind != "flask" or bool(self.empty)
 
     @property
@@ -212,7 +212,7 @@ class Operation:
 
     @property
     def bound(self) -> tuple[str, ...]:
-        """Return the names of all Python parameters that come from the request."""
+        """Return the names of all parameters of the Python function that come from the request."""
         of_body = () if self.body is None else self.body.parameters
         return tuple(parameter.name for parameter in (*self.parameters, *of_body))
 

@@ -96,7 +96,9 @@ class ParameterSource:
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _is_empty_input(self, text: t.Any) -> bool:
-        """Return whether a browser's form has sent an empty input for an optional parameter."""
+        """Return whether a browser's form has sent an empty input field for an optional
+        parameter.
+        """
         return not self.parameter.required and not self._takes_text and text in ("", [""])
 
     def _text(self, ctx: RequestContext) -> t.Any:

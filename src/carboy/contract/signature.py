@@ -257,7 +257,8 @@ def _of_predict(
         what = _declared(argument, annotations)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
     try:
-        # `part` refuses invalid options of an image, a table or the like.
+        # `part` raises SignatureError if the options of an image, a table or the like are not
+        # valid.
         part(annotation)
         check_annotation(annotation, of_body=True)
         check_default(default)

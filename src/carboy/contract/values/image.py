@@ -160,8 +160,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # An image above Pillow's own limit, which is higher than carboy's: Pillow raises before
-        # `_refuse_too_many_pixels` runs.
+        # The image has more pixels than Pillow allows, which is more than carboy allows. Pillow has
+        # raised this error before `_refuse_too_many_pixels` could run.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,

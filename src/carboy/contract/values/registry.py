@@ -58,7 +58,7 @@ class Parted(t.NamedTuple):
 
     # Readers of images, tables, ..., in the order in which they are tried.
     kinds: tuple[ValueKind, ...]
-    rest: t.Any  # the members of the annotation that are plain JSON; None if there are none
+    rest: t.Any  # the members of the union that are plain JSON, as one type; None if there are none
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:

@@ -191,8 +191,8 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        # If a row has fewer or more cells than the header, `_rows` raises an error that names the
-        # row.
+        # Count by `_rows`: if a row has fewer or more cells than the header, it raises an error
+        # that names the row.
         return sum(1 for _ in self._rows(table, path))
 
     @staticmethod
@@ -253,8 +253,8 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        # Columns are declared here: without any, `_read_with_pandas` would have raised an error
-        # instead of returning None.
+        # This method is only called if columns are declared: without any, `_read_with_pandas`
+        # raises an error instead of returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
         columns: dict[str, cabc.Sequence[str]] = (

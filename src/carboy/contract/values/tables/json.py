@@ -295,8 +295,8 @@ def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequenc
 def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Convert columns with row labels, `{"a": {"0": 1, "1": 2}}`, to lists. Raises InputError if
-    two columns have different labels.
+    """Convert columns whose values have row labels, `{"a": {"0": 1, "1": 2}}`, to lists of values.
+    Raises InputError if two columns have different labels.
     """
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():

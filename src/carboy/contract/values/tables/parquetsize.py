@@ -112,8 +112,9 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        # The encoding is field 2 in the header of a data page (field 5), field 4 in that of a data
-        # page of version 2 (field 8).
+        # In Thrift's `PageHeader`, field 5 is the header of a data page, whose field 2 is the
+        # encoding. Field 8 is the header of a data page of version 2, whose field 4 is the
+        # encoding.
         for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
