@@ -69,7 +69,9 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Convert the value that a test passes as `json` to text by the app's JSON provider."""
+        """Convert to text what a test passes as the argument `json`. The app's JSON provider does
+        this.
+        """
         return self.app.json.dumps(obj, **kwargs)
 
 

@@ -58,7 +58,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         serving.run_simple(host, port, app, **options)
     except SystemExit:
         # Werkzeug has printed the operating system's error, which does not say that the host name
-        # is wrong. Say that.
+        # is wrong. Raise an error that says so.
         _explain_host(host)
         raise
     except OverflowError:
@@ -118,7 +118,8 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return _ALL_ADDRESSES[0]  # for an empty host, the operating system listens on all addresses
+        # for an empty host, the operating system listens on all addresses: return one of them
+        return _ALL_ADDRESSES[0]
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):

@@ -43,7 +43,8 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # If neither `--debug` nor `--no-debug` is given, environment variables decide.
+        # If neither `--debug` nor `--no-debug` is given, the environment variables decide about
+        # debug mode.
         return None
     # Debug mode is passed on by environment variables, because app factories and the reloader's
     # child process read them.

@@ -45,7 +45,8 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     printed = sys.stdout
     try:
         descriptor = printed.fileno()
-    except (OSError, ValueError):  # stdout is not a real file, as in tests and notebooks
+    # stdout is not a real file, as in tests and notebooks, so it cannot be redirected
+    except (OSError, ValueError):
         with contextlib.redirect_stdout(sys.stderr):
             yield printed
         return

@@ -28,8 +28,8 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object or its class defines; `default` if only `__getattr__`
-    would return it.
+    """Return an attribute that an object or its class really has; `default` if only the method
+    `__getattr__` would return it.
     """
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default

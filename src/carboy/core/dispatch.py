@@ -251,8 +251,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return None
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Call the view of the rule that matches the request's URL; raise a routing exception if
-        none does.
+        """Call the view of the rule that matches the request's URL. If no rule matches, raise 404,
+        405 or a redirect.
         """
         ctx = _find_request_ctx()
         request = ctx._request
@@ -266,7 +266,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise the exception with which no rule matched: 404, 405 or a redirect.
+        """Raise the exception that says why no rule matched the request's URL: 404, 405 or a
+        redirect.
 
         In debug mode, a redirect by which the request's body would be lost raises an error that
         explains this.
@@ -328,7 +329,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        if type(rv) is str:  # PERF: text is the most frequent type, so it is tested first
+        # PERF: the text of a body is tested first, because it is the most frequent type
+        if type(rv) is str:
             return response_class(rv)
         if type(rv) is response_class:
             return rv

@@ -114,7 +114,8 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
             if "keys must be" not in str(exc):
                 raise
         except ValueError as exc:
-            # NaN and infinity are not the cause: raise the error with Python's own message.
+            # Neither NaN nor infinity is the cause of the error: raise it with Python's own
+            # message.
             if not_finite == "literal" or isinstance(exc, UnicodeError):
                 raise
         return last.encode(_converted(obj, encoder.default, not_finite, "$"))

@@ -289,7 +289,7 @@ class TaggedJSONSerializer:
         return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Return whether no default tag would convert `value` or a value inside it."""
+        """Return whether no default tag would convert `value`, or any value inside it."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:

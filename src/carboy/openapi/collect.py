@@ -49,7 +49,7 @@ _CLASS_FIELDS = (
 
 
 class DescribedApp(t.Protocol):
-    """The attributes of an app that this module reads; for type checkers."""
+    """The attributes of an app that this module reads, for type checkers."""
 
     @property
     def name(self) -> str: ...
@@ -222,7 +222,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return the place of a view for log messages: its endpoint, and the file and line of its
+    """Return how log messages name a view: by its endpoint, and the file and line of its
     function.
     """
     from carboy.core.annotations import innermost

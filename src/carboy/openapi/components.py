@@ -132,7 +132,8 @@ def _key(annotation: t.Any) -> t.Any:
     """
     try:
         hash(annotation)
-    except TypeError:  # not hashable, because the metadata of an `Annotated` contains a list
+    # the type cannot be hashed, because the metadata of an `Annotated` contains a list
+    except TypeError:
         return id(annotation)
     return annotation, repr(annotation)
 

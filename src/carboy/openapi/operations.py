@@ -241,7 +241,7 @@ def _default(parameter: Parameter | Field) -> Dict:
     dict.
     """
     value = parameter.default
-    value = getattr(value, "value", value)  # the value of a member of an Enum
+    value = getattr(value, "value", value)  # for a member of an Enum, take its value
     if parameter.required or value is None:
         return {}
     if isinstance(value, float) and not math.isfinite(value):
@@ -400,7 +400,7 @@ def _form(parts: list[Part]) -> Dict:
 
 
 def _encoding(parts: list[Part]) -> Dict:
-    """Return the member `encoding` for a form, which lists the media types of its files except
+    """Return the OpenAPI member `encoding` for a form: the media types of each file, except for
     images.
     """
     found: Dict = {}

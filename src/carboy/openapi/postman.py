@@ -34,8 +34,8 @@ _VARIABLE = "{{%s}}"
 
 
 class GeneratedCollection(t.NamedTuple):
-    """A Postman collection, and the files that its requests upload, by path relative to the
-    collection.
+    """A Postman collection, and the files that its requests upload. The keys are the paths of the
+    files, relative to the collection.
     """
 
     collection: Dict

@@ -83,7 +83,7 @@ _TITLES = {
 
 
 class DocumentedApp(t.Protocol):
-    """The attributes and methods of an app that this module uses; for type checkers."""
+    """The attributes and methods of an app that this module uses, for type checkers."""
 
     config: t.Any
     response_class: t.Any
@@ -178,13 +178,14 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    except (HTTPException, ValueError):  # no rule matches, or a converter raises an error
+    # no rule matches, or a URL converter raises an error: the path is free
+    except (HTTPException, ValueError):
         return None
     return None if _is_missing_file(app, rule, arguments) else rule
 
 
 def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]) -> bool:
-    """Return whether a rule serves static files, but there is no file for the requested name."""
+    """Return whether a rule serves static files, and there is no file of the requested name."""
     import os
 
     from werkzeug.security import safe_join

@@ -38,8 +38,8 @@ Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# The original methods, stored at import. If a program later replaces one on Werkzeug's class, a
-# comparison with these notices it.
+# The original methods of Werkzeug's converters, stored at import. A method that differs from them
+# was overridden, or replaced later.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
@@ -205,7 +205,8 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # Werkzeug redirects only to an earlier rule of the endpoint, so never from the first rule.
+        # For the first rule of an endpoint this is false: Werkzeug redirects only to an earlier
+        # rule of the same endpoint.
         leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
