@@ -297,9 +297,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # The function of `templating` itself, and not a method that calls it: `templating` compares by
-    # identity whether it is overridden. If not, `request` and `g` are created only for templates
-    # that use them.
+    # The attribute is the function of module `templating` itself and not a method that calls it,
+    # because `templating` compares by identity whether the function was overridden. If it was not,
+    # `request` and `g` are created only for templates that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:

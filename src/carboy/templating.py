@@ -125,8 +125,8 @@ def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
     """
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
-        # PERF: a shortcut for apps that have only the default context processor, as most: 0.1 us
-        # instead of 0.5.
+        # PERF: a shortcut for apps that, like most, have only the default context processor: it
+        # takes 0.1 us instead of 0.5.
         context.setdefault("g", _lazy_g)
         if (active := _cv.get(None)) is not None and active[1] is not None:
             context.setdefault("request", _lazy_request)

@@ -40,8 +40,9 @@ class View:
     #: not decorate the view function.
     decorators: t.ClassVar[list[t.Callable[..., t.Any]]] = []
 
-    #: True creates an instance for each request, so that `self` can hold state of the request.
-    #: False shares one instance, which is faster; state of the request must then be stored in `g`.
+    #: Whether to create an instance for each request, so that `self` can hold state of the request.
+    #: If False, all requests share one instance, which is faster; state of the request must then be
+    #: stored in `g`.
     init_every_request: t.ClassVar[bool] = True
 
     def dispatch_request(self) -> ft.ResponseReturnValue:

@@ -48,8 +48,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # Werkzeug would end the process with an error message, too; this message also says what to
-        # do.
+        # Werkzeug would end the process with an error message, too. It would not say what the user
+        # can do, as this one does.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):

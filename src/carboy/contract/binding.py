@@ -80,8 +80,8 @@ def bind(view: View, about: Circumstances) -> View:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            # `install_as_flask()` makes programs run that were written for Flask, which ignores
-            # annotations. So an annotation that cannot be read is no error then.
+            # After `install_as_flask()`, which makes programs run that were written for Flask, an
+            # annotation that cannot be read is no error: Flask ignores annotations.
             return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}

@@ -171,7 +171,7 @@ class BodyReader:
             # us, and the call 0.12 us.
             if not single.takes_object and (data[:1] == b"{" or _begins_object(data)):
                 return self._by_name(data)
-            # PERF: these lines are the body of `rereading.read`, to save one call.
+            # PERF: the next lines do the same as `rereading.read`, without the cost of a call.
             try:
                 value = bare(data)
             except msgspec.DecodeError as refused:
@@ -193,8 +193,8 @@ class BodyReader:
     def _by_name(self, data: bytes) -> Arguments:
         found = rereading.read(self._decode_named, data)
         if self._plain:
-            # PERF: the decoded fields are the arguments. Without the loop in `_arguments` this
-            # takes 0.4 us less.
+            # PERF: if no field needs a conversion, the decoded fields are the arguments. This saves
+            # the loop in `_arguments`, which takes 0.4 us.
             return msgspec.structs.asdict(found)
         return self._arguments(found)
 

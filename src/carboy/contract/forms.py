@@ -424,8 +424,8 @@ def quick_converter(annotation: t.Any) -> Convert | None:
     leaves = {each for each in leaves_of(annotation) if isinstance(each, t.Hashable)}
     if not needs_pydantic(annotation):
         if leaves <= {int, float}:
-            # PERF: the JSON decoder takes a tenth of the time of `msgspec.convert` (30 ns instead
-            # of 300).
+            # PERF: numbers are read by the JSON decoder, which takes a tenth of the time of
+            # `msgspec.convert` (30 ns instead of 300).
             return msgspec.json.Decoder(annotation).decode
         if leaves & {dt.datetime, dt.timedelta}:
             return partial(msgspec.convert, type=annotation)

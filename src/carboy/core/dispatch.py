@@ -188,8 +188,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # Leave the context active for a debugger, as Flask 2.2 and earlier did. The next
-            # request in this thread ends it.
+            # After an unhandled exception, leave the context active for a debugger, as Flask 2.2
+            # and earlier did. The next request in this thread ends the context.
             ctx._preserved = error
         else:
             ctx.pop(error)
@@ -365,8 +365,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # Imported on first use, because few apps return the values that this module converts:
-            # records, pictures and tables.
+            # The module is imported on first use, because few apps return the values that it
+            # converts: records, pictures and tables.
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:

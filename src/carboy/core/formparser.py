@@ -147,7 +147,7 @@ class FormDataParser(_WerkzeugFormDataParser):
             container.write(body[start:stop])
             container.seek(0)
             headers = Headers()
-            # PERF: `Headers(pairs)` takes 1.2 us more, to check for line breaks
+            # PERF: `Headers(pairs)` would also check for line breaks, which takes 1.2 us
             headers._list.extend(pairs)
             files.append((name, FileStorage(container, filename, name, headers=headers)))
         return self._collect(fields), self._collect(files)
@@ -155,8 +155,9 @@ class FormDataParser(_WerkzeugFormDataParser):
     def _collect(self, pairs: list[tuple[str, T]]) -> MultiDict[str, T]:
         if self.cls is not ImmutableMultiDict:
             return self.cls(pairs)
-        # PERF: `ImmutableMultiDict(pairs)` takes three times as long, half of it to determine the
-        # type of its argument.
+        # PERF: building the dict of lists directly takes a third of the time of
+        # `ImmutableMultiDict(pairs)`, which spends half of its time on determining the type of its
+        # argument.
         lists: dict[str, list[T]] = {}
         for name, value in pairs:
             lists.setdefault(name, []).append(value)
@@ -223,7 +224,8 @@ def _common_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
     Returns None for headers in any other form.
     """
-    # PERF: matching these headers by one regex takes 0.5 us, `_any_part_headers` takes 7.
+    # PERF: a regex for the two headers that browsers send takes 0.5 us; `_any_part_headers` takes
+    # 7.
     match = _COMMON_PART_HEADERS.match(body, at)
     if match is None:
         return None

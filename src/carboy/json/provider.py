@@ -180,8 +180,8 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # Count each change of an attribute. The encoders are kept until the count has changed, and
-    # until then a dict that a view returns is encoded without looking for an overridden `response`.
+    # Count each change of an attribute. Until the count changes, the encoders are kept, and a dict
+    # that a view returns is encoded without looking for an overridden `response`.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         note_change()

@@ -47,7 +47,8 @@ class PredictionFuture(Future[t.Any]):
         ticket.deliver = None
         if isinstance(value, CancelledError):
             super().cancel()
-            # This also wakes threads that wait in `concurrent.futures.wait` or `as_completed`.
+            # `set_running_or_notify_cancel` also wakes threads that wait in
+            # `concurrent.futures.wait` or `as_completed`.
             self.set_running_or_notify_cancel()
         elif not self.set_running_or_notify_cancel():
             return
@@ -87,7 +88,7 @@ def predict_all(
                     yield _next(waiting, bar, raises=raises)
             while waiting:
                 yield _next(waiting, bar, raises=raises)
-        finally:  # also if the caller closes this generator early, or a prediction fails
+        finally:  # cancel what still waits, also if the caller closes this generator early
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
                     queue.cancel(ticket)
@@ -185,7 +186,7 @@ def _progress_bar(label: str | None, length: int | None) -> AbstractContextManag
         return _ProgressLine(label, length, sys.stderr)
     import click
 
-    # If the length is unknown, click requires an iterable. Nothing reads this one, because `update`
-    # moves the bar.
+    # If the length is unknown, click requires an iterable. The iterable is never read, because
+    # `update` moves the bar.
     unread: cabc.Iterator[object] | None = iter(()) if length is None else None
     return click.progressbar(unread, length=length, label=label, file=sys.stderr, show_pos=True)

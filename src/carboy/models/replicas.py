@@ -299,7 +299,8 @@ class Checkup:
         self._lock = threading.Lock()
         # When the check that is running now began; None while no check runs.
         self._begun_s: float | None = None
-        self._ended_s: float | None = None  # when the check before it ended
+        # the time at which the latest check ended; None before that
+        self._ended_s: float | None = None
         self._failure = ""
 
     def reason(self) -> str:

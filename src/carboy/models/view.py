@@ -128,8 +128,8 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        # Generators of OpenAPI documents, and test clients, read these attributes of the view
-        # function.
+        # Generators of OpenAPI documents, and test clients, read the attributes `model`,
+        # `page_title` and `contract` of the view function.
         view.model = model  # type: ignore[attr-defined]
         view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ def plain(node: t.Any) -> t.Any:
         return {}
     try:
         return str(node)  # such as a date in YAML, or a lazy string of flasgger
-    # a lazy string that can be evaluated only during a request, which there is not
+    # a lazy string, which can be evaluated only during a request
     except RuntimeError:
         return ""
 

@@ -128,7 +128,8 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    # A text may begin with "BM" too, but in a bitmap bytes 6 to 9 are reserved and zero.
+    # A file that begins with "BM" is a bitmap only if bytes 6 to 9, which are reserved, are zero.
+    # Otherwise it may be a text.
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None

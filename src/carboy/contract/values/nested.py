@@ -91,7 +91,7 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
     # If the numbers were packed row by row, a float that is too large for float32 has become
-    # infinity instead of raising an error.
+    # infinity instead of raising an error. Treat it like any other number that is out of range.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array

@@ -183,8 +183,8 @@ class Edge:
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.
         """
-        # Compiled on first use, because compiling a regex takes about 200 us, and a process of a
-        # large app may never be asked for most of its routes.
+        # The regex is compiled on first use, because compiling takes about 200 us, and a process of
+        # a large app may never be asked for most of its routes.
         if (groups := self._groups) is None:
             groups = self._groups = _groups(self._part.content)
         found = groups(text)

@@ -30,9 +30,10 @@ _IN_FLIGHT_SAMPLES = 16
 _IN_FLIGHT_QUANTILE = 0.75
 # A wait for clients' next requests must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# If at least 0.97 of the clients join a batch, it leaves when the last client has joined, which is
-# before the wait ends: on average after 0.8 of the wait, as the wait is an edge of the histogram.
-# The estimate counts half of that gain (0.9), because the number of clients varies.
+# If at least this share of the clients is expected to join a batch (0.97), the batch leaves when
+# the last client has joined, before the wait ends: on average after 0.8 of the wait, because the
+# wait is an edge of the histogram. The estimate counts half of that gain (0.9), because the number
+# of clients varies.
 _ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
 # A new item also delays the waiting items by its own computing time. If the cost of a wait included
 # that delay for each of them, bursts would often be split; without the delay, small bursts would

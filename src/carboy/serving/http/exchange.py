@@ -391,7 +391,7 @@ class Exchange:
                 self.fail()
             raise
         finally:
-            self._ended = True  # PERF: does the same as `_end_watch`, without the call
+            self._ended = True  # PERF: does the same as `_end_watch`, without the cost of a call
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""

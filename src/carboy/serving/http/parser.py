@@ -202,8 +202,8 @@ class RequestParser:
                 return None
             error = another
             del another
-        # If a callback of this class, such as `on_header`, has raised the exception, this is it;
-        # None if llhttp itself has found the error.
+        # The exception that a callback of this class, such as `on_header`, has raised; None if
+        # llhttp itself has found the error.
         cause = error.__context__
         try:
             if cause is None:

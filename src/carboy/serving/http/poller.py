@@ -72,7 +72,7 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
-        # last: otherwise a `call` before this line would send a byte that `recv` removes
+        # reset this last: otherwise a `call` before this line would send a byte that `recv` removes
         self._called = False
 
     def close(self) -> None:
@@ -147,7 +147,8 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        # Another thread has closed a watched socket, and will call `remove`.
+        # Ignore the error of a watched socket that another thread has closed. That thread will call
+        # `remove`.
         except (OSError, ValueError):
             return []
 

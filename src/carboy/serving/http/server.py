@@ -256,7 +256,8 @@ class HTTPServer:
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            self._accept(self._listener, max_count=1 << 20)  # accept all clients in the backlog
+            # accept all clients in the backlog, before the socket is closed
+            self._accept(self._listener, max_count=1 << 20)
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
@@ -429,7 +430,8 @@ class HTTPServer:
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections at the moment: %s", exc.strerror)
-                    self._listen(yes=False)  # accept none until the next call of `_sweep`
+                    # file descriptors or memory have run out: accept no client until `_sweep`
+                    self._listen(yes=False)
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])

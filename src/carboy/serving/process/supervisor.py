@@ -147,7 +147,8 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        # Send only the first of several requests: it waits in the socket until the worker reads it.
+        # Send only the first of several heartbeat requests, because it waits in the socket until
+        # the worker reads it.
         if self.unanswered == 1:
             self._send(b"alive?\n")
 

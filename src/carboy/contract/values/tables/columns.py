@@ -322,7 +322,7 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    # `min` fails if there is a None among the values, or if there are no values.
+    # `min` fails if one of the values is None, or if there are no values.
     except (TypeError, ValueError):
         inside = False
     for i, value in () if inside else enumerate(values):

@@ -289,7 +289,7 @@ def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
     marks = np.flatnonzero(characters == ord(delimiter))
     cells = np.diff(np.searchsorted(marks, ends), prepend=0)
     lengths = np.diff(ends, prepend=-1) - 1
-    # A line with only a carriage return is blank too.
+    # A line that contains only a carriage return counts as blank, like an empty line.
     blank = lengths == 0
     blank[:-1] |= (lengths[:-1] == 1) & (characters[ends[:-1] - 1] == ord("\r"))
     if (cells[~blank] != width - 1).any():

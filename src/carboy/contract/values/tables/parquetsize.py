@@ -19,7 +19,8 @@ _DELTA_BYTE_ARRAY = 7
 # Maximum nesting of structs. Valid page headers nest statistics, and one struct for each type of
 # page.
 _MAX_DEPTH = 8
-_BOOLEANS = (1, 2)  # type codes of a boolean field, each of which is also the value: true, false
+# In Thrift, a boolean field consists of its type code, which is 1 for true and 2 for false.
+_BOOLEANS = (1, 2)
 _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 
@@ -57,8 +58,8 @@ def sizes(data: bytes) -> Sizes:
     chunks = [_struct(chunk, 3) for group in groups for chunk in _structs(group, 1)]
     total = 0
     for chunk in chunks:
-        # Pages begin at the dictionary page, if there is one; it precedes the data pages that use
-        # it.
+        # The pages begin at the dictionary page, if there is one, because it precedes the data
+        # pages that use it.
         offsets = [offset for offset in (_number(chunk, 9), chunk.get(11)) if offset]
         begin = min(offset for offset in offsets if isinstance(offset, int))
         total += unpacked_bytes(data, begin, _number(chunk, 7))
@@ -171,7 +172,8 @@ class _Reader:
         return None
 
     def _skip_values(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
-        if count > self._end - self.at:  # each value of a list takes at least one byte
+        # each value of a list takes at least one byte, so a larger count is wrong
+        if count > self._end - self.at:
             raise ValueError("damaged metadata")
         for _ in range(count):
             for kind in kinds:
