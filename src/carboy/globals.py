@@ -29,7 +29,8 @@ Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Which members of the active pair a context has set: (app context, request context).
+# Two booleans: whether a context has set the app context, and the request context, of the active
+# pair.
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)

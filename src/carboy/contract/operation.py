@@ -81,8 +81,9 @@ Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 class Parameter:
     """One argument that comes from the request.
 
-    `place` is "form" or "file" only for the marker `Form()` or `File()`; the body must then be a
-    form. "body" accepts a body of any supported media type.
+    `place` says where it comes from. "form" and "file" are only used for the markers `Form()` and
+    `File()`, for which the body must be a form. For "body", a body of any supported media type is
+    read.
     """
 
     #: The name of the Python parameter.

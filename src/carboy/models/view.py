@@ -200,8 +200,8 @@ def _response(
 
 
 class LimitedBody(WerkzeugBody):
-    """A Werkzeug request as a protocol sees it (`PredictionRequest`), with the model's body size
-    limit.
+    """A Werkzeug request in the form that protocols of models use (`PredictionRequest`). The
+    model's limit on the size of the body is enforced.
     """
 
     __slots__ = ("_form_was_read", "accept", "state")

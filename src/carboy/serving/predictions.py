@@ -553,7 +553,8 @@ class PendingPrediction(Ticket):
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
-        # The app must set the cookie of a permanent session anew in each response.
+        # Each response to a request with a permanent session must renew the session's cookie, which
+        # only the app can do.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
     def _respond_by_app(self) -> None:
@@ -574,7 +575,8 @@ class PendingPrediction(Ticket):
         """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        self.context = None  # break a reference cycle through the context and the environ
+        # break a reference cycle: the context leads to the environ, which refers to this object
+        self.context = None
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

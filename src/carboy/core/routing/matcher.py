@@ -173,7 +173,7 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
     """Match a path by following the first transition that fits each segment, without backtracking.
-    This is the third stage.
+    This is the third of the four stages of matching.
     """
     # PERF: this function is not split, because a call within the loop would take 70 ns, as long as
     # handling one segment.
@@ -226,7 +226,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
 
 def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
     """Match a path by trying every transition that Werkzeug would try, with backtracking. This is
-    the fourth stage.
+    the last of the four stages of matching.
     """
     parts = path.split("/")
     # Werkzeug must match a path with several leading slashes, which it merges, or with none, where
@@ -240,8 +240,8 @@ def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) ->
 
 
 def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
-    """Return the rule that the segments `parts[i:]` lead to from a node, and the values; None if
-    there is none.
+    """Return the rule to which the path segments `parts[i:]` lead from a node, and the texts that
+    its variables match; None if there is no such rule.
 
     Transitions are tried in the order of Werkzeug's StateMachineMatcher.
     """

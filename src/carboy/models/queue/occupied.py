@@ -31,7 +31,9 @@ if t.TYPE_CHECKING:
 
 
 class Need(t.NamedTuple):
-    """Slots, of which at least `missing` must become free before a batch can begin or end."""
+    """Slots (permissions to compute a batch) for which a batch waits: at least `missing` of them
+    must become free before the batch can begin or end.
+    """
 
     slots: cabc.Sequence[Slot]
     missing: int = 1

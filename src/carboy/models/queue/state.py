@@ -172,8 +172,9 @@ class Slot:
     writer: StreamWriter | None = None
 
     def computes_for(self, asker: Slot) -> bool:
-        """Return whether this slot computes, or streams, a prediction for which the `predict` in
-        the slot `asker` has asked.
+        """Return whether the batch of this slot (the permission to compute it) contains a
+        prediction for which the `predict` in the slot `asker` has asked, or streams the result of
+        one.
         """
         if self.asker is asker:
             return True
@@ -304,7 +305,8 @@ class QueueState:
         self.computing_items += 1
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that the batch in a slot waits until the model is loaded or its device is free.
+        """Record that a batch, to which a slot is assigned, waits until the model is loaded or its
+        device is free.
 
         This time does not count towards the time that `predict` may take.
         """
@@ -312,8 +314,8 @@ class QueueState:
         slot.limit_s = math.inf
 
     def begin(self, slot: Slot, now_s: float) -> None:
-        """Record that the batch in a slot is computed from now on. Before, it waited until the
-        model was loaded or its device was free.
+        """Record that a batch, to which a slot is assigned, is computed from now on. Before, it
+        waited until the model was loaded or its device was free.
         """
         slot.waits_for = ""
         slot.started_s = now_s

@@ -240,7 +240,9 @@ class BatchThreads:
     # --- computing -----------------------------------------------------------------------------
 
     def compute(self, slot: Slot) -> None:
-        """Compute the batch of a slot on the calling thread, and deliver the results."""
+        """Compute the batch to which a slot is assigned, on the calling thread, and deliver the
+        results.
+        """
         if self._device is None and self._replica.loaded:
             values = self._run(slot)
         else:
@@ -288,8 +290,8 @@ class BatchThreads:
             del values  # break a reference cycle: a failure's traceback refers to this frame
 
     def _load(self, slot: Slot) -> BaseException | None:
-        """Load the model before the batch of a slot is computed; returns the exception if loading
-        fails.
+        """Load the model, unless it is loaded, before a batch is computed. Returns the exception if
+        loading fails.
         """
         with self._lock:
             self._state.hold(slot, "model")
@@ -408,8 +410,8 @@ class BatchThreads:
     # --- on a caller's own thread --------------------------------------------------------------
 
     def enter(self, ticket: Ticket, *, at_once: bool = False) -> Slot | None:
-        """Assign a slot to a prediction, to compute it on the calling thread; returns None if the
-        prediction must be queued.
+        """Assign a slot (the permission to compute) to a prediction, so that the calling thread can
+        compute it. Returns None if the prediction must be queued.
 
         Args:
             at_once: assign a slot in any case, because the prediction would wait for ever in the
@@ -447,8 +449,8 @@ class BatchThreads:
         del value  # break a reference cycle: a failure's traceback refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
-        """Compute the only prediction of a slot on the calling thread; returns the result or raises
-        the failure.
+        """Compute a prediction, to which the slot is assigned, on the calling thread. Returns the
+        result or raises the failure.
 
         Unlike `compute`, this raises KeyboardInterrupt and SystemExit unchanged.
         """

@@ -181,7 +181,7 @@ class Connection:
         self._limits = limits
         self._lock = allocate_lock()
         self._parser = RequestParser(limits)
-        # The events that the poller reports for the socket.
+        # Which events the poller is to report for the socket: READ, WRITE or both.
         self._mask = READ
         # The parser events that are not handled yet; `EOF` or `Refused` can only be the last one.
         self._events: deque[InputEvent] = deque()
@@ -189,7 +189,7 @@ class Connection:
         self._exchange: Exchange | None = None
         # The parts of the current response that were not sent yet.
         self._out: list[bytes | memoryview | FileSection] = []
-        # The memory that is reserved for the current response.
+        # How many bytes of memory are reserved for the current response.
         self._held_bytes = 0
         self.environ = environ
         self.state = IDLE
@@ -211,7 +211,7 @@ class Connection:
                 disconnected = self._receive_early()
             else:
                 size = LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES
-                try:  # PERF: a call of `_receive` would take 0.06 us longer
+                try:  # PERF: does the same as `_receive`, without a call, which takes 0.06 us
                     data = self._socket.recv(size)
                 except BlockingIOError:
                     return

@@ -198,11 +198,11 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
 # For how many seconds a thread polls for new requests before it sleeps: to wake a sleeping
 # processor takes 10 to 100 us, and its caches are cold then.
 SPIN_S = 0.0001
-# The largest credit in `SpinWait`. It is small, so that polling ends soon after clients stop
-# sending requests.
+# The upper limit of the credit, by which `SpinWait` decides whether to poll. It is small, so that
+# polling ends soon after clients stop sending requests.
 MAX_CREDIT = 16
-# While its credit is 0, `SpinWait` polls only once in this many calls, to find out whether polling
-# succeeds again.
+# While polling is switched off (the credit is 0), `SpinWait` polls only once in this many calls, to
+# find out whether polling succeeds again.
 TRY_EVERY = 64
 
 
@@ -218,8 +218,8 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S`; returns None if nothing is ready, or if polling is off because
-        the credit is 0.
+        """Poll for up to `SPIN_S`. Returns None if nothing is ready, or if polling is switched off,
+        because it has usually found nothing (the credit is 0).
         """
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):

@@ -317,7 +317,7 @@ class HTTPServer:
         while after_round:
             try:
                 call = after_round.pop()
-            except IndexError:  # another thread has taken the last function
+            except IndexError:  # another thread has taken the last function from `after_round`
                 break
             try:  # PERF: `_run_safely` would be one more call per prediction
                 call()
@@ -337,7 +337,7 @@ class HTTPServer:
         for _ in range(len(calls)):
             try:
                 call = calls.popleft()
-            except IndexError:  # another thread has taken the last function
+            except IndexError:  # another thread has taken the last function from `calls`
                 return
             _run_safely(call)
             if thread.stepped_aside:
@@ -384,7 +384,7 @@ class HTTPServer:
                 return
             try:
                 exchange = due.popleft()
-            except IndexError:  # another thread has taken the last request
+            except IndexError:  # another thread has taken the last request from `due`
                 return
             try:
                 exchange.handler(exchange)

@@ -234,7 +234,7 @@ def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> In
 
 
 def _listed(declared: DeclaredColumns, write: cabc.Callable[[str], str]) -> str:
-    """List the names of the columns for an error message."""
+    """Return the names of the columns as one text, for an error message."""
     names = list(map(write, declared.names[:_MAX_COLUMNS]))
     more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
     return ", ".join([*names, *more])
