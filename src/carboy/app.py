@@ -276,8 +276,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # The context of each template has these variables too, but a macro that is imported
-            # without context sees only the globals.
+            # The context of each template has `request`, `session` and `g`, too, but a macro that
+            # is imported without context sees only the globals.
             request=request,
             session=session,
             g=g,

@@ -265,7 +265,7 @@ class Config(dict[str, t.Any]):
             raise _unreadable(exc, filename) from None
         try:
             code = compile(source, filename, "exec")
-        # before Python 3.12, a null byte in the file raises ValueError
+        # Before Python 3.12, compiling a file with a null byte raises ValueError.
         except (SyntaxError, ValueError) as exc:
             raise _file_error(
                 exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."

@@ -155,7 +155,7 @@ def has_app_context() -> bool:
 def _drop_ended() -> Active | None:
     """Return the active pair of app and request context, or None.
 
-    Contexts that this thread has activated and another thread has ended are removed before.
+    Contexts that this thread has activated and another thread has ended are removed first.
     """
     while (active := _cv.get(None)) is not None:
         ended = next((context for context in active if is_ended(context)), None)
@@ -180,8 +180,8 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     # them.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # If another thread has ended this context: the calls of `push` that the thread of those calls
-    # must still undo. None if there are none.
+    # The calls of `push` that a thread must still undo, because another thread has ended this
+    # context. None if there are none.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
@@ -256,7 +256,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         self._send_popped()
 
     def _take_push(self) -> tuple[Token[Active | None], AppContext | None]:
-        """Remove the record of the latest `push` that was not undone yet from `_cv_tokens`, and
+        """Remove from `_cv_tokens` the record of the latest `push` that was not undone yet, and
         return it.
         """
         if not self._cv_tokens:
@@ -444,7 +444,7 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        # Receivers are called without an active request, as in Flask.
+        # Receivers of `appcontext_pushed` are called without an active request, as in Flask.
         token = _cv.set((self, None))
         try:
             super()._send_pushed()

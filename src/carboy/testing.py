@@ -446,8 +446,8 @@ class FlaskCliRunner(CliRunner):
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            # Imported on first use, because tests that use only a client do not need the module
-            # `cli`.
+            # The module `cli` is imported on first use, because tests that use only a client do not
+            # need it.
             from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)

@@ -369,7 +369,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         fields = self.__dict__
         if "stream" in fields or self.shallow:
             return None
-        # PERF: reading `content_length` and `max_content_length` takes 0.4 us more.
+        # PERF: reading the environ and the config directly saves 0.4 us, compared with the
+        # properties `content_length` and `max_content_length`.
         if self._is_original and "content_length" not in fields:
             length = _plain_length(self.environ)
             if (limit := self._max_content_length) is None:

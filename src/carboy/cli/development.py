@@ -48,8 +48,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # Werkzeug would end the process with an error message, too. It would not say what the user
-        # can do, as this one does.
+        # Werkzeug would end the process with an error message, too, but with one that does not say
+        # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):
@@ -71,7 +71,7 @@ def load_models_beside(app: t.Any) -> threading.Thread | None:
 
     If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    # `app` may be any WSGI application; only apps of carboy have models.
+    # `app` may be any WSGI application. Only an app of carboy has models.
     models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None

@@ -74,8 +74,8 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """Return an error for a wrong value of an option; if an environment variable set the value, it
-    names the variable.
+    """Return an error for a wrong value of an option. If an environment variable has set the value,
+    the error names the variable.
     """
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:

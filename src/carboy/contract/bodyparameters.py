@@ -74,7 +74,7 @@ class BodyParameter:
     """
 
     def __init__(self, parameter: Parameter) -> None:
-        """Compile a parameter.
+        """Create the functions that read one parameter, from its annotation.
 
         Raises:
             TypeError: values of the annotation cannot be read.
@@ -272,7 +272,9 @@ class _Files:
     """
 
     def __init__(self, annotation: t.Any) -> None:
-        """Compile the annotation. Raises SignatureError for a limit that cannot be checked."""
+        """Create the functions that read a collection, from its annotation. Raises SignatureError
+        for a limit that cannot be checked.
+        """
         self._kind = t.cast("ValueKind", kind_of(item_of(annotation)))
         bare = next(each for each in map(strip, members_of(annotation)) if item_of(each))
         self._collection = t.get_origin(bare)

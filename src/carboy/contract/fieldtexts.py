@@ -185,8 +185,8 @@ def tidy(annotation: t.Any) -> Tidy | None:
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
-    """Return the values of an Enum's members. For a `Literal`, whose values are no Enums, return a
-    list of the given value.
+    """Return the values that a type allows: those of all members of an Enum, or the one value of a
+    `Literal` that is given instead of a type.
     """
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []

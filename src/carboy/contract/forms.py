@@ -135,8 +135,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # As in JSON bodies, the whole record may be sent as JSON under the parameter's name, if
-            # the form has no other field.
+            # If the only field of a form has the parameter's name, it may contain the whole record
+            # as JSON. JSON bodies may be written in this way, too.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -148,8 +148,8 @@ def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None
     """Return the parameter whose own fields are sent as the fields of the form; None if there is no
     such parameter, or more than one.
 
-    If there are several parameters, it must be a record, whose fields are known. A single parameter
-    may also be a dict.
+    If there are several parameters, only a record counts, whose fields are known. A single
+    parameter may also be a dict.
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
@@ -276,7 +276,7 @@ class _FieldReader:
     """
 
     def __init__(self, annotation: t.Any, *, typed: bool) -> None:
-        """Compile a field.
+        """Create the functions that read one field of a record.
 
         Args:
             annotation: the type of the field.

@@ -20,8 +20,8 @@ if t.TYPE_CHECKING:
 
 
 def from_json(cls: type, value: t.Any) -> t.Any:
-    """Read a value of a class that msgspec does not support, inside a record; used as its
-    `dec_hook`.
+    """Read a value of a class that msgspec does not support, inside a record. This function is
+    msgspec's `dec_hook`.
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
@@ -58,7 +58,9 @@ def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
 
 
 def plain(value: t.Any) -> t.Any:
-    """Convert a value of a class that msgspec does not support for JSON; used as its `enc_hook`."""
+    """Convert a value of a class that msgspec does not support to one that can be written as JSON.
+    This function is msgspec's `enc_hook`.
+    """
     cls = type(value)
     if is_pydantic(cls):
         # Encode by the value's own class and not by the declared one: the value may be of a
@@ -77,7 +79,7 @@ def plain(value: t.Any) -> t.Any:
 
 
 def describe(cls: type) -> dict[str, t.Any]:
-    """Return the JSON Schema of a class that msgspec does not support; used as its
+    """Return the JSON Schema of a class that msgspec does not support. This function is msgspec's
     `schema_hook`.
     """
     kind = kind_of(cls)

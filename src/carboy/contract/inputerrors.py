@@ -27,8 +27,8 @@ _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# An error message quotes at most this many characters of a client's text, because it is also
-# logged.
+# An error message quotes at most this many characters of a client's text, because the message is
+# also logged.
 _MAX_SHOWN_CHARS = 40
 
 

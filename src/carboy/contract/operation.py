@@ -172,7 +172,8 @@ class Failure:
 
     status: int
     description: str = ""
-    #: "declared" if it comes from `@raises`, "implied" if the types cause it (400, 413, 415, 422).
+    #: How the error is known: "declared" by `@raises`, or "implied" by the types, which can cause
+    #: it (400, 413, 415, 422).
     source: t.Literal["declared", "implied"] = "declared"
     #: Whether the error's body is problem details (RFC 9457); otherwise it is Flask's HTML page.
     problem: bool = True

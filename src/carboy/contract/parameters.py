@@ -55,8 +55,8 @@ class ParameterSource:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self._convert: Convert | None = None
-        #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If it
-        #: refuses the text, `fetch` reads the parameter once more.
+        #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If
+        #: this function refuses the text, `fetch` reads the parameter once more.
         self.quick: Convert | None = None
         if not parameter.spread:
             # For `int | None`, None is only the default of a missing parameter, so each text must

@@ -28,7 +28,7 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 
 
 class RecordField(t.NamedTuple):
-    """A field of a record."""
+    """A field of a record (a class with named fields)."""
 
     name: str
     #: The names under which a request may send the field, the name in the schema first.

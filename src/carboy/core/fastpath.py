@@ -40,8 +40,8 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# The results are cached. The size of the cache is limited, because clients can send any number of
-# different Host headers.
+# The results of `_is_plain_host` are cached. The size of the cache is limited, because clients can
+# send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
     """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can

@@ -119,7 +119,7 @@ def _default(o: t.Any) -> t.Any:
     become their HTML.
     """
     if isinstance(o, date):
-        # pandas' NaT, which becomes None, is a `datetime` that is unequal to itself.
+        # Recognise pandas' NaT, which becomes None: it is a `datetime` that is unequal to itself.
         return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)

@@ -91,8 +91,8 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Converts the values in all other dicts. The dict itself gets no tag. Its keys become text,
-    because JSON allows no other keys.
+    """Converts the values in all dicts to which `TagDict` does not apply. The dict itself gets no
+    tag. Its keys become text, because JSON allows no other keys.
     """
 
     __slots__ = ()

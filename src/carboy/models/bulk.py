@@ -181,7 +181,8 @@ def _progress_bar(label: str | None, length: int | None) -> AbstractContextManag
         return nullcontext(_NoProgressBar())
     import sys
 
-    # In a Jupyter notebook stderr is not a terminal, so click would show no progress bar.
+    # In a Jupyter notebook stderr is not a terminal, so click would show no progress bar. Show a
+    # line of text instead.
     if type(sys.stderr).__module__.startswith("ipykernel."):
         return _ProgressLine(label, length, sys.stderr)
     import click

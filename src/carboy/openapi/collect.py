@@ -307,7 +307,8 @@ def _tags(rule: Rule) -> list[str]:
 def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
     """Return the parsed docstring of a view.
 
-    If its YAML file has a summary or description (`of_file`), both are taken from that file.
+    If the view's YAML file has a summary or a description (`of_file`), both are taken from that
+    file and not from the docstring.
     """
     own = next((text for holder in holders if (text := own_doc(holder))), "")
     doc = read_docstring("" if own.startswith("file:") else own)

@@ -93,7 +93,8 @@ def build_document(
     try:
         return _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
-        # Build a document without operations. If this fails too, the settings are wrong.
+        # Try to build the document without any operation. If this fails, too, the settings are
+        # wrong.
         _build([], settings, json_schemas)
         collector = FaultCollector() if faults is None else faults
         sound = [_sound(one, json_schemas, collector) for one in every]

@@ -64,7 +64,8 @@ def plain(node: t.Any) -> t.Any:
         return {}
     try:
         return str(node)  # such as a date in YAML, or a lazy string of flasgger
-    # a lazy string, which can be evaluated only during a request
+    # A lazy string can be evaluated only during a request. Outside of one, it becomes an empty
+    # text.
     except RuntimeError:
         return ""
 

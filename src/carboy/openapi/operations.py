@@ -140,8 +140,8 @@ def describe_metadata(name: str) -> Dict:
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # JSON has a schema, the HTML page for browsers has none. (If the page is disabled,
-                # browsers get JSON.)
+                # The JSON response has a schema. The HTML page, which browsers get, has none. (If
+                # the page is disabled, browsers get JSON.)
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -303,7 +303,7 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            # The form has a file, which this media type can only send as base64 text. carboy
+            # The form has a file, which a urlencoded form can only send as base64 text. carboy
             # accepts that, but it is not documented, because clients send files as multipart.
             return None
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
@@ -441,8 +441,8 @@ def _file_schema(annotation: t.Any) -> Dict | None:
 
 
 def _fields_of(parameter: Parameter) -> list[Field] | None:
-    """Return the fields of a parameter's type; None if it is no record type, as a dict, a union or
-    a file.
+    """Return the fields of a parameter's type; None if it is no record type but, for example, a
+    dict, a union or a file.
     """
     from carboy.contract.hints import is_record, strip
 

@@ -74,7 +74,7 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
-# The texts of the links to these URLs, which other pages of carboy show.
+# The texts of the links to the URLs of the document. Other pages of carboy show these links.
 _TITLES = {
     "openapi_docs": "API documentation",
     "openapi_redoc": "API reference",
@@ -241,7 +241,7 @@ def _show_yaml(app: DocumentedApp, path: str) -> Response:
         text = to_yaml(_served(app, path))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
-    # The media type is that of RFC 9512.
+    # RFC 9512 defines this media type of YAML.
     return _make_response(app, text, "application/yaml")
 
 

@@ -258,8 +258,8 @@ class PredictionRoute:
             self._end_round()  # the batch is full, so do not wait for further requests
 
     def _end_round(self) -> None:
-        # Reset the flag before taking the predictions: if another thread appends one in the
-        # meantime, either the loop takes it, or that thread schedules this method again.
+        # Reset `_end_is_scheduled` before taking the predictions: if another thread appends one in
+        # the meantime, either the loop takes it, or that thread schedules this method again.
         self._end_is_scheduled = False
         round_ = []
         try:

@@ -85,7 +85,7 @@ def _fill(tables: _NamedTables, root: Node) -> None:
     while waiting:
         path, node = waiting.pop()
         if not path.isascii():
-            continue  # the tables are only for ASCII paths, and this rule's path is not ASCII
+            continue  # the tables contain only ASCII paths
         node.offset = len(path) + 1
         if node.end is not None:
             tables.static[path] = node.end.rule

@@ -205,8 +205,8 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # For the first rule of an endpoint this is false: Werkzeug redirects only to an earlier
-        # rule of the same endpoint.
+        # `may_be_redirected` is false for the first rule of an endpoint, because Werkzeug redirects
+        # only to an earlier rule of the same endpoint.
         leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
@@ -263,7 +263,8 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
     """Return whether a rule converts all its segments of digits by `int`.
 
-    The traversal does so before it knows the rule.
+    The traversal of the tree converts these segments by `int`, because it does not know the rule
+    yet.
     """
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)

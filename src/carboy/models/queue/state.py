@@ -114,7 +114,8 @@ class Counts:
         self.waited_s += sum(waits_s)
         latencies, last_s, bucket = self.latencies, -1.0, 0
         for waited_s in waits_s:
-            if waited_s != last_s:  # PERF: search once for predictions with equal times
+            # PERF: find the histogram's bucket once for predictions with equal times
+            if waited_s != last_s:
                 last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
             latencies[bucket] += 1
 

@@ -346,8 +346,8 @@ class BatchThreads:
         if not done:
             writer.abandon()  # the prediction was cancelled or has expired
         deliver(done)
-        # When its reader drops the last reference to the stream, the generator is ended, so this
-        # frame must not keep a reference.
+        # When the reader of a stream drops the last reference to it, the generator is ended. So
+        # this frame must not keep a reference.
         del begun, done, ticket
         self._write_stream(slot, writer, item_timeout_s)
 
@@ -378,7 +378,7 @@ class BatchThreads:
     def needs(self) -> list[Need]:
         """Return what must become free before this model can compute one more prediction.
 
-        `occupied` finds deadlocks by that.
+        The module `occupied` uses this to find deadlocks.
         """
         needs = [] if self._device is None else self._device.needs()
         slots = list(self._state.computing)
@@ -576,7 +576,7 @@ class DeadlineThread:
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
     def _give_up(self, slot: Slot) -> None:
-        """End the stream of a slot whose `predict` hangs, and log the stack of its thread."""
+        """End the stream of a batch whose `predict` hangs, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
             writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
         frame = sys._current_frames().get(slot.thread)

@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 #: A callback that gets settled tickets (predictions that have ended), once per batch.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
-FOREVER: t.Final = -1  # as the `timeout` of `lock.acquire`: no limit
+FOREVER: t.Final = -1  # the `timeout` of `lock.acquire` that means no limit
 
 
 def held_lock() -> t.Any:

@@ -69,10 +69,10 @@ class FixedWait:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        """Do nothing: the wait is fixed."""
+        """Do nothing, because a fixed wait does not depend on arrivals."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Do nothing: the wait is fixed."""
+        """Do nothing, because a fixed wait does not depend on the batches before it."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
@@ -103,8 +103,8 @@ class AdaptiveWait:
         self._held_until_s = -math.inf
         # When the latest item arrived, if that was after the end of the last batch.
         self._arrival_s = -math.inf
-        # When the last items arrived, and how many arrived at that time. Items with the same time
-        # are evaluated together.
+        # The time of the latest arrivals, and how many items arrived at that time. Items with the
+        # same time are evaluated together.
         self._round_s = math.nan
         self._round = 0
 

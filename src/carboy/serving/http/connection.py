@@ -840,7 +840,7 @@ def flush_all(unsent: deque[Connection]) -> None:
     while unsent:
         try:
             connection = unsent.popleft()
-        except IndexError:  # another thread has taken the last connection
+        except IndexError:  # another thread has taken the last connection from `unsent`
             return
         try:
             connection.flush()

@@ -366,7 +366,7 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             thread.turns += 1
-            # the poller will report the events that were not handled to the new leading thread
+            # the new leading thread will get the remaining events from the poller
             if thread.stepped_aside:
                 return
 

@@ -124,7 +124,7 @@ class Result:
         return next(self._chunks)
 
     def close(self) -> None:
-        """Close the iterable that the application returned; no chunks are left."""
+        """Close the iterable that the application returned. Afterwards, no chunks are left."""
         # a suspended `_in_order` refers to this object, which would be a reference cycle
         self._chunks = _NO_CHUNKS
         close, self.on_close = self.on_close, None

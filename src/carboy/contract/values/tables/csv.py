@@ -517,7 +517,8 @@ def _finite(frame: t.Any, path: str) -> t.Any:
 
 
 def _no_path(i: int, name: str) -> str:
-    return "$"  # the path is not shown: the second reader reports the error again
+    # the path is never shown: the second reader raises its own error, which names the cell
+    return "$"
 
 
 def _is_exact(pandas: t.Any) -> bool:
