@@ -25,7 +25,8 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    # The value was read from a file or a form field before, so it needs no conversion.
+    # The value is an uploaded file, or was read from a form field before, so it needs no
+    # conversion.
     if isinstance(value, cls):
         return value
     kind = kind_of(cls)

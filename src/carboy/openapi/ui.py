@@ -99,7 +99,9 @@ class DocumentedApp(t.Protocol):
         """Add a URL rule, like the method of a Flask app."""
 
     def ensure_sync(self, func: t.Any) -> t.Any:
-        """Convert a coroutine function to a function, like the method of a Flask app."""
+        """Convert a coroutine function to one that blocks until the coroutine has ended, like the
+        method of a Flask app.
+        """
 
     def openapi(self) -> dict[str, t.Any]:
         """Return the OpenAPI document."""

@@ -64,8 +64,8 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # The lock is held while the event is not set. If `wait` timed out just before `set` has
-            # released the lock, nobody has acquired it again, and the next `wait` would not block.
+            # While the event is not set, its lock is held, so that `wait` blocks. If `wait` timed
+            # out just before `set` released the lock, nobody holds it: acquire it again.
             self._lock.acquire(blocking=False)
         return was_set
 
