@@ -163,7 +163,7 @@ def _drop_ended() -> Active | None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            # This thread can undo only what it has set itself: otherwise `give_back` raises
+            # A thread can undo only what it has set itself. In any other thread, `give_back` raises
             # ValueError.
             with suppress(ValueError):
                 give_back(token, members)

@@ -413,7 +413,8 @@ def get_root_path(import_name: str) -> str:
     file: str | None = getattr(module, "__file__", None)
     if file is None:
         loader = _find_loader(import_name)
-        # in interactive mode, or for a `__main__` that was not started from a file
+        # There is no loader in interactive mode, nor for a `__main__` that was not started from a
+        # file.
         if loader is None:
             return os.getcwd()
         if hasattr(loader, "get_filename"):

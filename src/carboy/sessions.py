@@ -256,7 +256,7 @@ class SecureCookieSessionInterface(SessionInterface):
             return _serializers[made_of]
         except KeyError:
             pass
-        # the user's `serializer` cannot be hashed, so it cannot be a part of the cache's key
+        # The user's `serializer` cannot be hashed, so it cannot be a part of the cache's key.
         except TypeError:
             return self._make_serializer(keys)
         if len(_serializers) >= _MAX_SERIALIZERS:

@@ -118,7 +118,7 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        # for an empty host, the operating system listens on all addresses: return one of them
+        # For an empty host, the operating system listens on all addresses: return one of them.
         return _ALL_ADDRESSES[0]
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])

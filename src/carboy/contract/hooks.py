@@ -65,7 +65,7 @@ def plain(value: t.Any) -> t.Any:
     cls = type(value)
     if is_pydantic(cls):
         # Encode by the value's own class and not by the declared one: the value may be of a
-        # subclass, which has more fields.
+        # subclass, which may have more fields.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:

@@ -217,8 +217,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             return self.finalize_request(rv)
         finally:
-            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
-            # frame
+            # Break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame.
             rv = None
 
     def _send(self, signal: Signal, **values: t.Any) -> None:

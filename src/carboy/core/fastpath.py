@@ -143,8 +143,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
-            # frame
+            # Break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame.
             rv = None
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised

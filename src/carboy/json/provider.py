@@ -215,8 +215,8 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                # `json.loads`, called below, also reads NaN and UTF-16, and raises Python's own
-                # errors
+                # If msgspec has refused the text, `json.loads` below reads it (NaN, UTF-16) or
+                # raises Python's own error.
                 pass
         return json.loads(s, **kwargs)
 
@@ -253,7 +253,7 @@ class DefaultJSONProvider(JSONProvider):
         changes = ChangeTracked.changes
         is_debug = is_kept = False
         from_config = _DEFAULT_CONFIG
-        # no app is active, or its config lacks the key
+        # Keep the default if no app is active, or if its config lacks the key.
         with suppress(AttributeError, KeyError, ReferenceError):
             app = self._app
             is_debug = app.debug

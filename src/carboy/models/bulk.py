@@ -43,7 +43,7 @@ class PredictionFuture(Future[t.Any]):
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
         value = ticket.take_value()
-        # break a reference cycle: `deliver` is a method of this future, which refers to the ticket
+        # Break a reference cycle: `deliver` is a method of this future, which refers to the ticket.
         ticket.deliver = None
         if isinstance(value, CancelledError):
             super().cancel()

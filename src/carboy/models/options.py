@@ -60,7 +60,7 @@ class Options:
     max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        # any type, because the value comes from the user and is validated here
+        # The type is Any, because users may have passed any object, which is checked here.
         examples: t.Any = self.examples
         if not isinstance(examples, cabc.Mapping) or not all(map(_is_title, examples)):
             raise ValueError(

@@ -299,7 +299,7 @@ class Checkup:
         self._lock = threading.Lock()
         # When the check that is running now began; None while no check runs.
         self._begun_s: float | None = None
-        # the time at which the latest check ended; None before that
+        # The time at which the latest check ended; None before that.
         self._ended_s: float | None = None
         self._failure = ""
 

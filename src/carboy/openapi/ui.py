@@ -180,7 +180,7 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    # no rule matches, or a URL converter raises an error: the path is free
+    # If no rule matches, or a URL converter raises an error, the path is free.
     except (HTTPException, ValueError):
         return None
     return None if _is_missing_file(app, rule, arguments) else rule

@@ -172,7 +172,7 @@ class PredictionRoute:
         self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
-            # `predict` is a generator, which may block the leading thread at each item
+            # If `predict` is a generator, it may block the leading thread at each item.
             self._quick_s = 0.0
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
@@ -190,7 +190,8 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
-        # looked up for each request, because receivers may connect at any time
+        # Whether receivers are connected is looked up for each request, because they may connect at
+        # any time.
         if request_started.receivers:
             self.gateway.admit_to_view(exchange)
             return
@@ -237,7 +238,8 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            # submit it alone: it is not batched, or another thread has taken over reading requests
+            # Submit the prediction alone: it is not batched, or another thread has taken over
+            # reading requests.
             else:
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
@@ -425,8 +427,8 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
-                # the client has left and nobody reads the stream: end it, so that the model is free
-                # again
+                # The client has left, so nobody reads the stream: end it, so that the model is free
+                # again.
                 value.close()
             self._leave_context()
             exchange.drop()
@@ -575,7 +577,7 @@ class PendingPrediction(Ticket):
         """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        # break a reference cycle: the context leads to the environ, which refers to this object
+        # Break a reference cycle: the context leads to the environ, which refers to this object.
         self.context = None
         environ[OUTCOME] = self
         respond = self.route.app.respond

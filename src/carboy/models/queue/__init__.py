@@ -176,7 +176,7 @@ class PredictionQueue:
                 self._threads.wake_for(ticket.arrived_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
-            # `Thread.start` raises this when the system allows no further thread
+            # If the system allows no further thread, `Thread.start` raises RuntimeError.
             except RuntimeError as exc:
                 self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
@@ -209,7 +209,7 @@ class PredictionQueue:
                 if deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(deadline_s)
                 slot, late = self._threads.take_if_quick(now_s, quick_s)
-            # `Thread.start` raises this when the system allows no further thread
+            # If the system allows no further thread, `Thread.start` raises RuntimeError.
             except RuntimeError as exc:
                 late = [ticket for ticket in tickets if not ticket.settled]
                 for ticket in late:

@@ -83,8 +83,8 @@ def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
             found += [each for need in needs_of[slot] for each in need.slots]
-    # Find all slots that will become free: those for which everything that they wait for becomes
-    # free, including the slots found so far.
+    # Find all slots that will become free. A slot will, if everything that its batch waits for is
+    # free or among the slots that will become free.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:

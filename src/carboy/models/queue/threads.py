@@ -489,7 +489,9 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     group: list[Ticket] = []
     groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.deliver is not callback:  # PERF: usually all tickets have the same callback
+        # PERF: most tickets have the same callback as the one before, so their group is not looked
+        # up.
+        if ticket.deliver is not callback:
             callback = ticket.deliver
             group = groups.setdefault(callback, [])
         group.append(ticket)
@@ -505,7 +507,8 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     for callback, group in groups.items():
         try:
             t.cast("Deliver", callback)(group)
-        # a callback's failure, such as a closed event loop, must not end this thread
+        # A callback may fail, for example because its event loop is closed. This must not end the
+        # thread that computes.
         except Exception:
             _logger.exception(
                 "A callback failed to deliver the results of %d predictions", len(group)

@@ -72,7 +72,8 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
-        # reset this last: otherwise a `call` before this line would send a byte that `recv` removes
+        # Reset the flag after the loop: otherwise a `call` during the loop would send a byte that
+        # `recv` removes.
         self._called = False
 
     def close(self) -> None:

@@ -153,7 +153,7 @@ class HTTPServer:
         self.pool = pool
         # Requests that the event loop passes to their handlers next.
         self.due: deque[Exchange] = deque()
-        # connections with responses that were not sent yet
+        # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -256,7 +256,8 @@ class HTTPServer:
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            # accept all clients in the backlog, before the socket is closed
+            # Accept all clients in the backlog, because closing the listening socket would reset
+            # their connections.
             self._accept(self._listener, max_count=1 << 20)
             self._listen(yes=False)
             self._listener.close()
@@ -282,7 +283,7 @@ class HTTPServer:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
-        # while this thread polled without sleeping, another thread has added work and woken it
+        # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
         idle = not self._connections and self._listens
@@ -333,7 +334,8 @@ class HTTPServer:
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
-        # count first: functions that are added during the loop must be called later
+        # Count the functions before the loop: those that are added during the loop must be called
+        # later.
         for _ in range(len(calls)):
             try:
                 call = calls.popleft()
@@ -366,7 +368,7 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             thread.turns += 1
-            # the new leading thread will get the remaining events from the poller
+            # The new leading thread will get the remaining events from the poller.
             if thread.stepped_aside:
                 return
 
@@ -430,7 +432,8 @@ class HTTPServer:
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections at the moment: %s", exc.strerror)
-                    # file descriptors or memory have run out: accept no client until `_sweep`
+                    # File descriptors or memory have run out, so accept no client until the next
+                    # call of `_sweep`.
                     self._listen(yes=False)
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -125,7 +125,8 @@ class Result:
 
     def close(self) -> None:
         """Close the iterable that the application returned. Afterwards, no chunks are left."""
-        # a suspended `_in_order` refers to this object, which would be a reference cycle
+        # Break a reference cycle: a suspended `_in_order` refers to this object, which holds it in
+        # `_chunks`.
         self._chunks = _NO_CHUNKS
         close, self.on_close = self.on_close, None
         if close is not None:

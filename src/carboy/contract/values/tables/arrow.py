@@ -306,7 +306,7 @@ def _unshared_bytes(column: t.Any) -> int:
 def _longest(texts: t.Any) -> int:
     import pyarrow.compute
 
-    # the type is Any, because pyarrow creates these functions at run time
+    # The type of the module is Any, because pyarrow creates these functions at run time.
     functions: t.Any = pyarrow.compute
     return functions.max(functions.binary_length(texts)).as_py() or 0
 

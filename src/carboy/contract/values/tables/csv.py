@@ -517,7 +517,8 @@ def _finite(frame: t.Any, path: str) -> t.Any:
 
 
 def _no_path(i: int, name: str) -> str:
-    # the path is never shown: the second reader raises its own error, which names the cell
+    # No error with this path is ever shown: the second reader raises its own error, which names the
+    # cell.
     return "$"
 
 

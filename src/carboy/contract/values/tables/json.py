@@ -251,7 +251,7 @@ def _nested(
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    # the JSON is invalid after the cell that msgspec has refused
+    # If the JSON is invalid after the cell that msgspec has refused, there is nothing to search.
     except (msgspec.DecodeError, RecursionError):
         return None
     names = "..." if declared is None else _listed(declared, json.dumps)

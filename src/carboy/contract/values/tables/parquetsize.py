@@ -172,7 +172,8 @@ class _Reader:
         return None
 
     def _skip_values(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
-        # each value of a list takes at least one byte, so a larger count is wrong
+        # Each value of a list takes at least one byte, so a count that exceeds the remaining bytes
+        # is wrong.
         if count > self._end - self.at:
             raise ValueError("damaged metadata")
         for _ in range(count):
