@@ -189,7 +189,7 @@ def _streams(writer: AnswerWriter) -> Finish:
         framing = framing_of(writer.choose(ctx.request.headers.get("Accept", "")))
         try:
             chunks = Chunks(_Iterated(items), framing, writer.encode_json, _explainer(ctx.app))
-        except HTTPException as exc:  # `abort` was called before the first item
+        except HTTPException as exc:  # The view has called `abort` before it has yielded an item.
             raise_as_problem(ctx, exc)
         return ctx.app.response_class(
             _StreamBody(chunks),

@@ -344,7 +344,8 @@ class BatchThreads:
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
-            writer.abandon()  # the prediction was cancelled or has expired
+            # Nobody will read the stream, because the prediction was cancelled or has expired.
+            writer.abandon()
         deliver(done)
         # When the reader of a stream drops the last reference to it, the generator is ended. So
         # this frame must not keep a reference.
