@@ -116,7 +116,7 @@ class BatchThreads:
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        # Threads that sleep until they are woken.
+        # The idle threads, which sleep until they are woken.
         self._idle: list[_BatchThread] = []
         # The thread that will take the next batch: it sleeps until the batch is due, or has just
         # been woken or started.

@@ -251,7 +251,7 @@ def _nested(
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    # If the JSON is invalid after the cell that msgspec has refused, there is nothing to search.
+    # If the JSON is invalid after the cell that msgspec has refused, no better error can be found.
     except (msgspec.DecodeError, RecursionError):
         return None
     names = "..." if declared is None else _listed(declared, json.dumps)
