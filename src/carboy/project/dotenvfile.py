@@ -94,8 +94,8 @@ _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def with_other_prefix(name: str) -> str | None:
-    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X`, and vice
-    versa; None if it has neither prefix.
+    """Return the name that an environment variable has with the other prefix: `FLASK_X` for
+    `CARBOY_X`, and vice versa; None if it has neither prefix.
     """
     if name.startswith("CARBOY_") and name not in _NOT_SHARED:
         return "FLASK_" + name[len("CARBOY_") :]
