@@ -23,7 +23,7 @@ from ..core.masking import mask_text
 from ..errors import ProjectError
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value
-from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, set_missing_variables
+from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, set_variables_of
 from .keytypes import built_in_types, checked, from_text
 from .layers import (
     STANDARD_ENVIRONMENTS,
@@ -130,8 +130,7 @@ class _Loader:
             own = (os.path.join(self.root, name) for name in DEFAULT_NAMES)
             paths = [path for path in own if os.path.isfile(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
-        values = {name: each.value for lines in files.values() for name, each in lines.items()}
-        set_missing_variables(values)
+        set_variables_of(files)
         self.variables = Variables(files)
 
     # -- the environment ---------------------------------------------------------------------
@@ -280,7 +279,10 @@ class _Loader:
         annotation = self._types.get(key, t.Any)
         convert = from_text if loaded.is_text else checked
         try:
-            return Loaded(convert(loaded.value, annotation), loaded.origin)
+            value = convert(loaded.value, annotation)
+            # Types of Flask's keys are checked only: an object that a file has made is kept.
+            is_converted = loaded.is_text or key in self._keys
+            return Loaded(value if is_converted else loaded.value, loaded.origin)
         except ValueError as exc:
             got = describe_value(key, loaded.value, self.secrets)
             self.problems.append(f"{loaded.origin}: {key}: {exc}, got {got}.")

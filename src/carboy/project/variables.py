@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .dotenvfile import EnvLine, with_other_prefix
+from .dotenvfile import EnvLine, file_that_set, with_other_prefix
 from .layers import Layer, Loaded
 from .origins import Origin, shortened
 
 _PREFIXES = ("CARBOY_", "FLASK_")
-# Variables with a prefix that do not set a key: they choose the app and the environment, or carboy
-# sets them for its own child processes. (`FLASK_DEBUG` sets the key `DEBUG`.)
+# Variables with a prefix that do not set a key: they choose the app and the environment, are
+# settings of the server, or carboy sets them for its own child processes. (`FLASK_DEBUG` sets the
+# key `DEBUG`.)
 _NOT_KEYS = frozenset(
     {
         *("APP", "AS_FLASK", "ENV", "ENV_FILE", "FULL_TRACEBACK"),
-        *("RUN_FROM_CLI", "SKIP_DOTENV"),
+        *("PROXY", "PROXY_HEADERS", "RUN_FROM_CLI", "SKIP_DOTENV"),
     }
 )
 # Options of commands, such as FLASK_RUN_PORT.
@@ -45,6 +46,7 @@ class Variables:
     """
 
     def __init__(self, files: dict[str, dict[str, EnvLine]]) -> None:
+        self._files = files
         self._lines = {
             name: (each.value, f"{shortened(path)}:{each.line}")
             for path, variables in files.items()
@@ -60,7 +62,7 @@ class Variables:
         found: dict[str, _Candidate] = {}
         for name, text in os.environ.items():
             key = key_of(name, declared)
-            if key is None or not text or self._is_copy(name):
+            if key is None or not text or self._is_copy(name) or self._is_foreign(name):
                 continue
             candidate = self._candidate(name, text)
             if key not in found or candidate.rank > found[key].rank:
@@ -91,6 +93,11 @@ class Variables:
         if name in self._lines and self._lines[name][0] == os.environ[name]:
             return Origin("file", self._lines[name][1])
         return Origin("variable", name)
+
+    def _is_foreign(self, name: str) -> bool:
+        """Return whether the `.env` file of another project in this process has set a variable."""
+        path = file_that_set(name)
+        return path is not None and path not in self._files
 
     def _is_copy(self, name: str) -> bool:
         """Return whether a variable is the copy `FLASK_X` that the command line has made of
