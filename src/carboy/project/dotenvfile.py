@@ -85,26 +85,20 @@ def _unparsable(path: str, line: int) -> ProjectError:
 def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> None:
     """Set the environment variables that files contain, except those that are set already.
 
-    Variables that an earlier call has set count as not set: the file may have changed, as in a
-    notebook, or belong to another project. Those of the same files are removed first.
+    Variables that an earlier call has set from the same files are removed first: a file may have
+    changed, as in a notebook.
     """
-    for name in list(_set_from_files):
-        if file_that_set(name) in files:
-            del os.environ[name]
-    present = {name for name in os.environ if file_that_set(name) is None}
+    for name, (path, value) in list(_set_from_files.items()):
+        if os.environ.get(name) != value:
+            del _set_from_files[name]
+        elif path in files:
+            del os.environ[name], _set_from_files[name]
+    present = set(os.environ)
     for path, variables in files.items():
         for name, each in variables.items():
             if not present & {name, with_other_prefix(name)}:
                 os.environ[name] = each.value
                 _set_from_files[name] = (path, each.value)
-
-
-def file_that_set(name: str) -> str | None:
-    """Return the file from which `set_variables_of` has set an environment variable, if the
-    variable still has that value.
-    """
-    path, value = _set_from_files.get(name, (None, None))
-    return path if path is not None and os.environ.get(name) == value else None
 
 
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:

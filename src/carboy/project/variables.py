@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .dotenvfile import EnvLine, file_that_set, with_other_prefix
+from .dotenvfile import EnvLine, with_other_prefix
 from .layers import Layer, Loaded
 from .origins import Origin, shortened
 
@@ -46,7 +46,6 @@ class Variables:
     """
 
     def __init__(self, files: dict[str, dict[str, EnvLine]]) -> None:
-        self._files = files
         self._lines = {
             name: (each.value, f"{shortened(path)}:{each.line}")
             for path, variables in files.items()
@@ -62,7 +61,7 @@ class Variables:
         found: dict[str, _Candidate] = {}
         for name, text in os.environ.items():
             key = key_of(name, declared)
-            if key is None or not text or self._is_copy(name) or self._is_foreign(name):
+            if key is None or not text or self._is_copy(name):
                 continue
             candidate = self._candidate(name, text)
             if key not in found or candidate.rank > found[key].rank:
@@ -93,11 +92,6 @@ class Variables:
         if name in self._lines and self._lines[name][0] == os.environ[name]:
             return Origin("file", self._lines[name][1])
         return Origin("variable", name)
-
-    def _is_foreign(self, name: str) -> bool:
-        """Return whether the `.env` file of another project in this process has set a variable."""
-        path = file_that_set(name)
-        return path is not None and path not in self._files
 
     def _is_copy(self, name: str) -> bool:
         """Return whether a variable is the copy `FLASK_X` that the command line has made of
