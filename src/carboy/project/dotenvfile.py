@@ -101,6 +101,14 @@ def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> No
                 _set_from_files[name] = (path, each.value)
 
 
+def restore_variable(name: str, before: str | None) -> None:
+    """Set an environment variable to the value that it had before; None if it was not set."""
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
+
+
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
     """Set the environment variables that are not set yet, under either of their prefixes."""
     present = set(os.environ)

@@ -108,6 +108,10 @@ def key_of(name: str, declared: t.Collection[str]) -> str | None:
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             key = name.removeprefix(prefix)
-            is_key = key.isupper() and key not in _NOT_KEYS and not key.startswith(_OF_COMMANDS)
+            is_key = (
+                key.partition("__")[0].isupper()
+                and key not in _NOT_KEYS
+                and not key.startswith(_OF_COMMANDS)
+            )
             return key if is_key else None
     return name if name in declared else None
