@@ -60,6 +60,13 @@ def unread():
 @app.get("/lines")
 def lines():
     return Response(f"{n}\\n" for n in range(3))
+
+if "DEBUG_IN_CODE" in os.environ:
+    app.debug = True
+
+@app.get("/debug")
+def debug():
+    return str(app.debug)
 """
 
 
@@ -133,11 +140,27 @@ def test_urls_of_models_are_logged(serve, tmp_path):
     server.wait_until_it_prints(f"models: {server.url}/next\n")
 
 
-@pytest.mark.parametrize("variable", ["FLASK_DEBUG", "CARBOY_DEBUG"])
-def test_debug_mode_in_production_is_warned_of(serve, variable):
-    server = serve("--workers", "1", env={variable: "1"})
-    assert "WARNING" in server.output
-    assert "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app)" in server.output
+@pytest.mark.parametrize(
+    ("env", "asked_by"),
+    [
+        ({"FLASK_DEBUG": "1"}, "--debug or FLASK_DEBUG"),
+        ({"CARBOY_DEBUG": "1", "FLASK_ENV": "development"}, "--debug or FLASK_DEBUG"),
+        ({"FLASK_ENV": "development"}, "FLASK_ENV=development"),
+        ({"DEBUG_IN_CODE": "1"}, "the app"),
+    ],
+)
+def test_debug_mode_is_off_in_production_and_the_log_says_so_once(serve, env, asked_by):
+    server = serve("--workers", "2", env=env)
+    assert server.output.count("debug mode is off") == 1
+    assert f"debug mode is off, although {asked_by} asks for it" in server.output
+    assert requests.get(f"{server.url}/debug", timeout=10).text == "False"
+
+
+def test_server_in_a_container_says_that_nobody_outside_reaches_loopback(serve):
+    for variables in ({}, {"CARBOY_SERVE_HOST": "0.0.0.0"}):
+        server = serve("--workers", "1", env={"KUBERNETES_SERVICE_HOST": "10.0.0.1", **variables})
+        assert server.output.count("nobody outside of it can reach 127.0.0.1") == (not variables)
+        server.stop()
 
 
 def test_environ_has_no_variables_of_the_process(serve):

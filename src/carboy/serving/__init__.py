@@ -88,6 +88,7 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
+    from ..core.reachability import advice_in_container
     from . import log
     from .settings import make_settings, unknown_variables
 
@@ -95,6 +96,9 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
     log.configure()
     for warning in unknown_variables():
         log.logger.warning("%s", warning)
+    advice = advice_in_container(settings.host)
+    if advice:
+        log.logger.warning("%s", advice)
     return settings
 
 
@@ -105,9 +109,11 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from dataclasses import replace
 
     from . import log
+    from .process import debugmode
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
 
+    debugmode.warn(debugmode.disable(app))
     holder = hold_port(settings)
     settings = replace(settings, port=holder.getsockname()[1], workers=1)
     service = Service(app, settings)

@@ -257,7 +257,11 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, worker: WorkerProcess, now_s: float) -> None:
-        job = {"target": self._target, "settings": self._settings.as_dict()}
+        job = {
+            "target": self._target,
+            "number": worker.number,
+            "settings": self._settings.as_dict(),
+        }
         worker.start(json.dumps(job), now_s)
         self._selector.register(
             t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker

@@ -30,6 +30,7 @@ from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
 from ..threads.pool import LeaderPool
 from ..wsgi.gateway import Gateway
+from . import debugmode
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -200,14 +201,6 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
-def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
-        log.logger.warning(
-            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
-            " For debugging use 'carboy run --debug', and switch it off here"
-        )
-
-
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -229,8 +222,11 @@ def main(argv: list[str]) -> None:
             from ...compat import install_as_flask
 
             install_as_flask()
+        asked_by = debugmode.disable_in_environment()
         app = load(job["target"])
-        warn_of_debug(app)
+        asked_by = debugmode.disable(app) or asked_by
+        if job["number"] == 1:  # one line, whatever the number of workers
+            debugmode.warn(asked_by)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))

@@ -1,0 +1,51 @@
+"""Debug mode is off in production, whoever asks for it: it skips the handlers of 500 and compares
+the time of each template's file on each request.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ...config import get_env
+from ...helpers import get_debug_flag
+from .. import log
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_VARIABLES = ("CARBOY_DEBUG", "FLASK_DEBUG")
+
+
+def disable_in_environment() -> str:
+    """Switch debug mode off for the apps that this process creates from now on.
+
+    Returns:
+        What asked for debug mode, such as "FLASK_ENV=development"; "" if nothing did.
+    """
+    if not get_debug_flag():
+        return ""
+    # The option --debug has set these variables, too, so that the two cannot be told apart.
+    asked = any(os.environ.get(name) for name in _VARIABLES)
+    asked_by = "--debug or FLASK_DEBUG" if asked else f"FLASK_ENV={get_env()}"
+    for name in _VARIABLES:
+        os.environ[name] = "0"
+    return asked_by
+
+
+def disable(app: WSGIApplication) -> str:
+    """Switch debug mode of an app off. Returns "the app" if it was on, else ""."""
+    if not getattr(app, "debug", False):  # other WSGI applications may lack the attribute
+        return ""
+    app.debug = False  # type: ignore[attr-defined]
+    return "the app"
+
+
+def warn(asked_by: str) -> None:
+    """Log who asked for debug mode; nothing if nobody did."""
+    if asked_by:
+        log.logger.warning(
+            "debug mode is off, although %s asks for it: this server is for production. For"
+            " debugging use 'carboy run --debug'",
+            asked_by,
+        )
