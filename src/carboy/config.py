@@ -7,6 +7,7 @@ secrets are hidden when the config is printed (`carboy.core.masking`).
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
 from .core.changetracking import note_change
-from .core.masking import masked
+from .core.masking import masked, note_secret_change, watch
 from .errors import ConfigFileError, ConfigSourceError
 
 if t.TYPE_CHECKING:
@@ -192,9 +193,11 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+        watch(self)
 
     def __setitem__(self, key: str, value: t.Any) -> None:
         super().__setitem__(key, value)
+        note_secret_change()
         if key in KEPT_KEYS:
             note_change()
 
@@ -365,6 +368,10 @@ class Config(dict[str, t.Any]):
                 found[name.lower() if lowercase else name] = value
         return found
 
+    def copy(self) -> te.Self:
+        """Return a shallow copy that hides secrets when it is printed, as the config does."""
+        return copy.copy(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {masked(self)!r}>"
 
@@ -381,6 +388,7 @@ def _count_changes_by(name: str) -> None:
         try:
             return change(self, *args, **kwargs)
         finally:
+            note_secret_change()
             note_change()
 
     setattr(Config, name, change_and_count)

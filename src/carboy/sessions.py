@@ -19,6 +19,7 @@ from werkzeug.datastructures import CallbackDict
 
 from .core.changetracking import ChangeTracked, note_change
 from .core.flasknames import flask_names
+from .core.masking import note_secret_change
 from .core.signing import CookieSerializer
 from .errors import SessionUnavailableError
 from .json.tag import TaggedJSONSerializer
@@ -258,6 +259,8 @@ class SecureCookieSessionInterface(SessionInterface):
             pass
         except TypeError:  # a user's `serializer` may not be hashable
             return self._make_serializer(keys)
+        # The keys may be new to `masking`, because the list of fallbacks may be changed in place.
+        note_secret_change()
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
         made = _serializers[made_of] = self._make_serializer(keys)
