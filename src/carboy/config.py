@@ -27,6 +27,8 @@ from .errors import ConfigFileError, ConfigSourceError
 if t.TYPE_CHECKING:
     import typing_extensions as te
 
+    from .project import Project
+    from .project.origins import Origin
     from .sansio.app import App
 
 T = t.TypeVar("T")
@@ -188,6 +190,11 @@ class Config(dict[str, t.Any]):
         defaults: the initial keys.
     """
 
+    #: What `from_project` has found; None if it was not called.
+    project: Project | None = None
+    # The origins of values by key; None while nobody asks for them. Keys with defaults are missing.
+    _origins: dict[str, Origin] | None = None
+
     def __init__(
         self, root_path: str | os.PathLike[str], defaults: dict[str, t.Any] | None = None
     ) -> None:
@@ -200,6 +207,16 @@ class Config(dict[str, t.Any]):
         note_secret_change()
         if key in KEPT_KEYS:
             note_change()
+        if self._origins is not None:
+            from .project.origins import note_assignments
+
+            note_assignments(self._origins, (key,))
+
+    def from_project(self, *, environment: str | None = None) -> None:
+        """Load the project's configuration: files, `.env` and environment variables."""
+        from .project.loader import load_project
+
+        load_project(self, environment)
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.
