@@ -99,11 +99,13 @@ def masked(value: t.Any, name: object = None) -> t.Any:
     people need to see that a key is missing, that `JSON_SORT_KEYS` is on, and how long a token is
     valid.
     """
-    return _masked(value, name, ())
+    return _masked(value, looks_secret(name), (), declared_secrets(value))
 
 
-def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
-    if looks_secret(name) and not (isinstance(value, (bool, timedelta)) or _is_empty(value)):
+def _masked(
+    value: t.Any, secret: bool, inside: tuple[int, ...], declared: t.Collection[str] = ()
+) -> t.Any:
+    if secret and not (isinstance(value, (bool, timedelta)) or _is_empty(value)):
         return MASK
     if isinstance(value, str):
         return _mask_setting(value)
@@ -113,12 +115,15 @@ def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
         return Ellipsis
     inside = (*inside, id(value))
     if isinstance(value, cabc.Mapping):
-        return {key: _masked(inner, key, inside) for key, inner in value.items()}
+        return {
+            key: _masked(inner, key in declared or looks_secret(key), inside)
+            for key, inner in value.items()
+        }
     # A subclass, such as a named tuple, is copied to its built-in base type, because its
     # constructor may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return kind([_masked(inner, None, inside) for inner in value])
+            return kind([_masked(inner, False, inside) for inner in value])
     return value
 
 
@@ -167,16 +172,29 @@ def _find_known() -> tuple[str, ...]:
     names = [name for name in os.environ if _names_known(name) and name not in _FOLDERS]
     _collect([os.environ.get(name) for name in names], True, found, ())
     for config in [ref() for ref in list(_configs.values())]:
-        _collect(config, False, found, ())
+        if config is not None:
+            _collect(config, False, found, (), declared_secrets(config))
     snapshot.texts = tuple(sorted(found, key=len, reverse=True))
     return snapshot.texts
 
 
-def _collect(value: object, secret: bool, found: set[str], inside: tuple[int, ...]) -> None:
+def declared_secrets(config: object) -> t.Collection[str]:
+    """Return the keys that the project of a config declares as secrets, whatever their names."""
+    return getattr(getattr(config, "project", None), "secrets", ())
+
+
+def _collect(
+    value: object,
+    secret: bool,
+    found: set[str],
+    inside: tuple[int, ...],
+    declared: t.Collection[str] = (),
+) -> None:
     """Add to `found` the known secrets in a value, at any depth.
 
     Args:
         secret: the value has the name of a secret, or is inside of one.
+        declared: names of secrets in a mapping, beside those that look like it.
     """
     if isinstance(value, (str, bytes, bytearray)):
         if secret:
@@ -188,7 +206,8 @@ def _collect(value: object, secret: bool, found: set[str], inside: tuple[int, ..
     if isinstance(value, cabc.Mapping):
         # A copy, because other threads may change the config meanwhile.
         for name, inner in list(value.items()):
-            _collect(inner, secret or _names_known(name), found, inside)
+            is_secret = secret or name in declared or _names_known(name)
+            _collect(inner, is_secret, found, inside)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for inner in list(value):
             _collect(inner, secret, found, inside)

@@ -7,6 +7,7 @@ import typing as t
 
 from ..config import get_env
 from . import Project
+from .keys import make_key_when_read
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -18,3 +19,4 @@ def load_project(config: Config, environment: str | None) -> None:
     config._origins = origins
     name = environment or get_env()
     config.project = Project(root, os.path.join(root, "instance"), name, origins)
+    make_key_when_read(config)
