@@ -8,7 +8,7 @@ value.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
     from .origins import Origin
@@ -32,6 +32,13 @@ SECRET_MARKER: t.Final = _SecretMarker()
 Secret = t.Annotated[str, SECRET_MARKER]
 
 
+class AppFolders(t.NamedTuple):
+    """The folders of an app, which its config does not know otherwise."""
+
+    root_path: str
+    instance_path: str
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """What `app.config.from_project()` found.
@@ -43,6 +50,8 @@ class Project:
         origins: where the value of a key comes from. Keys that have their default are missing. The
             dict is changed when code assigns a value.
         secrets: the keys that are declared as secrets; `SECRET_KEY` always is.
+        declared: the `class Config(Struct)` that declares the project's keys, if there is one.
+        unused: the variables of `.env` files that set no key, with their lines.
     """
 
     root: str
@@ -50,3 +59,5 @@ class Project:
     environment: str
     origins: dict[str, Origin]
     secrets: frozenset[str] = DECLARED_SECRETS
+    declared: type | None = None
+    unused: t.Mapping[str, Origin] = field(default_factory=dict)

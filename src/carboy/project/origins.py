@@ -52,6 +52,18 @@ def note_assignments(origins: dict[str, Origin], keys: cabc.Iterable[str]) -> No
     origins.update(dict.fromkeys(keys, origin))
 
 
+def note_differences(
+    origins: dict[str, Origin], before: dict[str, t.Any], after: dict[str, t.Any]
+) -> None:
+    """Record that the code which is now running has made the differences between two dicts."""
+    for key in [key for key in before if key not in after]:
+        origins.pop(key, None)
+    absent = object()
+    note_assignments(
+        origins, [key for key, value in after.items() if before.get(key, absent) is not value]
+    )
+
+
 def _line_of_caller() -> str:
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_CARBOY):
