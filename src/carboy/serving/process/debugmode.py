@@ -27,7 +27,8 @@ def disable_in_environment() -> str:
         return ""
     # The option --debug has set these variables, too, so that the two cannot be told apart.
     asked = any(os.environ.get(name) for name in _VARIABLES)
-    asked_by = "--debug or FLASK_DEBUG" if asked else f"FLASK_ENV={get_env()}"
+    variable = "CARBOY_ENV" if os.environ.get("CARBOY_ENV") else "FLASK_ENV"
+    asked_by = "--debug or FLASK_DEBUG" if asked else f"{variable}={get_env()}"
     for name in _VARIABLES:
         os.environ[name] = "0"
     return asked_by
