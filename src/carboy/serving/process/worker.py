@@ -24,6 +24,7 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.masking import mask_text
 from .. import log
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
@@ -217,6 +218,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+    threading.excepthook = _log_failed_thread
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -233,7 +235,7 @@ def main(argv: list[str]) -> None:
         warn_of_debug(app)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", _explain(exc))
+        control.report("failed", mask_text(_explain(exc)))
         sys.exit(1)
     threading.Thread(target=_force_exit, daemon=True).start()
 
@@ -250,6 +252,17 @@ def _explain(exc: BaseException) -> str:
     if isinstance(exc, OSError) and exc.__traceback__ and not exc.__traceback__.tb_next:
         return str(exc)
     return format_for_user(exc)
+
+
+def _log_failed_thread(failure: threading.ExceptHookArgs) -> None:
+    """Log that a thread of the app has ended by an exception, and mask secrets in the traceback,
+    which Python itself would not do.
+    """
+    exc = failure.exc_value
+    if exc is not None and not isinstance(exc, SystemExit):
+        name = failure.thread.name if failure.thread else "-"
+        details = (type(exc), exc, exc.__traceback__)
+        log.logger.error("exception in thread %s", name, exc_info=details)
 
 
 def _force_exit() -> None:
