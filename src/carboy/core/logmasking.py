@@ -8,8 +8,11 @@ logger sees each record before any handler.
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+import traceback
 
-from .masking import known_secrets, mask_known
+from .masking import known_secrets, mask_known, mask_text
 
 
 class MaskingFilter(logging.Filter):
@@ -54,3 +57,20 @@ def get_masked_logger(name: str) -> logging.Logger:
 def mask_output_of(handler: logging.Handler) -> None:
     """Let a handler mask known secrets in the records of any logger."""
     handler.addFilter(_filter)
+
+
+def mask_failed_threads() -> None:
+    """Mask secrets in what Python prints when an exception ends a thread of the program.
+
+    A hook of the user, or of a tool that collects errors, is left in place.
+    """
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_failure
+
+
+def _print_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is None or isinstance(failure.exc_value, SystemExit) or not sys.stderr:
+        return
+    name = failure.thread.name if failure.thread else "-"
+    details = "".join(traceback.format_exception(failure.exc_value))
+    sys.stderr.write(mask_text(f"Exception in thread {name}:\n{details}"))

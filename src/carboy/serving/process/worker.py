@@ -24,6 +24,7 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
 from ..http.server import HTTPServer
@@ -218,7 +219,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
-    threading.excepthook = _log_failed_thread
+    mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -252,17 +253,6 @@ def _explain(exc: BaseException) -> str:
     if isinstance(exc, OSError) and exc.__traceback__ and not exc.__traceback__.tb_next:
         return str(exc)
     return format_for_user(exc)
-
-
-def _log_failed_thread(failure: threading.ExceptHookArgs) -> None:
-    """Log that a thread of the app has ended by an exception, and mask secrets in the traceback,
-    which Python itself would not do.
-    """
-    exc = failure.exc_value
-    if exc is not None and not isinstance(exc, SystemExit):
-        name = failure.thread.name if failure.thread else "-"
-        details = (type(exc), exc, exc.__traceback__)
-        log.logger.error("exception in thread %s", name, exc_info=details)
 
 
 def _force_exit() -> None:
