@@ -208,6 +208,9 @@ class Config(dict[str, t.Any]):
     project: Project | None = None
     # The origins of values by key; None while nobody asks for them. Keys with defaults are missing.
     _origins: dict[str, Origin] | None = None
+    # Whether new configs record the lines that assign values. `carboy config` sets it while it
+    # loads the app; otherwise recording begins with `from_project`.
+    _records_origins: t.ClassVar[bool] = False
     # The app's `root_path` and `instance_path`; the app sets them.
     _folders: tuple[str, str] | None = None
 
@@ -217,6 +220,8 @@ class Config(dict[str, t.Any]):
         super().__init__(defaults or {})
         self.root_path = root_path
         watch(self)
+        if self._records_origins:
+            self._origins = {}
 
     def __setitem__(self, key: str, value: t.Any) -> None:
         super().__setitem__(key, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import stat
@@ -49,7 +48,10 @@ def mode_of(path: pathlib.Path) -> int:
         (None, "SECRET_KEY=NEW\n"),
         ("", "SECRET_KEY=NEW\n"),
         ("A=1", "A=1\nSECRET_KEY=NEW\n"),
-        ("# mine\n\nexport A='x y'  # note\n", "# mine\n\nexport A='x y'  # note\nSECRET_KEY=NEW\n"),
+        (
+            "# mine\n\nexport A='x y'  # note\n",
+            "# mine\n\nexport A='x y'  # note\nSECRET_KEY=NEW\n",
+        ),
         ("A=1\n\nSECRET_KEY=\nB=2\n", "A=1\n\nSECRET_KEY=NEW\nB=2\n"),
         ("CARBOY_SECRET_KEY=\n", "CARBOY_SECRET_KEY=NEW\n"),
         ("A=1\r\nB=2\r\n", "A=1\r\nB=2\r\nSECRET_KEY=NEW\n"),
@@ -219,23 +221,11 @@ def test_error_says_what_to_do_and_changes_nothing(
 
 
 @pytest.mark.parametrize("value", ["[c4n4ry", '{"c4n4ry": 1}', "[1, 2]"])
-def test_wrong_fallbacks_are_refused_without_showing_them(
-    folder: pathlib.Path, value: str
-) -> None:
+def test_wrong_fallbacks_are_refused_without_showing_them(folder: pathlib.Path, value: str) -> None:
     (folder / ".env").write_text(f"SECRET_KEY=c4n4ry17\nSECRET_KEY_FALLBACKS='{value}'\n")
     output = carboy_secret("rotate", fails=True).output
     assert "SECRET_KEY_FALLBACKS in .env is not a list of keys" in output
     assert "c4n4ry" not in output
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_is_read_only_is_an_error(folder: pathlib.Path) -> None:
-    (folder / ".env").write_text("SECRET_KEY=x\n")
-    folder.chmod(0o500)
-    try:
-        assert "cannot be written" in carboy_secret("rotate", fails=True).output
-    finally:
-        folder.chmod(0o700)
 
 
 def _app(folder: pathlib.Path) -> Carboy:
