@@ -17,7 +17,9 @@ import click
 from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
+from ..core.logmasking import mask_failed_threads
 from ..errors import AddressError, DebuggerExposedError, ModelLoadError
+from .debugpages import mask_tracebacks
 from .index import add_index
 
 if t.TYPE_CHECKING:
@@ -52,6 +54,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
+    mask_tracebacks()
+    mask_failed_threads()
     if is_running_from_reloader() or not options.get("use_reloader"):
         load_models_beside(app)
     try:

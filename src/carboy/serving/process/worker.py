@@ -24,6 +24,8 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.logmasking import mask_failed_threads
+from ...core.masking import mask_text
 from .. import log
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
@@ -217,6 +219,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+    mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -233,9 +236,16 @@ def main(argv: list[str]) -> None:
         warn_of_debug(app)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", _explain(exc))
-        sys.exit(1)
+        control.report("failed", mask_text(_explain(exc)))
+        sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a worker that could not load the app."""
+    from ...cli import failures
+
+    return failures.exit_code(exc)
 
 
 def _explain(exc: BaseException) -> str:
