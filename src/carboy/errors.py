@@ -3,6 +3,7 @@
     CarboyError                     status  slug                  also a
     ├── ConfigError                 500     config-invalid        ValueError
     │   ├── ConfigFileError         500     config-file-invalid   whatever Flask raises there
+    │   ├── ProjectError            500     project-invalid
     │   └── ConfigSourceError       500     config-source-unset   RuntimeError
     ├── SetupError                  500     setup-invalid         AssertionError
     │   ├── SetupFinishedError      500     setup-finished
@@ -92,6 +93,15 @@ class ConfigFileError(ConfigError):
     line: int | None
 
 
+class ProjectError(ConfigError):
+    """`app.config.from_project()` cannot use the configuration of the project.
+
+    The text names each problem, with the file and line, or the variable, and what to do.
+    """
+
+    slug = "project-invalid"
+
+
 class ConfigSourceError(ConfigError, RuntimeError):
     """The environment variable that should name the configuration file is not set."""
 
@@ -179,8 +189,8 @@ class InputError(CarboyError, ValueError):
         return cls(detail, faults=[Fault(path, expected, got)])
 
     def below(self, path: str) -> t.Self:
-        """Return this error with its paths changed for an input that is only the value at `path` of
-        a body.
+        """Return this error with other paths. The error is about an input that is only a part of
+        the body; `path` says where this part is, and is put before the paths of the error.
         """
         faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
         return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)

@@ -12,6 +12,7 @@ import typing as t
 from werkzeug.local import LocalProxy
 
 from .core.flasknames import flask_names
+from .core.logmasking import get_masked_logger, mask_output_of
 from .globals import _cv_request
 
 if t.TYPE_CHECKING:
@@ -52,6 +53,8 @@ default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
 default_handler.setFormatter(
     logging.Formatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s")
 )
+# The documentation of Flask advises to add it to the root logger, too.
+mask_output_of(default_handler)
 
 
 def create_logger(app: App) -> logging.Logger:
@@ -61,7 +64,7 @@ def create_logger(app: App) -> logging.Logger:
     In debug mode the level is set to DEBUG if the user has set none. `default_handler` is added
     only if neither this logger nor one of its parents would handle its records.
     """
-    logger = logging.getLogger(app.name)
+    logger = get_masked_logger(app.name)
     if app.debug and logger.level == logging.NOTSET:
         logger.setLevel(logging.DEBUG)
     if not has_level_handler(logger):

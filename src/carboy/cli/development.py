@@ -17,8 +17,10 @@ import click
 from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
+from ..core.logmasking import mask_failed_threads
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
 from ..errors import AddressError, DebuggerExposedError, ModelLoadError
+from .debugpages import mask_tracebacks
 from .index import add_index
 
 if t.TYPE_CHECKING:
@@ -48,18 +50,20 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # Werkzeug would end the process with an error message, too; this message also says what to
-        # do.
+        # Werkzeug would end the process with an error message, too, but with one that does not say
+        # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     _advise_on_address(host)
     add_index(app)
+    mask_tracebacks()
+    mask_failed_threads()
     if is_running_from_reloader() or not options.get("use_reloader"):
         load_models_beside(app)
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:
         # Werkzeug has printed the operating system's error, which does not say that the host name
-        # is wrong. Say that.
+        # is wrong. Raise an error that says so.
         _explain_host(host)
         raise
     except OverflowError:
@@ -72,7 +76,7 @@ def load_models_beside(app: t.Any) -> threading.Thread | None:
 
     If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    # `app` may be any WSGI application; only apps of carboy have models.
+    # `app` may be any WSGI application. Only an app of carboy has models.
     models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None

@@ -11,6 +11,8 @@ import click
 
 from ..core.advice import did_you_mean
 from ..globals import current_app
+from ..project.dotenvfile import files_read
+from ..project.variables import set_by_command
 from . import global_options, usage
 from .discovery import NoAppException, ScriptInfo
 from .dotenv import restore_prefixes, share_prefixes
@@ -153,7 +155,8 @@ class FlaskGroup(AppGroup):
             if "run" in known and self.create_app is None:
                 hint = usage.hint_at_server(args[0])
             if not hint:
-                # From version 8.4 on, click's own message suggests a command, so pass it on.
+                # Since version 8.4, the message of click's own error suggests a similar command, so
+                # raise that error.
                 if "Did you mean" in exc.format_message():
                     raise
                 if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
@@ -171,7 +174,7 @@ class FlaskGroup(AppGroup):
         # This variable makes `app.run()` and `app.serve()` do nothing: a call at the top level of
         # the user's module would block the command that imports the module.
         os.environ["FLASK_RUN_FROM_CLI"] = "true"
-        before = share_prefixes()
+        before = {"FLASK_ENV": os.environ.get("FLASK_ENV"), **share_prefixes()}
         if "obj" not in extra and "obj" not in self.context_settings:
             extra["obj"] = ScriptInfo(
                 create_app=self.create_app,
@@ -187,10 +190,13 @@ class FlaskGroup(AppGroup):
             restore_prefixes(before)
             raise
         ctx.call_on_close(lambda: restore_prefixes(before))
+        ctx.call_on_close(files_read.clear)
+        ctx.call_on_close(set_by_command.clear)
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
-        # Copy the command's arguments, because click empties the list, and a hint below needs them.
+        # Copy the command's arguments, because click empties the list, and the error handler below
+        # needs them for a hint.
         arguments = list(ctx.args)
         try:
             return super().invoke(ctx)

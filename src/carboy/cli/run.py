@@ -12,7 +12,7 @@ from ..errors import ServingError
 from ..helpers import get_debug_flag
 from . import global_options
 from .development import starts_debugger
-from .discovery import ScriptInfo, pass_script_info
+from .discovery import ScriptInfo, has_project, pass_script_info
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -68,8 +68,8 @@ def _require_cryptography(ctx: click.Context | None, param: click.Parameter | No
 
 
 def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Combine `--cert` and `--key` into a pair; raise `BadParameter` if only one is given where
-    both are needed.
+    """Combine `--cert` and `--key` into a pair. Raise `BadParameter` if one of them is missing
+    although the other needs it, or if `--cert` contains a key already.
     """
     cert = ctx.params.get("cert")
     complete = cert == "adhoc" or (cert is not None and not isinstance(cert, str))
@@ -164,7 +164,7 @@ def run_command(
 
     info.choose_app(target)
     app = _load_app(info)
-    debug = get_debug_flag()
+    debug = app.debug if has_project(app) else get_debug_flag()  # type: ignore[attr-defined]
     cli.show_server_banner(debug, info.app_import_path)
     try:
         cli.run_development(

@@ -123,11 +123,18 @@ def _refuse_two_targets(ctx: click.Context) -> None:
         raise click.UsageError(f"{' and '.join(given)} name different places. Choose one.")
 
 
+class _RefusedError(click.ClickException):
+    """An error that is shown in one line. (A `UsageError` would show the usage as well.)"""
+
+    exit_code = 2
+
+
 def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
+    """Call a function that changes a key; an error is shown in one line, with exit code 2."""
     try:
         return work(*args)
     except ConfigError as exc:
-        raise click.UsageError(str(exc)) from None
+        raise _RefusedError(str(exc)) from None
 
 
 def _run_with_dotenv(work: cabc.Callable[..., None], *args: t.Any) -> None:

@@ -48,6 +48,13 @@ _QUERY = re.compile(rf"([?&]{_NAMED}=)[^\s;&#'\"<>)]+", re.IGNORECASE)
 # In a connection string, such as `AccountKey=x` or `sslmode=on password='a b'`. Only in values of
 # the configuration: in prose and in code it is seldom a secret, such as in `sorted(rows, key=len)`.
 _PAIR = re.compile(rf"({_NAMED}\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s;&]+)", re.IGNORECASE)
+# A literal in source code, as tracebacks show it: `app.config["SECRET_KEY"] = "x"`. A syntax error
+# may show one without its closing quote. In HTML the quotes are written as entities.
+_LITERAL = re.compile(
+    r"((?:secret|passw(?:or)?d|passphrase|token|(?:api|access|private)_?key)\w*(?:[\"']|&\w+;|&#\w+;)?\]?\s*[=:]\s*[rbfu]{0,2})"
+    r"([\"']|&quot;|&#34;|&#39;|&#x27;)(?:(?!\2)[^\\\n]|\\.)+\2?",
+    re.IGNORECASE,
+)
 _PEM = re.compile(
     r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
@@ -78,18 +85,31 @@ def looks_secret(name: object) -> bool:
 
 def mask_text(text: str) -> str:
     """Return a message without the known secrets, passwords in URLs and private keys."""
-    known = _Snapshot.current.texts
-    for secret in _find_known() if known is None else known:
-        if secret in text:
-            text = text.replace(secret, MASK)
+    text = mask_known(text)
     if "://" in text:
         text = _URL_PASSWORD.sub(rf"\1{MASK}@", text)
         text = _URL_TOKEN.sub(rf"\1{MASK}@", text)
     if "=" in text and ("?" in text or "&" in text):
         text = _QUERY.sub(rf"\1{MASK}", text)
+    if ("'" in text or '"' in text or "&" in text) and ("=" in text or ":" in text):
+        text = _LITERAL.sub(rf"\1\2{MASK}\2", text)
     if "-----BEGIN " in text:
         text = _PEM.sub(rf"\1{MASK}", text)
     return text
+
+
+def mask_known(text: str) -> str:
+    """Return a message without the known secrets."""
+    for secret in known_secrets():
+        if secret in text:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def known_secrets() -> tuple[str, ...]:
+    """Return the texts that `mask_known` masks, longest first."""
+    known = _Snapshot.current.texts
+    return _find_known() if known is None else known
 
 
 def masked(value: t.Any, name: object = None) -> t.Any:

@@ -33,7 +33,8 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return ALL_ADDRESSES[0]  # for an empty host, the operating system listens on all addresses
+        # For an empty host, the operating system listens on all addresses: return one of them.
+        return ALL_ADDRESSES[0]
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):

@@ -10,7 +10,7 @@ import json
 import re
 import typing as t
 
-from ..errors import ConfigFileError
+from ..errors import ProjectError
 from .layers import BASE_SECTION, ConfigFile, Layer, Loaded
 from .origins import Origin, shortened
 
@@ -21,7 +21,7 @@ def read_toml(path: str) -> ConfigFile:
     """Read a TOML file.
 
     Raises:
-        ConfigFileError: the file cannot be read, or is not TOML.
+        ProjectError: the file cannot be read, or is not TOML.
     """
     import tomllib
 
@@ -39,7 +39,7 @@ def read_json(path: str) -> ConfigFile:
     """Read a JSON file.
 
     Raises:
-        ConfigFileError: the file cannot be read, is not JSON, or contains no object.
+        ProjectError: the file cannot be read, is not JSON, or contains no object.
     """
     text = _read(path)
     try:
@@ -62,13 +62,11 @@ def _read(path: str) -> str:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ConfigFileError(f"The file {shortened(path)} cannot be read: {reason}.") from None
+        raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
 
 
-def _unparsable(path: str, line: int, what: str) -> ConfigFileError:
-    error = ConfigFileError(f"{shortened(path)}:{line}: {what}.")
-    error.filename, error.line = path, line
-    return error
+def _unparsable(path: str, line: int, what: str) -> ProjectError:
+    return ProjectError(f"{shortened(path)}:{line}: {what}.")
 
 
 class _DuplicateKeyError(ValueError):

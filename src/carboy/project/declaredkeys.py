@@ -8,6 +8,7 @@ from functools import cache
 
 import msgspec
 
+from ..errors import ProjectError
 from . import SECRET_MARKER
 
 
@@ -46,9 +47,16 @@ def fields_of(declared: type) -> tuple[DeclaredKey, ...]:
     `sys.modules`.
 
     Raises:
-        TypeError: msgspec cannot convert values to one of the types.
+        ProjectError: values cannot be converted to one of the types.
     """
-    msgspec.json.Decoder(declared)  # resolves the annotations of nested classes, too
+    try:
+        msgspec.json.Decoder(declared)  # resolves the annotations of nested classes, too
+    except (TypeError, NameError) as exc:
+        reason = str(exc).replace("\n", " ").rstrip(".")
+        raise ProjectError(
+            f"class {declared.__name__} cannot declare config keys: {reason}. Use types that"
+            " msgspec can convert values to."
+        ) from None
     return tuple(
         DeclaredKey(
             name=field.name,

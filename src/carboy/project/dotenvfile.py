@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..errors import ConfigFileError
+from ..errors import ProjectError
 from .origins import shortened
 
 if t.TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
     """Return the variables of a `.env` file.
 
     Raises:
-        ConfigFileError: the file cannot be read, or a line cannot be parsed.
+        ProjectError: the file cannot be read, or a line cannot be parsed.
     """
     import dotenv
 
@@ -49,7 +49,7 @@ def lines_of_variables(path: str) -> dict[str, int]:
     """Return the line on which each variable of a `.env` file is set.
 
     Raises:
-        ConfigFileError: the file cannot be read, or a line cannot be parsed.
+        ProjectError: the file cannot be read, or a line cannot be parsed.
     """
     from dotenv.parser import parse_stream
 
@@ -67,19 +67,17 @@ def lines_of_variables(path: str) -> dict[str, int]:
                     lines[binding.key] = line
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ConfigFileError(f"The file {shortened(path)} cannot be read: {reason}.") from None
+        raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
     return lines
 
 
-def _unparsable(path: str, line: int) -> ConfigFileError:
+def _unparsable(path: str, line: int) -> ProjectError:
     # The line itself is not shown, because it may contain a secret.
-    error = ConfigFileError(
+    return ProjectError(
         f"{shortened(path)}:{line}: this line is neither NAME=value nor a comment. Write"
         ' NAME=value; put a value with blanks or # in quotes, as in NAME="two words", and close'
         " each quote."
     )
-    error.filename, error.line = path, line
-    return error
 
 
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
@@ -96,8 +94,8 @@ _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def with_other_prefix(name: str) -> str | None:
-    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X`, and vice
-    versa; None if it has neither prefix.
+    """Return the name that an environment variable has with the other prefix: `FLASK_X` for
+    `CARBOY_X`, and vice versa; None if it has neither prefix.
     """
     if name.startswith("CARBOY_") and name not in _NOT_SHARED:
         return "FLASK_" + name[len("CARBOY_") :]

@@ -73,9 +73,9 @@ class _MakesKey(_Base):
         return self[name] if name == KEY_NAME else super().get(name, default)
 
     def __reduce_ex__(self, protocol: t.SupportsIndex) -> t.Any:
-        # A copy, or a pickle, does not make a key: its class is that of the config.
-        create, _, *content = t.cast("tuple[t.Any, ...]", super().__reduce_ex__(4))
-        return (create, (self._kind,), *content)
+        # A copy, or a pickle, has the class of the config and makes no key.
+        _, _, *content = t.cast("tuple[t.Any, ...]", super().__reduce_ex__(4))
+        return (_create, (self._kind,), *content)
 
     def _make_key(self) -> str:
         project = self.project
@@ -89,6 +89,10 @@ class _MakesKey(_Base):
         self[KEY_NAME] = key
         project.origins[KEY_NAME] = Origin("generated", place)
         return key
+
+
+def _create(kind: type[Config]) -> Config:
+    return kind.__new__(kind)
 
 
 def read_or_make(path: str) -> str:

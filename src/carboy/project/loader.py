@@ -19,9 +19,10 @@ import os
 import typing as t
 
 from ..core.advice import did_you_mean
-from ..core.masking import looks_secret, mask_text, note_secret_change
-from ..errors import ConfigError
+from ..core.masking import mask_text, note_secret_change
+from ..errors import ProjectError
 from . import DECLARED_SECRETS, AppFolders, Project
+from .check import describe_value
 from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, set_missing_variables
 from .keys import make_key_when_read
 from .keytypes import built_in_types, checked, from_text
@@ -33,7 +34,7 @@ from .layers import (
     merge_peers,
     section_for,
 )
-from .origins import Origin
+from .origins import DEFAULT, Origin
 from .secretfiles import SUFFIX, read_secret_files
 from .variables import Variables
 
@@ -48,7 +49,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
     """Load the configuration of a project.
 
     Raises:
-        ConfigError: the configuration has problems; the text names all of them.
+        ProjectError: the configuration has problems; the text names all of them.
     """
     root_path = os.fspath(config.root_path)
     folders = AppFolders(*(config._folders or (root_path, os.path.join(root_path, "instance"))))
@@ -59,7 +60,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
     loader.read_config_files()
     layer = loader.values()
     if loader.problems:
-        raise ConfigError(_summary(loader.problems))
+        raise ProjectError(_summary(loader.problems))
     origins = config._origins if config._origins is not None else {}
     config._origins = origins
     for key, loaded in layer.items():
@@ -110,13 +111,13 @@ class _Loader:
         self.environment = ""
         self.declared: type | None = None
         self.secrets = set(DECLARED_SECRETS)
-        self._environment_origin = ""
+        self._environment_origin = DEFAULT
         self._folders = folders
         self._file_layers: list[Layer] = []
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
-            raise ConfigError(f"The folder of the project, {self.root!r}, does not exist.")
+            raise ProjectError(f"The folder of the project, {self.root!r}, does not exist.")
 
     # -- .env --------------------------------------------------------------------------------
 
@@ -143,10 +144,11 @@ class _Loader:
 
         self.environment = given or get_env()
         if given:
-            self._environment_origin = "the argument environment= of from_project()"
+            self._environment_origin = Origin("code", "from_project(environment=...)")
             return
-        name = next((each for each in ("CARBOY_ENV", "FLASK_ENV") if os.environ.get(each)), "")
-        self._environment_origin = name or "by default"
+        names = [each for each in ("CARBOY_ENV", "FLASK_ENV") if os.environ.get(each)]
+        if names:
+            self._environment_origin = self.variables.origin_of(names[0])
         # The project's files may read this variable, so it must exist.
         os.environ.setdefault("FLASK_ENV", self.environment)
 
@@ -241,7 +243,7 @@ class _Loader:
             self._set_members(merged, layer)
             merged |= layer
         self._check_env_key(merged.get("ENV"))
-        merged["ENV"] = Loaded(self.environment, self._origin_of_environment())
+        merged["ENV"] = Loaded(self.environment, self._environment_origin)
         values = {key: self._typed(key, loaded) for key, loaded in merged.items()}
         if self.declared is not None and not self.problems:
             self._construct(self.declared, values)
@@ -251,15 +253,6 @@ class _Loader:
         from ..helpers import get_debug_flag
 
         return Loaded(get_debug_flag(), Origin("default", f"environment {self.environment}"))
-
-    def _origin_of_environment(self) -> Origin:
-        if "_ENV" in self._environment_origin:
-            return Origin("variable", self._environment_origin)
-        return (
-            Origin("default", "")
-            if self._environment_origin == "by default"
-            else Origin("code", self._environment_origin)
-        )
 
     def _check_env_key(self, loaded: Loaded | None) -> None:
         if loaded is not None and loaded.value != self.environment:
@@ -289,14 +282,9 @@ class _Loader:
         try:
             return Loaded(convert(loaded.value, annotation), loaded.origin)
         except ValueError as exc:
-            self.problems.append(f"{loaded.origin}: {key}: {exc}{self._got(key, loaded)}.")
+            got = describe_value(key, loaded.value, self.secrets)
+            self.problems.append(f"{loaded.origin}: {key}: {exc}, got {got}.")
             return loaded
-
-    def _got(self, key: str, loaded: Loaded) -> str:
-        kind = "text" if isinstance(loaded.value, str) else type(loaded.value).__name__
-        if key in self.secrets or looks_secret(key):
-            return f", got {kind}"
-        return f", got {kind} {mask_text(repr(loaded.value))[:80]}"
 
     def _construct(self, declared: type, values: Layer) -> None:
         """Create an object of the declared class, which checks that no value is missing; take its

@@ -35,8 +35,8 @@ def replace_private(path: str, text: str) -> None:
     folder, name = os.path.split(path)
     descriptor, new = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
-        _keep_owner_and_mode(path, new)
         _write(descriptor, text)
+        _keep_owner_and_mode(path, new)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)

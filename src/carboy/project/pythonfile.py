@@ -12,6 +12,7 @@ config = {"staging": SomeClass}       # or a dict that names the environments
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import os
 import sys
@@ -20,7 +21,7 @@ import types
 import typing as t
 
 from ..core.masking import mask_text
-from ..errors import ConfigFileError
+from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
 from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
 from .origins import Origin, shortened
@@ -41,7 +42,7 @@ def read_python(path: str, module_name: str) -> ConfigFile:
         module_name: the name by which the app's code imports the file.
 
     Raises:
-        ConfigFileError: the file cannot be read, is not valid Python, or raises an exception.
+        ProjectError: the file cannot be read, is not valid Python, or raises an exception.
     """
     source = _read(path)
     reader = _PythonFile(path, _run(source, path, module_name), _assignment_lines(source))
@@ -169,9 +170,7 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as exc:
-        raise ConfigFileError(
-            f"The file {shortened(path)} cannot be read: {exc.strerror}."
-        ) from None
+        raise ProjectError(f"The file {shortened(path)} cannot be read: {exc.strerror}.") from None
 
 
 def _run(source: bytes, path: str, name: str) -> types.ModuleType:
@@ -210,7 +209,8 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
     try:
         exec(code, module.__dict__)  # noqa: S102 - a file of the project
         for kind in filter(is_declaration, list(vars(module).values())):
-            fields_of(kind)
+            with contextlib.suppress(ProjectError):  # raised again if the class declares the keys
+                fields_of(kind)
     finally:
         if known is None:
             del sys.modules[name]
@@ -237,10 +237,8 @@ def _line_raised(exc: BaseException, path: str) -> int:
     return next((line for line in reversed(lines) if line is not None), 1)
 
 
-def _failed(path: str, line: int, what: str) -> ConfigFileError:
-    error = ConfigFileError(f"{shortened(path)}:{line}: {what}.".replace("..", "."))
-    error.filename, error.line = path, line
-    return error
+def _failed(path: str, line: int, what: str) -> ProjectError:
+    return ProjectError(f"{shortened(path)}:{line}: {what}.".replace("..", "."))
 
 
 # ------------------------------------------------------------------------- lines of assignments

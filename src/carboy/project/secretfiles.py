@@ -25,8 +25,8 @@ def read_secret_files(
             continue
         if key in layer:
             problems.append(
-                f"The secret {key} is given both ways: by {layer[key].origin}, and as a file by"
-                f" {named.origin} ({key}{SUFFIX}). Remove one of them."
+                f"The secret {key} is given both ways: {key} by {layer[key].origin}, and"
+                f" {key}{SUFFIX} by {named.origin}. Remove one of them."
             )
             continue
         path = os.path.join(root, str(named.value))
@@ -34,11 +34,11 @@ def read_secret_files(
             text = _read(path)
         except ValueError as exc:
             problems.append(
-                f"{key}{SUFFIX} ({named.origin}) names the file {str(named.value)!r}, but {exc}."
+                f"{named.origin}: {key}{SUFFIX} names the file {str(named.value)!r}, but {exc}."
                 f" The file must contain the secret {key} and nothing else."
             )
             continue
-        place = f"{shortened(path)}, named by {key}{SUFFIX} ({named.origin})"
+        place = f"{shortened(path)}, named by {named.origin}"
         layer[key] = Loaded(text, Origin("file", place), is_text=True)
 
 

@@ -24,8 +24,10 @@ _NOT_KEYS = frozenset(
 )
 # Options of commands, such as FLASK_RUN_PORT.
 _OF_COMMANDS = ("RUN_", "SERVE_")
-# The variables that options of the command line have set, with the option.
-set_by_options: dict[str, str] = {}
+# The variables that the command line of this process has set, with the reason: an option, or the
+# default of FLASK_ENV.
+set_by_command: dict[str, Origin] = {}
+_RANKS = {"file": 0, "variable": 1, "option": 2}
 
 
 class _Candidate(t.NamedTuple):
@@ -78,12 +80,17 @@ class Variables:
         `FLASK_X`, and that over `X`.
         """
         by_prefix = 2 if name.startswith("CARBOY_") else int(name.startswith("FLASK_"))
-        origin, by_source = Origin("variable", name), 1
-        if (option := set_by_options.get(name)) is not None:
-            origin, by_source = Origin("option", option), 2
-        elif name in self._lines and self._lines[name][0] == text:
-            origin, by_source = Origin("file", self._lines[name][1]), 0
+        origin = self.origin_of(name)
+        by_source = _RANKS.get(origin.source, 0)
         return _Candidate(3 * by_source + by_prefix, Loaded(text, origin, is_text=True))
+
+    def origin_of(self, name: str) -> Origin:
+        """Return what has set an environment variable."""
+        if (origin := set_by_command.get(name)) is not None:
+            return origin
+        if name in self._lines and self._lines[name][0] == os.environ[name]:
+            return Origin("file", self._lines[name][1])
+        return Origin("variable", name)
 
     def _is_copy(self, name: str) -> bool:
         """Return whether a variable is the copy `FLASK_X` that the command line has made of

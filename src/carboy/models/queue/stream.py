@@ -13,7 +13,6 @@ module knows nothing of framing and HTTP.
 
 from __future__ import annotations
 
-import logging
 import math
 import typing as t
 from _thread import allocate_lock
@@ -22,6 +21,7 @@ from collections import deque
 from contextlib import nullcontext
 from time import monotonic
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import AnswerError, UnreadError
 
 from .ticket import FOREVER, held_lock
@@ -40,7 +40,7 @@ MAX_BUFFERED_ITEMS = 16
 # If a reader takes nothing from a full pipe for this long, the generator is closed.
 READ_TIMEOUT_S = 30.0
 
-_logger = logging.getLogger("carboy.models")
+_logger = get_masked_logger("carboy.models")
 
 
 class BegunStream(t.NamedTuple):
@@ -197,7 +197,7 @@ class StreamWriter:
         self._items = items
         self._pipe = pipe
         self._context = context
-        #: Ends the stream. An exception that is passed to `end` is raised in the reader.
+        #: Ends the stream: called with the exception that the reader must get, or None.
         self.end = pipe.end
 
     def write(
@@ -264,7 +264,7 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """End the stream from another thread than the generator's, because the generator hangs or
+        """End the stream while another thread runs the generator: because the generator hangs, or
         the model is closed.
         """
         self._pipe.end(failure)

@@ -25,6 +25,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from ...config import get_env
 from ...core.advice import port_in_use
 from ...errors import AddressError
 from .. import log
@@ -44,8 +45,8 @@ STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 # A worker is considered to hang after this many heartbeat requests without an answer. Requests are
-# counted and not seconds: while the machine is suspended, many seconds may pass, but only one
-# request remains unanswered.
+# counted and not seconds: if the machine is suspended, many seconds pass, but at most one request
+# remains unanswered.
 MAX_UNANSWERED = 3
 # Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
 # threads, the second kills it.
@@ -111,7 +112,7 @@ class WorkerProcess:
             _command(theirs.fileno(), job),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "FLASK_RUN_FROM_CLI": "true"},
+            env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
         )
         theirs.close()
         ours.setblocking(False)
@@ -147,7 +148,8 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        # Send only the first of several requests: it waits in the socket until the worker reads it.
+        # Send only the first of several heartbeat requests, because it waits in the socket until
+        # the worker reads it.
         if self.unanswered == 1:
             self._send(b"alive?\n")
 
@@ -330,6 +332,8 @@ class Supervisor:
         if not self._serving:
             reason = f"The process {_describe_exit(code)} while loading."
             self._give_up(name, worker.failure or reason)
+            # The worker's exit code says whether the configuration is the reason.
+            self._exit_code = 2 if code == 2 else 1
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
@@ -352,7 +356,6 @@ class Supervisor:
             f" {self._target!r}" if self._target else "",
             reason.rstrip(),
         )
-        self._exit_code = 1
         self._stop_requests = 1
 
     # --- the exit of the server ---------------------------------------------------------------
@@ -406,7 +409,7 @@ class Supervisor:
         self._stop_requests += 1
         self._stop_signal = self._stop_signal or signal.Signals(number).name
         if self._stop_requests > 1 and number == signal.SIGINT:
-            # a second Ctrl+C kills the workers at once
+            # A second Ctrl+C ends the wait for the workers: they are killed at once.
             self._kill_at_s = 0.0
 
 

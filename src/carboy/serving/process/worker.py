@@ -24,6 +24,8 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.logmasking import mask_failed_threads
+from ...core.masking import mask_text
 from .. import log
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
@@ -68,7 +70,7 @@ class Service:
         self._server.start()
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function soon, on the thread that runs the event loop."""
+        """Let the thread that runs the event loop call a function soon. Return at once."""
         self._server.call(work)
 
     def stop(self) -> None:
@@ -96,7 +98,7 @@ class Service:
 
 
 def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
-    """Return an HTTP server for an application. It does not listen yet."""
+    """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
@@ -162,13 +164,13 @@ class Control:
         self.stop()
 
     def _messages(self) -> cabc.Iterator[str]:
-        """Yield the messages of the supervisor, until it closes the socket."""
+        """Yield the messages from the supervisor, until the socket to it is closed."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
                     yield line.rstrip("\n")
             except OSError:
-                pass  # the supervisor has died, which also ends the messages
+                pass  # the supervisor has died: end as if it had closed the socket
 
     def stop(self) -> None:
         with self._lock:
@@ -184,7 +186,7 @@ class Control:
         try:
             self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
         except OSError:
-            pass  # the supervisor has died; `_listen` will stop the worker
+            pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
         service.start()
@@ -210,6 +212,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+    mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -229,9 +232,16 @@ def main(argv: list[str]) -> None:
             debugmode.warn(asked_by)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", _explain(exc))
-        sys.exit(1)
+        control.report("failed", mask_text(_explain(exc)))
+        sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a worker that could not load the app."""
+    from ...cli import failures
+
+    return failures.exit_code(exc)
 
 
 def _explain(exc: BaseException) -> str:
