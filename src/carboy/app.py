@@ -503,13 +503,15 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """
         from . import cli
         from .cli.development import starts_debugger
+        from .cli.discovery import has_project
 
         if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
             cli.say_run_is_ignored("run")
             return
         if get_load_dotenv(load_dotenv):
             cli.load_dotenv()
-            self._read_env_again()
+            if not has_project(self):  # `from_project()` has read `.env` and decided
+                self._read_env_again()
         if debug is not None:
             self.debug = bool(debug)
 
