@@ -13,6 +13,7 @@ import textwrap
 import typing as t
 
 import pytest
+import spawning
 
 from carboy import Carboy, session
 from carboy.config import Config
@@ -293,3 +294,25 @@ def test_file_that_cannot_be_kept_is_an_error(tmp_path: pathlib.Path, obstacle: 
         (folder / "secret_key").write_bytes(b"\xff\n")
     with pytest.raises(ConfigError, match=r"carboy secret new"):
         read_or_make(str(folder / "secret_key"))
+
+
+def test_config_command_says_where_the_key_will_be_and_makes_none(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "from carboy import Carboy\napp = Carboy(__name__)\napp.config.from_project()\n"
+    )
+    for options in ((), ("--check",), ("SECRET_KEY",)):
+        done = subprocess.run(
+            [spawning.script("carboy"), "config", *options],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "CARBOY_ENV": "development"},
+            timeout=50,
+            check=True,
+        )
+        if "--check" not in options:
+            path = os.path.join("instance", "secret_key")
+            assert f"generated (when it is read, {path})" in done.stdout
+    assert not (tmp_path / "instance").exists()
