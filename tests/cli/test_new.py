@@ -165,6 +165,15 @@ def test_new_project_passes_its_own_tests(given, tmp_path):
     assert "warning" not in done.stdout
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("environment", ["development", "production", "testing"])
+def test_configuration_of_a_new_project_has_no_problems(environment, tmp_path, carboy_command):
+    assert new("shop", *EVERYTHING).exit_code == 0
+    check = (carboy_command, "config", "--check")
+    done = run(*check, cwd=tmp_path / "shop", CARBOY_ENV=environment)
+    assert "no problems" in done.stdout
+
+
 @pytest.fixture
 def clean_environment(tmp_path):
     """Create virtual environments that have the libraries of the tests, but not carboy."""
