@@ -10,24 +10,28 @@ from ..errors import StarterError
 from ..starter import PARTS
 
 _DEFAULT = next(iter(PARTS))
-_HELP_OF_PARTS = "; ".join(f"{name}: {what}" for name, what in PARTS.items())
+_LINES = "\n".join(f"    {name:<8}  {what}" for name, what in PARTS.items())
+_HELP = f"""\
+Create a project in the new folder NAME: an app that runs, with tests.
+
+Nothing that exists is changed. If the project cannot be created, nothing is left behind.
+
+\b
+A project may contain:
+{_LINES}
+"""
 
 
-@click.command("new", short_help="Create a project.")
+@click.command("new", help=_HELP, short_help="Create a project.")
 @click.argument("name")
 @click.option(
     "--with",
     "parts",
     multiple=True,
     type=click.Choice(tuple(PARTS)),
-    help=f"What the project contains; may be given several times.  {_HELP_OF_PARTS}.  [default:"
-    f" {_DEFAULT}]",
+    help=f"What the project contains; may be given several times.  [default: {_DEFAULT}]",
 )
 def new_command(name: str, parts: tuple[str, ...]) -> None:
-    """Create a project in the new folder NAME: an app that runs, with tests.
-
-    Nothing that exists is changed. If the project cannot be created, nothing is left behind.
-    """
     from ..starter.creation import create_project
 
     chosen = [part for part in PARTS if part in (parts or (_DEFAULT,))]

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import typing as t
 import zipfile
 from importlib import metadata
@@ -25,8 +26,9 @@ if t.TYPE_CHECKING:
 _PACKAGE = "carboy"
 # The modules and files beside the package that belong to carboy.
 _BESIDE_PACKAGE = ("_carboy_as_flask.py", "carboy_as_flask.pth")
-# Files that the installer has written, and that describe this installation.
-_OF_INSTALLATION = frozenset(("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"))
+# The metadata of a wheel. Installers add files that describe the installation, such as the path
+# from which carboy was installed.
+_METADATA = re.compile(r"METADATA|WHEEL|entry_points\.txt|licenses/.+")
 _ADVICE = "Install carboy with pip, from its wheel or its source code, and try again."
 
 
@@ -78,7 +80,7 @@ def _info_folder(recorded: cabc.Iterable[str]) -> str:
 
 def _belongs_to_info(name: str, info: str) -> bool:
     folder, _, file = name.partition("/")
-    return folder == info and file not in _OF_INSTALLATION
+    return folder == info and _METADATA.fullmatch(file) is not None
 
 
 def _module_files(dist: metadata.Distribution, recorded: cabc.Iterable[str]) -> cabc.Iterable[str]:
