@@ -139,8 +139,8 @@ def test_named_keys_are_shown_alone(carboy):
                 "config.toml": "PAGESIZE = 3\nWHOLLY_OTHER_NAME = 1\n",
             },
             [
-                "config.toml:1: PAGESIZE is not a key that class Config declares. Did you mean",
-                "config.toml:2: WHOLLY_OTHER_NAME is not a key",
+                "config.toml:1: PAGESIZE is not declared by the project's class. Did you mean",
+                "config.toml:2: WHOLLY_OTHER_NAME is not declared",
             ],
         ),
         ({"config.py": "A = \n"}, ["config.py:1: this is not valid Python"]),

@@ -98,7 +98,7 @@ def project_root(root_path: str) -> str:
 
 def _summary(problems: list[str]) -> str:
     if len(problems) == 1:
-        return f"The configuration cannot be used. {problems[0]}"
+        return f"The configuration cannot be used: {problems[0]}"
     return "\n".join(["The configuration cannot be used:", *(f"  * {each}" for each in problems)])
 
 
@@ -202,7 +202,7 @@ class _Loader:
         if section_for(self.environment, sections) is None:
             known = sorted({*sections, *STANDARD_ENVIRONMENTS})
             self.problems.append(
-                f"The environment is {self.environment!r} ({self._environment_origin}), but no file"
+                f"the environment is {self.environment!r} ({self._environment_origin}), but no file"
                 f" has a section for it.{did_you_mean(self.environment, known)} Correct the name,"
                 f" or write [{self.environment}] in config.toml, or a class"
                 f" {self.environment.title().replace('_', '')}Config in config.py."
@@ -245,6 +245,9 @@ class _Loader:
         self._check_env_key(merged.get("ENV"))
         merged["ENV"] = Loaded(self.environment, self._environment_origin)
         values = {key: self._typed(key, loaded) for key, loaded in merged.items()}
+        for key, field in self._keys.items():
+            if not field.has_default and key not in values:
+                self.problems.append(self._advice_on_missing(key))
         if self.declared is not None and not self.problems:
             self._construct(self.declared, values)
         return values
@@ -287,14 +290,9 @@ class _Loader:
             return loaded
 
     def _construct(self, declared: type, values: Layer) -> None:
-        """Create an object of the declared class, which checks that no value is missing; take its
-        values, which its `__post_init__` may have changed.
+        """Create an object of the declared class and take its values: its `__post_init__` may
+        refuse or change them.
         """
-        missing = [key for key, field in self._keys.items() if not field.has_default]
-        for key in [key for key in missing if key not in values]:
-            self.problems.append(self._advice_on_missing(key))
-        if self.problems:
-            return
         arguments = {
             field.name: values[key].value for key, field in self._keys.items() if key in values
         }
