@@ -192,3 +192,11 @@ def test_commands_set_flask_env(carboy, variables, expected):
     code = 'import os, carboy\nprint("ENV", os.environ["FLASK_ENV"])\napp = carboy.Carboy("x")\n'
     done = carboy("routes", files={"app.py": code}, **variables)
     assert f"ENV {expected}\n" in done.stdout, done.stderr
+
+
+@pytest.mark.integration
+def test_workers_of_carboy_serve_have_flask_env(carboy):
+    code = 'import os, sys\nsys.exit("FLASK_ENV is " + os.environ["FLASK_ENV"])\n'
+    done = carboy("serve", "-p", "0", files={"app.py": code})
+    assert "FLASK_ENV is production" in done.stderr
+    assert done.returncode == 1
