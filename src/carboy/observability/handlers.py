@@ -5,13 +5,31 @@ from __future__ import annotations
 import logging
 import sys
 import typing as t
+from functools import partial
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+#: The logger of what operators must know of the log itself, such as a disk that is full.
+logger = logging.getLogger("carboy.log")
+
+
+class Notice(t.NamedTuple):
+    """Something that operators must know of the log itself: a level of `logging`, and a text."""
+
+    level: int
+    text: str
 
 
 class LineTarget(t.Protocol):
     """Where lines go. A `LineHandler` calls the methods of its target from one thread at a time."""
 
-    def write(self, data: bytes) -> None:
-        """Write whole lines: UTF-8 that ends with a line feed. Never raises an exception."""
+    def write(self, data: bytes) -> cabc.Sequence[Notice]:
+        """Write whole lines: UTF-8 that ends with a line feed. Never raises an exception.
+
+        Returns:
+            What operators must know, such as that the disk is full. Usually nothing.
+        """
 
     def close(self) -> None:
         """Free resources. A later `write` takes them again."""
@@ -28,6 +46,18 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.target = target
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Filter and emit a record.
+
+        The base class would hold the lock while the record is formatted, and while notices are
+        logged. Other handlers receive those too, so that two threads could wait for each other.
+        """
+        outcome: t.Any = self.filter(record)
+        if outcome:
+            # From Python 3.12 on, a filter may return another record.
+            self.emit(outcome if isinstance(outcome, logging.LogRecord) else record)
+        return bool(outcome)
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             # A surrogate, as in a file name that is not UTF-8, cannot be encoded.
@@ -37,11 +67,17 @@ class LineHandler(logging.Handler):
 
     def write(self, data: bytes) -> None:
         """Write whole lines, each of which ends with a line feed. May be called by any thread."""
+        self.call(partial(self.target.write, data))
+
+    def call(self, work: cabc.Callable[[], cabc.Sequence[Notice]]) -> None:
+        """Call a method of the target while no other thread uses it, and log what it returns."""
         self.acquire()
         try:
-            self.target.write(data)
+            notices = work()
         finally:
             self.release()
+        for notice in notices:
+            logger.log(notice.level, "%s", notice.text)
 
     def close(self) -> None:
         """Close the target. `logging.config` closes all handlers; the next line opens it again."""
@@ -56,10 +92,10 @@ class LineHandler(logging.Handler):
 class StandardError:
     """The target that writes to `sys.stderr`, whatever that is at the moment."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> cabc.Sequence[Notice]:
         stream = sys.stderr
         if stream is None:  # as under pythonw.exe
-            return
+            return ()
         try:
             buffer: t.BinaryIO | None = getattr(stream, "buffer", None)
             if buffer is None:
@@ -71,7 +107,8 @@ class StandardError:
                 buffer.write(data)
             stream.flush()
         except (OSError, ValueError):
-            pass  # stderr is closed or broken: there is no other place to say so
+            pass  # stderr is closed or broken, and there is no other place to say so
+        return ()
 
     def close(self) -> None:
         """Do nothing: stderr belongs to the process."""
