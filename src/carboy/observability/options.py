@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 
 from ..core.advice import did_you_mean
-from ..core.sizes import parse_size
+from ..core.bytesizes import parse_size
 from ..errors import ConfigError
 from .formatters import NAMED, STANDARD, style_of
 from .keys import KEYS, GivenKey, find_key

@@ -76,8 +76,8 @@ def configure(
 
     Args:
         app: None for WSGI applications that are not carboy's.
-        terminal: whether records are also written to stderr if they are written to a file, as
-            developers want it.
+        terminal: whether records are written to stderr even if they are written to a file, for a
+            developer.
         warn: called for options that have no effect, because the program does the same itself.
 
     Returns:
@@ -135,8 +135,27 @@ def _handlers_for(
     """Yield the handlers that the root logger needs."""
     if options.file is not None and find_writer(options.file) is None:
         yield handler_for(options)
-    if (options.file is None or terminal) and not has_own_handlers:
-        yield handler_for(replace(options, file=None))
+    if terminal and not has_own_handlers:
+        yield _terminal_handler(options)
+    elif options.file is None and not has_own_handlers:
+        yield handler_for(options)
+
+
+def _terminal_handler(options: LogOptions) -> LineHandler:
+    """Return the handler for stderr of a development server. Werkzeug's messages keep their form,
+    which has several lines and colours.
+    """
+    is_json = options.file is not None and options.format == "json"
+    handler = handler_for(replace(options, file=None, format=None if is_json else options.format))
+    handler.addFilter(_is_not_werkzeugs)
+    werkzeug = logging.getLogger("werkzeug")
+    if not werkzeug.handlers:
+        werkzeug.addHandler(logging.StreamHandler())
+    return handler
+
+
+def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
+    return record.name != "werkzeug"
 
 
 def _redirect_app_logger(app_logger: logging.Logger, handler: LineHandler) -> None:
@@ -162,9 +181,9 @@ def handler_for(options: LogOptions) -> LineHandler:
         return handler
 
 
-def find_handler(path: str) -> LineHandler | None:
-    """Return this process's handler for a log file; None if it has none."""
-    return _handlers.get(path)
+def find_handler(path: str | None) -> LineHandler | None:
+    """Return this process's handler for a log file; None if there is none."""
+    return _handlers.get(path) if path is not None else None
 
 
 def handlers() -> list[LineHandler]:

@@ -18,9 +18,11 @@ import threading
 import typing as t
 
 from ..errors import ServingError
+from ..observability.keys import is_any_set
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
+    from ..observability.options import LogOptions
     from .settings import Settings
 
 
@@ -93,6 +95,11 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
 
     settings = make_settings(arguments, **options)
     log.configure()
+    if is_any_set(None):
+        from ..observability.options import read_options
+
+        # The app may set the same keys. Until it is loaded, the environment counts.
+        log.follow(t.cast("LogOptions", read_options(None)), None)
     for warning in unknown_variables():
         log.logger.warning("%s", warning)
     return settings
@@ -104,12 +111,16 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     """
     from dataclasses import replace
 
+    from ..observability.setup import configure, find_handler
     from . import log
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
 
     holder = hold_port(settings)
     settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    log_options = configure(app, warn=log.logger.warning)
+    if log_options is not None:
+        log.follow(log_options, find_handler(log_options.file))
     service = Service(app, settings)
     before = {number: signal.signal(number, lambda *_: service.stop()) for number in stop_signals()}
     try:

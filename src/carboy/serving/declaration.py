@@ -11,7 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ..core.sizes import format_size, parse_size
+from ..core.bytesizes import format_size, parse_size
 from ..errors import AddressError, ServingError
 from . import machine
 

@@ -26,7 +26,7 @@ import typing as t
 from dataclasses import replace
 
 from ...core.advice import port_in_use
-from ...core.sizes import format_size
+from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log
 

@@ -240,7 +240,7 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
     carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
     options = configure(carboy_app, warn=partial(control.report, "warning"))
     if options is not None:
-        log.follow(options, find_handler(options.file) if options.file is not None else None)
+        log.follow(options, find_handler(options.file))
         if options.file is None:
             announce_log(control, options)
     if settings.workers > 1:
