@@ -71,7 +71,8 @@ def style_of(template: str) -> t.Literal["%", "{", "$"]:
     Raises:
         ValueError: the text has no field of any style.
     """
-    styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "{", "$")
+    # "$" before "{": `${name}` contains a field of the latter style, too.
+    styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "$", "{")
     for style in styles:
         try:
             logging.Formatter(template, style=style)

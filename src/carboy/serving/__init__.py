@@ -22,7 +22,7 @@ from ..observability.keys import is_any_set
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
-    from ..observability.options import LogOptions
+    from ..observability.logoptions import LogOptions
     from .settings import Settings
 
 
@@ -96,7 +96,7 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
     settings = make_settings(arguments, **options)
     log.configure()
     if is_any_set(None):
-        from ..observability.options import read_options
+        from ..observability.logoptions import read_options
 
         # The app may set the same keys. Until it is loaded, the environment counts.
         log.follow(t.cast("LogOptions", read_options(None)), None)

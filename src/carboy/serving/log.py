@@ -10,7 +10,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..observability.handlers import LineHandler
-    from ..observability.options import LogOptions
+    from ..observability.logoptions import LogOptions
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"

@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ...observability.handlers import LineTarget
-    from ...observability.options import LogOptions
+    from ...observability.logoptions import LogOptions
 
 # How long a worker waits for the supervisor before it writes to the file itself. The thread that
 # logs holds a lock, for which the other threads that log wait.

@@ -317,7 +317,7 @@ class Supervisor:
     def _follow_log_options(self, worker: WorkerProcess) -> None:
         """Write the log file that a worker has announced, and log the worker's warnings."""
         if worker.log_options is not None:
-            from ...observability.options import LogOptions
+            from ...observability.logoptions import LogOptions
             from .logpipe import LogWriter
 
             options, worker.log_options = LogOptions(**worker.log_options), None

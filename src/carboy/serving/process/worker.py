@@ -37,7 +37,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ...app import Carboy
-    from ...observability.options import LogOptions
+    from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
