@@ -29,6 +29,7 @@ from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log
+from .hangup import Terminal
 
 if t.TYPE_CHECKING:
     import types
@@ -73,15 +74,6 @@ class RestartBackoff:
             delay_s = min(FIRST_DELAY_S * 2 ** min(self._deaths_in_a_row - 1, 16), MAX_DELAY_S)
         self._deaths_in_a_row += 1
         return delay_s
-
-
-def has_terminal() -> bool:
-    """Return whether this process belongs to a terminal that is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -211,7 +203,7 @@ class Supervisor:
         self._stop_requests = 0
         self._stop_signal = ""
         self._hangups = 0
-        self._had_terminal = False
+        self._terminal = Terminal()
         self._kill_at_s: float | None = None
         self._heartbeat_s = settings.worker_timeout_s / MAX_UNANSWERED
         self._heartbeat_at_s: float | None = None
@@ -445,7 +437,6 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        self._had_terminal = signal.SIGHUP in before and has_terminal()
         if signal.SIGHUP in before:
             signal.signal(signal.SIGHUP, self._on_hangup)
         # These handlers do nothing. SIGCHLD wakes the supervisor's loop by its arrival, and the
@@ -467,7 +458,7 @@ class Supervisor:
         """Reopen the log file, as `kill -HUP` asks for. Stop if there is no log file, or if the
         signal says that the terminal was closed.
         """
-        if self._logs is None or (self._had_terminal and not has_terminal()):
+        if self._logs is None or self._terminal.is_closed():
             self._on_stop(number, frame)
         else:
             self._hangups += 1

@@ -36,7 +36,6 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ...app import Carboy
     from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
@@ -233,16 +232,11 @@ def announce_log(control: Control, options: LogOptions) -> None:
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
     """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
-    from ...core.dispatch import Dispatcher
     from ...observability.programhandlers import lossy_in_several_processes
-    from ...observability.setup import configure, find_handler
 
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    options = configure(carboy_app, warn=partial(control.report, "warning"))
-    if options is not None:
-        log.follow(options, find_handler(options.file))
-        if options.file is None:
-            announce_log(control, options)
+    options = log.configure_for_app(app, warn=partial(control.report, "warning"))
+    if options is not None and options.file is None:
+        announce_log(control, options)
     if settings.workers > 1:
         for text in lossy_in_several_processes():
             control.report("warning", text)
