@@ -94,7 +94,8 @@ def failing_template():
 def logged():
     app.logger.warning("config %s, key %s, %r", app.config, KEY, dict(app.config))
     app.logger.error("the arguments do not fit: %d", KEY)
-    app.logger.error(json.dumps({"key": KEY}))
+    app.logger.error(json.dumps({"key": KEY}), extra={"key": KEY, "error": OSError(KEY)})
+    logging.getLogger("another").error(KEY) if app.config["LOG_FILE"] else None
     return "logged"
 
 
@@ -271,23 +272,35 @@ def command_lines(program: spawning.Program) -> dict[int, str]:
     return found
 
 
+class Server(t.NamedTuple):
+    """A way to start a server, and where it gets the key and writes its log."""
+
+    args: tuple[str, ...]
+    env: dict[str, str]
+    processes: int = 1
+
+
+GIVEN = {"SECRET_KEY": KEY}
 SERVERS = {
-    "serve": ("serve", "--workers", "2"),
-    "run": ("run",),
-    "debug": ("--debug", "run", "--no-reload"),
+    "serve": Server(("serve", "--workers", "2"), GIVEN, 3),
+    "serve-json": Server(
+        ("serve", "--workers", "1"), {**GIVEN, "LOG_FILE": "app.log", "LOG_FORMAT": "json"}, 2
+    ),
+    "run": Server(("run",), {}),  # with the key in `.env`
+    "run-text": Server(("run",), {**GIVEN, "LOG_FILE": "app.log"}),
+    "debug": Server(("--debug", "run", "--no-reload"), GIVEN),
 }
 
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_key_is_not_in_what_a_server_writes(folder: pathlib.Path, server: str) -> None:
-    env = {"SECRET_KEY": KEY}
-    if server == "run":
+    args, env, processes = SERVERS[server]
+    if "SECRET_KEY" not in env:
         (folder / ".env").write_text(f"SECRET_KEY={KEY}\n")
-        env = {}
-    program = start(folder, *SERVERS[server], env=env)
+    program = start(folder, *args, env=env)
     try:
         program.wait_until_it_listens()
-        if server == "serve":
+        if processes > 1:
             program.wait_until_it_prints("serving shop:app")
         answers = ask_for_everything(program)
         lines = command_lines(program)
@@ -295,11 +308,14 @@ def test_key_is_not_in_what_a_server_writes(folder: pathlib.Path, server: str) -
             crash(program, next(pid for pid in lines if pid != program.process.pid))
     finally:
         program.stop()
+    written = program.output.splitlines()
+    for log in folder.glob("app.log*"):
+        written += log.read_text().splitlines()
     assert sum(answer.startswith("500") for answer in answers.values()) > 30
-    assert program.output.count("********") > 30
+    assert sum("********" in line for line in written) > 30
     assert [name for name, answer in answers.items() if SIGN in answer] == []
-    assert [line for line in program.output.splitlines() if SIGN in line] == []
-    assert len(lines) == (3 if server == "serve" else 1)
+    assert [line for line in written if SIGN in line] == []
+    assert len(lines) == processes
     assert [line for line in lines.values() if SIGN in line] == []
 
 
