@@ -6,6 +6,7 @@ import copy
 import html
 import json
 import pprint
+import time
 import typing as t
 from datetime import timedelta
 from types import MappingProxyType
@@ -298,3 +299,40 @@ def test_copy_of_a_config_is_equal_and_independent() -> None:
     assert copied == app.config
     copied["SECRET_KEY"] = "other"
     assert app.secret_key == KEY
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a",
+            "key",
+            "token",
+            "?key",
+            "&token=",
+            "token ",
+            "a://:",
+            "@a://:",
+            "https://a",
+            "token='",
+        ),
+        *(
+            "x://",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY-----",
+            "&quot;token",
+            "password\\",
+            "secret=",
+        ),
+    ],
+)
+def test_long_text_of_a_client_is_masked_in_time_that_grows_with_its_length(part: str) -> None:
+    def work(length: int) -> float:
+        text = (part * (length // len(part))) + " @ :// ? & = ' : -----BEGIN "
+        begin_s = time.thread_time()
+        for _ in range(100_000 // length):
+            mask_text(text)
+        return time.thread_time() - begin_s
+
+    # As many characters in all, in texts that are 16 times as long.
+    assert min(work(64_000) for _ in range(3)) < 8 * min(work(4_000) for _ in range(3)) + 0.02

@@ -17,6 +17,7 @@ from ..project.dotenvfile import (
     DEFAULT_NAMES,
     files_read,
     lines_of_variables,
+    restore_variable,
     set_missing_variables,
     with_other_prefix,
 )
@@ -41,10 +42,7 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
 def restore_prefixes(before: dict[str, t.Any]) -> None:
     """Set the environment variables `FLASK_X` to the values that `share_prefixes` returned."""
     for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        restore_variable(name, value)
 
 
 def refuse_unparsable_files(path: str | None, load_defaults: bool) -> None:

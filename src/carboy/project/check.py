@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
 # How similar two names must be for one to be a misspelling of the other. SECRET_KYE and SECRET_KEY
 # have 0.9; LOG_FILENAME and LOG_FILE, which are two names, have 0.8.
 _SIMILARITY = 0.85
+_REMEDY = " Declare it there, or remove it."
 
 
 def origin_of(config: Config, key: str) -> Origin:
@@ -40,7 +41,7 @@ def problems_of(config: Config) -> list[str]:
         if key in known:
             problems += _wrong_type(config, key, known[key])
         else:
-            problems += _unknown_key(config, key, known, bool(declared))
+            problems += _unknown_key(config, key, known, declared)
     return problems + _unused_variables(config, known)
 
 
@@ -75,21 +76,17 @@ def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:
 
 
 def _unknown_key(
-    config: Config, key: str, known: t.Mapping[str, t.Any], all_are_declared: bool
+    config: Config, key: str, known: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]
 ) -> list[str]:
     origin = origin_of(config, key)
-    if all_are_declared and origin.source in {"file", "variable", "option"}:
-        advice = did_you_mean(key, known) or f" Declare it in {_class_name(config)}, or remove it."
-        return [f"{origin}: {key} is not a key that {_class_name(config)} declares.{advice}"]
     near = nearest(key, known)
+    advice = f" Did you mean {near!r}?" if near else ""
+    if declared and origin.source in {"file", "variable", "option"}:
+        advice = advice or did_you_mean(key, declared)
+        return [f"{origin}: {key} is not declared by the project's class.{advice or _REMEDY}"]
     if near is None or "site-packages" in origin.place:
         return []
-    return [f"{origin}: {key} is not a known key. Did you mean {near!r}?"]
-
-
-def _class_name(config: Config) -> str:
-    declared = config.project.declared if config.project else None
-    return f"class {declared.__name__}" if declared else "the project"
+    return [f"{origin}: {key} is not a known key.{advice}"]
 
 
 def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]:

@@ -19,6 +19,8 @@ DEFAULT_NAMES = (".flaskenv", ".env")
 # The files whose variables this process has set, lowest precedence first. `from_project()` names
 # them as the origin of values.
 files_read: list[str] = []
+# The variables that `from_project()` has set in this process, with the file and the value.
+_set_from_files: dict[str, tuple[str, str]] = {}
 
 
 class EnvLine(t.NamedTuple):
@@ -78,6 +80,33 @@ def _unparsable(path: str, line: int) -> ProjectError:
         ' NAME=value; put a value with blanks or # in quotes, as in NAME="two words", and close'
         " each quote."
     )
+
+
+def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> None:
+    """Set the environment variables that files contain, except those that are set already.
+
+    Variables that an earlier call has set from the same files are removed first: a file may have
+    changed, as in a notebook.
+    """
+    for name, (path, value) in list(_set_from_files.items()):
+        if os.environ.get(name) != value:
+            del _set_from_files[name]
+        elif path in files:
+            del os.environ[name], _set_from_files[name]
+    present = set(os.environ)
+    for path, variables in files.items():
+        for name, each in variables.items():
+            if not present & {name, with_other_prefix(name)}:
+                os.environ[name] = each.value
+                _set_from_files[name] = (path, each.value)
+
+
+def restore_variable(name: str, before: str | None) -> None:
+    """Set an environment variable to the value that it had before; None if it was not set."""
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
 
 
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:

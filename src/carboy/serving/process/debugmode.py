@@ -9,7 +9,6 @@ import typing as t
 
 from ...config import get_env
 from ...helpers import get_debug_flag
-from .. import log
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -34,19 +33,22 @@ def disable_in_environment() -> str:
     return asked_by
 
 
-def disable(app: WSGIApplication) -> str:
-    """Switch debug mode of an app off. Returns "the app" if it was on, else ""."""
-    if not getattr(app, "debug", False):  # other WSGI applications may lack the attribute
+def disable(app: WSGIApplication, asked_by: str = "") -> str:
+    """Switch debug mode of an app off.
+
+    Args:
+        app: the application.
+        asked_by: what `disable_in_environment` returned before the app was created.
+
+    Returns:
+        A sentence for the log that says who asked for debug mode; "" if nobody did.
+    """
+    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
+        app.debug = False  # type: ignore[attr-defined]
+        asked_by = "the app"
+    if not asked_by:
         return ""
-    app.debug = False  # type: ignore[attr-defined]
-    return "the app"
-
-
-def warn(asked_by: str) -> None:
-    """Log who asked for debug mode; nothing if nobody did."""
-    if asked_by:
-        log.logger.warning(
-            "debug mode is off, although %s asks for it: this server is for production. For"
-            " debugging use 'carboy run --debug'",
-            asked_by,
-        )
+    return (
+        f"debug mode is off, although {asked_by} asks for it: this server is for production. For"
+        " debugging use 'carboy run --debug'"
+    )
