@@ -9,8 +9,18 @@ import os
 
 from msgspec import Struct
 
-from carboy import Carboy, Response, Upload, abort, redirect, render_template, request, session
-from carboy import uploads, url_for
+from carboy import (
+    Carboy,
+    Response,
+    Upload,
+    abort,
+    redirect,
+    render_template,
+    request,
+    session,
+    uploads,
+    url_for,
+)
 from carboy.openapi import operation
 
 app = Carboy(__name__)
@@ -78,11 +88,11 @@ def add(pictures: list[Upload]) -> list[Picture]:
 @operation(hidden=True)
 def remove(name: str) -> Response:
     """Remove one of the visitor's own pictures."""
-    for each in uploads.files(FOLDER, owner=session):
-        if each.name == name:
-            os.remove(each.path)
-            return redirect(url_for("index")) if wants_page() else Response(status=204)
-    abort(404, "You have no picture of this name.")
+    own = {each.name: each.path for each in uploads.files(FOLDER, owner=session)}
+    if name not in own:
+        abort(404, "You have no picture of this name.")
+    os.remove(own[name])
+    return redirect(url_for("index")) if wants_page() else Response(status=204)
 
 
 def wants_page() -> bool:

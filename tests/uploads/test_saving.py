@@ -365,8 +365,12 @@ def test_quota_holds_when_many_threads_save_at_once(folder, picture):
 
 
 def test_one_latest_file_is_left_when_one_owner_saves_many_at_once(folder, picture):
+    counts: set[int] = set()
+    uploads.save(sent(picture(), "a.png"), folder.path, keep="latest", owner=1)
+
     def save_one() -> None:
         uploads.save(sent(picture(), "a.png"), folder.path, keep="latest", owner=1)
+        counts.add(len(uploads.files(folder.path, owner=1)))
 
     threads = [threading.Thread(target=save_one) for _ in range(20)]
     for each in threads:
@@ -374,3 +378,5 @@ def test_one_latest_file_is_left_when_one_owner_saves_many_at_once(folder, pictu
     for each in threads:
         each.join()
     assert len(folder.stored) == 1
+    # while a new file replaces the old one, both may be seen, but never none
+    assert counts <= {1, 2}

@@ -16,7 +16,6 @@ from werkzeug.routing import RoutingException
 from ..errors import InputError
 from ..globals import _find_request_ctx
 from ..signals import got_request_exception
-from .problemdetails import as_http_exception
 
 if t.TYPE_CHECKING:
     from types import TracebackType
@@ -69,6 +68,8 @@ class ErrorHandling:
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
         if handler is None:
             if isinstance(e, InputError):
+                from .problemdetails import as_http_exception
+
                 return self.handle_http_exception(as_http_exception(e, _find_request_ctx()))
             try:
                 raise e

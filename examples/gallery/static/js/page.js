@@ -35,15 +35,15 @@ function add(files) {
 }
 
 function show({ file: picture, row }) {
-  const thumb = row.querySelector(".thumb");
+  const thumb = row.querySelector("img");
+  thumb.addEventListener("load", () => { thumb.hidden = false; });
   thumb.src = URL.createObjectURL(picture);
-  thumb.addEventListener("error", () => thumb.removeAttribute("src"), { once: true });
 }
 
 function drop(item) {
   item.request?.abort();
   const focused = item.row.contains(document.activeElement);
-  URL.revokeObjectURL(item.row.querySelector(".thumb").src);
+  URL.revokeObjectURL(item.row.querySelector("img").src);
   item.row.remove();
   chosen = chosen.filter((each) => each !== item);
   refresh();
@@ -135,7 +135,7 @@ function upload(item) {
     request.addEventListener("load", () => {
       const answer = parsed(request.responseText);
       if (request.status < 300) resolve(answer);
-      else reject(new Error(answer?.detail ?? `The server answered ${request.status} ${request.statusText}.`));
+      else reject(new Error(reason(answer) ?? `The server answered ${request.status} ${request.statusText}.`));
     });
     request.addEventListener("error", () => reject(new Error("The server cannot be reached, or it refused so large a file.")));
     request.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
@@ -145,6 +145,12 @@ function upload(item) {
     body.append(file.name, item.file, item.file.name || "picture");
     request.send(body);
   });
+}
+
+// The name in `detail` stands in the row already.
+function reason(problem) {
+  const fault = problem?.errors?.[0];
+  return fault ? `Expected ${fault.expected}, got ${fault.got}.` : problem?.detail;
 }
 
 function parsed(text) {
