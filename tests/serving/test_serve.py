@@ -15,6 +15,7 @@ import time
 
 import pytest
 import requests
+import spawning
 from polling import wait_until
 
 from carboy.errors import ServingError
@@ -154,6 +155,17 @@ def test_debug_mode_is_off_in_production_and_the_log_says_so_once(serve, env, as
     assert server.output.count("debug mode is off") == 1
     assert f"debug mode is off, although {asked_by} asks for it" in server.output
     assert requests.get(f"{server.url}/debug", timeout=10).text == "False"
+
+
+def test_debug_mode_is_off_if_the_program_serves_its_app_itself(spawn, tmp_path):
+    program = APP + 'app.serve(workers=0, port=int(os.environ["PORT"]))\n'
+    (tmp_path / "shop.py").write_text(program)
+    port = spawning.free_port()
+    server = spawn(
+        sys.executable, "shop.py", env={"DEBUG_IN_CODE": "1", "PORT": str(port)}, port=port
+    )
+    assert requests.get(f"{server.url}/debug", timeout=10).text == "False"
+    assert server.output.count("debug mode is off, although the app asks for it") == 1
 
 
 def test_server_in_a_container_says_that_nobody_outside_reaches_loopback(serve):
