@@ -99,7 +99,7 @@ def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
 
 def _shown(config: Config, key: str) -> t.Any:
     """Return the value of a key with secrets masked."""
-    from ..project.keys import value_of
+    from ..project.secretkey import value_of
 
     value = value_of(config, key)
     if config.project is not None and key in config.project.secrets and value:
