@@ -77,6 +77,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         root=loader.root,
         instance_path=folders.instance_path,
         environment=loader.environment,
+        environments=loader.environments,
         origins=origins,
         secrets=frozenset(loader.secrets),
         declared=loader.declared,
@@ -175,6 +176,7 @@ class _Loader:
         sections = self._read_folder(folder, _module_name(folder))
         instance = os.path.abspath(self._folders.instance_path)
         sections += self._read_folder(instance, f"instance_{_STEM}")
+        self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, module_name: str) -> list[str]:
