@@ -25,6 +25,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from ...config import get_env
 from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
@@ -121,7 +122,7 @@ class WorkerProcess:
             _command(theirs.fileno(), json.dumps(job)),
             pass_fds=[theirs.fileno(), self.log_fd, write_fd],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "FLASK_RUN_FROM_CLI": "true"},
+            env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
         )
         theirs.close()
         os.close(write_fd)
@@ -380,6 +381,8 @@ class Supervisor:
         if not self._serving:
             reason = f"The process {_describe_exit(code)} while loading."
             self._give_up(name, worker.failure or reason)
+            # The worker's exit code says whether the configuration is the reason.
+            self._exit_code = 2 if code == 2 else 1
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
@@ -403,7 +406,6 @@ class Supervisor:
             f" {self._target!r}" if self._target else "",
             reason.rstrip(),
         )
-        self._exit_code = 1
         self._stop_requests = 1
 
     # --- the exit of the server ---------------------------------------------------------------

@@ -271,8 +271,15 @@ def main(argv: list[str]) -> None:
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))
-        sys.exit(1)
+        sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a worker that could not load the app."""
+    from ...cli import failures
+
+    return failures.exit_code(exc)
 
 
 def _explain(exc: BaseException) -> str:
