@@ -107,7 +107,7 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         None,
         "the level of the root logger, such as `INFO`; `None`: `INFO` if another of these keys is"
         " set and the program has not configured the root logger itself",
-        str | int | None,
+        int | str | None,
     ),
     "LOG_FILE": ConfigKey(
         None,

@@ -70,6 +70,14 @@ def test_other_names_are_not_taken_for_secrets(name: str) -> None:
         ),
         ("sorted(rows, key=len) if a and b", "sorted(rows, key=len) if a and b"),
         ("token=17 in 3 ms", "token=17 in 3 ms"),
+        ("user=ada password=pw, retry", f"user=ada password={MASK}, retry"),
+        ("client_secret=pw&x=1", f"client_secret={MASK}&x=1"),
+        ("Endpoint=x;AccountKey=pw==;Suffix=y", f"Endpoint=x;AccountKey={MASK};Suffix=y"),
+        ('app.config["SECRET_KEY"] = "p" + 1', f'app.config["SECRET_KEY"] = "{MASK}" + 1'),
+        ("secret_key = 'pw", f"secret_key = '{MASK}'"),
+        ("{&#34;password&#34;: &#34;pw&#34;, 3}", f"{{&#34;password&#34;: &#34;{MASK}&#34;, 3}}"),
+        ('st.button("Save", key="save")', 'st.button("Save", key="save")'),
+        ("secret_key = load()", "secret_key = load()"),
         ("sqlite:///shop.db", "sqlite:///shop.db"),
         ("postgresql://ada@db/shop", "postgresql://ada@db/shop"),
         ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/"),
@@ -84,7 +92,7 @@ def test_secrets_inside_a_text_are_masked(text: str, shown: str) -> None:
     ("text", "shown"),
     [
         ("host=db password='p w' user=ada", f"host=db password={MASK} user=ada"),
-        ("Endpoint=x;AccountKey=pw==;Suffix=y", f"Endpoint=x;AccountKey={MASK};Suffix=y"),
+        ("token=pw;key=pw", f"token={MASK};key={MASK}"),
         ("sort=name", "sort=name"),
     ],
 )

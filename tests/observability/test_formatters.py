@@ -85,6 +85,12 @@ def test_lines_of_a_traceback_are_indented():
     assert others[-2:] == ["    ValueError: bad", "    second line"]
 
 
+def test_traceback_in_a_message_of_carboy_is_readable():
+    message = "worker 1 cannot load the app:\n\n%s\n"
+    written = line("text", message, "Traceback\n  line\x1b[2J", name="carboy.serving")
+    assert written.endswith("cannot load the app:\n    Traceback\n      line\\x1b[2J")
+
+
 def test_traceback_of_another_formatter_is_not_kept_in_the_record():
     made = record(exc_info=raised())
     make_formatter("text").format(made)

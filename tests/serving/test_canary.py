@@ -287,7 +287,6 @@ SERVERS = {
         ("serve", "--workers", "1"), {**GIVEN, "LOG_FILE": "app.log", "LOG_FORMAT": "json"}, 2
     ),
     "run": Server(("run",), {}),  # with the key in `.env`
-    "run-text": Server(("run",), {**GIVEN, "LOG_FILE": "app.log"}),
     "debug": Server(("--debug", "run", "--no-reload"), GIVEN),
 }
 
@@ -385,4 +384,46 @@ def test_key_is_not_in_the_report_of_a_program_that_does_not_start(
     output = done.stdout + done.stderr
     assert done.returncode != 0, output
     assert "shop" in output or ".env" in output or "config." in output, output
+    assert [line for line in output.splitlines() if SIGN in line] == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("models", "predict", "failing-model", "inputs.jsonl"),
+        ("models", "predict", "broken-model", "inputs.jsonl"),
+        ("config",),
+        ("config", "--json"),
+        ("openapi",),
+        ("routes",),
+        ("fail",),
+    ],
+    ids=" ".join,
+)
+def test_key_is_not_in_the_output_of_commands(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    with (folder / "shop.py").open("a") as file:
+        file.write(
+            '@app.model("/broken-model")\n'
+            "class Broken:\n"
+            "    def __init__(self):\n"
+            "        raise ValueError(KEY)\n\n"
+            "    def predict(self, x: int) -> int: ...\n\n\n"
+            "@app.cli.command()\n"
+            "def fail():\n"
+            "    raise ValueError(KEY)\n"
+        )
+    (folder / "inputs.jsonl").write_text('{"x": 1}\n')
+    done = subprocess.run(
+        [spawning.script("carboy"), "--app", "shop:app", *args],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "SECRET_KEY": KEY},
+        timeout=50,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert ("********" in output) is (args[0] not in {"openapi", "routes"}), output
     assert [line for line in output.splitlines() if SIGN in line] == []

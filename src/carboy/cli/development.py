@@ -18,6 +18,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
 from ..core.logmasking import mask_failed_threads
+from ..core.masking import mask_text
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
 from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
 from ..observability.keys import is_any_set
@@ -109,7 +110,7 @@ def _load_all(models: Models) -> None:
         try:
             model.load()
         except ModelLoadError as exc:
-            click.secho(f" * {exc}", fg="red", err=True)
+            click.secho(mask_text(f" * {exc}"), fg="red", err=True)
 
 
 def starts_debugger(debug: bool, host: str) -> bool:

@@ -58,11 +58,12 @@ def new_command(ctx: click.Context, env_file: str, key_file: str | None, printed
     """Make a secret key where there is none: in '.env' of the current folder, in a file of its own,
     or on stdout.
     """
-    from ..project import keys, rotation
+    from ..project import rotation
+    from ..project.secretkey import new_key
 
     _refuse_two_targets(ctx)
     if printed:
-        click.echo(keys.new_key())
+        click.echo(new_key())
     elif key_file is not None:
         _run(rotation.create_key_file, key_file)
         click.echo(f"A new key is in {key_file}. Let SECRET_KEY_FILE name that file.")

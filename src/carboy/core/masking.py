@@ -47,8 +47,13 @@ _URL_USER = r"(?i)(https?://)[^\s/?#@:]{1,1000}@"
 # Matches `key=value` in the query of a URL; the name is the second group.
 _QUERY = r"([?&]([\w-]{1,80})=)[^\s;&#'\"<>)]+"
 _QUERY_NAME = r"(?i)key|secret|token|passw(?:or)?d|passphrase|pwd|sig"
-# Matches `key=value` in a connection string, such as `AccountKey=x` or `sslmode=on password='a b'`.
-# Only in the configuration: in prose and in code it seldom is a secret: `sorted(rows, key=len)`.
+# Matches `password=value` in a message. `key` and `token` alone seldom are secrets in prose and in
+# code: `sorted(rows, key=len)`.
+_ASSIGNED = (
+    r"(?i)((?:secret|passw(?:or)?d|passphrase|pwd|(?:api|access|private|account)[_-]?key"
+    r"|(?:api|access|auth|refresh)[_-]?token)[\w-]{0,40}=)[^\s;&,'\"()<>]+"
+)
+# Matches `key=value` in a connection string of the configuration, such as `sslmode=on sig='a b'`.
 _PAIR = (
     r"(?i)((?:\w|-)*(?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)(?:\w|-)*\s*=\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s;&]+)"
@@ -91,13 +96,26 @@ def mask_text(text: str) -> str:
     if "://" in text and "@" in text:
         text = _compiled(_URL_CREDENTIALS).sub(rf"\1{MASK}@", text)
         text = _compiled(_URL_USER).sub(rf"\1{MASK}@", text)
-    if "=" in text and ("?" in text or "&" in text):
+    if ("=" in text or ":" in text) and _names_secret(text):
         text = _compiled(_QUERY).sub(_mask_parameter, text)
-    if ("'" in text or '"' in text or "&" in text) and ("=" in text or ":" in text):
+        text = _compiled(_ASSIGNED).sub(rf"\1{MASK}", text)
         text = _compiled(_LITERAL).sub(rf"\1\2{MASK}\2", text)
     if "-----BEGIN " in text:
         text = _compiled(_PEM).sub(rf"\1{MASK}", text)
     return text
+
+
+def _names_secret(text: str) -> bool:
+    # PERF: the patterns take 20 us for a line of 150 characters, this takes 0.3 us.
+    low = text.lower()
+    return (
+        "key" in low
+        or "secret" in low
+        or "token" in low
+        or "pass" in low
+        or "pwd" in low
+        or "sig" in low
+    )
 
 
 def _mask_parameter(found: re.Match[str]) -> str:

@@ -86,10 +86,11 @@ class SafeFormatter(logging.Formatter):
     """Base class of the two formatters, which write the parts of a record in their own ways."""
 
     def format(self, record: logging.LogRecord) -> str:
-        record.message = mask_text(record.getMessage())
+        record.message, more = _split_own_message(record)
+        record.message = mask_text(record.message)
         names = vars(record).keys() - STANDARD
         extra = masked({name: getattr(record, name) for name in names}) if names else {}
-        return self.write(record, extra, mask_text(self._details(record)))
+        return self.write(record, extra, mask_text(self._details(record, more)))
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         """Return the line of a record.
@@ -101,14 +102,26 @@ class SafeFormatter(logging.Formatter):
         """
         raise NotImplementedError
 
-    def _details(self, record: logging.LogRecord) -> str:
+    def _details(self, record: logging.LogRecord, more: str) -> str:
         # `record.exc_text` is not set here: other handlers would write what they find there.
-        parts = [record.exc_text or ""]
+        parts = [more, record.exc_text or ""]
         if record.exc_info and not record.exc_text:
-            parts = [self.formatException(record.exc_info)]
+            parts.append(self.formatException(record.exc_info))
         if record.stack_info:
             parts.append(self.formatStack(record.stack_info))
         return "\n".join(filter(None, parts))
+
+
+def _split_own_message(record: logging.LogRecord) -> tuple[str, str]:
+    """Return a message, and the traceback or the stacks that follow in some of carboy's messages.
+
+    Those begin with a line break of the template, and not of the data.
+    """
+    text = record.getMessage()
+    if record.args and record.name.startswith("carboy.") and "\n" in str(record.msg):
+        text, _, more = text.partition("\n")
+        return text, more.strip("\n")
+    return text, ""
 
 
 class TextFormatter(SafeFormatter):

@@ -13,9 +13,9 @@ from ..config import DEFAULT_CONFIG
 from ..core.advice import did_you_mean
 from ..core.masking import looks_secret, mask_text, masked
 from . import DECLARED_SECRETS
-from .keys import value_of
 from .keytypes import built_in_types, checked
 from .origins import DEFAULT, Origin
+from .secretkey import value_of
 
 if t.TYPE_CHECKING:
     from ..config import Config

@@ -28,7 +28,6 @@ from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value
 from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, restore_variable, set_variables_of
-from .keys import make_key_when_read
 from .keytypes import built_in_types, checked, from_text
 from .layers import (
     STANDARD_ENVIRONMENTS,
@@ -41,6 +40,7 @@ from .layers import (
 )
 from .origins import DEFAULT, Origin
 from .secretfiles import SUFFIX, read_secret_files
+from .secretkey import make_key_when_read
 from .variables import Variables
 
 if t.TYPE_CHECKING:
@@ -77,6 +77,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         root=loader.root,
         instance_path=folders.instance_path,
         environment=loader.environment,
+        environments=loader.environments,
         origins=origins,
         secrets=frozenset(loader.secrets),
         declared=loader.declared,
@@ -175,6 +176,7 @@ class _Loader:
         sections = self._read_folder(folder, _module_name(folder))
         instance = os.path.abspath(self._folders.instance_path)
         sections += self._read_folder(instance, f"instance_{_STEM}")
+        self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, module_name: str) -> list[str]:

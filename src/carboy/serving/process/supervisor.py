@@ -386,13 +386,14 @@ class Supervisor:
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
+        failure = [worker.failure] if worker.failure else []
         log.logger.error(
-            "%s %s after %.0f s; starting another %s%s",
+            "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
             name,
             "was killed because it hung" if worker.hangs else _describe_exit(code),
             lived_s,
             f"in {delay_s:g} s" if delay_s else "now",
-            f":\n{worker.failure}" if worker.failure else "",
+            *failure,
         )
 
     def _give_up(self, name: str, reason: str) -> None:

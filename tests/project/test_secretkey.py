@@ -18,7 +18,7 @@ import spawning
 from carboy import Carboy, session
 from carboy.config import Config
 from carboy.errors import ConfigError
-from carboy.project.keys import read_or_make
+from carboy.project.secretkey import read_or_make
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_git_ignores_the_file(
 def test_processes_that_start_together_agree_on_one_key(tmp_path: pathlib.Path) -> None:
     program = textwrap.dedent("""
         import sys
-        from carboy.project.keys import read_or_make
+        from carboy.project.secretkey import read_or_make
         print("ready", flush=True)
         sys.stdin.readline()
         print(read_or_make("instance/secret_key"))
@@ -275,7 +275,7 @@ def test_key_that_another_process_is_writing_is_awaited(
 def test_file_without_a_key_is_an_error(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carboy.project.keys._WAIT_S", 0)
+    monkeypatch.setattr("carboy.project.secretkey._WAIT_S", 0)
     path = tmp_path / "secret_key"
     path.write_text("")
     with pytest.raises(ConfigError, match="Remove it"):
