@@ -7,6 +7,7 @@ secrets are hidden when the config is printed (`carboy.core.masking`).
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
 from .core.changetracking import note_change
-from .core.masking import masked
+from .core.masking import masked, note_secret_change, watch
 from .errors import ConfigFileError, ConfigSourceError
 
 if t.TYPE_CHECKING:
@@ -102,6 +103,39 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    "LOG_LEVEL": ConfigKey(
+        None,
+        "the level of the root logger, such as `INFO`; `None`: `INFO` if another of these keys is"
+        " set and the program has not configured the root logger itself",
+        int | str | None,
+    ),
+    "LOG_FILE": ConfigKey(
+        None,
+        "the file for the records of all loggers, relative to the project's folder or else to the"
+        " current one; `None`: stderr",
+        str | None,
+    ),
+    "LOG_FORMAT": ConfigKey(
+        None,
+        "`text`, `json`, or a format of `logging` such as `%(asctime)s :: %(levelname)s ::"
+        " %(message)s`; `None`: `text`",
+        str | None,
+    ),
+    "LOG_MAX_BYTES": ConfigKey(
+        None,
+        "the size, such as `10M`, at which the file is renamed to `app.log.1` and a new one begins;"
+        " 0: never; `None`: 10M",
+        int | str | None,
+    ),
+    "LOG_BACKUP_COUNT": ConfigKey(
+        None, "how many renamed files are kept, at least 1; `None`: 5", int | None
+    ),
+    "LOG_LEVELS": ConfigKey(
+        None,
+        'levels of single loggers: `{"sqlalchemy.engine": "WARNING"}`; in the environment'
+        " `sqlalchemy.engine=WARNING,shop=DEBUG`",
+        dict[str, t.Any] | str | None,
+    ),
 }
 OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
 
@@ -218,11 +252,13 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+        watch(self)
         if self._records_origins:
             self._origins = {}
 
     def __setitem__(self, key: str, value: t.Any) -> None:
         super().__setitem__(key, value)
+        note_secret_change()
         if key in KEPT_KEYS:
             note_change()
         if self._origins is not None:
@@ -420,6 +456,10 @@ class Config(dict[str, t.Any]):
                 found[name.lower() if lowercase else name] = value
         return found
 
+    def copy(self) -> te.Self:
+        """Return a shallow copy that hides secrets when it is printed, as the config does."""
+        return copy.copy(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {masked(self)!r}>"
 
@@ -437,6 +477,7 @@ def _count_changes_by(name: str) -> None:
         try:
             return change(self, *args, **kwargs)
         finally:
+            note_secret_change()
             note_change()
             if before is not None and self._origins is not None:
                 from .project.origins import note_differences

@@ -110,7 +110,9 @@ def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
 
 def _shown(config: Config, key: str) -> t.Any:
     """Return the value of a key with secrets masked."""
-    value = config[key]
+    from ..project.secretkey import value_of
+
+    value = value_of(config, key)
     if config.project is not None and key in config.project.secrets and value:
         return MASK
     return masked(value, key)
