@@ -55,7 +55,7 @@ _ASSIGNED = (
 )
 # Matches `key=value` in a connection string of the configuration, such as `sslmode=on sig='a b'`.
 _PAIR = (
-    r"(?i)((?:\w|-)*(?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)(?:\w|-)*\s*=\s*)"
+    r"(?i)((?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)[\w-]{0,40}\s{0,8}=\s{0,8})"
     r"('[^']*'|\"[^\"]*\"|[^\s;&]+)"
 )
 # Matches a literal in source code, as tracebacks show it: `app.config["SECRET_KEY"] = "x"`. A
