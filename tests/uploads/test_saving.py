@@ -284,6 +284,12 @@ def test_damaged_picture_is_refused(send, picture):
     assert "expected a whole picture, got a damaged PNG" in answer.json["detail"]
 
 
+def test_picture_of_very_many_empty_parts_is_refused(send):
+    answer = send((b"\xff\xd8\xff" + b"\xe1\0\2\xff" * 100_000, "a.jpg"))
+    assert answer.status_code == 422
+    assert "expected a whole picture, got a damaged JPEG" in answer.json["detail"]
+
+
 def test_quota_of_the_folder_is_kept(folder, picture):
     size = len(picture())
     options: dict[str, t.Any] = {"max_folder_bytes": 2 * size + 10, "owner": 1}

@@ -7,7 +7,7 @@ import os
 import typing as t
 
 from ..contract.values.file import Upload
-from ..contract.values.image import DEFAULT_MAX_PIXELS, PILLOW_MAX_PIXELS
+from ..contract.values.image import DEFAULT_MAX_PIXELS, PILLOW_MAX_PIXELS, HeaderReader
 from ..core.spooledfile import SpoolFullError, is_without_room
 from ..errors import Fault, InputError, InputTooLargeError, UnsupportedInputError
 from .clientnames import MAX_CHARACTERS, fault_of_name, plain_name, shown
@@ -255,7 +255,8 @@ def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
     width, height = 0, 0
     file.stream.seek(0)
     try:
-        picture = PIL.Image.open(file.stream, formats=[kind.pillow])
+        stream = t.cast("t.IO[bytes]", HeaderReader(file.stream, file.size))
+        picture = PIL.Image.open(stream, formats=[kind.pillow])
         width, height = picture.size
         if width * height <= max_pixels:
             picture.verify()

@@ -17,6 +17,19 @@ from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.models import Image, ImageOptions
 
 
+@pytest.mark.parametrize(
+    ("start", "part"),
+    [
+        (b"\xff\xd8\xff", b"\xe1\0\2\xff"),
+        (b"\x89PNG\r\n\x1a\n", b"\0\0\0\0teSt\x4d\xfb\x5a\xae"),
+    ],
+    ids=["JPEG", "PNG"],
+)
+def test_image_of_very_many_empty_parts_is_refused_at_once(start, part):
+    with pytest.raises(InputError, match="consists of too many parts"):
+        open_image(start + part * 100_000)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_format_is_recognised_by_its_first_bytes(picture, kind):
     assert sniff(picture(kind)) == kind

@@ -135,6 +135,39 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
+class HeaderReader:
+    """A stream for Pillow that refuses to be read in many small pieces.
+
+    Pillow reads the header of a JPEG or PNG file segment by segment, each with some calls of
+    `read`, and keeps what it has read. A file of 30 MB may consist of seven million empty segments,
+    which would take a gigabyte of memory and half a minute. Segments of usual files are longer.
+
+    Args:
+        stream: the file.
+        size: its number of bytes.
+    """
+
+    _BYTES_PER_CALL = 256
+    _FREE_CALLS = 1000
+
+    def __init__(self, stream: t.IO[bytes], size: int) -> None:
+        self._stream, self._size = stream, size
+        self._calls_left = self._FREE_CALLS + size // self._BYTES_PER_CALL
+
+    def read(self, size: int = -1) -> bytes:
+        self._calls_left -= 1
+        if self._calls_left < 0:
+            raise ValueError("it consists of too many parts")
+        return self._stream.read(size)
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._stream, name)
+
+    def __repr__(self) -> str:
+        # Pillow's message is "cannot identify image file" and this.
+        return f"of {self._size} bytes"
+
+
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
     """Decode an image, if it is within the limits that `options` sets.
 
@@ -154,7 +187,9 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     import PIL.ImageOps
 
     try:
-        picture: Image = PIL.Image.open(io.BytesIO(data), formats=[name])
+        picture: Image = PIL.Image.open(
+            t.cast("t.IO[bytes]", HeaderReader(io.BytesIO(data), len(data))), formats=[name]
+        )
         _refuse_too_many_pixels(picture.size, options, path)
         picture.load()
         picture = PIL.ImageOps.exif_transpose(picture)
