@@ -105,6 +105,15 @@ def test_other_names_are_not_found(send, site, folder, picture, name):
     assert site.test_client().get(f"/uploads/{name}").status_code == 404
 
 
+def test_link_or_folder_with_the_name_of_a_stored_file_is_not_found(site, folder):
+    folder.path.mkdir()
+    (folder.path.parent / "secret.txt").write_text("secret")
+    (folder.path / f"{'a' * 26}.txt").symlink_to("../secret.txt")
+    (folder.path / f"{'b' * 26}.txt").mkdir()
+    for letter in "ab":
+        assert site.test_client().get(f"/uploads/{letter * 26}.txt").status_code == 404
+
+
 def test_view_can_be_decorated_and_have_any_endpoint(app, picture, send, site):
     from functools import wraps
 

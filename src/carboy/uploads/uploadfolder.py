@@ -23,6 +23,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import threading
 import time
 import typing as t
@@ -189,10 +190,12 @@ def find(folder: str, name: str) -> SavedFile | None:
         return None
     path = os.path.join(folder, name)
     try:
-        size = os.stat(path).st_size
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
-    return SavedFile(name, path, size, BY_SUFFIX[match[2]].media_type)
+    if not stat.S_ISREG(status.st_mode):  # `save` makes no links and no folders of such names
+        return None
+    return SavedFile(name, path, status.st_size, BY_SUFFIX[match[2]].media_type)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
