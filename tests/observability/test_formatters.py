@@ -23,9 +23,9 @@ def line(format: str, *args: t.Any, **attributes: t.Any) -> str:
     return make_formatter(format).format(record(*args, **attributes))
 
 
-def raised() -> t.Any:
+def raised(text: str = "bad\nsecond line") -> t.Any:
     try:
-        raise ValueError("bad\nsecond line")
+        raise ValueError(text)
     except ValueError:
         return sys.exc_info()
 
@@ -102,6 +102,15 @@ def test_secrets_are_masked(format):
     written = line(format, "password=%s to %s", "hunter2", "redis://:hunter2@db", token="hunter2")
     assert "hunter2" not in written
     assert "********" in written
+
+
+@pytest.mark.parametrize("format", ["text", "%(message)s %(user)s", "json"])
+def test_secret_with_a_colour_inside_is_masked(format):
+    app = Carboy(__name__)
+    app.secret_key = "canary-0123456789"
+    coloured = "canary-\x1b[31m0123456789"
+    written = line(format, "key %s", coloured, user=coloured, exc_info=raised(coloured))
+    assert "canary-0123456789" not in written
 
 
 def test_json_has_the_fields_and_those_of_the_program():

@@ -38,6 +38,13 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(_escaped, _COLOUR.sub("", text))
 
 
+def _without_secrets(text: str) -> str:
+    """Return `text` with secrets masked. Colours are removed before, because one within a secret
+    would hide the secret from `mask_text`.
+    """
+    return mask_text(_COLOUR.sub("", text) if "\x1b" in text else text)
+
+
 def _escaped(match: re.Match[str]) -> str:
     char = match[0]
     return _SHORT.get(char) or (f"\\x{ord(char):02x}" if char < "\u0100" else f"\\u{ord(char):04x}")
@@ -87,10 +94,10 @@ class SafeFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.message, more = _split_own_message(record)
-        record.message = mask_text(record.message)
+        record.message = _without_secrets(record.message)
         names = vars(record).keys() - STANDARD
         extra = masked({name: getattr(record, name) for name in names}) if names else {}
-        return self.write(record, extra, mask_text(self._details(record, more)))
+        return self.write(record, extra, _without_secrets(self._details(record, more)))
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         """Return the line of a record.
@@ -144,7 +151,7 @@ class TextFormatter(SafeFormatter):
             fields["asctime"] = self.formatTime(record)
         line = self._fill(self._template, fields)
         # `masked` has left objects in `extra` as they are.
-        lines = [escape(mask_text(line) if extra else line)]
+        lines = [escape(_without_secrets(line) if extra else line)]
         lines += [_INDENT + escape(line) for line in details.splitlines()]
         return "\n".join(lines)
 
@@ -158,7 +165,7 @@ class JSONFormatter(SafeFormatter):
             "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": _COLOUR.sub("", record.message),
+            "message": record.message,
             "request_id": request_id(),
             "pid": record.process,
             "thread": record.threadName,
@@ -171,7 +178,7 @@ class JSONFormatter(SafeFormatter):
 
 
 def _to_safe_text(value: object) -> str:
-    return mask_text(str(value))
+    return _without_secrets(str(value))
 
 
 def _to_json(members: dict[str, t.Any]) -> str:
