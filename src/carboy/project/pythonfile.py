@@ -175,7 +175,7 @@ def _read(path: str) -> bytes:
 
 def _run(source: bytes, path: str, name: str) -> types.ModuleType:
     try:
-        code = compile(source, path, "exec")
+        code = compile(source, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as exc:  # ValueError: a null byte, before Python 3.12
         line = getattr(exc, "lineno", None) or 1
         reason = exc.msg if isinstance(exc, SyntaxError) else str(exc)
@@ -184,7 +184,7 @@ def _run(source: bytes, path: str, name: str) -> types.ModuleType:
         return _import(code, path, name)
     except Exception as exc:
         line = _line_raised(exc, path)
-        text = mask_text(f"{type(exc).__name__}: {exc}")
+        text = mask_text(f"{type(exc).__name__}: {exc}").removesuffix(".")
         advice = ""
         if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
             advice = " If this is an environment variable, set it; .env may set it"
@@ -241,7 +241,7 @@ def _line_raised(exc: BaseException, path: str) -> int:
 
 
 def _failed(path: str, line: int, what: str) -> ProjectError:
-    return ProjectError(f"{shortened(path)}:{line}: {what}.".replace("..", "."))
+    return ProjectError(f"{shortened(path)}:{line}: {what.removesuffix('.')}.")
 
 
 # ------------------------------------------------------------------------- lines of assignments
