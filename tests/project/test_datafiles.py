@@ -81,6 +81,10 @@ def test_values_and_sections_have_their_lines(project, name, text, values):
         ("config.json", '{"A": 1,\n"A": 2}', r"config.json:2: the key A is given twice"),
         ("config.json", "[1]", r"config.json:1: expected an object.*got list"),
         ("config.json", "", r"config.json:1: this is not JSON"),
+        ("config.toml", f"A = {'1' * 5000}", r"config.toml cannot be read: .*4300 digits"),
+        ("config.json", f'{{"A": {"1" * 5000}}}', r"config.json cannot be read: .*4300 digits"),
+        ("config.toml", f"A = {'[' * 5000}", r"config.toml cannot be read: .*nested too deeply"),
+        ("config.json", f'{{"A": {"[" * 99999}', r"config.json cannot be read: .*nested too deep"),
     ],
 )
 def test_file_that_cannot_be_used_is_named_with_its_line(project, name, text, problem):

@@ -32,6 +32,8 @@ def read_toml(path: str) -> ConfigFile:
         found = re.search(r"\(at line (\d+)", str(exc))
         line = int(found[1]) if found else text.count("\n") + 1
         raise _unparsable(path, line, f"this is not TOML: {exc}") from None
+    except (ValueError, RecursionError) as exc:
+        raise _beyond_limits(path, exc) from None
     return _sort(values, path, lambda key, section: _line_in_toml(text, key, section))
 
 
@@ -49,6 +51,8 @@ def read_json(path: str) -> ConfigFile:
     except _DuplicateKeyError as exc:
         line = _last_line_in_json(text, str(exc))
         raise _unparsable(path, line, f"the key {exc} is given twice. Remove one") from None
+    except (ValueError, RecursionError) as exc:
+        raise _beyond_limits(path, exc) from None
     if not isinstance(values, dict):
         kind = type(values).__name__
         advice = f'expected an object such as {{"NAME": "value"}}, got {kind}'
@@ -67,6 +71,15 @@ def _read(path: str) -> str:
 
 def _unparsable(path: str, line: int, what: str) -> ProjectError:
     return ProjectError(f"{shortened(path)}:{line}: {what}.")
+
+
+def _beyond_limits(path: str, exc: ValueError | RecursionError) -> ProjectError:
+    """Return the error for a number that has more digits than Python converts, or for values that
+    are nested too deeply. Python does not say where they stand.
+    """
+    too_deep = "values are nested too deeply"
+    reason = too_deep if isinstance(exc, RecursionError) else str(exc).partition(";")[0]
+    return ProjectError(f"The file {shortened(path)} cannot be read: {reason}.")
 
 
 class _DuplicateKeyError(ValueError):
