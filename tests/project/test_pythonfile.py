@@ -119,7 +119,9 @@ def test_file_that_fails_is_named_with_its_line(project, text, line, reason):
 
 
 def test_annotations_of_a_file_are_those_that_it_would_have_as_a_module(project):
-    project.write("instance/config.py", "class Limits:\n    size: int\n\nA = Limits.__annotations__")
+    project.write(
+        "instance/config.py", "class Limits:\n    size: int\n\nA = Limits.__annotations__"
+    )
     assert project.load().config["A"] == {"size": int}
 
 
