@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from ..core.advice import did_you_mean
 from ..core.bytesizes import parse_size
 from ..errors import ConfigError
-from .formatters import NAMED, STANDARD, style_of
+from .formatters import NAMED, STANDARD, TextFormatter, style_of
 from .keys import KEYS, GivenKey, find_key
 
 if t.TYPE_CHECKING:
@@ -169,7 +169,20 @@ def _parse_format(given: GivenKey | None) -> str | None:
         if _is_misspelt(name):
             hint = did_you_mean(name, STANDARD)
             raise _refusal(given, expected, f"There is no field %({name})s.{hint}")
+    _try_format(given, text, expected)
     return text
+
+
+def _try_format(given: GivenKey, text: str, expected: str) -> None:
+    """Refuse a format that `style_of` accepts and no record can be written with, such as
+    `%(message)d`: each record would be lost.
+    """
+    record = logging.LogRecord("carboy", logging.INFO, __file__, 1, "message", (), None)
+    try:
+        TextFormatter(text).format(record)
+    except Exception as exc:  # noqa: BLE001  # a format of the style "{" may ask for any attribute
+        reason = f"A record cannot be written with it: {exc}."
+        raise _refusal(given, expected, reason) from None
 
 
 def _is_misspelt(field_name: str) -> bool:
