@@ -300,6 +300,33 @@ def test_printed_config_and_printed_copies_show_no_key(
     assert "dev-17" not in shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET http://127.0.0.1:5000/?email=ada@example.com took 3 ms",
+        '{"url":"http://127.0.0.1:5000","email":"ada@example.com"}',
+        "GET /search?keyword=shoes&design=2&assigned=1",
+        "tokenizer='bert-base' loaded",
+        '{"tokenizer": "bert-base"}',
+    ],
+)
+def test_message_without_a_secret_is_left_as_it_is(text: str) -> None:
+    assert mask_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://ada:canary@127.0.0.1:5000/",
+        "postgres://ada:12/canary@db",
+        "https://shop.example/?x-signature=canary&keyword=1",
+        "https://shop.example/?sign=canary",
+    ],
+)
+def test_secret_in_a_url_is_masked(text: str) -> None:
+    assert "canary" not in mask_text(text)
+
+
 def test_copy_of_a_config_is_equal_and_independent() -> None:
     app = Carboy(__name__)
     app.secret_key = KEY

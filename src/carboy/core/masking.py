@@ -39,14 +39,21 @@ _SENSITIVE_NAME = (
     r"|SALT|(?<![A-Z0-9])(?:PWD|DSN|PASS)(?![A-Z0-9])"
 )
 # Matches the password in scheme://user:password@host, up to the last @ before a blank, because
-# passwords may contain / and @ unescaped.
-_URL_CREDENTIALS = r"(?i)((?<![a-z0-9+.\-])[a-z][a-z0-9+.\-]{0,30}://[^\s:/@?#]{0,250}:)\S{0,1000}@"
+# passwords may contain / and @ unescaped. The port of a web page is no password, if an @ follows
+# later: http://127.0.0.1:5000/?email=ada@example.com
+_URL_CREDENTIALS = (
+    r"(?i)((?<![a-z0-9+.\-])(?!https?://[^\s:/@?#]{0,250}:\d{1,5}[/?#\"',)])"
+    r"[a-z][a-z0-9+.\-]{0,30}://[^\s:/@?#]{0,250}:)\S{0,1000}@"
+)
 # Matches the token in https://token@host, as git and Sentry use. With other schemes, a single name
 # before the @ is a user name.
 _URL_USER = r"(?i)(https?://)[^\s/?#@:]{1,1000}@"
 # Matches `key=value` in the query of a URL; the name is the second group.
 _QUERY = r"([?&]([\w-]{1,80})=)[^\s;&#'\"<>)]+"
-_QUERY_NAME = r"(?i)key|secret|token|passw(?:or)?d|passphrase|pwd|sig"
+_QUERY_NAME = (
+    r"(?i)key(?!word|board)|secret|token(?!iz)|passw(?:or)?d|passphrase|pwd"
+    r"|(?<![a-z])sign?(?:ature)?(?![a-z])"
+)
 # Matches `password=value` in a message. `key` and `token` alone seldom are secrets in prose and in
 # code: `sorted(rows, key=len)`.
 _ASSIGNED = (
@@ -61,7 +68,7 @@ _PAIR = (
 # Matches a literal in source code, as tracebacks show it: `app.config["SECRET_KEY"] = "x"`. A
 # syntax error may show one without its closing quote. In HTML the quotes are written as entities.
 _LITERAL = (
-    r"(?i)((?:secret|passw(?:or)?d|passphrase|token|(?:api|access|private)_?key)\w{0,40}"
+    r"(?i)((?:secret|passw(?:or)?d|passphrase|token(?!iz)|(?:api|access|private)_?key)\w{0,40}"
     r"(?:[\"']|&#?\w{1,5};)?\]?\s{0,8}[=:]\s{0,8}[rbfu]{0,2})"
     r"([\"']|&quot;|&#34;|&#39;|&#x27;)(?:(?!\2)[^\\\n]|\\.)+\2?"
 )
