@@ -13,6 +13,7 @@ import typing as t
 
 import pytest
 
+from carboy import Carboy
 from carboy.observability.handlers import LineHandler, Notice
 from carboy.observability.logfile import LOCK_S, RETRY_S, SKIP_S, SharedLogFile, fitting
 
@@ -87,6 +88,16 @@ def test_file_is_rotated_before_it_exceeds_its_limit(path):
     assert path.with_suffix(".log.1").read_bytes() == b"0004\n0005\n"
     assert path.with_suffix(".log.2").read_bytes() == b"0002\n0003\n"
     assert not path.with_suffix(".log.3").exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664])
+def test_rotation_keeps_the_permissions_that_the_file_was_given(path, mode):
+    file = SharedLogFile(str(path), max_bytes=10, backup_count=3)
+    file.write(b"first\n")
+    path.chmod(mode)
+    file.write(b"second\n")
+    assert path.read_bytes() == b"second\n"
+    assert path.stat().st_mode & 0o777 == mode
 
 
 def test_many_lines_at_once_are_distributed_to_files(path):
@@ -324,6 +335,15 @@ def test_record_that_cannot_be_formatted_does_not_stop_the_program(capsys):
     handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
     assert kept.data == b""
     assert "--- Logging error ---" in capsys.readouterr().err
+
+
+def test_secret_in_a_record_that_cannot_be_formatted_is_masked(capsys):
+    app = Carboy(__name__)
+    app.secret_key = "canary-0123456789"
+    LineHandler(Kept()).handle(logging.makeLogRecord({"msg": "%d", "args": (app.secret_key,)}))
+    written = capsys.readouterr().err
+    assert "Message: '%d'" in written
+    assert "canary" not in written
 
 
 def test_text_that_is_no_utf8_is_written():

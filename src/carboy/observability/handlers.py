@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import typing as t
 from functools import partial
+
+from ..core.masking import mask_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -64,6 +67,21 @@ class LineHandler(logging.Handler):
             self.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
         except Exception:  # noqa: BLE001  # as in the handlers of the standard library
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # a name of `logging`
+        """Say on stderr why a record cannot be formatted, as the base class does. The arguments of
+        the record may contain secrets, which the base class would show.
+        """
+        if not logging.raiseExceptions or sys.stderr is None:
+            return
+        try:
+            text = (
+                f"--- Logging error ---\n{traceback.format_exc()}Message: {record.msg!r}, logged at"
+                f" {record.pathname}:{record.lineno}\nArguments: {record.args!r}\n"
+            )
+            sys.stderr.write(mask_text(text))
+        except Exception:  # noqa: BLE001, S110  # stderr is closed, or `repr` fails
+            pass
 
     def write(self, data: bytes) -> None:
         """Write whole lines, each of which ends with a line feed. May be called by any thread."""
