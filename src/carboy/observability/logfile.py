@@ -11,6 +11,7 @@ call do not mix, and a log must not stop a server.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import stat
@@ -173,6 +174,7 @@ class SharedLogFile:
 
     def _rotate(self) -> None:
         """Rename the file and its backups, and create the next file."""
+        mode = stat.S_IMODE(os.fstat(self._fd).st_mode)
         if not HAS_LOCKS:
             self.close()  # Windows does not rename an open file
         names = [self.path, *self._backups()]
@@ -190,6 +192,10 @@ class SharedLogFile:
             )
             return
         fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            # Somebody may have made the log private.
+            with contextlib.suppress(OSError):  # the file belongs to another user
+                os.chmod(self.path, mode)
         # Until now, the lock on the renamed file has kept the other processes waiting.
         self.close()
         self._use(fd)
