@@ -10,7 +10,6 @@ import gc
 import io
 import itertools
 import json
-import re
 import threading
 import typing as t
 
@@ -94,6 +93,8 @@ def by_front(app, rule, data, headers, *, directly):
         gateway = serve(stage, app) if directly else stage.serve(app)
         assert not directly or rule in gateway.routes
         client = stage.connect()
+        if "x-request-id" not in dict(headers):
+            headers = [*headers, ("x-request-id", "same-in-both")]
         if "transfer-encoding" in dict(headers):
             data = chunked(data)
         else:
@@ -126,7 +127,6 @@ def shape(answer):
         # The view says it in other words.
         headers = [(k, v) for k, v in headers if k != "content-length"]
         body = b""
-    body = re.sub(rb'"request_id": "[0-9a-f]{32}"', b'"request_id": ""', body)
     return answer.status, headers, body
 
 

@@ -11,10 +11,8 @@ only a request id under which the log has them.
 
 from __future__ import annotations
 
-import re
 import typing as t
 from functools import partial
-from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -34,6 +32,7 @@ from carboy.errors import (
     UnreadError,
 )
 from carboy.globals import request
+from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
@@ -56,8 +55,6 @@ if t.TYPE_CHECKING:
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
-# A client's X-Request-ID is used in responses and in the log only if it matches this pattern.
-_REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
 
 # --- registration --------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ def problem_in_stream(
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
-    return problem.to_dict()
+    return problem.to_dict(current.environ)
 
 
 def public_problem(exc: BaseException) -> Exception | None:
@@ -313,8 +310,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     """Log a failure, and return problem details with status 500 that contain only the request
     id.
     """
-    given = current.headers.get("X-Request-ID", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    request_id = id_of(current.environ)
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
     drop_leading_frames(exc)
     app.logger.error(

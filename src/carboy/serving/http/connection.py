@@ -25,8 +25,10 @@ from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
 
+from carboy.observability.requestid import next_id
+
 from ..log import logger
-from .exchange import CONTINUE, Exchange, dated
+from .exchange import CONTINUE, Exchange, completed
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
@@ -419,7 +421,7 @@ class Connection:
         self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
         # A client whose body is being discarded has received a response already, so send it no
         # second one.
-        if discarding or self._write(dated(response)):
+        if discarding or self._write(completed(response, next_id())):
             self._end()
 
     def _note_refusal(self, reason: str) -> None:
