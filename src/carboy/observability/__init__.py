@@ -1,11 +1,16 @@
 """The log of an app: formats, handlers, the file that several processes share, timers.
 
-    options     the config keys `LOG_*` and the environment variables `CARBOY_LOG_*`, checked
-    setup       adds the handlers that the options ask for, once per process
-    formatters  records as text or as JSON: one line each, without secrets and control characters
-    handlers    `LineHandler`, which hands whole lines to a target: stderr, or a log file
-    logfile     a log file that several processes may write to, and that is rotated without loss
-    timer       `with app.timer("model"):`
+    keys             the names `LOG_*`, and where their values come from
+    options          the values, checked and converted
+    setup            adds the handlers that the options ask for, once per process
+    programhandlers  the handlers that a program has added itself
+    formatters       records as text or as JSON, without secrets and control characters
+    handlers         `LineHandler`, which hands whole lines to a target: stderr, or a log file
+    logfile          a log file that several processes may write to, and that is rotated
+    requestid        the id by which the log lines of a request are found
+    access           the lines of the access log
+    timer            `with app.timer("model"):`
 
-An app that sets none of the keys keeps Flask's logging, and loads none of these modules.
+An app that sets none of the keys keeps Flask's logging, and loads only `keys` and
+`requestid`.
 """

@@ -9,6 +9,9 @@ from time import monotonic
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..observability.handlers import LineHandler
+    from ..observability.options import LogOptions
+
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
 # The most URLs of models that are logged at the start; if an app has more models, the number of the
@@ -53,11 +56,30 @@ def configure() -> None:
     logger.handlers[:] = [_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    of_log = logging.getLogger("carboy.log")
+    of_log.handlers[:] = [_handler()]
+    of_log.setLevel(logging.INFO)
     # If the app has configured the root logger, that logger also writes carboy's messages about
     # models. So this handler drops them, to avoid writing them twice.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
+    """Let the server's own messages follow the keys `LOG_*`. With a log file, they are written
+    there, too; stderr keeps them.
+    """
+    from ..observability.formatters import make_formatter
+
+    if options.level is not None:
+        logger.setLevel(options.level)
+    if options.format is not None:
+        for name in ("carboy.serving", "carboy.models", "carboy.log"):
+            for handler in logging.getLogger(name).handlers:
+                handler.setFormatter(make_formatter(options.format))
+    if file_handler is not None:
+        logger.addHandler(file_handler)
 
 
 def _handler() -> logging.Handler:
