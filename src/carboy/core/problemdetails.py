@@ -13,7 +13,7 @@ from json import dumps
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.http import HTTP_STATUS_CODES
 
-from carboy.observability.requestid import ENVIRON_KEY
+from carboy.observability.environkeys import REQUEST_ID
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -74,7 +74,7 @@ class Problem(HTTPException):
         The member `type` is left out, so that it has its default "about:blank". This means that the
         title is that of the HTTP status.
         """
-        request_id = None if environ is None else environ.get(ENVIRON_KEY)
+        request_id = None if environ is None else environ.get(REQUEST_ID)
         found = {} if request_id is None else {"request_id": request_id}
         members = {"title": self.name, "status": self.code, "detail": self.description}
         return {**members, **found, **self.members}

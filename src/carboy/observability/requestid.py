@@ -3,7 +3,7 @@ found together.
 
 `carboy serve` gives each request an id: that of the client or proxy in the header `X-Request-ID`,
 or a new one. It is in the header `X-Request-ID` of the response, in the WSGI environ under
-`ENVIRON_KEY`, in the access log, and in problem details.
+`carboy.request_id`, in the access log, and in problem details.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import typing as t
 from itertools import count
 from uuid import uuid4
 
+from .environkeys import REQUEST_ID
+
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-ENVIRON_KEY = "carboy.request_id"
 # The ids that are taken from clients: UUIDs, and what proxies and tracing libraries write. Anything
 # else could break a line of the log, or fill it.
 _VALID = re.compile(r"[\w.:+/=@~-]{1,128}", re.ASCII)
@@ -43,5 +44,5 @@ def id_of(environ: WSGIEnvironment) -> str:
 
     A new one has no number: other servers fork processes, which would count alike.
     """
-    given = environ.get(ENVIRON_KEY) or environ.get("HTTP_X_REQUEST_ID", "")
+    given = environ.get(REQUEST_ID) or environ.get("HTTP_X_REQUEST_ID", "")
     return given if is_valid(given) else uuid4().hex

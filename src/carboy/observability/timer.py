@@ -6,16 +6,13 @@ import time
 import typing as t
 
 from ..globals import _cv
+from .environkeys import TIMINGS
 
 if t.TYPE_CHECKING:
     import logging
     from types import TracebackType
 
     import typing_extensions as te
-
-#: The key of the WSGI environ under which the access log finds the measured times of a request: a
-#: dict of milliseconds by name. Times of the same name are added up.
-TIMINGS = "carboy.timings"
 
 
 class Timer:

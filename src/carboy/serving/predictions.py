@@ -37,7 +37,7 @@ from carboy.models.protocol import measured
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
-from carboy.observability.requestid import ENVIRON_KEY
+from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
@@ -539,7 +539,7 @@ class PendingPrediction(Ticket):
         return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
-        body = refusal.get_body({ENVIRON_KEY: self.exchange.request_id}).encode()
+        body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
         self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
         self._leave_context()
 

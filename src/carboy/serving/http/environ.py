@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.observability.requestid import ENVIRON_KEY
+from carboy.observability.environkeys import REQUEST_ID
 
 if t.TYPE_CHECKING:
     from .exchange import Exchange
@@ -40,7 +40,7 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["QUERY_STRING"] = exchange.query
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
-    environ[ENVIRON_KEY] = exchange.request_id
+    environ[REQUEST_ID] = exchange.request_id
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

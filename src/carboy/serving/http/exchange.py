@@ -136,6 +136,16 @@ class Exchange:
         disconnected: whether the server has noticed that the client disconnected.
         begun: whether part of the response may have been sent.
         held: whether memory for the response has been reserved.
+        status: the status of the response, such as "200"; empty while there is none.
+        body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
+        aborted: whether the connection was closed before the whole response was sent.
+        unsent_bytes: how much of an aborted response was not sent.
+        began_s: when the request arrived; only with an access log. All times are on the clock of
+            `time.monotonic`.
+        ended_s: when the response was sent, or the connection closed; only with an access log.
+        view_s: how long the application took to respond; 0.0 if it was not called.
+        fields: further fields of the request's line in the access log, such as the model.
+        timings: what the application has measured in the request: milliseconds by name.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that answers this request instead of the server's application; None
             for the server's.
@@ -161,6 +171,13 @@ class Exchange:
     disconnected = False
     begun = False
     held = False
+    status = ""
+    body_bytes = 0
+    aborted = False
+    unsent_bytes = 0
+    began_s = ended_s = view_s = 0.0
+    fields: cabc.Mapping[str, t.Any] | None = None
+    timings: cabc.Mapping[str, float] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
     _ended = False
@@ -311,6 +328,7 @@ class Exchange:
                 closes = closes or announced > length
             length = announced
         keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        self.status = head.status
         if head.bodiless:
             data = head.data + self._end(head, keep_alive=keep_alive)
         else:
@@ -327,6 +345,7 @@ class Exchange:
                 data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
+                self.body_bytes = len(body)
         self._ended = True  # PERF: does the same as `_end_watch`, without the cost of a call
         self._on_disconnect = None
         if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
@@ -352,6 +371,7 @@ class Exchange:
         The server closes the file when the response is sent.
         """
         head = Head(status, headers)
+        self.status, self.body_bytes = head.status, file.left
         keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
         framing = b"Content-Length: %d\r\n" % file.left
         data = head.data + framing + self._end(head, keep_alive=keep_alive)
@@ -364,12 +384,17 @@ class Exchange:
         Does nothing if a response has been sent, or the connection is closed.
         """
         self._end_watch()
+        self.status = "500"
         data = completed(INTERNAL_ERROR, self.request_id)
         self.transport.finish(self, data, keep_alive=False)
 
     def drop(self) -> None:
-        """Close the connection without a response."""
+        """Close the connection without a response, because the client has disconnected, or because
+        the application has failed.
+        """
         self._end_watch()
+        if not self.disconnected:
+            self.status = "500"
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
@@ -390,6 +415,7 @@ class Exchange:
         elif has_body:
             closes = True  # without a length, the body ends where the connection is closed
         keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        self.status = head.status
         start = head.data + framing + self._end(head, keep_alive=keep_alive)
         whole = False
         try:
@@ -437,6 +463,8 @@ class Exchange:
             elif announced is not None:
                 piece = chunk[:announced]
                 announced -= len(piece)
+                chunk = piece  # noqa: PLW2901
+            self.body_bytes += len(chunk)
             if start:
                 piece, start = start + piece, b""
                 self.begun = True
@@ -492,6 +520,7 @@ class Head:
         length: the application's Content-Length; None if it gave none.
         closes: whether the application asked to close the connection.
         bodiless: whether the status allows no body.
+        status: the status code, such as "200".
         request_id: the application's own X-Request-ID; None if it gave none.
 
     Raises:
@@ -499,7 +528,7 @@ class Head:
             (5.6.2), or a value contains a line break, NUL, or characters outside Latin-1 (5.5).
     """
 
-    __slots__ = ("bodiless", "closes", "data", "length", "request_id")
+    __slots__ = ("bodiless", "closes", "data", "length", "request_id", "status")
 
     def __init__(self, status: str | int, headers: cabc.Iterable[tuple[str, str]]) -> None:
         if isinstance(status, int):
@@ -507,7 +536,8 @@ class Head:
         self.length: int | None = None
         self.request_id: str | None = None
         self.closes = False
-        self.bodiless = status[:3] in _BODILESS
+        self.status = status[:3]
+        self.bodiless = self.status in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
         # PERF: a status line that was found valid before is not checked again: to look it up takes

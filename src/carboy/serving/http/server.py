@@ -21,6 +21,8 @@ import typing as t
 from collections import deque
 from time import monotonic
 
+from carboy.observability.environkeys import FIELDS
+
 from ..log import Notices, logger
 from .budget import Budget
 from .connection import Connection, flush_all
@@ -43,6 +45,8 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
+# Maximum number of requests that have ended and are not in the access log yet.
+MAX_ENDED = 64
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
@@ -114,6 +118,12 @@ class Pool(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
+class AccessLog(t.Protocol):
+    """Called with requests that have ended; writes a line for each. Thread-safe. Must not raise."""
+
+    def __call__(self, ended: cabc.Sequence[Exchange], /) -> object: ...
+
+
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
 
@@ -127,6 +137,7 @@ class HTTPServer:
         spins: whether the event loop polls for a moment before its thread sleeps (busy-polling);
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
+        access_log: writes the lines of requests that have ended; None for no access log.
 
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
@@ -146,6 +157,7 @@ class HTTPServer:
         multiprocess: bool = False,
         spins: bool = False,
         poller: Poller | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.draining = self.stopping = False
         self.admit = handler.admit
@@ -155,6 +167,9 @@ class HTTPServer:
         self.due: deque[Exchange] = deque()
         # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
+        self.ended: deque[Exchange] | None = None if access_log is None else deque()
+        self.round_s = 0.0
+        self._access_log = access_log
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
         self._host, self._port = host, port
@@ -173,6 +188,8 @@ class HTTPServer:
         self._environ["SERVER_PORT"] = str(port)
         if hasattr(os, "sendfile"):
             self._environ["wsgi.file_wrapper"] = FileWrapper
+        if access_log is not None:
+            self._environ[FIELDS] = None
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -234,6 +251,7 @@ class HTTPServer:
         self.pool.stop()
         for connection in self.connections:
             connection.close()
+        self._write_access_log()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -286,7 +304,7 @@ class HTTPServer:
         # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
-        idle = not self._connections and self._listens
+        idle = not self._connections and self._listens and not self.ended
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -325,8 +343,11 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if not thread.stepped_aside and monotonic() >= self._sweeps_s:
-            _run_safely(self._sweep)
+        if not thread.stepped_aside:
+            if self.ended is not None and len(self.ended) >= MAX_ENDED:
+                self._write_access_log()
+            if monotonic() >= self._sweeps_s:
+                _run_safely(self._sweep)
         # If another thread runs the event loop by now, it may have begun to wait for events before
         # this thread left work to it: wake it.
         if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
@@ -354,6 +375,8 @@ class HTTPServer:
         request when it is read.
         """
         connections = self._connections
+        if self.ended is not None:
+            self.round_s = monotonic()
         for fd, mask in events:
             connection = connections.get(fd)
             try:
@@ -406,8 +429,25 @@ class HTTPServer:
         for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
+        self._write_access_log()
         if not self._listens and self._listener is not None:
             self._listen(yes=len(self._connections) < self._limits.connections)
+
+    def _write_access_log(self) -> None:
+        """Write the lines of the requests that have ended.
+
+        PERF: many are written at once, by one system call. Each line waits at most `SWEEP_S`.
+        """
+        ended, write = self.ended, self._access_log
+        if not ended or write is None:
+            return
+        batch = []
+        try:
+            while True:
+                batch.append(ended.popleft())
+        except IndexError:  # all are taken, perhaps some by another thread
+            pass
+        write(batch)
 
     def _accept_at(self, fd: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():
