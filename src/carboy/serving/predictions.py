@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from threading import Thread
 
 from carboy.core.problemdetails import Problem
+from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
@@ -187,7 +188,12 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
-        if request_started.receivers:  # not cached, because receivers may connect at any time
+        trusted = self.app.config["TRUSTED_HOSTS"]
+        # Receivers are not cached, because they may connect at any time. A request to a host that
+        # is not trusted is refused by the app, because the app may have an error handler for it.
+        if request_started.receivers or (
+            trusted is not None and not is_trusted_host(exchange.host, trusted)
+        ):
             self.gateway.admit_to_view(exchange)
             return
         length, limits = exchange.length or 0, self.gateway.limits

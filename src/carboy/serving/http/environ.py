@@ -38,6 +38,8 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["QUERY_STRING"] = exchange.query
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
+    if exchange.origin is not None:
+        environ.update(exchange.origin)
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

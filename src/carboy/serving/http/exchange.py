@@ -130,6 +130,8 @@ class Exchange:
         disconnected: whether the server has noticed that the client disconnected.
         begun: whether part of the response may have been sent.
         held: whether memory for the response has been reserved.
+        origin: the WSGI environ entries that trusted proxies have changed, such as the address of
+            the client; None if no proxies are trusted.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that answers this request instead of the server's application; None
             for the server's.
@@ -155,6 +157,7 @@ class Exchange:
     disconnected = False
     begun = False
     held = False
+    origin: cabc.Mapping[str, str] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
     _ended = False
@@ -178,6 +181,22 @@ class Exchange:
             self.expects_continue = headers["HTTP_EXPECT"].lower() == "100-continue"
         self.keep_alive = head.keep_alive
         self.pieces: list[bytes] = []
+
+    @property
+    def client(self) -> str:
+        """The address of the client; behind trusted proxies, the one that they report."""
+        origin = self.origin
+        if origin is None or "REMOTE_ADDR" not in origin:
+            return str(self.transport.environ["REMOTE_ADDR"])
+        return origin["REMOTE_ADDR"]
+
+    @property
+    def host(self) -> str | None:
+        """The value of the Host header, or what trusted proxies report instead; None if there is
+        none.
+        """
+        sent = self.headers.get("HTTP_HOST")
+        return sent if self.origin is None else self.origin.get("HTTP_HOST", sent)
 
     # --- the body ------------------------------------------------------------------------------
 
