@@ -11,6 +11,7 @@ import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+import guides
 import pytest
 import spawning
 from polling import PATIENCE_S, wait_until
@@ -94,6 +95,17 @@ def location(port: int, address: str, lines: str, path: str = "/") -> str:
     return LOCATION.format(path=path, port=port, address=address, lines=lines)
 
 
+def documented_server(carboy: int, port: int) -> str:
+    """The server of nginx in the how-to, with other ports."""
+    page = guides.DOCS / "howto" / "behind-a-proxy.md"
+    text = next(each.text for each in guides.blocks(page) if each.language == "nginx")
+    ports = {"listen 80;": f"listen 127.0.0.1:{port};", "127.0.0.1:8000": f"127.0.0.1:{carboy}"}
+    for written, real in ports.items():
+        assert written in text
+        text = text.replace(written, real)
+    return text
+
+
 class Site(t.NamedTuple):
     """Ports: of a server of carboy, of nginx before it, and of a further nginx before that."""
 
@@ -154,6 +166,10 @@ def sites(tmp_path_factory):
             between = listen(location(program.port, INNER, appends))
             far = listen(location(between, OUTER, outer))
             sites[name] = Site(program.log.parent, program.port, near, far)
+        count = sites["count"]
+        port = spawning.free_port()
+        servers.append(documented_server(count.carboy, port))
+        sites["documented"] = Site(count.folder, count.carboy, port, port)
         (home / "nginx.conf").write_text(CONFIGURATION.format(servers="\n".join(servers)))
         command = [nginx, "-p", str(home), "-c", "nginx.conf", "-e", "stderr"]
         running.append(spawning.start(command, log=home / "log", port=far, cwd=home))
@@ -197,6 +213,7 @@ LINK = "http://shop.example/seen"
     ("name", "way", "path", "client", "link"),
     [
         ("count", "inner", "/seen", CLIENT, LINK),
+        ("documented", "inner", "/seen", CLIENT, LINK),
         ("network", "inner", "/seen", CLIENT, LINK),
         ("network", "inner", "/shop/seen", CLIENT, "http://shop.example/shop/seen"),
         ("network", "outer", "/seen", CLIENT, "https://shop.example:8443/seen"),

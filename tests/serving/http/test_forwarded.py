@@ -163,7 +163,9 @@ def test_header_changes_the_environ(sent, expected):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *itertools.product(["proto"], ["ftp", "javascript", "https;", "https\t", "on", '"https"']),
+        *itertools.product(
+            ["proto"], ["ftp", "javascript", "https;", "https\x85", "on", '"https"']
+        ),
         *itertools.product(
             ["host"],
             ["a b", "a/b", "user@host", "a?b", "[::1", "a:port", "a:123456", "a\\b", 'a"b', "<a>"],
@@ -261,7 +263,7 @@ def test_header_that_the_inner_proxy_replaces_has_one_value(proxies):
         pytest.param("1", f'for="{CLIENT}', [], id="quoted string without end"),
         pytest.param("1", f"for={CLIENT};;=x", [], id="no name at all"),
         pytest.param("1", f"for = {CLIENT}", [], id="spaces around the sign"),
-        pytest.param("1", "for=192.0.2.1;ext=" + "x" * 600, [], id="long element"),
+        pytest.param("1", "for=192.0.2.1;ext=" + "x" * 6000, ["192.0.2.1"], id="long element"),
         pytest.param(
             "1", f'for="x, for={CLIENT}', [CLIENT], id="quotation mark before the proxy's element"
         ),
