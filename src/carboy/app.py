@@ -203,7 +203,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @cached_property
     def logger(self) -> logging.Logger:
-        """The logger with the app's name; it writes to the server's error stream."""
+        """The logger that has the app's name. By default it writes to the server's error stream."""
         from .logging import create_logger
 
         return create_logger(self)
@@ -276,8 +276,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # The context of each template has these variables too, but a macro that is imported
-            # without context sees only the globals.
+            # The context of each template has `request`, `session` and `g`, too, but a macro that
+            # is imported without context sees only the globals.
             request=request,
             session=session,
             g=g,
@@ -297,9 +297,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # The function of `templating` itself, and not a method that calls it: `templating` compares by
-    # identity whether it is overridden. If not, `request` and `g` are created only for templates
-    # that use them.
+    # The attribute is the function of module `templating` itself and not a method that calls it,
+    # because `templating` compares by identity whether the function was overridden. If it was not,
+    # `request` and `g` are created only for templates that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
@@ -369,8 +369,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
-            # The endpoint has a typed view already. Wrap it again, because the URL rules decide
-            # which parameters come from the URL, and the new rule may have other variables.
+            # The endpoint has a typed view already. Wrap its function again: the URL rules decide
+            # which of its parameters come from the URL, and the new rule may have other variables.
             self._set_view(endpoint, known, rule)
 
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
@@ -585,7 +585,7 @@ def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
     """
     methods: t.Any = getattr(view, attribute, None)
     if isinstance(methods, str):
-        return methods  # `add_url_rule` refuses a `str` with a message
+        return methods  # leave it unchanged: `add_url_rule` refuses a `str` with a helpful message
     return tuple(methods) if hasattr(type(methods), "__iter__") else ()
 
 
@@ -596,7 +596,7 @@ def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:
 
 
 def _where(view: t.Callable[..., t.Any]) -> str:
-    """Return the name of a view with its file and line, for error messages."""
+    """Return the name of a view with its file and line, by which error messages name the view."""
     model = getattr(view, "model", None)
     if model is not None:
         return f"the model {model.name!r} at {model.rule!r}"

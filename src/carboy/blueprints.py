@@ -375,7 +375,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def add_app_template_filter(
         self, f: ft.TemplateFilterCallable, name: str | None = None
     ) -> None:
-        """Register a template filter for the whole app, without a decorator."""
+        """Register a template filter for the whole app by a call and not as a decorator."""
         self.record_once(lambda state: state.app.add_template_filter(f, name))
 
     @setupmethod
@@ -392,7 +392,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def add_app_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
-        """Register a template test for the whole app, without a decorator."""
+        """Register a template test for the whole app by a call and not as a decorator."""
         self.record_once(lambda state: state.app.add_template_test(f, name))
 
     @setupmethod
@@ -411,7 +411,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def add_app_template_global(
         self, f: ft.TemplateGlobalCallable, name: str | None = None
     ) -> None:
-        """Register a template global for the whole app, without a decorator."""
+        """Register a template global for the whole app by a call and not as a decorator."""
         self.record_once(lambda state: state.app.add_template_global(f, name))
 
     @setupmethod

@@ -265,7 +265,7 @@ class Config(dict[str, t.Any]):
             raise _unreadable(exc, filename) from None
         try:
             code = compile(source, filename, "exec")
-        # before Python 3.12, a null byte in the file raises ValueError
+        # Before Python 3.12, compiling a file with a null byte raises ValueError.
         except (SyntaxError, ValueError) as exc:
             raise _file_error(
                 exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."
@@ -372,7 +372,7 @@ class Config(dict[str, t.Any]):
 def _count_changes_by(name: str) -> None:
     """Replace a method of `Config` by one that also calls `note_change`.
 
-    This is for methods such as `update`, which may change any keys without calling `__setitem__`.
+    It is used for methods such as `update`, which change keys without calling `__setitem__`.
     """
     change = getattr(dict, name)
 
@@ -438,10 +438,11 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
         combined = _combine_classes(type(exc))
         error = combined.__new__(combined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # no class can derive from both, or it needs other arguments
+    except TypeError:  # no class can derive from both, or its constructor needs other arguments
         exc.add_note(message)
         return exc
-    # The fields of SyntaxError and UnicodeError are not in `__dict__`; their constructors set them.
+    # Copy the fields of a SyntaxError or a UnicodeError one by one. They are not in `__dict__`,
+    # because the constructor sets them.
     if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):

@@ -155,7 +155,7 @@ def has_app_context() -> bool:
 def _drop_ended() -> Active | None:
     """Return the active pair of app and request context, or None.
 
-    Contexts that this thread has activated and another thread has ended are removed before.
+    Contexts that this thread has activated and another thread has ended are removed first.
     """
     while (active := _cv.get(None)) is not None:
         ended = next((context for context in active if is_ended(context)), None)
@@ -163,7 +163,8 @@ def _drop_ended() -> Active | None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            # `give_back` raises ValueError in a thread that has not pushed the context.
+            # A thread can undo only what it has set itself. In any other thread, `give_back` raises
+            # ValueError.
             with suppress(ValueError):
                 give_back(token, members)
                 continue
@@ -179,14 +180,14 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     # them.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # If another thread than the one that pushed this context has ended it: the pushes that the
-    # first thread must still undo.
+    # The calls of `push` that a thread must still undo, because another thread has ended this
+    # context. None if there are none.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each `push`: the token of the context variable with which `pop` undoes it, and the app
-        # context that became active with it, or None.
+        # For each call of `push`: the token with which `pop` undoes it, and the app context that
+        # was activated together with this context, or None.
         self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
             # An instance of a user's class is created now and not on first access, because in Flask
@@ -255,7 +256,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         self._send_popped()
 
     def _take_push(self) -> tuple[Token[Active | None], AppContext | None]:
-        """Remove the record of the latest `push` that was not undone yet from `_cv_tokens`, and
+        """Remove from `_cv_tokens` the record of the latest `push` that was not undone yet, and
         return it.
         """
         if not self._cv_tokens:
@@ -263,8 +264,8 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
-        """Deactivate this context. Return the pair of app and request context that was active until
-        then.
+        """Deactivate this context. Return the active pair of app context and request context from
+        before that.
         """
         active = _cv.get(None) or NOTHING_ACTIVE
         try:
@@ -445,7 +446,7 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        # Receivers are called without an active request, as in Flask.
+        # Receivers of `appcontext_pushed` are called without an active request, as in Flask.
         token = _cv.set((self, None))
         try:
             super()._send_pushed()
@@ -510,15 +511,17 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            # Break a reference cycle: `__context__` is the exception that was handled when `error`
-            # was raised, and its traceback refers to the request.
+            # Break a reference cycle: when `error` was raised, Python stored the exception that was
+            # being handled in its `__context__`, and the traceback of that exception refers to the
+            # request.
             error.__context__ = None
         self.request.routing_exception = error
 
     def push(self) -> None:
         """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
-        active = _cv.get(None) and _drop_ended()  # PERF: usually no context is active
+        # PERF: usually no context is active, so that `_drop_ended` need not be called
+        active = _cv.get(None) and _drop_ended()
         previous = None if active is None else active[1]
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
@@ -533,8 +536,8 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # Create the request now and not on first access if its class is a user's, whose constructor
-        # may have side effects.
+        # If the request class is a user's, its constructor may have side effects. So create the
+        # request now and not on first access.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None

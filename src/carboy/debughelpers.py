@@ -1,4 +1,4 @@
-"""Error and log messages that explain mistakes of developers.
+"""Error and log messages that explain mistakes in an app to its developer.
 
 This module is imported only when such a mistake happens.
 """

@@ -178,8 +178,8 @@ class InputError(CarboyError, ValueError):
         return cls(detail, faults=[Fault(path, expected, got)])
 
     def below(self, path: str) -> t.Self:
-        """Return this error with its paths changed for an input that is only the value at `path` of
-        a body.
+        """Return this error with other paths. The error is about an input that is only a part of
+        the body; `path` says where this part is, and is put before the paths of the error.
         """
         faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
         return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)

@@ -29,7 +29,8 @@ Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Which members of the active pair a context has set: (app context, request context).
+# Two booleans: whether a context has set the app context, and the request context, of the active
+# pair.
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)
@@ -55,7 +56,8 @@ def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
     _cv.reset(token)
     before = _cv.get(None)
     if before is None and (members is BOTH or now is None):
-        return  # PERF: usually nothing else was active, and nothing remains to be done
+        # PERF: in most cases no other context was active before, and nothing remains to be done
+        return
     old_app, old_request = before or NOTHING_ACTIVE
     app_ctx, request_ctx = now or NOTHING_ACTIVE
     if members[0]:
@@ -101,8 +103,8 @@ class LocalProxy(_LocalProxy[T]):
 
     def __init__(self, find: t.Callable[[], T]) -> None:
         super().__init__(find)
-        # `find` replaces the function in which Werkzeug wraps it, because that function would raise
-        # Werkzeug's error instead of the more helpful one of `find`.
+        # Assign `find` itself. Werkzeug would wrap it in a function that raises Werkzeug's error,
+        # which is less helpful than that of `find`.
         object.__setattr__(self, "_get_current_object", find)
 
 

@@ -1,7 +1,7 @@
 """Functions for views: responses, redirects, URLs, flashed messages, files, streams.
 
-`url_for`, `redirect`, `make_response` and `abort` call methods of the current app, which a subclass
-may override.
+`url_for`, `redirect`, `make_response` and `abort` call methods of the current app, so that a
+subclass of the app may override them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _read_env(name: str) -> str:
 
 
 def _is_interactive() -> bool:
-    """Return whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
+    """Return whether Python runs interactively: at its prompt, in IPython, or in a notebook."""
     return hasattr(sys, "ps1")  # Python defines `sys.ps1` (the prompt) only in interactive mode
 
 
@@ -150,11 +150,11 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
         # The app's context must be entered before the request's context, which would otherwise
         # create a new one with another `g`.
         contexts.insert(0, app_context)
-    # `stream_with_context` consumes this first item, which is None. The server reads the others,
-    # perhaps in another `contextvars.Context`, as for an async view.
+    # The first item, None, is read by `stream_with_context` itself. The server reads the other
+    # items, perhaps in another `contextvars.Context`, as for an async view.
     try:
         yield t.cast("t.Any", None)
-    except GeneratorExit:  # the server closes it without reading it, as for HEAD
+    except GeneratorExit:  # the server closes the stream without reading it, as for HEAD
         if (close := getattr(items, "close", None)) is not None:
             close()
         raise
@@ -413,7 +413,9 @@ def get_root_path(import_name: str) -> str:
     file: str | None = getattr(module, "__file__", None)
     if file is None:
         loader = _find_loader(import_name)
-        if loader is None:  # in interactive mode, or for a `__main__` without a file
+        # There is no loader in interactive mode, nor for a `__main__` that was not started from a
+        # file.
+        if loader is None:
             return os.getcwd()
         if hasattr(loader, "get_filename"):
             file = loader.get_filename(import_name)

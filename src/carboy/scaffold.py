@@ -417,8 +417,8 @@ def find_package(import_name: str) -> tuple[str | None, str]:
     parent, folder = os.path.split(path)
     if folder.lower() != "site-packages":
         return None, path
-    # The prefix is the folder above: on Unix prefix/lib/pythonX.Y/site-packages, on Windows
-    # prefix/Lib/site-packages.
+    # The prefix is the folder above `lib`: on Unix packages are in
+    # prefix/lib/pythonX.Y/site-packages, on Windows in prefix/Lib/site-packages.
     grandparent, name = os.path.split(parent)
     if name.lower() == "lib":
         return grandparent, path

@@ -256,7 +256,8 @@ class SecureCookieSessionInterface(SessionInterface):
             return _serializers[made_of]
         except KeyError:
             pass
-        except TypeError:  # a user's `serializer` may not be hashable
+        # The user's `serializer` cannot be hashed, so it cannot be a part of the cache's key.
+        except TypeError:
             return self._make_serializer(keys)
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
@@ -281,7 +282,7 @@ class SecureCookieSessionInterface(SessionInterface):
         serializer, name, max_age_s = self._find_cookie_settings(app)
         if serializer is None:
             return None
-        # A user's own request class may lack `_find_cookie`.
+        # The request may be of a user's own class, which lacks `_find_cookie`.
         find = getattr(request, "_find_cookie", None) or request.cookies.get
         cookie = find(name)
         if not cookie:

@@ -38,9 +38,9 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# How many string templates an environment caches in compiled form, and how long each may be. Most
-# apps have few string templates. Without limits, an app that builds them from data would fill the
-# memory.
+# How many templates given as text an environment caches in compiled form, and how long each may be.
+# Most apps have few such templates. Without limits, an app that builds them from data would fill
+# the memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
@@ -99,9 +99,8 @@ def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
 def _run_processors(
     app: Carboy, context: dict[str, t.Any], default: Callable[[], dict[str, t.Any]]
 ) -> None:
-    """Add the variables of all context processors that apply to the request to `context`.
-
-    `default` is called instead of `_default_template_ctx_processor`.
+    """Add to `context` the variables of all context processors that apply to the request. The
+    function `default` is called instead of `_default_template_ctx_processor`.
     """
     processors = app.template_context_processors
     names: Iterable[str | None] = (None,)
@@ -126,8 +125,8 @@ def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
     """
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
-        # PERF: a shortcut for apps that have only the default context processor, as most: 0.1 us
-        # instead of 0.5.
+        # PERF: a shortcut for apps that, like most, have only the default context processor: it
+        # takes 0.1 us instead of 0.5.
         context.setdefault("g", _lazy_g)
         if (active := _cv.get(None)) is not None and active[1] is not None:
             context.setdefault("request", _lazy_request)
@@ -322,7 +321,7 @@ _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
 
-# A function that returns those attributes of an environment that may change and affect compilation.
+# Returns the attributes of an environment that affect compilation and may change.
 _read_settings = attrgetter(
     "block_start_string",
     "block_end_string",
@@ -348,7 +347,7 @@ _read_settings = attrgetter(
 
 
 class _CompiledStrings:
-    """A cache of compiled string templates of a Jinja environment.
+    """A cache of the compiled templates of `render_template_string`, for one Jinja environment.
 
     It is valid as long as the environment has the settings that it had when the cache was created.
     """

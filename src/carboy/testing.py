@@ -69,7 +69,9 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Convert the value that a test passes as `json` to text by the app's JSON provider."""
+        """Convert to text what a test passes as the argument `json`. The app's JSON provider does
+        this.
+        """
         return self.app.json.dumps(obj, **kwargs)
 
 
@@ -444,8 +446,8 @@ class FlaskCliRunner(CliRunner):
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            # Imported on first use, because tests that use only a client do not need the module
-            # `cli`.
+            # The module `cli` is imported on first use, because tests that use only a client do not
+            # need it.
             from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)

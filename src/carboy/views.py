@@ -40,8 +40,9 @@ class View:
     #: not decorate the view function.
     decorators: t.ClassVar[list[t.Callable[..., t.Any]]] = []
 
-    #: True creates an instance for each request, so that `self` can hold state of the request.
-    #: False shares one instance, which is faster; state of the request must then be stored in `g`.
+    #: Whether to create an instance for each request, so that `self` can hold state of the request.
+    #: If False, all requests share one instance, which is faster; state of the request must then be
+    #: stored in `g`.
     init_every_request: t.ClassVar[bool] = True
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
@@ -70,8 +71,8 @@ class View:
         if cls.init_every_request:
 
             def view(**kwargs: t.Any) -> ft.ResponseReturnValue:
-                # Reads `view_class` and does not use `cls`, because tests and tools may assign
-                # another class to the attribute.
+                # Read `view_class` instead of using `cls`, because tests and tools may assign
+                # another class to this attribute.
                 instance = view.view_class(*class_args, **class_kwargs)
                 return current_app.ensure_sync(instance.dispatch_request)(**kwargs)  # type: ignore[no-any-return]
 
@@ -84,8 +85,8 @@ class View:
         _describe(view, cls, name)
         for decorator in cls.decorators:
             view = decorator(view)
-        # Name and docstring are set again on the decorated function, because a decorator may not
-        # copy them.
+        # Set name and docstring on the decorated function, too, because a decorator may not copy
+        # them.
         _describe(view, cls, name)
         view.view_class = cls
         view.methods = cls.methods

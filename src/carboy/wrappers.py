@@ -64,8 +64,8 @@ class _LazyAttribute(t.Generic[T]):
     def __get__(self, instance: t.Any, owner: type | None = None) -> T:
         if instance is None:
             return t.cast(T, self)
-        # Stored directly in the instance's dict, because `setattr` would fail in a subclass that
-        # overrides the attribute with a property.
+        # Store the value directly in the instance's dict: `setattr` would fail in a subclass that
+        # overrides the attribute by a property.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
@@ -277,7 +277,7 @@ class Request(RequestBase, metaclass=MembersTracked):
     def stream(self) -> t.IO[bytes]:
         environ = self.environ
         if self._cached_data is not None:
-            return BytesIO()  # `get_data` has read the body already
+            return BytesIO()  # `get_data` has already read the body, so nothing is left
         if not self.shallow:
             limit = self.max_content_length
             terminated = "wsgi.input_terminated" in environ
@@ -369,7 +369,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         fields = self.__dict__
         if "stream" in fields or self.shallow:
             return None
-        # PERF: reading `content_length` and `max_content_length` takes 0.4 us more.
+        # PERF: reading the environ and the config directly saves 0.4 us, compared with the
+        # properties `content_length` and `max_content_length`.
         if self._is_original and "content_length" not in fields:
             length = _plain_length(self.environ)
             if (limit := self._max_content_length) is None:
@@ -388,7 +389,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         if len(data) == length:
             return data
         if "wsgi.input_terminated" in self.environ:
-            # This server's stream ends where the body ends, so reading it further cannot block.
+            # This server's stream ends where the body ends, so a read beyond the body's end cannot
+            # block.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
             rejoined = t.cast("t.IO[bytes]", _PrefixedStream(data, source))
@@ -420,7 +422,7 @@ class Request(RequestBase, metaclass=MembersTracked):
             try:
                 value = self.json_module.loads(self.get_data())
             except ValueError:
-                pass  # Werkzeug's method, called below, handles the error
+                pass  # Werkzeug's method, which is called below, handles this error
             else:
                 self._cached_json = (value, value)
                 return value
@@ -430,7 +432,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         """Close the uploaded files of this request."""
         files = self.__dict__.get("files")
         if isinstance(files, MultiDict):
-            # PERF: Werkzeug's method takes three times as long, because it accepts any kind of
+            # PERF: this method takes a third of the time of Werkzeug's, which accepts any kind of
             # mapping.
             for storages in files.listvalues():
                 for storage in storages:
@@ -702,7 +704,7 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
         if headers is None:
             length = str(len(body[0]))
             fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
-        elif type(headers) is not Headers:  # such as a dict that a user has assigned
+        elif type(headers) is not Headers:  # the user has assigned, for example, a dict
             return super().__call__(environ, start_response)
         else:
             # PERF: this takes a quarter of the time of `list(headers)`, which has the same result.

@@ -48,8 +48,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # Werkzeug would end the process with an error message, too; this message also says what to
-        # do.
+        # Werkzeug would end the process with an error message, too, but with one that does not say
+        # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):
@@ -58,7 +58,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         serving.run_simple(host, port, app, **options)
     except SystemExit:
         # Werkzeug has printed the operating system's error, which does not say that the host name
-        # is wrong. Say that.
+        # is wrong. Raise an error that says so.
         _explain_host(host)
         raise
     except OverflowError:
@@ -71,7 +71,7 @@ def load_models_beside(app: t.Any) -> threading.Thread | None:
 
     If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    # `app` may be any WSGI application; only apps of carboy have models.
+    # `app` may be any WSGI application. Only an app of carboy has models.
     models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None
@@ -118,7 +118,8 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return _ALL_ADDRESSES[0]  # for an empty host, the operating system listens on all addresses
+        # For an empty host, the operating system listens on all addresses: return one of them.
+        return _ALL_ADDRESSES[0]
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):

@@ -45,8 +45,8 @@ def restore_prefixes(before: dict[str, t.Any]) -> None:
 
 
 def _with_other_prefix(key: str) -> str | None:
-    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X`, and vice
-    versa; None if it has neither prefix.
+    """Return the name that an environment variable has with the other prefix: `FLASK_X` for
+    `CARBOY_X`, and vice versa; None if it has neither prefix.
     """
     if key.startswith("CARBOY_") and key not in _NOT_SHARED:
         return "FLASK_" + key[len("CARBOY_") :]

@@ -49,8 +49,8 @@ def report(exc: Exception) -> None:
 
 def is_internal(exc: BaseException) -> bool:
     """Return whether a traceback has no frame of the user's code."""
-    # A syntax error in the user's file has no frame of that file, because it did not run, but names
-    # the file.
+    # A syntax error in a file of the user has no stack frame of this file, because the file did not
+    # run; but the error names the file.
     if isinstance(exc, SyntaxError):
         return False
     return all(

@@ -153,7 +153,8 @@ class FlaskGroup(AppGroup):
             if "run" in known and self.create_app is None:
                 hint = usage.hint_at_server(args[0])
             if not hint:
-                # From version 8.4 on, click's own message suggests a command, so pass it on.
+                # Since version 8.4, the message of click's own error suggests a similar command, so
+                # raise that error.
                 if "Did you mean" in exc.format_message():
                     raise
                 if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
@@ -190,7 +191,8 @@ class FlaskGroup(AppGroup):
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
-        # Copy the command's arguments, because click empties the list, and a hint below needs them.
+        # Copy the command's arguments, because click empties the list, and the error handler below
+        # needs them for a hint.
         arguments = list(ctx.args)
         try:
             return super().invoke(ctx)

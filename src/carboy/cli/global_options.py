@@ -43,7 +43,8 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # If neither `--debug` nor `--no-debug` is given, environment variables decide.
+        # If neither `--debug` nor `--no-debug` is given, the environment variables decide about
+        # debug mode.
         return None
     # Debug mode is passed on by environment variables, because app factories and the reloader's
     # child process read them.
@@ -73,8 +74,8 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """Return an error for a wrong value of an option; if an environment variable set the value, it
-    names the variable.
+    """Return an error for a wrong value of an option. If an environment variable has set the value,
+    the error names the variable.
     """
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:

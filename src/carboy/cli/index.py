@@ -30,7 +30,7 @@ def add_index(app: t.Any) -> None:
     """Add a page at `/`, which lists models and views, to an app with models, unless a rule of the
     app matches `/`.
     """
-    # `app` may be any WSGI application; only apps of carboy have models.
+    # `app` may be any WSGI application. Only an app of carboy has models.
     if not getattr(app, "__dict__", {}).get("models"):
         return
     if app.url_map.host_matching or any(rule.rule == "/" for rule in app.url_map.iter_rules()):

@@ -86,8 +86,8 @@ def _run_like_python(run: t.Callable[[], object]) -> None:
         from .failures import format_for_user, is_internal
 
         if isinstance(exc, ImportError) and is_internal(exc):
-            # `runpy` did not find the module that is named after `-m`, so no code of the program
-            # has run.
+            # `runpy` has not found the module that is named after `-m`. No code of the program has
+            # run.
             raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
         sys.stderr.write(format_for_user(exc))
         sys.exit(1)

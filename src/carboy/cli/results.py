@@ -45,7 +45,8 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     printed = sys.stdout
     try:
         descriptor = printed.fileno()
-    except (OSError, ValueError):  # stdout is not a real file, as in tests and notebooks
+    # Do not redirect stdout if it is not a real file, as in tests and notebooks.
+    except (OSError, ValueError):
         with contextlib.redirect_stdout(sys.stderr):
             yield printed
         return

@@ -71,8 +71,8 @@ def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
 
 
 def _prediction_ways() -> dict[str, str]:
-    """Return, by the endpoint of each model, how its predictions wait: "without a thread", or on a
-    thread of the server each, and why.
+    """Return how the predictions of each model wait, by the model's endpoint: "without a thread",
+    or each on a thread of the server, with the reason.
     """
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):

@@ -67,8 +67,8 @@ def _require_cryptography(ctx: click.Context | None, param: click.Parameter | No
 
 
 def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Combine `--cert` and `--key` into a pair; raise `BadParameter` if only one is given where
-    both are needed.
+    """Combine `--cert` and `--key` into a pair. Raise `BadParameter` if one of them is missing
+    although the other needs it, or if `--cert` contains a key already.
     """
     cert = ctx.params.get("cert")
     complete = cert == "adhoc" or (cert is not None and not isinstance(cert, str))

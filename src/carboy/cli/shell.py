@@ -28,8 +28,8 @@ def shell_command() -> None:
             exec(compile(file.read(), startup, "exec"), namespace)  # noqa: S102  # as Python does
     namespace.update(current_app.make_shell_context())
 
-    # Python calls this hook when its interactive interpreter starts; by default the hook sets up
-    # history and completion.
+    # Python calls `sys.__interactivehook__` when its interactive interpreter starts. By default,
+    # this hook sets up history and completion.
     hook = getattr(sys, "__interactivehook__", None)
     if hook is not None:
         _complete_names_of(namespace)

@@ -101,7 +101,7 @@ def as_written(value: t.Any) -> str:
 
 def is_effective(extra: t.Any) -> bool:
     """Return whether an object in the metadata of an `Annotated` restricts or converts values, as
-    `msgspec.Meta(ge=1)` does.
+    `msgspec.Meta(ge=1)` does; a description or an example does not.
     """
     return is_limit(extra) or is_foreign_limit(extra)
 
@@ -117,8 +117,8 @@ def is_declaration(default: t.Any) -> bool:
 
 
 def is_marker(value: t.Any) -> bool:
-    """Return whether a value is a marker such as `Header("X-Token")`, or a class of markers such as
-    `Header`.
+    """Return whether a value is an instance or a subclass of `Marker`, such as `Header("X-Token")`
+    or `Header`.
     """
     return isinstance(value, Marker) or (isinstance(value, type) and issubclass(value, Marker))
 

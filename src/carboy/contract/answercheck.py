@@ -51,7 +51,7 @@ if t.TYPE_CHECKING:
 Check: t.TypeAlias = "cabc.Callable[[t.Any], None]"
 
 _to_builtins, _convert = msgspec.to_builtins, msgspec.convert
-#: For each type the classes all of whose instances fit it, so that only the class is checked.
+#: The classes of which each instance fits a type, so that only the class must be checked; by type.
 _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
     (float, (float, int)),
     *((cls, (cls,)) for cls in (bool, bytes, int, str, types.NoneType)),
@@ -59,7 +59,9 @@ _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
 
 
 class _MisfitError(Exception):
-    """Raised if a value does not fit its type. The message says what was expected, and where."""
+    """Raised if a returned value does not fit its declared type. The message says what was
+    expected, and where.
+    """
 
 
 class _Held:
@@ -87,18 +89,23 @@ def exact_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     source = _exact(annotation, "value", names, ()) if _is_known(annotation) else ""
     if not source:
         return _never
-    # The source consists of names of fields, and of names that `_exact` has made.
+    # `eval` is safe: the expression consists only of field names, which are identifiers, and of
+    # names that `_exact` has made.
     return t.cast("cabc.Callable[[t.Any], bool]", eval(f"lambda value: {source}", names))  # noqa: S307
 
 
 def _exact(
     annotation: t.Any, place: str, names: dict[str, t.Any], within: tuple[t.Any, ...]
 ) -> str:
-    """Return the source of the exact test of the value at `place`; "" if there is none.
+    """Return an expression that tests the class of a value, for `exact_test`; "" if the type of the
+    value has no such test.
 
     Args:
-        names: the classes that the source names; `_exact` adds to them.
-        within: the records that contain the value, to find those that contain themselves.
+        annotation: the declared type of the value.
+        place: the expression for the value, such as "value.width".
+        names: the classes to which expressions refer, by name; `_exact` adds those of its own.
+        within: the types of the records that contain the value, to find those that contain
+            themselves.
     """
     if is_union(annotation):
         tests = [_exact(each, place, names, within) for each in t.get_args(annotation)]
@@ -186,8 +193,8 @@ def _make_test(annotation: t.Any) -> Test | None:
 
 
 def _is_known(annotation: t.Any) -> bool:
-    """Return whether msgspec can check values of a type, with a hook that checks classes unknown to
-    msgspec.
+    """Return whether msgspec can check values of a type, if a hook (`dec_hook`) checks the classes
+    that msgspec does not know.
     """
     if any(needs_pydantic(each) or _is_kind(each) for each in members_of(annotation)):
         return False
@@ -267,8 +274,8 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     """Return a fast check that most valid values pass. Values that it refuses need the full check.
 
     PERF: 0.4 us for a record with a list of ten numbers, and 3 us for a list of 1000 numbers, while
-    encoding that list takes 24 us. The check of a record would take twice as long with hooks for
-    unknown classes.
+    encoding that list takes 24 us. Hooks are not passed to msgspec, because with them the check of
+    a record would take twice as long.
     """
     fits_as_array = _array_test(annotation)
     if annotation is float:
@@ -278,8 +285,8 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     # Wrap the type in a Struct: msgspec analyses a Struct once and caches the result. It analyses
     # other types in each call of `convert`, which takes 0.5 us more.
     holder = msgspec.defstruct("Answer", [("value", annotation)], array_like=True)
-    # Refuse bytes where text is declared: msgspec accepts them, because it writes bytes as base64
-    # text.
+    # Refuse bytes where text is declared. msgspec would accept them, because it could write them as
+    # base64 text.
     refused = (bytes, bytearray) if strip(annotation) is str else ()
     if not _has_instances(annotation):
 
@@ -342,8 +349,8 @@ def _never(value: t.Any) -> bool:
 
 
 def _has_instances(annotation: t.Any) -> bool:
-    """Return whether values of a type may contain records, images or the like. A check of their
-    class is not enough: their fields or contents must be checked too.
+    """Return whether values of a type may contain records, images or the like. To check such
+    values, their classes are not enough: their fields or contents must be checked too.
     """
     if is_recursive(annotation):
         return False
@@ -412,7 +419,8 @@ def _path(places: cabc.Iterable[int | str]) -> str:
 
 
 def _in_json(value: t.Any, *, holds: bool) -> t.Any:
-    """Convert a value to the builtins (dict, list, str, ...) that its JSON decodes to.
+    """Convert a value to the plain objects (dict, list, str, ...) to which its JSON would be
+    decoded.
 
     Args:
         holds: whether to replace each image, array, table and pydantic model by a `_Held` instead
@@ -473,7 +481,8 @@ def _made(cls: t.Any, form: t.Any) -> t.Any:
 
 
 def _other_class(cls: type, value: t.Any) -> ValueError:
-    # A `ValueError`, because msgspec adds the path of the value to its message.
+    # The class of the error is ValueError, because msgspec then adds the path of the value to the
+    # message.
     return ValueError(f"Expected `{shown(cls)}`, got `{_class(value)}`")
 
 
@@ -523,7 +532,9 @@ def _advice(value: t.Any) -> str:
 
 
 def _find_unwritable(value: t.Any, path: str) -> tuple[str, t.Any]:
-    """Return the innermost part of a value that cannot be encoded as JSON, and its path."""
+    """Find the innermost part of a value that JSON cannot express. Returns this part and its
+    path.
+    """
     for place, inner in _parts(value):
         try:
             msgspec.json.encode(inner, enc_hook=json_form)

@@ -143,8 +143,8 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
 
 
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
-    """Yield the statuses of responses without a body: 204 for `tuple[None, Literal[204]]`, also in
-    a union.
+    """Yield the statuses for which a view may respond without a body: 204 for `tuple[None,
+    Literal[204]]`, also in a union.
 
     If the annotation has no such tuple, a view that returns None is an error.
     """
@@ -211,10 +211,8 @@ def _body_of(annotation: t.Any) -> tuple[t.Any, int]:
 
 
 def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "none"] | None:
-    """Return how values of a return type are sent.
-
-    They are "typed" if carboy encodes them, "stream" if it sends them item by item, "none" if the
-    only value is None, and None if Flask sends them.
+    """Return who sends values of a return type, and how. "typed": carboy encodes them; "stream":
+    carboy sends them item by item; "none": there is no value but None; None: Flask sends them.
     """
     bare = strip(annotation)
     if bare is None or bare is types.NoneType:
@@ -295,9 +293,10 @@ def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
 class Forms(t.NamedTuple):
     """The media types in which values of one type, such as images, can be sent."""
 
-    #: The class that writes values in other media types than JSON; None if there are no others.
+    #: The class that writes values in media types other than JSON; None if values are only sent as
+    #: JSON.
     kind: type[ValueKind] | None
-    #: The default media type first.
+    #: The media types in which values can be sent, the default first.
     media_types: tuple[str, ...]
     #: Whether a value can be encoded in less time than passing it to another thread takes.
     is_light: bool
@@ -313,7 +312,8 @@ def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
     if found is not None:
         return type(found)
     bare = strip(annotation)
-    # `numpy.ndarray` may be declared without a `Tensor[...]` that says which shape it has.
+    # The annotation may be the plain class `numpy.ndarray`, for which `kind_of` finds nothing:
+    # without a `Tensor[...]`, the shape is unknown.
     named = kind_of_class(t.get_origin(bare) or bare)
     # Types derived from str or bytes, such as an Enum of strings, are sent as JSON.
     return None if named is None or named.takes_anything else named
@@ -333,7 +333,8 @@ def _forms(kind: type[ValueKind] | None) -> Forms:
     return _JSON if kind is None else Forms(kind, kind.answers(), kind.is_light)
 
 
-# Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
+# Keeps browsers from treating a response as HTML. Source:
+# https://fetch.spec.whatwg.org/#x-content-type-options-header
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _VARY = ("Vary", "Accept")
 # The largest number of classes of results whose media types a writer caches. A model usually
@@ -347,7 +348,7 @@ class Encoded(t.NamedTuple):
 
     body: bytes
     media_type: str  # the value of Content-Type
-    headers: tuple[tuple[str, str], ...] = ()  # all other headers
+    headers: tuple[tuple[str, str], ...] = ()  # all headers except Content-Type
 
 
 class AnswerWriter:
@@ -372,9 +373,9 @@ class AnswerWriter:
         self.media_types = answer.media_types
         found = () if self.streams else map(forms_of_type, members_of(answer.annotation))
         is_any = answer.annotation is t.Any and not self.streams
-        #: The `ValueKind` classes of the images, tables, ... in the annotation; None is a member if
-        #: other values are sent as JSON. The attribute is None if the annotation is `Any`, so that
-        #: any class is allowed.
+        #: The `ValueKind` classes of the images, tables, ... that the annotation allows; None is a
+        #: member if values of plain JSON are allowed, too. The whole attribute is None if the
+        #: annotation is `Any`, so that values of any class are allowed.
         self._kinds = None if is_any else {each.kind for each in found}
         self.only_json = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
@@ -430,8 +431,8 @@ class AnswerWriter:
         )
 
     def names(self, result: t.Any) -> bool:
-        """Return whether a result is sent as an image, a table or the like: its class is one, and
-        the annotation declares that class.
+        """Return whether a result is sent as an image, a table or the like, because that is its
+        class and the annotation allows it.
         """
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.kind is not None
@@ -455,7 +456,9 @@ class AnswerWriter:
 
 
 def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> Encoded:
-    """Encode a result in the media type that the request's Accept header prefers."""
+    """Encode a result in the media type that the request's Accept header prefers. Returns it with
+    the headers of the response.
+    """
     media_type = choose(accept, forms.media_types)
     headers = (_VARY,) if vary or len(forms.media_types) > 1 else ()
     if media_type != JSON:
@@ -488,7 +491,7 @@ def encoder_for(answer: Answer, owner: str) -> Encode:
         return encode_or_explain
 
     def encode_checked(value: t.Any) -> bytes:
-        if not is_exact(value):  # PERF: `check` tests it too, and takes 0.1 us longer
+        if not is_exact(value):  # PERF: `check` would make the same test, but takes 0.1 us longer
             check(value)
         try:
             return write(value)

@@ -80,8 +80,8 @@ def bind(view: View, about: Circumstances) -> View:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            # After `install_as_flask()` annotations that cannot be read are no error, because Flask
-            # ignores annotations.
+            # After `install_as_flask()`, which makes programs run that were written for Flask, an
+            # annotation that cannot be read is no error: Flask ignores annotations.
             return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
@@ -248,8 +248,9 @@ class _Writer:
             if refusals:
                 raise problem_of(refusals) from error
             if error is not None and not is_input_error(error) and not _is_lookup(error):
-                # All arguments have been read above without an error. So the exception of the first
-                # attempt comes from the user's code, or is a bug in carboy.
+                # The arguments could be read this time. So the exception `error` of the first
+                # attempt was no fault of the request: it comes from the user's code, or is a bug in
+                # carboy.
                 raise error
             try:
                 rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -288,8 +289,8 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # Leave out `BadRequestKeyError`, which a MultiDict raises for a missing key. It is both an
-    # HTTPException and a KeyError, and the user's code has not raised it to send a response.
+    # An HTTPException is meant as a response, unless it is a `BadRequestKeyError`. A MultiDict
+    # raises that one for a missing key; it is a KeyError, too.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 

@@ -52,7 +52,7 @@ _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 class KindReader(t.NamedTuple):
     """The reader of one type of values (image, table, ...), and the Python classes of the decoded
-    JSON that it gets.
+    JSON that this reader accepts.
     """
 
     kind: ValueKind
@@ -74,7 +74,7 @@ class BodyParameter:
     """
 
     def __init__(self, parameter: Parameter) -> None:
-        """Compile a parameter.
+        """Create the functions that read one parameter, from its annotation.
 
         Raises:
             TypeError: values of the annotation cannot be read.
@@ -151,8 +151,8 @@ class BodyParameter:
 
     @property
     def wanted_part(self) -> str:
-        """Return how to name this parameter in the error for a form that lacks it: "a file (image)
-        named 'photo'".
+        """Return the words by which an error names this parameter when it is missing in a form: "a
+        file (image) named 'photo'".
         """
         names = [kind.name for kind in self.kinds if kind.packages]
         kind = f"a file ({' or '.join(names)})" if names else "a file"
@@ -199,7 +199,8 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        # Only null gets here: the loop above has passed all other JSON to the reader of a table.
+        # Here `value` can only be None: the loop above has passed all other JSON to the reader of a
+        # table.
         if self.json_type is msgspec.Raw:
             return None
         if self._files is not None:
@@ -271,7 +272,9 @@ class _Files:
     """
 
     def __init__(self, annotation: t.Any) -> None:
-        """Compile the annotation. Raises SignatureError for a limit that cannot be checked."""
+        """Create the functions that read a collection, from its annotation. Raises SignatureError
+        for a limit that cannot be checked.
+        """
         self._kind = t.cast("ValueKind", kind_of(item_of(annotation)))
         bare = next(each for each in map(strip, members_of(annotation)) if item_of(each))
         self._collection = t.get_origin(bare)
@@ -280,7 +283,7 @@ class _Files:
         self._plain_type = _list_of(t.Any, annotation)
 
     def from_json(self, values: t.Any, path: str) -> t.Any:
-        """Convert a collection that was decoded as `json_type` into the argument. Raises
+        """Convert a collection that msgspec has decoded as `json_type` into the argument. Raises
         InputError.
         """
         return self._collected(values, self._kind.from_json, path)

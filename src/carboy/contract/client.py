@@ -86,8 +86,8 @@ def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
         return None
     annotation = t.Any if answer.kind == "flask" else answer.annotation
     if answer.streams and media_type == JSON_LINES:
-        # `bytes.split` splits at line feeds only; `splitlines` would also split at other
-        # characters.
+        # `bytes.split` splits at line feeds only; `splitlines` would also split at carriage
+        # returns, which JSON allows between two values.
         lines = data.split(b"\n")
         return [_of_json(line, annotation) for line in lines if line.strip()]
     if media_type == JSON or media_type.endswith("+json"):
@@ -131,7 +131,9 @@ def _text(value: t.Any) -> str:
 
 
 def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
-    """Return the fields of a record as pairs of name and text."""
+    """Return the fields of a record as pairs of name and text, as a query or a form contains
+    them.
+    """
     if hasattr(record, "model_dump"):
         record = record.model_dump(mode="json", by_alias=True, round_trip=True)
     for key, value in msgspec.to_builtins(record).items():

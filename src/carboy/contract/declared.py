@@ -104,7 +104,7 @@ def _left_out(info: inspect.Type) -> dict[str, t.Any]:
     """Return the keywords of JSON Schema, such as `format` or `examples`, that msgspec does not
     write for a type.
 
-    Pages and generated clients that do not know the type's format use the example.
+    The example is for pages and generated clients that do not know the format.
     """
     if isinstance(info, inspect.DateTimeType):
         if info.tz is False:

@@ -42,7 +42,8 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 Step: t.TypeAlias = "cabc.Callable[[str], str]"
-#: A function that rewrites a text, or each text of a list.
+#: A function that rewrites the text of a field, or each text of a list, so that msgspec reads it
+#: correctly.
 Tidy: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
 # Words that people write for booleans; HTML checkboxes send "on".
@@ -51,8 +52,8 @@ _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 # minus, the digits before the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
-# Matches a number in JSON's notation. With an exponent of more than nine digits, it would be out of
-# range.
+# Matches a number in JSON's notation. One with an exponent of more than nine digits does not match,
+# because it is out of the range of all types.
 _DECIMAL = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,9})?", re.ASCII)
 # Matches a time without seconds, with or without a date before it and a UTC offset after it.
 _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -184,7 +185,9 @@ def tidy(annotation: t.Any) -> Tidy | None:
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
-    """Return the values of an Enum's members; for a value of a `Literal`, a list of this value."""
+    """Return the values that a type allows: those of all members of an Enum, or the one value of a
+    `Literal` that is given instead of a type.
+    """
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []
     return [leaf] if isinstance(leaf, (str, int)) else []

@@ -96,7 +96,7 @@ class FormReader:
             if faults:
                 raise together(faults)
         finally:
-            del faults  # break a reference cycle: the traceback's frame refers to `faults`
+            del faults  # break a reference cycle: the error's traceback refers to this frame
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
@@ -135,8 +135,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # As in JSON bodies, the whole record may be sent as JSON under the parameter's name, if
-            # the form has no other field.
+            # If the only field of a form has the parameter's name, it may contain the whole record
+            # as JSON. JSON bodies may be written in this way, too.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -148,8 +148,8 @@ def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None
     """Return the parameter whose own fields are sent as the fields of the form; None if there is no
     such parameter, or more than one.
 
-    If there are several parameters, it must be a record, whose fields are known. A single parameter
-    may also be a dict.
+    If there are several parameters, only a record counts, whose fields are known. A single
+    parameter may also be a dict.
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
@@ -242,7 +242,9 @@ class RecordReader:
         return record
 
     def _key(self, name: str) -> str:
-        """Return the key of the record for the name of a field. Raises InputError."""
+        """Return the record's key for the name of a form field. If the keys are not texts, the name
+        is rewritten so that msgspec reads it correctly. Raises InputError.
+        """
         if self._tidy_key is None or name in self._fields:
             return name
         try:
@@ -255,7 +257,9 @@ class RecordReader:
         return self._fields.get(key, self._other)
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
-        """Convert the result of `collect` into the record. Raises InputError."""
+        """Convert the texts and files that `collect` has returned into the record. Raises
+        InputError.
+        """
         try:
             return self._convert(record)
         except Exception as error:
@@ -272,7 +276,7 @@ class _FieldReader:
     """
 
     def __init__(self, annotation: t.Any, *, typed: bool) -> None:
-        """Compile a field.
+        """Create the functions that read one field of a record.
 
         Args:
             annotation: the type of the field.
@@ -328,7 +332,9 @@ def _is_open(annotation: t.Any) -> bool:
 
 
 def _dict_types(annotation: t.Any) -> tuple[t.Any, t.Any]:
-    """Return the types of the keys and of the values of a dict; `str` and Any for other types."""
+    """Return the types of the keys and of the values of a dict; for a type that is not a dict,
+    `str` and Any.
+    """
     for each in map(strip, members_of(annotation)):
         if t.get_origin(each) is dict:
             key_type, value_type = t.get_args(each)
@@ -418,8 +424,8 @@ def quick_converter(annotation: t.Any) -> Convert | None:
     leaves = {each for each in leaves_of(annotation) if isinstance(each, t.Hashable)}
     if not needs_pydantic(annotation):
         if leaves <= {int, float}:
-            # PERF: the JSON decoder takes a tenth of the time of `msgspec.convert` (30 ns instead
-            # of 300).
+            # PERF: numbers are read by the JSON decoder, which takes a tenth of the time of
+            # `msgspec.convert` (30 ns instead of 300).
             return msgspec.json.Decoder(annotation).decode
         if leaves & {dt.datetime, dt.timedelta}:
             return partial(msgspec.convert, type=annotation)

@@ -37,7 +37,7 @@ Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]
 
 
 class ItemSource(t.Protocol):
-    """A source of the items of a stream, which are usually produced by another thread."""
+    """A source of the items of a stream. Another thread usually produces the items."""
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
         """Wait for items and return all that are ready: [] after the timeout, None at the end.
@@ -157,7 +157,9 @@ class Chunks:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the first items were encoded but not yet passed to the server."""
+        """Whether items were encoded by the constructor and have not yet been passed to the
+        server.
+        """
         return bool(self._first)
 
     def __iter__(self) -> t.Self:
@@ -184,7 +186,7 @@ class Chunks:
             try:
                 encode = self._write_exact if self._is_exact(item) else self._encode
                 data = encode(item)
-                # PERF: testing here takes 0.1 us, less than a call of `one_line`, which makes the
+                # PERF: this test takes 0.1 us, less than a call of `one_line`, which would make the
                 # same test.
                 if _breaks_lines(data):
                     data = one_line(data)

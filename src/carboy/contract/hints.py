@@ -43,7 +43,8 @@ class _StandIn(type):
     """
 
     def __getattr__(cls, name: str) -> t.Any:
-        # `typing` looks for attributes such as `__typing_subst__`, which only generic types have.
+        # Let `typing` find no attribute such as `__typing_subst__`: it would take this class for a
+        # generic type.
         if name.startswith("__"):
             raise AttributeError(name)
         return cls
@@ -133,7 +134,8 @@ def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
     names = getattr(function, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    # Names that are defined nowhere at run time, such as imports under `if TYPE_CHECKING`.
+    # The names in the annotation that are defined nowhere at run time, such as imports under `if
+    # TYPE_CHECKING`.
     undefined: dict[str, t.Any] = {}
     for local in _spaces(function):
         try:
@@ -171,7 +173,7 @@ def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
         yield {name: _content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)}
     try:
         yield _locals.get(function, {})
-    except TypeError:  # a callable of which no weak reference can be created
+    except TypeError:  # no weak reference to this callable can be created, so no locals were saved
         pass
     yield from _callers_locals()
 
@@ -262,12 +264,14 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             return annotation, extras
         elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
             annotation = _substituted(annotation)
-        else:  # an alias or a NewType, which may contain another `Annotated`
+        else:  # the value of an alias or a NewType may be another `Annotated`
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
 
 def annotated(annotation: t.Any, extras: cabc.Sequence[t.Any]) -> t.Any:
-    """Return `Annotated` with this metadata, or the annotation itself if there is no metadata."""
+    """Return `Annotated[annotation, *metadata]`, or the annotation itself if there is no
+    metadata.
+    """
     return t.Annotated[(annotation, *extras)] if extras else annotation
 
 

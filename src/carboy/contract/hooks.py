@@ -20,12 +20,13 @@ if t.TYPE_CHECKING:
 
 
 def from_json(cls: type, value: t.Any) -> t.Any:
-    """Read a value of a class that msgspec does not support, inside a record; used as its
-    `dec_hook`.
+    """Read a value of a class that msgspec does not support, inside a record. This function is
+    msgspec's `dec_hook`.
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    # An uploaded file, or a value that was already read from a form field.
+    # The value is an uploaded file, or was read from a form field before, so it needs no
+    # conversion.
     if isinstance(value, cls):
         return value
     kind = kind_of(cls)
@@ -58,11 +59,13 @@ def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
 
 
 def plain(value: t.Any) -> t.Any:
-    """Convert a value of a class that msgspec does not support for JSON; used as its `enc_hook`."""
+    """Convert a value of a class that msgspec does not support to one that can be written as JSON.
+    This function is msgspec's `enc_hook`.
+    """
     cls = type(value)
     if is_pydantic(cls):
-        # Encode by the value's own class and not by the declared one, because a subclass may have
-        # more fields.
+        # Encode by the value's own class and not by the declared one: the value may be of a
+        # subclass, which may have more fields.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:
@@ -77,7 +80,7 @@ def plain(value: t.Any) -> t.Any:
 
 
 def describe(cls: type) -> dict[str, t.Any]:
-    """Return the JSON Schema of a class that msgspec does not support; used as its
+    """Return the JSON Schema of a class that msgspec does not support. This function is msgspec's
     `schema_hook`.
     """
     kind = kind_of(cls)

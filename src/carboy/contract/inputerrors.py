@@ -27,8 +27,8 @@ _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# An error message quotes at most this many characters of a client's text, because it is also
-# logged.
+# An error message quotes at most this many characters of a client's text, because the message is
+# also logged.
 _MAX_SHOWN_CHARS = 40
 
 
@@ -61,10 +61,11 @@ def mismatch(
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    # The cause is the error of an image, a table or the like inside the JSON.
+    # If the cause of msgspec's error is an `InputError`, an image, a table or the like inside the
+    # JSON is not valid.
     if isinstance(exc.__cause__, InputError):
         return exc.__cause__.below(path)
-    # The cause is the error of a pydantic model inside a record.
+    # If the cause is an error of pydantic, a pydantic model inside a record is not valid.
     if exc.__cause__ is not None and _is_of_pydantic(exc.__cause__):
         return _of_pydantic(exc.__cause__, path)
     parts = _GOT.fullmatch(what)

@@ -85,7 +85,8 @@ def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        # For example `date | datetime`: msgspec does not know which of them a text is.
+        # A text could be read as several of the types, as for `date | datetime`, which msgspec does
+        # not allow.
         return Sort.UNKNOWN
     return sort
 

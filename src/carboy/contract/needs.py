@@ -102,5 +102,5 @@ def _is_flasks(annotations: dict[str, t.Any]) -> bool:
     returned = annotations["return"]
     try:
         return getattr(returned, "__forward_arg__", returned) in _FLASKS
-    except TypeError:  # an annotation that is not hashable is not in the set
+    except TypeError:  # an annotation that cannot be hashed is not in the set
         return False

@@ -81,8 +81,9 @@ Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 class Parameter:
     """One argument that comes from the request.
 
-    `place` is "form" or "file" only for the marker `Form()` or `File()`; the body must then be a
-    form. "body" accepts a body of any supported media type.
+    `place` says where it comes from. "form" and "file" are only used for the markers `Form()` and
+    `File()`, for which the body must be a form. For "body", a body of any supported media type is
+    read.
     """
 
     #: The name of the Python parameter.
@@ -156,7 +157,7 @@ class Answer:
 
     @property
     def typed(self) -> bool:
-        """Return whether carboy, and not Flask, converts the return value of the view."""
+        """Return whether carboy, and not Flask, converts the view's return value to a response."""
         return self.kind != "flask" or bool(self.empty)
 
     @property
@@ -171,7 +172,8 @@ class Failure:
 
     status: int
     description: str = ""
-    #: "declared" if it comes from `@raises`, "implied" if the types cause it (400, 413, 415, 422).
+    #: How the error is known: "declared" by `@raises`, or "implied" by the types, which can cause
+    #: it (400, 413, 415, 422).
     source: t.Literal["declared", "implied"] = "declared"
     #: Whether the error's body is problem details (RFC 9457); otherwise it is Flask's HTML page.
     problem: bool = True
@@ -212,7 +214,7 @@ class Operation:
 
     @property
     def bound(self) -> tuple[str, ...]:
-        """Return the names of all Python parameters that come from the request."""
+        """Return the names of all parameters of the Python function that come from the request."""
         of_body = () if self.body is None else self.body.parameters
         return tuple(parameter.name for parameter in (*self.parameters, *of_body))
 

@@ -95,7 +95,7 @@ class OperationBuilder:
     def _sort(self, candidate: Candidate) -> Sort:
         try:
             return sort_of(candidate.annotation)
-        # `sort_of` refuses invalid options of an image, a table or the like.
+        # `sort_of` raises SignatureError for invalid options of an image, a table or the like.
         except SignatureError as exc:
             raise view_error(self._function, candidate.name, f"cannot be read: {exc}") from None
 

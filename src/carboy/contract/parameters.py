@@ -55,8 +55,8 @@ class ParameterSource:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self._convert: Convert | None = None
-        #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If it
-        #: refuses the text, `fetch` reads the parameter once more.
+        #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If
+        #: this function refuses the text, `fetch` reads the parameter once more.
         self.quick: Convert | None = None
         if not parameter.spread:
             # For `int | None`, None is only the default of a missing parameter, so each text must
@@ -96,7 +96,9 @@ class ParameterSource:
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _is_empty_input(self, text: t.Any) -> bool:
-        """Return whether a browser's form has sent an empty input for an optional parameter."""
+        """Return whether a browser's form has sent an empty input field for an optional
+        parameter.
+        """
         return not self.parameter.required and not self._takes_text and text in ("", [""])
 
     def _text(self, ctx: RequestContext) -> t.Any:
@@ -224,9 +226,9 @@ class WerkzeugBody:
         return FormData(fields, {key: chosen for key, chosen in files.items() if chosen})
 
 
-# -- the query ------------------------------------------------------------------------------------
-# `first_values` and `all_values` give the same results as Werkzeug, in a tenth of the time if the
-# query has no escaped characters. tests/contract/test_texts.py compares the results.
+# `first_values` and `all_values` read the query string. They give the same results as Werkzeug, in
+# a tenth of the time if the query has no escaped characters. tests/contract/test_texts.py compares
+# the results.
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
     """Return a dict with the first value of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")

@@ -51,7 +51,7 @@ def is_foreign_limit(extra: t.Any) -> bool:
     """
     if not is_foreign(extra) or type(extra).__name__ in ("Unit", "DocInfo"):
         return False
-    # Only the object that pydantic's `Field(...)` returns has this attribute.
+    # `_attributes_set` exists only on the object that pydantic's `Field(...)` returns.
     given = getattr(extra, "_attributes_set", None)
     return given is None or bool(extra.metadata) or not given.keys() <= _DOCUMENTS
 
@@ -80,15 +80,15 @@ def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
 
 
 def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
-    """Yield what an object of pydantic or annotated_types sets, by pydantic's names: `("ge", 1)`
-    for `Field(ge=1)`.
+    """Yield the limits and other settings of an object of pydantic or annotated_types, by
+    pydantic's names: `("ge", 1)` for `Field(ge=1)`.
     """
-    # Only the object that pydantic's `Field(...)` returns has this attribute.
+    # `_attributes_set` exists only on the object that pydantic's `Field(...)` returns.
     given = getattr(extra, "_attributes_set", None)
     if given is not None:
         yield from given.items()
     parts = extra.metadata if given is not None else extra
-    # A group of several limits, such as `Interval`, `Len` or `StringConstraints`.
+    # An object such as `Interval`, `Len` or `StringConstraints` is a group of several limits.
     if hasattr(parts, "__iter__"):
         for part in parts:
             yield from _said(part)
@@ -131,7 +131,8 @@ def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
         with contextlib.suppress(NameError):  # an undefined name is reported by `check_annotation`
             inner += [field.annotation for field in fields_of(bare)]
     elif not within:
-        # For other types, such as `list[...]`, `needs_pydantic` examines the arguments.
+        # This type has no fields. `needs_pydantic`, which calls this function with an empty
+        # `within`, examines the arguments of a type such as `list[...]` itself.
         return False
     return any(_has_limited_fields(each, (*within, bare)) for each in inner)
 

@@ -28,7 +28,7 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 
 
 class RecordField(t.NamedTuple):
-    """A field of a record."""
+    """A field of a record (a class with named fields)."""
 
     name: str
     #: The names under which a request may send the field, the name in the schema first.
@@ -101,8 +101,8 @@ def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
         aliases = _aliases(info.validation_alias or info.alias)
         keys = dict.fromkeys((*aliases, *((name,) if by_name or not aliases else ())))
         kind = t.Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-        # The default is left out here, because requests do not share it: pydantic copies a mutable
-        # default for each model.
+        # Leave out the default of a pydantic field. Requests do not share it, because pydantic
+        # copies a mutable default for each model.
         yield RecordField(name, tuple(keys), kind, info.is_required())
 
 

@@ -124,7 +124,7 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
     """Return the classes of return values that fit the type and that Flask does not handle."""
-    # For a view `-> list[int] | None`, for example, leave out `list`, because Flask converts lists.
+    # Leave out classes that Flask handles, too: for `-> list[int] | None` this is `list`.
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 
@@ -134,7 +134,7 @@ def _flasks_classes(answer: Answer) -> tuple[type, ...]:
 
 
 def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of the values of one of the types that Flask handles; `object` if they are
+    """Return the classes of the values of a type that Flask handles; `object` if they are
     unknown.
     """
     bare = strip(annotation)
@@ -162,7 +162,7 @@ def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
 
 
 def _is_number(cls: type) -> bool:
-    """Return whether a class is a scalar of NumPy which, unlike an array, is always sent as
+    """Return whether a class is one of NumPy's numbers. Unlike an array, a number is always sent as
     JSON.
     """
     return kind_inside_json(cls) is not None and not issubclass(cls, (str, bytes))
@@ -189,7 +189,7 @@ def _streams(writer: AnswerWriter) -> Finish:
         framing = framing_of(writer.choose(ctx.request.headers.get("Accept", "")))
         try:
             chunks = Chunks(_Iterated(items), framing, writer.encode_json, _explainer(ctx.app))
-        except HTTPException as exc:  # `abort` was called before the first item
+        except HTTPException as exc:  # The view has called `abort` before it has yielded an item.
             raise_as_problem(ctx, exc)
         return ctx.app.response_class(
             _StreamBody(chunks),

@@ -94,8 +94,8 @@ def _schemas(
 
 
 def _members(directed: _Read | Answered) -> list[_Read | Answered]:
-    """Split a union of which neither msgspec nor pydantic can describe all members, such as `Pet |
-    Point`.
+    """Return the members of a union if pydantic cannot describe the union as a whole, as for `Pet |
+    Point` with a pydantic model `Pet` and a Struct `Point`; otherwise the type itself.
     """
     union = strip(directed.annotation)
     if not is_union(union) or not needs_pydantic(union):
@@ -122,7 +122,7 @@ def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
         return {}
     try:
         either, components = _either(annotation, answered)
-    # The type contains a class that neither msgspec nor carboy can describe.
+    # The type contains a class that neither msgspec nor carboy can describe, so it has no schema.
     except (NotImplementedError, TypeError):
         return {}
     schema = either[0] if len(either) == 1 else {"anyOf": either}
@@ -158,7 +158,9 @@ def body_schema(body: BodySpec) -> Schema:
 def _of_msgspec(
     annotations: list[t.Any], ref_template: str, model: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Return the schemas that msgspec generates, and their components."""
+    """Return the schemas that msgspec generates for the types, and the components to which they
+    refer.
+    """
     if not annotations:
         return (), {}
 
@@ -200,8 +202,8 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[_Read | Answered], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return the schemas that pydantic generates, and their components. A component gets another
-    name if its own is in `taken`.
+    """Return the schemas that pydantic generates for the types, and the components to which they
+    refer. A component gets another name if its own is in `taken`.
     """
     if not annotations:
         return [], {}

@@ -257,7 +257,8 @@ def _of_predict(
         what = _declared(argument, annotations)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
     try:
-        # `part` refuses invalid options of an image, a table or the like.
+        # `part` raises SignatureError if the options of an image, a table or the like are not
+        # valid.
         part(annotation)
         check_annotation(annotation, of_body=True)
         check_default(default)
@@ -319,9 +320,10 @@ def _candidates(
             raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # After `install_as_flask()`, only an argument without a default is read from requests.
-            # Flask ignores annotations and would call the view without the argument, which fails.
-            # So no program written for Flask has such a view.
+            # After `install_as_flask()`, an argument is read from requests only if the parameter
+            # has no default. Flask, which ignores annotations, would call such a view without the
+            # argument, and the call would fail. So no program that was written for Flask has such a
+            # view.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue

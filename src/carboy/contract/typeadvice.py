@@ -8,8 +8,8 @@ from __future__ import annotations
 import types
 import typing as t
 
-# The annotation to write instead of a class, by the class's module and name. An entry is also for
-# the class's subclasses.
+# The annotation to write instead of a class, by the class's module and name. An entry also applies
+# to the class's subclasses.
 _INSTEAD = {
     ("builtins", "object"): "`typing.Any`",
     ("numpy", "bool"): "`bool`",

@@ -28,8 +28,8 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object or its class defines; `default` if only `__getattr__`
-    would return it.
+    """Return an attribute that an object or its class really has; `default` if only the method
+    `__getattr__` would return it.
     """
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default
@@ -112,9 +112,10 @@ def signature_of(
 ) -> inspect.Signature:
     """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
-    `inspect.signature` follows `__wrapped__`, but not here if it leads back to the function itself.
-    A callable without a signature gets `(*args, **kwargs)`: a mock or another object that has any
-    attribute, a function of C, a method whose function has no positional parameter.
+    `inspect.signature` follows the attribute `__wrapped__`. This function does not if the attribute
+    leads back to the function itself, which would never end. A callable without a signature gets
+    `(*args, **kwargs)`: a mock or another object that has any attribute, a function of C, a method
+    whose function has no positional parameter.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):

@@ -13,15 +13,16 @@ class DeletableAttributes:
 
     Each property keeps its value in a private attribute, the field. As long as no value exists, the
     field has a default, which is an attribute of the class. The deleter of a property calls
-    `_delete_made`. The getter calls `_refuse_deleted` before it creates a value; it need not call
-    it if the field holds a value, because one was then assigned after the deletion.
+    `_delete_made`. The getter calls `_refuse_deleted` before it creates a value. If the field holds
+    a value, the getter returns it without that call: if the attribute was ever deleted, a value has
+    been assigned since.
     """
 
     # PERF: the default is an attribute of the class, so that creating an object assigns nothing.
     _deleted: frozenset[str] = frozenset()
 
     def _delete_made(self, name: str, field: str) -> None:
-        getattr(self, name)  # raises AttributeError if the attribute was deleted already
+        getattr(self, name)  # raises AttributeError if the attribute is deleted already
         vars(self).pop(field, None)
         self._deleted |= {name}
 

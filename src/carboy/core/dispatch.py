@@ -193,8 +193,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # Leave the context active for a debugger, as Flask 2.2 and earlier did. The next
-            # request in this thread ends it.
+            # After an unhandled exception, leave the context active for a debugger, as Flask 2.2
+            # and earlier did. The next request in this thread ends the context.
             ctx._preserved = error
         else:
             ctx.pop(error)
@@ -222,8 +222,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             return self.finalize_request(rv)
         finally:
-            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
-            # frame
+            # Break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame.
             rv = None
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
@@ -256,8 +256,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return None
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Call the view of the rule that matches the request's URL; raise a routing exception if
-        none does.
+        """Call the view of the rule that matches the request's URL. If no rule matches, raise 404,
+        405 or a redirect.
         """
         ctx = _find_request_ctx()
         request = ctx._request
@@ -271,7 +271,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise the exception with which no rule matched: 404, 405 or a redirect.
+        """Raise the exception that says why no rule matched the request's URL: 404, 405 or a
+        redirect.
 
         In debug mode, a redirect by which the request's body would be lost raises an error that
         explains this.
@@ -333,7 +334,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        if type(rv) is str:  # PERF: text is the most frequent type, so it is tested first
+        # PERF: the text of a body is tested first, because it is the most frequent type
+        if type(rv) is str:
             return response_class(rv)
         if type(rv) is response_class:
             return rv
@@ -368,8 +370,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # Imported on first use, because few apps return the values that this module converts:
-            # records, pictures and tables.
+            # The module is imported on first use, because few apps return the values that it
+            # converts: records, pictures and tables.
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:

@@ -68,7 +68,9 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def _copy_values(context: contextvars.Context) -> None:
-    """Copy the values of all context variables from `context` to the caller's own context."""
+    """Copy the values of all context variables from `context` to the context of the calling
+    thread.
+    """
     for var, value in context.items():
         if var.get(_MISSING) is not value:
             var.set(value)

@@ -41,8 +41,8 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# The results are cached. The size of the cache is limited, because clients can send any number of
-# different Host headers.
+# The results of `_is_plain_host` are cached. The size of the cache is limited, because clients can
+# send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
     """Return whether a Host header is one that Werkzeug accepts. False if only Werkzeug can
@@ -62,9 +62,9 @@ def is_matched_by_path(
 ) -> bool:
     """Return whether only the path and the method of a request decide which rule matches.
 
-    Call it only for an app with `Overrides.match`. If it returns False, Werkzeug must match: it
-    refuses invalid hosts, and those that are not in `trusted_hosts`, and treats WebSocket requests
-    differently.
+    Call it only for an app whose `Overrides.match` is true. If it returns False, let Werkzeug find
+    the rule, because it refuses invalid hosts and those that are not in `trusted_hosts`, and treats
+    WebSocket requests differently.
     """
     host = environ.get("HTTP_HOST")
     return (
@@ -84,7 +84,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
     Call it only if `overrides.fast_path` is true and no context is active in this thread.
     """
-    ctx = _new(RequestContext)  # the next lines inline `RequestContext.__init__` and `push`
+    ctx = _new(RequestContext)  # PERF: the next lines inline `RequestContext.__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
     active = (ctx, ctx)
@@ -104,8 +104,9 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 ctx._match_by_adapter()
             else:
                 ctx._rule, ctx._view_args = hit
-                # If the session interface or a receiver of a signal has read `request`, the request
-                # object exists already and must get the match too.
+                # The request object exists already if the session interface or a receiver of a
+                # signal has read `request`. Then set the matched rule and its arguments on this
+                # object, too.
                 if (made := ctx._request) is not None:
                     made.url_rule, made.view_args = hit
             if not app._got_first_request:
@@ -151,8 +152,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            # break a reference cycle: `rv` may be an exception, whose traceback refers to this
-            # frame
+            # Break a reference cycle: `rv` may be an exception, whose traceback refers to this
+            # frame.
             rv = None
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised

@@ -183,5 +183,5 @@ def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], l
 
 
 def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` imports carboy in this process."""
+    """Return whether `import flask` gives carboy's modules in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None

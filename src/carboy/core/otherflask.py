@@ -29,8 +29,8 @@ def other_flask() -> types.ModuleType | None:
 
 
 def users_of(flask: types.ModuleType, modules: t.Iterable[str]) -> list[str]:
-    """Return those of `modules` that have Flask, one of its modules or one of its objects as a
-    global.
+    """Return those of `modules` in which a global variable is Flask, one of its modules or one of
+    its objects.
     """
     held = {id(flask)}
     held |= {id(value) for value in vars(flask).values() if _is_flasks(value)}
@@ -48,7 +48,7 @@ def _is_flasks(value: t.Any) -> bool:
     if isinstance(value, types.ModuleType):
         return value.__name__.startswith("flask.")
     if type(value).__name__ == "LocalProxy":
-        return True  # one of Flask's proxies, whose attributes can be read only during a request
+        return True  # one of Flask's proxies; its attributes can be read only during a request
     return str(getattr(value, "__module__", "")).partition(".")[0] == "flask"
 
 

@@ -80,7 +80,8 @@ _original_json = _read_attributes(DefaultJSONProvider, _JSON)
 class Overrides:
     """Which steps of handling a request can be skipped for an app.
 
-    Valid as long as `ChangeTracked.changes` equals the attribute `changes`.
+    An instance is valid as long as the counter `ChangeTracked.changes` equals its attribute
+    `changes`.
     """
 
     __slots__ = (
@@ -157,7 +158,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and kept_config  # else nobody would notice if TRUSTED_HOSTS is set later
+        and kept_config  # in another config, a later change of TRUSTED_HOSTS would not be noticed
         # A user may have assigned a `Map` of Werkzeug, which lacks `fast_match`.
         and hasattr(app.url_map, "fast_match")
     )

@@ -54,8 +54,8 @@ class Problem(HTTPException):
         original_exception: BaseException | None = None,
         **members: t.Any,
     ) -> None:
-        # Not `super()`, which would call Werkzeug's class for the status: its constructor may
-        # require more arguments.
+        # Call `HTTPException.__init__` and not `super().__init__`: the latter would call Werkzeug's
+        # class for the status, whose constructor may require more arguments.
         HTTPException.__init__(self, detail)
         self.members = members
         self.headers = [(k, v) for k, v in headers if k.lower() != "content-type"]
@@ -98,9 +98,11 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
 
 
 class Refusal(t.NamedTuple):
-    """An error in a client's input, and the part of the request in which it is."""
+    """An error in a client's input, and the part of the request (query, header, cookie or body)
+    that contains it.
+    """
 
-    place: str  # "query", "header", "cookie" or "body"
+    place: str  # the part of the request: "query", "header", "cookie" or "body"
     error: InputError
 
 

@@ -26,8 +26,8 @@ class _Signer(TimestampSigner):
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        # For each secret key, the two hash objects of which an HMAC consists, into which the key
-        # was already fed.
+        # By secret key: the two hash objects of which an HMAC consists, after they were fed the
+        # key.
         self._keyed: dict[bytes, tuple[t.Any, t.Any]] = {}
 
     def digest(self, value: bytes, secret_key: bytes) -> bytes:

@@ -75,7 +75,7 @@ class UrlBuilding:
             subdomain = self.url_map.default_subdomain or ""
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
-            subdomain = "<invalid>"  # no rule has this subdomain, so the response is a 404
+            subdomain = "<invalid>"  # no rule has this subdomain, so that the client gets a 404
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )

@@ -68,8 +68,8 @@ def _times(value: t.Any) -> t.Any:
     if not _has_numbers(plain):
         return plain
     kind = "datetime64[us]" if value.dtype.kind == "M" else "timedelta64[us]"
-    # Microseconds suffice if rounding to them changes no time. NaT is unequal to itself, so it is
-    # checked separately.
+    # A `datetime` can hold the times, with its microseconds, if rounding to microseconds changes
+    # none of them. NaT is unequal to itself, so it is checked separately.
     rounded = value.astype(kind)
     if bool(np.all((rounded == value) | np.isnat(value))):
         plain = rounded.tolist()

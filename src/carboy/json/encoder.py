@@ -114,7 +114,8 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
             if "keys must be" not in str(exc):
                 raise
         except ValueError as exc:
-            # NaN and infinity are not the cause: raise the error with Python's own message.
+            # Neither NaN nor infinity is the cause of the error: raise it with Python's own
+            # message.
             if not_finite == "literal" or isinstance(exc, UnicodeError):
                 raise
         return last.encode(_converted(obj, encoder.default, not_finite, "$"))
@@ -181,7 +182,8 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
             return by_stdlib(obj)
         if not ensure_ascii:
             return text.decode()
-        if _DEL in text:  # PERF: searching for an int takes 1/8 of the time for bytes
+        # PERF: searching bytes for an int takes 1/8 of the time of searching them for bytes
+        if _DEL in text:
             text = text.replace(b"\x7f", b"\\u007f")
         if text.isascii():
             return text.decode("ascii")

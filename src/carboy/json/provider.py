@@ -49,11 +49,11 @@ _UNCOUNTED = -1
 
 
 class _Encoders(t.NamedTuple):
-    """The JSON encoders of one provider, and the settings that they were made from."""
+    """The JSON encoders of one provider, and the settings for which they were made."""
 
-    # The encoders are valid while the counter `ChangeTracked.changes` has this value. `_UNCOUNTED`
-    # means that changes may go uncounted, so each use compares `made_from` with the current
-    # settings.
+    # While the counter `ChangeTracked.changes` has this value, the encoders are valid. `_UNCOUNTED`
+    # means that this counter does not notice all changes, so that each use of the encoders must
+    # compare `made_from` with the current settings.
     changes: int
     made_from: t.Any
     # Encodes responses. None if a user has overridden `dumps`, which is then called with `options`.
@@ -119,7 +119,7 @@ def _default(o: t.Any) -> t.Any:
     become their HTML.
     """
     if isinstance(o, date):
-        # pandas' NaT, which becomes None, is a `datetime` that is unequal to itself.
+        # Recognise pandas' NaT, which becomes None: it is a `datetime` that is unequal to itself.
         return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)
@@ -136,7 +136,8 @@ def _default(o: t.Any) -> t.Any:
 
 
 def _is_decimal(o: object) -> bool:
-    # `decimal` is not imported here: before a program imports it, no value can be a `Decimal`.
+    # `decimal` is not imported for this test: no value can be a `Decimal` before a program has
+    # imported the module.
     decimal = sys.modules.get("decimal")
     return decimal is not None and isinstance(o, decimal.Decimal)
 
@@ -179,8 +180,8 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # Count each change of an attribute. The encoders are kept until the count has changed, and
-    # until then a dict that a view returns is encoded without looking for an overridden `response`.
+    # Count each change of an attribute. Until the count changes, the encoders are kept, and a dict
+    # that a view returns is encoded without looking for an overridden `response`.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         note_change()
@@ -214,7 +215,9 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                pass  # `json.loads` below reads NaN and UTF-16, or raises Python's own error
+                # If msgspec has refused the text, `json.loads` below reads it (NaN, UTF-16) or
+                # raises Python's own error.
+                pass
         return json.loads(s, **kwargs)
 
     def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
@@ -228,7 +231,7 @@ class DefaultJSONProvider(JSONProvider):
         return self._app.response_class(text, mimetype=mimetype)
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
-        """Return the text and the media type of a response."""
+        """Return the text and the media type of a JSON response."""
         _, _, encode, options, mimetype, _, _ = self._current_encoders()
         if encode is not None:
             try:
@@ -250,7 +253,8 @@ class DefaultJSONProvider(JSONProvider):
         changes = ChangeTracked.changes
         is_debug = is_kept = False
         from_config = _DEFAULT_CONFIG
-        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such config key
+        # Keep the default if no app is active, or if its config lacks the key.
+        with suppress(AttributeError, KeyError, ReferenceError):
             app = self._app
             is_debug = app.debug
             from_config = _read_config(app.config)
@@ -337,8 +341,8 @@ def _read_not_finite(value: t.Any) -> NotFinite:
     return t.cast("NotFinite", value)
 
 
-# The original method. `dumps` of a class is compared with it, to notice a subclass or a patch that
-# replaces the method.
+# The original method `dumps`. The method of a provider's class is compared with it, to notice that
+# a subclass or a patch has replaced it.
 _dumps = DefaultJSONProvider.dumps
 
 _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {

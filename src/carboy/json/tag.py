@@ -91,8 +91,8 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Converts the values in all other dicts. The dict itself gets no tag. Its keys become text,
-    because JSON allows no other keys.
+    """Converts the values in all dicts to which `TagDict` does not apply. The dict itself gets no
+    tag. Its keys become text, because JSON allows no other keys.
     """
 
     __slots__ = ()
@@ -262,7 +262,9 @@ class TaggedJSONSerializer:
         return value
 
     def untag(self, value: dict[str, t.Any]) -> t.Any:
-        """Return the original value of a tagged dict; a dict without a tag is returned as it is."""
+        """Return the original value of a tagged dict; a dict without a tag is returned
+        unchanged.
+        """
         if len(value) != 1:
             return value
         ((key, inner),) = value.items()
@@ -270,7 +272,9 @@ class TaggedJSONSerializer:
         return value if tag is None else tag.to_python(inner)
 
     def dumps(self, value: t.Any) -> str:
-        """Return `value` as compact JSON, with tags."""
+        """Return `value` as compact JSON, in which values of other types than JSON's own are
+        tagged.
+        """
         # PERF: a session of plain values needs no conversion. Trying eight tags on each value, and
         # copying all containers, takes ten times as long.
         if not self._has_default_order() or not self._is_plain(value):
@@ -278,7 +282,7 @@ class TaggedJSONSerializer:
         return dumps(value, separators=(",", ":"))
 
     def loads(self, value: str) -> t.Any:
-        """Return the value that was passed to `dumps`."""
+        """Parse tagged JSON, and return the value that was passed to `dumps`."""
         loaded = loads(value)
         # PERF: if no key starts with a blank, no value is tagged, and no conversion is needed.
         if '" ' not in value and self._has_default_order() and '"\\u0020' not in value:
@@ -289,7 +293,7 @@ class TaggedJSONSerializer:
         return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Return whether no default tag would convert `value` or a value inside it."""
+        """Return whether no default tag would convert `value`, or any value inside it."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:

@@ -83,7 +83,7 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
                 " entry per request, so it cannot have a default. Remove the default, or use a"
                 " record (a Struct, a dataclass) whose field has the default."
             )
-        # `read_predict`, called below, refuses a parameter without a type.
+        # If a parameter has no type, `read_predict` reports that at the end of this function.
         if parameter.name in hints:
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
@@ -142,7 +142,7 @@ def _refuse_one_result(annotation: t.Any, owner: str) -> None:
 
 
 def _is_one_result(annotation: t.Any) -> bool:
-    """Return whether an annotation describes a single result and not a sequence of results."""
+    """Return whether an annotation describes one result and not a sequence of results."""
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in (str, bytes, dict, set, frozenset, None, types.NoneType, *_MAPPINGS):
@@ -172,7 +172,7 @@ def _copy_with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]
     function. The copy is never called.
     """
     inner = inspect.unwrap(predict)
-    # Only a function that is written in Python has code to copy.
+    # Only a function that is written in Python can be copied: others have no `__code__`.
     if not isinstance(inner, types.FunctionType):
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
     copy = types.FunctionType(

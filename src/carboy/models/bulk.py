@@ -43,10 +43,12 @@ class PredictionFuture(Future[t.Any]):
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
         value = ticket.take_value()
-        ticket.deliver = None  # break a reference cycle: the callback refers to this future
+        # Break a reference cycle: `deliver` is a method of this future, which refers to the ticket.
+        ticket.deliver = None
         if isinstance(value, CancelledError):
             super().cancel()
-            # This also wakes threads that wait in `concurrent.futures.wait` or `as_completed`.
+            # `set_running_or_notify_cancel` also wakes threads that wait in
+            # `concurrent.futures.wait` or `as_completed`.
             self.set_running_or_notify_cancel()
         elif not self.set_running_or_notify_cancel():
             return
@@ -86,7 +88,7 @@ def predict_all(
                     yield _next(waiting, bar, raises=raises)
             while waiting:
                 yield _next(waiting, bar, raises=raises)
-        finally:  # the caller has closed this generator early, or a prediction failed
+        finally:  # cancel what still waits, also if the caller closes this generator early
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
                     queue.cancel(ticket)
@@ -95,8 +97,8 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """Queue one input, and append its prediction to `waiting`. Returns False if the queue is full:
-    call again after a result was taken.
+    """Queue one input, and append its prediction to `waiting`. Returns False if the queue is full;
+    then call this again after a prediction has ended.
     """
     if isinstance(each, Exception):
         waiting.append(each)
@@ -179,12 +181,13 @@ def _progress_bar(label: str | None, length: int | None) -> AbstractContextManag
         return nullcontext(_NoProgressBar())
     import sys
 
-    # In a Jupyter notebook stderr is not a terminal, so click would show no progress bar.
+    # In a Jupyter notebook stderr is not a terminal, so click would show no progress bar. Show a
+    # line of text instead.
     if type(sys.stderr).__module__.startswith("ipykernel."):
         return _ProgressLine(label, length, sys.stderr)
     import click
 
-    # If the length is unknown, click requires an iterable. Nothing reads this one, because `update`
-    # moves the bar.
+    # If the length is unknown, click requires an iterable. The iterable is never read, because
+    # `update` moves the bar.
     unread: cabc.Iterator[object] | None = iter(()) if length is None else None
     return click.progressbar(unread, length=length, label=label, file=sys.stderr, show_pos=True)

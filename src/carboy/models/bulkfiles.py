@@ -194,7 +194,9 @@ class _CsvWriter:
         self._leading_failures = 0
 
     def refusal(self, plain: t.Any) -> Exception | None:
-        """Return an error if a result has fields that are not in the header; None if it fits."""
+        """Return an error if a result has fields for which the CSV has no column; None if it has
+        none.
+        """
         others = [name for name in self._cells(plain) if name not in (self._names or (name,))]
         if not others:
             return None
@@ -291,8 +293,7 @@ def _read_csv(
 
 
 def _empty_cells(model: Model) -> dict[str, str]:
-    """Return a dict of what an empty cell means in a CSV file, by column, for columns whose value
-    is required: empty text or null.
+    """Return what an empty cell of a CSV file means in each required column: an empty text or null.
 
     In all other columns an empty cell means the default value, as if the column was missing.
     """

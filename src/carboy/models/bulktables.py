@@ -57,11 +57,11 @@ class Row(t.NamedTuple):
 
 
 class _Chunk(t.NamedTuple):
-    """Successive rows of the file as a DataFrame; or the error, if the rows do not fit the
-    model.
+    """Successive rows of the file as a DataFrame; or an error, if these rows do not fit the types
+    of the model.
     """
 
-    start: int  # index of the first row, from 0
+    start: int  # index of the chunk's first row in the file, from 0
     rows: int
     frame: t.Any
     refused: InputError | None
@@ -108,8 +108,8 @@ def predict_rows(
         InputError, ValueError: the file as a whole cannot be read as such a table.
         RowCountError: a result does not have one entry per row.
     """
-    # The queue joins up to `batch` chunks into one table for `predict`. Chunks of `_CHUNK_ROWS /
-    # batch` rows keep that table within `_CHUNK_ROWS`.
+    # The queue joins up to `batch` chunks into one table for `predict`. With `_CHUNK_ROWS / batch`
+    # rows in a chunk, that table has at most `_CHUNK_ROWS` rows.
     size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
     chunks = _read_chunks(table_kind, source, kind, size, open_text, stack)
     in_flight: deque[_Chunk] = deque()

@@ -71,8 +71,8 @@ def handles_errors_itself(app: ModelApp) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """Return the keys under which an app keeps the hooks that run for requests to a model: None for
-    hooks of the app, and the names of the model's blueprints.
+    """Return the keys under which the app stores the hooks that run for requests to a model: None
+    for hooks of the whole app, and the names of the model's blueprints.
     """
     return [None, *blueprints_of(model)]
 

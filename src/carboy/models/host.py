@@ -27,7 +27,7 @@ Declare = t.TypeVar("Declare", bound=t.Callable[..., t.Any])
 
 
 class ModelApp(t.Protocol):
-    """The members of an app that its models and their server use."""
+    """The methods and attributes of an app that its models, and the server of the models, use."""
 
     models: Models
     config: t.Any
@@ -77,8 +77,8 @@ def _explaining_arguments(model: Declare) -> Declare:
     write.
     """
     known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
-    # Python's TypeErrors about wrong arguments begin with `__qualname__`, so set it to the name by
-    # which users call this method.
+    # Python's TypeError about a wrong argument begins with the function's `__qualname__`, so set it
+    # to the name by which users call this method.
     model.__qualname__ = "app.model"
 
     @wraps(model)
@@ -179,7 +179,7 @@ class ModelDeclaring:
                 max_body_bytes=max_body_bytes,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
-            # A rule with variables is refused by `register`, with a better message.
+            # If the rule has variables, leave the error to `register`, whose message is better.
             if "<" not in rule:
                 check_name(own_name, rule)
             self._register_model(rule, target, name=own_name, options=options)

@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: its types, its body reader, its queue, and the object that computes.
+    """One registered model: the types of its `predict`, its queue, and the object that computes.
 
     `codec` decodes a request body to a dict of arguments by name. `queue` takes such a dict for
     each prediction.
@@ -96,7 +96,7 @@ class Model:
 
     @property
     def doc(self) -> str:
-        """The docstring of the class, or else of its `predict`."""
+        """The docstring of the model's class, or else that of its `predict`."""
         own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None
         return inspect.cleandoc(own or getattr(self._source.predict, "__doc__", None) or "")
 

@@ -60,7 +60,8 @@ class Options:
     max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        examples: t.Any = self.examples  # untyped, because users may pass a value of any type
+        # The type is Any, because users may have passed any object, which is checked here.
+        examples: t.Any = self.examples
         if not isinstance(examples, cabc.Mapping) or not all(map(_is_title, examples)):
             raise ValueError(
                 f"app.model(..., examples={examples!r}): expected a dict of inputs by their"

@@ -239,7 +239,9 @@ def _close(model: t.Any) -> None:
 
 
 def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.Any], ...]:
-    """Return the names and defaults of `predict`'s positional-only parameters, without `self`."""
+    """Return the names of the positional-only parameters of `predict`, without `self`, and their
+    defaults.
+    """
     found = [p for p in signature_of(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     return tuple((p.name, p.default) for p in found if p.name != "self")
 
@@ -295,9 +297,10 @@ class Checkup:
         self._check = check
         self._owner = owner
         self._lock = threading.Lock()
-        # When the check that is running began; None while no check runs.
+        # When the check that is running now began; None while no check runs.
         self._begun_s: float | None = None
-        self._ended_s: float | None = None  # when the last check ended
+        # The time at which the latest check ended; None before that.
+        self._ended_s: float | None = None
         self._failure = ""
 
     def reason(self) -> str:

@@ -128,8 +128,8 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        # Generators of OpenAPI documents, and test clients, read these attributes of the view
-        # function.
+        # Generators of OpenAPI documents, and test clients, read the attributes `model`,
+        # `page_title` and `contract` of the view function.
         view.model = model  # type: ignore[attr-defined]
         view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
@@ -200,8 +200,8 @@ def _response(
 
 
 class LimitedBody(WerkzeugBody):
-    """A Werkzeug request as a protocol sees it (`PredictionRequest`), with the model's body size
-    limit.
+    """A Werkzeug request in the form that protocols of models use (`PredictionRequest`). The
+    model's limit on the size of the body is enforced.
     """
 
     __slots__ = ("_form_was_read", "accept", "state")
@@ -253,8 +253,8 @@ class LimitedBody(WerkzeugBody):
 
 
 def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exception) -> Exception:
-    """Return the exception that the view raises for a failure: problem details, or the failure
-    itself.
+    """Return the exception that the view raises for a failed prediction: problem details, or the
+    failure itself.
 
     The view raises the failure itself where Flask would: in tests, under a debugger, and if the app
     has an error handler for its class.
@@ -273,8 +273,8 @@ def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exce
 def problem_in_stream(
     app: ModelApp, model: Model, current: Request, exc: BaseException
 ) -> dict[str, t.Any]:
-    """Return the problem details that end a stream after a failure. Error handlers cannot run any
-    more, because the response has begun.
+    """Return the problem details that end a stream after its prediction has failed. The app's error
+    handlers cannot create another response, because this one has begun.
     """
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
@@ -283,8 +283,8 @@ def problem_in_stream(
 
 
 def public_problem(exc: BaseException) -> Exception | None:
-    """Return the problem details that clients get for a failure; None if they must not see
-    details.
+    """Return the problem details that clients get for a failed prediction; None if they must not
+    see the reason.
     """
     if isinstance(exc, InputError):
         return problem_of([Refusal("body", exc)])
@@ -310,8 +310,8 @@ def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> 
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
-    """Log a failure, and return problem details with status 500 that contain only the request
-    id.
+    """Log why a prediction failed. Returns problem details with status 500 that contain only the
+    request id.
     """
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
@@ -326,7 +326,8 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     members: dict[str, t.Any] = {"request_id": request_id}
     status, what = 500, "The model failed on this input."
     if isinstance(exc, ModelLoadError):
-        # The client's input is not the cause: the request may succeed on another worker, or later.
+        # A model that cannot be loaded is not the fault of the client's input: the request may
+        # succeed on another worker, or later.
         status, what = exc.status, "The model could not be loaded."
         members["code"] = exc.slug
     return Problem(

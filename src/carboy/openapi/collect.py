@@ -49,7 +49,7 @@ _CLASS_FIELDS = (
 
 
 class DescribedApp(t.Protocol):
-    """The attributes of an app that this module reads; for type checkers."""
+    """The attributes of an app that this module reads, for type checkers."""
 
     @property
     def name(self) -> str: ...
@@ -222,7 +222,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return the place of a view for log messages: its endpoint, and the file and line of its
+    """Return how log messages name a view: by its endpoint, and the file and line of its
     function.
     """
     from carboy.core.annotations import innermost
@@ -307,7 +307,8 @@ def _tags(rule: Rule) -> list[str]:
 def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
     """Return the parsed docstring of a view.
 
-    If its YAML file has a summary or description (`of_file`), both are taken from that file.
+    If the view's YAML file has a summary or a description (`of_file`), both are taken from that
+    file and not from the docstring.
     """
     own = next((text for holder in holders if (text := own_doc(holder))), "")
     doc = read_docstring("" if own.startswith("file:") else own)

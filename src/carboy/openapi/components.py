@@ -132,7 +132,9 @@ def _key(annotation: t.Any) -> t.Any:
     """
     try:
         hash(annotation)
-    except TypeError:  # not hashable, because the metadata of an `Annotated` contains a list
+    # A type cannot be hashed if the metadata of an `Annotated` contains a list, for example. Use
+    # its identity as the key.
+    except TypeError:
         return id(annotation)
     return annotation, repr(annotation)
 

@@ -93,7 +93,8 @@ def build_document(
     try:
         return _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
-        # Build a document without operations. If this fails too, the settings are wrong.
+        # Try to build the document without any operation. If this fails, too, the settings are
+        # wrong.
         _build([], settings, json_schemas)
         collector = FaultCollector() if faults is None else faults
         sound = [_sound(one, json_schemas, collector) for one in every]
@@ -101,8 +102,8 @@ def build_document(
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
-    """Return the description of an operation without those parts for which no document can be
-    built.
+    """Return the description of an operation without those of its parts that the document cannot
+    contain.
     """
 
     def error_of(candidate: Described) -> Exception | None:
@@ -144,7 +145,7 @@ def _build(
     described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # `_operation` adds the schemas that flasgger's YAML defines
+    yaml_schemas: Dict = {}  # the schemas that flasgger's YAML defines; `_operation` adds them
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
@@ -202,8 +203,8 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     responses = specification.pop("responses", {})
     if responses:
         known = operation.get("responses", {})
-        # The only known response is "default", as for a view without a return annotation. The
-        # responses in the author's YAML replace it.
+        # The types allow only the key "default" for responses, as for a view without a return
+        # annotation. The responses in the author's YAML replace that key.
         if set(known) == {"default"}:
             known = {}
         operation["responses"] = {**known, **responses}
@@ -234,8 +235,8 @@ def _add_not_found(operation: Dict) -> None:
 
 
 def _merge_path(there: Dict, item: Dict, path: str) -> None:
-    """Merge what the user's template says of a path into `there`, the description made from the
-    views.
+    """Merge what the user's template says of a path into `there`, which was derived from the views
+    at this path.
     """
     for method, operation in item.items():
         known = there.setdefault(method, {})

@@ -17,7 +17,7 @@ T = t.TypeVar("T")
 class DocumentationFault(t.NamedTuple):
     """A part of a view that the document does not describe, and the reason."""
 
-    #: The view's endpoint, its function, and the function's file and line.
+    #: How messages name the view: by its endpoint, its function, and the function's file and line.
     view: str
     part: str
     reason: str

@@ -37,8 +37,8 @@ def to_yaml(document: t.Any) -> str:
 
 
 def plain(node: t.Any) -> t.Any:
-    """Return a copy of values from YAML or from an author's dict, converted to values that JSON
-    has.
+    """Return a copy of values from YAML or from an author's dict, in which all values are of types
+    that JSON has.
     """
     if isinstance(node, dict):
         # Members whose value is infinite or NaN, such as the `default` of a parameter, are left
@@ -64,7 +64,9 @@ def plain(node: t.Any) -> t.Any:
         return {}
     try:
         return str(node)  # such as a date in YAML, or a lazy string of flasgger
-    except RuntimeError:  # a lazy string that can be evaluated only during a request
+    # A lazy string can be evaluated only during a request. Outside of one, it becomes an empty
+    # text.
+    except RuntimeError:
         return ""
 
 

@@ -140,8 +140,8 @@ def describe_metadata(name: str) -> Dict:
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # JSON has a schema, the HTML page for browsers has none. (If the page is disabled,
-                # browsers get JSON.)
+                # The JSON response has a schema. The HTML page, which browsers get, has none. (If
+                # the page is disabled, browsers get JSON.)
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -241,7 +241,7 @@ def _default(parameter: Parameter | Field) -> Dict:
     dict.
     """
     value = parameter.default
-    value = getattr(value, "value", value)  # the value of a member of an Enum
+    value = getattr(value, "value", value)  # for a member of an Enum, take its value
     if parameter.required or value is None:
         return {}
     if isinstance(value, float) and not math.isfinite(value):
@@ -303,7 +303,7 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            # The form has a file, which this media type can only send as base64 text. carboy
+            # The form has a file, which a urlencoded form can only send as base64 text. carboy
             # accepts that, but it is not documented, because clients send files as multipart.
             return None
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
@@ -400,7 +400,7 @@ def _form(parts: list[Part]) -> Dict:
 
 
 def _encoding(parts: list[Part]) -> Dict:
-    """Return the member `encoding` for a form, which lists the media types of its files except
+    """Return the OpenAPI member `encoding` for a form: the media types of each file, except for
     images.
     """
     found: Dict = {}
@@ -441,8 +441,8 @@ def _file_schema(annotation: t.Any) -> Dict | None:
 
 
 def _fields_of(parameter: Parameter) -> list[Field] | None:
-    """Return the fields of a parameter's type; None if it is no record type, as a dict, a union or
-    a file.
+    """Return the fields of a parameter's type; None if it is no record type but, for example, a
+    dict, a union or a file.
     """
     from carboy.contract.hints import is_record, strip
 

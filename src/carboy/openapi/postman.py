@@ -34,8 +34,8 @@ _VARIABLE = "{{%s}}"
 
 
 class GeneratedCollection(t.NamedTuple):
-    """A Postman collection, and the files that its requests upload, by path relative to the
-    collection.
+    """A Postman collection, and the files that its requests upload. The keys are the paths of the
+    files, relative to the collection.
     """
 
     collection: Dict
@@ -163,8 +163,8 @@ class CollectionBuilder:
         return url
 
     def _pairs(self, parameter: Dict) -> list[Dict]:
-        """Return Postman's entries for a parameter: one, but for a list in the query one per
-        item.
+        """Return Postman's entries for a parameter: for a list in the query one entry per item,
+        otherwise a single entry.
         """
         about = {
             "disabled": not parameter.get("required", False),
@@ -233,8 +233,8 @@ class CollectionBuilder:
                 if name not in required:
                     field["disabled"] = field["type"] == "text"
                 fields.append({"key": name, **field})
-        # Optional fields are disabled. If all fields are, enable them, because the form would be
-        # empty.
+        # In Postman, optional fields of the form are disabled. But if all fields are optional,
+        # enable them, because the form would be empty.
         if all(field.get("disabled") for field in fields):
             for field in fields:
                 del field["disabled"]

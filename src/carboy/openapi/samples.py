@@ -171,7 +171,9 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 
 
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
-    """Return a sample for the first schema that is neither null nor a file in base64."""
+    """Return a sample for the first of several schemas that is neither null nor a file in
+    base64.
+    """
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
     if depth >= _MAX_DEPTH and any(c.get("type") == "null" for c in choices):
         return None
@@ -226,8 +228,8 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _another(value: t.Any, number: int) -> t.Any:
-    """Return a value that differs for each `number`, for lists and keys that must not repeat a
-    value.
+    """Return a variation of a sample value, which differs for each `number`. Used for lists and
+    keys that must not repeat a value.
     """
     if not number or isinstance(value, bool):
         return value

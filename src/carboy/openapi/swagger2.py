@@ -255,7 +255,7 @@ def _reference(target: str) -> str:
     for old, new in _COMPONENTS.items():
         if target.startswith(f"#/{old}/"):
             return f"#/components/{new}/{target.removeprefix(f'#/{old}/')}"
-    # flasgger's examples refer to a component schema by its name alone.
+    # In flasgger's examples, a reference to a component schema may be its name alone.
     return target if "/" in target or "#" in target else f"#/components/schemas/{target}"
 
 

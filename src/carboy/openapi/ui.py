@@ -74,7 +74,7 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
-# The texts of the links to these URLs, which other pages of carboy show.
+# The texts of the links to the URLs of the document. Other pages of carboy show these links.
 _TITLES = {
     "openapi_docs": "API documentation",
     "openapi_redoc": "API reference",
@@ -83,7 +83,7 @@ _TITLES = {
 
 
 class DocumentedApp(t.Protocol):
-    """The attributes and methods of an app that this module uses; for type checkers."""
+    """The attributes and methods of an app that this module uses, for type checkers."""
 
     config: t.Any
     response_class: t.Any
@@ -99,7 +99,9 @@ class DocumentedApp(t.Protocol):
         """Add a URL rule, like the method of a Flask app."""
 
     def ensure_sync(self, func: t.Any) -> t.Any:
-        """Convert a coroutine function to a function, like the method of a Flask app."""
+        """Convert a coroutine function to one that blocks until the coroutine has ended, like the
+        method of a Flask app.
+        """
 
     def openapi(self) -> dict[str, t.Any]:
         """Return the OpenAPI document."""
@@ -178,13 +180,14 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    except (HTTPException, ValueError):  # no rule matches, or a converter raises an error
+    # If no rule matches, or a URL converter raises an error, the path is free.
+    except (HTTPException, ValueError):
         return None
     return None if _is_missing_file(app, rule, arguments) else rule
 
 
 def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]) -> bool:
-    """Return whether a rule serves static files, but there is no file for the requested name."""
+    """Return whether a rule serves static files, and there is no file of the requested name."""
     import os
 
     from werkzeug.security import safe_join
@@ -240,7 +243,7 @@ def _show_yaml(app: DocumentedApp, path: str) -> Response:
         text = to_yaml(_served(app, path))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
-    # The media type is that of RFC 9512.
+    # RFC 9512 defines this media type of YAML.
     return _make_response(app, text, "application/yaml")
 
 

@@ -81,8 +81,8 @@ def _refuse_parts_in_main_block(app: Carboy, target: str) -> None:
 
 
 def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
-    """Create the settings, configure logging, and warn of variables `CARBOY_SERVE_*` that no
-    setting has.
+    """Create the settings, configure logging, and warn of variables `CARBOY_SERVE_*` that belong to
+    no setting.
 
     Args:
         arguments: the values that the caller has set, by the names of the settings.

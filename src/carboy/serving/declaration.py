@@ -28,7 +28,7 @@ MAX_PROXIES = 32
 class ValueFormat(t.NamedTuple):
     """How the value of a setting is converted from text and to text.
 
-    The text comes from an option, an environment variable or an argument.
+    The text is what the user wrote in an option, an environment variable or an argument.
 
     Attributes:
         parse: converts text to a value; raises ValueError if the text is not valid. If the
@@ -101,7 +101,9 @@ class Setting:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that set this setting; the first that is set counts."""
+        """The environment variables that set this setting; if several of them are set, the first in
+        this order counts.
+        """
         name = self.argument.upper()
         others = filter(None, (self.variable, self.platform))
         return (PREFIX + name, f"FLASK_SERVE_{name}", *others)

@@ -31,7 +31,8 @@ class Notices:
 
     def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        # For each kind of message: when it was last logged, and how many were suppressed since.
+        # For each kind of message: when it was last logged, and how many of this kind were dropped
+        # since.
         self._last: dict[str, tuple[float, int]] = {}
 
     def note(self, kind: str, level: int, message: str, *args: object) -> None:
@@ -52,8 +53,8 @@ def configure() -> None:
     logger.handlers[:] = [_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    # If the app has configured the root logger, that logger writes the messages of models, so this
-    # handler drops them.
+    # If the app has configured the root logger, that logger also writes carboy's messages about
+    # models. So this handler drops them, to avoid writing them twice.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]

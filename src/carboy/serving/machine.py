@@ -10,7 +10,8 @@ import socket
 # The largest default number of workers: each worker holds a copy of the app and its models in
 # memory.
 MAX_DEFAULT_WORKERS = 8
-# How many file descriptors are reserved for the app, in addition to one for each connection.
+# How many file descriptors are reserved for the app's own files and sockets, in addition to those
+# for connections.
 SPARE_DESCRIPTORS = 256
 _UNLIMITED = 2**31
 
@@ -25,7 +26,8 @@ def resolve(host: str) -> str:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise ValueError(getattr(exc, "strerror", None) or exc) from None
-    # Prefer IPv4: "localhost" is 127.0.0.1 and often ::1 too, but fewer clients try the latter.
+    # Prefer IPv4: the name "localhost" often means both 127.0.0.1 and ::1, and fewer clients try
+    # ::1.
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     return str(found[0][4][0])
 

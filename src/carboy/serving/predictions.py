@@ -76,8 +76,8 @@ QUICK_ALONE_S = 0.0001
 # While a body is decoded that is longer than this, another thread reads requests. Decoding then
 # takes longer than switching threads, and libraries such as Pillow release the GIL.
 LONG_BYTES = 8 * 1024
-# How many threads encode pictures, arrays and tables, so that the model's thread can go on
-# computing.
+# How many threads encode pictures, arrays and tables for responses, so that the threads of the
+# models can go on computing.
 ENCODING_THREADS = 4
 
 
@@ -133,7 +133,9 @@ class SharedResources:
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Give back the memory that was reserved for a body, because its prediction has ended."""
+        """Give back the memory that was reserved for the request body, because the prediction has
+        ended.
+        """
         with self._lock:
             self.reserved_bytes -= exchange.reserved_bytes
         exchange.reserved_bytes = 0
@@ -147,8 +149,8 @@ class SharedResources:
 
 
 class PredictionRoute:
-    """Handles the requests to one model in one protocol, and submits predictions to the model's
-    queue.
+    """Handles the HTTP requests for predictions of one model in one protocol, and submits the
+    predictions to the model's queue.
     """
 
     def __init__(
@@ -171,17 +173,18 @@ class PredictionRoute:
         self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
-            self._quick_s = 0.0  # a generator may block the leading thread at any item
+            # If `predict` is a generator, it may block the leading thread at each item.
+            self._quick_s = 0.0
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
-        # The same bound method for all predictions, because `queue.threads.deliver` calls each
-        # callback once, with all predictions that have the same one.
+        # Keep one bound method for all predictions: `queue.threads.deliver` groups predictions by
+        # their callback, and calls each callback once for its whole group.
         self.deliver: Deliver = self._respond_to
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
-        self._end_is_scheduled = False  # whether the gateway will call `_end_round`
+        self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
 
     # --- the request ---------------------------------------------------------------------------
@@ -189,8 +192,9 @@ class PredictionRoute:
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
         trusted = self.app.config["TRUSTED_HOSTS"]
-        # Receivers are not cached, because they may connect at any time. A request to a host that
-        # is not trusted is refused by the app, because the app may have an error handler for it.
+        # Whether receivers are connected is looked up for each request, because they may connect at
+        # any time. The app refuses a host that is not trusted, because it may have an error handler
+        # for that.
         if request_started.receivers or (
             trusted is not None and not is_trusted_host(exchange.host, trusted)
         ):
@@ -239,7 +243,9 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # not batched, or another thread reads requests now: submit it alone
+            # Submit the prediction alone: it is not batched, or another thread has taken over
+            # reading requests.
+            else:
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
@@ -259,14 +265,14 @@ class PredictionRoute:
             self._end_round()  # the batch is full, so do not wait for further requests
 
     def _end_round(self) -> None:
-        # Reset the flag first, because another thread may append a prediction meanwhile: it is
-        # either taken below, or schedules another call of this method.
+        # Reset `_end_is_scheduled` before taking the predictions: if another thread appends one in
+        # the meantime, either the loop takes it, or that thread schedules this method again.
         self._end_is_scheduled = False
         round_ = []
         try:
             while self._round:
                 round_.append(self._round.popleft())
-        except IndexError:  # another thread has taken the last prediction
+        except IndexError:  # another thread has taken the last prediction from `_round`
             pass
         if round_:
             self._submit(round_)
@@ -280,13 +286,13 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _respond_to(self, tickets: list[Ticket]) -> None:
-        """Respond to predictions that have ended. If there are several, the leading thread (the one
-        that reads all requests) sends the responses.
+        """Send the responses of predictions that have ended. Several are sent by the leading
+        thread, which reads all requests.
         """
         if len(tickets) > 1 and not self.gateway.leads():
-            # This is a thread of the model. After each response that it sends, the client sends its
-            # next request, and while the leading thread reads that, this thread waits for the GIL.
-            # So let the leading thread send all responses.
+            # This is a thread that computes for the model. If it sent several responses one by one,
+            # their clients would send further requests, and it would wait for the GIL while the
+            # leading thread reads those. So the leading thread sends all responses.
             self.gateway.call(partial(self._respond_to, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
@@ -302,7 +308,9 @@ class PredictionRoute:
         return changes_responses(self.app, self.model)
 
     def app_handles(self, problem: Exception) -> bool:
-        """Whether the app has an error handler that must create the response for `problem`."""
+        """Whether the app has an error handler for `problem`, so that the app must create the
+        response.
+        """
         app = self.app
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
@@ -322,7 +330,9 @@ class PredictionRoute:
 
 
 class _EnteredContext(t.NamedTuple):
-    """The request context in which `predict` runs, if predictions are not batched."""
+    """The request context in which an unbatched `predict` runs, and the `contextvars.Context` in
+    which it was pushed.
+    """
 
     context: Context
     request_context: RequestContext
@@ -364,7 +374,7 @@ class PendingPrediction(Ticket):
 
     def form(self) -> FormData:
         # Let the app's request class parse the form, as it does for `request.form` in a view.
-        if self._form is not None:  # the form was parsed before: close its files
+        if self._form is not None:  # `form` was called before: close the files of that call
             self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
@@ -390,9 +400,9 @@ class PendingPrediction(Ticket):
         request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
-        # `predict` runs in a copy, because only one thread at a time can run code in a context:
-        # after the response, the request context is popped in `context`, while the thread of
-        # `predict` may still be in its own.
+        # `predict` runs in a copy of `context`: two threads cannot run code in the same context,
+        # and the request context may be popped in `context` while another thread is still in
+        # `predict`.
         self.context = context.copy()
 
     def _leave_context(self) -> None:
@@ -402,7 +412,8 @@ class PendingPrediction(Ticket):
             (context, request_context, _), self._entered = self._entered, None
             try:
                 context.run(request_context.pop, None)
-            # A teardown function has failed, but the response was sent already.
+            # A teardown function of the app has failed. The response was sent already, so only log
+            # the error.
             except Exception:  # noqa: BLE001
                 logger.exception(
                     "error in the teardown of a request of model %r", self.route.model.name
@@ -421,7 +432,9 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
-                value.close()  # nobody reads the stream, so let it occupy the model no longer
+                # The client has left, so nobody reads the stream: end it, so that the model is free
+                # again.
+                value.close()
             self._leave_context()
             exchange.drop()
             return
@@ -512,7 +525,7 @@ class PendingPrediction(Ticket):
             else:
                 self.settled, self.value = True, exc
                 self._respond_by_app()
-        # A method of the app has failed, or no thread can be started.
+        # A method of the app has failed, or the system lets no further thread start.
         except BaseException:  # noqa: BLE001
             logger.exception(
                 "error while responding to a request of model %r", self.route.model.name
@@ -520,8 +533,8 @@ class PendingPrediction(Ticket):
             self.exchange.drop()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
-        """Return the response to a failure; None if the app must create it (by an error
-        handler).
+        """Return the response to a failed prediction; None if the app must create it, for example
+        by an error handler.
         """
         problem, route = public_problem(exc), self.route
         if not isinstance(problem, Problem) or self._app_must_respond():
@@ -537,8 +550,8 @@ class PendingPrediction(Ticket):
     # --- the app -------------------------------------------------------------------------------
 
     def _app_must_respond(self) -> bool:
-        """Whether the app must create the response to this request in any case, because of its
-        hooks or its session.
+        """Whether the app must create the response whatever the result is, because of its hooks or
+        its session.
         """
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
@@ -547,7 +560,8 @@ class PendingPrediction(Ticket):
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
-        # The app must set the cookie of a permanent session anew in each response.
+        # Each response to a request with a permanent session must renew the session's cookie, which
+        # only the app can do.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
     def _respond_by_app(self) -> None:
@@ -560,15 +574,16 @@ class PendingPrediction(Ticket):
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
-        """Let the app make the response: a WSGI application, which continues a request whose
-        prediction has ended.
+        """A WSGI application that lets the app create the response to a request whose prediction
+        has ended.
 
         An unbatched `predict` has run in a request context. The app's functions run in the same
         context, so that they see its `g` and session.
         """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        self.context = None  # break a reference cycle through the context and the environ
+        # Break a reference cycle: the context leads to the environ, which refers to this object.
+        self.context = None
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

@@ -48,7 +48,7 @@ if t.TYPE_CHECKING:
 # The default of `host` if the environment variable PORT sets the port: hosting platforms that set
 # PORT send requests over a network, which would not reach 127.0.0.1.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
-# The defaults of the settings for HTTP; `Limits` has the reasons for them.
+# The default limits of the HTTP server. The class `Limits` gives the reasons for them.
 _HTTP = Limits()
 
 

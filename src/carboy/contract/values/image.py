@@ -128,7 +128,8 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    # A text may begin with "BM" too, but in a bitmap bytes 6 to 9 are reserved and zero.
+    # A file that begins with "BM" is a bitmap only if bytes 6 to 9, which are reserved, are zero.
+    # Otherwise it may be a text.
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
@@ -160,8 +161,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # An image above Pillow's own limit, which is higher than carboy's: Pillow raises before
-        # `_refuse_too_many_pixels` runs.
+        # The image has more pixels than Pillow allows, which is more than carboy allows. Pillow has
+        # raised this error before `_refuse_too_many_pixels` could run.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,

@@ -18,7 +18,7 @@ from .npy import FORMATS
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-Side: t.TypeAlias = "int | str"  # the size of a dimension, or its name if any size is allowed
+Side: t.TypeAlias = "int | str"  # the size of a dimension, or a name that stands for any size
 DTYPES: t.Final = tuple(FORMATS)
 # Rows (innermost lists) of at least this length are packed one by one, which is faster than packing
 # all numbers at once. For short rows it is slower: it takes twice as long for 50,000 rows of 3
@@ -90,8 +90,8 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # Packed row by row, a float that is too large for float32 becomes infinity instead of raising
-    # an error.
+    # If the numbers were packed row by row, a float that is too large for float32 has become
+    # infinity instead of raising an error. Treat it like any other number that is out of range.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array

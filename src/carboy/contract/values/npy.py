@@ -76,7 +76,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
         raise _damaged(path, f"a file that ends in its header, after {len(data)} bytes")
     try:
         found = _parse(data[offset : offset + length].decode("utf-8"))
-    except ValueError:  # for an invalid header, including invalid UTF-8
+    except ValueError:  # also raised by `decode`, if the header is not valid UTF-8
         raise _damaged(path, "an invalid header") from None
     header = _check_header(found, path)._replace(offset=offset + length)
     _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()

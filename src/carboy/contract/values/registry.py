@@ -26,8 +26,8 @@ if t.TYPE_CHECKING:
 
 K = t.TypeVar("K", bound=type[ValueKind])
 
-# How many results of `_find` are cached. PERF: it is called with the class of each value, and takes
-# 1 us without the cache.
+# How many results of `_find` are cached. PERF: `_find` is called with the class of each value that
+# is encoded, and takes 1 us without the cache.
 _MAX_CACHED = 256
 
 _kinds: list[type[ValueKind]] = []
@@ -58,7 +58,7 @@ class Parted(t.NamedTuple):
 
     # Readers of images, tables, ..., in the order in which they are tried.
     kinds: tuple[ValueKind, ...]
-    rest: t.Any  # the members of the annotation that are plain JSON; None if there are none
+    rest: t.Any  # the members of the union that are plain JSON, as one type; None if there are none
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
@@ -89,8 +89,8 @@ def part(annotation: t.Any) -> Parted:
     kinds: list[ValueKind] = []
     rest: list[t.Any] = []
     for each in t.get_args(bare):
-        # Repeat the union's metadata at each member, for which it holds too: `Annotated[str | None,
-        # Meta()]`.
+        # Metadata of a union applies to each of its members, too, as in `Annotated[str | None,
+        # Meta()]`. So add it to each member.
         member = each if each is types.NoneType else annotated(each, extras)
         found = kind_of(member)
         if found is None:

@@ -72,8 +72,8 @@ class Spec(t.NamedTuple):
 if t.TYPE_CHECKING:
 
     class Tensor:
-        """What type checkers see instead of the class below, so that `Annotated[np.ndarray,
-        Tensor[...]]` is an array for them.
+        """What type checkers see instead of the class `Tensor` that exists at run time: for them,
+        `Annotated[np.ndarray, Tensor[...]]` is an array.
         """
 
         def __class_getitem__(cls, spec: t.Any) -> t.Any: ...

@@ -88,8 +88,9 @@ class TextKind(ValueKind):
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
-        # The schema of text is `{"type": "string"}`, like that of a string in plain JSON. So text
-        # is not recognised by it, and its sample is made like one of plain JSON.
+        # A schema of text, `{"type": "string"}`, cannot be distinguished from that of a string in
+        # plain JSON. So no schema counts as one of this class, and the sample is made as for plain
+        # JSON.
         return False
 
     @classmethod
@@ -148,8 +149,8 @@ class BytesKind(ValueKind):
         return msgspec.json.schema(self.json_type)
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Return the schema. In a schema of inputs, a pattern describes base64, because validators
-        ignore `contentEncoding`.
+        """Return the schema of bytes in JSON. For inputs, it has a pattern that describes base64,
+        because validators ignore `contentEncoding`.
         """
         schema = self.schema(answered=answered)
         return schema if answered else {**schema, "pattern": _BASE64}
@@ -161,7 +162,7 @@ class BytesKind(ValueKind):
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> str:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 8)
-        # The limits count characters of base64, 4 of which encode 3 bytes.
+        # The limits of the schema count characters of base64. Four characters encode three bytes.
         data = b"hello".ljust(least // 4 * 3, b".")
         return to_base64(data[: max(least, most) // 4 * 3])
 

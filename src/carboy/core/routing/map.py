@@ -49,8 +49,8 @@ class Map(werkzeug.routing.Map):
             try:
                 super().add(rulefactory)
             finally:
-                # Also needed after an exception: a rule factory may have added some of its rules
-                # before it failed.
+                # Invalidate the matcher even if an exception was raised: a rule factory may have
+                # added some of its rules before it failed.
                 _invalidate(self)
 
     def __setattr__(self, name: str, value: t.Any) -> None:

@@ -74,8 +74,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
     """
     if not _is_compilable(url_map):
         return match_nothing
-    # Keep no tables for a method that no rule names, because clients can send any word as the
-    # method.
+    # Build no tables for an HTTP method that no rule names, because clients can send any word as
+    # the method.
     methods = _USUAL_METHODS.union(*(rule.methods or () for rule in url_map._rules))
     tables: dict[str, Tables] = {}
 
@@ -173,9 +173,9 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
     """Match a path by following the first transition that fits each segment, without backtracking.
-    This is the third stage.
+    This is the third of the four stages of matching.
     """
-    # PERF: not split into functions, because a call within the loop would take 70 ns, as long as
+    # PERF: this function is not split, because a call within the loop would take 70 ns, as long as
     # handling one segment.
     values: list[t.Any] = []
     node = top
@@ -195,7 +195,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
             elif node.rest is not None:
                 rest = path[node.offset :] if node.offset else path.split("/", node.depth)[-1]
                 # The converter `path` matches the regex `[^/].*?`, in which the dot excludes
-                # newlines. The next stage handles texts that it does not match.
+                # newlines. A text that this regex does not match is left to the next stage.
                 if not rest or rest[0] == "/" or "\n" in rest:
                     return _match_with_backtracking(url_map, top, path, method)
                 values.append(rest)
@@ -217,7 +217,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
     if end.single is not None:
         return end.rule, {end.single: values[0]}
     if end.pair is not None:
-        # PERF: creating the dict for two arguments in this way takes 60 ns, by zip() and dict()
+        # PERF: creating the dict of two arguments by a display takes 60 ns, by `zip` and `dict`
         # 250.
         first, second = end.pair
         return end.rule, {first: values[0], second: values[1]}
@@ -226,7 +226,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
 
 def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
     """Match a path by trying every transition that Werkzeug would try, with backtracking. This is
-    the fourth stage.
+    the last of the four stages of matching.
     """
     parts = path.split("/")
     # Werkzeug must match a path with several leading slashes, which it merges, or with none, where
@@ -240,8 +240,8 @@ def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) ->
 
 
 def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
-    """Return the rule that the segments `parts[i:]` lead to from a node, and the values; None if
-    there is none.
+    """Return the rule to which the path segments `parts[i:]` lead from a node, and the texts that
+    its variables match; None if there is no such rule.
 
     Transitions are tried in the order of Werkzeug's StateMachineMatcher.
     """
@@ -249,8 +249,8 @@ def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Fo
     while i < count:
         part = parts[i]
         if (child := node.static.get(part)) is not None:
-            # PERF: if no other transition remains to be tried, the loop continues without a
-            # recursive call, which takes 60 ns.
+            # PERF: if this node has no other transition to try, continue the loop without a
+            # recursive call, which would take 60 ns.
             if part and not node.dynamic:
                 node, i = child, i + 1
                 continue
@@ -273,9 +273,11 @@ def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Fo
 
 
 def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] | None:
-    """Return the values that a transition takes from `parts[i:]`, and the index of the next part.
+    """Return the values that a transition takes from the path segments `parts[i:]`, and the index
+    of the segment after them.
 
-    None means that the transition does not fit, a negative index that Werkzeug must match the path.
+    None means that the transition does not fit. A negative index means that Werkzeug must match the
+    path.
     """
     kind = edge.kind
     if kind <= CHECK:

@@ -38,8 +38,8 @@ Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# The original methods, stored at import. If a program later replaces one on Werkzeug's class, a
-# comparison with these notices it.
+# The original methods of Werkzeug's converters, stored at import. A method that differs from them
+# was overridden, or replaced later.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
@@ -183,8 +183,8 @@ class Edge:
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.
         """
-        # Compiled on first use, because compiling a regex takes about 200 us, and a process of a
-        # large app may never be asked for most of its routes.
+        # The regex is compiled on first use, because compiling takes about 200 us, and a process of
+        # a large app may never be asked for most of its routes.
         if (groups := self._groups) is None:
             groups = self._groups = _groups(self._part.content)
         found = groups(text)
@@ -205,7 +205,8 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # Werkzeug redirects only to an earlier rule of the endpoint, so never from the first rule.
+        # `may_be_redirected` is false for the first rule of an endpoint, because Werkzeug redirects
+        # only to an earlier rule of the same endpoint.
         leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
@@ -262,7 +263,8 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
     """Return whether a rule converts all its segments of digits by `int`.
 
-    The traversal does so before it knows the rule.
+    The traversal of the tree converts these segments by `int`, because it does not know the rule
+    yet.
     """
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)

@@ -28,7 +28,7 @@ _POLICY = policy()
 
 
 class PageApp(t.Protocol):
-    """The members of an app that the pages of models use."""
+    """The methods and attributes of an app that the pages of models use."""
 
     config: t.Any
     response_class: t.Any
@@ -49,7 +49,7 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # a colon, so that no view function has this name
+        f"{name}:page",  # no function's name has a colon, so no other view has this name
         show,
         methods=["GET"],
         subdomain=subdomain,

@@ -1,5 +1,5 @@
-"""Generate the HTML of a model's page: a heading for people, and a JSON description for the page's
-scripts.
+"""Generate the HTML of a model's page: a heading for people, and a JSON description of the model
+for the page's scripts.
 """
 
 from __future__ import annotations

@@ -176,7 +176,8 @@ class PredictionQueue:
                 self._threads.wake_for(ticket.arrived_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
-            except RuntimeError as exc:  # from `Thread.start`: no more threads can be started
+            # If the system allows no further thread, `Thread.start` raises RuntimeError.
+            except RuntimeError as exc:
                 self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
 
@@ -208,7 +209,8 @@ class PredictionQueue:
                 if deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(deadline_s)
                 slot, late = self._threads.take_if_quick(now_s, quick_s)
-            except RuntimeError as exc:  # from `Thread.start`: no more threads can be started
+            # If the system allows no further thread, `Thread.start` raises RuntimeError.
+            except RuntimeError as exc:
                 late = [ticket for ticket in tickets if not ticket.settled]
                 for ticket in late:
                     self._state.withdraw(ticket, exc, now_s)
@@ -233,17 +235,17 @@ class PredictionQueue:
         """
         ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
-            # When a batch has been computed, one of the threads that wait for its predictions may
-            # wake the others. The main thread must not be that one, because Ctrl-C may interrupt it
-            # before it has woken all of them.
+            # When a batch has been computed, `deliver` may leave it to one of the threads that wait
+            # for its predictions to wake the others. The main thread must not be that one, because
+            # Ctrl-C may interrupt it before it has woken all of them.
             ticket.wakes_others = get_ident() != main_thread().ident
         try:
             ticket.wait()
         except BaseException:  # such as Ctrl-C, or a timeout of gevent
             if not self.cancel(ticket) and ticket.wakes_others:
-                # It was too late to cancel: another thread has computed the batch, and may rely on
-                # this thread to wake the threads that wait for the batch's other predictions.
-                # `wait` does that.
+                # The prediction cannot be cancelled, because its batch has been computed already.
+                # Whoever computed it may rely on this thread to wake the threads that wait for the
+                # batch's other predictions, which `wait` does.
                 ticket.wait()
             raise
         return ticket
@@ -326,8 +328,8 @@ class PredictionQueue:
 
 
 def _open_all() -> None:
-    """Reset all queues in a forked child process: it has none of the parent's threads, so a lock
-    that one of them held at the fork would never be released.
+    """Reset all queues in a forked child process. None of the parent's threads exists there, so a
+    lock that one of them held at the time of the fork would never be released.
     """
     forget_all()
     for queue in list(_all):

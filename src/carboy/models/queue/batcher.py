@@ -20,8 +20,8 @@ if t.TYPE_CHECKING:
 
     from .waiting import Wait
 
-# Durations are estimated only after this many batches, because a model's first batches are its
-# slowest.
+# Use no estimate of durations before this many batches were computed: a model's first batches are
+# its slowest.
 _UNKNOWN_BATCHES = 4
 # The weight of past batches is multiplied by this for each new batch. So if a model becomes faster,
 # as it warms up, the estimate of a batch's duration is accurate after some 50 batches.
@@ -34,8 +34,8 @@ _PRIOR_SHARE = 0.3
 # tenth. The sizes of a busy model's batches vary that much, close to the largest batch, and for
 # these sizes the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
-# A batch is expected to take up to this factor longer than estimated when its end is compared with
-# deadlines.
+# A batch may take longer than estimated. So before its estimated duration is compared with the
+# deadlines of its items, it is multiplied by this factor.
 _MARGIN = 1.25
 
 
@@ -183,7 +183,7 @@ class Batcher(t.Generic[T]):
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
     def _is_quick(self, now_s: float, limit_s: float) -> bool:
-        """Whether a batch is due now and is expected to take less than `limit_s`."""
+        """Return whether a batch is due now and is expected to take less than `limit_s`."""
         size, cost = min(len(self._queue) - self._settled, self.max_size), self.cost
         if not (size and cost.is_known and cost.fixed_s + cost.per_item_s * size < limit_s):
             return False
@@ -204,7 +204,7 @@ class Batcher(t.Generic[T]):
             return DueItems(batch, [])
         late: list[T] = []
         queue, cost = self._queue, self.cost
-        ends_s = now_s  # the time at which the batch that begins now will be finished
+        ends_s = now_s  # when the batch, if it begins now, is expected to end
         if queue and cost.is_known:
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)

@@ -108,7 +108,8 @@ class Columns:
         return columns
 
     def _shapes(self, arguments: Arguments) -> tuple[t.Any, ...]:
-        # Python code that calls `model.map` may pass lists instead of arrays. Lists have no shape.
+        # A list, which callers of `model.map` may pass instead of an array, has no shape.
+        # Predictions with lists form a group of their own.
         return tuple([getattr(arguments[name], "shape", None) for name in self._stacked])
 
     def _joined(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
@@ -294,7 +295,8 @@ def isolate(
     """
     try:
         result = compute(batch)
-        if type(result) is list and len(result) == len(batch):  # PERF: usually `rows` is not needed
+        # PERF: a list of the right length need not pass through `rows`
+        if type(result) is list and len(result) == len(batch):
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
@@ -304,8 +306,8 @@ def isolate(
             return [exc] * len(batch)
         failure = exc
     try:
-        # Split the batch outside of the `except` block. Inside of it, Python would attach this
-        # failure to each later one as its context, and log both.
+        # Split the batch after the `except` block has ended. In the block, Python would attach this
+        # failure to each later one as its `__context__`, and log both.
         return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
         del failure  # break a reference cycle: the failure's traceback refers to this frame

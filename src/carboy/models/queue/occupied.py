@@ -31,7 +31,9 @@ if t.TYPE_CHECKING:
 
 
 class Need(t.NamedTuple):
-    """Slots, of which at least `missing` must become free before a batch can begin or end."""
+    """Slots (permissions to compute a batch) for which a batch waits: at least `missing` of them
+    must become free before the batch can begin or end.
+    """
 
     slots: cabc.Sequence[Slot]
     missing: int = 1
@@ -81,7 +83,8 @@ def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
             found += [each for need in needs_of[slot] for each in need.slots]
-    # Find all slots that will become free. A slot does so if everything that it needs does.
+    # Find all slots that will become free. A slot will, if everything that its batch waits for is
+    # free or among the slots that will become free.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:

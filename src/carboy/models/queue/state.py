@@ -114,7 +114,8 @@ class Counts:
         self.waited_s += sum(waits_s)
         latencies, last_s, bucket = self.latencies, -1.0, 0
         for waited_s in waits_s:
-            if waited_s != last_s:  # PERF: predictions that arrived together waited equally long
+            # PERF: find the histogram's bucket once for predictions with equal times
+            if waited_s != last_s:
                 last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
             latencies[bucket] += 1
 
@@ -172,8 +173,9 @@ class Slot:
     writer: StreamWriter | None = None
 
     def computes_for(self, asker: Slot) -> bool:
-        """Return whether this slot computes, or streams the result of, a prediction that `predict`
-        in the slot `asker` has asked for.
+        """Return whether the batch of this slot (the permission to compute it) contains a
+        prediction for which the `predict` in the slot `asker` has asked, or streams the result of
+        one.
         """
         if self.asker is asker:
             return True
@@ -304,15 +306,17 @@ class QueueState:
         self.computing_items += 1
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that the batch in a slot waits until the model is loaded or its device is free.
-        That time does not count: the slot cannot become stuck.
+        """Record that a batch, to which a slot is assigned, waits until the model is loaded or its
+        device is free.
+
+        This time does not count towards the time that `predict` may take.
         """
         slot.waits_for = waits_for
         slot.limit_s = math.inf
 
     def begin(self, slot: Slot, now_s: float) -> None:
-        """Record that the batch in a slot is computed from now on. Before, it waited until the
-        model was loaded or its device was free.
+        """Record that a batch, to which a slot is assigned, is computed from now on. Before, it
+        waited until the model was loaded or its device was free.
         """
         slot.waits_for = ""
         slot.started_s = now_s
@@ -321,8 +325,8 @@ class QueueState:
             ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Give each prediction of a computed batch its result or failure. Returns the predictions
-        that had not ended before, by cancellation or deadline.
+        """Give each prediction of a computed batch its result or failure. Returns these
+        predictions, without those that were cancelled or had expired before.
         """
         started_s = slot.started_s
         done: list[Ticket] = []

@@ -197,7 +197,7 @@ class StreamWriter:
         self._items = items
         self._pipe = pipe
         self._context = context
-        #: Ends the stream. An exception that is passed to `end` is raised in the reader.
+        #: Ends the stream: called with the exception that the reader must get, or None.
         self.end = pipe.end
 
     def write(
@@ -264,7 +264,7 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """End the stream from another thread than the generator's, because the generator hangs or
+        """End the stream while another thread runs the generator: because the generator hangs, or
         the model is closed.
         """
         self._pipe.end(failure)

@@ -64,8 +64,8 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            # The lock is held while the event is not set. If `wait` timed out just before `set` has
-            # released the lock, nobody has acquired it again, and the next `wait` would not block.
+            # While the event is not set, its lock is held, so that `wait` blocks. If `wait` timed
+            # out just before `set` released the lock, nobody holds it: acquire it again.
             self._lock.acquire(blocking=False)
         return was_set
 
@@ -80,7 +80,8 @@ class _BatchThread(Slot):
     """
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    # For the gathering thread, which waits for a batch to fill: when it wakes by itself.
+    # When the thread wakes by itself, because the batch is due for which it gathers predictions.
+    # Used only by one thread at a time, the gathering thread.
     leaves_s: float = math.inf
 
 
@@ -115,7 +116,7 @@ class BatchThreads:
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        # Threads that sleep until they are woken.
+        # The idle threads, which sleep until they are woken.
         self._idle: list[_BatchThread] = []
         # The thread that will take the next batch: it sleeps until the batch is due, or has just
         # been woken or started.
@@ -171,8 +172,8 @@ class BatchThreads:
         state, late = self._state, []
         if (
             limit_s
-            # A batch may have to wait for a shared device, but this method must not block its
-            # caller.
+            # If the model shares a device with others, a batch may have to wait for it, which would
+            # block the thread that calls this method.
             and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
@@ -239,7 +240,9 @@ class BatchThreads:
     # --- computing -----------------------------------------------------------------------------
 
     def compute(self, slot: Slot) -> None:
-        """Compute the batch of a slot on the calling thread, and deliver the results."""
+        """Compute the batch to which a slot is assigned, on the calling thread, and deliver the
+        results.
+        """
         if self._device is None and self._replica.loaded:
             values = self._run(slot)
         else:
@@ -253,7 +256,8 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            # A `_BatchThread` takes the next batch itself, but this is a caller's own thread.
+            # A `_BatchThread` takes the next batch itself. But if this is the thread of a caller,
+            # another thread must be woken to take it.
             if more_wait and type(slot) is Slot:
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
@@ -286,8 +290,8 @@ class BatchThreads:
             del values  # break a reference cycle: a failure's traceback refers to this frame
 
     def _load(self, slot: Slot) -> BaseException | None:
-        """Load the model before the batch of a slot is computed; returns the exception if loading
-        fails.
+        """Load the model, unless it is loaded, before a batch is computed. Returns the exception if
+        loading fails.
         """
         with self._lock:
             self._state.hold(slot, "model")
@@ -340,10 +344,11 @@ class BatchThreads:
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
-            writer.abandon()  # the prediction was cancelled or has expired
+            # Nobody will read the stream, because the prediction was cancelled or has expired.
+            writer.abandon()
         deliver(done)
-        # When its reader drops the last reference to the stream, the generator is ended, so this
-        # frame must not keep a reference.
+        # When the reader of a stream drops the last reference to it, the generator is ended. So
+        # this frame must not keep a reference.
         del begun, done, ticket
         self._write_stream(slot, writer, item_timeout_s)
 
@@ -360,7 +365,8 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
-            # A client that does not read its stream is not counted as a failure of the model.
+            # If the stream ended because the client did not read it, this is no failure of the
+            # model.
             if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
                 self._state.counts.failed += 1
             self._state.vacate(slot, now_s)
@@ -373,7 +379,7 @@ class BatchThreads:
     def needs(self) -> list[Need]:
         """Return what must become free before this model can compute one more prediction.
 
-        `occupied` finds deadlocks by that.
+        The module `occupied` uses this to find deadlocks.
         """
         needs = [] if self._device is None else self._device.needs()
         slots = list(self._state.computing)
@@ -405,8 +411,8 @@ class BatchThreads:
     # --- on a caller's own thread --------------------------------------------------------------
 
     def enter(self, ticket: Ticket, *, at_once: bool = False) -> Slot | None:
-        """Assign a slot to a prediction, to compute it on the calling thread; returns None if the
-        prediction must be queued.
+        """Assign a slot (the permission to compute) to a prediction, so that the calling thread can
+        compute it. Returns None if the prediction must be queued.
 
         Args:
             at_once: assign a slot in any case, because the prediction would wait for ever in the
@@ -444,8 +450,8 @@ class BatchThreads:
         del value  # break a reference cycle: a failure's traceback refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
-        """Compute the only prediction of a slot on the calling thread; returns the result or raises
-        the failure.
+        """Compute a prediction, to which the slot is assigned, on the calling thread. Returns the
+        result or raises the failure.
 
         Unlike `compute`, this raises KeyboardInterrupt and SystemExit unchanged.
         """
@@ -484,7 +490,9 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     group: list[Ticket] = []
     groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.deliver is not callback:  # PERF: usually all tickets have the same callback
+        # PERF: most tickets have the same callback as the one before, so their group is not looked
+        # up.
+        if ticket.deliver is not callback:
             callback = ticket.deliver
             group = groups.setdefault(callback, [])
         group.append(ticket)
@@ -500,7 +508,9 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     for callback, group in groups.items():
         try:
             t.cast("Deliver", callback)(group)
-        except Exception:  # a callback's failure (a closed event loop) must not end this thread
+        # A callback may fail, for example because its event loop is closed. This must not end the
+        # thread that computes.
+        except Exception:
             _logger.exception(
                 "A callback failed to deliver the results of %d predictions", len(group)
             )
@@ -570,7 +580,7 @@ class DeadlineThread:
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
     def _give_up(self, slot: Slot) -> None:
-        """End the stream of a slot whose `predict` hangs, and log the stack of its thread."""
+        """End the stream of a batch whose `predict` hangs, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
             writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
         frame = sys._current_frames().get(slot.thread)

@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 #: A callback that gets settled tickets (predictions that have ended), once per batch.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
-FOREVER: t.Final = -1  # the `timeout` argument of `lock.acquire` for no limit
+FOREVER: t.Final = -1  # the `timeout` of `lock.acquire` that means no limit
 
 
 def held_lock() -> t.Any:
@@ -73,7 +73,9 @@ class Ticket:
     others: list[Ticket] | None = field(default=None, init=False)
 
     def make_waitable(self) -> None:
-        """Prepare for `wait`. Call this before the prediction is submitted to the queue."""
+        """Create the lock on which `wait` blocks. Call this before the prediction is submitted to
+        the queue.
+        """
         self.lock = held_lock()
 
     def wait(self) -> None:
@@ -108,7 +110,7 @@ class Ticket:
         self.ended_s = now_s
 
     def take_value(self) -> t.Any:
-        """Return the result or the failure, once.
+        """Return the result or the failure. Can be called only once.
 
         The ticket drops its own reference to the value, to avoid a reference cycle: the traceback
         of a failure refers to the frames of its callers, and those refer to the ticket.
@@ -117,7 +119,9 @@ class Ticket:
         return value
 
     def result(self) -> t.Any:
-        """Return the result, or raise the failure, once. The prediction must have ended."""
+        """Return the result, or raise the failure. Can be called only once, after the prediction
+        has ended.
+        """
         value = self.take_value()
         if not isinstance(value, BaseException):
             return value

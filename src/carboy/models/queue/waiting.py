@@ -30,9 +30,10 @@ _IN_FLIGHT_SAMPLES = 16
 _IN_FLIGHT_QUANTILE = 0.75
 # A wait for clients' next requests must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# If at least 0.97 of the clients join a batch, it leaves when the last client has joined, which is
-# before the wait ends: on average after 0.8 of the wait, as the wait is an edge of the histogram.
-# The estimate counts half of that gain (0.9), because the number of clients varies.
+# If at least this share of the clients is expected to join a batch (0.97), the batch leaves when
+# the last client has joined, before the wait ends: on average after 0.8 of the wait, because the
+# wait is an edge of the histogram. The estimate counts half of that gain (0.9), because the number
+# of clients varies.
 _ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
 # A new item also delays the waiting items by its own computing time. If the cost of a wait included
 # that delay for each of them, bursts would often be split; without the delay, small bursts would
@@ -42,7 +43,7 @@ _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """Decides when a batch that is not full leaves the queue."""
+    """Decides how long a batch that is not full waits for more items before it leaves the queue."""
 
     def arrived(self, now_s: float, count: int = 1) -> None:
         """Record the arrival of `count` items. Items that arrive together have the same time."""
@@ -68,10 +69,10 @@ class FixedWait:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        """Do nothing: the wait is fixed."""
+        """Do nothing, because a fixed wait does not depend on arrivals."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Do nothing: the wait is fixed."""
+        """Do nothing, because a fixed wait does not depend on the batches before it."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
@@ -98,17 +99,18 @@ class AdaptiveWait:
         self._returns = _Returns()
         self._in_flight: deque[int] = deque(maxlen=_IN_FLIGHT_SAMPLES)
         self._usual_in_flight = 0
-        self._free_s = -math.inf  # when the last batch was finished
+        self._free_s = -math.inf  # when the last batch ended
         self._held_until_s = -math.inf
-        # When the latest item arrived since the last batch was finished.
+        # When the latest item arrived, if that was after the end of the last batch.
         self._arrival_s = -math.inf
-        # When the last items arrived, and how many arrived at that time. Items with the same time
-        # are evaluated together.
+        # The time of the latest arrivals, and how many items arrived at that time. Items with the
+        # same time are evaluated together.
         self._round_s = math.nan
         self._round = 0
 
     def arrived(self, now_s: float, count: int = 1) -> None:
-        # PERF: to count another arrival at the same time takes 0.1 us, to evaluate it 0.7 us.
+        # PERF: items that arrive at the same time are counted, which takes 0.1 us, and evaluated
+        # together, which takes 0.7 us.
         if now_s != self._round_s:
             self._end_round()
             self._round_s = now_s
@@ -221,8 +223,8 @@ class _Gaps:
     def __init__(self) -> None:
         self._observed = [0.0] * _BUCKETS
         self._censored = [0.0] * _BUCKETS
-        # PERF: older gaps must count less. Let the weight of new gaps grow at each arrival, which
-        # is cheaper than to reduce 60 counts.
+        # PERF: older gaps must count less. So the weight of new gaps grows with each arrival, which
+        # costs less than reducing the 60 counts of the histogram.
         self._weight = 1.0
 
     def record(self, gap_s: float) -> None:

@@ -16,8 +16,8 @@ class Budget:
         self.held_bytes = 0
 
     def reserve(self, size_bytes: int) -> bool:
-        """Reserve `size_bytes` more. If that would exceed the limit, reserve nothing and return
-        False.
+        """Reserve `size_bytes` more, and return True. If that would exceed the limit, reserve
+        nothing and return False.
         """
         with self._lock:
             if self.held_bytes + size_bytes > self._most_bytes:

@@ -52,7 +52,9 @@ UNCOUNTED_BYTES = 64 * 1024
 
 
 class Transport(t.Protocol):
-    """The members of a connection that an exchange (request and response) uses. Thread-safe."""
+    """The methods and attributes of a connection that an exchange (a request and its response)
+    uses. Thread-safe.
+    """
 
     @property
     def environ(self) -> cabc.Mapping[str, t.Any]:
@@ -137,7 +139,7 @@ class Exchange:
             for the server's.
     """
 
-    # PERF: the usual values are attributes of the class, so that `__init__` need not set them,
+    # PERF: the default values are attributes of the class, so that `__init__` need not set them,
     # which saves 0.5 us per instance.
     length: int | None = None
     chunked = False
@@ -285,14 +287,16 @@ class Exchange:
             on_disconnect()
 
     def note_disconnect(self) -> None:
-        """Record that the client has disconnected, and call the function that `watch` was given."""
+        """Record that the client has disconnected, and call the function that was passed to
+        `watch`.
+        """
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
 
     def _end_watch(self) -> None:
-        """Drop the function that `watch` was given, because it may refer to this exchange, which
-        would be a reference cycle.
+        """Drop the function that was passed to `watch`, because it may refer to this exchange,
+        which would be a reference cycle.
         """
         self._ended = True
         self._on_disconnect = None
@@ -326,7 +330,7 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
-        self._ended = True  # PERF: does the same as `_end_watch`, without the call
+        self._ended = True  # PERF: does the same as `_end_watch`, without the cost of a call
         self._on_disconnect = None
         if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
             self.begun = True
@@ -386,7 +390,7 @@ class Exchange:
         elif not head.bodiless and self.version == "HTTP/1.1":
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
-            closes = True  # the body has no length, so it ends where the connection is closed
+            closes = True  # without a length, the body ends where the connection is closed
         keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
         end = (
             b"\r\n"
@@ -406,7 +410,7 @@ class Exchange:
                 self.fail()
             raise
         finally:
-            self._ended = True  # PERF: does the same as `_end_watch`, without the call
+            self._ended = True  # PERF: does the same as `_end_watch`, without the cost of a call
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
@@ -478,8 +482,8 @@ _BODILESS = frozenset({"204", "304"})
 
 
 class Head:
-    """The encoded head of a response, without the headers that delimit the body; it may be reused
-    for several responses.
+    """The encoded head of a response. It may be sent with several responses, because it leaves out
+    the headers that depend on the body's length.
 
     Attributes:
         data: the encoded status line and headers, without the headers that delimit the body and
@@ -544,8 +548,8 @@ _T = t.TypeVar("_T")
 
 
 def _find_role(name: str) -> int:
-    """Return what is done with a header of the application, such as `_PLAIN` or `_DROPPED`. Raises
-    ValueError if the name is not valid in HTTP.
+    """Return what the server does with a header that the application has set, such as `_PLAIN`
+    (send it) or `_DROPPED` (leave it out). Raises ValueError if the name is not valid in HTTP.
     """
     role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
     if role == _PLAIN:

@@ -104,7 +104,7 @@ def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: 
 
     Args:
         length_bytes: the announced length of the body; None if it was not announced.
-        receiver: what refuses the body, such as "this server".
+        receiver: the words by which the message names what refuses the body, such as "this server".
     """
     has = f"more than {limit_bytes} bytes" if length_bytes is None else f"{length_bytes} bytes"
     return f"The body has {has}, which exceeds the {limit_bytes} that {receiver} takes."

@@ -47,7 +47,9 @@ class RequestHead:
 
     @property
     def size(self) -> int:
-        """The size of request line and headers in bytes, without optional whitespace."""
+        """The size of request line and headers in bytes, without the optional whitespace around
+        values.
+        """
         size = len(self.method) + len(self.target) + len(self.version) + _LINE_BYTES + 2
         for key, value in self.headers.items():
             size += len(key.removeprefix("HTTP_")) + len(value) + _LINE_BYTES
@@ -63,7 +65,7 @@ class Refused(t.NamedTuple):
 
 
 class Mark(Enum):
-    """Events that carry no data."""
+    """Parser events that carry no data: a request head begins, a request ends, the input ends."""
 
     #: The beginning of a request head has arrived, but not yet its end.
     BEGIN = "begin"
@@ -74,8 +76,8 @@ class Mark(Enum):
     EOF = "end of input"
 
 
-# PERF: to read a global variable takes less time than to read a member of an enum; see
-# `transitions`.
+# The members of `Mark` as global variables. PERF: reading a global variable takes less time than
+# reading a member of an enum.
 BEGIN: t.Final = Mark.BEGIN
 END: t.Final = Mark.END
 EOF: t.Final = Mark.EOF
@@ -122,14 +124,15 @@ class RequestParser:
         self._url = b""
         # The headers that have arrived of the current request head; None after its end.
         self._headers: dict[str, str] | None = None
-        # Whether BEGIN was returned for the current request head.
+        # Whether the event BEGIN was returned for the current request head.
         self._in_head = False
         # How many header lines of the head were dropped, or joined to an earlier one of the same
         # name.
         self._repeated = 0
-        # The size of what was left out of `_headers`.
+        # How many bytes of the current head were left out of `_headers`, such as the names of
+        # repeated headers.
         self._dropped_bytes = 0
-        # How many bytes have arrived since the last event, to enforce `limits.head_bytes`.
+        # How many bytes have arrived since the last parser event, to enforce `limits.head_bytes`.
         self._head_bytes = 0
         # Whether the next head is the artificial one of `_ignore_upgrade`, which is not returned as
         # an event.
@@ -139,10 +142,10 @@ class RequestParser:
         """Parse input and return its events. Must not be called after a `Refused` event."""
         events = self._events = []
         error: Exception | None = None
-        # PERF: heads are measured only if one may exceed the limit. A head that arrives in a single
-        # read, which is shorter than the limit, cannot.
+        # PERF: the size of a head is computed only if it may exceed the limit. A head that arrives
+        # in a single read of fewer bytes than the limit cannot.
         may_exceed = self._in_head or len(data) > self._most_head_bytes
-        try:  # PERF: does the same as `_try`, whose call would take 0.06 us
+        try:  # PERF: does the same as `_try`, without a call, which takes 0.06 us
             self._parser.feed_data(data)
         except _STOPPED as exc:
             error = exc
@@ -152,8 +155,8 @@ class RequestParser:
             error = None  # break a reference cycle: the error's traceback refers to this frame
         if may_exceed and refused is None:
             refused = self._check_sizes()
-        # PERF: two or three events (head, perhaps a body, END) are usual, and need no further
-        # check.
+        # PERF: further checks are only needed for more than three events. Usual are two or three:
+        # the head, perhaps a body, and END.
         if refused is None and not 2 <= len(events) <= 3:
             refused = self._check_bounds(len(data))
         if refused is not None:
@@ -164,8 +167,8 @@ class RequestParser:
         return events
 
     def close(self) -> None:
-        """Break the reference cycle of this object and llhttp's, so that the memory of both is
-        freed at once.
+        """Break the reference cycle between this object and its llhttp parser, so that the memory
+        of both is freed at once.
         """
         del self._parser
 
@@ -199,8 +202,8 @@ class RequestParser:
                 return None
             error = another
             del another
-        # The exception that a callback, such as `on_header`, has raised; None if llhttp itself has
-        # found the error.
+        # The exception that a callback of this class, such as `on_header`, has raised; None if
+        # llhttp itself has found the error.
         cause = error.__context__
         try:
             if cause is None:
@@ -268,7 +271,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if headers is None:
-            return  # headers after a chunked body (trailers) are ignored
+            return  # ignore the headers after a chunked body (trailers)
         key = _WSGI_NAMES.get(name)
         if key is None:
             if len(headers) > self._limits.header_count:
@@ -404,7 +407,7 @@ def is_host(host: str) -> bool:
         return True
     if _HOST.fullmatch(host) is None:
         return False
-    # Limit the cache of valid hosts, because clients may send any number of them.
+    # Limit the size of the cache, because clients may send any number of different hosts.
     if len(_VALID_HOSTS) >= _MAX_HOSTS:
         _VALID_HOSTS.clear()
     if len(host) <= _MAX_KEY_BYTES:

@@ -45,8 +45,9 @@ class _Waker:
     """A pair of sockets by which a thread wakes the thread that waits in a poller: `call` makes one
     socket readable, unless it is readable already.
 
-    The thread that waited must look for work after each wait. Then no call is lost: it is either
-    made before `clear` ends, so that its work is found, or it sends.
+    After each wait, the thread that waited must first call `clear` and then look for work. So the
+    work of each `call` is found: if `call` came before the end of `clear`, by that search; if it
+    came later, because it makes the socket readable again.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class _Waker:
         self.fd = self._here.fileno()
 
     def call(self) -> None:
-        if self._called:  # PERF: sending takes 1 us, and many results may arrive at once
+        if self._called:  # PERF: send one byte for many calls, because sending takes 1 us
             return
         self._called = True
         try:
@@ -71,7 +72,9 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
-        self._called = False  # not before: a call meanwhile would send what is received here
+        # Reset the flag after the loop: otherwise a `call` during the loop would send a byte that
+        # `recv` removes.
+        self._called = False
 
     def close(self) -> None:
         self._here.close()
@@ -145,7 +148,8 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        # Another thread has closed a watched socket, and will call `remove`.
+        # Ignore the error of a watched socket that another thread has closed. That thread will call
+        # `remove`.
         except (OSError, ValueError):
             return []
 
@@ -161,7 +165,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # another thread has closed the socket in the meantime
+            pass  # another thread has closed the socket in the meantime, so nothing is left to do
 
     def wake(self) -> None:
         self._waker.call()
@@ -195,11 +199,11 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
 # For how many seconds a thread polls for new requests before it sleeps: to wake a sleeping
 # processor takes 10 to 100 us, and its caches are cold then.
 SPIN_S = 0.0001
-# The largest credit in `SpinWait`. It is small, so that polling ends soon after clients stop
-# sending requests.
+# The upper limit of the credit, by which `SpinWait` decides whether to poll. It is small, so that
+# polling ends soon after clients stop sending requests.
 MAX_CREDIT = 16
-# While its credit is 0, `SpinWait` polls only once in this many calls, to find out whether polling
-# succeeds again.
+# While polling is switched off (the credit is 0), `SpinWait` polls only once in this many calls, to
+# find out whether polling succeeds again.
 TRY_EVERY = 64
 
 
@@ -215,8 +219,8 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S`; returns None if nothing is ready, or if polling is off because
-        the credit is 0.
+        """Poll for up to `SPIN_S`. Returns None if nothing is ready, or if polling is switched off,
+        because it has usually found nothing (the credit is 0).
         """
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):

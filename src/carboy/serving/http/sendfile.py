@@ -125,8 +125,8 @@ def section_of(
     """
     start = None
     if not isinstance(body, FileWrapper):
-        # If the client requests a range, Werkzeug wraps the `FileWrapper` in an object with these
-        # two attributes. A body of another kind is not sent by sendfile.
+        # If the client requests a range, Werkzeug wraps the `FileWrapper` in an object with the
+        # attributes `start_byte` and `iterable`. sendfile sends no body of another class.
         start, body = getattr(body, "start_byte", None), getattr(body, "iterable", None)
         if start is None or not isinstance(body, FileWrapper):
             return None

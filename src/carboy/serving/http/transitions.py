@@ -33,7 +33,9 @@ from enum import Enum
 
 
 class State(Enum):
-    """The state of a connection. Each member has a comment that says who reads from the socket."""
+    """The state of a connection. A comment at each member says which thread reads from the socket
+    in this state.
+    """
 
     # In the states IDLE and HEAD, the event loop reads from the socket.
     IDLE = "between two requests"
@@ -80,13 +82,14 @@ class Step(Enum):
 
 
 class TransitionError(RuntimeError):
-    """Raised if the current state does not allow a step. This is a bug in the server, not a
-    client's mistake.
+    """Raised if the current state of a connection does not allow a step (an event that changes the
+    state). This is a bug in the server, not a client's mistake.
     """
 
 
 class Table(dict[tuple[State, Step], State]):
-    """Maps a state and a step to the next state.
+    """Maps the state of a connection and a step (an event that changes the state) to the next
+    state.
 
     Raises:
         TransitionError: the state does not allow the step.
@@ -97,8 +100,8 @@ class Table(dict[tuple[State, Step], State]):
         raise TransitionError(f"A connection in {state.name} cannot take {step.name}.")
 
 
-# PERF: the members are global variables, too, because a lookup in the enum class takes 0.06 us, and
-# a request needs 25 lookups.
+# PERF: the members of `State` and `Step` are global variables, too, because a lookup in the enum
+# class takes 0.06 us, and a request needs 25 lookups.
 IDLE, HEAD, BODY, READING, ANSWERING, SENDING, DISCARDING, CLOSING, LINGERING, CLOSED = State
 (
     HEAD_BEGUN,

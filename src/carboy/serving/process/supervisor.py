@@ -44,8 +44,8 @@ STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 # A worker is considered to hang after this many heartbeat requests without an answer. Requests are
-# counted and not seconds: while the machine is suspended, many seconds may pass, but only one
-# request remains unanswered.
+# counted and not seconds: if the machine is suspended, many seconds pass, but at most one request
+# remains unanswered.
 MAX_UNANSWERED = 3
 # Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
 # threads, the second kills it.
@@ -147,7 +147,8 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        # Send only the first of several requests: it waits in the socket until the worker reads it.
+        # Send only the first of several heartbeat requests, because it waits in the socket until
+        # the worker reads it.
         if self.unanswered == 1:
             self._send(b"alive?\n")
 
@@ -402,7 +403,7 @@ class Supervisor:
         self._stop_requests += 1
         self._stop_signal = self._stop_signal or signal.Signals(number).name
         if self._stop_requests > 1 and number == signal.SIGINT:
-            # a second Ctrl+C kills the workers at once
+            # A second Ctrl+C ends the wait for the workers: they are killed at once.
             self._kill_at_s = 0.0
 
 

@@ -70,7 +70,7 @@ class Service:
         self._server.start()
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function soon, on the thread that runs the event loop."""
+        """Let the thread that runs the event loop call a function soon. Return at once."""
         self._server.call(work)
 
     def stop(self) -> None:
@@ -98,7 +98,7 @@ class Service:
 
 
 def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
-    """Return an HTTP server for an application. It does not listen yet."""
+    """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
@@ -179,13 +179,13 @@ class Control:
         self.stop()
 
     def _messages(self) -> cabc.Iterator[str]:
-        """Yield the messages of the supervisor, until it closes the socket."""
+        """Yield the messages from the supervisor, until the socket to it is closed."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
                     yield line.rstrip("\n")
             except OSError:
-                pass  # the supervisor has died, which also ends the messages
+                pass  # the supervisor has died: end as if it had closed the socket
 
     def stop(self) -> None:
         with self._lock:
@@ -201,7 +201,7 @@ class Control:
         try:
             self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
         except OSError:
-            pass  # the supervisor has died; `_listen` will stop the worker
+            pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
         service.start()

@@ -65,16 +65,16 @@ class LeaderFollowers:
     leads and none is parked, `_add_leader` is called to start another one.
 
     Attributes:
-        leader: the identifier of the thread that leads, or that led before; 0 after it has stepped
-            aside.
+        leader: the identifier of the thread that leads, or that led last; 0 from the moment that
+            this thread steps aside until another one takes over.
     """
 
     def __init__(self) -> None:
         self.leader = 0
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # How many threads lead. The lock guards this number, `_parked`, `_stopping` and each
-        # thread's `stepped_aside`.
+        # How many threads lead (wait for events or handle them). The lock guards this number,
+        # `_parked`, `_stopping` and each thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -130,8 +130,8 @@ class LeaderFollowers:
         """
         if thread.stepped_aside:
             return
-        # What only the leading thread does at the end of its turn, this thread must do at once: it
-        # may block before.
+        # The leading thread may put off work, such as sending responses, to the end of its turn.
+        # This thread may block before that, so it is no longer registered as the leading thread.
         if self.leader == get_ident():
             self.leader = 0
         with self._lock:
@@ -153,8 +153,8 @@ class LeaderFollowers:
         thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Record that `thread` leads no longer; returns the sleeping thread that the caller must
-        wake to lead instead, or None.
+        """Record that `thread` leads no longer. Returns the parked thread that the caller must
+        wake, so that it leads instead; None if no thread needs to be woken.
         """
         if thread.stepped_aside:
             return None
@@ -196,7 +196,8 @@ class LeaderFollowers:
         if thread is None:
             work(*args)
             return
-        if view.quick_calls > 0:  # PERF: the usual case; to measure the call, as below, takes 1 us
+        # PERF: most calls end here; measuring a call, as the lines below do, takes 1 us
+        if view.quick_calls > 0:
             view.quick_calls -= 1
             thread.turns += 1
             thread.view = view
@@ -242,8 +243,8 @@ class LeaderFollowers:
         the monitor's last check.
         """
         with self._lock:
-            # `thread` may finish its event at this very moment. Then it waits for events beside the
-            # new leading thread, until it has handled one more event.
+            # If `thread` finishes its event at this very moment, two threads wait for events until
+            # `thread` has handled one more event.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

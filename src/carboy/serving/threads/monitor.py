@@ -81,8 +81,8 @@ class Monitor:
                 continue
             with self._lock:
                 self.asleep = True
-            # Check once more: if an event arrived, or `stop` was called, just before `asleep` was
-            # set, it has not woken the monitor.
+            # Check once more: an event, or a call of `stop`, that came just before `asleep` was set
+            # has not woken the monitor.
             if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

@@ -32,11 +32,11 @@ class EventLoop(t.Protocol):
     """
 
     def poll(self) -> t.Any:
-        """Wait for events and return them; None if there is nothing to handle."""
+        """Wait for events on the sockets and return them; None if there is nothing to handle."""
 
     def handle(self, events: t.Any, thread: PoolThread) -> object:
-        """Handle events on the calling thread, `thread`. If `events` is None, do only periodic
-        work, such as timeouts.
+        """Handle events on the calling thread, which is `thread`. If `events` is None, only do
+        periodic work, such as closing connections that have timed out.
         """
 
     def wake(self) -> object:
@@ -96,7 +96,7 @@ class LeaderPool(LeaderFollowers):
 
     def _serve(self, loop: EventLoop) -> None:
         thread = self.join()
-        self.finish(thread)  # sleep if another thread runs the event loop by now
+        self.finish(thread)  # if another thread runs the event loop by now, this thread sleeps
         ident = get_ident()
         while not self._stopping:
             try:
@@ -124,7 +124,9 @@ class LeaderPool(LeaderFollowers):
         return get_ident() == self.leader
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
+        """Let the thread that runs the event loop call a function soon. Return at once.
+        Thread-safe.
+        """
         self.calls.append(work)
         if self._loop is not None and not self._stopping:
             self._loop.wake()

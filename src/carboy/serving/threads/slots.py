@@ -34,8 +34,8 @@ class ViewSlots:
         self._most = most
         self._most_slow = max(1, most - max(1, most // 4))
         self._busy = self._busy_slow = 0
-        # Two queues of waiting jobs. The jobs of both are numbered in the order in which they came,
-        # so that the oldest of all can be found.
+        # Two queues of waiting jobs. Each job has a number, counted across both queues, so that the
+        # job that has waited longest can be found.
         self._waiting: deque[tuple[int, _Call]] = deque()
         self._waiting_slow: deque[tuple[int, _Call]] = deque()
         self._numbers = count()

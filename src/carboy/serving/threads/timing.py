@@ -85,8 +85,8 @@ class TimingTable:
     """Finds the `ViewTiming`, a record of durations, of the view that a request will call.
 
     If the application is not a carboy app, all its requests share one record. If the app has URL
-    converters of its own, so do all paths of rules with variables: to find the view of such a path
-    might call a converter, which may query a database.
+    converters of its own, all paths of rules with variables share one record, too, because finding
+    the view of such a path might call a converter, which may query a database.
     """
 
     def __init__(self, app: t.Any) -> None:

@@ -58,8 +58,8 @@ class Result:
         self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
-        # Reading `wsgi.input` has raised an exception of Werkzeug's, which the application does not
-        # handle.
+        # An exception of Werkzeug's, which `wsgi.input` has raised and the application has not
+        # handled, is the response.
         except HTTPException as exc:
             self.status = ""
             chunks = exc(environ, self.start_response)
@@ -124,8 +124,10 @@ class Result:
         return next(self._chunks)
 
     def close(self) -> None:
-        """Close the iterable that the application returned; no chunks are left."""
-        self._chunks = _NO_CHUNKS  # a suspended `_in_order` refers to this object: a cycle
+        """Close the iterable that the application returned. Afterwards, no chunks are left."""
+        # Break a reference cycle: a suspended `_in_order` refers to this object, which holds it in
+        # `_chunks`.
+        self._chunks = _NO_CHUNKS
         close, self.on_close = self.on_close, None
         if close is not None:
             close()
@@ -146,8 +148,8 @@ class Result:
         return self._in_order(chain([first], chunks))
 
     def _in_order(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Yield the chunks of the body; data that the application has written with `write` comes
-        before what it yields afterwards.
+        """Yield the chunks of the body in order: data that the application has passed to `write`
+        comes before the chunk that it yields next.
         """
         for chunk in chunks:
             if self._written:

@@ -293,7 +293,8 @@ def _unshared_bytes(column: t.Any) -> int:
                 sizes = _longest(chunk.dictionary)
             total += len(chunk) * sizes
         elif pa.types.is_string_view(chunk.type):
-            # Each text of a view column has an entry of 16 bytes, which begins with its length.
+            # In a column of type `string_view`, each text has an entry of 16 bytes, which begins
+            # with its length.
             views = np.frombuffer(chunk.buffers()[1], dtype="<i4")
             lengths = views[4 * chunk.offset : 4 * (chunk.offset + len(chunk)) : 4]
             total += int(lengths.astype("int64").sum())
@@ -305,7 +306,7 @@ def _unshared_bytes(column: t.Any) -> int:
 def _longest(texts: t.Any) -> int:
     import pyarrow.compute
 
-    # untyped, because pyarrow creates these functions at run time
+    # The type of the module is Any, because pyarrow creates these functions at run time.
     functions: t.Any = pyarrow.compute
     return functions.max(functions.binary_length(texts)).as_py() or 0
 

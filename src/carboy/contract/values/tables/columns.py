@@ -251,12 +251,13 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # Never reached: a value that is refused in its column is also refused alone, above.
+    # Never reached: if msgspec refuses a value in its column, `msgspec.convert` above refuses the
+    # value, too.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def _of_cell(text: str) -> str:
-    """Shorten the text of a cell for an error message."""
+    """Shorten the text of a cell, so that an error message can quote it."""
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
@@ -321,7 +322,7 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    # `min` fails if there is a None among the values, or if there are no values.
+    # `min` fails if one of the values is None, or if there are no values.
     except (TypeError, ValueError):
         inside = False
     for i, value in () if inside else enumerate(values):

@@ -191,8 +191,8 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        # If a row has fewer or more cells than the header, `_rows` raises an error that names the
-        # row.
+        # Count by `_rows`: if a row has fewer or more cells than the header, it raises an error
+        # that names the row.
         return sum(1 for _ in self._rows(table, path))
 
     @staticmethod
@@ -253,8 +253,8 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        # Columns are declared here: without any, `_read_with_pandas` would have raised an error
-        # instead of returning None.
+        # This method is only called if columns are declared: without any, `_read_with_pandas`
+        # raises an error instead of returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
         columns: dict[str, cabc.Sequence[str]] = (
@@ -289,7 +289,7 @@ def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
     marks = np.flatnonzero(characters == ord(delimiter))
     cells = np.diff(np.searchsorted(marks, ends), prepend=0)
     lengths = np.diff(ends, prepend=-1) - 1
-    # A line with only a carriage return is blank too.
+    # A line that contains only a carriage return counts as blank, like an empty line.
     blank = lengths == 0
     blank[:-1] |= (lengths[:-1] == 1) & (characters[ends[:-1] - 1] == ord("\r"))
     if (cells[~blank] != width - 1).any():
@@ -517,7 +517,9 @@ def _finite(frame: t.Any, path: str) -> t.Any:
 
 
 def _no_path(i: int, name: str) -> str:
-    return "$"  # the path is not shown: the second reader reports the error again
+    # No error with this path is ever shown: the second reader raises its own error, which names the
+    # cell.
+    return "$"
 
 
 def _is_exact(pandas: t.Any) -> bool:

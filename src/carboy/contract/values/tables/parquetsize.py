@@ -19,7 +19,8 @@ _DELTA_BYTE_ARRAY = 7
 # Maximum nesting of structs. Valid page headers nest statistics, and one struct for each type of
 # page.
 _MAX_DEPTH = 8
-_BOOLEANS = (1, 2)  # type codes of a boolean field, each of which is also the value: true, false
+# In Thrift, a boolean field consists of its type code, which is 1 for true and 2 for false.
+_BOOLEANS = (1, 2)
 _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 
@@ -57,8 +58,8 @@ def sizes(data: bytes) -> Sizes:
     chunks = [_struct(chunk, 3) for group in groups for chunk in _structs(group, 1)]
     total = 0
     for chunk in chunks:
-        # Pages begin at the dictionary page, if there is one; it precedes the data pages that use
-        # it.
+        # The pages begin at the dictionary page, if there is one, because it precedes the data
+        # pages that use it.
         offsets = [offset for offset in (_number(chunk, 9), chunk.get(11)) if offset]
         begin = min(offset for offset in offsets if isinstance(offset, int))
         total += unpacked_bytes(data, begin, _number(chunk, 7))
@@ -112,8 +113,9 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        # The encoding is field 2 in the header of a data page (field 5), field 4 in that of a data
-        # page of version 2 (field 8).
+        # In Thrift's `PageHeader`, field 5 is the header of a data page, whose field 2 is the
+        # encoding. Field 8 is the header of a data page of version 2, whose field 4 is the
+        # encoding.
         for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
@@ -170,7 +172,9 @@ class _Reader:
         return None
 
     def _skip_values(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
-        if count > self._end - self.at:  # each value of a list takes at least one byte
+        # Each value of a list takes at least one byte, so a count that exceeds the remaining bytes
+        # is wrong.
+        if count > self._end - self.at:
             raise ValueError("damaged metadata")
         for _ in range(count):
             for kind in kinds:

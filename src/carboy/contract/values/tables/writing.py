@@ -153,7 +153,7 @@ def csv_cell(value: t.Any) -> t.Any:
     if kind is str or kind is int:
         return value
     if kind is float:
-        # The difference is NaN, and not zero, for NaN and infinity.
+        # NaN and infinity become null. For them, the difference is NaN and not 0.
         return value if value - value == 0 else None
     text = _encode(value)
     return msgspec.json.decode(text) if text[:1] == b'"' or text == b"null" else text.decode()
