@@ -200,8 +200,21 @@ def with_traps(app):
     app.config["TRAP_HTTP_EXCEPTIONS"] = True
 
 
+def with_trusted_hosts(app):
+    app.config["TRUSTED_HOSTS"] = ["localhost"]
+
+
+def with_other_trusted_hosts(app):
+    app.config["TRUSTED_HOSTS"] = ["shop.example"]
+    app.errorhandler(400)(lambda error: (f"mine: {error.description}", 400))
+
+
 @pytest.mark.parametrize(
-    "setting", [plain, with_after_request, with_handlers, with_all, with_traps]
+    "setting",
+    [
+        *(plain, with_after_request, with_handlers, with_all, with_traps),
+        *(with_trusted_hosts, with_other_trusted_hosts),
+    ],
 )
 @pytest.mark.parametrize("case", CASES)
 def test_response_is_that_of_the_view(case, setting):

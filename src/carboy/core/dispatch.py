@@ -101,7 +101,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self.find_overrides()
-        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(environ):
+        if (
+            overrides.fast_path
+            and _cv.get(None) is None
+            and is_matched_by_path(environ, overrides.trusted_hosts)
+        ):
             return handle_request(self, overrides, environ, start_response)
 
         return self.respond(self.request_context(environ), environ, start_response)
@@ -173,7 +177,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """Return whether carboy's compiled URL matcher (`carboy.core.routing`) can be used for the
         request.
         """
-        return self.find_overrides().match and is_matched_by_path(environ)
+        overrides = self.find_overrides()
+        return overrides.match and is_matched_by_path(environ, overrides.trusted_hosts)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:

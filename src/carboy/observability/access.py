@@ -40,7 +40,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~!$&'()*+,;=:@-]*")
 _PATH_CHARACTER = re.compile(r"[^A-Za-z0-9/_.~!$&'()*+,;=:@-]")
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
 _UNSAFE_IN_NAME = re.compile(r"[^\w.-]", re.ASCII)
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class LoggedRequest(t.Protocol):
@@ -73,7 +73,7 @@ class LineFormat:
     """Formats requests as lines. Subclasses decide how; an instance caches what it has written.
 
     Args:
-        with_query: whether to write the queries of URLs. They may contain secrets and personal data.
+        with_query: whether to write the queries of URLs, which may contain secrets.
     """
 
     def __init__(self, *, with_query: bool) -> None:

@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from threading import Thread
 
 from carboy.core.problemdetails import Problem
+from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
@@ -191,9 +192,13 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
+        trusted = self.app.config["TRUSTED_HOSTS"]
         # Whether receivers are connected is looked up for each request, because they may connect at
-        # any time.
-        if request_started.receivers:
+        # any time. The app refuses a host that is not trusted, because it may have an error handler
+        # for that.
+        if request_started.receivers or (
+            trusted is not None and not is_trusted_host(exchange.host, trusted)
+        ):
             self.gateway.admit_to_view(exchange)
             return
         length, limits = exchange.length or 0, self.gateway.limits

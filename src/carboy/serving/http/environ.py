@@ -41,6 +41,8 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
     environ[REQUEST_ID] = exchange.request_id
+    if exchange.origin is not None:
+        environ.update(exchange.origin)
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

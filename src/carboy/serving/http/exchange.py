@@ -146,6 +146,8 @@ class Exchange:
         view_s: how long the application took to respond; 0.0 if it was not called.
         fields: further fields of the request's line in the access log, such as the model.
         timings: what the application has measured in the request: milliseconds by name.
+        origin: the WSGI environ entries that trusted proxies have changed, such as the address of
+            the client; None if no proxies are trusted.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that answers this request instead of the server's application; None
             for the server's.
@@ -178,6 +180,7 @@ class Exchange:
     began_s = ended_s = view_s = 0.0
     fields: cabc.Mapping[str, t.Any] | None = None
     timings: cabc.Mapping[str, float] | None = None
+    origin: cabc.Mapping[str, str] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
     _ended = False
@@ -205,6 +208,22 @@ class Exchange:
         else:
             self.request_id = next_id()
         self.pieces: list[bytes] = []
+
+    @property
+    def client(self) -> str:
+        """The address of the client; behind trusted proxies, the one that they report."""
+        origin = self.origin
+        if origin is None or "REMOTE_ADDR" not in origin:
+            return str(self.transport.environ["REMOTE_ADDR"])
+        return origin["REMOTE_ADDR"]
+
+    @property
+    def host(self) -> str | None:
+        """The value of the Host header, or what trusted proxies report instead; None if there is
+        none.
+        """
+        sent = self.headers.get("HTTP_HOST")
+        return sent if self.origin is None else self.origin.get("HTTP_HOST", sent)
 
     # --- the body ------------------------------------------------------------------------------
 

@@ -421,13 +421,22 @@ _MAX_HOSTS = 1000
 
 
 def _check_host(host: str) -> None:
-    if _HOST.fullmatch(host) is None:
+    if not is_host(host):
         raise RefusedError(_bad_request("the host is not valid"))
+
+
+def is_host(host: str) -> bool:
+    """Return whether a text can be the value of a Host header."""
+    if host in _VALID_HOSTS:
+        return True
+    if _HOST.fullmatch(host) is None:
+        return False
     # Limit the size of the cache, because clients may send any number of different hosts.
     if len(_VALID_HOSTS) >= _MAX_HOSTS:
         _VALID_HOSTS.clear()
     if len(host) <= _MAX_KEY_BYTES:
         _VALID_HOSTS.add(host)
+    return True
 
 
 def _check_coding(version: str, headers: dict[str, str]) -> None:

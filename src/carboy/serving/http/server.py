@@ -19,6 +19,7 @@ import socket
 import threading
 import typing as t
 from collections import deque
+from functools import partial
 from time import monotonic
 
 from carboy.observability.environkeys import FIELDS
@@ -27,6 +28,9 @@ from ..log import Notices, logger
 from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
+from .exchange import CLOSE, TEXT
+from .forwarded import ForwardedError
+from .limits import plain_text
 from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 from .sendfile import FileWrapper
@@ -36,6 +40,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from .exchange import Exchange
+    from .forwarded import TrustedProxies
     from .limits import Limits
     from .poller import Events, Poller
 
@@ -138,6 +143,7 @@ class HTTPServer:
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
         access_log: writes the lines of requests that have ended; None for no access log.
+        proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
@@ -158,9 +164,11 @@ class HTTPServer:
         spins: bool = False,
         poller: Poller | None = None,
         access_log: AccessLog | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
-        self.admit = handler.admit
+        self.admit = handler.admit if proxies is None else self._admit_behind_proxy
+        self._proxies = proxies
         self.call = pool.call
         self.pool = pool
         # Requests that the event loop passes to their handlers next.
@@ -343,11 +351,8 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if not thread.stepped_aside:
-            if self.ended is not None and len(self.ended) >= MAX_ENDED:
-                self._write_access_log()
-            if monotonic() >= self._sweeps_s:
-                _run_safely(self._sweep)
+        if not thread.stepped_aside and monotonic() >= self._sweeps_s:
+            _run_safely(self._sweep)
         # If another thread runs the event loop by now, it may have begun to wait for events before
         # this thread left work to it: wake it.
         if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
@@ -377,6 +382,8 @@ class HTTPServer:
         connections = self._connections
         if self.ended is not None:
             self.round_s = monotonic()
+            if len(self.ended) >= MAX_ENDED:
+                self._write_access_log()
         for fd, mask in events:
             connection = connections.get(fd)
             try:
@@ -479,6 +486,21 @@ class HTTPServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
 
+    def _admit_behind_proxy(self, exchange: Exchange) -> None:
+        """Find out what trusted proxies say about the client, then let the handler admit the
+        request.
+        """
+        assert self._proxies is not None
+        peer = exchange.transport.environ["REMOTE_ADDR"]
+        try:
+            exchange.origin = self._proxies.origin(exchange.headers, peer)
+        except ForwardedError as exc:
+            self.notices.note("forwarded", logging.WARNING, "refused requests of %s: %s", peer, exc)
+            exchange.discard()
+            exchange.handler = partial(_refuse, str(exc))
+        else:
+            self._handler.admit(exchange)
+
     def _make_room(self) -> bool:
         """Close the idle connections that would time out first, so that new clients can connect;
         returns False if no connection is idle.
@@ -541,6 +563,10 @@ class HTTPServer:
         self._connections.pop(fd, None)
         if self.stopping:
             self.call(self._check_drained)
+
+
+def _refuse(reason: str, exchange: Exchange) -> None:
+    exchange.respond(400, [TEXT, CLOSE], plain_text("400 Bad Request", reason))
 
 
 def _run_safely(work: cabc.Callable[[], object]) -> None:
