@@ -32,12 +32,13 @@ from carboy.errors import (
     UnreadError,
 )
 from carboy.globals import request
+from carboy.observability.environkeys import FIELDS
 from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
 from .page.endpoints import add_files, show_model
-from .protocol import Endpoint, measured
+from .protocol import Endpoint, logged, measured
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -166,7 +167,9 @@ def _make_view(
         incoming: PredictionRequest = begun or LimitedBody(current, limit())
         try:
             decode = partial(protocol.decode, model, incoming)
+            _note(current, model, begun)
             ticket: Ticket = begun or model.queue.submit_and_wait(decode(), decode=decode)
+            _note(current, model, ticket)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
@@ -188,6 +191,13 @@ def _make_view(
         return _response(app, answer.body, headers, answer.media_type)
 
     return view
+
+
+def _note(current: Request, model: Model, ticket: Ticket | None) -> None:
+    """If the server has an access log, leave what it says of a prediction in the environ."""
+    if FIELDS in current.environ:
+        fields = current.environ[FIELDS] or {}
+        current.environ[FIELDS] = {**fields, **logged(model, ticket)}
 
 
 def _response(

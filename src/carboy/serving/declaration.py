@@ -198,6 +198,32 @@ def _parse_proxy_headers(text: str) -> str:
     return ",".join(name for name in (*_X_FORWARDED, _FORWARDED) if name in names)
 
 
+# ----------------------------------------------------------------------------------- words
+
+
+def _parse_choice(*choices: str) -> cabc.Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in choices:
+            raise ValueError
+        return text.strip().lower()
+
+    return parse
+
+
+_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+
+
+def _parse_yes_or_no(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ValueError
+    return word in _YES
+
+
+def _write_yes_or_no(value: bool) -> str:
+    return _YES[0] if value else _NO[0]
+
+
 # ----------------------------------------------------------------------------------- sizes
 
 
@@ -274,6 +300,11 @@ ProxyHeaders = t.Annotated[
         "NAMES",
     ),
 ]
+AccessLogFormat = t.Annotated[
+    str,
+    ValueFormat(_parse_choice("auto", "off", "text", "json"), "auto, off, text or json", "FORMAT"),
+]
+YesOrNo = t.Annotated[bool, ValueFormat(_parse_yes_or_no, "yes or no", "YES", _write_yes_or_no)]
 Seconds = t.Annotated[
     float,
     ValueFormat(_parse_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),

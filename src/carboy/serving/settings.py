@@ -24,6 +24,7 @@ from ..errors import ServingError
 from . import machine
 from .declaration import (
     PREFIX,
+    AccessLogFormat,
     Connections,
     Count,
     CountOrZero,
@@ -38,6 +39,7 @@ from .declaration import (
     Setting,
     Size,
     Timeout,
+    YesOrNo,
     declare,
 )
 from .http.limits import Limits
@@ -154,6 +156,16 @@ class Settings:
     )
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
+    )
+    access_log: AccessLogFormat = declare(
+        "auto",
+        "A line per request, as text (the combined format) or JSON, for the logger carboy.access."
+        " With auto, if LOG_FILE is set, or the program has configured logging; JSON if LOG_FORMAT"
+        " is json.",
+    )
+    access_log_query: YesOrNo = declare(
+        False,
+        "Whether the access log has the queries of URLs, which may contain secrets.",
     )
     # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
     # 60 s.

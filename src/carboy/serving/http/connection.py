@@ -101,6 +101,19 @@ class HasLeader(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
+class AccessLog(t.Protocol):
+    """The members of an access log that the server uses. Thread-safe."""
+
+    def add(self, exchange: Exchange, ended_s: float, /) -> None:
+        """Make the line of a request that has ended; `ended_s` is on the clock `monotonic`."""
+
+    def flush(self) -> None:
+        """Write the lines that were made."""
+
+    def __len__(self) -> int:
+        """Return how many lines are not written yet."""
+
+
 class Server(t.Protocol):
     """The methods and attributes of the server that a connection uses. Thread-safe, except for
     `admit` and `unsent`.
@@ -108,7 +121,7 @@ class Server(t.Protocol):
     Attributes:
         due: requests that the event loop will pass to their handlers next.
         unsent: connections with a response that the event loop will send next.
-        ended: requests that the access log must still write; None if there is no access log.
+        access_log: gets the requests that have ended; None if there is no access log.
         round_s: when the requests arrived that are being read, for the access log.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
@@ -116,7 +129,7 @@ class Server(t.Protocol):
 
     due: deque[Exchange]
     unsent: deque[Connection]
-    ended: deque[Exchange] | None
+    access_log: AccessLog | None
     round_s: float
     responses: Budget
     notices: Notices
@@ -364,10 +377,11 @@ class Connection:
 
     def _admit(self, head: RequestHead) -> Exchange | None:
         exchange = self._exchange = Exchange(self, head)
-        if self._server.ended is not None:
-            exchange.began_s = self._server.round_s
+        server = self._server
+        if server.access_log is not None:
+            exchange.began_s = server.round_s
         try:
-            self._server.admit(exchange)
+            server.admit(exchange)
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
             logger.exception("error while admitting %s %s", exchange.method, exchange.path)
             refused = Refused(INTERNAL_ERROR, head)
@@ -710,9 +724,9 @@ class Connection:
             self._release()
         if state is SENDING or state is CLOSING:
             now_s = monotonic()
-            if exchange is not None and (ended := self._server.ended) is not None:
-                exchange.ended_s = now_s
-                ended.append(exchange)
+            if (access_log := self._server.access_log) is not None and exchange is not None:
+                exchange.logged = True
+                access_log.add(exchange, now_s)
             if state is CLOSING:
                 self._end()
             elif exchange is None or exchange.complete:
@@ -759,8 +773,8 @@ class Connection:
         exchange = self._exchange
         if self.state is BODY and exchange is not None and exchange.release is not None:
             exchange.release(exchange)
-        if self._server.ended is not None:
-            self._log_aborted(self._server.ended)
+        if self._server.access_log is not None:
+            self._log_aborted(self._server.access_log)
         self._step(CLOSE)
         self._exchange = None
         self._events.clear()
@@ -776,22 +790,20 @@ class Connection:
         self._server.forget(self._fd)
         self._socket.close()
 
-    def _log_aborted(self, ended: deque[Exchange]) -> None:
-        """If a request has begun, and its response is not sent, leave its line to the access
-        log.
-        """
+    def _log_aborted(self, access_log: AccessLog) -> None:
+        """If a request has begun, and its response is not sent, add it to the access log."""
         exchange = self._exchange
         if exchange is None and self.state is HEAD:
             exchange = Exchange(self, self._parser.begun_head())
             exchange.began_s = self._head_arrived_s()
-        if exchange is None or exchange.ended_s:
+        if exchange is None or exchange.logged:
             return
         for part in self._out:
             exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
         exchange.status = exchange.status or CLIENT_CLOSED
         exchange.aborted = True
-        exchange.ended_s = monotonic()
-        ended.append(exchange)
+        exchange.logged = True
+        access_log.add(exchange, monotonic())
 
     # --- states and the poller -----------------------------------------------------------------
 

@@ -138,14 +138,13 @@ class Exchange:
         held: whether memory for the response has been reserved.
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
+        logged: whether the access log has its line.
         aborted: whether the connection was closed before the whole response was sent.
         unsent_bytes: how much of an aborted response was not sent.
         began_s: when the request arrived; only with an access log. All times are on the clock of
             `time.monotonic`.
-        ended_s: when the response was sent, or the connection closed; only with an access log.
         view_s: how long the application took to respond; 0.0 if it was not called.
         fields: further fields of the request's line in the access log, such as the model.
-        timings: what the application has measured in the request: milliseconds by name.
         origin: the WSGI environ entries that trusted proxies have changed, such as the address of
             the client; None if no proxies are trusted.
         extra: WSGI environ entries for this request only.
@@ -177,9 +176,9 @@ class Exchange:
     body_bytes = 0
     aborted = False
     unsent_bytes = 0
-    began_s = ended_s = view_s = 0.0
+    logged = False
+    began_s = view_s = 0.0
     fields: cabc.Mapping[str, t.Any] | None = None
-    timings: cabc.Mapping[str, float] | None = None
     origin: cabc.Mapping[str, str] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None

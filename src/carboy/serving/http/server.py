@@ -39,6 +39,7 @@ from .transitions import IDLE
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .connection import AccessLog
     from .exchange import Exchange
     from .forwarded import TrustedProxies
     from .limits import Limits
@@ -50,8 +51,9 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# Maximum number of requests that have ended and are not in the access log yet.
-MAX_ENDED = 64
+# How many lines the access log collects before they are written, unless the next check of all
+# connections comes first. PERF: to write a line alone takes longer than to make it.
+MAX_LINES = 64
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
@@ -123,12 +125,6 @@ class Pool(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
-class AccessLog(t.Protocol):
-    """Called with requests that have ended; writes a line for each. Thread-safe. Must not raise."""
-
-    def __call__(self, ended: cabc.Sequence[Exchange], /) -> object: ...
-
-
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
 
@@ -142,7 +138,7 @@ class HTTPServer:
         spins: whether the event loop polls for a moment before its thread sleeps (busy-polling);
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
-        access_log: writes the lines of requests that have ended; None for no access log.
+        access_log: gets the requests that have ended; None for no access log.
         proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
@@ -175,9 +171,8 @@ class HTTPServer:
         self.due: deque[Exchange] = deque()
         # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
-        self.ended: deque[Exchange] | None = None if access_log is None else deque()
+        self.access_log = access_log
         self.round_s = 0.0
-        self._access_log = access_log
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
         self._host, self._port = host, port
@@ -259,7 +254,8 @@ class HTTPServer:
         self.pool.stop()
         for connection in self.connections:
             connection.close()
-        self._write_access_log()
+        if self.access_log is not None:
+            self.access_log.flush()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -312,7 +308,7 @@ class HTTPServer:
         # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
-        idle = not self._connections and self._listens and not self.ended
+        idle = not self._connections and self._listens and not self.access_log
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -380,10 +376,10 @@ class HTTPServer:
         request when it is read.
         """
         connections = self._connections
-        if self.ended is not None:
+        if (access_log := self.access_log) is not None:
             self.round_s = monotonic()
-            if len(self.ended) >= MAX_ENDED:
-                self._write_access_log()
+            if len(access_log) >= MAX_LINES:
+                access_log.flush()
         for fd, mask in events:
             connection = connections.get(fd)
             try:
@@ -436,25 +432,10 @@ class HTTPServer:
         for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
-        self._write_access_log()
+        if self.access_log is not None:
+            self.access_log.flush()
         if not self._listens and self._listener is not None:
             self._listen(yes=len(self._connections) < self._limits.connections)
-
-    def _write_access_log(self) -> None:
-        """Write the lines of the requests that have ended.
-
-        PERF: many are written at once, by one system call. Each line waits at most `SWEEP_S`.
-        """
-        ended, write = self.ended, self._access_log
-        if not ended or write is None:
-            return
-        batch = []
-        try:
-            while True:
-                batch.append(ended.popleft())
-        except IndexError:  # all are taken, perhaps some by another thread
-            pass
-        write(batch)
 
     def _accept_at(self, fd: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():

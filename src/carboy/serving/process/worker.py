@@ -25,6 +25,7 @@ import typing as t
 from functools import partial
 
 from .. import log
+from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
@@ -103,8 +104,14 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
+    access_log = access_log_of(carboy_app(app), settings)
     gateway = Gateway(
-        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(model_routes, app)
+        app,
+        limits=limits,
+        threads=settings.threads,
+        pool=pool,
+        timed=access_log is not None,
+        routes=partial(model_routes, app),
     )
     return HTTPServer(
         settings.host,
@@ -117,7 +124,15 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         # and other threads.
         spins=default_workers() > 1,
         proxies=trusted_proxies(app, settings),
+        access_log=access_log,
     )
+
+
+def carboy_app(app: WSGIApplication) -> Carboy | None:
+    """Return the application if it is carboy's; None for another WSGI application."""
+    from ...core.dispatch import Dispatcher
+
+    return t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
 
 
 def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies | None:
@@ -251,12 +266,10 @@ def announce_log(control: Control, options: LogOptions) -> None:
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
     """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
-    from ...core.dispatch import Dispatcher
     from ...observability.programhandlers import lossy_in_several_processes
     from ...observability.setup import configure, find_handler
 
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    options = configure(carboy_app, warn=partial(control.report, "warning"))
+    options = configure(carboy_app(app), warn=partial(control.report, "warning"))
     if options is not None:
         log.follow(options, find_handler(options.file) if options.file is not None else None)
         if options.file is None:

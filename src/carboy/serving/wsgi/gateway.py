@@ -17,7 +17,7 @@ import typing as t
 from functools import partial
 from time import monotonic
 
-from carboy.observability.environkeys import FIELDS, TIMINGS
+from carboy.observability.environkeys import FIELDS
 
 from ..http.environ import environ_of
 from ..http.exchange import CLOSE, TEXT
@@ -213,11 +213,14 @@ class Gateway:
             # `extra` and `app` may refer to the exchange: remove them, to break the reference
             # cycles.
             exchange.extra = exchange.app = None
-            began_s = monotonic() if self.timed else 0.0
-            result = Result(app, environ, self.limits.joined_response_bytes)
             if self.timed:
+                began_s = monotonic()
+                result = Result(app, environ, self.limits.joined_response_bytes)
                 exchange.view_s = monotonic() - began_s
-                exchange.fields, exchange.timings = environ.get(FIELDS), environ.get(TIMINGS)
+                if (fields := environ.get(FIELDS)) is not None:
+                    exchange.fields = fields
+            else:
+                result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)
