@@ -32,6 +32,7 @@ from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
 from ..threads.pool import LeaderPool
 from ..wsgi.gateway import Gateway
+from . import debugmode
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -206,14 +207,6 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
-def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
-        log.logger.warning(
-            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
-            " For debugging use 'carboy run --debug', and switch it off here"
-        )
-
-
 def send_log_lines(control: Control, fds: list[int]) -> None:
     """Let this process send the lines of its log file to the supervisor, which writes them.
 
@@ -268,8 +261,10 @@ def main(argv: list[str]) -> None:
             install_as_flask()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
+        asked_by = debugmode.disable_in_environment()
         app = load(job["target"])
-        warn_of_debug(app)
+        if reason := debugmode.disable(app, asked_by):
+            control.report("warning", reason)
         configure_log(app, control, settings)
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
