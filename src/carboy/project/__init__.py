@@ -29,7 +29,7 @@ SECRET_MARKER: t.Final = _SecretMarker()
 #: The type of a secret in `class Config(Struct)`: a `str` that no command, log or error page shows.
 #: A field `X: Secret` may be given by the variable `X`, or by `X_FILE`, the path of a file that
 #: contains it.
-Secret = t.Annotated[str, SECRET_MARKER]
+Secret: t.TypeAlias = t.Annotated[str, SECRET_MARKER]
 
 
 class AppFolders(t.NamedTuple):
@@ -49,6 +49,7 @@ class Project:
         environment: the name of the environment, such as "development" or "production".
         origins: where the value of a key comes from. Keys that have their default are missing. The
             dict is changed when code assigns a value.
+        environments: the environments that have a section or a file.
         secrets: the keys that are declared as secrets; `SECRET_KEY` always is.
         declared: the `class Config(Struct)` that declares the project's keys, if there is one.
         unused: the variables of `.env` files that set no key, with their lines.
@@ -58,6 +59,7 @@ class Project:
     instance_path: str
     environment: str
     origins: dict[str, Origin]
+    environments: tuple[str, ...] = ()
     secrets: frozenset[str] = DECLARED_SECRETS
     declared: type | None = None
     unused: t.Mapping[str, Origin] = field(default_factory=dict)

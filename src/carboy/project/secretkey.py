@@ -1,0 +1,179 @@
+"""The secret key of a project to which nobody has given one.
+
+In development the key is made when it is first read, and kept in `instance/secret_key`, so that
+sessions outlive the process. In testing it is made for the process alone. In any other environment
+nothing is made: a key that each machine, or each start, makes for itself would end sessions without
+an error. There, writing to a session raises `SessionUnavailableError`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import threading
+import time
+import typing as t
+from contextlib import suppress
+
+from ..core.changetracking import note_change
+from ..errors import ConfigError
+from .origins import Origin, shortened
+from .privatefiles import create_private
+
+if t.TYPE_CHECKING:
+    from ..config import Config
+    from . import Project
+
+KEY_NAME = "SECRET_KEY"
+FILE_NAME = "secret_key"
+# How many random bytes a key consists of: as many as SHA-256 has.
+_KEY_BYTES = 32
+_IGNORED = f"# The secret key that carboy has made for development on this machine.\n/{FILE_NAME}\n"
+# Held while a thread makes a key, so that all threads get the same one.
+_making = threading.RLock()
+# How long to wait for another process that has created the file and writes its key into it.
+_WAIT_S = 2.0
+
+
+def new_key() -> str:
+    """Return a new secret key: digits and letters, which no file and no shell needs to quote."""
+    return secrets.token_hex(_KEY_BYTES)
+
+
+def make_key_when_read(config: Config) -> None:
+    """Let the first read of `SECRET_KEY` make a key if there is none, in development and testing.
+
+    Assigned keys take precedence, also those that code assigns after this call. The config gets a
+    class that makes the key, and loses it with the first read of a key, so that reading a config
+    takes no longer than before.
+    """
+    project = config.project
+    if project is None or project.environment not in {"development", "testing"}:
+        return
+    if isinstance(config, _MakesKey) or config.get(KEY_NAME):
+        return
+    path = os.path.join(project.instance_path, FILE_NAME)
+    place = "for this process" if project.environment == "testing" else shortened(path)
+    project.origins[KEY_NAME] = Origin("generated", f"when it is read, {place}")
+    config.__class__ = _class_that_makes_a_key(type(config))
+
+
+class _MakesKey:
+    """Marks the classes of configs that make a key when it is read."""
+
+    _kind: type[Config]
+
+
+def value_of(config: Config, name: str) -> t.Any:
+    """Return the value of a config key to show it to people, without making a secret key."""
+    kind = getattr(type(config), "_kind", type(config))
+    return kind.__getitem__(config, name)
+
+
+def _class_that_makes_a_key(kind: type[Config]) -> type[t.Any]:
+    """Return a subclass that makes a secret key for its config when the key is read.
+
+    Its methods call those of `kind` by name, and not by `super()`: another thread may give the
+    config its class back while they run.
+    """
+
+    def getitem(self: Config, name: str) -> t.Any:
+        return kind.__getitem__(self, name) if name != KEY_NAME else _read_key(self, kind)
+
+    def get(self: Config, name: str, default: t.Any = None) -> t.Any:
+        return kind.get(self, name, default) if name != KEY_NAME else _read_key(self, kind)
+
+    def reduce(self: Config, protocol: t.SupportsIndex) -> t.Any:
+        # A copy, or a pickle, has the class `kind` and makes no key.
+        _, _, *content = t.cast("tuple[t.Any, ...]", kind.__reduce_ex__(self, 4))
+        return (_create, (kind,), *content)
+
+    body = {
+        "_kind": kind,
+        "__module__": kind.__module__,
+        "__getitem__": getitem,
+        "get": get,
+        "__reduce_ex__": reduce,
+    }
+    # The same name, because the class is shown when the config is printed.
+    return type(kind.__name__, (_MakesKey, kind), body)
+
+
+def _read_key(config: Config, kind: type[Config]) -> t.Any:
+    """Return the key, after making it if there is none, and give the config its class back."""
+    with _making:
+        key = kind.__getitem__(config, KEY_NAME) if KEY_NAME in config else None
+        if not key:
+            key, place = _key_of(t.cast("Project", config.project))
+            kind.__setitem__(config, KEY_NAME, key)
+            t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)
+        # Only now: a thread that finds the class `kind` does not wait for the key.
+        config.__class__ = kind
+    note_change()  # values of a config of this class may be cached
+    return key
+
+
+def _key_of(project: Project) -> tuple[str, str]:
+    """Return a key, and the place where it is kept."""
+    if project.environment == "testing":
+        return new_key(), "for this process"
+    path = os.path.join(project.instance_path, FILE_NAME)
+    return read_or_make(path), shortened(path)
+
+
+def _create(kind: type[Config]) -> Config:
+    return kind.__new__(kind)
+
+
+def read_or_make(path: str) -> str:
+    """Return the key in the file at `path`; if there is no file, make one.
+
+    Processes that call this at the same time get the same key.
+
+    Raises:
+        ConfigError: the file cannot be read or made, or contains no key.
+    """
+    try:
+        if not os.path.lexists(path):
+            _prepare_folder(os.path.dirname(path))
+            with suppress(FileExistsError):  # another process is faster: its key counts
+                create_private(path, f"{new_key()}\n")
+        return _read(path)
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            f"No SECRET_KEY is set, and the one for development cannot be kept in {path!r}:"
+            f" {reason}. Make the folder writable, or set SECRET_KEY: 'carboy secret new' writes"
+            " one into '.env'."
+        ) from None
+
+
+def _read(path: str) -> str:
+    until_s = time.monotonic() + _WAIT_S
+    while True:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+            mode = os.stat(file.fileno()).st_mode
+        if text.endswith("\n") and text.strip():
+            break
+        if time.monotonic() > until_s:
+            raise ConfigError(
+                f"The file {path!r} should contain the secret key for development in one line, and"
+                " does not. Remove it: a new one is made."
+            )
+        time.sleep(0.005)  # no event reports that the other process has written
+    if stat.S_IMODE(mode) & 0o077 and os.name == "posix":
+        with suppress(OSError):  # the file belongs to somebody else
+            os.chmod(path, 0o600)
+    return text.strip()
+
+
+def _prepare_folder(folder: str) -> None:
+    """Create the folder, and let git ignore the key in it, whatever the project lets git ignore."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(os.path.join(folder, ".gitignore"), "a+", encoding="utf-8") as file:
+        file.seek(0)
+        text = file.read()
+        if {"*", FILE_NAME, f"/{FILE_NAME}"}.isdisjoint(map(str.strip, text.splitlines())):
+            file.write(_IGNORED if not text or text.endswith("\n") else f"\n{_IGNORED}")
