@@ -3,6 +3,7 @@
     CarboyError                     status  slug                  also a
     ├── ConfigError                 500     config-invalid        ValueError
     │   ├── ConfigFileError         500     config-file-invalid   whatever Flask raises there
+    │   ├── ProjectError            500     project-invalid
     │   └── ConfigSourceError       500     config-source-unset   RuntimeError
     ├── SetupError                  500     setup-invalid         AssertionError
     │   ├── SetupFinishedError      500     setup-finished
@@ -30,6 +31,7 @@
     ├── AnswerError                 500     answer-invalid        TypeError
     ├── CrashError                  500     prediction-crashed    RuntimeError
     ├── BulkFileError               500     bulk-file-invalid     ValueError
+    ├── StarterError                500     project-not-created   ValueError
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
@@ -89,6 +91,15 @@ class ConfigFileError(ConfigError):
 
     filename: str
     line: int | None
+
+
+class ProjectError(ConfigError):
+    """`app.config.from_project()` cannot use the configuration of the project.
+
+    The text names each problem, with the file and line, or the variable, and what to do.
+    """
+
+    slug = "project-invalid"
 
 
 class ConfigSourceError(ConfigError, RuntimeError):
@@ -341,6 +352,12 @@ class BulkFileError(CarboyError, ValueError):
     """A file of inputs for the command `carboy models predict` cannot be read."""
 
     slug = "bulk-file-invalid"
+
+
+class StarterError(CarboyError, ValueError):
+    """A new project cannot be created."""
+
+    slug = "project-not-created"
 
 
 class DocumentationError(CarboyError, ValueError):

@@ -12,8 +12,9 @@ import typing as t
 import click
 
 from ..core.advice import advice_on
+from ..core.masking import mask_text
 from ..core.tracebacks import is_full_traceback_requested
-from ..errors import CarboyError
+from ..errors import CarboyError, ConfigError, ProjectError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -26,13 +27,21 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """Format a traceback without the frames of carboy; with all frames if there are no others."""
+    """Format a traceback without the frames of carboy; with all frames if there are no others.
+    Secrets are masked.
+    """
+    return mask_text(_format(exc))
+
+
+def _format(exc: BaseException) -> str:
     advice = advice_on(exc)
     if advice and advice not in getattr(exc, "__notes__", ()):
         exc.add_note(advice)
     shown = traceback.TracebackException.from_exception(exc)
     if is_full_traceback_requested():
         return "".join(shown.format())
+    if isinstance(exc, ProjectError):  # the text names the place, which no frame shows
+        return f"{exc}\n"
     if is_internal(exc):
         if isinstance(exc, CarboyError):
             return f"{exc}\n"
@@ -45,6 +54,11 @@ def format_for_user(exc: BaseException) -> str:
 def report(exc: Exception) -> None:
     """Write the traceback of a failed command to stderr, without frames of carboy."""
     click.secho(format_for_user(exc).rstrip(), err=True, fg="red")
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a process that could not load the app because of an exception."""
+    return 2 if isinstance(exc, ConfigError) else 1
 
 
 def is_internal(exc: BaseException) -> bool:

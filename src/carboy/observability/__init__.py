@@ -1,7 +1,7 @@
 """The log of an app: formats, handlers, the file that several processes share, timers.
 
     keys             the names `LOG_*`, and where their values come from
-    options          the values, checked and converted
+    logoptions       the values, checked and converted
     setup            adds the handlers that the options ask for, once per process
     programhandlers  the handlers that a program has added itself
     formatters       records as text or as JSON, without secrets and control characters

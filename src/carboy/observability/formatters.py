@@ -72,7 +72,8 @@ def style_of(template: str) -> t.Literal["%", "{", "$"]:
     Raises:
         ValueError: the text has no field of any style.
     """
-    styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "{", "$")
+    # "$" before "{": `${name}` contains a field of the latter style, too.
+    styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "$", "{")
     for style in styles:
         try:
             logging.Formatter(template, style=style)
@@ -86,10 +87,11 @@ class SafeFormatter(logging.Formatter):
     """Base class of the two formatters, which write the parts of a record in their own ways."""
 
     def format(self, record: logging.LogRecord) -> str:
-        record.message = mask_text(record.getMessage())
+        record.message, more = _split_own_message(record)
+        record.message = mask_text(record.message)
         names = vars(record).keys() - STANDARD
         extra = masked({name: getattr(record, name) for name in names}) if names else {}
-        return self.write(record, extra, mask_text(self._details(record)))
+        return self.write(record, extra, mask_text(self._details(record, more)))
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         """Return the line of a record.
@@ -101,14 +103,26 @@ class SafeFormatter(logging.Formatter):
         """
         raise NotImplementedError
 
-    def _details(self, record: logging.LogRecord) -> str:
+    def _details(self, record: logging.LogRecord, more: str) -> str:
         # `record.exc_text` is not set here: other handlers would write what they find there.
-        parts = [record.exc_text or ""]
+        parts = [more, record.exc_text or ""]
         if record.exc_info and not record.exc_text:
-            parts = [self.formatException(record.exc_info)]
+            parts.append(self.formatException(record.exc_info))
         if record.stack_info:
             parts.append(self.formatStack(record.stack_info))
         return "\n".join(filter(None, parts))
+
+
+def _split_own_message(record: logging.LogRecord) -> tuple[str, str]:
+    """Return a message, and the traceback or the stacks that follow in some of carboy's messages.
+
+    Those begin with a line break of the template, and not of the data.
+    """
+    text = record.getMessage()
+    if record.args and record.name.startswith("carboy.") and "\n" in str(record.msg):
+        text, _, more = text.partition("\n")
+        return text, more.strip("\n")
+    return text, ""
 
 
 class TextFormatter(SafeFormatter):
@@ -129,7 +143,9 @@ class TextFormatter(SafeFormatter):
         fields["request_id"] = request_id() or "-"
         if self.usesTime():
             fields["asctime"] = self.formatTime(record)
-        lines = [escape(self._fill(self._template, fields))]
+        line = self._fill(self._template, fields)
+        # `masked` has left objects in `extra` as they are.
+        lines = [escape(mask_text(line) if extra else line)]
         lines += [_INDENT + escape(line) for line in details.splitlines()]
         return "\n".join(lines)
 
@@ -155,13 +171,17 @@ class JSONFormatter(SafeFormatter):
         return _UNSAFE.sub(_escaped_in_json, _to_json(members))
 
 
+def _to_safe_text(value: object) -> str:
+    return mask_text(str(value))
+
+
 def _to_json(members: dict[str, t.Any]) -> str:
     try:
-        return json.dumps(members, ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(members, ensure_ascii=False, allow_nan=False, default=_to_safe_text)
     except (TypeError, ValueError):  # NaN, a cycle, or a dict whose keys are no texts
         plain = (str, int, type(None))
         members = {
-            name: value if isinstance(value, plain) else str(value)
+            name: value if isinstance(value, plain) else _to_safe_text(value)
             for name, value in members.items()
         }
         return json.dumps(members, ensure_ascii=False)

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 import typing as t
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from .handlers import Notice, StandardError
 
@@ -173,13 +173,14 @@ class SharedLogFile:
 
     def _rotate(self) -> None:
         """Rename the file and its backups, and create the next file."""
-        names = [self.path, *(f"{self.path}.{n + 1}" for n in range(self._backup_count))]
         if not HAS_LOCKS:
             self.close()  # Windows does not rename an open file
+        names = [self.path, *self._backups()]
+        if len(names) <= self._backup_count:
+            names.append(f"{self.path}.{len(names)}")
         try:
             for old, new in reversed(list(pairwise(names))):
-                if os.path.exists(old):
-                    os.replace(old, new)
+                os.replace(old, new)
         except OSError as exc:
             self._rotate_at_s = self._clock() + SKIP_S
             self._note(
@@ -192,6 +193,11 @@ class SharedLogFile:
         # Until now, the lock on the renamed file has kept the other processes waiting.
         self.close()
         self._use(fd)
+
+    def _backups(self) -> list[str]:
+        """Return the paths of the renamed files, the newest first."""
+        paths = (f"{self.path}.{n + 1}" for n in range(self._backup_count))
+        return list(takewhile(os.path.exists, paths))
 
     # --- opening and locking ------------------------------------------------------------------
 
@@ -266,13 +272,12 @@ class SharedLogFile:
 
     def _say_moved(self) -> None:
         """Note that another program has moved or removed the file, unless it was rotated."""
-        backups = [f"{self.path}.{n + 1}" for n in range(self._backup_count)]
         if not self._alone and self._max_bytes:
             # If another process has rotated the file, the descriptor is that of a backup, or of a
             # file that was a backup and has been removed as the oldest one.
             if not os.fstat(self._fd).st_nlink:
                 return
-            if any(self._is_at_path(self._fd, path) for path in backups):
+            if any(self._is_at_path(self._fd, path) for path in self._backups()):
                 return
         self._note(
             logging.INFO,

@@ -7,6 +7,7 @@ import os
 import typing as t
 
 from .handlers import LineHandler
+from .logoptions import is_device
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -57,6 +58,8 @@ def _file_handlers() -> cabc.Iterator[logging.FileHandler]:
 def _reason_for_loss(handler: logging.FileHandler) -> str:
     from logging.handlers import RotatingFileHandler, TimedRotatingFileHandler
 
+    if is_device(handler.baseFilename):
+        return ""
     if isinstance(handler, TimedRotatingFileHandler) or (
         isinstance(handler, RotatingFileHandler) and handler.maxBytes > 0
     ):

@@ -17,7 +17,7 @@ from dataclasses import replace
 from .formatters import make_formatter
 from .handlers import LineHandler, StandardError, logger
 from .logfile import SharedLogFile
-from .options import LogOptions, explain_unusable, read_options
+from .logoptions import LogOptions, explain_unusable, read_options
 from .programhandlers import find_writer, is_of_program
 
 if t.TYPE_CHECKING:
@@ -34,8 +34,8 @@ _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT})
 _lock = threading.RLock()
 # The handlers of this process by the path of their file; None is the path of stderr.
 _handlers: dict[str | None, LineHandler] = {}
-# The loggers that have a handler before the root logger has, and their levels before and since.
-_early: list[tuple[logging.Logger, int, int]] = []
+# The loggers that have a handler before the root logger has.
+_early: list[_EarlyLogger] = []
 
 
 def open_directly(options: LogOptions) -> LineTarget:
@@ -76,8 +76,8 @@ def configure(
 
     Args:
         app: None for WSGI applications that are not carboy's.
-        terminal: whether records are also written to stderr if they are written to a file, as
-            developers want it.
+        terminal: whether records are written to stderr even if they are written to a file, for a
+            developer.
         warn: called for options that have no effect, because the program does the same itself.
 
     Returns:
@@ -111,8 +111,8 @@ def _configure(
         warn(text)
     for handler in _handlers_for(options, has_own_handlers, terminal):
         root.addHandler(handler)
-        if app is not None:
-            _redirect_app_logger(logging.getLogger(app.name), handler)
+    if app is not None:
+        _redirect_app_logger(logging.getLogger(app.name), find_handler(options.file))
 
 
 def _without_effect(options: LogOptions, has_own_handlers: bool) -> cabc.Iterator[str]:
@@ -135,16 +135,37 @@ def _handlers_for(
     """Yield the handlers that the root logger needs."""
     if options.file is not None and find_writer(options.file) is None:
         yield handler_for(options)
-    if (options.file is None or terminal) and not has_own_handlers:
-        yield handler_for(replace(options, file=None))
+    if terminal and not has_own_handlers:
+        yield _terminal_handler(options)
+    elif options.file is None and not has_own_handlers:
+        yield handler_for(options)
 
 
-def _redirect_app_logger(app_logger: logging.Logger, handler: LineHandler) -> None:
-    from ..logging import default_handler
+def _terminal_handler(options: LogOptions) -> LineHandler:
+    """Return the handler for stderr of a development server. Werkzeug's messages keep their form,
+    which has several lines and colours.
+    """
+    is_json = options.file is not None and options.format == "json"
+    handler = handler_for(replace(options, file=None, format=None if is_json else options.format))
+    handler.addFilter(_is_not_werkzeugs)
+    werkzeug = logging.getLogger("werkzeug")
+    if not werkzeug.handlers:
+        werkzeug.addHandler(logging.StreamHandler())
+    return handler
+
+
+def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
+    return record.name != "werkzeug"
+
+
+def _redirect_app_logger(app_logger: logging.Logger, file_handler: LineHandler | None) -> None:
+    from ..logging import default_handler, has_level_handler
 
     app_logger.removeHandler(default_handler)
-    if not app_logger.propagate:
-        app_logger.addHandler(handler)
+    if file_handler is not None and not app_logger.propagate:
+        app_logger.addHandler(file_handler)
+    if not has_level_handler(app_logger):
+        app_logger.addHandler(default_handler)
 
 
 def handler_for(options: LogOptions) -> LineHandler:
@@ -162,9 +183,10 @@ def handler_for(options: LogOptions) -> LineHandler:
         return handler
 
 
-def find_handler(path: str) -> LineHandler | None:
-    """Return this process's handler for a log file; None if it has none."""
-    return _handlers.get(path)
+def find_handler(path: str | None) -> LineHandler | None:
+    """Return the handler of the root logger for a log file; None if it has none."""
+    handler = _handlers.get(path) if path is not None else None
+    return handler if handler in logging.getLogger().handlers else None
 
 
 def handlers() -> list[LineHandler]:
@@ -187,20 +209,34 @@ def configure_early(app: App, app_logger: logging.Logger) -> None:
         if options is None or (options.file is None and logging.getLogger().handlers):
             return
         handler = handler_for(options)
-        if handler in logging.getLogger().handlers:
-            return
-        app_logger.addHandler(handler)
-        level = options.level if options.level is not None else logging.INFO
-        _early.append((app_logger, app_logger.level, level))
-        if app_logger.level == logging.NOTSET:
-            app_logger.setLevel(level)
+        if handler not in logging.getLogger().handlers:
+            _early.append(_EarlyLogger(app_logger, handler, options))
+
+
+class _EarlyLogger:
+    """A logger that has a handler before the root logger has."""
+
+    def __init__(self, of_app: logging.Logger, handler: LineHandler, options: LogOptions) -> None:
+        self._logger, self._handler, self._options = of_app, handler, options
+        self._level_before = of_app.level
+        if of_app.level == logging.NOTSET:
+            of_app.setLevel(logging.INFO if options.level is None else options.level)
+        self._level = of_app.level
+        of_app.addHandler(handler)
+        handler.addFilter(self._is_left_to_us)
+
+    def _is_left_to_us(self, record: logging.LogRecord) -> bool:
+        """Return whether the program has not added its own handler for the same file meanwhile."""
+        return self._options.file is None or find_writer(self._options.file) is None
+
+    def end(self) -> None:
+        """Undo all: the root logger has the handler from now on."""
+        self._logger.removeHandler(self._handler)
+        self._handler.removeFilter(self._is_left_to_us)
+        if self._logger.level == self._level:
+            self._logger.setLevel(self._level_before)
 
 
 def _end_early() -> None:
-    """Remove what `configure_early` has added, as the root logger has the same from now on."""
     while _early:
-        early, level_before, level = _early.pop()
-        for handler in _handlers.values():
-            early.removeHandler(handler)
-        if early.level == level:
-            early.setLevel(level_before)
+        _early.pop().end()

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 from ipaddress import IPv6Network, ip_network
 
-from ..core.sizes import format_size, parse_size
+from ..core.bytesizes import format_size, parse_size
 from ..errors import AddressError, ServingError
 from . import machine
 

@@ -6,13 +6,18 @@ import logging
 import typing as t
 from time import monotonic
 
+from ..core.logmasking import get_masked_logger
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..observability.handlers import LineHandler
-    from ..observability.options import LogOptions
+    from _typeshed.wsgi import WSGIApplication
 
-logger = logging.getLogger("carboy.serving")
+    from ..app import Carboy
+    from ..observability.handlers import LineHandler
+    from ..observability.logoptions import LogOptions
+
+logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
 # The most URLs of models that are logged at the start; if an app has more models, the number of the
 # others follows.
@@ -64,6 +69,28 @@ def configure() -> None:
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def configure_for_app(
+    app: WSGIApplication, warn: cabc.Callable[[str], object]
+) -> LogOptions | None:
+    """Configure logging as the keys `LOG_*` of an application and of the environment ask for.
+
+    Args:
+        app: any WSGI application; only carboy's have a config with these keys.
+        warn: called for keys that have no effect.
+
+    Raises:
+        ConfigError: a value is not valid, or the log file cannot be written.
+    """
+    from ..core.dispatch import Dispatcher
+    from ..observability.setup import configure, find_handler
+
+    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
+    options = configure(carboy_app, warn=warn)
+    if options is not None:
+        follow(options, find_handler(options.file))
+    return options
 
 
 def follow(options: LogOptions, file_handler: LineHandler | None) -> None:

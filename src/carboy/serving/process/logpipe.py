@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ...observability.handlers import LineTarget
-    from ...observability.options import LogOptions
+    from ...observability.logoptions import LogOptions
 
 # How long a worker waits for the supervisor before it writes to the file itself. The thread that
 # logs holds a lock, for which the other threads that log wait.
@@ -51,21 +51,17 @@ class LogPipe:
         file: where lines go if the supervisor does not take them: the log file itself.
         read_fd: the reading end of the pipe.
         write_fd: the writing end.
+        block_s: how long a line may wait for room in the pipe.
     """
 
     def __init__(
-        self,
-        file: LineTarget,
-        read_fd: int,
-        write_fd: int,
-        clock: cabc.Callable[[], float] = time.monotonic,
+        self, file: LineTarget, read_fd: int, write_fd: int, *, block_s: float = BLOCK_S
     ) -> None:
         self._file = file
         self._read_fd, self._write_fd = read_fd, write_fd
-        self._clock = clock
+        self._block_s = self._patience_s = block_s
         self._pid = os.getpid()
         self._is_broken = False
-        self._patience_s = BLOCK_S
         # The rest of a line whose beginning is in the pipe.
         self._owed = b""
         os.set_blocking(write_fd, False)
@@ -76,18 +72,18 @@ class LogPipe:
         if self._is_broken or self._pid != os.getpid():
             # Lines of a forked process and of this one could mix in the pipe.
             return self._file.write(data)
-        started_s = self._clock()
+        started_s = time.monotonic()
         rest = self._send(data, started_s + self._patience_s)
         if not rest and not self._owed:
-            self._patience_s = BLOCK_S
-            return self._say_waited(self._clock() - started_s)
+            self._patience_s = self._block_s
+            return self._say_waited(time.monotonic() - started_s)
         notices = list(self._file.write(rest)) if rest else []
         if self._patience_s:
             notices.append(
                 Notice(
                     logging.ERROR,
-                    f"the supervisor has written no line for {BLOCK_S:g} s: this worker writes to"
-                    " the log file itself until the supervisor does again",
+                    f"the supervisor has taken no line for {self._block_s:g} s: this worker writes"
+                    " to the log file itself until the supervisor does again",
                 )
             )
         # Do not wait again until the supervisor reads.
@@ -113,7 +109,7 @@ class LogPipe:
             try:
                 sent += os.write(self._write_fd, whole[sent : sent + _CHUNK_BYTES])
             except BlockingIOError:
-                wait_s = end_s - self._clock()
+                wait_s = end_s - time.monotonic()
                 if wait_s <= 0 or not self._room.poll(wait_s * 1000):
                     break
         # A line of which a part has been sent must be continued in the pipe and nowhere else.
@@ -136,7 +132,7 @@ class LogPipe:
     def close(self) -> None:
         """Finish the line that has been begun. The pipe stays open: no other takes its place."""
         if self._owed and not self._is_broken:
-            self._send(b"", self._clock() + self._patience_s)
+            self._send(b"", time.monotonic() + self._patience_s)
 
 
 def read_all(fd: int) -> bytes:

@@ -25,10 +25,12 @@ import time
 import typing as t
 from dataclasses import replace
 
+from ...config import get_env
 from ...core.advice import port_in_use
-from ...core.sizes import format_size
+from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log
+from .hangup import Terminal
 
 if t.TYPE_CHECKING:
     import types
@@ -73,15 +75,6 @@ class RestartBackoff:
             delay_s = min(FIRST_DELAY_S * 2 ** min(self._deaths_in_a_row - 1, 16), MAX_DELAY_S)
         self._deaths_in_a_row += 1
         return delay_s
-
-
-def has_terminal() -> bool:
-    """Return whether this process belongs to a terminal that is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -129,7 +122,7 @@ class WorkerProcess:
             _command(theirs.fileno(), json.dumps(job)),
             pass_fds=[theirs.fileno(), self.log_fd, write_fd],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "FLASK_RUN_FROM_CLI": "true"},
+            env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
         )
         theirs.close()
         os.close(write_fd)
@@ -211,7 +204,7 @@ class Supervisor:
         self._stop_requests = 0
         self._stop_signal = ""
         self._hangups = 0
-        self._had_terminal = False
+        self._terminal = Terminal()
         self._kill_at_s: float | None = None
         self._heartbeat_s = settings.worker_timeout_s / MAX_UNANSWERED
         self._heartbeat_at_s: float | None = None
@@ -317,7 +310,7 @@ class Supervisor:
     def _follow_log_options(self, worker: WorkerProcess) -> None:
         """Write the log file that a worker has announced, and log the worker's warnings."""
         if worker.log_options is not None:
-            from ...observability.options import LogOptions
+            from ...observability.logoptions import LogOptions
             from .logpipe import LogWriter
 
             options, worker.log_options = LogOptions(**worker.log_options), None
@@ -388,16 +381,19 @@ class Supervisor:
         if not self._serving:
             reason = f"The process {_describe_exit(code)} while loading."
             self._give_up(name, worker.failure or reason)
+            # The worker's exit code says whether the configuration is the reason.
+            self._exit_code = 2 if code == 2 else 1
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
+        failure = [worker.failure] if worker.failure else []
         log.logger.error(
-            "%s %s after %.0f s; starting another %s%s",
+            "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
             name,
             "was killed because it hung" if worker.hangs else _describe_exit(code),
             lived_s,
             f"in {delay_s:g} s" if delay_s else "now",
-            f":\n{worker.failure}" if worker.failure else "",
+            *failure,
         )
 
     def _give_up(self, name: str, reason: str) -> None:
@@ -410,7 +406,6 @@ class Supervisor:
             f" {self._target!r}" if self._target else "",
             reason.rstrip(),
         )
-        self._exit_code = 1
         self._stop_requests = 1
 
     # --- the exit of the server ---------------------------------------------------------------
@@ -445,7 +440,6 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        self._had_terminal = signal.SIGHUP in before and has_terminal()
         if signal.SIGHUP in before:
             signal.signal(signal.SIGHUP, self._on_hangup)
         # These handlers do nothing. SIGCHLD wakes the supervisor's loop by its arrival, and the
@@ -467,7 +461,7 @@ class Supervisor:
         """Reopen the log file, as `kill -HUP` asks for. Stop if there is no log file, or if the
         signal says that the terminal was closed.
         """
-        if self._logs is None or (self._had_terminal and not has_terminal()):
+        if self._logs is None or self._terminal.is_closed():
             self._on_stop(number, frame)
         else:
             self._hangups += 1

@@ -24,6 +24,8 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.logmasking import mask_failed_threads
+from ...core.masking import mask_text
 from .. import log
 from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
@@ -34,14 +36,14 @@ from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from . import debugmode
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ...app import Carboy
-    from ...observability.options import LogOptions
+    from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
@@ -104,7 +106,7 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
-    access_log = access_log_of(carboy_app(app), settings)
+    access_log = access_log_of(app, settings)
     gateway = Gateway(
         app,
         limits=limits,
@@ -126,13 +128,6 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         proxies=trusted_proxies(app, settings),
         access_log=access_log,
     )
-
-
-def carboy_app(app: WSGIApplication) -> Carboy | None:
-    """Return the application if it is carboy's; None for another WSGI application."""
-    from ...core.dispatch import Dispatcher
-
-    return t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
 
 
 def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies | None:
@@ -238,14 +233,6 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
-def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
-        log.logger.warning(
-            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
-            " For debugging use 'carboy run --debug', and switch it off here"
-        )
-
-
 def send_log_lines(control: Control, fds: list[int]) -> None:
     """Let this process send the lines of its log file to the supervisor, which writes them.
 
@@ -267,13 +254,10 @@ def announce_log(control: Control, options: LogOptions) -> None:
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
     """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
     from ...observability.programhandlers import lossy_in_several_processes
-    from ...observability.setup import configure, find_handler
 
-    options = configure(carboy_app(app), warn=partial(control.report, "warning"))
-    if options is not None:
-        log.follow(options, find_handler(options.file) if options.file is not None else None)
-        if options.file is None:
-            announce_log(control, options)
+    options = log.configure_for_app(app, warn=partial(control.report, "warning"))
+    if options is not None and options.file is None:
+        announce_log(control, options)
     if settings.workers > 1:
         for text in lossy_in_several_processes():
             control.report("warning", text)
@@ -288,6 +272,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+    mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -302,14 +287,23 @@ def main(argv: list[str]) -> None:
             install_as_flask()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
+        asked_by = debugmode.disable_in_environment()
         app = load(job["target"])
-        warn_of_debug(app)
+        if reason := debugmode.disable(app, asked_by):
+            control.report("warning", reason)
         configure_log(app, control, settings)
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", _explain(exc))
-        sys.exit(1)
+        control.report("failed", mask_text(_explain(exc)))
+        sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a worker that could not load the app."""
+    from ...cli import failures
+
+    return failures.exit_code(exc)
 
 
 def _explain(exc: BaseException) -> str:

@@ -11,7 +11,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field
 
 from ..core.advice import did_you_mean
-from ..core.sizes import parse_size
+from ..core.bytesizes import parse_size
 from ..errors import ConfigError
 from .formatters import NAMED, STANDARD, style_of
 from .keys import KEYS, GivenKey, find_key
@@ -27,6 +27,7 @@ DEFAULT_MAX_BYTES = 10 * 1024 * 1024
 DEFAULT_BACKUP_COUNT = 5
 # Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
 LEAST_BYTES = 1024
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 _FIELD = re.compile(r"%\((\w+)\)")
 # How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
 _MISSPELT = 0.85
@@ -201,7 +202,11 @@ def _parse_file(given: GivenKey | None, app: App | None) -> str | None:
 
 
 def is_device(path: str) -> bool:
-    """Return whether a path is that of a terminal, a pipe or another device."""
+    """Return whether a path is that of a terminal, a pipe or another device, or a name of one of
+    the process's own streams, which may be redirected to a file.
+    """
+    if path.startswith(_STREAMS):
+        return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
