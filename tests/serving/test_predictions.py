@@ -112,11 +112,12 @@ def by_front(app, rule, data, headers, *, directly):
     return answer
 
 
-TIMES = {"server-timing", "date"}
+# What differs from response to response.
+VARYING = {"server-timing", "date", "x-request-id"}
 
 
 def shape(answer):
-    headers = sorted((k.lower(), v) for k, v in answer.headers if k.lower() not in TIMES)
+    headers = sorted((k.lower(), v) for k, v in answer.headers if k.lower() not in VARYING)
     # It is signed with the second.
     headers = [(k, "" if k == "set-cookie" else v) for k, v in headers]
     body = answer.body

@@ -40,6 +40,8 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "access_log": ("JSON", "json"),
+    "access_log_query": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),

@@ -6,30 +6,31 @@ import logging
 import typing as t
 
 if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+    from carboy.app import Carboy
     from carboy.observability.access import AccessLog
-    from carboy.sansio.app import App
 
     from .settings import Settings
 
 
-def access_log_of(app: App | None, settings: Settings) -> AccessLog | None:
+def access_log_of(app: WSGIApplication, settings: Settings) -> AccessLog | None:
     """Return the access log that the settings ask for; None if there is none.
 
     With the setting "auto", there is one if a handler would receive its records, as there is a log
     of requests under `carboy run`: because LOG_FILE or another key of the log is set, or because
     the program has configured logging itself. If LOG_LEVEL hides records of level INFO, there is
     none.
-
-    Args:
-        app: None for WSGI applications that are not carboy's.
     """
     if settings.access_log == "off":
         return None
+    from carboy.core.dispatch import Dispatcher
     from carboy.observability.access import LOGGER, AccessLog, receivers
     from carboy.observability.logoptions import LogOptions, read_options
     from carboy.observability.setup import handler_for
 
-    options = read_options(app) or LogOptions()
+    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
+    options = read_options(carboy_app) or LogOptions()
     logger = logging.getLogger(LOGGER)
     is_automatic = settings.access_log == "auto"
     if is_automatic and options.level is not None and options.level > logging.INFO:

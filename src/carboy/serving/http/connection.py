@@ -101,7 +101,7 @@ class HasLeader(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
-class AccessLog(t.Protocol):
+class RequestLog(t.Protocol):
     """The members of an access log that the server uses. Thread-safe."""
 
     def add(self, exchange: Exchange, ended_s: float, /) -> None:
@@ -129,7 +129,7 @@ class Server(t.Protocol):
 
     due: deque[Exchange]
     unsent: deque[Connection]
-    access_log: AccessLog | None
+    access_log: RequestLog | None
     round_s: float
     responses: Budget
     notices: Notices
@@ -790,7 +790,7 @@ class Connection:
         self._server.forget(self._fd)
         self._socket.close()
 
-    def _log_aborted(self, access_log: AccessLog) -> None:
+    def _log_aborted(self, access_log: RequestLog) -> None:
         """If a request has begun, and its response is not sent, add it to the access log."""
         exchange = self._exchange
         if exchange is None and self.state is HEAD:

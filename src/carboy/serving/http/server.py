@@ -39,7 +39,7 @@ from .transitions import IDLE
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .connection import AccessLog
+    from .connection import RequestLog
     from .exchange import Exchange
     from .forwarded import TrustedProxies
     from .limits import Limits
@@ -53,7 +53,7 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # How many lines the access log collects before they are written, unless the next check of all
 # connections comes first. PERF: to write a line alone takes longer than to make it.
-MAX_LINES = 64
+MAX_LINES = 256
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
@@ -159,7 +159,7 @@ class HTTPServer:
         multiprocess: bool = False,
         spins: bool = False,
         poller: Poller | None = None,
-        access_log: AccessLog | None = None,
+        access_log: RequestLog | None = None,
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False

@@ -107,7 +107,7 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
-    access_log = access_log_of(carboy_app(app), settings)
+    access_log = access_log_of(app, settings)
     gateway = Gateway(
         app,
         limits=limits,
