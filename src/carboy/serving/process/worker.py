@@ -24,7 +24,6 @@ import time
 import typing as t
 from functools import partial
 
-from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
