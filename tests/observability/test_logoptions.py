@@ -64,8 +64,12 @@ def test_rotation_is_set_or_switched_off():
 
 
 def test_device_is_never_rotated():
-    found = options(LOG_FILE="/dev/stderr")
-    assert (found.file, found.max_bytes) == ("/dev/stderr", 0)
+    found = options(LOG_FILE="/dev/stdout")
+    assert (found.file, found.max_bytes) == ("/dev/stdout", 0)
+
+
+def test_stderr_may_be_named_as_a_file():
+    assert options(LOG_FILE="/dev/stderr").file is None
 
 
 def test_linked_file_is_rotated_where_it_is(tmp_path):
