@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import fcntl
 import logging
 import os
@@ -13,6 +14,7 @@ import typing as t
 
 import pytest
 
+from carboy.observability import logfile
 from carboy.observability.handlers import LineHandler, Notice
 from carboy.observability.logfile import LOCK_S, RETRY_S, SKIP_S, SharedLogFile, fitting
 
@@ -195,6 +197,13 @@ def test_rotation_by_another_process_is_not_said(path):
     assert path.read_bytes() == b"abcdefg\nx\n"
 
 
+def test_file_that_is_removed_while_several_processes_write_is_said(path):
+    file = SharedLogFile(str(path), max_bytes=1000)
+    file.write(b"before\n")
+    path.unlink()
+    assert "moved or removed" in texts(file.write(b"after\n"))
+
+
 def test_removed_folder_is_created_again(path):
     file = SharedLogFile(str(path))
     file.write(b"before\n")
@@ -302,6 +311,27 @@ def test_lock_that_is_not_released_is_ignored_and_said(path):
     assert not file.write(b"after\n")
     assert path.with_suffix(".log.1").read_bytes() == b"before\nwithout it\nagain\n"
     assert path.read_bytes() == b"after\n"
+
+
+def test_file_system_without_locks_is_written_and_said(path, monkeypatch):
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(logfile, "flock", flock)
+    file = SharedLogFile(str(path), max_bytes=10)
+    assert "has no locks (No locks available)" in texts(file.write(b"0123456\n"))
+    assert not file.write(b"abcdefg\n")
+    assert path.read_bytes() == b"0123456\nabcdefg\n"
+
+
+def test_file_is_rotated_where_the_system_has_no_locks(path, monkeypatch):
+    """As on Windows, which does not rename open files either."""
+    monkeypatch.setattr(logfile, "HAS_LOCKS", False)
+    file = SharedLogFile(str(path), max_bytes=10, backup_count=1)
+    assert not file.write(b"0123456\n")
+    assert not file.write(b"abcdefg\n")
+    assert path.read_bytes() == b"abcdefg\n"
+    assert path.with_suffix(".log.1").read_bytes() == b"0123456\n"
 
 
 # --- handlers ---------------------------------------------------------------------------------

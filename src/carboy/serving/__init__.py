@@ -6,7 +6,8 @@
     threads   the threads of a worker: one at a time reads requests, the others run views
 
 The supervisor passes the settings to each worker on the worker's command line. Supervisor and
-worker then send each other messages over a pair of sockets, and share nothing else.
+worker then send each other messages over a pair of sockets, and the worker sends the lines of the
+log file through a pipe. They share nothing else.
 """
 
 from __future__ import annotations

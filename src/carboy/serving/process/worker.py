@@ -3,12 +3,13 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason. It answers the message `alive?` with `alive`, from the thread that reads requests. The
-worker stops on the message `drain`, on SIGTERM, and when the socket closes because the supervisor
-has died: for a moment responses ask clients to reconnect; then the worker closes the listening
-socket, finishes the requests that have begun, and exits. It does not react to SIGINT and SIGHUP,
-which a terminal sends to both processes and the supervisor handles. On SIGQUIT a worker writes the
-stacks of its threads to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log. It
+answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
+the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
+moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
+requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
+to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
+to stderr, even if native code holds the GIL.
 """
 
 from __future__ import annotations
