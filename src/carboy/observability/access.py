@@ -329,6 +329,7 @@ class AccessLog:
         with_query: whether to write the queries of URLs.
 
     Attributes:
+        format: "text", "json", or "text and json" if handlers differ.
         add: called with a request that has ended, and when it ended on the clock of
             `time.monotonic`. Thread-safe.
     """
@@ -342,11 +343,15 @@ class AccessLog:
         self._json = JSONFormat(with_query=with_query)
         self._both: list[Both] = []
         self._lock = allocate_lock()
-        self._choose(receivers(self._logger))
+        self._choose(self.handlers())
 
     def __len__(self) -> int:
         """Return how many lines are not written yet."""
         return len(self._text.pending) + len(self._json.pending) + len(self._both)
+
+    def handlers(self) -> list[logging.Handler]:
+        """Return the handlers that receive the lines."""
+        return receivers(self._logger) if self._logger.isEnabledFor(logging.INFO) else []
 
     def flush(self) -> None:
         """Write the lines of the requests that were added. Thread-safe. Never raises."""
@@ -356,7 +361,7 @@ class AccessLog:
         if not (text or json_ or both):
             return
         try:
-            handlers = receivers(self._logger) if self._logger.isEnabledFor(logging.INFO) else []
+            handlers = self.handlers()
             for handler in filter(self._takes_lines, handlers):
                 writes_json = self._writes_json(handler)
                 lines = [each.json if writes_json else each.text for each in both]
@@ -371,6 +376,7 @@ class AccessLog:
     def _choose(self, handlers: list[logging.Handler]) -> None:
         """Make only the lines that the handlers need."""
         kinds = {self._writes_json(handler) for handler in handlers}
+        self.format = " and ".join(["text"] * (False in kinds) + ["json"] * (True in kinds))
         if len(kinds) > 1 or not all(map(self._takes_lines, handlers)):
             self.add = self._add_both
         else:

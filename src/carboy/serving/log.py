@@ -18,9 +18,6 @@ if t.TYPE_CHECKING:
 
 logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# The most URLs of models that are logged at the start; if an app has more models, the number of the
-# others follows.
-_MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
@@ -111,11 +108,3 @@ def _handler() -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler
-
-
-def say_models(url: str, rules: list[str]) -> None:
-    """Log the URLs of the models. In a browser, each shows a page where the model can be tried."""
-    if rules:
-        shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
-        more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""
-        logger.info("models: %s%s", " ".join(shown), more)

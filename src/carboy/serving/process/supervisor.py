@@ -30,6 +30,7 @@ from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log
+from ..startscreen import memory_bytes
 from .hangup import Terminal
 
 if t.TYPE_CHECKING:
@@ -96,7 +97,8 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self.ready = False
-        self.model_rules: list[str] = []
+        # Lines for the log that the worker sends when it is ready.
+        self.about: list[str] = []
         self.failure = ""
         self.started_s = 0.0
         self.start_at_s: float | None = None
@@ -147,7 +149,7 @@ class WorkerProcess:
         for message in messages:
             word, text = json.loads(message)
             if word == "ready":
-                self.ready, self.model_rules = True, text.split()
+                self.ready, self.about = True, text.splitlines()
             elif word == "alive":
                 self.unanswered = 0
             elif word == "log":
@@ -299,7 +301,8 @@ class Supervisor:
             if not self._serving and all(other.ready for other in self._workers):
                 self._serving = True
                 log.logger.info("%s", self._describe())
-                log.say_models(self._settings.url, worker.model_rules)
+                for line in worker.about:
+                    log.logger.info("%s", line)
         if not is_open and worker.channel is not None:
             self._selector.unregister(worker.channel)
             worker.channel.close()
@@ -335,10 +338,13 @@ class Supervisor:
     def _describe(self) -> str:
         settings = self._settings
         plural = "s" if settings.workers > 1 else ""
+        used = [memory_bytes(each.process.pid) for each in self._workers if each.process]
+        memory = max((size for size in used if size is not None), default=0)
+        of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
         return (
             f"serving {self._target or 'the app'} on {settings.url}:"
-            f" {settings.workers} worker{plural} with {settings.threads} threads each, bodies up to"
-            f" {format_size(settings.max_body_bytes)}"
+            f" {settings.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
+            f" bodies up to {format_size(settings.max_body_bytes)}"
         )
 
     # --- workers that hang --------------------------------------------------------------------

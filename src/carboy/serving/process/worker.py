@@ -33,6 +33,7 @@ from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
+from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
@@ -44,6 +45,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
@@ -60,11 +62,15 @@ class Service:
     """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
-        self._server = server_of(app, settings)
+        self._access_log = access_log_of(app, settings)
+        self._server = server_of(app, settings, self._access_log)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
-        self.model_rules = model_rules(app)
+
+    def about(self) -> list[str]:
+        """Return lines for the log that say what the app offers, and where its logs go."""
+        return about(self._app, self._settings, self._access_log)
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
@@ -103,11 +109,12 @@ class Service:
             close_models(EXIT_S)
 
 
-def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
+def server_of(
+    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
-    access_log = access_log_of(app, settings)
     gateway = Gateway(
         app,
         limits=limits,
@@ -161,11 +168,6 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 def has_models(app: WSGIApplication) -> bool:
     """Return whether an application, which may be any WSGI application, has models."""
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
-
-
-def model_rules(app: WSGIApplication) -> list[str]:
-    """Return the URL rules of an application's models; an empty list if it has none."""
-    return [model.rule for model in vars(app)["models"].values()] if has_models(app) else []
 
 
 class Control:
@@ -223,7 +225,7 @@ class Control:
         service.start()
         with self._lock:
             self._service = service
-        self.report("ready", "\n".join(service.model_rules))
+        self.report("ready", "\n".join(service.about()))
         service.wait()
 
 
@@ -292,6 +294,8 @@ def main(argv: list[str]) -> None:
         app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
+        if advice := advice_on_other_flask(app):
+            control.report("warning", advice)
         configure_log(app, control, settings)
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
