@@ -312,7 +312,7 @@ def apt(*packages: str) -> bool:
 
 
 # Command that must be there -> Debian package that brings it.
-SYSTEM = {"chromium": "chromium"}
+SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
 
 
 def system() -> None:

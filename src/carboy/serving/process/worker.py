@@ -24,14 +24,19 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
+from ..accesslog import access_log_of
+from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
 from ..threads.pool import LeaderPool
+from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
+from ..wsgi.proxyfix import has_proxy_fix
 from . import debugmode
 
 if t.TYPE_CHECKING:
@@ -102,8 +107,14 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
+    access_log = access_log_of(carboy_app(app), settings)
     gateway = Gateway(
-        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(model_routes, app)
+        app,
+        limits=limits,
+        threads=settings.threads,
+        pool=pool,
+        timed=access_log is not None,
+        routes=partial(model_routes, app),
     )
     return HTTPServer(
         settings.host,
@@ -115,7 +126,23 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
         spins=default_workers() > 1,
+        proxies=trusted_proxies(app, settings),
+        access_log=access_log,
     )
+
+
+def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies | None:
+    """Return the proxies whose headers say who the client of a request is; None if there are
+    none. Log a line if the program reads these headers, too.
+    """
+    if has_proxy_fix(app):
+        if settings.proxy != "0":
+            log.logger.warning("%s", proxyfix.TWICE)
+        elif has_models(app):
+            log.logger.info("%s", proxyfix.INSTEAD)
+    if settings.proxy == "0":
+        return None
+    return TrustedProxies(settings.proxy, settings.proxy_headers)
 
 
 def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
