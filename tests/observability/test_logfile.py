@@ -13,6 +13,7 @@ import sys
 import typing as t
 
 import pytest
+from alone import measured_alone
 
 from carboy.observability import logfile
 from carboy.observability.handlers import LineHandler, Notice
@@ -155,20 +156,22 @@ def test_processes_that_write_into_one_rotating_file_lose_tear_and_double_no_lin
     assert all(each.stat().st_size <= 20_000 for each in path.parent.iterdir())
 
 
-def test_forked_process_does_not_use_the_lock_of_its_parent(path):
-    file = SharedLogFile(str(path))
+def what_a_process_and_its_fork_write():
+    file = SharedLogFile(os.path.abspath("app.log"))
     file.write(b"parent\n")
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            file.write(b"child\n")
-            status = 0 if file._pid == os.getpid() else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    child = os.fork()
+    if child == 0:
+        file.write(b"child\n")
+        os._exit(0 if file._pid == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     file.write(b"parent\n")
-    assert path.read_bytes() == b"parent\nchild\nparent\n"
+    return pathlib.Path("app.log").read_text()
+
+
+def test_forked_process_opens_the_file_for_itself(tmp_path, monkeypatch):
+    """A descriptor that it has inherited shares the lock of its parent."""
+    monkeypatch.chdir(tmp_path)
+    assert measured_alone(what_a_process_and_its_fork_write) == "parent\nchild\nparent\n"
 
 
 # --- files that other programs change ---------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import fcntl
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 
 import pytest
@@ -211,13 +213,20 @@ def test_moved_file_is_said(serve, folder):
 def test_closed_terminal_stops_the_server_although_there_is_a_log_file(
     carboy_command, folder, free_port, hangup_is_not_ignored
 ):
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(folder)
-        os.execv(carboy_command, [carboy_command, "serve", "shop:app", "-w1", f"-p{free_port}"])
+    terminal, inside = pty.openpty()
+    server = subprocess.Popen(
+        [carboy_command, "serve", "shop:app", "-w1", f"-p{free_port}"],
+        cwd=folder,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )
+    os.close(inside)
     wait_until(lambda: "serving shop:app" in logged(folder))
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert server.wait(30) == 0
     assert "stopping on SIGHUP" in logged(folder)
 
 
