@@ -236,7 +236,7 @@ class SharedLogFile:
     def _use(self, fd: int) -> None:
         self._fd, self._pid = fd, os.getpid()
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        if not self._is_regular:
+        if not self._is_regular and hasattr(os, "O_NONBLOCK"):
             os.set_blocking(fd, True)
 
     def _lock(self) -> bool:
