@@ -143,12 +143,19 @@ def _parse_whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int
     return parse
 
 
+def _parse_workers(text: str) -> int:
+    number = _parse_whole(0)(text)
+    if number and not machine.HAS_WORKERS:
+        raise ValueError("this system has no worker processes: only 0 is possible")
+    return number
+
+
 def _parse_connections(text: str) -> int:
     number, affordable = _parse_whole(1)(text), machine.affordable_connections()
     if number > affordable:
         raise ValueError(
-            f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
-            f" {machine.SPARE_DESCRIPTORS} files of the app"
+            f"this system allows {affordable}, and {machine.SPARE_DESCRIPTORS} files of the app;"
+            " 'ulimit -Hn' shows the hard limit of open files"
         )
     return number
 
@@ -255,7 +262,7 @@ Port = t.Annotated[
     ),
 ]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
-CountOrZero = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
+Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)

@@ -26,7 +26,6 @@ from .declaration import (
     PREFIX,
     Connections,
     Count,
-    CountOrZero,
     Given,
     HeadSize,
     Host,
@@ -38,6 +37,7 @@ from .declaration import (
     Setting,
     Size,
     Timeout,
+    Workers,
     declare,
 )
 from .http.limits import Limits
@@ -73,13 +73,13 @@ class Settings:
         short="-p",
         platform="PORT",
     )
-    workers: CountOrZero = declare(
+    workers: Workers = declare(
         1,
-        "Worker processes. With 0, app.serve() serves from the calling process.",
+        "Worker processes. With 0, the process itself serves, and nobody restarts it.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
+        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when

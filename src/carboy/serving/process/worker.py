@@ -27,7 +27,7 @@ from functools import partial
 from .. import log
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
-from ..machine import default_workers, raise_descriptor_limit
+from ..machine import raise_descriptor_limit, usable_cpus
 from ..settings import Settings
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
@@ -113,7 +113,7 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         multiprocess=settings.workers > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
-        spins=default_workers() > 1,
+        spins=usable_cpus() > 1,
         proxies=trusted_proxies(app, settings),
     )
 

@@ -1,0 +1,163 @@
+"""Take from Python what Windows or macOS lacks, before a program begins.
+
+A test puts this folder first in PYTHONPATH of the programs that it starts, and their child processes
+inherit it. What is missing on either system is missing here; what Windows refuses raises the error
+that it raises there. `sys.platform` stays as it is, because Python's own modules read it.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import re
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import typing as t
+import warnings
+
+# These modules of Python are others on Windows. Import them before what they need is hidden.
+import asyncio  # noqa: F401  # isort: skip
+import concurrent.futures.process  # noqa: F401  # isort: skip
+import faulthandler  # isort: skip
+import getpass  # noqa: F401  # isort: skip
+import http.server  # noqa: F401  # isort: skip
+import multiprocessing.util  # noqa: F401  # isort: skip
+import pathlib  # noqa: F401  # isort: skip
+import shutil  # noqa: F401  # isort: skip
+import tempfile  # noqa: F401  # isort: skip
+
+MODULES = "fcntl grp posix_ipc pty pwd resource syslog termios tty"
+SIGNALS = "HUP QUIT USR1 USR2 CHLD ALRM PIPE WINCH CONT STOP TSTP TTIN TTOU KILL"
+ATTRIBUTES: dict[t.Any, str] = {
+    os: """
+        chown eventfd fchmod fchown fdatasync fork forkpty getegid geteuid getgid getloadavg getpgid
+        getuid killpg lchown lockf memfd_create mkfifo mknod nice pidfd_open posix_fadvise
+        posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev register_at_fork
+        sched_getaffinity sched_yield sendfile set_blocking setgid setsid setuid sync sysconf
+        uname wait3 wait4 waitid
+        O_CLOEXEC O_DIRECTORY O_DIRECT O_DSYNC O_NOFOLLOW O_NONBLOCK O_SYNC
+    """,
+    select: "epoll poll EPOLLIN EPOLLOUT POLLIN POLLOUT",
+    selectors: "EpollSelector PollSelector",
+    signal: """
+        alarm getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending
+        sigtimedwait sigwait sigwaitinfo
+    """,
+    socket: """
+        AF_NETLINK AF_PACKET AF_UNIX CMSG_LEN MSG_DONTWAIT MSG_NOSIGNAL SCM_RIGHTS SO_PEERCRED
+        SO_REUSEPORT recv_fds send_fds
+    """,
+    faulthandler: "register unregister",
+}
+ALLOWED_SIGNALS = {signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGINT, signal.SIGSEGV}
+ALLOWED_SIGNALS |= {signal.SIGTERM}
+FORBIDDEN_IN_NAMES = re.compile(r'[<>:"|?*]')
+
+
+def hide() -> None:
+    for name in MODULES.split():
+        sys.modules[name] = None  # type: ignore[assignment]  # raises ImportError
+    ATTRIBUTES[signal] += " ".join(f" SIG{name}" for name in SIGNALS.split())
+    for module, names in ATTRIBUTES.items():
+        for name in names.split():
+            if hasattr(module, name):
+                delattr(module, name)
+    selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[misc]
+    subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]
+    os.supports_dir_fd = set()
+    os.supports_follow_symlinks = set()
+
+
+# ----------------------------------------------------------------------- what Windows refuses
+
+
+def refuse() -> None:
+    replace(signal, "signal", _signal)
+    replace(socket, "socketpair", _socketpair)
+    replace(select, "select", _select)
+    replace(subprocess.Popen, "__init__", _popen)
+    replace(subprocess.Popen, "send_signal", _send_signal)
+    subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
+    replace(os, "symlink", _symlink)
+    replace(os, "rename", _rename)
+    for where, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "mkdir")):
+        replace(where, name, _named)
+    for name in ("sendmsg", "recvmsg", "recvmsg_into", "sendmsg_afalg"):
+        setattr(socket.socket, name, property(_lacking))
+
+
+def replace(where: t.Any, name: str, by: t.Callable[..., t.Any]) -> None:
+    real = getattr(where, name)
+    setattr(where, name, lambda *args, **kwargs: by(real, *args, **kwargs))
+
+
+def _lacking(sock: object) -> t.NoReturn:
+    raise AttributeError("this socket has no messages with ancillary data")
+
+
+def _signal(real: t.Any, number: int, handler: t.Any) -> t.Any:
+    if number not in ALLOWED_SIGNALS:
+        raise ValueError("invalid signal value")
+    return real(number, handler)
+
+
+def _send_signal(real: t.Any, process: t.Any, number: int) -> None:
+    if number != signal.SIGTERM:
+        raise ValueError(f"Unsupported signal: {number}")
+    real(process, number)
+
+
+def _popen(real: t.Any, process: t.Any, *args: t.Any, **kwargs: t.Any) -> None:
+    assert not kwargs.get("pass_fds"), "pass_fds not supported on Windows."
+    if kwargs.get("preexec_fn") is not None:
+        raise ValueError("preexec_fn is not supported on Windows platforms")
+    real(process, *args, **kwargs)
+
+
+def _socketpair(real: object, *_: object) -> tuple[socket.socket, socket.socket]:
+    """As Python does on Windows."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        return here, listener.accept()[0]
+
+
+def _select(real: t.Any, *lists: t.Any) -> t.Any:
+    *watched, timeout_s = lists if len(lists) == 4 else (*lists, None)
+    if not any(watched):
+        raise OSError(10022, "An invalid argument was supplied")
+    for each in (each for some in watched for each in some):
+        try:
+            socket.socket(fileno=os.dup(each if isinstance(each, int) else each.fileno())).close()
+        except OSError as exc:
+            if exc.errno == errno.ENOTSOCK:
+                raise OSError(10038, "An operation was attempted on something that is not a socket")
+            raise
+    return real(*watched, timeout_s)
+
+
+def _symlink(real: object, *_: object, **__: object) -> t.NoReturn:
+    raise OSError(errno.EPERM, "A required privilege is not held by the client")
+
+
+def _rename(real: t.Any, source: t.Any, target: t.Any) -> None:
+    if os.path.exists(target):
+        raise FileExistsError(errno.EEXIST, "The file already exists", os.fspath(target))
+    real(source, target)
+
+
+def _named(real: t.Any, path: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+    if isinstance(path, (str, os.PathLike)) and FORBIDDEN_IN_NAMES.search(os.fspath(path)):
+        raise OSError(errno.EINVAL, "Invalid argument", os.fspath(path))
+    return real(path, *args, **kwargs)
+
+
+hide()
+refuse()
+# On Windows the default encoding of files is that of the country.
+warnings.filterwarnings("error", category=EncodingWarning, module=r"carboy(\.|$)")
