@@ -163,8 +163,8 @@ def _drop_ended() -> Active | None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            # A thread can undo only what it has set itself. In any other thread, `give_back` raises
-            # ValueError.
+            # A thread can reset a context variable only to a value that it has set itself. In any
+            # other thread, `give_back` raises ValueError.
             with suppress(ValueError):
                 give_back(token, members)
                 continue
@@ -264,8 +264,8 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
-        """Deactivate this context. Return the active pair of app context and request context from
-        before that.
+        """Deactivate this context. Return the pair of app context and request context that was
+        active when this method was called.
         """
         active = _cv.get(None) or NOTHING_ACTIVE
         try:

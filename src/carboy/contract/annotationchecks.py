@@ -34,8 +34,8 @@ from .values.registry import kind_of
 if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
-# The types of files whose limits of `msgspec.Meta`, such as `max_length`, are checked. Limits of
-# images, arrays and tables are not checked.
+# Of the types that JSON cannot express, those for which a limit of `msgspec.Meta`, such as
+# `max_length`, is applied. On an image, an array or a table such a limit is refused.
 _WITH_LIMITS = (str, bytes, Upload)
 
 # Package and class of objects that describe a field or a parameter, such as `pydantic.Field(...)`.

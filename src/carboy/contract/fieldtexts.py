@@ -101,10 +101,12 @@ class TextField:
         return list(texts) if is_list else texts[0]
 
     def plain(self, texts: cabc.Sequence[str]) -> t.Any:
-        """Return the texts of a field, rewritten so that msgspec reads them correctly.
+        """Return the submitted texts of a form or query field, rewritten so that msgspec reads
+        them as carboy's rules for forms say: `on` as true, `.5` as a number.
 
         Raises:
-            msgspec.ValidationError: msgspec would accept a text that is not valid for the type.
+            msgspec.ValidationError: a text is not valid for the type, although msgspec itself would
+                accept it.
         """
         sent = self.sent(texts)
         return sent if self._tidy is None else self._tidy(sent)

@@ -136,7 +136,7 @@ class FormReader:
             return spread.convert(record)
         except InputError:
             # If the only field of a form has the parameter's name, it may contain the whole record
-            # as JSON. JSON bodies may be written in this way, too.
+            # as JSON, like a JSON body that is an object with the parameter's name as its only key.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]

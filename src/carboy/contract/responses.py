@@ -123,8 +123,9 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
-    """Return the classes of return values that fit the type and that Flask does not handle."""
-    # Leave out classes that Flask handles, too: for `-> list[int] | None` this is `list`.
+    """Return the classes of a view's declared return type whose values carboy encodes, because
+    Flask has no rule for them. For `-> list[int] | Response` this is `list`.
+    """
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 

@@ -328,6 +328,6 @@ class Checkup:
             self._begun_s, self._ended_s = None, monotonic()
 
     def forget(self) -> None:
-        """Discard the result of the last check, because the model has been unloaded."""
+        """Discard the result of the last health check, because the model has been unloaded."""
         with self._lock:
             self._ended_s, self._failure = None, ""

@@ -155,8 +155,9 @@ def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> 
     for url in (path, *assets):
         if (rule := _find_rule(app, url)) is not None:
             return rule
-    # A page such as Swagger UI is useless if a rule with a variable occupies the document's URL. A
-    # rule without variables may be the app's own document, which the page can show.
+    # A page such as Swagger UI shows the OpenAPI document. If a rule with a variable matches the
+    # document's URL, the page would get the answer of some view instead. A rule without variables
+    # probably belongs to a document that the app has made itself, which the page can show.
     rule = _find_rule(app, app.config["OPENAPI_JSON_PATH"] or path)
     return rule if rule is not None and _has_variables(rule) else None
 

@@ -61,8 +61,8 @@ class Spec(t.NamedTuple):
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        # A number that is in no list has no dimensions. It is refused, even if all dimensions are
-        # `...`.
+        # A single JSON number, outside any list, is an array without dimensions. It is refused,
+        # even by `Tensor[float, ...]`, where `...` stands for any number of dimensions.
         if extra < 0 or depth == 0:
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))

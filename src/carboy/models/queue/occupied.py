@@ -56,9 +56,10 @@ def slots_of_caller() -> tuple[Slot, ...]:
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
-    """Queue a prediction that the calling thread asks for, by calling `admit`.
+    """Call `admit`, which queues a prediction that another prediction, on this thread, needs.
 
-    Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
+    Returns False, and does not call `admit`, if the new prediction would wait for ever: for a slot
+    that does not become free before the new prediction has ended.
     """
     slots = slots_of_caller()
     with _asking:

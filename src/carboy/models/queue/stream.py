@@ -189,7 +189,9 @@ class ResultStream(cabc.Iterator[t.Any]):
 
 
 class StreamWriter:
-    """The writer's side of a stream: a generator that has produced its first item."""
+    """The writer's side of a stream: it runs the generator that `predict` has returned, and writes
+    the items into the pipe. The first item is in the pipe already.
+    """
 
     __slots__ = ("_context", "_items", "_pipe", "end")
 
