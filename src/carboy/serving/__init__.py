@@ -108,8 +108,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
 
-    holder = hold_port(settings)
-    settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    port, holder = hold_port(settings)
+    settings = replace(settings, port=port, workers=1)
     service = Service(app, settings)
     before = {number: signal.signal(number, lambda *_: service.stop()) for number in stop_signals()}
     try:

@@ -152,10 +152,12 @@ def _parse_workers(text: str) -> int:
 
 def _parse_connections(text: str) -> int:
     number, affordable = _parse_whole(1)(text), machine.affordable_connections()
+    if number > affordable == machine.SELECTED_CONNECTIONS:
+        raise ValueError(f"this system can wait for {affordable}")
     if number > affordable:
         raise ValueError(
-            f"this system allows {affordable}, and {machine.SPARE_DESCRIPTORS} files of the app;"
-            " 'ulimit -Hn' shows the hard limit of open files"
+            f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
+            f" {machine.SPARE_DESCRIPTORS} files of the app"
         )
     return number
 

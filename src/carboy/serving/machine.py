@@ -1,4 +1,4 @@
-"""Find out what this machine offers: IP addresses, number of CPUs, number of files that may be
+"""What this machine offers: addresses and ports, number of CPUs, number of files that may be
 open.
 """
 
@@ -40,6 +40,21 @@ def resolve(host: str) -> str:
     return str(found[0][4][0])
 
 
+def bind_exclusively(sock: socket.socket, address: tuple[str, int]) -> None:
+    """Bind a socket to an address that no other program uses, also if connections of an earlier
+    server are not closed yet.
+
+    On Unix, SO_REUSEADDR does the latter. On Windows, that option would share the port with another
+    program, and SO_EXCLUSIVEADDRUSE prevents that.
+
+    Raises:
+        OSError: the address is in use, or cannot be bound.
+    """
+    option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    sock.bind(address)
+
+
 def default_workers() -> int:
     """Return the number of CPUs that this process may use, at most `MAX_DEFAULT_WORKERS`; 0 if the
     system has no workers.
@@ -62,14 +77,16 @@ def usable_cpus() -> int:
 def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
     try:
-        with open(f"{root}/cpu.max") as file:  # in cgroup v2, quota and period are in this file
+        with open(
+            f"{root}/cpu.max", encoding="ascii"
+        ) as file:  # in cgroup v2, quota and period are in this file
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
             with (
                 # In cgroup v1, quota and period are in two files.
-                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,
-                open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
+                open(f"{root}/cpu/cpu.cfs_quota_us", encoding="ascii") as quota_file,
+                open(f"{root}/cpu/cpu.cfs_period_us", encoding="ascii") as period_file,
             ):
                 quota, period = quota_file.read(), period_file.read()
         except OSError:
@@ -85,7 +102,7 @@ def affordable_connections() -> int:
     wait for.
     """
     most = _UNLIMITED
-    if selectors.DefaultSelector is selectors.SelectSelector:
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
         most = SELECTED_CONNECTIONS
     try:
         import resource

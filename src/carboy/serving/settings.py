@@ -75,7 +75,7 @@ class Settings:
     )
     workers: Workers = declare(
         1,
-        "Worker processes. With 0, the process itself serves, and nobody restarts it.",
+        "Worker processes. With 0, app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,

@@ -1,8 +1,8 @@
 """Take from Python what Windows or macOS lacks, before a program begins.
 
-A test puts this folder first in PYTHONPATH of the programs that it starts, and their child processes
-inherit it. What is missing on either system is missing here; what Windows refuses raises the error
-that it raises there. `sys.platform` stays as it is, because Python's own modules read it.
+A test puts this folder first in PYTHONPATH of the programs that it starts, and their child
+processes inherit it. What is missing on either system is missing here; what Windows refuses raises
+the error that it raises there. `sys.platform` stays as it is, because Python's own modules read it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import typing as t
-import warnings
 
 # These modules of Python are others on Windows. Import them before what they need is hidden.
 import asyncio  # noqa: F401  # isort: skip
@@ -88,6 +87,8 @@ def refuse() -> None:
     replace(os, "rename", _rename)
     for where, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "mkdir")):
         replace(where, name, _named)
+    for where in (builtins, io):
+        replace(where, "open", _open)
     for name in ("sendmsg", "recvmsg", "recvmsg_into", "sendmsg_afalg"):
         setattr(socket.socket, name, property(_lacking))
 
@@ -136,7 +137,7 @@ def _select(real: t.Any, *lists: t.Any) -> t.Any:
             socket.socket(fileno=os.dup(each if isinstance(each, int) else each.fileno())).close()
         except OSError as exc:
             if exc.errno == errno.ENOTSOCK:
-                raise OSError(10038, "An operation was attempted on something that is not a socket")
+                raise OSError(10038, "This is not a socket") from None
             raise
     return real(*watched, timeout_s)
 
@@ -157,7 +158,20 @@ def _named(real: t.Any, path: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
     return real(path, *args, **kwargs)
 
 
+def _open(real: t.Any, file: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+    """On Windows, the default encoding of text files is that of the country."""
+    mode = args[0] if args else kwargs.get("mode", "r")
+    if "b" not in mode and not kwargs.get("encoding") and len(args) < 3 and _caller_is_carboy():
+        raise EncodingWarning(f"{file!r} is opened without an encoding")
+    return real(file, *args, **kwargs)
+
+
+def _caller_is_carboy() -> bool:
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_globals["__name__"] in (__name__, "pathlib", "io"):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals["__name__"].partition(".")[0] == "carboy"
+
+
 hide()
 refuse()
-# On Windows the default encoding of files is that of the country.
-warnings.filterwarnings("error", category=EncodingWarning, module=r"carboy(\.|$)")
