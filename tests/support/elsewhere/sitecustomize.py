@@ -56,6 +56,9 @@ ATTRIBUTES: dict[t.Any, str] = {
 }
 ALLOWED_SIGNALS = {signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGINT, signal.SIGSEGV}
 ALLOWED_SIGNALS |= {signal.SIGTERM}
+# Windows changes line breaks in files that are opened by `os.open` without this flag. The number is
+# that of a flag which Linux ignores.
+O_BINARY = 0x8000
 FORBIDDEN_IN_NAMES = re.compile(r'[<>:"|?*]')
 
 
@@ -69,6 +72,7 @@ def hide() -> None:
                 delattr(module, name)
     selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[misc]
     subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]
+    os.O_BINARY = O_BINARY  # type: ignore[attr-defined]
     os.supports_dir_fd = set()
     os.supports_follow_symlinks = set()
 
@@ -85,10 +89,13 @@ def refuse() -> None:
     subprocess.Popen.kill = subprocess.Popen.terminate  # type: ignore[method-assign]
     replace(os, "symlink", _symlink)
     replace(os, "rename", _rename)
+    for name in ("rename", "replace", "remove", "unlink"):
+        replace(os, name, _not_open)
     for where, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "mkdir")):
         replace(where, name, _named)
     for where in (builtins, io):
         replace(where, "open", _open)
+    replace(os, "open", _open_descriptor)
     for name in ("sendmsg", "recvmsg", "recvmsg_into", "sendmsg_afalg"):
         setattr(socket.socket, name, property(_lacking))
 
@@ -152,6 +159,20 @@ def _rename(real: t.Any, source: t.Any, target: t.Any) -> None:
     real(source, target)
 
 
+def _not_open(real: t.Any, *paths: t.Any, **kwargs: t.Any) -> t.Any:
+    """A file that is open has no other name and is not removed."""
+    descriptors = "/proc/self/fd"
+    for path in paths:
+        for fd in os.listdir(descriptors):
+            try:
+                is_open = os.path.samefile(path, os.path.join(descriptors, fd))
+            except OSError:
+                continue
+            if is_open and _caller_is_carboy():
+                raise PermissionError(errno.EACCES, "The file is open", os.fspath(path))
+    return real(*paths, **kwargs)
+
+
 def _named(real: t.Any, path: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
     if isinstance(path, (str, os.PathLike)) and FORBIDDEN_IN_NAMES.search(os.fspath(path)):
         raise OSError(errno.EINVAL, "Invalid argument", os.fspath(path))
@@ -163,7 +184,16 @@ def _open(real: t.Any, file: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
     mode = args[0] if args else kwargs.get("mode", "r")
     if "b" not in mode and not kwargs.get("encoding") and len(args) < 3 and _caller_is_carboy():
         raise EncodingWarning(f"{file!r} is opened without an encoding")
+    if (opener := kwargs.get("opener")) is not None:
+        kwargs["opener"] = lambda path, flags: opener(path, flags | O_BINARY)
     return real(file, *args, **kwargs)
+
+
+def _open_descriptor(real: t.Any, path: t.Any, flags: int, *args: t.Any, **kwargs: t.Any) -> int:
+    writes = flags & (os.O_WRONLY | os.O_RDWR)
+    if writes and not flags & O_BINARY and _caller_is_carboy():
+        raise AssertionError(f"os.open({path!r}) needs O_BINARY on Windows")
+    return t.cast("int", real(path, flags, *args, **kwargs))
 
 
 def _caller_is_carboy() -> bool:
