@@ -10,7 +10,7 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass, field
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 from ..errors import AddressError, ServingError
 from . import machine
@@ -183,7 +183,10 @@ def _parse_proxies(text: str) -> str:
 def _parse_network(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9.]+)?", text):
         raise ValueError(f"{text!r} is not an address" if text else "an address is empty")
-    network = ip_network(text)
+    network = ip_network(text, strict=False)
+    address = text.partition("/")[0]
+    if network.num_addresses > 1 and network.network_address != ip_address(address):
+        raise ValueError(f"{address} is not the first address of the network {network}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         # The server writes the address of an IPv4 client as IPv4, also if it listens on `::`.
         raise ValueError(f"write {text} as an address of IPv4")
