@@ -28,6 +28,7 @@ pytestmark = [
 # As on Windows, what is printed to a pipe is not UTF-8.
 ENVIRON = {
     "PYTHONPATH": str(pathlib.Path(__file__).parent / "support" / "elsewhere"),
+    "ELSEWHERE": "windows",
     "PYTHONIOENCODING": "cp1252",
     "NO_COLOR": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -284,6 +285,16 @@ def test_production_server_works_in_its_own_process(folder, start, command, how)
     assert server.stop(how) == 0
     assert "Traceback" not in server.output
     assert "stopped" in server.output
+
+
+def test_worker_processes_serve_on_macos(folder, start):
+    server = start(
+        spawning.script("carboy"), "serve", "--port", "PORT", "--workers", "2", ELSEWHERE="macos"
+    )
+    server.wait_until_it_prints("2 workers")
+    use(server.url)
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
 
 
 def test_production_server_says_that_nobody_restarts_it(folder, start):

@@ -1,7 +1,8 @@
 """Take from Python what Windows or macOS lacks, before a program begins.
 
 A test puts this folder first in PYTHONPATH of the programs that it starts, and their child
-processes inherit it. What is missing on either system is missing here; what Windows refuses raises
+processes inherit it. The environment variable ELSEWHERE is the name of the system. For "macos" only
+what macOS lacks is missing; for "windows" also what Windows lacks, and what Windows refuses raises
 the error that it raises there. `sys.platform` stays as it is, because Python's own modules read it.
 """
 
@@ -29,29 +30,35 @@ import http.server  # noqa: F401  # isort: skip
 import multiprocessing.util  # noqa: F401  # isort: skip
 import pathlib  # noqa: F401  # isort: skip
 import shutil  # noqa: F401  # isort: skip
-import tempfile  # noqa: F401  # isort: skip
+import tempfile  # isort: skip
 
+MACOS_LACKS: dict[t.Any, str] = {
+    os: """
+        eventfd fdatasync memfd_create pidfd_open posix_fadvise posix_fallocate sched_getaffinity
+        O_DIRECT O_TMPFILE
+    """,
+    select: "epoll",
+    selectors: "EpollSelector",
+    signal: "sigtimedwait sigwaitinfo",
+    socket: "AF_NETLINK AF_PACKET MSG_NOSIGNAL SO_PEERCRED TCP_KEEPIDLE",
+}
+# Windows lacks these, and what macOS lacks.
 MODULES = "fcntl grp posix_ipc pty pwd resource syslog termios tty"
 SIGNALS = "HUP QUIT USR1 USR2 CHLD ALRM PIPE WINCH CONT STOP TSTP TTIN TTOU KILL"
-ATTRIBUTES: dict[t.Any, str] = {
+WINDOWS_LACKS: dict[t.Any, str] = {
     os: """
-        chown eventfd fchmod fchown fdatasync fork forkpty getegid geteuid getgid getloadavg getpgid
-        getuid killpg lchown lockf memfd_create mkfifo mknod nice pidfd_open posix_fadvise
-        posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev register_at_fork
-        sched_getaffinity sched_yield sendfile set_blocking setgid setsid setuid sync sysconf
-        uname wait3 wait4 waitid
-        O_CLOEXEC O_DIRECTORY O_DIRECT O_DSYNC O_NOFOLLOW O_NONBLOCK O_SYNC
+        chown fchmod fchown fork forkpty getegid geteuid getgid getloadavg getpgid getuid killpg
+        lchown lockf mkfifo mknod nice posix_spawn posix_spawnp pread preadv pwrite pwritev
+        register_at_fork sched_yield sendfile set_blocking setgid setsid setuid sync sysconf uname
+        wait3 wait4 waitid
+        O_CLOEXEC O_DIRECTORY O_DSYNC O_NOCTTY O_NOFOLLOW O_NONBLOCK O_SYNC
     """,
-    select: "epoll poll EPOLLIN EPOLLOUT POLLIN POLLOUT",
-    selectors: "EpollSelector PollSelector",
+    select: "poll POLLIN POLLOUT",
+    selectors: "PollSelector",
     signal: """
-        alarm getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending
-        sigtimedwait sigwait sigwaitinfo
+        alarm getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigwait
     """,
-    socket: """
-        AF_NETLINK AF_PACKET AF_UNIX CMSG_LEN MSG_DONTWAIT MSG_NOSIGNAL SCM_RIGHTS SO_PEERCRED
-        SO_REUSEPORT recv_fds send_fds
-    """,
+    socket: "AF_UNIX CMSG_LEN MSG_DONTWAIT SCM_RIGHTS SO_REUSEPORT recv_fds send_fds",
     faulthandler: "register unregister",
 }
 ALLOWED_SIGNALS = {signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGINT, signal.SIGSEGV}
@@ -62,19 +69,32 @@ O_BINARY = 0x8000
 FORBIDDEN_IN_NAMES = re.compile(r'[<>:"|?*]')
 
 
-def hide() -> None:
-    for name in MODULES.split():
-        sys.modules[name] = None  # type: ignore[assignment]  # raises ImportError
-    ATTRIBUTES[signal] += " ".join(f" SIG{name}" for name in SIGNALS.split())
-    for module, names in ATTRIBUTES.items():
+def hide(lacking: dict[t.Any, str]) -> None:
+    for module, names in lacking.items():
         for name in names.split():
             if hasattr(module, name):
                 delattr(module, name)
+
+
+def become_macos() -> None:
+    hide(MACOS_LACKS)
+    tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
+    selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc]
+
+
+def become_windows() -> None:
+    hide(MACOS_LACKS)
+    WINDOWS_LACKS[signal] += " ".join(f" SIG{name}" for name in SIGNALS.split())
+    hide(WINDOWS_LACKS)
+    for name in MODULES.split():
+        sys.modules[name] = None  # type: ignore[assignment]  # raises ImportError
     selectors.DefaultSelector = selectors.SelectSelector  # type: ignore[misc]
+    tempfile.TemporaryFile = tempfile.NamedTemporaryFile  # type: ignore[assignment]
     subprocess._USE_POSIX_SPAWN = False  # type: ignore[attr-defined]
     os.O_BINARY = O_BINARY  # type: ignore[attr-defined]
     os.supports_dir_fd = set()
     os.supports_follow_symlinks = set()
+    refuse()
 
 
 # ----------------------------------------------------------------------- what Windows refuses
@@ -203,5 +223,4 @@ def _caller_is_carboy() -> bool:
     return frame is not None and frame.f_globals["__name__"].partition(".")[0] == "carboy"
 
 
-hide()
-refuse()
+{"macos": become_macos, "windows": become_windows}[os.environ["ELSEWHERE"]]()
