@@ -47,6 +47,7 @@ if t.TYPE_CHECKING:
 
     from .blueprints import Blueprint
     from .ctx import RequestContext
+    from .observability.timer import Timer
     from .testing import FlaskClient, FlaskCliRunner
 
 T_shell_context_processor = t.TypeVar(
@@ -145,6 +146,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         #: create it.
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
+        if isinstance(self.config, Config):  # `make_config` of a subclass may return any dict
+            self.config._folders = self.root_path, instance_path
         self.aborter = self.make_aborter()
         #: The provider that reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)
@@ -207,6 +210,16 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         from .logging import create_logger
 
         return create_logger(self)
+
+    def timer(self, name: str) -> Timer:
+        """Measure and log how long a block takes: `with app.timer("model"):`.
+
+        The access log of `carboy serve` shows the time, too, if the block runs in a request. The
+        object after `as` has it as `seconds` and `ms`.
+        """
+        from .observability.timer import Timer
+
+        return Timer(name, self.logger)
 
     def log_exception(
         self,

@@ -26,29 +26,33 @@ from .errors import ConfigFileError, ConfigSourceError
 if t.TYPE_CHECKING:
     import typing_extensions as te
 
+    from .project import Project
+    from .project.origins import Origin
     from .sansio.app import App
 
 T = t.TypeVar("T")
 
 
 class ConfigKey(t.NamedTuple):
-    """A config key that Flask does not have: its default, and a text for the table in the
-    documentation.
+    """A config key that Flask does not have: its default, a text for the table in the
+    documentation, and the type that `from_project` and `carboy config --check` require.
     """
 
     default: t.Any
     help: str
+    type: t.Any = t.Any
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
     "TYPED_VIEWS": ConfigKey(
-        True, "whether annotations of a view bind its parameters; read at registration"
+        True, "whether annotations of a view bind its parameters; read at registration", bool
     ),
     "JSON_NAN": ConfigKey(
         None,
         "NaN and infinity in the JSON that Flask's rules make (returned dicts and lists,"
         ' `jsonify`): `"null"`, `"error"` (500), or `"literal"` (`NaN`, which is no JSON); `None`:'
         ' `"null"`, and `"literal"` under `--as-flask`',
+        t.Literal["null", "error", "literal"] | None,
     ),
     # The default is a compromise. It must allow photographs from phones (3 to 8 MB), but JSON of
     # this size takes up to 1 GB of memory when decoded.
@@ -56,36 +60,81 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         32 * 1024 * 1024,
         "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
         " this key has its default, `MAX_CONTENT_LENGTH` takes precedence if it is set",
+        int | None,
     ),
-    "MODEL_PAGES": ConfigKey(True, "`False`: no page to try a model; GET returns the metadata"),
+    "MODEL_PAGES": ConfigKey(
+        True, "`False`: no page to try a model; GET returns the metadata", bool
+    ),
     "OPENAPI_ENABLED": ConfigKey(
         None,
         "`True`: always, also where a rule with a variable matches; `False`: never; `None`: if"
         " there are typed views or models",
+        bool | None,
     ),
     "OPENAPI_JSON_PATH": ConfigKey(
-        "/openapi.json", "URL of the document; `None` disables it and the two pages"
+        "/openapi.json", "URL of the document; `None` disables it and the two pages", str | None
     ),
-    "OPENAPI_YAML_PATH": ConfigKey("/openapi.yaml", "URL of the document; `None` disables it"),
-    "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it"),
-    "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it"),
+    "OPENAPI_YAML_PATH": ConfigKey(
+        "/openapi.yaml", "URL of the document; `None` disables it", str | None
+    ),
+    "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it", str | None),
+    "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it", str | None),
     "OPENAPI_INFO": ConfigKey(
-        None, "`title`, `version`, `description`, `contact`, `license`, ... of the document"
+        None,
+        "`title`, `version`, `description`, `contact`, `license`, ... of the document",
+        dict[str, t.Any] | None,
     ),
     "OPENAPI_TEMPLATE": ConfigKey(
         None,
         "the top of the document (`servers`, `tags`, `components`, `x-...`) as a dict, or the name"
         " of a YAML file beside the app; Swagger 2 or OpenAPI 3",
+        dict[str, t.Any] | str | None,
     ),
     "OPENAPI_SECURITY_SCHEMES": ConfigKey(
-        None, 'by name: `{"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}`'
+        None,
+        'by name: `{"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}`',
+        dict[str, t.Any] | None,
     ),
     "OPENAPI_SECURITY": ConfigKey(
         None,
         "names of the schemes for every operation; `@operation(security=[])` makes one operation"
         " public",
+        list[t.Any] | None,
     ),
-    "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body"),
+    "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    "LOG_LEVEL": ConfigKey(
+        None,
+        "the level of the root logger, such as `INFO`; `None`: `INFO` if another of these keys is"
+        " set and the program has not configured the root logger itself",
+        int | str | None,
+    ),
+    "LOG_FILE": ConfigKey(
+        None,
+        "the file for the records of all loggers, relative to the project's folder or else to the"
+        " current one; `None`: stderr",
+        str | None,
+    ),
+    "LOG_FORMAT": ConfigKey(
+        None,
+        "`text`, `json`, or a format of `logging` such as `%(asctime)s :: %(levelname)s ::"
+        " %(message)s`; `None`: `text`",
+        str | None,
+    ),
+    "LOG_MAX_BYTES": ConfigKey(
+        None,
+        "the size, such as `10M`, at which the file is renamed to `app.log.1` and a new one begins;"
+        " 0: never; `None`: 10M",
+        int | str | None,
+    ),
+    "LOG_BACKUP_COUNT": ConfigKey(
+        None, "how many renamed files are kept, at least 1; `None`: 5", int | None
+    ),
+    "LOG_LEVELS": ConfigKey(
+        None,
+        'levels of single loggers: `{"sqlalchemy.engine": "WARNING"}`; in the environment'
+        " `sqlalchemy.engine=WARNING,shop=DEBUG`",
+        dict[str, t.Any] | str | None,
+    ),
 }
 OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
 
@@ -187,16 +236,55 @@ class Config(dict[str, t.Any]):
         defaults: the initial keys.
     """
 
+    #: What `from_project` has found; None if it was not called.
+    project: Project | None = None
+    # The origins of values by key; None while nobody asks for them. Keys with defaults are missing.
+    _origins: dict[str, Origin] | None = None
+    # Whether new configs record the lines that assign values. `carboy config` sets it while it
+    # loads the app; otherwise recording begins with `from_project`.
+    _records_origins: t.ClassVar[bool] = False
+    # The app's `root_path` and `instance_path`; the app sets them.
+    _folders: tuple[str, str] | None = None
+
     def __init__(
         self, root_path: str | os.PathLike[str], defaults: dict[str, t.Any] | None = None
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+        if self._records_origins:
+            self._origins = {}
 
     def __setitem__(self, key: str, value: t.Any) -> None:
         super().__setitem__(key, value)
         if key in KEPT_KEYS:
             note_change()
+        if self._origins is not None:
+            from .project.origins import note_assignments
+
+            note_assignments(self._origins, (key,))
+
+    def from_project(
+        self, root: str | os.PathLike[str] | None = None, *, environment: str | None = None
+    ) -> None:
+        """Load the project's configuration: files, `.env` and environment variables.
+
+        Later ones take precedence: `config.py`, `config.toml` and `config.json`; their section, or
+        the file, for the environment; the same files in the instance folder; `.env`; environment
+        variables `CARBOY_X` and `FLASK_X`; options of the command line. Values that code assigns
+        afterwards take precedence over all of them. `carboy config` prints each value with its
+        origin. Details: docs/howto/configuration.md.
+
+        Args:
+            root: the project's folder; by default the one that contains the app's module or
+                package.
+            environment: the name of the environment; by default that of `CARBOY_ENV` or
+                `FLASK_ENV`, else "production".
+        Raises:
+            ConfigError: a value or file cannot be used; nothing has been loaded then.
+        """
+        from .project.loader import load_project
+
+        load_project(self, None if root is None else os.fspath(root), environment)
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.
@@ -378,10 +466,15 @@ def _count_changes_by(name: str) -> None:
 
     @wraps(change)
     def change_and_count(self: Config, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        before = None if self._origins is None else dict(self)
         try:
             return change(self, *args, **kwargs)
         finally:
             note_change()
+            if before is not None and self._origins is not None:
+                from .project.origins import note_differences
+
+                note_differences(self._origins, before, self)
 
     setattr(Config, name, change_and_count)
 

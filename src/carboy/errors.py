@@ -3,6 +3,7 @@
     CarboyError                     status  slug                  also a
     ├── ConfigError                 500     config-invalid        ValueError
     │   ├── ConfigFileError         500     config-file-invalid   whatever Flask raises there
+    │   ├── ProjectError            500     project-invalid
     │   └── ConfigSourceError       500     config-source-unset   RuntimeError
     ├── SetupError                  500     setup-invalid         AssertionError
     │   ├── SetupFinishedError      500     setup-finished
@@ -89,6 +90,15 @@ class ConfigFileError(ConfigError):
 
     filename: str
     line: int | None
+
+
+class ProjectError(ConfigError):
+    """`app.config.from_project()` cannot use the configuration of the project.
+
+    The text names each problem, with the file and line, or the variable, and what to do.
+    """
+
+    slug = "project-invalid"
 
 
 class ConfigSourceError(ConfigError, RuntimeError):

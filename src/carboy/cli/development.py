@@ -17,12 +17,14 @@ import click
 from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
-from ..errors import AddressError, DebuggerExposedError, ModelLoadError
+from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
+from ..observability.keys import is_any_set
 from .index import add_index
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from ..app import Carboy
     from ..models.collection import Models
 
 
@@ -45,6 +47,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     """
     from werkzeug import serving
 
+    _configure_log(app)
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
@@ -63,6 +66,22 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         raise
     except OverflowError:
         raise AddressError(f"Port {port} is out of range: expected 0 to 65535.") from None
+
+
+def _configure_log(app: WSGIApplication) -> None:
+    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
+    from ..core.dispatch import Dispatcher
+
+    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
+    if not is_any_set(carboy_app):
+        return
+    from ..observability.setup import configure
+
+    try:
+        configure(carboy_app, terminal=True)
+    except ConfigError as exc:
+        click.secho(f"Error: {exc}", err=True)
+        sys.exit(2)
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:

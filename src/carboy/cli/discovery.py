@@ -212,7 +212,8 @@ class ScriptInfo:
         """Return the app. The first call imports or creates it."""
         if self._loaded_app is None:
             app = self._find_app()
-            if self.set_debug_flag:
+            # `from_project()` has taken the variables and `--debug` into account already.
+            if self.set_debug_flag and not has_project(app):
                 app.debug = get_debug_flag()
             self._loaded_app = app
         return self._loaded_app
@@ -262,6 +263,11 @@ def is_app(value: object) -> t.TypeGuard[Flask]:
     `Dispatcher`.
     """
     return isinstance(value, Dispatcher)
+
+
+def has_project(app: object) -> bool:
+    """Return whether a value is an app whose configuration was loaded by `from_project()`."""
+    return getattr(getattr(app, "config", None), "project", None) is not None
 
 
 def split_import_path(import_path: str) -> tuple[str, str | None]:

@@ -13,13 +13,17 @@ import typing as t
 
 import click
 
+from ..project.dotenvfile import (
+    DEFAULT_NAMES,
+    files_read,
+    lines_of_variables,
+    restore_variable,
+    set_missing_variables,
+    with_other_prefix,
+)
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-DEFAULT_NAMES = (".flaskenv", ".env")
-# Variables `CARBOY_X` that are not copied to `FLASK_X`, because they are not set by users: carboy
-# sets them for its own child processes.
-_NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dict[str, t.Any]:
@@ -28,7 +32,7 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
     """
     before: dict[str, t.Any] = {}
     for key in [key for key in environ if key.startswith("CARBOY_")]:
-        name = _with_other_prefix(key)
+        name = with_other_prefix(key)
         if name is not None:
             before[name] = environ.get(name)
             environ[name] = environ[key]
@@ -38,21 +42,20 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
 def restore_prefixes(before: dict[str, t.Any]) -> None:
     """Set the environment variables `FLASK_X` to the values that `share_prefixes` returned."""
     for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        restore_variable(name, value)
 
 
-def _with_other_prefix(key: str) -> str | None:
-    """Return the name that an environment variable has with the other prefix: `FLASK_X` for
-    `CARBOY_X`, and vice versa; None if it has neither prefix.
+def refuse_unparsable_files(path: str | None, load_defaults: bool) -> None:
+    """Check the files that `load_dotenv` is about to read.
+
+    python-dotenv skips a line that it cannot parse. The program would run without that variable,
+    and if a quote is not closed, without all that follow.
+
+    Raises:
+        ProjectError: a line cannot be parsed.
     """
-    if key.startswith("CARBOY_") and key not in _NOT_SHARED:
-        return "FLASK_" + key[len("CARBOY_") :]
-    if key.startswith("FLASK_"):
-        return "CARBOY_" + key[len("FLASK_") :]
-    return None
+    for file in _files(path, load_defaults):
+        lines_of_variables(file)
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:
@@ -76,19 +79,23 @@ def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool 
             )
         return False
 
-    files: list[str | os.PathLike[str]] = []
-    if load_defaults:
-        found = (dotenv.find_dotenv(name, usecwd=True) for name in DEFAULT_NAMES)
-        files += [file for file in found if file]
-    if path is not None and os.path.isfile(path):
-        files.append(path)
-
+    files = _files(path, load_defaults)
     values: dict[str, str | None] = {}
     for file in files:
         values |= dotenv.dotenv_values(file, encoding="utf-8")
     share_prefixes(values)
-    present = set(os.environ)
-    for key, value in values.items():
-        if value is not None and not present & {key, _with_other_prefix(key)}:
-            os.environ[key] = value
+    set_missing_variables(values)
+    files_read[:] = files
     return bool(values)
+
+
+def _files(path: str | os.PathLike[str] | None, load_defaults: bool) -> list[str]:
+    """Return the files to read; a later one takes precedence."""
+    import dotenv
+
+    files: list[str] = []
+    if load_defaults:
+        files += [dotenv.find_dotenv(name, usecwd=True) for name in DEFAULT_NAMES]
+    if path is not None and os.path.isfile(path):
+        files.append(os.path.abspath(path))
+    return [file for file in files if file]

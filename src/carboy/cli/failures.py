@@ -13,7 +13,7 @@ import click
 
 from ..core.advice import advice_on
 from ..core.tracebacks import is_full_traceback_requested
-from ..errors import CarboyError
+from ..errors import CarboyError, ConfigError, ProjectError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,6 +33,8 @@ def format_for_user(exc: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(exc)
     if is_full_traceback_requested():
         return "".join(shown.format())
+    if isinstance(exc, ProjectError):  # the text names the place, which no frame shows
+        return f"{exc}\n"
     if is_internal(exc):
         if isinstance(exc, CarboyError):
             return f"{exc}\n"
@@ -45,6 +47,11 @@ def format_for_user(exc: BaseException) -> str:
 def report(exc: Exception) -> None:
     """Write the traceback of a failed command to stderr, without frames of carboy."""
     click.secho(format_for_user(exc).rstrip(), err=True, fg="red")
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a process that could not load the app because of an exception."""
+    return 2 if isinstance(exc, ConfigError) else 1
 
 
 def is_internal(exc: BaseException) -> bool:

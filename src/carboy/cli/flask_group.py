@@ -11,6 +11,8 @@ import click
 
 from ..core.advice import did_you_mean
 from ..globals import current_app
+from ..project.dotenvfile import files_read
+from ..project.variables import set_by_command
 from . import global_options, usage
 from .discovery import NoAppException, ScriptInfo
 from .dotenv import restore_prefixes, share_prefixes
@@ -172,7 +174,7 @@ class FlaskGroup(AppGroup):
         # This variable makes `app.run()` and `app.serve()` do nothing: a call at the top level of
         # the user's module would block the command that imports the module.
         os.environ["FLASK_RUN_FROM_CLI"] = "true"
-        before = share_prefixes()
+        before = {"FLASK_ENV": os.environ.get("FLASK_ENV"), **share_prefixes()}
         if "obj" not in extra and "obj" not in self.context_settings:
             extra["obj"] = ScriptInfo(
                 create_app=self.create_app,
@@ -188,6 +190,8 @@ class FlaskGroup(AppGroup):
             restore_prefixes(before)
             raise
         ctx.call_on_close(lambda: restore_prefixes(before))
+        ctx.call_on_close(files_read.clear)
+        ctx.call_on_close(set_by_command.clear)
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:

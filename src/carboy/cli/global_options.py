@@ -12,7 +12,14 @@ import typing as t
 import click
 from click.core import ParameterSource
 
+from ..config import get_env
+from ..core.flasknames import is_flask_installed_as_us
+from ..errors import ProjectError
+from ..helpers import get_debug_flag
+from ..project.origins import DEFAULT, Origin
+from ..project.variables import set_by_command
 from .discovery import ScriptInfo
+from .dotenv import refuse_unparsable_files
 
 
 def get_version(ctx: click.Context, param: click.Parameter, value: t.Any) -> None:
@@ -48,8 +55,13 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool 
         return None
     # Debug mode is passed on by environment variables, because app factories and the reloader's
     # child process read them.
+    by_option = source is ParameterSource.COMMANDLINE
+    if not by_option and value == get_debug_flag():
+        return value
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         os.environ[name] = "1" if value else "0"
+        if by_option:
+            set_by_command[name] = Origin("option", "--debug" if value else "--no-debug")
     return value
 
 
@@ -65,12 +77,30 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
+        _refuse_unparsable_files(value, defaults)
         # Call the function through the module `cli`, because users and tests may replace
         # `cli.load_dotenv`.
         from .. import cli
 
         cli.load_dotenv(value, load_defaults=defaults)
+    # Programs read this variable, and child processes inherit it. It is set after `.env` was read,
+    # which may choose the environment.
+    if not os.environ.get("FLASK_ENV"):
+        set_by_command["FLASK_ENV"] = DEFAULT
+        os.environ["FLASK_ENV"] = get_env()
     return value
+
+
+def _refuse_unparsable_files(path: str | None, defaults: bool) -> None:
+    # A program for Flask runs as it does there: python-dotenv warns of the line and skips it.
+    if is_flask_installed_as_us():
+        return
+    try:
+        refuse_unparsable_files(path, defaults)
+    except ImportError:
+        pass  # `load_dotenv` reports that python-dotenv is not installed
+    except ProjectError as exc:
+        raise click.UsageError(str(exc)) from None
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:

@@ -11,7 +11,7 @@ from werkzeug.serving import is_running_from_reloader
 from ..errors import ServingError
 from ..helpers import get_debug_flag
 from . import global_options
-from .discovery import ScriptInfo, pass_script_info
+from .discovery import ScriptInfo, has_project, pass_script_info
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -163,7 +163,7 @@ def run_command(
 
     info.choose_app(target)
     app = _load_app(info)
-    debug = get_debug_flag()
+    debug = app.debug if has_project(app) else get_debug_flag()  # type: ignore[attr-defined]
     cli.show_server_banner(debug, info.app_import_path)
     try:
         cli.run_development(

@@ -35,4 +35,4 @@ def main() -> None:
         sys.exit(exc.exit_code)
     except Exception as exc:  # noqa: BLE001  # any error of the user's code
         failures.report(exc)
-        sys.exit(1)
+        sys.exit(failures.exit_code(exc))

@@ -39,6 +39,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
@@ -164,6 +165,8 @@ class Control:
         self._channel = channel
         self._service: Service | None = None
         self._lock = threading.Lock()
+        # Called when the supervisor has died.
+        self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -175,6 +178,7 @@ class Control:
             if self._service is not None:
                 self._service.call(partial(self.report, "alive"))
         else:
+            self.on_orphaned()
             log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
@@ -226,6 +230,36 @@ def warn_of_debug(app: WSGIApplication) -> None:
         )
 
 
+def send_log_lines(control: Control, fds: list[int]) -> None:
+    """Let this process send the lines of its log file to the supervisor, which writes them.
+
+    Args:
+        fds: the reading and the writing end of the pipe for the lines.
+    """
+    from ...observability.setup import open_files_by
+    from .logpipe import WorkerLog
+
+    worker_log = WorkerLog(fds[0], fds[1], partial(announce_log, control))
+    control.on_orphaned = worker_log.take_over
+    open_files_by(worker_log.open)
+
+
+def announce_log(control: Control, options: LogOptions) -> None:
+    control.report("log", json.dumps(options.as_dict()))
+
+
+def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
+    """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
+    from ...observability.programhandlers import lossy_in_several_processes
+
+    options = log.configure_for_app(app, warn=partial(control.report, "warning"))
+    if options is not None and options.file is None:
+        announce_log(control, options)
+    if settings.workers > 1:
+        for text in lossy_in_several_processes():
+            control.report("warning", text)
+
+
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -247,13 +281,23 @@ def main(argv: list[str]) -> None:
             from ...compat import install_as_flask
 
             install_as_flask()
+        settings = Settings(**job["settings"])
+        send_log_lines(control, job["log_fds"])
         app = load(job["target"])
         warn_of_debug(app)
-        control.serve(Service(app, Settings(**job["settings"])))
+        configure_log(app, control, settings)
+        control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))
-        sys.exit(1)
+        sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
+
+
+def exit_code(exc: BaseException) -> int:
+    """Return the exit code of a worker that could not load the app."""
+    from ...cli import failures
+
+    return failures.exit_code(exc)
 
 
 def _explain(exc: BaseException) -> str:

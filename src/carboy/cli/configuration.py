@@ -1,0 +1,152 @@
+"""`carboy config`: print each value of an app's configuration with its origin, and check them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+
+import click
+
+from ..config import Config
+from ..core.advice import did_you_mean
+from ..core.masking import MASK, mask_text, masked
+from .discovery import ScriptInfo, pass_script_info
+from .results import one_line_for_unwritable_results, results_on_stdout
+
+if t.TYPE_CHECKING:
+    from ..project.origins import Origin
+
+
+@click.command("config", short_help="Show each config value and where it comes from.")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@click.option("--check", is_flag=True, help="Check the values and names of keys; print problems.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@results_on_stdout
+@pass_script_info
+def config_command(
+    info: ScriptInfo, /, keys: tuple[str, ...], check: bool, as_json: bool, out: t.TextIO
+) -> None:
+    """Show each value of the app's configuration, and where it comes from: a line of a file, an
+    environment variable, an option, or a line of code. Secrets are masked.
+
+    With '--check', look for wrong types and misspelt keys instead. If there are any, the exit code
+    is 2.
+    """
+    config = _load_config(info)
+    if check:
+        if keys or as_json:
+            raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
+        _check(config, out)
+        return
+    chosen = _choose(config, keys)
+    with one_line_for_unwritable_results():
+        for line in [_as_json(config, chosen)] if as_json else _table(config, chosen, bool(keys)):
+            click.echo(line, file=out)
+
+
+def _load_config(info: ScriptInfo) -> Config:
+    """Load the app, and record which line of its code assigns which key."""
+    Config._records_origins = True
+    try:
+        config = info.load_app().config
+    finally:
+        Config._records_origins = False
+    if not isinstance(config, Config):
+        raise click.UsageError(
+            f"The app's config is not a carboy.Config but {type(config).__name__}, which does not"
+            " record where values come from."
+        )
+    if config.project is None and config._origins is not None:
+        config._origins["DEBUG"] = _origin_of_debug()
+    return config
+
+
+def _origin_of_debug() -> Origin:
+    """Return what decides about debug mode in an app that does not call `from_project()`: commands
+    set it from the environment when they have loaded the app.
+    """
+    from ..config import get_env
+    from ..project.origins import Origin
+    from ..project.variables import Variables
+
+    loaded = Variables({}).layer(()).get("DEBUG")
+    return loaded.origin if loaded else Origin("default", f"environment {get_env()}")
+
+
+def _check(config: Config, out: t.TextIO) -> None:
+    from ..project.check import problems_of
+
+    problems = problems_of(config)
+    for problem in problems:
+        click.echo(problem, file=out)
+    if problems:
+        sys.exit(2)
+    click.echo("The configuration has no problems.", file=out)
+
+
+def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
+    """Return the keys to show: those with a default come last."""
+    from ..project.check import origin_of
+
+    for key in keys:
+        if key not in config:
+            raise click.UsageError(f"There is no config key {key!r}.{did_you_mean(key, config)}")
+    if keys:
+        return list(keys)
+    return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
+
+
+def _shown(config: Config, key: str) -> t.Any:
+    """Return the value of a key with secrets masked."""
+    value = config[key]
+    if config.project is not None and key in config.project.secrets and value:
+        return MASK
+    return masked(value, key)
+
+
+def _table(config: Config, keys: list[str], only_some: bool) -> t.Iterator[str]:
+    from ..project.check import origin_of
+
+    if not only_some:
+        yield from _heading(config)
+    rows = [("Key", "Origin", "Value")]
+    rows += [(key, str(origin_of(config, key)), _one_line(_shown(config, key))) for key in keys]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    rows.insert(1, ("-" * widths[0], "-" * widths[1], "-----"))
+    for key, origin, value in rows:
+        yield f"{key:{widths[0]}}  {origin:{widths[1]}}  {value}"
+
+
+def _heading(config: Config) -> t.Iterator[str]:
+    if config.project is None:
+        yield "The app does not call app.config.from_project(), so no files are loaded."
+    else:
+        yield f"Project:      {config.project.root}"
+        yield f"Environment:  {config.project.environment}"
+    yield ""
+
+
+def _one_line(value: t.Any) -> str:
+    text = mask_text(repr(value))
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _as_json(config: Config, keys: list[str]) -> str:
+    from ..project.check import origin_of
+
+    values = {}
+    for key in keys:
+        origin = origin_of(config, key)
+        values[key] = {
+            "value": _shown(config, key),
+            "source": origin.source,
+            "place": origin.place,
+        }
+    project = config.project
+    about = {
+        "root": project.root if project else None,
+        "environment": project.environment if project else config.get("ENV"),
+        "values": values,
+    }
+    return json.dumps(about, indent=2, ensure_ascii=False, default=_one_line)

@@ -1,0 +1,113 @@
+"""Find what is wrong with the configuration of a loaded app: `carboy config --check`.
+
+`from_project()` refuses wrong types and missing values itself. Here the values that code has
+assigned are checked too, and keys that may be misspelt are found. An app starts with such keys,
+because extensions and the app's own code have keys that carboy does not know.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..config import DEFAULT_CONFIG
+from ..core.advice import did_you_mean
+from ..core.masking import looks_secret, mask_text
+from . import DECLARED_SECRETS
+from .keytypes import built_in_types, checked
+from .origins import DEFAULT, Origin
+
+if t.TYPE_CHECKING:
+    from ..config import Config
+
+# How similar two names must be for one to be a misspelling of the other. SECRET_KYE and SECRET_KEY
+# have 0.9; LOG_FILENAME and LOG_FILE, which are two names, have 0.8.
+_SIMILARITY = 0.85
+_REMEDY = " Declare it there, or remove it."
+
+
+def origin_of(config: Config, key: str) -> Origin:
+    """Return where the value of a key comes from."""
+    origins = config._origins or {}
+    return origins.get(key, DEFAULT if key in DEFAULT_CONFIG else Origin("code", "code"))
+
+
+def problems_of(config: Config) -> list[str]:
+    """Return what is wrong with a configuration."""
+    declared = _declared_types(config)
+    known = {**built_in_types(), **declared}
+    problems = []
+    for key in sorted(config):
+        if key in known:
+            problems += _wrong_type(config, key, known[key])
+        else:
+            problems += _unknown_key(config, key, known, declared)
+    return problems + _unused_variables(config, known)
+
+
+def _declared_types(config: Config) -> dict[str, t.Any]:
+    if config.project is None or config.project.declared is None:
+        return {}
+    from .declaredkeys import fields_of
+
+    return {field.key: field.type for field in fields_of(config.project.declared)}
+
+
+def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
+    try:
+        checked(config[key], annotation)
+    except ValueError as exc:
+        return [f"{origin_of(config, key)}: {key}: {exc}, got {description(config, key)}."]
+    return []
+
+
+def description(config: Config, key: str) -> str:
+    """Return the type of a value and, unless it may be a secret, the value."""
+    return describe_value(key, config[key], config.project.secrets if config.project else ())
+
+
+def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:
+    kind = "text" if isinstance(value, str) else type(value).__name__
+    if value is None or key in {*secrets, *DECLARED_SECRETS} or looks_secret(key):
+        return kind
+    return f"{kind} {mask_text(repr(value))[:80]}"
+
+
+def _unknown_key(
+    config: Config, key: str, known: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]
+) -> list[str]:
+    origin = origin_of(config, key)
+    near = nearest(key, known)
+    advice = f" Did you mean {near!r}?" if near else ""
+    if declared and origin.source in {"file", "variable", "option"}:
+        advice = advice or did_you_mean(key, declared)
+        return [f"{origin}: {key} is not declared by the project's class.{advice or _REMEDY}"]
+    if near is None or "site-packages" in origin.place:
+        return []
+    return [f"{origin}: {key} is not a known key.{advice}"]
+
+
+def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]:
+    """Return a problem for each variable of `.env` that looks like a key and sets none."""
+    if config.project is None:
+        return []
+    problems = []
+    for name, origin in config.project.unused.items():
+        # A file of the project that sets a key of this name probably reads the variable.
+        if origin_of(config, name) is DEFAULT:
+            problems.append(f"{origin}: {name} sets no config key. Write CARBOY_{name}.")
+        elif name not in config and (near := nearest(name, {*known, *config})):
+            problems.append(
+                f"{origin}: {name} sets no config key. If {near} is meant, write CARBOY_{near}."
+            )
+    return problems
+
+
+def nearest(name: str, known: t.Iterable[str]) -> str | None:
+    """Return the known name of which `name` may be a misspelling."""
+    import difflib
+
+    plain = {each.replace("_", ""): each for each in known}
+    if (same := plain.get(name.upper().replace("_", ""))) is not None:
+        return same
+    found = difflib.get_close_matches(name, list(plain.values()), n=1, cutoff=_SIMILARITY)
+    return found[0] if found else None

@@ -1,0 +1,133 @@
+"""Read `.env` files, and set the environment variables that they contain.
+
+python-dotenv parses the files. It skips a line that it cannot parse; here such a line is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..errors import ProjectError
+from .origins import shortened
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+DEFAULT_NAMES = (".flaskenv", ".env")
+
+# The files whose variables this process has set, lowest precedence first. `from_project()` names
+# them as the origin of values.
+files_read: list[str] = []
+# The variables that `from_project()` has set in this process, with the file and the value.
+_set_from_files: dict[str, tuple[str, str]] = {}
+
+
+class EnvLine(t.NamedTuple):
+    """A variable in a `.env` file: its value, and the number of the line that sets it."""
+
+    value: str
+    line: int
+
+
+def read_env_file(path: str) -> dict[str, EnvLine]:
+    """Return the variables of a `.env` file.
+
+    Raises:
+        ProjectError: the file cannot be read, or a line cannot be parsed.
+    """
+    import dotenv
+
+    lines = lines_of_variables(path)
+    values = dotenv.dotenv_values(path, encoding="utf-8")
+    return {
+        name: EnvLine(value, lines[name])
+        for name, value in values.items()
+        if value is not None and name in lines
+    }
+
+
+def lines_of_variables(path: str) -> dict[str, int]:
+    """Return the line on which each variable of a `.env` file is set.
+
+    Raises:
+        ProjectError: the file cannot be read, or a line cannot be parsed.
+    """
+    from dotenv.parser import parse_stream
+
+    lines: dict[str, int] = {}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for binding in parse_stream(file):
+                text = binding.original.string
+                # python-dotenv counts blank lines before a variable to that variable.
+                blank = text[: len(text) - len(text.lstrip())].count("\n")
+                line = binding.original.line + blank
+                if binding.error:
+                    raise _unparsable(path, line)
+                if binding.key is not None:
+                    lines[binding.key] = line
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
+    return lines
+
+
+def _unparsable(path: str, line: int) -> ProjectError:
+    # The line itself is not shown, because it may contain a secret.
+    return ProjectError(
+        f"{shortened(path)}:{line}: this line is neither NAME=value nor a comment. Write"
+        ' NAME=value; put a value with blanks or # in quotes, as in NAME="two words", and close'
+        " each quote."
+    )
+
+
+def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> None:
+    """Set the environment variables that files contain, except those that are set already.
+
+    Variables that an earlier call has set from the same files are removed first: a file may have
+    changed, as in a notebook.
+    """
+    for name, (path, value) in list(_set_from_files.items()):
+        if os.environ.get(name) != value:
+            del _set_from_files[name]
+        elif path in files:
+            del os.environ[name], _set_from_files[name]
+    present = set(os.environ)
+    for path, variables in files.items():
+        for name, each in variables.items():
+            if not present & {name, with_other_prefix(name)}:
+                os.environ[name] = each.value
+                _set_from_files[name] = (path, each.value)
+
+
+def restore_variable(name: str, before: str | None) -> None:
+    """Set an environment variable to the value that it had before; None if it was not set."""
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
+
+
+def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
+    """Set the environment variables that are not set yet, under either of their prefixes."""
+    present = set(os.environ)
+    for name, value in values.items():
+        if value is not None and not present & {name, with_other_prefix(name)}:
+            os.environ[name] = value
+
+
+# Variables `CARBOY_X` that are not copied to `FLASK_X`, because they are not set by users: carboy
+# sets them for its own child processes.
+_NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
+
+
+def with_other_prefix(name: str) -> str | None:
+    """Return the name that an environment variable has with the other prefix: `FLASK_X` for
+    `CARBOY_X`, and vice versa; None if it has neither prefix.
+    """
+    if name.startswith("CARBOY_") and name not in _NOT_SHARED:
+        return "FLASK_" + name[len("CARBOY_") :]
+    if name.startswith("FLASK_"):
+        return "CARBOY_" + name[len("FLASK_") :]
+    return None

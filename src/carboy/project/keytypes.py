@@ -1,0 +1,177 @@
+"""The types of config keys: check a value, and convert the text of a variable."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+import typing as t
+from datetime import timedelta
+
+import msgspec
+
+from ..config import OWN_KEYS
+
+_Seconds = timedelta | int | float
+
+# The types of Flask's keys. `OWN_KEYS` has those of carboy's.
+_FLASK_TYPES: t.Mapping[str, t.Any] = {
+    "DEBUG": bool | None,
+    "TESTING": bool,
+    "PROPAGATE_EXCEPTIONS": bool | None,
+    "SECRET_KEY": str | bytes | None,
+    "SECRET_KEY_FALLBACKS": list[str | bytes] | None,
+    "PERMANENT_SESSION_LIFETIME": _Seconds,
+    "USE_X_SENDFILE": bool,
+    "TRUSTED_HOSTS": list[str] | None,
+    "SERVER_NAME": str | None,
+    "APPLICATION_ROOT": str,
+    "SESSION_COOKIE_NAME": str,
+    "SESSION_COOKIE_DOMAIN": str | bool | None,
+    "SESSION_COOKIE_PATH": str | None,
+    "SESSION_COOKIE_HTTPONLY": bool,
+    "SESSION_COOKIE_SECURE": bool,
+    "SESSION_COOKIE_PARTITIONED": bool,
+    "SESSION_COOKIE_SAMESITE": str | None,
+    "SESSION_REFRESH_EACH_REQUEST": bool,
+    "MAX_CONTENT_LENGTH": int | None,
+    "MAX_FORM_MEMORY_SIZE": int | None,
+    "MAX_FORM_PARTS": int | None,
+    "SEND_FILE_MAX_AGE_DEFAULT": _Seconds | None,
+    "TRAP_BAD_REQUEST_ERRORS": bool | None,
+    "TRAP_HTTP_EXCEPTIONS": bool,
+    "EXPLAIN_TEMPLATE_LOADING": bool,
+    "PREFERRED_URL_SCHEME": str,
+    "TEMPLATES_AUTO_RELOAD": bool | None,
+    "MAX_COOKIE_SIZE": int,
+    "PROVIDE_AUTOMATIC_OPTIONS": bool,
+    "ENV": str | None,
+    "JSON_AS_ASCII": bool,
+    "JSON_SORT_KEYS": bool,
+    "JSONIFY_PRETTYPRINT_REGULAR": bool,
+    "JSONIFY_MIMETYPE": str,
+    "PRESERVE_CONTEXT_ON_EXCEPTION": bool | None,
+}
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def built_in_types() -> dict[str, t.Any]:
+    """Return the types of the keys of Flask and carboy."""
+    return {**_FLASK_TYPES, **{name: key.type for name, key in OWN_KEYS.items()}}
+
+
+def checked(value: t.Any, annotation: t.Any) -> t.Any:
+    """Return a value as one of the types of `annotation`.
+
+    Raises:
+        ValueError: the value has none of the types; the argument names the types.
+    """
+    if annotation is t.Any:
+        return value
+    details = []
+    for member in _members(annotation):
+        if member is type(None):
+            if value is None:
+                return value
+            continue
+        try:
+            return _convert(value, member)
+        except (ValueError, TypeError) as exc:
+            details.append(str(exc))
+    raise ValueError(_expected(annotation, details))
+
+
+def _convert(value: t.Any, member: t.Any) -> t.Any:
+    if isinstance(value, os.PathLike) and member is str:
+        return value
+    if isinstance(value, (tuple, set, frozenset)) and t.get_origin(member) is list:
+        for each in value:
+            checked(each, *t.get_args(member))
+        return value
+    if t.get_origin(member) is list and isinstance(value, list):
+        return [checked(each, *t.get_args(member)) for each in value]
+    if member is bytes and not isinstance(value, bytes):
+        raise TypeError("Expected `bytes`")  # msgspec would take a text as base64
+    return msgspec.convert(value, member)
+
+
+def from_text(text: str, annotation: t.Any) -> t.Any:
+    """Convert the text of an environment variable to one of the types of `annotation`; without a
+    type, as Flask's `from_prefixed_env`: JSON, else the text itself. A list of texts may also be
+    written with commas.
+
+    Raises:
+        ValueError: the text does not stand for one of the types; the argument names the types.
+    """
+    if annotation is t.Any:
+        return _json_or_text(text)
+    members = [each for each in _members(annotation) if each is not type(None)]
+    takes_text = any(_is_text(member) for member in members)
+    details = []
+    # Text that may be a number is a number where both are allowed.
+    for member in sorted(members, key=_is_text):
+        try:
+            return _from_text(text, member)
+        except (ValueError, TypeError) as exc:
+            details.append(str(exc))
+    if not takes_text and len(members) < len(_members(annotation)) and text == "null":
+        return None
+    raise ValueError(_expected(annotation, details))
+
+
+def _from_text(text: str, member: t.Any) -> t.Any:
+    if member is bool and text.lower() in _SWITCHES:
+        return _SWITCHES[text.lower()]
+    if member is bytes:
+        return text.encode()
+    if member == list[str] and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",")]
+    try:
+        return msgspec.convert(text, member, strict=False)
+    except msgspec.ValidationError:
+        if not text.lstrip().startswith(("[", "{")):
+            raise
+    return checked(json.loads(text), member)
+
+
+def _json_or_text(text: str) -> t.Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_text(member: t.Any) -> bool:
+    plain = t.get_args(member)[0] if t.get_origin(member) is t.Annotated else member
+    return plain is str or plain is bytes
+
+
+def _members(annotation: t.Any) -> tuple[t.Any, ...]:
+    if t.get_origin(annotation) in (t.Union, types.UnionType):
+        return t.get_args(annotation)
+    return (annotation,)
+
+
+def _expected(annotation: t.Any, details: list[str]) -> str:
+    """Describe the types. A limit or the place of an error is in msgspec's text."""
+    names = " or ".join(map(type_name, _members(annotation)))
+    detail = details[0] if len(details) == 1 else ""
+    if any(sign in detail for sign in (" - at ", "=", "<", ">", "matching")):
+        return f"expected {names} ({detail.rstrip('.')})"
+    return f"expected {names}"
+
+
+def type_name(annotation: t.Any) -> str:
+    """Return the name of a type as a reader of an error message knows it."""
+    if t.get_origin(annotation) is t.Annotated:
+        return type_name(t.get_args(annotation)[0])
+    if t.get_origin(annotation) is t.Literal:
+        return " or ".join(repr(each) for each in t.get_args(annotation))
+    if t.get_origin(annotation) in (t.Union, types.UnionType):
+        return " or ".join(map(type_name, t.get_args(annotation)))
+    if annotation is type(None):
+        return "None"
+    if arguments := t.get_args(annotation):
+        names = ", ".join(map(type_name, arguments))
+        return f"{type_name(t.get_origin(annotation))}[{names}]"
+    return str(getattr(annotation, "__name__", annotation))

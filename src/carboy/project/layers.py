@@ -1,0 +1,104 @@
+"""Layers of configuration: values with their origins, of which a later layer takes precedence."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+if t.TYPE_CHECKING:
+    from .origins import Origin
+
+
+class Loaded(t.NamedTuple):
+    """A value as a layer contains it.
+
+    Attributes:
+        value: the value.
+        origin: where it comes from.
+        is_text: whether it is the text of an environment variable, which has no type yet.
+    """
+
+    value: t.Any
+    origin: Origin
+    is_text: bool = False
+
+
+Layer = dict[str, Loaded]
+
+
+@dataclass(slots=True)
+class ConfigFile:
+    """What one file contains.
+
+    Attributes:
+        base: the values for each environment.
+        sections: the values for one environment, by its name.
+        problems: what is wrong with the file.
+        declared: the `Struct` that declares the keys, if the file has one.
+        declared_by_section: the `Struct` of a section, which takes the place of `declared`.
+    """
+
+    base: Layer = field(default_factory=dict)
+    sections: dict[str, Layer] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    declared: type | None = None
+    declared_by_section: dict[str, type] = field(default_factory=dict)
+
+
+def merge_peers(layers: t.Iterable[Layer], problems: list[str]) -> Layer:
+    """Return one layer of several that have the same precedence; a key that two of them set to
+    different values is a problem.
+    """
+    merged: Layer = {}
+    for layer in layers:
+        for key, loaded in layer.items():
+            other = merged.get(key)
+            if other is not None and not _is_same(other.value, loaded.value):
+                problems.append(
+                    f"{key} is set by {other.origin} and, to another value, by {loaded.origin}."
+                    " Neither takes precedence: remove one of them."
+                )
+            merged[key] = loaded
+    return merged
+
+
+def _is_same(one: object, other: object) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # noqa: BLE001  # a user's class may compare in any way
+        return False
+
+
+# Short names of environments, which files use for sections.
+_FULL_NAMES = {
+    "dev": "development",
+    "develop": "development",
+    "prod": "production",
+    "test": "testing",
+    "tests": "testing",
+}
+STANDARD_ENVIRONMENTS = frozenset({"development", "production", "testing"})
+# The section whose values are for all environments.
+BASE_SECTION = "default"
+
+
+def full_name(environment: str) -> str:
+    """Return the name of an environment; `development` for its short name `dev`, and so on."""
+    return _FULL_NAMES.get(environment.lower(), environment)
+
+
+def same_environment(one: str, other: str) -> bool:
+    """Return whether two names are those of one environment: `dev` is short for `development`, and
+    case, `-` and `_` do not count.
+    """
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    return full_name(name).lower().replace("-", "").replace("_", "")
+
+
+def section_for(environment: str, names: t.Iterable[str]) -> str | None:
+    """Return the name of the section for an environment; prefer one that has exactly its name."""
+    matching = [name for name in names if same_environment(name, environment)]
+    return environment if environment in matching else next(iter(matching), None)

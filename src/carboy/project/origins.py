@@ -1,0 +1,82 @@
+"""Where the value of a config key comes from: a line of a file, a variable, an option, or the line
+of code that assigned it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+from dataclasses import dataclass
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    import types
+
+_CARBOY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+Source = t.Literal["default", "file", "variable", "option", "code", "generated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from.
+
+    Attributes:
+        source: the kind of place.
+        place: the place itself, such as "config.py:3", "CARBOY_TITLE", "--debug" or "app.py:12".
+    """
+
+    source: Source
+    place: str
+
+    def __str__(self) -> str:
+        if self.source == "variable":
+            return f"environment variable {self.place}"
+        if self.source == "option":
+            return f"option {self.place}"
+        if self.source in {"default", "generated"}:
+            return f"{self.source} ({self.place})" if self.place else self.source
+        return self.place
+
+
+DEFAULT: t.Final = Origin("default", "")
+
+
+def note_assignments(origins: dict[str, Origin], keys: cabc.Iterable[str]) -> None:
+    """Record that the code which is now running has assigned values to `keys`.
+
+    The code is the innermost caller that does not belong to carboy.
+    """
+    origin = Origin("code", _line_of_caller())
+    origins.update(dict.fromkeys(keys, origin))
+
+
+def note_differences(
+    origins: dict[str, Origin], before: dict[str, t.Any], after: dict[str, t.Any]
+) -> None:
+    """Record that the code which is now running has made the differences between two dicts."""
+    for key in [key for key in before if key not in after]:
+        origins.pop(key, None)
+    absent = object()
+    note_assignments(
+        origins, [key for key, value in after.items() if before.get(key, absent) is not value]
+    )
+
+
+def _line_of_caller() -> str:
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_CARBOY):
+        frame = frame.f_back
+    if frame is None:
+        return "carboy"
+    return f"{shortened(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def shortened(path: str, start: str | None = None) -> str:
+    """Return a path relative to `start` (by default the current folder) if it is below it."""
+    start = os.getcwd() if start is None else start
+    path = os.path.abspath(path)
+    if path.startswith(os.path.join(start, "")):
+        return os.path.relpath(path, start)
+    return path

@@ -1,0 +1,279 @@
+"""Read `config.py`: names of the module, and classes for environments.
+
+TITLE = "Shop"                        # for all environments
+
+class Config: ...                     # likewise; also BaseConfig, DefaultConfig
+
+class ProductionConfig(Config): ...   # for the environment production
+
+config = {"staging": SomeClass}       # or a dict that names the environments
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.util
+import os
+import sys
+import traceback
+import types
+import typing as t
+
+from ..core.masking import mask_text
+from ..errors import ProjectError
+from .declaredkeys import fields_of, is_declaration
+from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
+from .origins import Origin, shortened
+
+# Names of the class whose values are for all environments.
+_BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
+# Names of dicts from the name of an environment to its class, as tutorials have them.
+_DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
+
+Lines = dict[tuple[str | None, str], int]
+
+
+def read_python(path: str, module_name: str) -> ConfigFile:
+    """Run a Python file, and return what it configures.
+
+    Args:
+        path: the file.
+        module_name: the name by which the app's code imports the file.
+
+    Raises:
+        ProjectError: the file cannot be read, is not valid Python, or raises an exception.
+    """
+    source = _read(path)
+    reader = _PythonFile(path, _run(source, path, module_name), _assignment_lines(source))
+    return reader.read()
+
+
+class _PythonFile:
+    """A module with the lines of its assignments, from which layers are made."""
+
+    def __init__(self, path: str, module: types.ModuleType, lines: Lines) -> None:
+        self._path = shortened(path)
+        self._module = module
+        self._lines = lines
+        names = vars(module)
+        self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
+        self._base = next((names[each] for each in _BASE_CLASSES if each in self._classes), None)
+
+    def read(self) -> ConfigFile:
+        file = ConfigFile()
+        table = self._dict_of_environments()
+        by_class = self._classes_of_environments(table)
+        file.base = self._module_layer()
+        base = self._base or table.get(BASE_SECTION)
+        if base is not None and base not in by_class.values():
+            self._add_layer(file.base, base, file.problems)
+        if is_declaration(self._base):
+            file.declared = self._base
+        for name, holder in by_class.items():
+            inherited = self._layer_of(self._base) if self._base else {}
+            layer = self._layer_of(holder)
+            file.sections[name] = {
+                key: loaded
+                for key, loaded in layer.items()
+                if not (key in inherited and inherited[key].value is loaded.value)
+            }
+            if is_declaration(holder):
+                file.declared_by_section[name] = t.cast("type", holder)
+        return file
+
+    def _dict_of_environments(self) -> dict[str, t.Any]:
+        for name in _DICTS:
+            value = vars(self._module).get(name)
+            if isinstance(value, dict):
+                table = {key: self._holder(each) for key, each in value.items()}
+                if table and all(map(_may_hold_values, table.values())):
+                    return table
+        return {}
+
+    def _holder(self, value: object) -> object:
+        """Return the class that a string such as "config.ProductionConfig" names."""
+        if isinstance(value, str):
+            return self._classes.get(value.rpartition(".")[2])
+        return value
+
+    def _classes_of_environments(self, table: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the holder of values by environment, from the dict and the names of classes."""
+        found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
+        for name, kind in self._classes.items():
+            environment = self._environment_of(name, kind)
+            if environment and not any(same_environment(environment, each) for each in found):
+                found[environment] = kind
+        return found
+
+    def _environment_of(self, name: str, kind: type) -> str:
+        """Return the environment that the name of a class means; "" if it means none."""
+        if kind is self._base or name in _BASE_CLASSES:
+            return ""
+        stem = name.removeprefix("Config").removesuffix("Config").lower()
+        is_named = name.startswith("Config") or name.endswith("Config")
+        is_derived = self._base is not None and issubclass(kind, self._base)
+        if is_named or is_derived or stem in STANDARD_ENVIRONMENTS:
+            return stem
+        return ""
+
+    def _module_layer(self) -> Layer:
+        return {
+            name: Loaded(value, self._origin(None, name))
+            for name, value in vars(self._module).items()
+            if name.isupper() and not name.startswith("_")
+        }
+
+    def _add_layer(self, layer: Layer, holder: t.Any, problems: list[str]) -> None:
+        from .layers import merge_peers
+
+        merged = merge_peers([layer, self._layer_of(holder)], problems)
+        layer.update(merged)
+
+    def _layer_of(self, holder: t.Any) -> Layer:
+        """Return the values of a class, an object, a dict, or a class that declares keys."""
+        if isinstance(holder, dict):
+            return {
+                key: Loaded(value, Origin("file", self._path))
+                for key, value in holder.items()
+                if isinstance(key, str) and key.isupper()
+            }
+        if is_declaration(holder):
+            return {
+                field.key: Loaded(field.default(), self._origin(holder, field.name))
+                for field in fields_of(holder)
+                if field.has_default
+            }
+        kind = holder if isinstance(holder, type) else type(holder)
+        names = [name for name in dir(holder) if name.isupper() and not name.startswith("_")]
+        if isinstance(holder, type) and any(
+            isinstance(getattr(holder, name, None), property) for name in names
+        ):
+            holder = holder()
+        return {name: Loaded(getattr(holder, name), self._origin(kind, name)) for name in names}
+
+    def _origin(self, kind: type | None, name: str) -> Origin:
+        names = [None] if kind is None else [each.__name__ for each in kind.__mro__]
+        for owner in names:
+            if (line := self._lines.get((owner, name))) is not None:
+                return Origin("file", f"{self._path}:{line}")
+        return Origin("file", self._path)
+
+
+def _may_hold_values(holder: object) -> bool:
+    names = holder if isinstance(holder, dict) else dir(holder)
+    return isinstance(holder, type) or any(isinstance(n, str) and n.isupper() for n in names)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as exc:
+        raise ProjectError(f"The file {shortened(path)} cannot be read: {exc.strerror}.") from None
+
+
+def _run(source: bytes, path: str, name: str) -> types.ModuleType:
+    try:
+        code = compile(source, path, "exec")
+    except (SyntaxError, ValueError) as exc:  # ValueError: a null byte, before Python 3.12
+        line = getattr(exc, "lineno", None) or 1
+        reason = exc.msg if isinstance(exc, SyntaxError) else str(exc)
+        raise _failed(path, line, f"this is not valid Python: {reason}. Correct it") from None
+    try:
+        return _import(code, path, name)
+    except Exception as exc:
+        line = _line_raised(exc, path)
+        text = mask_text(f"{type(exc).__name__}: {exc}")
+        advice = ""
+        if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
+            advice = " If this is an environment variable, set it; .env may set it"
+        raise _failed(path, line, f"the file is run as Python, and raises {text}.{advice}") from exc
+
+
+def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
+    """Return the module of a file.
+
+    If the app's code can import the file by `name`, it is imported in the same way, so that it runs
+    once. Otherwise it runs as a module of that name which only this function sees.
+    """
+    known = sys.modules.get(name)
+    if known is not None and _is_file(getattr(known, "__file__", None), path):
+        return known
+    if known is None and _is_file(_importable_file(name), path):
+        return importlib.import_module(name)
+    module = types.ModuleType(name)
+    module.__file__ = path
+    # Annotations in the file are resolved by the entry of the module in `sys.modules`.
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)  # noqa: S102 - a file of the project
+        for kind in filter(is_declaration, list(vars(module).values())):
+            with contextlib.suppress(ProjectError):  # raised again if the class declares the keys
+                fields_of(kind)
+    finally:
+        if known is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = known
+    return module
+
+
+def _importable_file(name: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return None if spec is None else spec.origin
+
+
+def _is_file(one: str | None, path: str) -> bool:
+    return one is not None and os.path.realpath(one) == os.path.realpath(path)
+
+
+def _line_raised(exc: BaseException, path: str) -> int:
+    frames = traceback.extract_tb(exc.__traceback__)
+    lines = [frame.lineno for frame in frames if _is_file(frame.filename, path)]
+    return next((line for line in reversed(lines) if line is not None), 1)
+
+
+def _failed(path: str, line: int, what: str) -> ProjectError:
+    return ProjectError(f"{shortened(path)}:{line}: {what}.".replace("..", "."))
+
+
+# ------------------------------------------------------------------------- lines of assignments
+
+
+def _assignment_lines(source: bytes) -> Lines:
+    """Return the line on which each name is assigned, by the class (None: the module) and name."""
+    lines: Lines = {}
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return lines
+    _collect(tree.body, None, lines)
+    return lines
+
+
+def _collect(body: t.Iterable[ast.AST], owner: str | None, lines: Lines) -> None:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            _collect(node.body, node.name, lines)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines[owner, node.name] = node.lineno
+        elif isinstance(node, ast.stmt):
+            for name in _names_assigned(node):
+                lines[owner, name] = node.lineno
+            _collect(ast.iter_child_nodes(node), owner, lines)
+        elif isinstance(node, (ast.ExceptHandler, ast.match_case)):
+            _collect(ast.iter_child_nodes(node), owner, lines)
+
+
+def _names_assigned(node: ast.stmt) -> list[str]:
+    targets: list[ast.expr] = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+        targets = [node.target]
+    names = [name for target in targets for name in ast.walk(target)]
+    return [name.id for name in names if isinstance(name, ast.Name)]

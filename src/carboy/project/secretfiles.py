@@ -1,0 +1,65 @@
+"""Secrets in files of their own, as Docker and Kubernetes mount them: `X_FILE` names the file that
+contains the secret `X`.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .layers import Layer, Loaded
+from .origins import Origin, shortened
+
+SUFFIX = "_FILE"
+# A file that is longer is none with a key or a password.
+MAX_BYTES = 64 * 1024
+
+
+def read_secret_files(
+    layer: Layer, secrets: t.Iterable[str], root: str, problems: list[str]
+) -> None:
+    """Replace each `X_FILE` in a layer by `X`, where `X` is a declared secret."""
+    for key in secrets:
+        named = layer.pop(key + SUFFIX, None)
+        if named is None:
+            continue
+        if key in layer:
+            problems.append(
+                f"the secret {key} is given both ways: {key} by {layer[key].origin}, and"
+                f" {key}{SUFFIX} by {named.origin}. Remove one of them."
+            )
+            continue
+        path = os.path.join(root, str(named.value))
+        try:
+            text = _read(path)
+        except ValueError as exc:
+            problems.append(
+                f"{named.origin}: {key}{SUFFIX} names the file {str(named.value)!r}, but {exc}."
+                f" The file must contain the secret {key} and nothing else."
+            )
+            continue
+        place = f"{shortened(path)}, named by {named.origin}"
+        layer[key] = Loaded(text, Origin("file", place), is_text=True)
+
+
+def _read(path: str) -> str:
+    """Return the text of a file, without the line break at its end.
+
+    Raises:
+        ValueError: the file does not contain a secret; the argument is the reason.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise ValueError(f"it cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        text = data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text

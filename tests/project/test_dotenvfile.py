@@ -1,0 +1,60 @@
+"""`.env` files of a project."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from carboy.errors import ProjectError
+
+
+def test_lines_are_counted_over_comments_blank_lines_and_long_values(project):
+    project.write(
+        ".env",
+        """
+        # first
+
+        CARBOY_A=1
+        CARBOY_B="two
+        lines"
+        export CARBOY_C='3'
+        """,
+    )
+    app = project.load()
+    values = {key: (app.config[key], project.origin(app, key)) for key in "ABC"}
+    assert values == {"A": (1, ".env:3"), "B": ("two\nlines", ".env:4"), "C": (3, ".env:6")}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("A=1\nTHIS IS canary\n", 2),
+        ('#\n\n\nA="canary\nB=2\n', 4),
+        ("A=1\n=canary\n", 2),
+    ],
+)
+def test_line_that_cannot_be_parsed_is_refused_by_its_number_only(project, text, line):
+    project.write(".env", text)
+    with pytest.raises(ProjectError, match=rf"\.env:{line}: this line is neither") as info:
+        project.load()
+    assert "canary" not in str(info.value)
+    assert "A" not in os.environ
+
+
+def test_env_file_overrides_flaskenv_and_refers_to_variables(project):
+    project.setenv(HOST="db")
+    project.write(".flaskenv", "CARBOY_A=flaskenv\nCARBOY_B=flaskenv\n")
+    project.write(".env", "CARBOY_A=on-${HOST}\n")
+    app = project.load()
+    assert (app.config["A"], app.config["B"]) == ("on-db", "flaskenv")
+    assert project.origin(app, "B") == ".flaskenv:2"
+
+
+def test_changed_file_is_read_again(project):
+    project.write(".env", "SECRET_KEY=first\nCARBOY_A=1\n")
+    assert project.load().config["SECRET_KEY"] == "first"
+    project.write(".env", "SECRET_KEY=second\n")
+    app = project.load()
+    assert (app.config["SECRET_KEY"], app.config.get("A")) == ("second", None)
+    assert project.origin(app, "SECRET_KEY") == ".env:1"

@@ -1,0 +1,509 @@
+"""`app.config.from_project()`: layers, environments, secrets in files, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from carboy import Carboy
+from carboy.errors import ProjectError
+from carboy.project.loader import project_root
+
+LAYERS = [
+    ("config.py", 'TITLE = "file"\n', "file", "config.py:1"),
+    ("config.staging.toml", 'TITLE = "section"\n', "section", "config.staging.toml:1"),
+    ("instance/config.py", 'X = 1\nTITLE = "instance"\n', "instance", "instance/config.py:2"),
+    ("instance/config.staging.json", '{"TITLE": "own"}', "own", "instance/config.staging.json:1"),
+    (".env", "# a comment\n\nCARBOY_TITLE=dotenv\n", "dotenv", ".env:3"),
+    ("environment", "FLASK_TITLE", "variable", "environment variable FLASK_TITLE"),
+]
+
+
+def test_nothing_is_loaded_unless_the_program_asks(project):
+    project.write("config.py", 'TITLE = "file"\n')
+    project.write(".env", "CARBOY_TITLE=dotenv\n")
+    project.setenv(CARBOY_TITLE="variable")
+    app = project.app()
+    assert "TITLE" not in app.config
+    assert app.config.project is None
+    assert app.config._origins is None
+
+
+@pytest.mark.parametrize("count", range(1, len(LAYERS) + 1))
+def test_later_layer_takes_precedence(project, count):
+    for name, text, value, _ in LAYERS[:count]:
+        if name == "environment":
+            project.setenv(**{text: value})
+        else:
+            project.write(name, text)
+    app = project.load(environment="staging")
+    _, _, value, origin = LAYERS[count - 1]
+    assert (app.config["TITLE"], project.origin(app, "TITLE")) == (value, origin)
+
+
+def test_values_assigned_before_are_overridden_and_those_assigned_after_win(project):
+    project.write("config.py", 'TITLE = "file"\nSIZE = 1\n')
+    app = project.app()
+    app.config["TITLE"] = app.config["OTHER"] = "before"
+    app.config.from_project()
+    assert (app.config["TITLE"], app.config["OTHER"]) == ("file", "before")
+    app.config["SIZE"] = 2
+    assert app.config["SIZE"] == 2
+
+
+@pytest.mark.parametrize(
+    "assign",
+    [
+        lambda app: app.config.__setitem__("SECRET_KEY", "code"),
+        lambda app: setattr(app, "secret_key", "code"),
+        lambda app: app.config.update(SECRET_KEY="code"),
+        lambda app: app.config.from_mapping(SECRET_KEY="code"),
+        lambda app: app.config.setdefault("NEW", "code"),
+        lambda app: app.config.__ior__({"NEW": "code"}),
+    ],
+    ids=["item", "attribute", "update", "from_mapping", "setdefault", "ior"],
+)
+def test_origin_is_the_line_of_code_that_assigned_the_value(project, assign):
+    app = project.load()
+    assign(app)
+    key = "NEW" if "NEW" in app.config else "SECRET_KEY"
+    line = assign.__code__.co_firstlineno
+    assert project.origin(app, key) == f"{__file__}:{line}"
+
+
+def test_keys_that_an_assignment_does_not_change_keep_their_origin(project):
+    project.write("config.py", 'TITLE = "file"\n')
+    app = project.load()
+    app.config.update(TITLE=app.config["TITLE"], OTHER=1)
+    del app.config["OTHER"]
+    assert project.origin(app, "TITLE") == "config.py:1"
+    assert "OTHER" not in app.config.project.origins
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "production"),
+        ({"FLASK_ENV": "development"}, "development"),
+        ({"FLASK_ENV": "development", "CARBOY_ENV": "testing"}, "testing"),
+    ],
+)
+def test_variables_choose_the_environment(project, variables, expected):
+    project.setenv(**variables)
+    project.write("config.toml", "".join(f'[{n}]\nN = "{n}"\n' for n in ("testing", "production")))
+    app = project.load()
+    assert app.config.project.environment == app.config["ENV"] == expected
+    assert app.config.get("N") == (None if expected == "development" else expected)
+    assert app.debug is (expected == "development")
+
+
+def test_env_file_chooses_the_environment_and_sets_variables_for_config_py(project):
+    project.write(".env", "FLASK_ENV=staging\nDATABASE_URL=postgres://db\n")
+    project.write(
+        "config.py",
+        """
+        import os
+        DATABASE = os.environ["DATABASE_URL"]
+        STAGE = os.environ["FLASK_ENV"]
+        """,
+    )
+    app = project.load()
+    assert (app.config["DATABASE"], app.config["STAGE"]) == ("postgres://db", "staging")
+    assert project.origin(app, "ENV") == ".env:1"
+
+
+def test_flask_env_is_production_by_default_while_config_py_runs(project):
+    project.write("config.py", 'import os\nSECURE = os.environ["FLASK_ENV"] == "production"\n')
+    assert project.load().config["SECURE"] is True
+
+
+def test_misspelt_environment_is_refused_if_others_have_sections(project):
+    project.write("config.toml", "[staging]\nX = 1\n")
+    with pytest.raises(ProjectError, match=r"'stagin'.*Did you mean 'staging'") as info:
+        project.load(environment="stagin")
+    assert "from_project(environment=...)" in str(info.value)
+    project.write("config.toml", "X = 1\n")
+    assert project.load(environment="anything").config["X"] == 1
+
+
+def test_env_key_that_contradicts_the_environment_is_refused(project):
+    project.write("config.py", 'ENV = "development"\n')
+    with pytest.raises(ProjectError, match="set the variable FLASK_ENV=development"):
+        project.load()
+    project.setenv(FLASK_ENV="development")
+    assert project.load().config["ENV"] == "development"
+
+
+def test_two_files_that_contradict_each_other_are_refused(project):
+    project.write("config.py", "A = 1\nB = 2\n")
+    project.write("config.toml", "A = 1\n\nB = 3\n")
+    with pytest.raises(ProjectError, match=r"B is set by config.py:2 and.*config.toml:3") as info:
+        project.load()
+    assert "A is" not in str(info.value)
+
+
+def test_all_problems_are_reported_and_nothing_is_loaded(project):
+    project.write("config.toml", 'TITLE = "x"\nMAX_CONTENT_LENGTH = "16 MB"\nDEBUG = 3\n')
+    project.setenv(CARBOY_TESTING="perhaps")
+    app = project.app()
+    with pytest.raises(ProjectError) as info:
+        app.config.from_project()
+    text = str(info.value)
+    assert "config.toml:2: MAX_CONTENT_LENGTH: expected int or None, got text '16 MB'." in text
+    assert "config.toml:3: DEBUG: expected bool or None, got int 3." in text
+    assert "environment variable CARBOY_TESTING: TESTING: expected bool, got text" in text
+    assert "TITLE" not in app.config
+    assert app.config.project is None
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "expected"),
+    [
+        ("MAX_CONTENT_LENGTH", "1000", 1000),
+        ("MAX_CONTENT_LENGTH", "null", None),
+        ("SESSION_COOKIE_SECURE", "yes", True),
+        ("SESSION_COOKIE_SECURE", "False", False),
+        ("SECRET_KEY", "12345", "12345"),
+        ("SERVER_NAME", "null", "null"),
+        ("PERMANENT_SESSION_LIFETIME", "3600", timedelta(hours=1)),
+        ("TRUSTED_HOSTS", '["a.org", "b.org"]', ["a.org", "b.org"]),
+        ("TRUSTED_HOSTS", "a.org, b.org", ["a.org", "b.org"]),
+        ("JSON_NAN", "error", "error"),
+        ("OWN_NUMBER", "5", 5),
+        ("OWN_LIST", "[1, 2]", [1, 2]),
+        ("OWN_TEXT", "a, b", "a, b"),
+    ],
+)
+def test_text_of_a_variable_is_converted_to_the_type_of_its_key(project, key, text, expected):
+    project.setenv(**{f"CARBOY_{key}": text})
+    assert project.load().config[key] == expected
+
+
+def test_empty_variable_counts_as_not_set(project):
+    project.write("config.py", "SIZE = 5\n")
+    project.setenv(CARBOY_SIZE="", SECRET_KEY="")
+    app = project.load()
+    assert (app.config["SIZE"], app.config["SECRET_KEY"]) == (5, None)
+
+
+def test_two_underscores_set_a_member_and_leave_the_others(project):
+    project.write("config.toml", '[DATABASE]\nHOST = "a"\nPORT = 1\n')
+    project.setenv(CARBOY_DATABASE__PORT="2", FLASK_DATABASE__POOL__SIZE="3")
+    app = project.load()
+    assert app.config["DATABASE"] == {"HOST": "a", "PORT": 2, "POOL": {"SIZE": 3}}
+
+
+def test_variables_of_commands_set_no_key(project):
+    project.setenv(CARBOY_APP="a", FLASK_RUN_PORT="1", CARBOY_SERVE_THREADS="2", FLASK_ENV="x")
+    config = project.load().config
+    assert not config.keys() & {"APP", "RUN_PORT", "SERVE_THREADS"}
+
+
+def test_variables_without_prefix_set_declared_keys_only(project):
+    project.setenv(SECRET_KEY="k", TESTING="1", MAX_CONTENT_LENGTH="5")
+    config = project.load().config
+    assert config["SECRET_KEY"] == "k"
+    assert (config["TESTING"], config["MAX_CONTENT_LENGTH"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "variables", "expected"),
+    [
+        ("CARBOY_SECRET_KEY=file", {"SECRET_KEY": "set"}, "environment variable SECRET_KEY"),
+        ("FLASK_SECRET_KEY=file", {"CARBOY_SECRET_KEY": "set"}, "environment variable CARBOY_SE"),
+        ("SECRET_KEY=file", {}, ".env:1"),
+        ("SECRET_KEY=file", {"SECRET_KEY": "set"}, "environment variable SECRET_KEY"),
+    ],
+)
+def test_environment_takes_precedence_over_env_file(project, dotenv, variables, expected):
+    project.write(".env", dotenv)
+    project.setenv(**variables)
+    app = project.load()
+    assert app.config["SECRET_KEY"] == ("set" if variables else "file")
+    assert project.origin(app, "SECRET_KEY").startswith(expected)
+
+
+def test_env_file_is_skipped_if_a_variable_forbids_it(project):
+    project.write(".env", "SECRET_KEY=file\n")
+    project.setenv(FLASK_SKIP_DOTENV="1")
+    assert project.load().config["SECRET_KEY"] is None
+
+
+# ------------------------------------------------------------------------------ secrets in files
+
+
+@pytest.mark.parametrize("place", ["environment", ".env", "config.toml"])
+def test_secret_is_read_from_the_file_that_x_file_names(project, place):
+    project.write("run/secret", "a key\n")
+    if place == "environment":
+        project.setenv(SECRET_KEY_FILE=str(project.root / "run/secret"))
+    else:
+        quoted = '"run/secret"' if place == "config.toml" else "run/secret"
+        project.write(place, f"SECRET_KEY_FILE={quoted}\n")
+    app = project.load()
+    assert app.config["SECRET_KEY"] == "a key"
+    assert "SECRET_KEY_FILE" not in app.config
+    by = "environment variable SECRET_KEY_FILE" if place == "environment" else f"{place}:1"
+    assert project.origin(app, "SECRET_KEY") == f"run/secret, named by {by}"
+
+
+def test_x_file_is_a_key_like_others_unless_x_is_a_declared_secret(project):
+    project.setenv(CARBOY_MAIL_PASSWORD_FILE="/nowhere", MAIL_PASSWORD_FILE="/nowhere")
+    config = project.load().config
+    assert config["MAIL_PASSWORD_FILE"] == "/nowhere"
+    assert "MAIL_PASSWORD" not in config
+
+
+def test_secret_given_both_ways_is_refused(project):
+    project.write("secret", "from file")
+    project.write(".env", "SECRET_KEY=canary\n")
+    project.setenv(SECRET_KEY_FILE="secret")
+    with pytest.raises(ProjectError) as info:
+        project.load()
+    assert "SECRET_KEY by .env:1, and SECRET_KEY_FILE by environment variable" in str(info.value)
+    assert "canary" not in str(info.value)
+
+
+def test_secret_file_takes_precedence_over_a_key_in_config_py(project):
+    project.write("config.py", 'SECRET_KEY = "dev"\n')
+    project.write("secret", "real")
+    project.setenv(SECRET_KEY_FILE="secret")
+    assert project.load().config["SECRET_KEY"] == "real"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.write_bytes(b" \n"), "it is empty"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "it is not UTF-8"),
+        (lambda path: path.write_bytes(b"x" * 100_000), "larger than 64 KiB"),
+    ],
+    ids=["missing", "folder", "empty", "not text", "too large"],
+)
+def test_unusable_secret_file_is_refused(project, make, reason):
+    make(project.root / "secret")
+    project.setenv(SECRET_KEY_FILE="secret")
+    with pytest.raises(ProjectError, match=f"SECRET_KEY_FILE names the file.*{reason}"):
+        project.load()
+
+
+# ------------------------------------------------------------------------------ declared keys
+
+DECLARED = """
+    from typing import Annotated
+    from msgspec import Meta, Struct
+    from carboy.project import Secret
+
+    class Config(Struct):
+        DATABASE_URL: str
+        MAIL_PASSWORD: Secret | None = None
+        PAGE_SIZE: Annotated[int, Meta(ge=1, le=100)] = 20
+        ADMINS: list[str] = []
+"""
+
+
+def test_declared_keys_are_set_by_variables_without_prefix_and_converted(project):
+    project.write("config.py", DECLARED)
+    project.setenv(DATABASE_URL="sqlite://", PAGE_SIZE="30", ADMINS='["ann"]')
+    app = project.load()
+    values = [app.config[key] for key in ("DATABASE_URL", "PAGE_SIZE", "ADMINS", "MAIL_PASSWORD")]
+    assert values == ["sqlite://", 30, ["ann"], None]
+    assert app.config.project.declared.__name__ == "Config"
+    assert "MAIL_PASSWORD" in app.config.project.secrets
+    assert project.origin(app, "MAIL_PASSWORD") == "config.py:7"
+
+
+def test_declared_secret_may_be_in_a_file(project):
+    project.write("config.py", DECLARED)
+    project.write("password", "hidden")
+    project.setenv(DATABASE_URL="x", MAIL_PASSWORD_FILE="password")
+    assert project.load().config["MAIL_PASSWORD"] == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({}, "DATABASE_URL is declared and has no value. Set it by the environment variable"),
+        ({"DATABASE_URL": "x", "PAGE_SIZE": "many"}, "PAGE_SIZE: expected int, got text 'many'"),
+        ({"DATABASE_URL": "x", "PAGE_SIZE": "0"}, "PAGE_SIZE: expected int (Expected `int` >= 1)"),
+        ({"DATABASE_URL": "x", "ADMINS": "[1]"}, "ADMINS: expected list[str]"),
+    ],
+)
+def test_values_that_do_not_fit_the_declared_class_are_refused(project, variables, problem):
+    project.write("config.py", DECLARED)
+    project.setenv(**variables)
+    with pytest.raises(ProjectError) as info:
+        project.load()
+    assert problem in str(info.value)
+
+
+def test_check_of_the_declared_class_itself_is_reported(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+        class Config(Struct):
+            LOW: int = 1
+            HIGH: int = 5
+            def __post_init__(self):
+                if self.LOW > self.HIGH:
+                    raise ValueError("LOW must not exceed HIGH")
+        class ProductionConfig(Config):
+            HIGH: int = 7
+        """,
+    )
+    assert project.load().config["HIGH"] == 7
+    project.setenv(LOW="9")
+    with pytest.raises(ProjectError, match="refuses the values: LOW must not exceed HIGH"):
+        project.load()
+
+
+def test_annotations_may_be_postponed(project):
+    project.write(
+        "config.py",
+        """
+        from __future__ import annotations
+        from msgspec import Struct
+
+        class Database(Struct):
+            host: str
+
+        class Config(Struct):
+            DATABASE: Database = None
+        """,
+    )
+    project.setenv(DATABASE='{"host": "db"}')
+    assert project.load().config["DATABASE"].host == "db"
+
+
+def test_declared_key_in_lower_case_is_refused(project):
+    project.write(
+        "config.py", "from msgspec import Struct\nclass Config(Struct):\n    size: int = 1\n"
+    )
+    with pytest.raises(ProjectError, match=r"declares 'size'.*Write SIZE"):
+        project.load()
+
+
+def test_declared_type_that_cannot_be_converted_is_refused(project):
+    project.write(
+        "config.py", "from msgspec import Struct\nclass Config(Struct):\n    A: str | bytes = ''\n"
+    )
+    with pytest.raises(ProjectError, match=r"class Config cannot declare.*str"):
+        project.load()
+
+
+# ------------------------------------------------------------------------------ the folders
+
+
+@pytest.mark.parametrize(
+    ("files", "root_path", "expected"),
+    [
+        ([], "", ""),
+        (["shop/__init__.py"], "shop", ""),
+        (["a/__init__.py", "a/b/__init__.py"], "a/b", ""),
+        (["pyproject.toml", "src/shop/__init__.py"], "src/shop", ""),
+        (["src/shop/__init__.py"], "src/shop", "src"),
+    ],
+    ids=["module", "package", "inner package", "src of a project", "folder named src"],
+)
+def test_project_is_the_folder_that_contains_the_app(tmp_path, files, root_path, expected):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert project_root(str(tmp_path / root_path)) == str(tmp_path / expected).rstrip("/")
+
+
+def test_installed_app_belongs_to_the_current_folder():
+    assert project_root("/usr/lib/python3/site-packages/shop") == os.getcwd()
+
+
+def test_config_in_the_package_is_read_if_the_project_has_none(project):
+    project.write("shop/__init__.py", "")
+    project.write("shop/config.py", 'PLACE = "package"\n')
+    app = Carboy("shop", root_path=str(project.root / "shop"))
+    app.config.from_project()
+    assert app.config["PLACE"] == "package"
+    project.write("config.toml", 'PLACE = "project"\n')
+    app.config.from_project()
+    assert app.config["PLACE"] == "project"
+
+
+def test_root_may_be_given(project):
+    project.write("settings/config.json", '{"A": 1}')
+    assert project.load(root="settings").config["A"] == 1
+    with pytest.raises(ProjectError, match="does not exist"):
+        project.load(root="absent")
+
+
+def test_module_that_the_app_imports_too_runs_once(project):
+    project.write("config.py", 'print("runs")\nclass Config:\n    A = 1\n')
+    project.write(
+        "app.py",
+        """
+        import config
+        from carboy import Carboy
+        app = Carboy(__name__)
+        app.config.from_project()
+        import config
+        print(app.config["A"])
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=project.root, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("runs\n1\n", "")
+
+
+def test_debug_mode_that_code_has_switched_on_before_is_kept(project):
+    app = project.app()
+    app.debug = True
+    app.config.from_project()
+    assert app.debug
+    project.write("config.py", "DEBUG = False\n")
+    app.config.from_project()
+    assert not app.debug
+
+
+def test_declared_key_may_have_been_assigned_before(project):
+    project.write("config.py", DECLARED)
+    app = project.app()
+    app.config["DATABASE_URL"] = "before"
+    app.config.from_project()
+    assert app.config["DATABASE_URL"] == "before"
+
+
+def test_given_environment_is_that_of_config_py_only_while_it_runs(project):
+    project.setenv(FLASK_ENV="production")
+    project.write("config.py", 'import os\nSEEN = os.environ["FLASK_ENV"]\n')
+    app = project.load(environment="dev")
+    assert (app.config["SEEN"], app.config["ENV"], app.debug) == ("development",) * 2 + (True,)
+    assert os.environ["FLASK_ENV"] == "production"
+
+
+def test_member_of_a_declared_value_is_set_by_a_variable(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Database(Struct, frozen=True):
+            host: str = "a"
+            port: int = 1
+
+        class Config(Struct):
+            DATABASE: Database = Database()
+            NAME: str = "x"
+        """,
+    )
+    project.setenv(CARBOY_DATABASE__port="2")
+    database = project.load().config["DATABASE"]
+    assert (database.host, database.port) == ("a", 2)
+    project.setenv(CARBOY_NAME__A="1")
+    with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
+        project.load()
