@@ -242,6 +242,26 @@ def test_test_client_works(folder):
     program(folder, text)
 
 
+def test_log_file_is_rotated(folder):
+    text = """
+    from carboy import Carboy
+
+    app = Carboy("logging")
+    app.config.update(
+        LOG_FILE="a.log", LOG_LEVEL="INFO", LOG_MAX_BYTES="1K", LOG_BACKUP_COUNT=9,
+        LOG_FORMAT="%(message)s",
+    )
+    for i in range(1000):
+        app.logger.info("%d", i)
+    """
+    program(folder, text)
+    files = sorted(folder.glob("a.log*"), key=os.path.getmtime)
+    assert len(files) == 4
+    assert b"".join(file.read_bytes() for file in files) == b"".join(
+        b"%d\n" % i for i in range(1000)
+    )
+
+
 # -------------------------------------------------------------------------------- servers
 
 
