@@ -47,6 +47,7 @@ from .wrappers import Request as Request
 from .wrappers import Response as Response
 
 if t.TYPE_CHECKING:
+    from . import uploads as uploads
     from .contract.markers import Body as Body
     from .contract.markers import Cookie as Cookie
     from .contract.markers import File as File
@@ -86,7 +87,7 @@ _LAZY_NAMES = {
 
 # Modules that are imported on first use. Programs may use them as attributes of the package without
 # importing them, because `import flask` imports them all.
-_LAZY_MODULES = frozenset({"cli", "logging", "sansio"})
+_LAZY_MODULES = frozenset({"cli", "logging", "sansio", "uploads"})
 
 if not t.TYPE_CHECKING:
 

@@ -7,6 +7,7 @@ secrets are hidden when the config is printed (`carboy.core.masking`).
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
 from .core.changetracking import note_change
-from .core.masking import masked
+from .core.masking import masked, note_secret_change, watch
 from .errors import ConfigFileError, ConfigSourceError
 
 if t.TYPE_CHECKING:
@@ -251,11 +252,13 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+        watch(self)
         if self._records_origins:
             self._origins = {}
 
     def __setitem__(self, key: str, value: t.Any) -> None:
         super().__setitem__(key, value)
+        note_secret_change()
         if key in KEPT_KEYS:
             note_change()
         if self._origins is not None:
@@ -453,6 +456,10 @@ class Config(dict[str, t.Any]):
                 found[name.lower() if lowercase else name] = value
         return found
 
+    def copy(self) -> te.Self:
+        """Return a shallow copy that hides secrets when it is printed, as the config does."""
+        return copy.copy(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {masked(self)!r}>"
 
@@ -470,6 +477,7 @@ def _count_changes_by(name: str) -> None:
         try:
             return change(self, *args, **kwargs)
         finally:
+            note_secret_change()
             note_change()
             if before is not None and self._origins is not None:
                 from .project.origins import note_differences

@@ -12,6 +12,7 @@ import typing as t
 from werkzeug.local import LocalProxy
 
 from .core.flasknames import flask_names
+from .core.logmasking import get_masked_logger, mask_output_of
 from .globals import _cv_request
 from .observability.keys import find_key, is_any_set
 
@@ -53,6 +54,8 @@ default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
 default_handler.setFormatter(
     logging.Formatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s")
 )
+# The documentation of Flask advises to add it to the root logger, too.
+mask_output_of(default_handler)
 
 
 def configure_by_keys(app: App) -> None:
@@ -77,7 +80,7 @@ def create_logger(app: App) -> logging.Logger:
     Raises:
         ConfigError: one of the config keys `LOG_*` is not valid.
     """
-    logger = logging.getLogger(app.name)
+    logger = get_masked_logger(app.name)
     if is_any_set(app):
         from .observability.setup import configure_early
 

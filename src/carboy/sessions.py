@@ -19,12 +19,15 @@ from werkzeug.datastructures import CallbackDict
 
 from .core.changetracking import ChangeTracked, note_change
 from .core.flasknames import flask_names
+from .core.masking import note_secret_change
 from .core.signing import CookieSerializer
 from .errors import SessionUnavailableError
+from .globals import _cv_request
 from .json.tag import TaggedJSONSerializer
 
 if t.TYPE_CHECKING:
     from .app import Carboy
+    from .ctx import RequestContext
     from .wrappers import Request, Response
 
 
@@ -82,7 +85,9 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
     raise SessionUnavailableError(
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
-        " source, such as the output of: python -c 'import secrets; print(secrets.token_hex())'"
+        " source. With app.config.from_project(), the command 'carboy secret new' writes one into"
+        " '.env'; 'carboy secret new --print' prints one for the environment variable SECRET_KEY or"
+        " for any other place."
     )
 
 
@@ -199,6 +204,37 @@ def _lazy_sha1(string: bytes = b"") -> t.Any:
     return hashlib.sha1(string)  # noqa: S324 - within an HMAC; the format is Flask's
 
 
+def _warn_of_weak_keys(app: Carboy, keys: tuple[str | bytes, ...]) -> None:
+    """Log a warning if keys that sign sessions in production can be guessed."""
+    if not _is_in_production(app):
+        return
+    from .core.weakkeys import weakness_of
+
+    for key in keys:
+        if weakness := weakness_of(key):
+            name = "SECRET_KEY" if key is keys[-1] else "A key of SECRET_KEY_FALLBACKS"
+            app.logger.warning(
+                "%s %s: whoever guesses it can log in as any user. 'carboy secret new --print'"
+                " prints a random key.",
+                name,
+                weakness,
+            )
+
+
+def _is_in_production(app: Carboy) -> bool:
+    """Return whether an app with a project, or one that `carboy serve` serves, is in production.
+
+    Other programs are not warned of their keys, because Flask does not do so.
+    """
+    config = app.config
+    ctx: RequestContext | None = _cv_request.get(None)
+    served = ctx is not None and ctx._environ.get("SERVER_SOFTWARE") == "carboy"
+    if config.project is None and not served:
+        return False
+    env = config["ENV"] if config.project is None else config.project.environment
+    return not (app.debug or app.testing or env in {"development", "testing"})
+
+
 # A cache of serializers, keyed by all the settings from which each was built. An app needs only
 # one, but a test suite creates many apps, so the size is limited.
 _serializers: dict[t.Any, CookieSerializer] = {}
@@ -259,6 +295,9 @@ class SecureCookieSessionInterface(SessionInterface):
         # The user's `serializer` cannot be hashed, so it cannot be a part of the cache's key.
         except TypeError:
             return self._make_serializer(keys)
+        # The keys may be new to `masking`, because the list of fallbacks may be changed in place.
+        note_secret_change()
+        _warn_of_weak_keys(app, keys)
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
         made = _serializers[made_of] = self._make_serializer(keys)

@@ -15,7 +15,6 @@ from io import BytesIO
 from werkzeug._internal import _wsgi_decoding_dance
 from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict, MultiDict
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge
-from werkzeug.formparser import default_stream_factory
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Request as RequestBase
@@ -25,12 +24,8 @@ from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 from . import json
 from .core.changetracking import MembersTracked
 from .core.deletion import DeletableAttributes
-from .core.formparser import (
-    MAX_IN_MEMORY_BYTES,
-    FormDataParser,
-    keep_delimiters_whole,
-    parse_content_type,
-)
+from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
+from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -444,7 +439,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         """Return the parser of the form, an instance of `form_data_parser_class`."""
         parser = super().make_form_data_parser()
         if getattr(self._get_file_stream, "__func__", None) is RequestBase._get_file_stream:
-            parser.stream_factory = default_stream_factory
+            parser.stream_factory = spool
         return parser
 
     def _get_stream_for_parsing(self) -> t.IO[bytes]:

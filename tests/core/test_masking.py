@@ -1,14 +1,23 @@
-"""Which values are masked when configuration is printed."""
+"""Which values are masked when configuration is printed, and in messages and tracebacks."""
 
 from __future__ import annotations
 
+import copy
+import html
+import json
+import pprint
+import time
 import typing as t
 from datetime import timedelta
 from types import MappingProxyType
+from urllib.parse import quote
 
 import pytest
 
+from carboy import Carboy
 from carboy.core.masking import MASK, looks_secret, mask_text, masked
+
+KEY = "k3y-0f-th1s-t3st-4nd-n0-0th3r"
 
 
 @pytest.mark.parametrize(
@@ -53,9 +62,22 @@ def test_other_names_are_not_taken_for_secrets(name: str) -> None:
         ("https://ghp_abc@github.com/x", f"https://{MASK}@github.com/x"),
         ("amqp://a:p1@h1,amqp://b:p2@h2", f"amqp://a:{MASK}@h2"),
         ("https://h/x?a=1&api_key=pw&b=2", f"https://h/x?a=1&api_key={MASK}&b=2"),
-        ("host=db password='p w' user=ada", f"host=db password={MASK} user=ada"),
+        ("no answer from '/x?token=pw' (h)", f"no answer from '/x?token={MASK}' (h)"),
+        ("-----BEGIN RSA PRIVATE KEY-----\npw", f"-----BEGIN RSA PRIVATE KEY-----{MASK}"),
+        (
+            "a -----BEGIN PRIVATE KEY-----\npw\n-----END PRIVATE KEY----- b",
+            f"a -----BEGIN PRIVATE KEY-----{MASK} b",
+        ),
+        ("sorted(rows, key=len) if a and b", "sorted(rows, key=len) if a and b"),
+        ("token=17 in 3 ms", "token=17 in 3 ms"),
+        ("user=ada password=pw, retry", f"user=ada password={MASK}, retry"),
+        ("client_secret=pw&x=1", f"client_secret={MASK}&x=1"),
         ("Endpoint=x;AccountKey=pw==;Suffix=y", f"Endpoint=x;AccountKey={MASK};Suffix=y"),
-        ("-----BEGIN RSA PRIVATE KEY-----\npw", MASK),
+        ('app.config["SECRET_KEY"] = "p" + 1', f'app.config["SECRET_KEY"] = "{MASK}" + 1'),
+        ("secret_key = 'pw", f"secret_key = '{MASK}'"),
+        ("{&#34;password&#34;: &#34;pw&#34;, 3}", f"{{&#34;password&#34;: &#34;{MASK}&#34;, 3}}"),
+        ('st.button("Save", key="save")', 'st.button("Save", key="save")'),
+        ("secret_key = load()", "secret_key = load()"),
         ("sqlite:///shop.db", "sqlite:///shop.db"),
         ("postgresql://ada@db/shop", "postgresql://ada@db/shop"),
         ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/"),
@@ -64,6 +86,18 @@ def test_other_names_are_not_taken_for_secrets(name: str) -> None:
 )
 def test_secrets_inside_a_text_are_masked(text: str, shown: str) -> None:
     assert mask_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("host=db password='p w' user=ada", f"host=db password={MASK} user=ada"),
+        ("token=pw;key=pw", f"token={MASK};key={MASK}"),
+        ("sort=name", "sort=name"),
+    ],
+)
+def test_secrets_inside_a_connection_string_of_a_config_are_masked(text: str, shown: str) -> None:
+    assert masked(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -105,3 +139,208 @@ def test_recursive_container_is_masked_without_recursion() -> None:
     value: dict[str, t.Any] = {"password": "pw"}
     value["self"] = [value]
     assert masked(value) == {"password": MASK, "self": [...]}
+
+
+# --- known secrets --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", KEY),
+        ("SECRET_KEY", KEY.encode()),
+        ("SECRET_KEY", bytearray(KEY.encode())),
+        ("SECRET_KEY_FALLBACKS", ["other", KEY]),
+        ("STRIPE_APIKEY", KEY),
+        ("MAIL_PASSWORD", KEY),
+        ("API_KEY_2", KEY),
+        ("API_TOKENS", {"ada": KEY}),
+        ("DATABASES", [{"HOST": "db", "PASSWORD": KEY}]),
+    ],
+)
+def test_secret_of_a_config_is_masked_in_any_text(name: str, value: t.Any) -> None:
+    app = Carboy(__name__)
+    assert mask_text(f"sent {KEY}") == f"sent {KEY}"
+    app.config[name] = value
+    assert mask_text(f"sent {KEY}") == f"sent {MASK}"
+
+
+@pytest.mark.parametrize("key", ["a\"b'c<d>&e\\f\n\u00e9 17", "plain-17-key"])
+@pytest.mark.parametrize(
+    "write",
+    [str, repr, json.dumps, html.escape, quote, lambda key: repr(key.encode())],
+    ids=["str", "repr", "json", "html", "url", "bytes"],
+)
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_secret_is_masked_in_each_way_to_write_it(
+    key: str, write: t.Callable[[str], str], as_bytes: bool
+) -> None:
+    app = Carboy(__name__)
+    app.config["SECRET_KEY"] = key.encode() if as_bytes else key
+    assert "17" not in mask_text(f"the key {write(key)} is wrong")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "dev"),
+        ("SECRET_KEY", "test"),
+        ("SECRET_KEY", "1"),
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", None),
+        ("SECRET_KEY", "development"),
+        ("SECRET_KEY", "secret_key"),
+        ("SECRET_KEY", "aaaaaaaaaaaaaaaa"),
+        ("API_TOKEN", "20261129"),
+        ("API_TOKEN", 4000000000000000),
+        ("SECURITY_PASSWORD_HASH", "argon2-and-more"),
+        ("JWT_TOKEN_LOCATION", "headers-and-cookies"),
+        ("SSL_KEY_FILE", "/etc/ssl/private/key-1.pem"),
+        ("SERVER_NAME", "shop-17.example.com"),
+    ],
+)
+def test_value_that_ordinary_text_may_contain_is_not_masked(name: str, value: t.Any) -> None:
+    app = Carboy(__name__)
+    app.config[name] = value
+    text = f"{value} in development: 1 test of secret_key at 20261129, aaaaaaaaaaaaaaaa"
+    assert mask_text(text) == text
+
+
+def test_secret_of_the_environment_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_SECRET_KEY", KEY)
+    app = Carboy(__name__)
+    assert mask_text(KEY) == MASK
+    monkeypatch.delenv("SHOP_SECRET_KEY")
+    app.config["ANY"] = "other"
+    assert mask_text(KEY) == KEY
+
+
+def test_current_folder_is_no_secret(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("PWD", "/home/ada/shop-17")
+    app = Carboy(__name__)
+    assert mask_text("in /home/ada/shop-17/app.py") == "in /home/ada/shop-17/app.py"
+    del app
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.update(SECRET_KEY=KEY),
+        lambda config: config.from_mapping(SECRET_KEY=KEY),
+        lambda config: config.__ior__({"SECRET_KEY": KEY}),
+        lambda config: config.from_object(type("Settings", (), {"SECRET_KEY": KEY})),
+        lambda config: config.setdefault("SHOP_SECRET", KEY),
+    ],
+    ids=["update", "from_mapping", "or", "from_object", "setdefault"],
+)
+def test_secret_is_known_however_the_config_gets_it(change: t.Callable[[t.Any], object]) -> None:
+    app = Carboy(__name__)
+    assert mask_text(KEY) == KEY
+    change(app.config)
+    assert mask_text(KEY) == MASK
+    app.config.pop("SHOP_SECRET", None)
+    app.secret_key = None
+    assert mask_text(KEY) == KEY
+
+
+def test_secrets_of_several_apps_are_known_as_long_as_the_apps_exist() -> None:
+    first, second = Carboy("first"), Carboy("second")
+    first.secret_key, second.secret_key = "first-key-1", "second-key-2"
+    assert mask_text("first-key-1, second-key-2") == f"{MASK}, {MASK}"
+    config = Carboy("third").config
+    config["SECRET_KEY"] = "third-key-3"
+    assert mask_text("third-key-3") == MASK
+    del config
+    first.config["ANY"] = 1
+    assert mask_text("third-key-3, second-key-2") == f"third-key-3, {MASK}"
+
+
+def test_key_that_signs_a_session_is_known_although_its_list_was_changed_in_place() -> None:
+    app = Carboy(__name__)
+    app.secret_key = "first-key-1"
+    app.config["SECRET_KEY_FALLBACKS"] = fallbacks = list[str]()
+    assert mask_text(KEY) == KEY
+    fallbacks.append(KEY)
+    app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
+    assert mask_text(KEY) == MASK
+
+
+def test_longer_of_two_overlapping_secrets_is_masked_whole() -> None:
+    app = Carboy(__name__)
+    app.config.update(SECRET_KEY=KEY, API_KEY=f"{KEY}-and-more")
+    assert mask_text(f"{KEY}-and-more") == MASK
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        "{}".format,
+        "{!r}".format,
+        "%s".__mod__,
+        lambda config: repr(copy.copy(config)),
+        lambda config: repr(copy.deepcopy(config)),
+        lambda config: repr(config.copy()),
+        pprint.pformat,
+        ascii,
+    ],
+)
+@pytest.mark.parametrize("key", [KEY, "dev-17", b"dev-17"])
+def test_printed_config_and_printed_copies_show_no_key(
+    show: t.Callable[[t.Any], str], key: str | bytes
+) -> None:
+    app = Carboy(__name__)
+    app.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=[key])
+    shown = show(app.config)
+    assert "SECRET_KEY" in shown
+    assert KEY not in shown
+    assert "dev-17" not in shown
+
+
+def test_copy_of_a_config_is_equal_and_independent() -> None:
+    app = Carboy(__name__)
+    app.secret_key = KEY
+    copied = app.config.copy()
+    assert copied == app.config
+    copied["SECRET_KEY"] = "other"
+    assert app.secret_key == KEY
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a",
+            "key",
+            "token",
+            "?key",
+            "&token=",
+            "token ",
+            "a://:",
+            "@a://:",
+            "https://a",
+            "token='",
+        ),
+        *(
+            "x://",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY-----",
+            "&quot;token",
+            "password\\",
+            "secret=",
+        ),
+    ],
+)
+def test_long_text_of_a_client_is_masked_in_time_that_grows_with_its_length(part: str) -> None:
+    def work(length: int) -> float:
+        text = (part * (length // len(part))) + " @ :// ? & = ' : -----BEGIN "
+        begin_s = time.thread_time()
+        for _ in range(100_000 // length):
+            mask_text(text)
+        return time.thread_time() - begin_s
+
+    # As many characters in all, in texts that are 16 times as long.
+    assert min(work(64_000) for _ in range(3)) < 8 * min(work(4_000) for _ in range(3)) + 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -32,5 +33,8 @@ def test_samples_of_an_example_are_answered_as_documented(app):
     showcase.make(app.parent.name)
     # A process of its own: the modules of the examples have the same names.
     program = [sys.executable, samplerequests.__file__, app, "X-API-Key", "only-for-trying"]
-    done = subprocess.run(program, cwd=app.parent, capture_output=True, text=True, check=False)
+    env = {**os.environ, "SECRET_KEY": "a key for trying the samples of examples"}
+    done = subprocess.run(
+        program, cwd=app.parent, env=env, capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.returncode) == ("asked: True\n", 0), done.stderr

@@ -58,3 +58,10 @@ def test_changed_file_is_read_again(project):
     app = project.load()
     assert (app.config["SECRET_KEY"], app.config.get("A")) == ("second", None)
     assert project.origin(app, "SECRET_KEY") == ".env:1"
+
+
+def test_two_lines_that_contradict_each_other_are_refused(project):
+    project.write(".env", "A=same\nB=canary\nA=same\nB=other\n")
+    with pytest.raises(ProjectError, match=r"\.env:4: B has another value on line 2") as info:
+        project.load()
+    assert "canary" not in str(info.value)

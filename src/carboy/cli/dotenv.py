@@ -16,7 +16,7 @@ import click
 from ..project.dotenvfile import (
     DEFAULT_NAMES,
     files_read,
-    lines_of_variables,
+    parse_env_file,
     restore_variable,
     set_missing_variables,
     with_other_prefix,
@@ -55,7 +55,8 @@ def refuse_unparsable_files(path: str | None, load_defaults: bool) -> None:
         ProjectError: a line cannot be parsed.
     """
     for file in _files(path, load_defaults):
-        lines_of_variables(file)
+        for _ in parse_env_file(file):
+            pass
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:

@@ -12,6 +12,7 @@ import typing as t
 import click
 
 from ..core.advice import advice_on
+from ..core.masking import mask_text
 from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError, ConfigError, ProjectError
 
@@ -26,7 +27,13 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """Format a traceback without the frames of carboy; with all frames if there are no others."""
+    """Format a traceback without the frames of carboy; with all frames if there are no others.
+    Secrets are masked.
+    """
+    return mask_text(_format(exc))
+
+
+def _format(exc: BaseException) -> str:
     advice = advice_on(exc)
     if advice and advice not in getattr(exc, "__notes__", ()):
         exc.add_note(advice)

@@ -24,6 +24,7 @@ import msgspec
 
 from carboy.json.arrays import UNKNOWN, to_plain
 
+from ..core.masking import MASK, mask_known
 from ..errors import AnswerError, InputError
 from .hints import (
     is_pydantic,
@@ -506,12 +507,24 @@ def _whole(form: t.Any) -> t.Any:
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict, set, frozenset)
 
 
+class _Shortened(reprlib.Repr):
+    """Shortens values, but no known secret: a part of it would not be recognised and masked."""
+
+    def repr1(self, x: t.Any, level: int) -> str:
+        if isinstance(x, (str, bytes)) and mask_known(repr(x)) != repr(x):
+            x = MASK
+        return super().repr1(x, level)
+
+
+_shortened = _Shortened()
+
+
 def described(value: t.Any) -> str:
     """Return a value for an error message: its source code if it is short, else a description of
     its class.
     """
     if isinstance(value, _PLAIN) and type(value).__module__ == "builtins":
-        return f"`{reprlib.repr(value)}`"
+        return f"`{_shortened.repr(value)}`"
     shape = getattr(value, "shape", None)
     of_shape = f" of shape {shape}" if isinstance(shape, tuple) and shape else ""
     return f"an object of the class `{_class(value)}`{of_shape}"

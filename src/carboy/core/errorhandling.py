@@ -13,6 +13,7 @@ import typing as t
 from werkzeug.exceptions import BadRequest, BadRequestKeyError, HTTPException, InternalServerError
 from werkzeug.routing import RoutingException
 
+from ..errors import InputError
 from ..globals import _find_request_ctx
 from ..signals import got_request_exception
 
@@ -55,6 +56,8 @@ class ErrorHandling:
     def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
         """Call the error handler for an exception from a view or hook; without one, raise the
         exception again.
+
+        An `InputError` without a handler becomes an HTTP exception of its status (4xx).
         """
         if isinstance(e, BadRequestKeyError) and (
             self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]
@@ -64,6 +67,10 @@ class ErrorHandling:
             return self.handle_http_exception(e)
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
         if handler is None:
+            if isinstance(e, InputError):
+                from .problemdetails import as_http_exception
+
+                return self.handle_http_exception(as_http_exception(e, _find_request_ctx()))
             try:
                 raise e
             finally:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import re
 import typing as t
-from tempfile import SpooledTemporaryFile
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import FileStorage, Headers, ImmutableMultiDict
 from werkzeug.formparser import FormDataParser as _WerkzeugFormDataParser
-from werkzeug.formparser import MultiPartParser, default_stream_factory
+from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
+
+from .spooledfile import MAX_IN_MEMORY_BYTES, SpooledFile, SpoolFullError, is_without_room, spool
 
 T = t.TypeVar("T")
 
@@ -29,10 +30,6 @@ if t.TYPE_CHECKING:
     from werkzeug.datastructures import MultiDict
 
     ParseResult = tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
-
-# Bodies up to this size are read into memory as a whole. Larger bodies are parsed by Werkzeug's
-# streaming parser, which writes each file of more than this size to disk.
-MAX_IN_MEMORY_BYTES = 500 * 1024
 
 # The largest number of parts in a body, if the app sets no limit: the same as Werkzeug's.
 _MAX_PARTS = 1000
@@ -117,9 +114,14 @@ class FormDataParser(_WerkzeugFormDataParser):
         options: dict[str, str],
     ) -> ParseResult:
         whole_delimiters = keep_delimiters_whole(source, options.get("boundary"))
-        _, form, files = super()._parse_multipart(
-            whole_delimiters, mimetype, content_length, options
-        )
+        try:
+            _, form, files = super()._parse_multipart(
+                whole_delimiters, mimetype, content_length, options
+            )
+        except OSError as exc:
+            if is_without_room(exc):
+                raise SpoolFullError from exc
+            raise
         return stream, form, files
 
     def _build(
@@ -132,11 +134,9 @@ class FormDataParser(_WerkzeugFormDataParser):
                 charset = "utf-8" if content_type is None else _charset_of(Headers(pairs))
                 fields.append((name, body[start:stop].decode(charset, "replace")))
                 continue
-            if self.stream_factory is default_stream_factory:
-                # PERF: `SpooledTemporaryFile` is what `default_stream_factory` returns for a short
-                # body. A call of that function takes 0.6 us more, because it evaluates the
-                # annotation of a local variable.
-                container = t.cast("t.IO[bytes]", SpooledTemporaryFile(MAX_IN_MEMORY_BYTES, "rb+"))  # noqa: SIM115
+            container: t.IO[bytes]
+            if self.stream_factory is spool:
+                container = SpooledFile(MAX_IN_MEMORY_BYTES, "rb+")  # PERF: without the call
             else:
                 container = self.stream_factory(
                     total_content_length=content_length,

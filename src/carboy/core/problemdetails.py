@@ -123,6 +123,19 @@ def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
     return Problem(worst.status, detail, code=worst.slug, **members)
 
 
+def as_http_exception(error: InputError, ctx: RequestContext) -> HTTPException:
+    """Return the HTTP error for an input error that a view or hook has raised: for browsers an HTML
+    page as of `abort`, for programs problem details.
+    """
+    problem = problem_of([Refusal("body", error)])
+    page = default_exceptions.get(error.status)
+    return problem if page is None or not _wants_page(ctx) else page(error.detail)
+
+
+def _wants_page(ctx: RequestContext) -> bool:
+    return "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
+
+
 def raise_as_problem(
     ctx: RequestContext, error: HTTPException, *, always: bool = False
 ) -> t.NoReturn:
@@ -134,7 +147,7 @@ def raise_as_problem(
     Args:
         always: raise problem details also for requests that accept HTML.
     """
-    wants_page = not always and "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
+    wants_page = not always and _wants_page(ctx)
     is_finished = error.code is None or error.code < 400 or error.response is not None
     if wants_page or is_finished or isinstance(error, Problem):
         raise error

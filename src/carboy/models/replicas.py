@@ -8,7 +8,6 @@ object's own `check` method for readiness probes.
 from __future__ import annotations
 
 import inspect
-import logging
 import threading
 import traceback
 import typing as t
@@ -17,6 +16,7 @@ from time import monotonic
 from carboy.contract.signature import predict_at
 from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError, SignatureError
 
 from .queue.calls import one_by_one
@@ -33,7 +33,7 @@ CHECK_EVERY_S = 5.0
 # look at a file, a device or a connection.
 CHECK_LIMIT_S = 10.0
 
-_logger = logging.getLogger("carboy.models")
+_logger = get_masked_logger("carboy.models")
 
 
 class Replica(t.Protocol):

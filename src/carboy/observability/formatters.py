@@ -142,7 +142,9 @@ class TextFormatter(SafeFormatter):
         fields["request_id"] = request_id() or "-"
         if self.usesTime():
             fields["asctime"] = self.formatTime(record)
-        lines = [escape(self._fill(self._template, fields))]
+        line = self._fill(self._template, fields)
+        # `masked` has left objects in `extra` as they are.
+        lines = [escape(mask_text(line) if extra else line)]
         lines += [_INDENT + escape(line) for line in details.splitlines()]
         return "\n".join(lines)
 
@@ -168,13 +170,17 @@ class JSONFormatter(SafeFormatter):
         return _UNSAFE.sub(_escaped_in_json, _to_json(members))
 
 
+def _to_safe_text(value: object) -> str:
+    return mask_text(str(value))
+
+
 def _to_json(members: dict[str, t.Any]) -> str:
     try:
-        return json.dumps(members, ensure_ascii=False, allow_nan=False, default=str)
+        return json.dumps(members, ensure_ascii=False, allow_nan=False, default=_to_safe_text)
     except (TypeError, ValueError):  # NaN, a cycle, or a dict whose keys are no texts
         plain = (str, int, type(None))
         members = {
-            name: value if isinstance(value, plain) else str(value)
+            name: value if isinstance(value, plain) else _to_safe_text(value)
             for name, value in members.items()
         }
         return json.dumps(members, ensure_ascii=False)

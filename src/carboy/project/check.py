@@ -11,10 +11,11 @@ import typing as t
 
 from ..config import DEFAULT_CONFIG
 from ..core.advice import did_you_mean
-from ..core.masking import looks_secret, mask_text
+from ..core.masking import looks_secret, mask_text, masked
 from . import DECLARED_SECRETS
 from .keytypes import built_in_types, checked
 from .origins import DEFAULT, Origin
+from .secretkey import value_of
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -54,7 +55,7 @@ def _declared_types(config: Config) -> dict[str, t.Any]:
 
 def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
     try:
-        checked(config[key], annotation)
+        checked(value_of(config, key), annotation)
     except ValueError as exc:
         return [f"{origin_of(config, key)}: {key}: {exc}, got {description(config, key)}."]
     return []
@@ -62,14 +63,16 @@ def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
 
 def description(config: Config, key: str) -> str:
     """Return the type of a value and, unless it may be a secret, the value."""
-    return describe_value(key, config[key], config.project.secrets if config.project else ())
+    return describe_value(
+        key, value_of(config, key), config.project.secrets if config.project else ()
+    )
 
 
 def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:
     kind = "text" if isinstance(value, str) else type(value).__name__
     if value is None or key in {*secrets, *DECLARED_SECRETS} or looks_secret(key):
         return kind
-    return f"{kind} {mask_text(repr(value))[:80]}"
+    return f"{kind} {mask_text(repr(masked(value)))[:80]}"
 
 
 def _unknown_key(

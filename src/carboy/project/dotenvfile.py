@@ -34,28 +34,34 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
     """Return the variables of a `.env` file.
 
     Raises:
-        ProjectError: the file cannot be read, or a line cannot be parsed.
+        ProjectError: the file cannot be read, a line cannot be parsed, or two lines contradict each
+            other.
     """
     import dotenv
 
-    lines = lines_of_variables(path)
-    values = dotenv.dotenv_values(path, encoding="utf-8")
-    return {
-        name: EnvLine(value, lines[name])
-        for name, value in values.items()
-        if value is not None and name in lines
-    }
+    written: dict[str, EnvLine] = {}
+    for name, value, line in parse_env_file(path):
+        if value is None:
+            continue
+        if name in written and written[name].value != value:
+            raise ProjectError(
+                f"{shortened(path)}:{line}: {name} has another value on line {written[name].line}."
+                " Remove one of the two lines."
+            )
+        written[name] = EnvLine(value, line)
+    values = dotenv.dotenv_values(path, encoding="utf-8")  # replaces ${NAME}
+    return {name: EnvLine(values[name] or "", each.line) for name, each in written.items()}
 
 
-def lines_of_variables(path: str) -> dict[str, int]:
-    """Return the line on which each variable of a `.env` file is set.
+def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
+    """Yield the name, value and line of each variable of a `.env` file. The value of a name without
+    `=` is None.
 
     Raises:
         ProjectError: the file cannot be read, or a line cannot be parsed.
     """
     from dotenv.parser import parse_stream
 
-    lines: dict[str, int] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for binding in parse_stream(file):
@@ -66,11 +72,10 @@ def lines_of_variables(path: str) -> dict[str, int]:
                 if binding.error:
                     raise _unparsable(path, line)
                 if binding.key is not None:
-                    lines[binding.key] = line
+                    yield binding.key, binding.value, line
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
-    return lines
 
 
 def _unparsable(path: str, line: int) -> ProjectError:

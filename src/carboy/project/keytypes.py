@@ -128,7 +128,7 @@ def _from_text(text: str, member: t.Any) -> t.Any:
         return [part.strip() for part in text.split(",")]
     try:
         return msgspec.convert(text, member, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, TypeError):  # msgspec refuses the union of str and bytes
         if not text.lstrip().startswith(("[", "{")):
             raise
     return checked(json.loads(text), member)

@@ -84,7 +84,8 @@ BASE_SECTION = "default"
 
 def full_name(environment: str) -> str:
     """Return the name of an environment; `development` for its short name `dev`, and so on."""
-    return _FULL_NAMES.get(environment.lower(), environment)
+    lower = environment.lower()
+    return _FULL_NAMES.get(lower, lower if lower in STANDARD_ENVIRONMENTS else environment)
 
 
 def same_environment(one: str, other: str) -> bool:

@@ -22,7 +22,7 @@ import typing as t
 import msgspec
 
 from ..core.advice import did_you_mean
-from ..core.masking import mask_text
+from ..core.masking import mask_text, note_secret_change
 from ..errors import ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
@@ -40,6 +40,7 @@ from .layers import (
 )
 from .origins import DEFAULT, Origin
 from .secretfiles import SUFFIX, read_secret_files
+from .secretkey import make_key_when_read
 from .variables import Variables
 
 if t.TYPE_CHECKING:
@@ -76,11 +77,14 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         root=loader.root,
         instance_path=folders.instance_path,
         environment=loader.environment,
+        environments=loader.environments,
         origins=origins,
         secrets=frozenset(loader.secrets),
         declared=loader.declared,
         unused=loader.variables.without_key(loader.unprefixed()),
     )
+    note_secret_change()  # the project declares secrets
+    make_key_when_read(config)
 
 
 def project_root(root_path: str) -> str:
@@ -172,6 +176,7 @@ class _Loader:
         sections = self._read_folder(folder, _module_name(folder))
         instance = os.path.abspath(self._folders.instance_path)
         sections += self._read_folder(instance, f"instance_{_STEM}")
+        self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, module_name: str) -> list[str]:

@@ -92,6 +92,7 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
+    from ..core.reachability import advice_in_container
     from . import log
     from .settings import make_settings, unknown_variables
 
@@ -104,6 +105,9 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         log.follow(t.cast("LogOptions", read_options(None)), None)
     for warning in unknown_variables():
         log.logger.warning("%s", warning)
+    advice = advice_in_container(settings.host)
+    if advice:
+        log.logger.warning("%s", advice)
     return settings
 
 
@@ -114,14 +118,18 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from dataclasses import replace
 
     from . import log
+    from .process import debugmode
     from .process.hangup import Terminal
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
 
+    debug_warning = debugmode.disable(app)
     port, holder = hold_port(settings)
     settings = replace(settings, port=port, workers=1)
     log_options = log.configure_for_app(app, warn=log.logger.warning)
     has_log_file = log_options is not None and log_options.file is not None
+    if debug_warning:
+        log.logger.warning("%s", debug_warning)
     service = Service(app, settings)
     terminal = Terminal()
 

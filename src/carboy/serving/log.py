@@ -6,6 +6,8 @@ import logging
 import typing as t
 from time import monotonic
 
+from ..core.logmasking import get_masked_logger
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -15,7 +17,7 @@ if t.TYPE_CHECKING:
     from ..observability.handlers import LineHandler
     from ..observability.logoptions import LogOptions
 
-logger = logging.getLogger("carboy.serving")
+logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
 # The most URLs of models that are logged at the start; if an app has more models, the number of the
 # others follows.

@@ -16,17 +16,18 @@ class Upload:
 
     Attributes:
         name: the client's file name, without folders; "" for a request body.
+        sent_name: the same as the client has sent it, which may be a path, such as `../../x`.
         media_type: the client's media type, without parameters.
         stream: a binary file, positioned at its start; closed when the request ends.
     """
 
-    __slots__ = ("_size", "media_type", "name", "stream")
+    __slots__ = ("_size", "media_type", "name", "sent_name", "stream")
 
     def __init__(
         self, stream: t.BinaryIO, *, name: str = "", media_type: str = "", size: int | None = None
     ) -> None:
         self.stream = stream
-        self.name = name
+        self.name = self.sent_name = name
         self.media_type = media_type
         self._size = size
 
@@ -36,7 +37,9 @@ class Upload:
         file.stream.seek(0)
         # Old browsers send the whole path of the file, with slashes or backslashes.
         name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
-        return cls(t.cast("t.BinaryIO", file.stream), name=name, media_type=file.mimetype)
+        upload = cls(t.cast("t.BinaryIO", file.stream), name=name, media_type=file.mimetype)
+        upload.sent_name = file.filename or ""
+        return upload
 
     @property
     def size(self) -> int:

@@ -13,7 +13,6 @@ module knows nothing of framing and HTTP.
 
 from __future__ import annotations
 
-import logging
 import math
 import typing as t
 from _thread import allocate_lock
@@ -22,6 +21,7 @@ from collections import deque
 from contextlib import nullcontext
 from time import monotonic
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import AnswerError, UnreadError
 
 from .ticket import FOREVER, held_lock
@@ -40,7 +40,7 @@ MAX_BUFFERED_ITEMS = 16
 # If a reader takes nothing from a full pipe for this long, the generator is closed.
 READ_TIMEOUT_S = 30.0
 
-_logger = logging.getLogger("carboy.models")
+_logger = get_masked_logger("carboy.models")
 
 
 class BegunStream(t.NamedTuple):

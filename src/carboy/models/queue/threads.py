@@ -9,7 +9,6 @@ another one. `state` decides what happens to each ticket (queued prediction). No
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import sys
 import threading
@@ -19,6 +18,7 @@ from _thread import get_ident
 from operator import attrgetter
 from time import monotonic
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import DeadlineError, UnreadError
 
 from .calls import in_context, isolate
@@ -42,7 +42,7 @@ IDLE_S = 30.0
 _FRAMES = 5
 
 _arguments = attrgetter("arguments")
-_logger = logging.getLogger("carboy.models")
+_logger = get_masked_logger("carboy.models")
 
 
 class WakeEvent:

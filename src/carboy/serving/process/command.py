@@ -68,13 +68,18 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
 
 
 def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
+    from . import debugmode
     from .worker import load
 
     log.logger.warning(
         "this system has no worker processes, so that nobody restarts the server if it dies. Run it"
         " in a container or in WSL 2 for production"
     )
-    serve_here(t.cast("Carboy", load(info.app_import_path)), settings)
+    asked_by = debugmode.disable_in_environment()
+    app = load(info.app_import_path)
+    if reason := debugmode.disable(app, asked_by):
+        log.logger.warning("%s", reason)
+    serve_here(t.cast("Carboy", app), settings)
 
 
 serve_command.params[1:1] = map(_option, SETTINGS)

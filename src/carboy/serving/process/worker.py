@@ -24,6 +24,8 @@ import time
 import typing as t
 from functools import partial
 
+from ...core.logmasking import mask_failed_threads
+from ...core.masking import mask_text
 from .. import log
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
@@ -33,6 +35,7 @@ from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from . import debugmode
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -222,14 +225,6 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
-def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
-        log.logger.warning(
-            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
-            " For debugging use 'carboy run --debug', and switch it off here"
-        )
-
-
 def send_log_lines(control: Control, fds: list[int]) -> None:
     """Let this process send the lines of its log file to the supervisor, which writes them.
 
@@ -269,6 +264,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+    mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -283,12 +279,14 @@ def main(argv: list[str]) -> None:
             install_as_flask()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
+        asked_by = debugmode.disable_in_environment()
         app = load(job["target"])
-        warn_of_debug(app)
+        if reason := debugmode.disable(app, asked_by):
+            control.report("warning", reason)
         configure_log(app, control, settings)
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", _explain(exc))
+        control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))
     threading.Thread(target=_force_exit, daemon=True).start()
 

@@ -1,0 +1,76 @@
+"""Keep known secrets out of what carboy itself logs, whoever writes it: carboy's handlers, those of
+the user, or those of another server.
+
+Formatters cannot do this, because a user's handlers have formatters of their own. A filter of a
+logger sees each record before any handler.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+
+from .masking import known_secrets, mask_known, mask_text
+
+
+class MaskingFilter(logging.Filter):
+    """Masks known secrets in the message and in the traceback of a record. Lets all records pass.
+
+    A record without a known secret is left unchanged. `exc_info` is never changed: tools that
+    collect errors get the exception itself.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if known_secrets():
+            self._mask(record)
+        return True
+
+    def _mask(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001  # the arguments do not fit
+            # The handler will report that, with message and arguments, if they contain no secret.
+            message = f"{record.msg!r} % {record.args!r}"
+        if (safe := mask_known(message)) != message:
+            record.msg, record.args = safe, ()
+        if record.exc_info and not record.exc_text:
+            details = _formatter.formatException(record.exc_info)
+            if (safe := mask_known(details)) != details:
+                record.exc_text = safe
+        if record.stack_info:
+            record.stack_info = mask_known(record.stack_info)
+
+
+_formatter = logging.Formatter()
+_filter = MaskingFilter()
+
+
+def get_masked_logger(name: str) -> logging.Logger:
+    """Return the logger with this name, which from now on masks known secrets."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_filter)  # which does nothing if it was added already
+    return logger
+
+
+def mask_output_of(handler: logging.Handler) -> None:
+    """Let a handler mask known secrets in the records of any logger."""
+    handler.addFilter(_filter)
+
+
+def mask_failed_threads() -> None:
+    """Mask secrets in what Python prints when an exception ends a thread of the program.
+
+    A hook of the user, or of a tool that collects errors, is left in place.
+    """
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _print_failure
+
+
+def _print_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is None or isinstance(failure.exc_value, SystemExit) or not sys.stderr:
+        return
+    name = failure.thread.name if failure.thread else "-"
+    details = "".join(traceback.format_exception(failure.exc_value))
+    sys.stderr.write(mask_text(f"Exception in thread {name}:\n{details}"))

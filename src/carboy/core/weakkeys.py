@@ -1,0 +1,40 @@
+"""Recognise secret keys that can be guessed: short ones, and those of tutorials.
+
+Whoever knows the key can sign a session as any user.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A key with fewer characters can be found by trying.
+_MIN_LENGTH = 16
+_MIN_DIFFERENT = 6
+# Words in the keys of tutorials and templates. They are so long that a random key hardly contains
+# one of them.
+_PLACEHOLDER = re.compile(
+    r"secret|change|password|guess|example|insecure|placeholder|default|qwerty|testing|develop"
+    r"|123456789|deadbeef",
+    re.IGNORECASE,
+)
+# Keys from the documentation of Flask and from tutorials, which many programs have copied.
+_PUBLISHED = frozenset({
+    "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf",
+    "A0Zr98j/3yX R~XHH!jmN]LWX/,?RT",
+    '_5#y2L"F4Q8z\n\xec]/',
+    "5791628bb0b13ce0c676dfde280ba245",
+})  # fmt: skip
+
+
+def weakness_of(key: str | bytes) -> str | None:
+    """Return how a secret key can be guessed, as a part of a sentence; None if it seems random."""
+    text = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    if text in _PUBLISHED:
+        return "is published, in Flask's documentation or in a tutorial"
+    if len(text) < _MIN_LENGTH:
+        return f"has fewer than {_MIN_LENGTH} characters"
+    if len(set(text)) < _MIN_DIFFERENT:
+        return f"has fewer than {_MIN_DIFFERENT} different characters"
+    if _PLACEHOLDER.search(text):
+        return "looks like a placeholder, as tutorials have it"
+    return None

@@ -1,0 +1,61 @@
+"""Write files that contain secrets: whole or not at all, and readable for their owner only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+
+
+def create_private(path: str, text: str) -> None:
+    """Write a new file.
+
+    Raises:
+        FileExistsError: there is a file already; it is left as it is.
+        OSError: the file cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        _write(descriptor, text)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
+def replace_private(path: str, text: str) -> None:
+    """Write a file, or replace it in one step: a reader sees the old text or the new one.
+
+    The file keeps its owner, and its mode except for the permissions of others. If `path` is a
+    symbolic link, the file to which it points is replaced.
+
+    Raises:
+        OSError: the file cannot be written; the old file is left as it is.
+    """
+    path = os.path.realpath(path)
+    folder, name = os.path.split(path)
+    descriptor, new = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        _write(descriptor, text)
+        _keep_owner_and_mode(path, new)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+
+
+def _keep_owner_and_mode(path: str, new: str) -> None:
+    try:
+        old = os.stat(path)
+    except FileNotFoundError:
+        return
+    made = os.stat(new)
+    if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
+        os.chown(new, old.st_uid, old.st_gid)
+    os.chmod(new, stat.S_IMODE(old.st_mode) & ~stat.S_IRWXO)
+
+
+def _write(descriptor: int, text: str) -> None:
+    with open(descriptor, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)

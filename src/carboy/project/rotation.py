@@ -1,0 +1,192 @@
+"""Give a project a secret key, or a new one, in `.env` or in a file that contains the key alone.
+
+A rotation keeps the old key in `SECRET_KEY_FALLBACKS`, so that sessions that it has signed stay
+valid. Texts that these functions return, and their errors, contain no key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+from ..errors import ConfigError
+from .dotenvfile import read_env_file
+from .origins import shortened
+from .privatefiles import create_private, replace_private
+from .secretkey import KEY_NAME, new_key
+
+FALLBACKS_NAME = "SECRET_KEY_FALLBACKS"
+# What is added to the name of a file with a key, for the file with the old keys.
+FALLBACKS_ENDING = ".fallbacks"
+_PREFIXES = ("CARBOY_", "FLASK_", "")
+
+
+def add_to_env_file(path: str) -> None:
+    """Write a new key into a `.env` file, which is created if there is none.
+
+    Raises:
+        ConfigError: the file names a key already, or cannot be written.
+    """
+    variables = _read_variables(path)
+    for name in (KEY_NAME, f"{KEY_NAME}_FILE"):
+        if found := _find(variables, name):
+            raise ConfigError(
+                f"{shortened(path)} has {found} already. To replace the key, and keep sessions"
+                " valid, use 'carboy secret rotate'."
+            )
+    _change_env_file(path, {_name_in(variables, KEY_NAME): new_key()})
+
+
+def rotate_env_file(path: str, keep: int) -> None:
+    """Replace the key in a `.env` file, and keep the last `keep` old ones as fallbacks.
+
+    Raises:
+        ConfigError: the file has no key, or cannot be read or written.
+    """
+    variables = _read_variables(path)
+    found = _find(variables, KEY_NAME)
+    if not found:
+        raise ConfigError(_no_key_to_rotate(path, variables))
+    name = _name_in(variables, FALLBACKS_NAME)
+    place = f"{name} in {shortened(path)}"
+    old = [variables[found], *_parse_fallbacks(variables.get(name, ""), place)]
+    _change_env_file(path, {found: new_key(), name: json.dumps(old[:keep])})
+
+
+def create_key_file(path: str) -> None:
+    """Write a new key into a new file.
+
+    Raises:
+        ConfigError: there is a file already, or it cannot be written.
+    """
+    try:
+        create_private(path, f"{new_key()}\n")
+    except FileExistsError:
+        raise ConfigError(
+            f"The file {path!r} exists already. To replace the key in it, and keep sessions valid,"
+            " use 'carboy secret rotate --file'."
+        ) from None
+    except OSError as exc:
+        raise _unusable(path, "written", exc) from None
+
+
+def rotate_key_file(path: str, keep: int) -> None:
+    """Replace the key in a file, and keep the last `keep` old ones in a file beside it.
+
+    Raises:
+        ConfigError: a file has no key, or cannot be read or written.
+    """
+    beside = path + FALLBACKS_ENDING
+    key = _read(path).strip()
+    if not key:
+        raise ConfigError(f"The file {path!r} contains no key. Use 'carboy secret new --file'.")
+    text = _read(beside) if os.path.exists(beside) else ""
+    old = [key, *_parse_fallbacks(text, beside)]
+    # The old keys are written first: a process that starts in between accepts both.
+    _write(beside, f"{json.dumps(old[:keep])}\n")
+    _write(path, f"{new_key()}\n")
+
+
+def rotated_variables(keep: int) -> dict[str, str]:
+    """Return variables with a new key, and with the key of the environment as a fallback.
+
+    Raises:
+        ConfigError: the environment has no key.
+    """
+    found = _find(os.environ, KEY_NAME)
+    if not found:
+        raise ConfigError(
+            f"The environment has no {KEY_NAME} to rotate. Use 'carboy secret new --print'."
+        )
+    name = _name_in(os.environ, FALLBACKS_NAME)
+    old = [os.environ[found], *_parse_fallbacks(os.environ.get(name, ""), name)]
+    return {found: new_key(), name: json.dumps(old[:keep])}
+
+
+def env_line(name: str, value: str) -> str:
+    """Return a line of a `.env` file. A value that is not plain is quoted."""
+    # python-dotenv would replace "${NAME}" even within quotes.
+    value = value.replace("${", "\\u0024{") if value.startswith("[") else value
+    if value.isalnum():
+        return f"{name}={value}\n"
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{name}='{escaped}'\n"
+
+
+def _read_variables(path: str) -> dict[str, str]:
+    if not os.path.lexists(path):
+        return {}
+    return {name: each.value for name, each in read_env_file(path).items()}
+
+
+def _find(variables: t.Mapping[str, str], key: str) -> str | None:
+    """Return the name of the variable that sets a key; None if it is missing or empty."""
+    return next((prefix + key for prefix in _PREFIXES if variables.get(prefix + key)), None)
+
+
+def _name_in(variables: t.Mapping[str, str], key: str) -> str:
+    """Return the name under which to set a key: with a prefix if the key has one already."""
+    return next((prefix + key for prefix in _PREFIXES if prefix + key in variables), key)
+
+
+def _no_key_to_rotate(path: str, variables: t.Mapping[str, str]) -> str:
+    if named := _find(variables, f"{KEY_NAME}_FILE"):
+        return f"{named} in {shortened(path)} names a file: use 'carboy secret rotate --file'."
+    if _find(os.environ, KEY_NAME):
+        return (
+            f"The environment sets {KEY_NAME}, and {shortened(path)} does not. A command cannot"
+            " change the environment: 'carboy secret rotate --print' prints both variables."
+        )
+    return f"{shortened(path)} has no {KEY_NAME} to rotate. Use 'carboy secret new'."
+
+
+def _parse_fallbacks(text: str, place: str) -> list[str]:
+    """Parse a list of keys. No part of a wrong text is shown, because it may contain a key."""
+    try:
+        keys = json.loads(text or "[]")
+    except ValueError:
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(f'{place} is not a list of keys in JSON, such as ["old", "older"].')
+    return keys
+
+
+def _change_env_file(path: str, values: dict[str, str]) -> None:
+    """Set variables in a `.env` file; all other lines are left as they are."""
+    from dotenv.parser import parse_stream
+
+    left = dict(values)
+    text = ""
+    if os.path.lexists(path):
+        with open(path, encoding="utf-8", newline="") as file:
+            for binding in parse_stream(file):
+                original = binding.original.string
+                if binding.key not in values:
+                    text += original
+                elif binding.key in left:
+                    start = original[: len(original) - len(original.lstrip())]
+                    text += start + env_line(binding.key, left.pop(binding.key))
+    if text and not text.endswith("\n"):
+        text += "\n"
+    _write(path, text + "".join(env_line(name, value) for name, value in left.items()))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _unusable(path, "read", exc) from None
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        replace_private(path, text)
+    except OSError as exc:
+        raise _unusable(path, "written", exc) from None
+
+
+def _unusable(path: str, verb: str, exc: OSError | UnicodeDecodeError) -> ConfigError:
+    reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+    return ConfigError(f"The file {path!r} cannot be {verb}: {reason}.")

@@ -1,0 +1,56 @@
+"""Check the names that clients have given to their files.
+
+No stored file has such a name. Names are checked all the same, because programs show them, log them
+and offer them for download: a name that is a path, a device of Windows, or a text that reads
+differently from what it is, comes from a mistake or an attack.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# File systems store at most 255 bytes (Linux) or 255 characters (Windows, macOS) of a name.
+MAX_CHARACTERS = 255
+
+# Names that Windows takes for devices, with any suffix.
+# Source: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE
+)
+
+# The characters that change the direction of text: "photo<U+202E>gnp.exe" is shown as
+# "photoexe.png". Source: property Bidi_Control of Unicode.
+_DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def plain_name(sent: str) -> str:
+    """Return the file name in what a client has sent: without folders, which old browsers and
+    uploads of whole folders include.
+    """
+    return sent.replace("\\", "/").rpartition("/")[2]
+
+
+def fault_of_name(sent: str) -> str:
+    """Return what is wrong with a name as the client has sent it; "" if nothing is."""
+    if len(sent) > MAX_CHARACTERS:
+        return f"a name of {len(sent)} characters"
+    if any(unicodedata.category(each) in {"Cc", "Cs"} for each in sent):
+        return "a name with a control character"
+    if _DIRECTION.search(sent):
+        return "a name with a character that changes the direction of text"
+    if ".." in sent.replace("\\", "/").split("/"):
+        return "a name with the folder '..'"
+    name = plain_name(sent)
+    if not name.strip(". "):
+        return "a path without a file name"
+    return "the name of a device of Windows" if _DEVICE.fullmatch(name) else ""
+
+
+def shown(sent: str) -> str:
+    """Return a name for an error message: short, in quotes, and with escapes for all characters
+    that are not printable.
+    """
+    name = plain_name(sent)
+    short = name if len(name) <= 60 else f"{name[:40]}...{name[-15:]}"
+    return repr(_DIRECTION.sub(lambda found: f"\\u{ord(found[0]):04x}", short))

@@ -1,0 +1,179 @@
+"""Find out what a file is by its content.
+
+The table holds the types that browsers can show, and those that programs often ask for. All are
+recognised by their first bytes; text is read to its end. CSV and JSON are text that only the
+client's file name tells apart, which is harmless, because all text is sent as text.
+
+Source: https://mimesniff.spec.whatwg.org
+"""
+
+from __future__ import annotations
+
+import codecs
+import fnmatch
+import re
+import typing as t
+
+from ..contract.values.image import describe, sniff
+
+# The number of bytes at the start of a file that are looked at, except in text.
+HEAD_BYTES = 4096
+_PIECE_BYTES = 1024 * 1024
+
+
+class FileType(t.NamedTuple):
+    """A type of file.
+
+    Attributes:
+        media_type: the media type with which it is sent.
+        suffix: the suffix of its name on disk.
+        is_shown: whether a browser may show it; otherwise it offers to save it.
+        pillow: the name of its format in Pillow, for pictures.
+    """
+
+    media_type: str
+    suffix: str
+    is_shown: bool = False
+    pillow: str = ""
+
+
+# Types that run scripts in the page's origin. No wildcard such as `image/*` includes them.
+ACTIVE = (FileType("image/svg+xml", "svg"), FileType("text/html", "html"))
+_MARKUP = {"SVG": ACTIVE[0], "XML or HTML": ACTIVE[1]}
+_PICTURES = (
+    FileType("image/png", "png", True, "PNG"),
+    FileType("image/jpeg", "jpg", True, "JPEG"),
+    FileType("image/gif", "gif", True, "GIF"),
+    FileType("image/webp", "webp", True, "WEBP"),
+    FileType("image/bmp", "bmp", True, "BMP"),
+    FileType("image/avif", "avif", True, "AVIF"),
+    FileType("image/tiff", "tiff", False, "TIFF"),
+)
+_SIGNATURES = (
+    (b"%PDF-", FileType("application/pdf", "pdf", True)),
+    (b"PK\x03\x04", FileType("application/zip", "zip")),
+    (b"PK\x05\x06", FileType("application/zip", "zip")),
+    (b"\x1f\x8b\x08", FileType("application/gzip", "gz")),
+    (b"PAR1", FileType("application/vnd.apache.parquet", "parquet")),
+    (b"\x93NUMPY", FileType("application/x-npy", "npy")),
+    (b"fLaC", FileType("audio/flac", "flac", True)),
+    (b"OggS", FileType("audio/ogg", "ogg", True)),
+    (b"ID3", FileType("audio/mpeg", "mp3", True)),
+    (b"\xff\xfb", FileType("audio/mpeg", "mp3", True)),
+    (b"\xff\xf3", FileType("audio/mpeg", "mp3", True)),
+    (b"\xff\xf2", FileType("audio/mpeg", "mp3", True)),
+)
+_WAV = FileType("audio/wav", "wav", True)
+_WEBM = FileType("video/webm", "webm", True)
+# Files of the ISO base media format, by the brand in bytes 8 to 11.
+_BRANDS = {
+    b"avif": _PICTURES[5],
+    b"avis": _PICTURES[5],
+    b"M4A ": FileType("audio/mp4", "m4a", True),
+    b"qt  ": FileType("video/quicktime", "mov"),
+    **dict.fromkeys(
+        (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ", b"MSNV"),
+        FileType("video/mp4", "mp4", True),
+    ),
+}
+_PLAIN = FileType("text/plain", "txt", True)
+_TEXTS = (_PLAIN, FileType("text/csv", "csv"), FileType("application/json", "json"))
+OTHER = FileType("application/octet-stream", "bin")
+
+ALL = tuple(
+    dict.fromkeys((
+        *_PICTURES, *(each for _, each in _SIGNATURES), _WAV, _WEBM, *_BRANDS.values(),
+        *_TEXTS, *ACTIVE, OTHER,
+    ))
+)  # fmt: skip
+BY_SUFFIX = {each.suffix: each for each in ALL}
+_BY_PILLOW = {each.pillow: each for each in _PICTURES}
+
+
+def types_of(wanted: str | t.Iterable[str]) -> tuple[FileType, ...]:
+    """Return the types that media types such as `image/png`, `image/*` and `*/*` mean.
+
+    Raises:
+        ValueError: a media type cannot be recognised by content.
+    """
+    patterns = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    found: dict[FileType, None] = {}
+    for pattern in patterns:
+        matching = [each for each in ALL if _matches(each, pattern)]
+        if not matching:
+            raise ValueError(
+                f"types={wanted!r}: {pattern!r} cannot be recognised by content. Choose from"
+                f" {', '.join(each.media_type for each in ALL)}, or a wildcard such as 'image/*'."
+            )
+        found.update(dict.fromkeys(matching))
+    if not found:
+        raise ValueError(f"types={wanted!r}: no type is allowed. Name one, such as 'image/*'.")
+    return tuple(found)
+
+
+def _matches(each: FileType, pattern: str) -> bool:
+    if pattern in {"*/*", each.media_type}:
+        return True
+    is_wildcard = re.fullmatch(r"[a-z]+/\*", pattern) is not None
+    return is_wildcard and each not in ACTIVE and fnmatch.fnmatchcase(each.media_type, pattern)
+
+
+def type_of(stream: t.IO[bytes], name: str) -> FileType:
+    """Return the type of a file; `OTHER` if its content is not recognised.
+
+    Args:
+        stream: a file of at least one byte.
+        name: the client's name of the file, which tells CSV and JSON from other text.
+    """
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    found = _type_of_binary(head)
+    if found is not None:
+        return found
+    if not _is_text(stream):
+        return OTHER
+    markup = _MARKUP.get(describe(head))
+    if markup is not None:
+        return markup
+    suffix = name.rpartition(".")[2].lower()
+    return next((each for each in _TEXTS if each.suffix == suffix), _PLAIN)
+
+
+def _type_of_binary(head: bytes) -> FileType | None:
+    picture = sniff(head)
+    if picture is not None:
+        return _BY_PILLOW[picture]
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12])
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return _WAV
+    if head[:4] == b"\x1a\x45\xdf\xa3" and b"webm" in head[:64]:
+        return _WEBM
+    return next((each for start, each in _SIGNATURES if head.startswith(start)), None)
+
+
+def _is_text(stream: t.IO[bytes]) -> bool:
+    """Return whether a file is text in UTF-8, without the control characters of binary files."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    stream.seek(0)
+    try:
+        while piece := stream.read(_PIECE_BYTES):
+            if b"\0" in piece:
+                return False
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def word_for(found: FileType, head: bytes) -> str:
+    """Return the name of a type for an error message: "PNG", "PDF", "text"."""
+    return describe(head) if found is OTHER else name_of(found)
+
+
+def name_of(found: FileType) -> str:
+    """Return the name by which people know a type: "PNG", "CSV", "text"."""
+    if found is OTHER:
+        return "any other file"
+    return "text" if found is _PLAIN else found.pillow or found.suffix.upper()

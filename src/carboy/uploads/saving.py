@@ -1,0 +1,300 @@
+"""`save`: check files that a client has sent, and store them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ..contract.values.file import Upload
+from ..contract.values.image import DEFAULT_MAX_PIXELS, PILLOW_MAX_PIXELS
+from ..core.spooledfile import SpoolFullError, is_without_room
+from ..errors import Fault, InputError, InputTooLargeError, UnsupportedInputError
+from .clientnames import MAX_CHARACTERS, fault_of_name, plain_name, shown
+from .contenttypes import HEAD_BYTES, FileType, name_of, type_of, types_of, word_for
+from .uploadfolder import SavedFile, Staged, absolute, discard, identity, prepare, publish, stage
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from werkzeug.datastructures import FileStorage
+
+    from .uploadfolder import Owner
+
+    File: t.TypeAlias = FileStorage | Upload
+
+# The types that all browsers show in a page, and in which no script can hide.
+DEFAULT_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+# Enough for photographs of phones (3 to 8 MB) and for most documents.
+DEFAULT_MAX_BYTES = 32 * 1024 * 1024
+
+
+def save(
+    file: File | None,
+    folder: str | os.PathLike[str],
+    *,
+    keep: t.Literal["all", "latest"] = "all",
+    owner: Owner | None = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    types: str | cabc.Sequence[str] = DEFAULT_TYPES,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_folder_bytes: int | None = None,
+) -> SavedFile:
+    """Check a file that a client has sent, and store it under a new random name.
+
+    The file appears in the folder only when it is complete and on the disk (fsync); only this user
+    of the system may read it. If it is refused, or the process is killed, nothing of it stays: the
+    next `save` removes temporary files that were not written for an hour. Thread-safe, also for
+    several processes.
+
+    Args:
+        file: from `request.files`, or an `Upload`. None: the form had no such file (422).
+        folder: below the app's `root_path`, if it is relative. It is created with private
+            permissions.
+        keep: "latest" removes the earlier files of this owner when the new one is stored.
+        owner: to whom the file belongs: the id of a user, or a session, which then gets a random
+            id. Needed for "latest".
+        max_bytes: the size of the largest file. The limits of the request come first:
+            `MAX_CONTENT_LENGTH`, and `--max-body` of `carboy serve` (64 MiB).
+        types: media types such as "application/pdf", "image/*" or "*/*". Only SVG and HTML must be
+            named themselves, or by "*/*".
+        max_pixels: width times height of the largest picture; needs Pillow. None: any.
+        max_folder_bytes: what all files of the folder may take together, without those that this
+            one replaces. None: no limit.
+
+    Raises:
+        InputError: becomes a 4xx, unless the view catches it: 422 no file, no bytes, or a name that
+            no honest client sends; 413 too large, or no room in the folder or on the disk; 415 a
+            type that is not allowed.
+        ValueError: an argument other than `file` is wrong.
+        OSError: the folder cannot be written.
+    """
+    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
+    return _store([] if file is None else [file], folder, rules)[0]
+
+
+def save_all(
+    files: cabc.Sequence[File],
+    folder: str | os.PathLike[str],
+    *,
+    keep: t.Literal["all", "latest"] = "all",
+    owner: Owner | None = None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    types: str | cabc.Sequence[str] = DEFAULT_TYPES,
+    max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_folder_bytes: int | None = None,
+) -> list[SavedFile]:
+    """Check several files, and store all of them, or none if one is refused.
+
+    Args:
+        files: from `request.files.getlist(name)`, or a `list[Upload]`. No files: 422.
+        folder: this and the other arguments are those of `save`; `max_bytes` is of one file.
+        keep: "latest" replaces the owner's earlier files by all of these.
+
+    Raises:
+        InputError, ValueError, OSError: as `save`.
+    """
+    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
+    return _store(files, folder, rules)
+
+
+class _Rules(t.NamedTuple):
+    """The arguments of `save`, checked."""
+
+    replace: bool
+    owner: str | None
+    max_bytes: int
+    types: tuple[FileType, ...]
+    max_pixels: int | None
+    max_folder_bytes: int | None
+
+    @classmethod
+    def of(
+        cls,
+        keep: str,
+        owner: Owner | None,
+        max_bytes: int,
+        types: str | cabc.Sequence[str],
+        max_pixels: int | None,
+        max_folder_bytes: int | None,
+    ) -> _Rules:
+        if keep not in {"all", "latest"}:
+            raise ValueError(f"keep={keep!r}: expected 'all' or 'latest'.")
+        if keep == "latest" and owner is None:
+            raise ValueError(
+                "keep='latest' needs to know whose latest file it is: owner=session, or the id of"
+                " a user."
+            )
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes={max_bytes!r}: expected 1 or more.")
+        if max_folder_bytes is not None and max_folder_bytes < 1:
+            raise ValueError(f"max_folder_bytes={max_folder_bytes!r}: expected 1 or more, or None.")
+        allowed = types_of(types)
+        if max_pixels is not None and any(each.pillow for each in allowed):
+            _check_max_pixels(max_pixels)
+        who = None if owner is None else identity(owner)
+        return cls(keep == "latest", who, max_bytes, allowed, max_pixels, max_folder_bytes)
+
+    def quota_for(self, files: list[_Received]) -> cabc.Callable[[int], object] | None:
+        """Return a function that refuses files if others of this size leave no room for them."""
+        most, size = self.max_folder_bytes, sum(each.size for each in files)
+        if most is None:
+            return None
+
+        def check(used: int) -> None:
+            if used + size > most:
+                left = _readable(max(0, most - used))
+                raise InputTooLargeError(
+                    f"Expected at most {left}, which is the room that is left for uploads, got"
+                    f" {_readable(size)}."
+                )
+
+        return check
+
+
+def _check_max_pixels(max_pixels: int) -> None:
+    if not 0 < max_pixels <= PILLOW_MAX_PIXELS:
+        raise ValueError(f"max_pixels={max_pixels!r}: expected 1 to {PILLOW_MAX_PIXELS}, or None.")
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise RuntimeError(
+            "Pillow is needed to count the pixels of pictures and is not installed: `pip install"
+            " pillow`. Or pass max_pixels=None, and pictures of any number of pixels are stored."
+        ) from None
+
+
+def _store(
+    files: cabc.Sequence[File], folder: str | os.PathLike[str], rules: _Rules
+) -> list[SavedFile]:
+    received = [_Received.of(each) for each in files]
+    if not received:
+        raise InputError("Expected a file, got none. Choose one and send the form again.")
+    kinds = [_check(each, rules) for each in received]
+    path = absolute(folder)
+    staged: list[Staged] = []
+    try:
+        with _refusing_without_room(path):
+            prepare(path)
+            for each, kind in zip(received, kinds, strict=True):
+                staged.append(Staged(stage(each.stream, path), each.size, kind))
+                each.stream.seek(0)
+            saved = publish(
+                path,
+                staged,
+                owner=rules.owner,
+                replace=rules.replace,
+                check_room=rules.quota_for(received),
+            )
+    finally:
+        discard(*(each.path for each in staged))
+    return [
+        SavedFile(made.name, made.path, made.size, made.media_type, plain_name(each.name))
+        for made, each in zip(saved, received, strict=True)
+    ]
+
+
+# --- checks ----------------------------------------------------------------------------------
+
+
+class _Received(t.NamedTuple):
+    """A file that a client has sent, whether it came to an untyped or to a typed view."""
+
+    stream: t.IO[bytes]
+    name: str
+    size: int
+    field: str
+
+    @classmethod
+    def of(cls, file: File) -> _Received:
+        if isinstance(file, Upload):
+            return cls(file.stream, file.sent_name, file.size, "")
+        if not file.filename:  # what a browser sends if no file was chosen
+            raise InputError("Expected a file, got none. Choose one and send the form again.")
+        size = file.stream.seek(0, os.SEEK_END)
+        return cls(file.stream, file.filename, size, file.name or "")
+
+    def refusal(
+        self, kind: type[InputError], expected: str, got: str, hint: str = ""
+    ) -> InputError:
+        where = f"$.{self.field}" if self.field else "$"
+        of_file = f"{shown(self.name)}: expected" if self.name else "Expected"
+        detail = f"{of_file} {expected}, got {got}." + (f" {hint}" if hint else "")
+        return kind(detail, faults=[Fault(where, expected, got)])
+
+
+def _check(file: _Received, rules: _Rules) -> FileType:
+    """Check one file, and return its type. Raises InputError."""
+    fault = fault_of_name(file.name) if file.name else ""
+    if fault:
+        expected = f"a usual file name of at most {MAX_CHARACTERS} characters"
+        raise file.refusal(InputError, expected, fault, "Rename the file and send it again.")
+    if not file.size:
+        raise file.refusal(InputError, "a file with content", "an empty file")
+    if file.size > rules.max_bytes:
+        most = _readable(rules.max_bytes)
+        raise file.refusal(InputTooLargeError, f"at most {most}", _readable(file.size))
+    kind = type_of(file.stream, plain_name(file.name))
+    if kind not in rules.types:
+        file.stream.seek(0)
+        got = word_for(kind, file.stream.read(HEAD_BYTES))
+        expected = _alternatives([name_of(each) for each in rules.types])
+        raise file.refusal(UnsupportedInputError, expected, got)
+    if kind.pillow and rules.max_pixels is not None:
+        _check_picture(file, kind, rules.max_pixels)
+    return kind
+
+
+def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
+    """Refuse a picture with too many pixels, by its header, and one whose header is damaged.
+
+    No pixel is decoded: that takes up to a second, and four bytes of memory per pixel.
+    """
+    import PIL.Image
+
+    width, height = 0, 0
+    file.stream.seek(0)
+    try:
+        picture = PIL.Image.open(file.stream, formats=[kind.pillow])
+        width, height = picture.size
+        if width * height <= max_pixels:
+            picture.verify()
+            return
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        pass  # above the limit of Pillow itself
+    except MemoryError:
+        raise
+    except Exception as exc:  # Pillow documents none of the errors that it raises for bad files
+        got = f"a damaged {name_of(kind)}"
+        raise file.refusal(InputError, "a whole picture", got) from exc
+    raise file.refusal(
+        InputTooLargeError,
+        f"a picture of at most {max_pixels:,} pixels",
+        f"{width} x {height}" if width else f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}",
+        "Scale it down and send it again.",
+    )
+
+
+@contextlib.contextmanager
+def _refusing_without_room(folder: str) -> cabc.Iterator[None]:
+    """Turn the error of a full disk into a 413."""
+    try:
+        yield
+    except OSError as exc:
+        if is_without_room(exc, folder):
+            raise InputTooLargeError(SpoolFullError.description) from exc
+        raise
+
+
+def _readable(size: int) -> str:
+    """Return a number of bytes with a unit: "1.5 MiB"."""
+    if size < 1024:
+        return f"{size} bytes"
+    value, unit = float(size), 0
+    while value >= 1024:
+        value, unit = value / 1024, unit + 1
+    return f"{f'{value:.1f}'.removesuffix('.0')} {'KMGTPE'[unit - 1]}iB"
+
+
+def _alternatives(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

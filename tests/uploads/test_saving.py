@@ -1,0 +1,382 @@
+"""`save` and `save_all`: what is stored, and what is refused without leaving anything."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+import threading
+import typing as t
+
+import pytest
+from werkzeug.datastructures import FileStorage
+
+from carboy import Upload, session, uploads
+from carboy.errors import InputError
+
+PDF = b"%PDF-1.7\n" + b"x" * 100
+
+
+def sent(data: bytes, name: str = "a.pdf") -> FileStorage:
+    return FileStorage(io.BytesIO(data), name, "photo")
+
+
+# --- what is stored ------------------------------------------------------------------------------
+
+
+def test_file_is_stored_under_a_random_name_with_the_suffix_of_its_content(send, site, picture):
+    data = picture("PNG")
+    answer = send((data, "holiday.jpeg"))
+    (saved,) = site.saved
+    assert answer.text == saved.name
+    assert os.path.basename(saved.path) == saved.name
+    assert saved.name.endswith(".png")
+    assert "holiday" not in saved.name
+    assert (saved.size, saved.media_type) == (len(data), "image/png")
+    assert saved.client_name == "holiday.jpeg"
+    with open(saved.path, "rb") as file:
+        assert file.read() == data
+
+
+def test_equal_files_get_different_names(send, folder, picture):
+    names = {send((picture(), "a.png")).text for _ in range(3)}
+    assert len(names) == 3
+    assert folder.stored.keys() == names
+
+
+def test_only_this_user_may_read_what_is_stored(send, site, folder, picture):
+    send((picture(), "a.png"))
+    paths = [folder.path, *folder.path.rglob("*")]
+    assert len(paths) == 4  # the folder, the file, the private folder and its lock
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_folder_of_the_user_keeps_its_permissions(send, folder, picture):
+    folder.path.mkdir(mode=0o755)
+    send((picture(), "a.png"))
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o755
+
+
+def test_long_file_is_linked_and_not_copied(folder, tmp_path, monkeypatch):
+    """The temporary file of a form and the stored file are one file, if they are on one disk."""
+    from carboy.core import spooledfile
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with spooledfile.spool() as stream:
+        stream.write(PDF + bytes(spooledfile.MAX_IN_MEMORY_BYTES))
+        saved = uploads.save(FileStorage(stream, "a.pdf"), folder.path, types="application/pdf")
+        is_same = os.path.samestat(os.fstat(stream.fileno()), os.stat(saved.path))
+    assert is_same == hasattr(os, "O_TMPFILE")
+    assert stat.S_IMODE(os.stat(saved.path).st_mode) == 0o600
+    assert saved.size == len(PDF) + spooledfile.MAX_IN_MEMORY_BYTES
+    assert not folder.parts
+
+
+@pytest.mark.parametrize("lacking", ["O_TMPFILE", "the same disk"])
+def test_long_file_is_copied_where_it_cannot_be_linked(folder, monkeypatch, lacking, tmp_path):
+    from carboy.core import spooledfile
+
+    if lacking == "O_TMPFILE":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+        monkeypatch.setattr("tempfile._O_TMPFILE_WORKS", False, raising=False)
+    elif os.path.isdir("/dev/shm"):
+        monkeypatch.setattr("tempfile.tempdir", "/dev/shm")
+    data = PDF + bytes(spooledfile.MAX_IN_MEMORY_BYTES)
+    with spooledfile.spool() as stream:
+        stream.write(data)
+        saved = uploads.save(FileStorage(stream, "a.pdf"), folder.path, types="application/pdf")
+    assert folder.stored == {saved.name: data}
+    assert not folder.parts
+
+
+def test_view_can_read_the_file_after_it_was_saved(folder, picture):
+    file = sent(picture(), "a.png")
+    uploads.save(file, folder.path)
+    assert file.read() == picture()
+
+
+def test_upload_of_a_typed_view_is_saved(app, folder, picture):
+    @app.post("/typed")
+    def typed(photo: list[Upload]) -> list[str]:
+        return [each.name for each in uploads.save_all(photo, "uploads")]
+
+    data = {"photo": [(io.BytesIO(picture(size=(8, n))), "a.png") for n in (4, 5, 6)]}
+    names = app.test_client().post("/typed", data=data).json
+    assert folder.stored.keys() == set(names)
+    assert [folder.stored[name] for name in names] == [picture(size=(8, n)) for n in (4, 5, 6)]
+
+
+def test_file_as_the_whole_body_is_saved(app, folder, picture):
+    @app.post("/raw")
+    def raw(photo: Upload) -> str:
+        return uploads.save(photo, "uploads").name
+
+    answer = app.test_client().post("/raw", data=picture(), content_type="image/png")
+    assert folder.stored == {answer.text: picture()}
+
+
+# --- owners --------------------------------------------------------------------------------------
+
+
+def test_latest_replaces_the_files_of_the_same_owner_only(folder, picture):
+    old = [uploads.save(sent(picture(), "a.png"), folder.path, owner=1) for _ in range(2)]
+    other = uploads.save(sent(picture(), "a.png"), folder.path, owner=2)
+    nobodys = uploads.save(sent(picture(), "a.png"), folder.path)
+    new = uploads.save(sent(picture(), "a.png"), folder.path, owner=1, keep="latest")
+    assert folder.stored.keys() == {other.name, nobodys.name, new.name}
+    assert new.name not in {each.name for each in old}
+
+
+def test_latest_of_several_files_replaces_all_by_all(folder, picture):
+    files = [sent(picture(), "a.png") for _ in range(2)]
+    uploads.save_all(files, folder.path, owner="ann", keep="latest")
+    new = uploads.save_all(files, folder.path, owner="ann", keep="latest")
+    assert folder.stored.keys() == {each.name for each in new}
+
+
+def test_refused_file_does_not_replace_the_latest(folder, picture):
+    kept = uploads.save(sent(picture(), "a.png"), folder.path, owner=1, keep="latest")
+    with pytest.raises(InputError):
+        uploads.save(sent(PDF), folder.path, owner=1, keep="latest")
+    assert folder.stored == {kept.name: picture()}
+
+
+def test_session_owns_its_files(app, folder, picture):
+    @app.post("/mine")
+    def mine():
+        saved = uploads.save(sent(picture(), "a.png"), "uploads", keep="latest", owner=session)
+        assert [each.name for each in uploads.files("uploads", owner=session)] == [saved.name]
+        return saved.name
+
+    ann, bob = app.test_client(), app.test_client()
+    names = [each.post("/mine").text for each in (ann, bob, ann)]
+    assert folder.stored.keys() == set(names[1:])
+
+
+def test_name_says_nothing_about_the_owner_without_the_key(tmp_path, picture):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    saved = [uploads.save(sent(picture(), "a.png"), each, owner="ann") for each in folders]
+    tags = {each.name.partition("-")[0] for each in saved}
+    assert len(tags) == 2
+
+
+def test_number_and_text_are_different_owners(folder, picture):
+    uploads.save(sent(picture(), "a.png"), folder.path, owner=1)
+    assert uploads.files(folder.path, owner="1") == []
+    assert len(uploads.files(folder.path, owner=1)) == 1
+
+
+def test_files_are_listed_newest_first(folder, picture):
+    assert uploads.files(folder.path) == []
+    assert uploads.files(folder.path, owner=1) == []
+    saved = []
+    for n in range(3):
+        saved.append(uploads.save(sent(picture(), "a.png"), folder.path))
+        os.utime(saved[-1].path, (n, n))
+    (folder.path / "notes.txt").write_text("not an upload")
+    listed = uploads.files(folder.path)
+    assert [each.name for each in listed] == [each.name for each in reversed(saved)]
+    assert (listed[0].media_type, listed[0].size) == ("image/png", len(picture()))
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+REFUSED: dict[str, tuple[bytes, str, int, str]] = {
+    "wrong type": (PDF, "a.png", 415, "'a.png': expected PNG, JPEG, WEBP or GIF, got PDF."),
+    "text with the name of a picture": (b"hello", "a.png", 415, "got text"),
+    "SVG": (SVG, "a.png", 415, "got SVG"),
+    "unknown bytes": (b"\0\1\2\3", "a.png", 415, "got an unknown kind of data"),
+    "too big": (PDF + bytes(4000), "a.pdf", 413, "expected at most 2 KiB, got 4 KiB"),
+    "0 bytes": (b"", "a.png", 422, "an empty file"),
+    "no file chosen": (b"", "", 422, "Expected a file, got none"),
+    "path upwards": (PDF, "../../x", 422, "a name with the folder '..'"),
+    "path upwards on Windows": (PDF, "..\\x", 422, "a name with the folder '..'"),
+    "device": (PDF, "CON", 422, "the name of a device of Windows"),
+    "device with a suffix": (PDF, "com1.tar.gz", 422, "the name of a device of Windows"),
+    "300 characters": (PDF, "x" * 300, 422, "a name of 300 characters"),
+    "NUL": (PDF, "a\0.png", 422, "a name with a control character"),
+    "text turned around": (PDF, "a\u202egnp.exe", 422, "changes the direction of text"),
+    "mark of direction": (PDF, "a\u200f.png", 422, "changes the direction of text"),
+    "only dots": (PDF, "..", 422, "a name with the folder '..'"),
+    "a folder": (PDF, "photos/", 422, "a path without a file name"),
+}
+
+
+@pytest.mark.parametrize(("data", "name", "status", "says"), REFUSED.values(), ids=REFUSED)
+def test_bad_file_is_refused_and_nothing_is_left(site, folder, data, name, status, says):
+    site.options["max_bytes"] = 2048
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="photo"; filename="'
+        + name.replace("\\", "\\\\").encode()
+        + b'"\r\n\r\n'
+        + data
+        + b"\r\n--b--\r\n"
+    )
+    for to in ("/photo", "/photos"):
+        answer = site.test_client().post(
+            to, data=body, content_type="multipart/form-data; boundary=b"
+        )
+        assert answer.status_code == status
+        assert answer.content_type == "application/problem+json"
+        assert says in answer.json["detail"]
+        assert "\u202e" not in answer.text
+    assert not folder.path.exists()
+
+
+def test_browser_gets_a_page(send, site):
+    answer = site.test_client().post(
+        "/photo",
+        data={"photo": (io.BytesIO(PDF), "<b>.pdf")},
+        headers={"Accept": "text/html,*/*;q=0.8"},
+    )
+    assert (answer.status_code, answer.mimetype) == (415, "text/html")
+    assert "&lt;b&gt;.pdf&#39;: expected PNG" in answer.text
+
+
+def test_form_without_the_field_is_refused(site):
+    for to in ("/photo", "/photos"):
+        answer = site.test_client().post(to, data={"other": (io.BytesIO(PDF), "a.pdf")})
+        assert answer.status_code == 422
+        assert "Expected a file, got none" in answer.json["detail"]
+
+
+def test_hostile_name_of_a_typed_view_is_refused(app, folder, picture):
+    @app.post("/typed")
+    def typed(photo: Upload) -> str:
+        return uploads.save(photo, "uploads").name
+
+    data = {"photo": (io.BytesIO(picture()), "../../x.png")}
+    assert app.test_client().post("/typed", data=data).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "name", ["C:\\Users\\Ann\\cat.png", "album/cat.png", "Käse 猫.png", "console.png", ".png", "x"]
+)
+def test_usual_names_are_accepted(send, picture, name):
+    assert send((picture(), name)).status_code == 200
+
+
+def test_one_bad_file_among_several_refuses_all(send, folder, picture):
+    answer = send((picture(), "a.png"), (PDF, "b.pdf"), (picture(), "c.png"), to="/photos")
+    assert answer.status_code == 415
+    assert "'b.pdf'" in answer.json["detail"]
+    assert not folder.path.exists()
+
+
+def test_picture_with_too_many_pixels_is_refused_by_its_header(send, site, folder, claimed_png):
+    answer = send((claimed_png(6000, 6000), "bomb.png"))
+    assert answer.status_code == 413
+    assert "at most 33,554,432 pixels, got 6000 x 6000" in answer.json["detail"]
+    answer = send((claimed_png(100_000, 100_000), "bomb.png"))
+    assert answer.status_code == 413
+    assert "more than" in answer.json["detail"]
+    site.options["max_pixels"] = 31
+    assert send((claimed_png(8, 4), "a.png")).status_code == 413
+    assert not folder.path.exists()
+
+
+def test_damaged_picture_is_refused(send, picture):
+    answer = send((picture("PNG", size=(200, 200))[:300], "a.png"))
+    assert answer.status_code == 422
+    assert "expected a whole picture, got a damaged PNG" in answer.json["detail"]
+
+
+def test_quota_of_the_folder_is_kept(folder, picture):
+    size = len(picture())
+    options: dict[str, t.Any] = {"max_folder_bytes": 2 * size + 10, "owner": 1}
+    first, second = [
+        uploads.save(sent(picture(), "a.png"), folder.path, **options) for _ in range(2)
+    ]
+    with pytest.raises(InputError, match=r"Expected at most 10 bytes.* left for uploads") as caught:
+        uploads.save(sent(picture(), "a.png"), folder.path, **options)
+    assert caught.value.status == 413
+    assert folder.stored.keys() == {first.name, second.name}
+    assert not folder.parts
+    # what is replaced does not count
+    uploads.save(sent(picture(), "a.png"), folder.path, keep="latest", **options)
+    assert len(folder.stored) == 1
+
+
+WRONG: dict[str, tuple[dict[str, t.Any], type[Exception], str]] = {
+    "keep": ({"keep": "first"}, ValueError, "expected 'all' or 'latest'"),
+    "latest of nobody": ({"keep": "latest"}, ValueError, "owner=session"),
+    "empty owner": ({"owner": ""}, ValueError, "owner=''"),
+    "owner of a wrong type": ({"owner": 1.5}, TypeError, "owner=1.5"),
+    "owner that is a bool": ({"owner": True}, TypeError, "owner=True"),
+    "no bytes": ({"max_bytes": 0}, ValueError, "max_bytes=0"),
+    "no pixels": ({"max_pixels": 0}, ValueError, "max_pixels=0"),
+    "more pixels than Pillow reads": ({"max_pixels": 10**9}, ValueError, "max_pixels=1000000000"),
+    "no quota": ({"max_folder_bytes": 0}, ValueError, "max_folder_bytes=0"),
+    "unknown type": ({"types": ["image/heic"]}, ValueError, "'image/heic' cannot be recognised"),
+    "suffix for a type": ({"types": ".png"}, ValueError, "'.png' cannot be recognised"),
+    "no types": ({"types": []}, ValueError, "no type is allowed"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_argument_is_refused_at_once(folder, options, error, says):
+    with pytest.raises(error, match=r"^[a-z_]+=") as caught:
+        uploads.save(None, folder.path, **options)
+    assert not isinstance(caught.value, InputError)
+    assert says in str(caught.value)
+
+
+def test_relative_folder_without_an_app_is_refused(picture):
+    with pytest.raises(ValueError, match="no app is active"):
+        uploads.save(sent(picture(), "a.png"), "uploads")
+
+
+def test_folder_below_the_static_folder_is_refused(app, picture):
+    with app.app_context(), pytest.raises(ValueError, match="below the static folder"):
+        uploads.save(sent(picture(), "a.png"), "static/uploads")
+
+
+def test_missing_pillow_is_named_with_the_remedy(folder, monkeypatch, picture):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(RuntimeError, match="pip install pillow"):
+        uploads.save(sent(picture(), "a.png"), folder.path)
+    uploads.save(sent(picture(), "a.png"), folder.path, max_pixels=None)
+    uploads.save(sent(PDF), folder.path, types="application/pdf")
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+def test_quota_holds_when_many_threads_save_at_once(folder, picture):
+    size, refused = len(picture()), []
+
+    def save_one() -> None:
+        try:
+            uploads.save(sent(picture(), "a.png"), folder.path, max_folder_bytes=5 * size)
+        except InputError as error:
+            refused.append(error.status)
+
+    threads = [threading.Thread(target=save_one) for _ in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(folder.stored) == 5
+    assert refused == [413] * 15
+    assert not folder.parts
+
+
+def test_one_latest_file_is_left_when_one_owner_saves_many_at_once(folder, picture):
+    counts: set[int] = set()
+    uploads.save(sent(picture(), "a.png"), folder.path, keep="latest", owner=1)
+
+    def save_one() -> None:
+        uploads.save(sent(picture(), "a.png"), folder.path, keep="latest", owner=1)
+        counts.add(len(uploads.files(folder.path, owner=1)))
+
+    threads = [threading.Thread(target=save_one) for _ in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(folder.stored) == 1
+    # while a new file replaces the old one, both may be seen, but never none
+    assert counts <= {1, 2}
