@@ -211,6 +211,8 @@ def test_every_module_can_be_imported(folder):
         (["models"], "double"),
         (["openapi"], '"openapi": "3.'),
         (["postman"], '"item": ['),
+        (["config"], "TRUSTED_HOSTS"),
+        (["config", "--check"], "no problems"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -223,6 +225,48 @@ def test_command_works(folder, arguments, shown):
 def test_inputs_of_a_file_are_predicted(folder):
     (folder / "in.jsonl").write_text("1\n2\n", encoding="utf-8")
     assert cli(folder, "models", "predict", "double", "in.jsonl") == (0, "2.0\n4.0\n", "")
+
+
+@pytest.mark.parametrize("part", ["page", "upload"])
+def test_new_project_passes_its_own_tests(folder, part):
+    assert cli(folder, "new", "shop", "--with", part)[0] == 0
+    project = folder / "shop"
+    assert cli(project, "config", "--check")[::2] == (0, "")
+    assert cli(project, "secret", "new")[0] == 0
+    assert "SECRET_KEY=" in (project / ".env").read_text(encoding="utf-8")
+    # Plugins of pytest need what is hidden.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = run(project, *command, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert done.returncode == 0, done.stdout.decode("cp1252")
+
+
+def test_uploads_are_stored_and_replaced(folder):
+    text = """
+    import io, pathlib
+    from PIL import Image
+    from carboy import Carboy, request, uploads
+
+    app = Carboy("uploading")
+
+    @app.post("/")
+    def save():
+        return uploads.save(request.files["file"], "store", keep="latest", owner="me").name
+
+    app.add_url_rule("/store/<path:name>", "store", view_func=uploads.view("store"))
+    data = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(data, "PNG")
+    client = app.test_client()
+
+    def upload():
+        file = io.BytesIO(data.getvalue()), "a.png"
+        return client.post("/", data={"file": file}).text
+
+    first, second = upload(), upload()
+    answer = client.get(f"/store/{second}")
+    assert (answer.data, answer.mimetype) == (data.getvalue(), "image/png")
+    assert client.get(f"/store/{first}").status_code == 404
+    """
+    program(folder, text)
 
 
 def test_test_client_works(folder):
