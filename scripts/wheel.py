@@ -1,7 +1,9 @@
-"""Build the wheel, install it where nothing else is, and ask a four-line app for a page.
+"""Build the wheel, install it where nothing else is, and ask a four-line app for a page. Then
+create a project by that installation, and install and test the project where nothing else is.
 
 What the editable install of the tests cannot show: that every file is in the wheel, that the
-declared requirements are enough, and that the `carboy` command starts from it.
+declared requirements are enough, that the `carboy` command starts from it, and that the wheel which
+`carboy new` packs again has the same files.
 """
 
 from __future__ import annotations
@@ -97,18 +99,47 @@ def check_server(carboy: pathlib.Path, folder: pathlib.Path, command: str) -> No
         raise SystemExit(f"carboy: {command} gave {page!r}")
 
 
+def install(folder: pathlib.Path, *arguments: str | os.PathLike[str]) -> pathlib.Path:
+    """Make a virtual environment and install into it; return the folder of its commands."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    binaries = folder / "bin"
+    bootstrap.run(binaries / "python", "-m", "pip", "install", "-qq", *arguments)
+    return binaries
+
+
+def check_new_project(carboy: pathlib.Path, folder: pathlib.Path, wheel: pathlib.Path) -> None:
+    """Create a project, and run its tests in an environment that is installed as it says."""
+    parts = ("page", "api", "model", "upload")
+    options = [word for part in parts for word in ("--with", part)]
+    subprocess.run([carboy, "new", "project", *options], cwd=folder, check=True)
+    project = folder / "project"
+    (packed_again,) = (project / "wheels").iterdir()
+    if packed_again.name != wheel.name or contents(packed_again) != contents(wheel):
+        raise SystemExit("carboy: the wheel that `carboy new` has packed has other files")
+    os.chdir(project)
+    binaries = install(folder / "venv-of-project", "-r", "requirements-dev.txt")
+    bootstrap.run(binaries / "python", "-m", "pytest", "-q")
+
+
+def contents(wheel: pathlib.Path) -> dict[str, bytes]:
+    """Return the files of a wheel, except its list of files, whose order differs."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = (name for name in archive.namelist() if not name.endswith("/RECORD"))
+        return {name: archive.read(name) for name in names}
+
+
 def main() -> None:
-    wheel = build()
+    wheel = build().resolve()
     check_content(wheel)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        binaries = folder / "venv" / "bin"
-        bootstrap.run(binaries / "python", "-m", "pip", "install", "-qq", wheel)
+        binaries = install(folder / "venv", wheel)
         # The folder of this repository must not be what answers.
         os.environ.pop("PYTHONPATH", None)
         for command in ("run", "serve"):
             check_server(binaries / "carboy", folder, command)
+        check_new_project(binaries / "carboy", folder, wheel)
+        os.chdir(bootstrap.ROOT)
     print(f"carboy: {wheel.name} installs by itself and answers ({wheel.stat().st_size:,} bytes)")
 
 

@@ -313,7 +313,48 @@ def test_run_reads_host_and_port_from_server_name(
     app.run(load_dotenv=False, debug=True, **given)
     host, port, options = served[0]
     assert (host, port) == expected
-    assert options == {"use_reloader": True, "use_debugger": True, "threaded": True}
+    # Other machines can reach 0.0.0.0, so that the debugger does not start there.
+    debugger = host != "0.0.0.0"
+    assert options == {"use_reloader": True, "use_debugger": debugger, "threaded": True}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"FLASK_ENV": "development"}, ("development", True)),
+        ({"CARBOY_ENV": "development", "FLASK_DEBUG": "0"}, ("development", False)),
+        ({"FLASK_ENV": "testing"}, ("testing", False)),
+        ({}, ("staging", False)),
+    ],
+)
+def test_run_reads_the_environment_from_dotenv(
+    app: Carboy,
+    served: list[t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    expected: tuple[str, bool],
+) -> None:
+    import carboy.cli
+
+    def load() -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    monkeypatch.setattr(carboy.cli, "load_dotenv", load)
+    app.config["ENV"] = "staging"
+    app.run()
+    assert (app.config["ENV"], app.debug) == expected
+    assert served[0][2]["use_debugger"] is app.debug
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_run_keeps_the_debug_mode_of_the_app_if_no_variable_decides(
+    app: Carboy, served: list[t.Any], monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    monkeypatch.setenv("FLASK_ENV", "production")
+    app.debug = debug
+    app.run(load_dotenv=True)
+    assert served[0][2]["use_reloader"] is debug
 
 
 def test_run_reads_debug_mode_from_dotenv(

@@ -47,6 +47,7 @@ if t.TYPE_CHECKING:
 
     from .blueprints import Blueprint
     from .ctx import RequestContext
+    from .observability.timer import Timer
     from .testing import FlaskClient, FlaskCliRunner
 
 T_shell_context_processor = t.TypeVar(
@@ -209,6 +210,16 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         from .logging import create_logger
 
         return create_logger(self)
+
+    def timer(self, name: str) -> Timer:
+        """Measure and log how long a block takes: `with app.timer("model"):`.
+
+        The access log of `carboy serve` shows the time, too, if the block runs in a request. The
+        object after `as` has it as `seconds` and `ms`.
+        """
+        from .observability.timer import Timer
+
+        return Timer(name, self.logger)
 
     def log_exception(
         self,
@@ -487,27 +498,31 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     ) -> None:
         """Serve on the development server until it is stopped. For production see `serve`.
 
-        Debug mode adds the debugger (on loopback addresses only) and the reloader. Under `carboy
-        run`, which starts its own server, the call does nothing.
+        Debug mode adds the reloader, and the debugger on loopback addresses. Under `carboy run`,
+        which starts its own server, the call does nothing.
 
         Args:
             host: the default is the host of `SERVER_NAME`, else 127.0.0.1.
             port: the default is the port of `SERVER_NAME`, else 5000.
-            debug: switches debug mode on or off; None leaves it as configured.
+            debug: switches debug mode on or off. If it is None, `FLASK_DEBUG` decides, or
+                `FLASK_ENV=development` switches it on, or it is as the app has configured it.
             load_dotenv: whether to read `.env` and `.flaskenv` first.
             **options: passed to `werkzeug.serving.run_simple`.
         Raises:
-            DebuggerExposedError: the debugger would be reachable from other machines.
+            DebuggerExposedError: `use_debugger=True` is passed, and other machines can reach the
+                host.
         """
         from . import cli
+        from .cli.development import starts_debugger
+        from .cli.discovery import has_project
 
         if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
             cli.say_run_is_ignored("run")
             return
         if get_load_dotenv(load_dotenv):
             cli.load_dotenv()
-            if "FLASK_DEBUG" in os.environ or "CARBOY_DEBUG" in os.environ:
-                self.debug = get_debug_flag()
+            if not has_project(self):  # `from_project()` has read `.env` and decided
+                self._read_env_again()
         if debug is not None:
             self.debug = bool(debug)
 
@@ -515,15 +530,25 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         host = host or named_host or "127.0.0.1"
         port = int(named_port or 5000) if port is None else int(port)
         options.setdefault("use_reloader", self.debug)
-        options.setdefault("use_debugger", self.debug)
         options.setdefault("threaded", True)
         cli.show_server_banner(self.debug, self.name)
+        if "use_debugger" not in options:
+            options["use_debugger"] = starts_debugger(self.debug, host)
         try:
             cli.run_development(self, host, port, **options)
         finally:
             # Allow the registration of views again: after the server was stopped, an interactive
             # user may change the app and start it once more.
             self._got_first_request = False
+
+    def _read_env_again(self) -> None:
+        """Take environment and debug mode from the variables that `.env` may have set after the app
+        was created. As in Flask 2, they override what the app has configured.
+        """
+        if os.environ.get("CARBOY_ENV") or os.environ.get("FLASK_ENV"):
+            self.config["ENV"] = get_env()
+        if get_debug_flag() or "FLASK_DEBUG" in os.environ or "CARBOY_DEBUG" in os.environ:
+            self.debug = get_debug_flag()
 
     def serve(self, **options: t.Any) -> None:
         """Serve with carboy's production server until it is stopped, as `carboy serve` does.

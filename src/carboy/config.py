@@ -103,6 +103,39 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    "LOG_LEVEL": ConfigKey(
+        None,
+        "the level of the root logger, such as `INFO`; `None`: `INFO` if another of these keys is"
+        " set and the program has not configured the root logger itself",
+        int | str | None,
+    ),
+    "LOG_FILE": ConfigKey(
+        None,
+        "the file for the records of all loggers, relative to the project's folder or else to the"
+        " current one; `None`: stderr",
+        str | None,
+    ),
+    "LOG_FORMAT": ConfigKey(
+        None,
+        "`text`, `json`, or a format of `logging` such as `%(asctime)s :: %(levelname)s ::"
+        " %(message)s`; `None`: `text`",
+        str | None,
+    ),
+    "LOG_MAX_BYTES": ConfigKey(
+        None,
+        "the size, such as `10M`, at which the file is renamed to `app.log.1` and a new one begins;"
+        " 0: never; `None`: 10M",
+        int | str | None,
+    ),
+    "LOG_BACKUP_COUNT": ConfigKey(
+        None, "how many renamed files are kept, at least 1; `None`: 5", int | None
+    ),
+    "LOG_LEVELS": ConfigKey(
+        None,
+        'levels of single loggers: `{"sqlalchemy.engine": "WARNING"}`; in the environment'
+        " `sqlalchemy.engine=WARNING,shop=DEBUG`",
+        dict[str, t.Any] | str | None,
+    ),
 }
 OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
 

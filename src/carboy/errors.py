@@ -31,6 +31,7 @@
     ├── AnswerError                 500     answer-invalid        TypeError
     ├── CrashError                  500     prediction-crashed    RuntimeError
     ├── BulkFileError               500     bulk-file-invalid     ValueError
+    ├── StarterError                500     project-not-created   ValueError
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
@@ -351,6 +352,12 @@ class BulkFileError(CarboyError, ValueError):
     """A file of inputs for the command `carboy models predict` cannot be read."""
 
     slug = "bulk-file-invalid"
+
+
+class StarterError(CarboyError, ValueError):
+    """A new project cannot be created."""
+
+    slug = "project-not-created"
 
 
 class DocumentationError(CarboyError, ValueError):

@@ -14,6 +14,7 @@ from werkzeug.local import LocalProxy
 from .core.flasknames import flask_names
 from .core.logmasking import get_masked_logger, mask_output_of
 from .globals import _cv_request
+from .observability.keys import find_key, is_any_set
 
 if t.TYPE_CHECKING:
     from .sansio.app import App
@@ -57,15 +58,34 @@ default_handler.setFormatter(
 mask_output_of(default_handler)
 
 
+def configure_by_keys(app: App) -> None:
+    """Configure logging as the app's keys `LOG_*` ask for. Without them nothing is done.
+
+    Raises:
+        ConfigError: one of the keys is not valid, or the log file cannot be written.
+    """
+    if is_any_set(app):
+        from .observability.setup import configure
+
+        configure(app)
+
+
 def create_logger(app: App) -> logging.Logger:
     """Return the logger that has the app's name, after making sure that it has a level and a
     handler.
 
     In debug mode the level is set to DEBUG if the user has set none. `default_handler` is added
     only if neither this logger nor one of its parents would handle its records.
+
+    Raises:
+        ConfigError: one of the config keys `LOG_*` is not valid.
     """
     logger = get_masked_logger(app.name)
-    if app.debug and logger.level == logging.NOTSET:
+    if is_any_set(app):
+        from .observability.setup import configure_early
+
+        configure_early(app, logger)
+    if app.debug and logger.level == logging.NOTSET and not find_key("LOG_LEVEL", app):
         logger.setLevel(logging.DEBUG)
     if not has_level_handler(logger):
         logger.addHandler(default_handler)

@@ -139,8 +139,8 @@ def test_named_keys_are_shown_alone(carboy):
                 "config.toml": "PAGESIZE = 3\nWHOLLY_OTHER_NAME = 1\n",
             },
             [
-                "config.toml:1: PAGESIZE is not a key that class Config declares. Did you mean",
-                "config.toml:2: WHOLLY_OTHER_NAME is not a key",
+                "config.toml:1: PAGESIZE is not declared by the project's class. Did you mean",
+                "config.toml:2: WHOLLY_OTHER_NAME is not declared",
             ],
         ),
         ({"config.py": "A = \n"}, ["config.py:1: this is not valid Python"]),
@@ -192,3 +192,11 @@ def test_commands_set_flask_env(carboy, variables, expected):
     code = 'import os, carboy\nprint("ENV", os.environ["FLASK_ENV"])\napp = carboy.Carboy("x")\n'
     done = carboy("routes", files={"app.py": code}, **variables)
     assert f"ENV {expected}\n" in done.stdout, done.stderr
+
+
+@pytest.mark.integration
+def test_workers_of_carboy_serve_have_flask_env(carboy):
+    code = 'import os, sys\nsys.exit("FLASK_ENV is " + os.environ["FLASK_ENV"])\n'
+    done = carboy("serve", "-p", "0", files={"app.py": code})
+    assert "FLASK_ENV is production" in done.stderr
+    assert done.returncode == 1

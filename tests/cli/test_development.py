@@ -13,8 +13,9 @@ from click.testing import CliRunner
 
 from carboy import Carboy
 from carboy.cli import FlaskGroup, run_command, show_server_banner
-from carboy.cli.development import exposed_address, refuse_exposed_debugger
+from carboy.cli.development import refuse_exposed_debugger
 from carboy.core.advice import port_in_use
+from carboy.core.reachability import exposed_address
 from carboy.errors import AddressError, DebuggerExposedError
 
 HERE = __file__
@@ -61,7 +62,7 @@ def test_loopback_address_is_not_exposed(names, host):
 def test_debugger_is_refused_on_an_exposed_address(names, host):
     with pytest.raises(DebuggerExposedError) as caught:
         refuse_exposed_debugger(host)
-    for word in (repr(host), "127.0.0.1", "--no-debugger", "carboy serve"):
+    for word in (repr(host), "127.0.0.1", "use_debugger=True", "carboy serve"):
         assert word in str(caught.value)
 
 
@@ -70,12 +71,60 @@ def test_debugger_on_an_unknown_host_is_an_address_error(names):
         refuse_exposed_debugger("no.invalid")
 
 
-def test_app_run_refuses_an_exposed_debugger(app, served, names):
+def test_app_run_refuses_an_exposed_debugger_that_the_program_asks_for(app, served, names):
     with pytest.raises(DebuggerExposedError):
-        app.run(host="0.0.0.0", debug=True, load_dotenv=False)
+        app.run(host="0.0.0.0", debug=True, use_debugger=True, load_dotenv=False)
     assert not served
-    app.run(host="0.0.0.0", debug=True, use_debugger=False, load_dotenv=False)
-    assert served[0][1]["use_reloader"] is True
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "pc.local"])
+@pytest.mark.parametrize("command", ["run", "app.run"])
+def test_debug_mode_on_an_exposed_address_starts_without_the_debugger(
+    app, served, names, capsys, host, command
+):
+    if command == "run":
+        run = FlaskGroup(create_app=lambda: app)
+        run.main(["--debug", "run", "--port", "0", "--host", host], standalone_mode=False)
+    else:
+        app.run(host=host, debug=True, port=0, load_dotenv=False)
+    options = served[0][1]
+    assert (options["use_reloader"], options["use_debugger"], app.debug) == (True, False, True)
+    warning = capsys.readouterr().err
+    assert warning.count("without the interactive debugger") == 1
+    for word in (repr(host), "anybody there could run code here", "127.0.0.1"):
+        assert word in warning
+
+
+def test_debug_mode_on_loopback_starts_the_debugger_and_says_nothing(app, served, capsys):
+    app.run(debug=True, port=0, load_dotenv=False)
+    assert served[0][1]["use_debugger"] is True
+    assert "debugger" not in capsys.readouterr().err
+
+
+def test_reloaders_child_does_not_repeat_the_warnings(app, served, monkeypatch, capsys):
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for host in ("0.0.0.0", "127.0.0.1"):
+        app.run(host=host, debug=True, port=0, load_dotenv=False)
+    assert [options["use_debugger"] for _, options in served] == [False, True]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "host", "says"),
+    [
+        pytest.param("KUBERNETES_SERVICE_HOST", "127.0.0.1", True, id="loopback"),
+        pytest.param("KUBERNETES_SERVICE_HOST", "0.0.0.0", False, id="all addresses"),
+        pytest.param("CODESPACES", "127.0.0.1", False, id="forwarded by an editor"),
+    ],
+)
+def test_loopback_in_a_container_is_said_to_be_out_of_reach(
+    app, served, monkeypatch, capsys, variable, host, says
+):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv(variable, "10.0.0.1")
+    app.run(host=host, port=0, load_dotenv=False)
+    assert ("nobody outside of it can reach" in capsys.readouterr().err) is says
 
 
 @pytest.mark.parametrize(
@@ -104,7 +153,7 @@ def test_options_are_passed_to_werkzeug(served, monkeypatch, args, expected):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        pytest.param(["--debugger", "--host", "0.0.0.0"], "--no-debugger", id="exposed"),
+        pytest.param(["--debugger", "--host", "0.0.0.0"], "without '--debugger'", id="exposed"),
         pytest.param(["--debugger", "--host", "no.invalid"], "has no address", id="unknown host"),
         pytest.param(["--port", "70000"], "70000", id="port out of range"),
     ],

@@ -6,6 +6,7 @@ import copy
 import html
 import json
 import pprint
+import time
 import typing as t
 from datetime import timedelta
 from types import MappingProxyType
@@ -69,6 +70,14 @@ def test_other_names_are_not_taken_for_secrets(name: str) -> None:
         ),
         ("sorted(rows, key=len) if a and b", "sorted(rows, key=len) if a and b"),
         ("token=17 in 3 ms", "token=17 in 3 ms"),
+        ("user=ada password=pw, retry", f"user=ada password={MASK}, retry"),
+        ("client_secret=pw&x=1", f"client_secret={MASK}&x=1"),
+        ("Endpoint=x;AccountKey=pw==;Suffix=y", f"Endpoint=x;AccountKey={MASK};Suffix=y"),
+        ('app.config["SECRET_KEY"] = "p" + 1', f'app.config["SECRET_KEY"] = "{MASK}" + 1'),
+        ("secret_key = 'pw", f"secret_key = '{MASK}'"),
+        ("{&#34;password&#34;: &#34;pw&#34;, 3}", f"{{&#34;password&#34;: &#34;{MASK}&#34;, 3}}"),
+        ('st.button("Save", key="save")', 'st.button("Save", key="save")'),
+        ("secret_key = load()", "secret_key = load()"),
         ("sqlite:///shop.db", "sqlite:///shop.db"),
         ("postgresql://ada@db/shop", "postgresql://ada@db/shop"),
         ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/"),
@@ -83,7 +92,7 @@ def test_secrets_inside_a_text_are_masked(text: str, shown: str) -> None:
     ("text", "shown"),
     [
         ("host=db password='p w' user=ada", f"host=db password={MASK} user=ada"),
-        ("Endpoint=x;AccountKey=pw==;Suffix=y", f"Endpoint=x;AccountKey={MASK};Suffix=y"),
+        ("token=pw;key=pw", f"token={MASK};key={MASK}"),
         ("sort=name", "sort=name"),
     ],
 )
@@ -298,3 +307,40 @@ def test_copy_of_a_config_is_equal_and_independent() -> None:
     assert copied == app.config
     copied["SECRET_KEY"] = "other"
     assert app.secret_key == KEY
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *(
+            "a",
+            "key",
+            "token",
+            "?key",
+            "&token=",
+            "token ",
+            "a://:",
+            "@a://:",
+            "https://a",
+            "token='",
+        ),
+        *(
+            "x://",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY-----",
+            "&quot;token",
+            "password\\",
+            "secret=",
+        ),
+    ],
+)
+def test_long_text_of_a_client_is_masked_in_time_that_grows_with_its_length(part: str) -> None:
+    def work(length: int) -> float:
+        text = (part * (length // len(part))) + " @ :// ? & = ' : -----BEGIN "
+        begin_s = time.thread_time()
+        for _ in range(100_000 // length):
+            mask_text(text)
+        return time.thread_time() - begin_s
+
+    # As many characters in all, in texts that are 16 times as long.
+    assert min(work(64_000) for _ in range(3)) < 8 * min(work(4_000) for _ in range(3)) + 0.02

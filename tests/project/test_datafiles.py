@@ -75,6 +75,8 @@ def test_values_and_sections_have_their_lines(project, name, text, values):
         ("config.toml", "A = 1\nA = 2\n", r"config.toml:2: this is not TOML: Cannot overwrite"),
         ("config.toml", "title = 1\n", r"config.toml:1: 'title' is not a config.*Write TITLE"),
         ("config.toml", "[dev]\nsize = 1\n", r"config.toml:2 \[dev\]: 'size'.*Write SIZE"),
+        ("config.toml", "\n[PRODUCTION]\nA = 1\n", r"config.toml:1: PRODUCTION.*Write production"),
+        ("config.toml", "[database]\nhost = 1\n", r"config.toml:2 .*'host'.*write \[DATABASE\]"),
         ("config.json", '{\n"A": 1,}', r"config.json:2: this is not JSON"),
         ("config.json", '{"A": 1,\n"A": 2}', r"config.json:2: the key A is given twice"),
         ("config.json", "[1]", r"config.json:1: expected an object.*got list"),

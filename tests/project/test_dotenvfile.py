@@ -49,3 +49,19 @@ def test_env_file_overrides_flaskenv_and_refers_to_variables(project):
     app = project.load()
     assert (app.config["A"], app.config["B"]) == ("on-db", "flaskenv")
     assert project.origin(app, "B") == ".flaskenv:2"
+
+
+def test_changed_file_is_read_again(project):
+    project.write(".env", "SECRET_KEY=first\nCARBOY_A=1\n")
+    assert project.load().config["SECRET_KEY"] == "first"
+    project.write(".env", "SECRET_KEY=second\n")
+    app = project.load()
+    assert (app.config["SECRET_KEY"], app.config.get("A")) == ("second", None)
+    assert project.origin(app, "SECRET_KEY") == ".env:1"
+
+
+def test_two_lines_that_contradict_each_other_are_refused(project):
+    project.write(".env", "A=same\nB=canary\nA=same\nB=other\n")
+    with pytest.raises(ProjectError, match=r"\.env:4: B has another value on line 2") as info:
+        project.load()
+    assert "canary" not in str(info.value)

@@ -171,6 +171,7 @@ def test_all_problems_are_reported_and_nothing_is_loaded(project):
         ("SERVER_NAME", "null", "null"),
         ("PERMANENT_SESSION_LIFETIME", "3600", timedelta(hours=1)),
         ("TRUSTED_HOSTS", '["a.org", "b.org"]', ["a.org", "b.org"]),
+        ("TRUSTED_HOSTS", "a.org, b.org", ["a.org", "b.org"]),
         ("JSON_NAN", "error", "error"),
         ("OWN_NUMBER", "5", 5),
         ("OWN_LIST", "[1, 2]", [1, 2]),
@@ -331,7 +332,7 @@ def test_declared_secret_may_be_in_a_file(project):
         ({}, "DATABASE_URL is declared and has no value. Set it by the environment variable"),
         ({"DATABASE_URL": "x", "PAGE_SIZE": "many"}, "PAGE_SIZE: expected int, got text 'many'"),
         ({"DATABASE_URL": "x", "PAGE_SIZE": "0"}, "PAGE_SIZE: expected int (Expected `int` >= 1)"),
-        ({"DATABASE_URL": "x", "ADMINS": "ann"}, "ADMINS: expected list[str], got text 'ann'"),
+        ({"DATABASE_URL": "x", "ADMINS": "[1]"}, "ADMINS: expected list[str]"),
     ],
 )
 def test_values_that_do_not_fit_the_declared_class_are_refused(project, variables, problem):
@@ -457,3 +458,52 @@ def test_module_that_the_app_imports_too_runs_once(project):
         [sys.executable, "app.py"], cwd=project.root, capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("runs\n1\n", "")
+
+
+def test_debug_mode_that_code_has_switched_on_before_is_kept(project):
+    app = project.app()
+    app.debug = True
+    app.config.from_project()
+    assert app.debug
+    project.write("config.py", "DEBUG = False\n")
+    app.config.from_project()
+    assert not app.debug
+
+
+def test_declared_key_may_have_been_assigned_before(project):
+    project.write("config.py", DECLARED)
+    app = project.app()
+    app.config["DATABASE_URL"] = "before"
+    app.config.from_project()
+    assert app.config["DATABASE_URL"] == "before"
+
+
+def test_given_environment_is_that_of_config_py_only_while_it_runs(project):
+    project.setenv(FLASK_ENV="production")
+    project.write("config.py", 'import os\nSEEN = os.environ["FLASK_ENV"]\n')
+    app = project.load(environment="dev")
+    assert (app.config["SEEN"], app.config["ENV"], app.debug) == ("development",) * 2 + (True,)
+    assert os.environ["FLASK_ENV"] == "production"
+
+
+def test_member_of_a_declared_value_is_set_by_a_variable(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Database(Struct, frozen=True):
+            host: str = "a"
+            port: int = 1
+
+        class Config(Struct):
+            DATABASE: Database = Database()
+            NAME: str = "x"
+        """,
+    )
+    project.setenv(CARBOY_DATABASE__port="2")
+    database = project.load().config["DATABASE"]
+    assert (database.host, database.port) == ("a", 2)
+    project.setenv(CARBOY_NAME__A="1")
+    with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
+        project.load()

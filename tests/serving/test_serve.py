@@ -15,6 +15,7 @@ import time
 
 import pytest
 import requests
+import spawning
 from polling import wait_until
 
 from carboy.errors import ServingError
@@ -60,6 +61,13 @@ def unread():
 @app.get("/lines")
 def lines():
     return Response(f"{n}\\n" for n in range(3))
+
+if "DEBUG_IN_CODE" in os.environ:
+    app.debug = True
+
+@app.get("/debug")
+def debug():
+    return str(app.debug)
 """
 
 
@@ -133,11 +141,38 @@ def test_urls_of_models_are_logged(serve, tmp_path):
     server.wait_until_it_prints(f"models: {server.url}/next\n")
 
 
-@pytest.mark.parametrize("variable", ["FLASK_DEBUG", "CARBOY_DEBUG"])
-def test_debug_mode_in_production_is_warned_of(serve, variable):
-    server = serve("--workers", "1", env={variable: "1"})
-    assert "WARNING" in server.output
-    assert "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app)" in server.output
+@pytest.mark.parametrize(
+    ("env", "asked_by"),
+    [
+        ({"FLASK_DEBUG": "1"}, "--debug or FLASK_DEBUG"),
+        ({"CARBOY_DEBUG": "1", "FLASK_ENV": "development"}, "--debug or FLASK_DEBUG"),
+        ({"FLASK_ENV": "development"}, "FLASK_ENV=development"),
+        ({"DEBUG_IN_CODE": "1"}, "the app"),
+    ],
+)
+def test_debug_mode_is_off_in_production_and_the_log_says_so_once(serve, env, asked_by):
+    server = serve("--workers", "2", env=env)
+    assert server.output.count("debug mode is off") == 1
+    assert f"debug mode is off, although {asked_by} asks for it" in server.output
+    assert requests.get(f"{server.url}/debug", timeout=10).text == "False"
+
+
+def test_debug_mode_is_off_if_the_program_serves_its_app_itself(spawn, tmp_path):
+    program = APP + 'app.serve(workers=0, port=int(os.environ["PORT"]))\n'
+    (tmp_path / "shop.py").write_text(program)
+    port = spawning.free_port()
+    server = spawn(
+        sys.executable, "shop.py", env={"DEBUG_IN_CODE": "1", "PORT": str(port)}, port=port
+    )
+    assert requests.get(f"{server.url}/debug", timeout=10).text == "False"
+    assert server.output.count("debug mode is off, although the app asks for it") == 1
+
+
+def test_server_in_a_container_says_that_nobody_outside_reaches_loopback(serve):
+    for variables in ({}, {"CARBOY_SERVE_HOST": "0.0.0.0"}):
+        server = serve("--workers", "1", env={"KUBERNETES_SERVICE_HOST": "10.0.0.1", **variables})
+        assert server.output.count("nobody outside of it can reach 127.0.0.1") == (not variables)
+        server.stop()
 
 
 def test_environ_has_no_variables_of_the_process(serve):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from carboy.errors import AddressError, ServingError
 from carboy.serving import machine
-from carboy.serving.declaration import Given, format_size, parse_size
+from carboy.serving.declaration import Given
 from carboy.serving.http.limits import Limits
 from carboy.serving.process.command import serve_command
 from carboy.serving.settings import (
@@ -181,32 +181,6 @@ def test_unknown_variable_is_warned_of_with_the_closest_name():
     (warning,) = unknown_variables(environ)
     assert "CARBOY_SERVE_TREADS has no effect" in warning
     assert "Did you mean 'CARBOY_SERVE_THREADS'" in warning
-
-
-# ---------------------------------------------------------------------------------- sizes
-
-
-@pytest.mark.parametrize(
-    ("text", "size_bytes"),
-    [
-        ("64M", 64 * 2**20),
-        ("64MiB", 64 * 2**20),
-        ("1.5 g", 3 * 2**29),
-        ("10kb", 10 * 2**10),
-        ("7", 7),
-        ("0", 0),
-    ],
-)
-def test_size_is_parsed(text, size_bytes):
-    assert parse_size(text) == size_bytes
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(None, "any size"), (5, "5 bytes"), (1500, "1500 bytes"), (2**20, "1 MiB"), (2**31, "2 GiB")],
-)
-def test_size_is_written(size_bytes, text):
-    assert format_size(size_bytes) == text
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)

@@ -57,6 +57,7 @@ def config_keys(prefix: str) -> str:
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "config keys JSON": partial(config_keys, "JSON"),
+    "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),
     "config keys OPENAPI": partial(config_keys, "OPENAPI"),
 }

@@ -6,7 +6,8 @@
     ```console           `$ command` is run by a shell; the lines below are its output, where `...`
                          matches anything. `carboy ... serve` and `run` continue until the end.
 
-All blocks run in one folder, and the address 127.0.0.1:8000 means the server of this guide.
+All blocks run in one folder, until `$ cd` changes into another. The address 127.0.0.1:8000
+means the server of this guide.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ class Reader:
     def _run(self, step: Step, block: Block) -> None:
         where = f"{self.page.name}, the console from line {block.line}: {step.command}"
         command = self._here(step.command)
+        if command.startswith("cd "):
+            self.folder /= command.removeprefix("cd ")
+            return None
         if _SERVERS.search(command):
             return self._serve(command)
         done = subprocess.run(

@@ -99,7 +99,9 @@ def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
 
 def _shown(config: Config, key: str) -> t.Any:
     """Return the value of a key with secrets masked."""
-    value = config[key]
+    from ..project.secretkey import value_of
+
+    value = value_of(config, key)
     if config.project is not None and key in config.project.secrets and value:
         return MASK
     return masked(value, key)
@@ -123,13 +125,21 @@ def _heading(config: Config) -> t.Iterator[str]:
         yield "The app does not call app.config.from_project(), so no files are loaded."
     else:
         yield f"Project:      {config.project.root}"
-        yield f"Environment:  {config.project.environment}"
+        others = ", ".join(config.project.environments) or "none"
+        yield f"Environment:  {config.project.environment} (sections: {others})"
     yield ""
 
 
 def _one_line(value: t.Any) -> str:
     text = mask_text(repr(value))
     return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _with_text_keys(value: t.Any) -> t.Any:
+    """Return a value whose dicts have keys that JSON can write."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value
 
 
 def _as_json(config: Config, keys: list[str]) -> str:
@@ -139,7 +149,7 @@ def _as_json(config: Config, keys: list[str]) -> str:
     for key in keys:
         origin = origin_of(config, key)
         values[key] = {
-            "value": _shown(config, key),
+            "value": _with_text_keys(_shown(config, key)),
             "source": origin.source,
             "place": origin.place,
         }

@@ -6,9 +6,15 @@ import typing as t
 from functools import wraps
 
 from ..core.logmasking import get_masked_logger
-from ..core.masking import mask_text
+from ..core.masking import mask_known, mask_text
 
-_RENDERERS = ("render_debugger_html", "render_traceback_html", "render_traceback_text")
+# The page as a whole contains a secret of its own, with which the browser proves that it has the
+# page. So only known secrets are masked there, and all others in the tracebacks within it.
+_RENDERERS = {
+    "render_debugger_html": mask_known,
+    "render_traceback_html": mask_text,
+    "render_traceback_text": mask_text,
+}
 
 
 def mask_tracebacks() -> None:
@@ -20,15 +26,15 @@ def mask_tracebacks() -> None:
     from werkzeug.debug.tbtools import DebugTraceback
 
     get_masked_logger("werkzeug")
-    for name in _RENDERERS:
+    for name, mask in _RENDERERS.items():
         render = getattr(DebugTraceback, name)
         if not hasattr(render, "__wrapped__"):
-            setattr(DebugTraceback, name, _masking(render))
+            setattr(DebugTraceback, name, _masking(render, mask))
 
 
-def _masking(render: t.Callable[..., str]) -> t.Callable[..., str]:
+def _masking(render: t.Callable[..., str], mask: t.Callable[[str], str]) -> t.Callable[..., str]:
     @wraps(render)
     def render_without_secrets(*args: t.Any, **kwargs: t.Any) -> str:
-        return mask_text(render(*args, **kwargs))
+        return mask(render(*args, **kwargs))
 
     return render_without_secrets

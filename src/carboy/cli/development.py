@@ -1,13 +1,13 @@
 """Run Werkzeug's development server for `carboy run` and `app.run()`, with a safe debugger.
 
 A client that reaches Werkzeug's debugger can run Python code as the user who started the server.
-The debugger is therefore refused on every address that is not loopback.
+The debugger is therefore started on loopback addresses only. On other addresses debug mode does
+without it, and a program that asks for the debugger itself is refused.
 """
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import sys
 import threading
@@ -18,17 +18,20 @@ from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
 from ..core.logmasking import mask_failed_threads
-from ..errors import AddressError, DebuggerExposedError, ModelLoadError
+from ..core.masking import mask_text
+from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
+from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
+from ..observability.keys import is_any_set
 from .debugpages import mask_tracebacks
 from .index import add_index
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from ..app import Carboy
     from ..models.collection import Models
 
 
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104  # to be refused
 _HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its networks."
 
 
@@ -47,12 +50,14 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     """
     from werkzeug import serving
 
+    _configure_log(app)
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
         # Werkzeug would end the process with an error message, too, but with one that does not say
         # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
+    _advise_on_address(host)
     add_index(app)
     mask_tracebacks()
     mask_failed_threads()
@@ -67,6 +72,22 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         raise
     except OverflowError:
         raise AddressError(f"Port {port} is out of range: expected 0 to 65535.") from None
+
+
+def _configure_log(app: WSGIApplication) -> None:
+    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
+    from ..core.dispatch import Dispatcher
+
+    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
+    if not is_any_set(carboy_app):
+        return
+    from ..observability.setup import configure
+
+    try:
+        configure(carboy_app, terminal=True)
+    except ConfigError as exc:
+        click.secho(f"Error: {exc}", err=True)
+        sys.exit(2)
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:
@@ -89,52 +110,60 @@ def _load_all(models: Models) -> None:
         try:
             model.load()
         except ModelLoadError as exc:
-            click.secho(f" * {exc}", fg="red", err=True)
+            click.secho(mask_text(f" * {exc}"), fg="red", err=True)
+
+
+def starts_debugger(debug: bool, host: str) -> bool:
+    """Return whether the debugger is started if the user has not decided about it: in debug mode,
+    unless other machines can reach the host. In this case a warning says why not.
+    """
+    try:
+        where = _where_exposed(host) if debug else ""
+    except AddressError:
+        return debug  # the host is unknown, which `run_development` reports
+    if where and not is_running_from_reloader():
+        click.secho(
+            f" * Debug mode without the interactive debugger: on host {host!r} it could be reached"
+            f" from {where}, and anybody there could run code here. To have it, use the host"
+            " 127.0.0.1 (from another machine: through 'ssh -L').",
+            fg="yellow",
+            err=True,
+        )
+    return debug and not where
 
 
 def refuse_exposed_debugger(host: str) -> None:
     """Raise `DebuggerExposedError` if other machines can reach the host, that is, unless all its
     addresses are loopback.
     """
+    where = _where_exposed(host)
+    if not where:
+        return
+    raise DebuggerExposedError(
+        f"The debugger was asked for on host {host!r}, which can be reached from {where}: anybody"
+        " there could run code here. Use the host 127.0.0.1 (from another machine: through"
+        " 'ssh -L'), or keep debug mode and reloader without the debugger: 'carboy run --debug'"
+        " without '--debugger', or app.run(debug=True) without 'use_debugger=True'. To let others"
+        " use the app, run 'carboy serve'."
+    )
+
+
+def _where_exposed(host: str) -> str:
+    """Return from where other machines can reach the host; "" if they cannot."""
     try:
         exposed = exposed_address(host)
     except socket.gaierror as exc:
         raise _unknown_host(host, exc) from None
     if exposed is None:
-        return
-    where = "every network of this machine" if exposed in _ALL_ADDRESSES else "the network"
-    raise DebuggerExposedError(
-        f"The debugger was asked for on host {host!r}, which can be reached from {where}: anybody"
-        " there could run code here. Use the host 127.0.0.1 (from another machine: through"
-        " 'ssh -L'), or switch the debugger off and keep debug mode and reloader: 'carboy run"
-        " --debug --no-debugger', or app.run(debug=True, use_debugger=False). To let others use"
-        " the app, run 'carboy serve'."
-    )
+        return ""
+    return "every network of this machine" if exposed in ALL_ADDRESSES else "the network"
 
 
-def exposed_address(host: str) -> str | None:
-    """Return the first address of a host that other machines can reach, because it is not loopback;
-    None if there is none.
-
-    Raises:
-        socket.gaierror: the name has no address.
-    """
-    if host.startswith("unix://"):
-        return None
-    if not host:
-        # For an empty host, the operating system listens on all addresses: return one of them.
-        return _ALL_ADDRESSES[0]
-    for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
-        address = str(info[4][0])
-        if not _is_loopback(address):
-            return address
-    return None
-
-
-def _is_loopback(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_loopback)
+def _advise_on_address(host: str) -> None:
+    """In a container, say that nobody outside of it can reach a host that is loopback."""
+    advice = "" if is_running_from_reloader() else advice_in_container(host)
+    if advice:
+        click.secho(f" * {advice}", fg="yellow", err=True)
 
 
 def _is_taken(host: str, port: int) -> bool:

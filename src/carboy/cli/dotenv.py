@@ -16,7 +16,8 @@ import click
 from ..project.dotenvfile import (
     DEFAULT_NAMES,
     files_read,
-    lines_of_variables,
+    parse_env_file,
+    restore_variable,
     set_missing_variables,
     with_other_prefix,
 )
@@ -41,10 +42,7 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
 def restore_prefixes(before: dict[str, t.Any]) -> None:
     """Set the environment variables `FLASK_X` to the values that `share_prefixes` returned."""
     for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        restore_variable(name, value)
 
 
 def refuse_unparsable_files(path: str | None, load_defaults: bool) -> None:
@@ -57,7 +55,8 @@ def refuse_unparsable_files(path: str | None, load_defaults: bool) -> None:
         ProjectError: a line cannot be parsed.
     """
     for file in _files(path, load_defaults):
-        lines_of_variables(file)
+        for _ in parse_env_file(file):
+            pass
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:

@@ -8,6 +8,7 @@ import typing as t
 
 import click
 
+from ..core.masking import mask_text
 from ..globals import current_app
 from .groups import AppGroup, with_appcontext
 from .results import one_line_for_unwritable_results, results_on_stdout
@@ -125,7 +126,7 @@ def _predict(
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:
-        raise click.ClickException(str(exc)) from None
+        raise click.ClickException(mask_text(str(exc))) from None
     try:
         with one_line_for_unwritable_results():
             return predict_file(
@@ -136,4 +137,4 @@ def _predict(
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(mask_text(line), err=True)

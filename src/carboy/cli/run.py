@@ -11,6 +11,7 @@ from werkzeug.serving import is_running_from_reloader
 from ..errors import ServingError
 from ..helpers import get_debug_flag
 from . import global_options
+from .development import starts_debugger
 from .discovery import ScriptInfo, has_project, pass_script_info
 
 if t.TYPE_CHECKING:
@@ -122,7 +123,7 @@ class SeparatedPathType(click.Path):
 @click.option(
     "--debugger/--no-debugger",
     default=None,
-    help="Show exceptions in the browser. By default in debug mode; on loopback only.",
+    help="Show exceptions in the browser; on loopback only. By default in debug mode.",
 )
 @click.option("--with-threads/--without-threads", default=True, help="Handle requests in threads.")
 @click.option(
@@ -171,7 +172,7 @@ def run_command(
             host,
             port,
             use_reloader=debug if reload is None else reload,
-            use_debugger=debug if debugger is None else debugger,
+            use_debugger=starts_debugger(debug, host) if debugger is None else debugger,
             threaded=with_threads,
             ssl_context=cert,
             extra_files=extra_files,

@@ -58,16 +58,17 @@ def new_command(ctx: click.Context, env_file: str, key_file: str | None, printed
     """Make a secret key where there is none: in '.env' of the current folder, in a file of its own,
     or on stdout.
     """
-    from ..project import keys, rotation
+    from ..project import rotation
+    from ..project.secretkey import new_key
 
     _refuse_two_targets(ctx)
     if printed:
-        click.echo(keys.new_key())
+        click.echo(new_key())
     elif key_file is not None:
         _run(rotation.create_key_file, key_file)
         click.echo(f"A new key is in {key_file}. Let SECRET_KEY_FILE name that file.")
     else:
-        _run_with_dotenv(rotation.add_to_env_file, env_file)
+        _run(rotation.add_to_env_file, env_file)
         click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers.")
         _warn_of_environment()
         _warn_unless_ignored(env_file)
@@ -103,7 +104,7 @@ def rotate_command(
             " name the latter, and restart running servers."
         )
         return
-    _run_with_dotenv(rotation.rotate_env_file, env_file, keep)
+    _run(rotation.rotate_env_file, env_file, keep)
     kept = "Sessions end" if keep == 0 else "Sessions stay valid"
     click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers. {kept}.")
     _warn_unless_ignored(env_file)
@@ -135,17 +136,6 @@ def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
         return work(*args)
     except ConfigError as exc:
         raise _RefusedError(str(exc)) from None
-
-
-def _run_with_dotenv(work: cabc.Callable[..., None], *args: t.Any) -> None:
-    try:
-        import dotenv  # noqa: F401  # `rotation` parses the file with it
-    except ImportError:
-        raise click.UsageError(
-            "python-dotenv reads '.env', and is not installed: pip install python-dotenv. Or use"
-            " '--file' or '--print'."
-        ) from None
-    _run(work, *args)
 
 
 def _warn_of_environment() -> None:

@@ -22,6 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from ..ctx import AppContext, RequestContext
 from ..globals import _cv, _cv_app, _cv_request, _find_request_ctx
+from ..logging import configure_by_keys
 from ..signals import (
     appcontext_tearing_down,
     request_finished,
@@ -205,6 +206,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def full_dispatch_request(self) -> Response:
         """Call hooks, view and error handlers for the current request, and return the response."""
         if not self._got_first_request:
+            configure_by_keys(self)  # type: ignore[arg-type]
             self._got_first_request = True
         try:
             if request_started.receivers:

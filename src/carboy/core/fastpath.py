@@ -17,6 +17,7 @@ from functools import lru_cache
 
 from ..ctx import RequestContext
 from ..globals import _cv
+from ..logging import configure_by_keys
 from ..signals import (
     appcontext_popped,
     appcontext_pushed,
@@ -101,6 +102,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 if (made := ctx._request) is not None:
                     made.url_rule, made.view_args = hit
             if not app._got_first_request:
+                configure_by_keys(app)  # type: ignore[arg-type]
                 app._got_first_request = True
             try:
                 if request_started.receivers:

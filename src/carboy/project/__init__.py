@@ -49,6 +49,7 @@ class Project:
         environment: the name of the environment, such as "development" or "production".
         origins: where the value of a key comes from. Keys that have their default are missing. The
             dict is changed when code assigns a value.
+        environments: the environments that have a section or a file.
         secrets: the keys that are declared as secrets; `SECRET_KEY` always is.
         declared: the `class Config(Struct)` that declares the project's keys, if there is one.
         unused: the variables of `.env` files that set no key, with their lines.
@@ -58,6 +59,7 @@ class Project:
     instance_path: str
     environment: str
     origins: dict[str, Origin]
+    environments: tuple[str, ...] = ()
     secrets: frozenset[str] = DECLARED_SECRETS
     declared: type | None = None
     unused: t.Mapping[str, Origin] = field(default_factory=dict)

@@ -11,10 +11,11 @@ import typing as t
 
 from ..config import DEFAULT_CONFIG
 from ..core.advice import did_you_mean
-from ..core.masking import looks_secret, mask_text
+from ..core.masking import looks_secret, mask_text, masked
 from . import DECLARED_SECRETS
 from .keytypes import built_in_types, checked
 from .origins import DEFAULT, Origin
+from .secretkey import value_of
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -22,6 +23,7 @@ if t.TYPE_CHECKING:
 # How similar two names must be for one to be a misspelling of the other. SECRET_KYE and SECRET_KEY
 # have 0.9; LOG_FILENAME and LOG_FILE, which are two names, have 0.8.
 _SIMILARITY = 0.85
+_REMEDY = " Declare it there, or remove it."
 
 
 def origin_of(config: Config, key: str) -> Origin:
@@ -39,7 +41,7 @@ def problems_of(config: Config) -> list[str]:
         if key in known:
             problems += _wrong_type(config, key, known[key])
         else:
-            problems += _unknown_key(config, key, known, bool(declared))
+            problems += _unknown_key(config, key, known, declared)
     return problems + _unused_variables(config, known)
 
 
@@ -53,7 +55,7 @@ def _declared_types(config: Config) -> dict[str, t.Any]:
 
 def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
     try:
-        checked(config[key], annotation)
+        checked(value_of(config, key), annotation)
     except ValueError as exc:
         return [f"{origin_of(config, key)}: {key}: {exc}, got {description(config, key)}."]
     return []
@@ -61,32 +63,30 @@ def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
 
 def description(config: Config, key: str) -> str:
     """Return the type of a value and, unless it may be a secret, the value."""
-    return describe_value(key, config[key], config.project.secrets if config.project else ())
+    return describe_value(
+        key, value_of(config, key), config.project.secrets if config.project else ()
+    )
 
 
 def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:
     kind = "text" if isinstance(value, str) else type(value).__name__
     if value is None or key in {*secrets, *DECLARED_SECRETS} or looks_secret(key):
         return kind
-    return f"{kind} {mask_text(repr(value))[:80]}"
+    return f"{kind} {mask_text(repr(masked(value)))[:80]}"
 
 
 def _unknown_key(
-    config: Config, key: str, known: t.Mapping[str, t.Any], all_are_declared: bool
+    config: Config, key: str, known: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]
 ) -> list[str]:
     origin = origin_of(config, key)
-    if all_are_declared and origin.source in {"file", "variable", "option"}:
-        advice = did_you_mean(key, known) or f" Declare it in {_class_name(config)}, or remove it."
-        return [f"{origin}: {key} is not a key that {_class_name(config)} declares.{advice}"]
     near = nearest(key, known)
+    advice = f" Did you mean {near!r}?" if near else ""
+    if declared and origin.source in {"file", "variable", "option"}:
+        advice = advice or did_you_mean(key, declared)
+        return [f"{origin}: {key} is not declared by the project's class.{advice or _REMEDY}"]
     if near is None or "site-packages" in origin.place:
         return []
-    return [f"{origin}: {key} is not a known key. Did you mean {near!r}?"]
-
-
-def _class_name(config: Config) -> str:
-    declared = config.project.declared if config.project else None
-    return f"class {declared.__name__}" if declared else "the project"
+    return [f"{origin}: {key} is not a known key.{advice}"]
 
 
 def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]:

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ..errors import ProjectError
-from .layers import BASE_SECTION, ConfigFile, Layer, Loaded
+from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, full_name
 from .origins import Origin, shortened
 
 Finder = t.Callable[[str, str | None], int | None]
@@ -85,6 +85,11 @@ def _sort(values: dict[str, t.Any], path: str, find: Finder) -> ConfigFile:
     """Sort the top of a file into values and sections."""
     file = ConfigFile()
     for key, value in values.items():
+        if isinstance(value, dict) and key.isupper() and full_name(key) in STANDARD_ENVIRONMENTS:
+            file.problems.append(
+                f"{_place(path, find(key, None))}: {key} in upper case is a config key that holds a"
+                f" dict. Write {key.lower()} for the section of the environment."
+            )
         if isinstance(value, dict) and not key.isupper():
             section = _layer(value, path, find, key, file.problems)
             if key == BASE_SECTION:
@@ -98,19 +103,27 @@ def _sort(values: dict[str, t.Any], path: str, find: Finder) -> ConfigFile:
     return file
 
 
+def _place(path: str, line: int | None) -> str:
+    return shortened(path) if line is None else f"{shortened(path)}:{line}"
+
+
 def _layer(
     values: dict[str, t.Any], path: str, find: Finder, section: str | None, problems: list[str]
 ) -> Layer:
     layer: Layer = {}
     for key, value in values.items():
-        line = find(key, section)
-        place = shortened(path) if line is None else f"{shortened(path)}:{line}"
+        place = _place(path, find(key, section))
         if section is not None:
             place += f" [{section}]"
         if not key.isupper():
+            advice = f"Write {key.upper()}."
+            if section is not None:
+                advice += (
+                    f" (A table in lower case is the section of an environment. For a config key"
+                    f" that holds a dict, write [{section.upper()}].)"
+                )
             problems.append(
-                f"{place}: {key!r} is not a config key, because it is not in upper case. Write"
-                f" {key.upper()}."
+                f"{place}: {key!r} is not a config key, because it is not in upper case. {advice}"
             )
             continue
         layer[key] = Loaded(value, Origin("file", place))

@@ -19,6 +19,8 @@ DEFAULT_NAMES = (".flaskenv", ".env")
 # The files whose variables this process has set, lowest precedence first. `from_project()` names
 # them as the origin of values.
 files_read: list[str] = []
+# The variables that `from_project()` has set in this process, with the file and the value.
+_set_from_files: dict[str, tuple[str, str]] = {}
 
 
 class EnvLine(t.NamedTuple):
@@ -32,28 +34,34 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
     """Return the variables of a `.env` file.
 
     Raises:
-        ProjectError: the file cannot be read, or a line cannot be parsed.
+        ProjectError: the file cannot be read, a line cannot be parsed, or two lines contradict each
+            other.
     """
     import dotenv
 
-    lines = lines_of_variables(path)
-    values = dotenv.dotenv_values(path, encoding="utf-8")
-    return {
-        name: EnvLine(value, lines[name])
-        for name, value in values.items()
-        if value is not None and name in lines
-    }
+    written: dict[str, EnvLine] = {}
+    for name, value, line in parse_env_file(path):
+        if value is None:
+            continue
+        if name in written and written[name].value != value:
+            raise ProjectError(
+                f"{shortened(path)}:{line}: {name} has another value on line {written[name].line}."
+                " Remove one of the two lines."
+            )
+        written[name] = EnvLine(value, line)
+    values = dotenv.dotenv_values(path, encoding="utf-8")  # replaces ${NAME}
+    return {name: EnvLine(values[name] or "", each.line) for name, each in written.items()}
 
 
-def lines_of_variables(path: str) -> dict[str, int]:
-    """Return the line on which each variable of a `.env` file is set.
+def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
+    """Yield the name, value and line of each variable of a `.env` file. The value of a name without
+    `=` is None.
 
     Raises:
         ProjectError: the file cannot be read, or a line cannot be parsed.
     """
     from dotenv.parser import parse_stream
 
-    lines: dict[str, int] = {}
     try:
         with open(path, encoding="utf-8") as file:
             for binding in parse_stream(file):
@@ -64,11 +72,10 @@ def lines_of_variables(path: str) -> dict[str, int]:
                 if binding.error:
                     raise _unparsable(path, line)
                 if binding.key is not None:
-                    lines[binding.key] = line
+                    yield binding.key, binding.value, line
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
-    return lines
 
 
 def _unparsable(path: str, line: int) -> ProjectError:
@@ -78,6 +85,33 @@ def _unparsable(path: str, line: int) -> ProjectError:
         ' NAME=value; put a value with blanks or # in quotes, as in NAME="two words", and close'
         " each quote."
     )
+
+
+def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> None:
+    """Set the environment variables that files contain, except those that are set already.
+
+    Variables that an earlier call has set from the same files are removed first: a file may have
+    changed, as in a notebook.
+    """
+    for name, (path, value) in list(_set_from_files.items()):
+        if os.environ.get(name) != value:
+            del _set_from_files[name]
+        elif path in files:
+            del os.environ[name], _set_from_files[name]
+    present = set(os.environ)
+    for path, variables in files.items():
+        for name, each in variables.items():
+            if not present & {name, with_other_prefix(name)}:
+                os.environ[name] = each.value
+                _set_from_files[name] = (path, each.value)
+
+
+def restore_variable(name: str, before: str | None) -> None:
+    """Set an environment variable to the value that it had before; None if it was not set."""
+    if before is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = before
 
 
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:

@@ -97,7 +97,8 @@ def _convert(value: t.Any, member: t.Any) -> t.Any:
 
 def from_text(text: str, annotation: t.Any) -> t.Any:
     """Convert the text of an environment variable to one of the types of `annotation`; without a
-    type, as Flask's `from_prefixed_env`: JSON, else the text itself.
+    type, as Flask's `from_prefixed_env`: JSON, else the text itself. A list of texts may also be
+    written with commas.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -123,6 +124,8 @@ def _from_text(text: str, member: t.Any) -> t.Any:
         return _SWITCHES[text.lower()]
     if member is bytes:
         return text.encode()
+    if member == list[str] and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",")]
     try:
         return msgspec.convert(text, member, strict=False)
     except (msgspec.ValidationError, TypeError):  # msgspec refuses the union of str and bytes

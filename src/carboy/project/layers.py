@@ -82,6 +82,12 @@ STANDARD_ENVIRONMENTS = frozenset({"development", "production", "testing"})
 BASE_SECTION = "default"
 
 
+def full_name(environment: str) -> str:
+    """Return the name of an environment; `development` for its short name `dev`, and so on."""
+    lower = environment.lower()
+    return _FULL_NAMES.get(lower, lower if lower in STANDARD_ENVIRONMENTS else environment)
+
+
 def same_environment(one: str, other: str) -> bool:
     """Return whether two names are those of one environment: `dev` is short for `development`, and
     case, `-` and `_` do not count.
@@ -90,8 +96,7 @@ def same_environment(one: str, other: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    plain = name.lower().replace("-", "").replace("_", "")
-    return _FULL_NAMES.get(plain, plain)
+    return full_name(name).lower().replace("-", "").replace("_", "")
 
 
 def section_for(environment: str, names: t.Iterable[str]) -> str | None:

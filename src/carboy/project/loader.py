@@ -15,27 +15,32 @@ All of them are read before a key is set, and all problems are reported together
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
+
+import msgspec
 
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
 from ..errors import ProjectError
+from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value
-from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, set_missing_variables
-from .keys import make_key_when_read
+from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, restore_variable, set_variables_of
 from .keytypes import built_in_types, checked, from_text
 from .layers import (
     STANDARD_ENVIRONMENTS,
     ConfigFile,
     Layer,
     Loaded,
+    full_name,
     merge_peers,
     section_for,
 )
 from .origins import DEFAULT, Origin
 from .secretfiles import SUFFIX, read_secret_files
+from .secretkey import make_key_when_read
 from .variables import Variables
 
 if t.TYPE_CHECKING:
@@ -55,10 +60,12 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
     folders = AppFolders(*(config._folders or (root_path, os.path.join(root_path, "instance"))))
     base = project_root(folders.root_path)
     loader = _Loader(os.path.join(base, root or ""), folders)
+    is_debug_default = config.get("DEBUG") == get_debug_flag()
     loader.read_env_files()
     loader.choose_environment(environment)
-    loader.read_config_files()
-    layer = loader.values()
+    with loader.environment_variable():
+        loader.read_config_files()
+    layer = loader.values(loader.assigned_before(config, is_debug_default))
     if loader.problems:
         raise ProjectError(_summary(loader.problems))
     origins = config._origins if config._origins is not None else {}
@@ -70,6 +77,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         root=loader.root,
         instance_path=folders.instance_path,
         environment=loader.environment,
+        environments=loader.environments,
         origins=origins,
         secrets=frozenset(loader.secrets),
         declared=loader.declared,
@@ -86,7 +94,7 @@ def project_root(root_path: str) -> str:
     `src` of a project. An app that is installed belongs to the current folder.
     """
     folder = os.path.abspath(root_path)
-    if "site-packages" in folder.split(os.sep):
+    if {"site-packages", "dist-packages"} & set(folder.split(os.sep)):
         return os.getcwd()
     while os.path.isfile(os.path.join(folder, "__init__.py")):
         folder = os.path.dirname(folder)
@@ -98,7 +106,7 @@ def project_root(root_path: str) -> str:
 
 def _summary(problems: list[str]) -> str:
     if len(problems) == 1:
-        return f"The configuration cannot be used. {problems[0]}"
+        return f"The configuration cannot be used: {problems[0]}"
     return "\n".join(["The configuration cannot be used:", *(f"  * {each}" for each in problems)])
 
 
@@ -126,15 +134,12 @@ class _Loader:
 
         The files of the project's folder are read, also if the current folder is another one.
         """
-        from ..helpers import get_load_dotenv
-
         paths = [path for path in files_read if os.path.isfile(path)]
         if get_load_dotenv():
             own = (os.path.join(self.root, name) for name in DEFAULT_NAMES)
             paths = [path for path in own if os.path.isfile(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
-        values = {name: each.value for lines in files.values() for name, each in lines.items()}
-        set_missing_variables(values)
+        set_variables_of(files)
         self.variables = Variables(files)
 
     # -- the environment ---------------------------------------------------------------------
@@ -142,15 +147,26 @@ class _Loader:
     def choose_environment(self, given: str | None) -> None:
         from ..config import get_env
 
-        self.environment = given or get_env()
+        self.environment = full_name(given or get_env())
         if given:
             self._environment_origin = Origin("code", "from_project(environment=...)")
             return
         names = [each for each in ("CARBOY_ENV", "FLASK_ENV") if os.environ.get(each)]
         if names:
             self._environment_origin = self.variables.origin_of(names[0])
-        # The project's files may read this variable, so it must exist.
-        os.environ.setdefault("FLASK_ENV", self.environment)
+        if not os.environ.get("FLASK_ENV"):
+            os.environ["FLASK_ENV"] = self.environment
+
+    @contextlib.contextmanager
+    def environment_variable(self) -> t.Iterator[None]:
+        """Let FLASK_ENV name the environment while files run that may read it."""
+        before = os.environ.get("FLASK_ENV")
+        if before is None or full_name(before) != self.environment:
+            os.environ["FLASK_ENV"] = self.environment
+        try:
+            yield
+        finally:
+            restore_variable("FLASK_ENV", before)
 
     # -- files -------------------------------------------------------------------------------
 
@@ -160,6 +176,7 @@ class _Loader:
         sections = self._read_folder(folder, _module_name(folder))
         instance = os.path.abspath(self._folders.instance_path)
         sections += self._read_folder(instance, f"instance_{_STEM}")
+        self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, module_name: str) -> list[str]:
@@ -202,7 +219,7 @@ class _Loader:
         if section_for(self.environment, sections) is None:
             known = sorted({*sections, *STANDARD_ENVIRONMENTS})
             self.problems.append(
-                f"The environment is {self.environment!r} ({self._environment_origin}), but no file"
+                f"the environment is {self.environment!r} ({self._environment_origin}), but no file"
                 f" has a section for it.{did_you_mean(self.environment, known)} Correct the name,"
                 f" or write [{self.environment}] in config.toml, or a class"
                 f" {self.environment.title().replace('_', '')}Config in config.py."
@@ -235,9 +252,24 @@ class _Loader:
 
     # -- values ------------------------------------------------------------------------------
 
-    def values(self) -> Layer:
+    def assigned_before(self, config: Config, is_debug_default: bool) -> Layer:
+        """Return the values of declared keys that code has assigned before, and the default of
+        DEBUG, unless code has changed it.
+        """
+        origins = config._origins or {}
+        layer = {
+            key: Loaded(config[key], origins.get(key, Origin("code", "code before from_project()")))
+            for key in self._keys
+            if config.get(key) is not None
+        }
+        if is_debug_default:
+            origin = Origin("default", f"environment {self.environment}")
+            layer["DEBUG"] = Loaded(self.environment == "development", origin)
+        return layer
+
+    def values(self, before: Layer) -> Layer:
         """Return the values of all layers, with their types."""
-        merged: Layer = {"DEBUG": self._default_debug()}
+        merged = dict(before)
         for layer in [*self._file_layers, self.variables.layer(self.unprefixed())]:
             read_secret_files(layer, self.secrets, self.root, self.problems)
             self._set_members(merged, layer)
@@ -245,17 +277,15 @@ class _Loader:
         self._check_env_key(merged.get("ENV"))
         merged["ENV"] = Loaded(self.environment, self._environment_origin)
         values = {key: self._typed(key, loaded) for key, loaded in merged.items()}
+        for key, field in self._keys.items():
+            if not field.has_default and key not in values:
+                self.problems.append(self._advice_on_missing(key))
         if self.declared is not None and not self.problems:
             self._construct(self.declared, values)
         return values
 
-    def _default_debug(self) -> Loaded:
-        from ..helpers import get_debug_flag
-
-        return Loaded(get_debug_flag(), Origin("default", f"environment {self.environment}"))
-
     def _check_env_key(self, loaded: Loaded | None) -> None:
-        if loaded is not None and loaded.value != self.environment:
+        if loaded is not None and full_name(str(loaded.value)) != self.environment:
             self.problems.append(
                 f"{loaded.origin} sets ENV to {loaded.value!r}, but the environment is"
                 f" {self.environment!r} ({self._environment_origin}). It is chosen before files are"
@@ -268,11 +298,9 @@ class _Loader:
             loaded = layer.pop(name)
             key, *path = name.split("__")
             before = layer.get(key) or merged.get(key)
-            value = dict(before.value) if before and isinstance(before.value, dict) else {}
-            inner = value
+            value = inner = _as_dict(before.value if before else None)
             for part in path[:-1]:
-                inner[part] = dict(inner.get(part) or {})
-                inner = inner[part]
+                inner[part] = inner = _as_dict(inner.get(part))
             inner[path[-1]] = from_text(str(loaded.value), t.Any)
             layer[key] = Loaded(value, loaded.origin)
 
@@ -280,21 +308,19 @@ class _Loader:
         annotation = self._types.get(key, t.Any)
         convert = from_text if loaded.is_text else checked
         try:
-            return Loaded(convert(loaded.value, annotation), loaded.origin)
+            value = convert(loaded.value, annotation)
+            # Types of Flask's keys are checked only: an object that a file has made is kept.
+            is_converted = loaded.is_text or key in self._keys
+            return Loaded(value if is_converted else loaded.value, loaded.origin)
         except ValueError as exc:
             got = describe_value(key, loaded.value, self.secrets)
             self.problems.append(f"{loaded.origin}: {key}: {exc}, got {got}.")
             return loaded
 
     def _construct(self, declared: type, values: Layer) -> None:
-        """Create an object of the declared class, which checks that no value is missing; take its
-        values, which its `__post_init__` may have changed.
+        """Create an object of the declared class and take its values: its `__post_init__` may
+        refuse or change them.
         """
-        missing = [key for key, field in self._keys.items() if not field.has_default]
-        for key in [key for key in missing if key not in values]:
-            self.problems.append(self._advice_on_missing(key))
-        if self.problems:
-            return
         arguments = {
             field.name: values[key].value for key, field in self._keys.items() if key in values
         }
@@ -305,7 +331,7 @@ class _Loader:
             self.problems.append(f"class {declared.__name__} refuses the values: {reason}")
             return
         for key, field in self._keys.items():
-            origin = values[key].origin if key in values else Origin("default", "")
+            origin = values[key].origin if key in values else DEFAULT
             values[key] = Loaded(getattr(made, field.name), origin)
 
     def _advice_on_missing(self, key: str) -> str:
@@ -313,6 +339,13 @@ class _Loader:
         if key in self.secrets:
             ways = f"the environment variable {key}, .env, or {key}{SUFFIX}, the path of a file"
         return f"{key} is declared and has no value. Set it by {ways}."
+
+
+def _as_dict(value: t.Any) -> dict[str, t.Any]:
+    """Return a copy of a dict, or of a value of a declared class; otherwise an empty dict."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def _module_name(folder: str) -> str:

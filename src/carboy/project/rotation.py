@@ -12,9 +12,9 @@ import typing as t
 
 from ..errors import ConfigError
 from .dotenvfile import read_env_file
-from .keys import KEY_NAME, new_key
 from .origins import shortened
 from .privatefiles import create_private, replace_private
+from .secretkey import KEY_NAME, new_key
 
 FALLBACKS_NAME = "SECRET_KEY_FALLBACKS"
 # What is added to the name of a file with a key, for the file with the old keys.

@@ -25,7 +25,7 @@ def read_secret_files(
             continue
         if key in layer:
             problems.append(
-                f"The secret {key} is given both ways: {key} by {layer[key].origin}, and"
+                f"the secret {key} is given both ways: {key} by {layer[key].origin}, and"
                 f" {key}{SUFFIX} by {named.origin}. Remove one of them."
             )
             continue

@@ -14,12 +14,13 @@ from .layers import Layer, Loaded
 from .origins import Origin, shortened
 
 _PREFIXES = ("CARBOY_", "FLASK_")
-# Variables with a prefix that do not set a key: they choose the app and the environment, or carboy
-# sets them for its own child processes. (`FLASK_DEBUG` sets the key `DEBUG`.)
+# Variables with a prefix that do not set a key: they choose the app and the environment, are
+# settings of the server, or carboy sets them for its own child processes. (`FLASK_DEBUG` sets the
+# key `DEBUG`.)
 _NOT_KEYS = frozenset(
     {
         *("APP", "AS_FLASK", "ENV", "ENV_FILE", "FULL_TRACEBACK"),
-        *("RUN_FROM_CLI", "SKIP_DOTENV"),
+        *("PROXY", "PROXY_HEADERS", "RUN_FROM_CLI", "SKIP_DOTENV"),
     }
 )
 # Options of commands, such as FLASK_RUN_PORT.
@@ -107,6 +108,10 @@ def key_of(name: str, declared: t.Collection[str]) -> str | None:
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             key = name.removeprefix(prefix)
-            is_key = key.isupper() and key not in _NOT_KEYS and not key.startswith(_OF_COMMANDS)
+            is_key = (
+                key.partition("__")[0].isupper()
+                and key not in _NOT_KEYS
+                and not key.startswith(_OF_COMMANDS)
+            )
             return key if is_key else None
     return name if name in declared else None

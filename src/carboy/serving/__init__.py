@@ -18,9 +18,13 @@ import threading
 import typing as t
 
 from ..errors import ServingError
+from ..observability.keys import is_any_set
 
 if t.TYPE_CHECKING:
+    import types
+
     from ..app import Carboy
+    from ..observability.logoptions import LogOptions
     from .settings import Settings
 
 
@@ -88,13 +92,22 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
+    from ..core.reachability import advice_in_container
     from . import log
     from .settings import make_settings, unknown_variables
 
     settings = make_settings(arguments, **options)
     log.configure()
+    if is_any_set(None):
+        from ..observability.logoptions import read_options
+
+        # The app may set the same keys. Until it is loaded, the environment counts.
+        log.follow(t.cast("LogOptions", read_options(None)), None)
     for warning in unknown_variables():
         log.logger.warning("%s", warning)
+    advice = advice_in_container(settings.host)
+    if advice:
+        log.logger.warning("%s", advice)
     return settings
 
 
@@ -105,13 +118,28 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from dataclasses import replace
 
     from . import log
+    from .process import debugmode
+    from .process.hangup import Terminal
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
 
+    debug_warning = debugmode.disable(app)
     holder = hold_port(settings)
     settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    log_options = log.configure_for_app(app, warn=log.logger.warning)
+    has_log_file = log_options is not None and log_options.file is not None
+    if debug_warning:
+        log.logger.warning("%s", debug_warning)
     service = Service(app, settings)
-    before = {number: signal.signal(number, lambda *_: service.stop()) for number in stop_signals()}
+    terminal = Terminal()
+
+    def on_signal(number: int, frame: types.FrameType | None) -> None:
+        # `kill -HUP` asks to open the log file again, which each line does if it is necessary.
+        is_hangup = signal.Signals(number).name == "SIGHUP"
+        if not (is_hangup and has_log_file) or terminal.is_closed():
+            service.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in stop_signals()}
     try:
         service.start()
         log.logger.info(

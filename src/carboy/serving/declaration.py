@@ -11,6 +11,7 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
+from ..core.bytesizes import format_size, parse_size
 from ..errors import AddressError, ServingError
 from . import machine
 
@@ -157,16 +158,6 @@ def _parse_seconds(least: float) -> cabc.Callable[[str], float]:
 
 # ----------------------------------------------------------------------------------- sizes
 
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def parse_size(text: str) -> int:
-    """Convert a text such as `64M`, `1.5 GiB` or `1000` to a number of bytes."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*", text.lower())
-    if match is None:
-        raise ValueError
-    return int(float(match[1]) * _UNITS[match[2]])
-
 
 def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
     def parse(text: str) -> int:
@@ -176,17 +167,6 @@ def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
         return size_bytes
 
     return parse
-
-
-def format_size(size_bytes: int | None) -> str:
-    """Return a number of bytes as a text such as "64 MiB"; None, for no limit, is "any size"."""
-    if size_bytes is None:
-        return "any size"
-    for unit in ("bytes", "KiB", "MiB"):
-        if size_bytes < 1024 or size_bytes % 1024:
-            return f"{size_bytes} {unit}"
-        size_bytes //= 1024
-    return f"{size_bytes} GiB"
 
 
 def _write_size(size_bytes: int | None) -> str:

@@ -11,6 +11,12 @@ from ..core.logmasking import get_masked_logger
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from _typeshed.wsgi import WSGIApplication
+
+    from ..app import Carboy
+    from ..observability.handlers import LineHandler
+    from ..observability.logoptions import LogOptions
+
 logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
 # The most URLs of models that are logged at the start; if an app has more models, the number of the
@@ -55,11 +61,52 @@ def configure() -> None:
     logger.handlers[:] = [_handler()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    of_log = logging.getLogger("carboy.log")
+    of_log.handlers[:] = [_handler()]
+    of_log.setLevel(logging.INFO)
     # If the app has configured the root logger, that logger also writes carboy's messages about
     # models. So this handler drops them, to avoid writing them twice.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def configure_for_app(
+    app: WSGIApplication, warn: cabc.Callable[[str], object]
+) -> LogOptions | None:
+    """Configure logging as the keys `LOG_*` of an application and of the environment ask for.
+
+    Args:
+        app: any WSGI application; only carboy's have a config with these keys.
+        warn: called for keys that have no effect.
+
+    Raises:
+        ConfigError: a value is not valid, or the log file cannot be written.
+    """
+    from ..core.dispatch import Dispatcher
+    from ..observability.setup import configure, find_handler
+
+    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
+    options = configure(carboy_app, warn=warn)
+    if options is not None:
+        follow(options, find_handler(options.file))
+    return options
+
+
+def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
+    """Let the server's own messages follow the keys `LOG_*`. With a log file, they are written
+    there, too; stderr keeps them.
+    """
+    from ..observability.formatters import make_formatter
+
+    if options.level is not None:
+        logger.setLevel(options.level)
+    if options.format is not None:
+        for name in ("carboy.serving", "carboy.models", "carboy.log"):
+            for handler in logging.getLogger(name).handlers:
+                handler.setFormatter(make_formatter(options.format))
+    if file_handler is not None:
+        logger.addHandler(file_handler)
 
 
 def _handler() -> logging.Handler:

@@ -8,7 +8,7 @@ import typing as t
 import click
 
 from ...cli.discovery import ScriptInfo, pass_script_info
-from ...errors import ServingError
+from ...errors import ConfigError, ServingError
 from .. import prepare
 from ..settings import SETTINGS, as_option
 
@@ -48,7 +48,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
     info.choose_app(target)
     try:
         settings = prepare(options, describe=as_option)
-    except ServingError as exc:
+    except (ConfigError, ServingError) as exc:
         raise click.UsageError(str(exc)) from None
     if not settings.workers:
         raise click.UsageError(

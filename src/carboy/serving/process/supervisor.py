@@ -27,14 +27,16 @@ from dataclasses import replace
 
 from ...config import get_env
 from ...core.advice import port_in_use
+from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log
-from ..declaration import format_size
+from .hangup import Terminal
 
 if t.TYPE_CHECKING:
     import types
 
     from ..settings import Settings
+    from .logpipe import LogWriter, PipeReader
 
     _Handlers = dict[signal.Signals, t.Any]
 
@@ -101,20 +103,29 @@ class WorkerProcess:
         self.hangs = False
         self.kill_at_s: float | None = None
         self.unanswered = 0  # heartbeat requests since the worker's last answer
+        self.log_options: dict[str, t.Any] | None = None
+        # The reading end of the pipe by which the worker sends the lines of the log file; None
+        # after another object has taken it.
+        self.log_fd: int | None = None
+        self.log_reader: PipeReader | None = None
+        self.warnings: list[str] = []
         self._unread = b""
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self.process.pid if self.process else '-'})"
 
-    def start(self, job: str, now_s: float) -> None:
+    def start(self, job: dict[str, t.Any], now_s: float) -> None:
         ours, theirs = socket.socketpair()
+        self.log_fd, write_fd = os.pipe()
+        job = {**job, "log_fds": [self.log_fd, write_fd]}
         self.process = subprocess.Popen(  # noqa: S603  # this interpreter
-            _command(theirs.fileno(), job),
-            pass_fds=[theirs.fileno()],
+            _command(theirs.fileno(), json.dumps(job)),
+            pass_fds=[theirs.fileno(), self.log_fd, write_fd],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
         )
         theirs.close()
+        os.close(write_fd)
         ours.setblocking(False)
         self.channel = ours
         self.ready, self.failure, self._unread = False, "", b""
@@ -139,6 +150,10 @@ class WorkerProcess:
                 self.ready, self.model_rules = True, text.split()
             elif word == "alive":
                 self.unanswered = 0
+            elif word == "log":
+                self.log_options = json.loads(text)
+            elif word == "warning":
+                self.warnings.append(text)
             else:
                 self.failure = text
         return bool(data)
@@ -163,7 +178,9 @@ class WorkerProcess:
     def close(self) -> None:
         if self.channel is not None:
             self.channel.close()
-        self.process = self.channel = None
+        if self.log_fd is not None:
+            os.close(self.log_fd)
+        self.process = self.channel = self.log_fd = self.log_reader = None
         self.ready = False
 
 
@@ -186,11 +203,15 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._stop_requests = 0
         self._stop_signal = ""
+        self._hangups = 0
+        self._terminal = Terminal()
         self._kill_at_s: float | None = None
         self._heartbeat_s = settings.worker_timeout_s / MAX_UNANSWERED
         self._heartbeat_at_s: float | None = None
         self._serving = False
         self._exit_code = 0
+        self._logs: LogWriter | None = None
+        self._warned: set[str] = set()
 
     def run(self) -> int:
         """Serve until a signal stops the server; return the exit code of the process.
@@ -217,6 +238,8 @@ class Supervisor:
                 if worker.process is not None:
                     worker.process.kill()
                     worker.process.wait()
+            if self._logs is not None:
+                self._logs.stop()
             self._restore_handlers(wakeup_fd, before)
             port_holder.close()
         if self._serving:
@@ -234,6 +257,7 @@ class Supervisor:
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is not None:
                 self._reap(worker)
+        self._reopen_logs()
         now_s = time.monotonic()
         if self._stop_requests and self._kill_at_s is None:
             self._begin_stop(now_s)
@@ -259,8 +283,7 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, worker: WorkerProcess, now_s: float) -> None:
-        job = {"target": self._target, "settings": self._settings.as_dict()}
-        worker.start(json.dumps(job), now_s)
+        worker.start({"target": self._target, "settings": self._settings.as_dict()}, now_s)
         self._selector.register(
             t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker
         )
@@ -268,6 +291,7 @@ class Supervisor:
     def _receive(self, worker: WorkerProcess) -> None:
         was_ready = worker.ready
         is_open = worker.read_messages()
+        self._follow_log_options(worker)
         if worker.ready and not was_ready:
             log.logger.info("%s is ready", worker)
             if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -280,6 +304,33 @@ class Supervisor:
             self._selector.unregister(worker.channel)
             worker.channel.close()
             worker.channel = None
+
+    # --- the log file and the app's settings of logging ------------------------------------
+
+    def _follow_log_options(self, worker: WorkerProcess) -> None:
+        """Write the log file that a worker has announced, and log the worker's warnings."""
+        if worker.log_options is not None:
+            from ...observability.logoptions import LogOptions
+            from .logpipe import LogWriter
+
+            options, worker.log_options = LogOptions(**worker.log_options), None
+            file_handler = None
+            if options.file is not None and worker.log_fd is not None:
+                self._logs = self._logs or LogWriter()
+                worker.log_reader = self._logs.read(worker.log_fd, options)
+                worker.log_fd = None
+                file_handler = self._logs.handler_for(options)
+            log.follow(options, file_handler)
+        for text in worker.warnings:
+            if text not in self._warned:  # each worker sends the same ones
+                self._warned.add(text)
+                log.logger.warning("%s", text)
+        worker.warnings.clear()
+
+    def _reopen_logs(self) -> None:
+        if self._hangups and self._logs is not None:
+            self._hangups = 0
+            log.logger.info("SIGHUP: opening %s again", " ".join(self._logs.reopen()))
 
     def _describe(self) -> str:
         settings = self._settings
@@ -322,6 +373,8 @@ class Supervisor:
             self._receive(worker)
         code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
         name, lived_s = str(worker), time.monotonic() - worker.started_s
+        if self._logs is not None and worker.log_reader is not None:
+            self._logs.finish(worker.log_reader)
         worker.close()
         if self._stop_requests:
             return
@@ -333,13 +386,14 @@ class Supervisor:
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
+        failure = [worker.failure] if worker.failure else []
         log.logger.error(
-            "%s %s after %.0f s; starting another %s%s",
+            "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
             name,
             "was killed because it hung" if worker.hangs else _describe_exit(code),
             lived_s,
             f"in {delay_s:g} s" if delay_s else "now",
-            f":\n{worker.failure}" if worker.failure else "",
+            *failure,
         )
 
     def _give_up(self, name: str, reason: str) -> None:
@@ -386,6 +440,8 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, self._on_hangup)
         # These handlers do nothing. SIGCHLD wakes the supervisor's loop by its arrival, and the
         # loop then replaces workers that have died. SIGUSR1 and SIGUSR2 ask other servers to reopen
         # their log files; without a handler they would kill this process.
@@ -400,6 +456,15 @@ class Supervisor:
         self._selector.close()
         self._wakeup.close()
         self._waker.close()
+
+    def _on_hangup(self, number: int, frame: types.FrameType | None) -> None:
+        """Reopen the log file, as `kill -HUP` asks for. Stop if there is no log file, or if the
+        signal says that the terminal was closed.
+        """
+        if self._logs is None or self._terminal.is_closed():
+            self._on_stop(number, frame)
+        else:
+            self._hangups += 1
 
     def _on_stop(self, number: int, frame: types.FrameType | None) -> None:
         self._stop_requests += 1

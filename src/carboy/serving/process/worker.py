@@ -32,12 +32,14 @@ from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
 from ..threads.pool import LeaderPool
 from ..wsgi.gateway import Gateway
+from . import debugmode
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
@@ -148,6 +150,8 @@ class Control:
         self._channel = channel
         self._service: Service | None = None
         self._lock = threading.Lock()
+        # Called when the supervisor has died.
+        self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -159,6 +163,7 @@ class Control:
             if self._service is not None:
                 self._service.call(partial(self.report, "alive"))
         else:
+            self.on_orphaned()
             log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
@@ -202,12 +207,34 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
-def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
-        log.logger.warning(
-            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
-            " For debugging use 'carboy run --debug', and switch it off here"
-        )
+def send_log_lines(control: Control, fds: list[int]) -> None:
+    """Let this process send the lines of its log file to the supervisor, which writes them.
+
+    Args:
+        fds: the reading and the writing end of the pipe for the lines.
+    """
+    from ...observability.setup import open_files_by
+    from .logpipe import WorkerLog
+
+    worker_log = WorkerLog(fds[0], fds[1], partial(announce_log, control))
+    control.on_orphaned = worker_log.take_over
+    open_files_by(worker_log.open)
+
+
+def announce_log(control: Control, options: LogOptions) -> None:
+    control.report("log", json.dumps(options.as_dict()))
+
+
+def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
+    """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
+    from ...observability.programhandlers import lossy_in_several_processes
+
+    options = log.configure_for_app(app, warn=partial(control.report, "warning"))
+    if options is not None and options.file is None:
+        announce_log(control, options)
+    if settings.workers > 1:
+        for text in lossy_in_several_processes():
+            control.report("warning", text)
 
 
 def main(argv: list[str]) -> None:
@@ -232,9 +259,14 @@ def main(argv: list[str]) -> None:
             from ...compat import install_as_flask
 
             install_as_flask()
+        settings = Settings(**job["settings"])
+        send_log_lines(control, job["log_fds"])
+        asked_by = debugmode.disable_in_environment()
         app = load(job["target"])
-        warn_of_debug(app)
-        control.serve(Service(app, Settings(**job["settings"])))
+        if reason := debugmode.disable(app, asked_by):
+            control.report("warning", reason)
+        configure_log(app, control, settings)
+        control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))

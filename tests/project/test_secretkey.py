@@ -13,11 +13,12 @@ import textwrap
 import typing as t
 
 import pytest
+import spawning
 
 from carboy import Carboy, session
 from carboy.config import Config
 from carboy.errors import ConfigError
-from carboy.project.keys import read_or_make
+from carboy.project.secretkey import read_or_make
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ def test_git_ignores_the_file(
 def test_processes_that_start_together_agree_on_one_key(tmp_path: pathlib.Path) -> None:
     program = textwrap.dedent("""
         import sys
-        from carboy.project.keys import read_or_make
+        from carboy.project.secretkey import read_or_make
         print("ready", flush=True)
         sys.stdin.readline()
         print(read_or_make("instance/secret_key"))
@@ -274,7 +275,7 @@ def test_key_that_another_process_is_writing_is_awaited(
 def test_file_without_a_key_is_an_error(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carboy.project.keys._WAIT_S", 0)
+    monkeypatch.setattr("carboy.project.secretkey._WAIT_S", 0)
     path = tmp_path / "secret_key"
     path.write_text("")
     with pytest.raises(ConfigError, match="Remove it"):
@@ -293,3 +294,25 @@ def test_file_that_cannot_be_kept_is_an_error(tmp_path: pathlib.Path, obstacle: 
         (folder / "secret_key").write_bytes(b"\xff\n")
     with pytest.raises(ConfigError, match=r"carboy secret new"):
         read_or_make(str(folder / "secret_key"))
+
+
+def test_config_command_says_where_the_key_will_be_and_makes_none(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "from carboy import Carboy\napp = Carboy(__name__)\napp.config.from_project()\n"
+    )
+    for options in ((), ("--check",), ("SECRET_KEY",)):
+        done = subprocess.run(
+            [spawning.script("carboy"), "config", *options],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "CARBOY_ENV": "development"},
+            timeout=50,
+            check=True,
+        )
+        if "--check" not in options:
+            path = os.path.join("instance", "secret_key")
+            assert f"generated (when it is read, {path})" in done.stdout
+    assert not (tmp_path / "instance").exists()

@@ -48,6 +48,9 @@ def make_key_when_read(config: Config) -> None:
         return
     if config[KEY_NAME] or isinstance(config, _MakesKey):
         return
+    path = os.path.join(project.instance_path, FILE_NAME)
+    place = "for this process" if project.environment == "testing" else shortened(path)
+    project.origins[KEY_NAME] = Origin("generated", f"when it is read, {place}")
     kind = type(config)
     # The same name, because the class is shown when the config is printed.
     body = {"_kind": kind, "__module__": kind.__module__}
@@ -58,6 +61,11 @@ if t.TYPE_CHECKING:
     _Base = Config
 else:
     _Base = object
+
+
+def value_of(config: Config, name: str) -> t.Any:
+    """Return the value of a config key to show it to people, without making a secret key."""
+    return config._kind.__getitem__(config, name) if isinstance(config, _MakesKey) else config[name]
 
 
 class _MakesKey(_Base):

@@ -1,0 +1,30 @@
+"""Sizes in bytes as people write them: `64M`, `1.5 GiB`, `1000`."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def parse_size(text: str) -> int:
+    """Convert a text such as `64M`, `1.5 GiB` or `1000` to a number of bytes.
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*", text.lower())
+    if match is None:
+        raise ValueError
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def format_size(size_bytes: int | None) -> str:
+    """Return a number of bytes as a text such as "64 MiB"; None, for no limit, is "any size"."""
+    if size_bytes is None:
+        return "any size"
+    for unit in ("bytes", "KiB", "MiB"):
+        if size_bytes < 1024 or size_bytes % 1024:
+            return f"{size_bytes} {unit}"
+        size_bytes //= 1024
+    return f"{size_bytes} GiB"

@@ -1,0 +1,199 @@
+r"""Formatters whose lines are safe to write: one line for each record, whatever the message is.
+
+A message often contains what a client has sent. Line breaks in it could look like further records,
+and escape sequences could control the terminal in which somebody reads the log. Both are written
+in escaped form, as `\n` and `\x1b`. A traceback has lines of its own, which are indented, so that
+none of them looks like a record. Secrets are masked (`carboy.core.masking`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import string
+import typing as t
+from datetime import datetime
+
+from ..core.masking import mask_text, masked
+from ..globals import _cv
+
+#: The format "text": the fields of the well-known `%(asctime)s :: %(levelname)s :: %(message)s`,
+#: and what is needed to follow a request through several processes.
+TEXT = "%(asctime)s :: %(levelname)s :: %(name)s[%(process)d] :: %(request_id)s :: %(message)s"
+# The attributes of every record. What `extra=` adds is not among them.
+STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
+# Control characters, the line breaks of Unicode, and characters that change the direction of text.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Sequences that change the colour, as in Werkzeug's lines: they are removed, not escaped.
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_INDENT = "    "
+
+
+def escape(text: str) -> str:
+    """Return `text` as one line without control characters. Colours are removed."""
+    if not _UNSAFE.search(text):
+        return text
+    return _UNSAFE.sub(_escaped, _COLOUR.sub("", text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    char = match[0]
+    return _SHORT.get(char) or (f"\\x{ord(char):02x}" if char < "\u0100" else f"\\u{ord(char):04x}")
+
+
+def request_id() -> str | None:
+    """Return the ID that the server has given to the current request."""
+    active = _cv.get(None)
+    request = active[1] if active else None
+    return request._environ.get("carboy.request_id") if request is not None else None
+
+
+class _Fields(dict[str, t.Any]):
+    """The attributes of a record. One that it lacks is "-": a record may come without `extra=`."""
+
+    def __missing__(self, key: str) -> str:
+        return "-"
+
+
+#: How a template of each style is filled in. The style's own class would fail for missing fields.
+_FILL: dict[str, t.Callable[[str, _Fields], str]] = {
+    "%": lambda template, fields: template % fields,
+    "{": lambda template, fields: template.format_map(fields),
+    "$": lambda template, fields: string.Template(template).substitute(fields),
+}
+
+
+def style_of(template: str) -> t.Literal["%", "{", "$"]:
+    """Return the style of a format of `logging.Formatter`.
+
+    Raises:
+        ValueError: the text has no field of any style.
+    """
+    # "$" before "{": `${name}` contains a field of the latter style, too.
+    styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "$", "{")
+    for style in styles:
+        try:
+            logging.Formatter(template, style=style)
+        except ValueError:
+            continue
+        return style
+    raise ValueError(template)
+
+
+class SafeFormatter(logging.Formatter):
+    """Base class of the two formatters, which write the parts of a record in their own ways."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message, more = _split_own_message(record)
+        record.message = mask_text(record.message)
+        names = vars(record).keys() - STANDARD
+        extra = masked({name: getattr(record, name) for name in names}) if names else {}
+        return self.write(record, extra, mask_text(self._details(record, more)))
+
+    def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
+        """Return the line of a record.
+
+        Args:
+            record: has the attribute `message`.
+            extra: what the program has passed as `extra=`.
+            details: the traceback and the stack, or "".
+        """
+        raise NotImplementedError
+
+    def _details(self, record: logging.LogRecord, more: str) -> str:
+        # `record.exc_text` is not set here: other handlers would write what they find there.
+        parts = [more, record.exc_text or ""]
+        if record.exc_info and not record.exc_text:
+            parts.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            parts.append(self.formatStack(record.stack_info))
+        return "\n".join(filter(None, parts))
+
+
+def _split_own_message(record: logging.LogRecord) -> tuple[str, str]:
+    """Return a message, and the traceback or the stacks that follow in some of carboy's messages.
+
+    Those begin with a line break of the template, and not of the data.
+    """
+    text = record.getMessage()
+    if record.args and record.name.startswith("carboy.") and "\n" in str(record.msg):
+        text, _, more = text.partition("\n")
+        return text, more.strip("\n")
+    return text, ""
+
+
+class TextFormatter(SafeFormatter):
+    """Writes records as text.
+
+    Args:
+        template: a format of `logging.Formatter`, in any of its three styles.
+    """
+
+    def __init__(self, template: str = TEXT) -> None:
+        style = style_of(template)
+        super().__init__(template, style=style)
+        self._template = template
+        self._fill = _FILL[style]
+
+    def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
+        fields = _Fields(vars(record) | extra)
+        fields["request_id"] = request_id() or "-"
+        if self.usesTime():
+            fields["asctime"] = self.formatTime(record)
+        line = self._fill(self._template, fields)
+        # `masked` has left objects in `extra` as they are.
+        lines = [escape(mask_text(line) if extra else line)]
+        lines += [_INDENT + escape(line) for line in details.splitlines()]
+        return "\n".join(lines)
+
+
+class JSONFormatter(SafeFormatter):
+    """Writes each record as a JSON object, with what `extra=` adds as further members."""
+
+    def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone()
+        members: dict[str, t.Any] = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _COLOUR.sub("", record.message),
+            "request_id": request_id(),
+            "pid": record.process,
+            "thread": record.threadName,
+        }
+        if details:
+            members["exception"] = details
+        for name, value in extra.items():
+            members[f"{name}_" if name in members else name] = value
+        return _UNSAFE.sub(_escaped_in_json, _to_json(members))
+
+
+def _to_safe_text(value: object) -> str:
+    return mask_text(str(value))
+
+
+def _to_json(members: dict[str, t.Any]) -> str:
+    try:
+        return json.dumps(members, ensure_ascii=False, allow_nan=False, default=_to_safe_text)
+    except (TypeError, ValueError):  # NaN, a cycle, or a dict whose keys are no texts
+        plain = (str, int, type(None))
+        members = {
+            name: value if isinstance(value, plain) else _to_safe_text(value)
+            for name, value in members.items()
+        }
+        return json.dumps(members, ensure_ascii=False)
+
+
+def _escaped_in_json(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+#: The formats that have a name. Other texts are formats of `logging.Formatter`.
+NAMED: dict[str, t.Callable[[], SafeFormatter]] = {"text": TextFormatter, "json": JSONFormatter}
+
+
+def make_formatter(name: str) -> SafeFormatter:
+    """Return the formatter for a value of `LOG_FORMAT`: a name in `NAMED`, or a format."""
+    return NAMED[name]() if name in NAMED else TextFormatter(name)

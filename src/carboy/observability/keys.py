@@ -1,0 +1,62 @@
+"""The keys `LOG_*`: their names, and where their values come from.
+
+Each is a config key of the app, or an environment variable with the prefix `CARBOY_`; the app's
+config takes precedence. This module is imported with every app, the others only by apps that set
+one of the keys.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..core.flasknames import is_flask_installed_as_us
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..sansio.app import App
+
+KEYS = ("LOG_LEVEL", "LOG_FILE", "LOG_FORMAT", "LOG_MAX_BYTES", "LOG_BACKUP_COUNT", "LOG_LEVELS")
+PREFIX = "CARBOY_"
+
+
+class GivenKey(t.NamedTuple):
+    """The value of a key as the user wrote it, and where."""
+
+    key: str
+    value: t.Any
+    source: str
+
+
+def find_key(
+    key: str, app: App | None, environ: cabc.Mapping[str, str] = os.environ
+) -> GivenKey | None:
+    """Return the value of a key; None if neither the app nor the environment sets it.
+
+    The config of a program that runs on carboy as Flask is not read: the keys are its own there.
+
+    Args:
+        key: one of `KEYS`.
+        app: None for WSGI applications that are not carboy's.
+        environ: the environment variables.
+    """
+    if app is not None and not is_flask_installed_as_us():
+        value = app.config.get(key)
+        if value is not None and value != "":
+            return GivenKey(key, value, _origin(key, app))
+    variable = PREFIX + key
+    if text := environ.get(variable):
+        return GivenKey(key, text, f"the environment variable {variable}")
+    return None
+
+
+def _origin(key: str, app: App) -> str:
+    project = getattr(app.config, "project", None)
+    origin = project.origins.get(key) if project is not None else None
+    return str(origin or f"the config key {key}")
+
+
+def is_any_set(app: App | None) -> bool:
+    """Return whether the app or the environment sets one of the keys."""
+    return any(find_key(key, app) is not None for key in KEYS)

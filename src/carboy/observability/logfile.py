@@ -1,0 +1,312 @@
+"""A log file that several processes may write to at once, and that is rotated without loss.
+
+Each write takes a lock on the file (flock), checks that the file is still the one at the path, and
+appends whole lines. So the processes need not know of each other: before it writes the next line, a
+process notices that another one has rotated the file, that logrotate has moved it, or that somebody
+has removed it. The lock is on the log file itself, because a lock file would remain beside it.
+
+A process that waits too long for the lock writes without it: lines that are appended by one system
+call do not mix, and a log must not stop a server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+import typing as t
+from itertools import pairwise, takewhile
+
+from .handlers import Notice, StandardError
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .handlers import LineTarget
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
+    HAS_LOCKS = True
+except ImportError:  # Windows, where only one process can rotate a file
+    HAS_LOCKS = False
+
+# A file that cannot be written is tried again after this many seconds.
+RETRY_S = 1.0
+# A process holds the lock for some microseconds. If it takes longer than this, that process is
+# probably stopped, by a debugger or by the freezer of a container.
+LOCK_S = 5.0
+# The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
+# lock itself, but not for a limited time.)
+_PAUSES_S = (0.0001, 0.005)
+# After a lock could not be had, or a rotation has failed, neither is tried for this many seconds.
+SKIP_S = 10.0
+# O_NONBLOCK: otherwise, opening a named pipe would wait until some program reads it.
+_FLAGS = os.O_WRONLY | os.O_APPEND
+for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+    _FLAGS |= getattr(os, _name, 0)
+
+
+def fitting(data: bytes, room: int) -> int:
+    """Return the length of the whole lines at the start of `data` that fit into `room` bytes."""
+    return len(data) if len(data) <= room else data.rfind(b"\n", 0, max(room, 0)) + 1
+
+
+class SharedLogFile:
+    """A target of `LineHandler`: the file at `path`.
+
+    Lines that cannot be written, because the disk is full for example, go to `fallback`, which is
+    stderr by default, so that no line is lost.
+
+    Args:
+        path: an absolute path. It may also be that of a device, which is never rotated.
+        max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
+            fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
+        backup_count: how many renamed files are kept; at least 1.
+        alone: whether no other process rotates the file. If it has changed, another program has
+            moved it.
+        clock: returns the current time in seconds.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_bytes: int = 0,
+        backup_count: int = 1,
+        alone: bool = False,
+        fallback: LineTarget | None = None,
+        clock: cabc.Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = path
+        self._max_bytes = max_bytes
+        self._backup_count = backup_count
+        self._alone = alone
+        self._fallback = fallback or StandardError()
+        self._clock = clock
+        self._fd = -1
+        self._pid = 0
+        self._is_regular = True
+        self._notices: list[Notice] = []
+        self._failed = False
+        self._retry_at_s = self._lock_at_s = self._rotate_at_s = -float("inf")
+        self._diverted = 0
+
+    def check(self) -> None:
+        """Open the file, and create it and its folder if they do not exist.
+
+        Raises:
+            OSError: the file cannot be opened.
+        """
+        if self._fd < 0:
+            self._open()
+
+    def write(self, data: bytes) -> cabc.Sequence[Notice]:
+        if self._failed and self._clock() < self._retry_at_s:
+            self._divert(data)
+            return ()
+        try:
+            while data:
+                data = data[self._write_some(data) :]
+            if self._failed:
+                self._recover()
+        except OSError as exc:
+            self._fail(exc)
+            self._divert(data)
+        notices, self._notices = self._notices, []
+        return notices
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            # After a fork, the lock of this descriptor is that of the parent process.
+            if self._pid == os.getpid():
+                self._unlock()
+            os.close(self._fd)
+        self._fd = -1
+
+    def reopen(self) -> cabc.Sequence[Notice]:
+        """Close the file; the next line opens it again, also if it could not be written before."""
+        self.close()
+        self._retry_at_s = -float("inf")
+        return ()
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def _write_some(self, data: bytes) -> int:
+        """Write the lines at the start of `data` that fit into the file; if none does, rotate it.
+
+        Returns:
+            How many bytes have been written; 0 after a rotation.
+        """
+        is_locked = self._open_locked()
+        try:
+            size = os.fstat(self._fd).st_size
+            count = len(data)
+            if self._max_bytes and is_locked and self._clock() >= self._rotate_at_s:
+                count = fitting(data, self._max_bytes - size)
+                if not count and not size:
+                    count = data.index(b"\n") + 1  # a line that is longer than the limit
+            if count:
+                return self._append(data[:count], size, is_locked)
+            self._rotate()
+            return 0
+        finally:
+            if is_locked:
+                self._unlock()
+
+    def _append(self, data: bytes, size: int, is_locked: bool) -> int:
+        written = 0
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
+        except OSError:
+            if not (written and is_locked):
+                raise
+            # Remove the part of a line that has been written before the disk was full.
+            whole = data.rfind(b"\n", 0, written) + 1
+            os.ftruncate(self._fd, size + whole)
+            if not whole:
+                raise
+            return whole
+        return written
+
+    def _rotate(self) -> None:
+        """Rename the file and its backups, and create the next file."""
+        if not HAS_LOCKS:
+            self.close()  # Windows does not rename an open file
+        names = [self.path, *self._backups()]
+        if len(names) <= self._backup_count:
+            names.append(f"{self.path}.{len(names)}")
+        try:
+            for old, new in reversed(list(pairwise(names))):
+                os.replace(old, new)
+        except OSError as exc:
+            self._rotate_at_s = self._clock() + SKIP_S
+            self._note(
+                logging.ERROR,
+                f"the log file {self.path} cannot be rotated ({exc.strerror}) and grows beyond"
+                " LOG_MAX_BYTES. Allow this user to rename files in its folder",
+            )
+            return
+        fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+        # Until now, the lock on the renamed file has kept the other processes waiting.
+        self.close()
+        self._use(fd)
+
+    def _backups(self) -> list[str]:
+        """Return the paths of the renamed files, the newest first."""
+        paths = (f"{self.path}.{n + 1}" for n in range(self._backup_count))
+        return list(takewhile(os.path.exists, paths))
+
+    # --- opening and locking ------------------------------------------------------------------
+
+    def _open_locked(self) -> bool:
+        """Open the file that is at the path now, and lock it.
+
+        Returns:
+            Whether it is locked. It is not if it is a device, if the file system has no locks, and
+            if another process does not release its lock.
+        """
+        while True:
+            if self._fd < 0 or self._pid != os.getpid():
+                self.close()
+                self._open()
+            is_locked = self._is_regular and self._lock()
+            if self._is_at_path(self._fd, self.path):
+                return is_locked
+            self._say_moved()
+            self.close()
+
+    def _open(self) -> None:
+        try:
+            fd = os.open(self.path, _FLAGS)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+        self._use(fd)
+
+    def _use(self, fd: int) -> None:
+        self._fd, self._pid = fd, os.getpid()
+        self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        if not self._is_regular:
+            os.set_blocking(fd, True)
+
+    def _lock(self) -> bool:
+        now_s = self._clock()
+        if not HAS_LOCKS or now_s < self._lock_at_s:
+            return False
+        pause_s, longest_s = _PAUSES_S
+        end_s = now_s + LOCK_S
+        while now_s < end_s:
+            try:
+                flock(self._fd, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, longest_s)
+                now_s = self._clock()
+            except OSError:  # this file system has no locks
+                return False
+            else:
+                return True
+        self._lock_at_s = now_s + SKIP_S
+        self._note(
+            logging.WARNING,
+            f"another process has locked the log file {self.path} for {LOCK_S:g} s, and may be"
+            " stopped. Lines are written without the lock, and the file is not rotated",
+        )
+        return False
+
+    def _unlock(self) -> None:
+        if HAS_LOCKS and self._is_regular:
+            try:
+                flock(self._fd, LOCK_UN)
+            except OSError:
+                pass  # this file system has no locks
+
+    def _is_at_path(self, fd: int, path: str) -> bool:
+        try:
+            return os.path.samestat(os.fstat(fd), os.stat(path))
+        except FileNotFoundError:
+            return False
+
+    def _say_moved(self) -> None:
+        """Note that another program has moved or removed the file, unless it was rotated."""
+        if not self._alone and self._max_bytes:
+            # If another process has rotated the file, the descriptor is that of a backup, or of a
+            # file that was a backup and has been removed as the oldest one.
+            if not os.fstat(self._fd).st_nlink:
+                return
+            if any(self._is_at_path(self._fd, path) for path in self._backups()):
+                return
+        self._note(
+            logging.INFO,
+            f"another program has moved or removed the log file {self.path}: a new one begins",
+        )
+
+    # --- failures -----------------------------------------------------------------------------
+
+    def _note(self, level: int, text: str) -> None:
+        self._notices.append(Notice(level, text))
+
+    def _fail(self, exc: OSError) -> None:
+        self.close()
+        self._retry_at_s = self._clock() + RETRY_S
+        if not self._failed:
+            self._failed, self._diverted = True, 0
+            self._note(
+                logging.ERROR,
+                f"the log file {self.path} cannot be written ({exc.strerror}): its lines go to"
+                " stderr until it can",
+            )
+
+    def _recover(self) -> None:
+        self._failed = False
+        self._note(
+            logging.WARNING,
+            f"the log file {self.path} is written again: {self._diverted} lines went to stderr",
+        )
+
+    def _divert(self, data: bytes) -> None:
+        self._diverted += data.count(b"\n")
+        self._fallback.write(data)

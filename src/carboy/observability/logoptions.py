@@ -1,0 +1,273 @@
+"""The values of the keys `LOG_*`, checked and converted."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import typing as t
+from dataclasses import asdict, dataclass, field
+
+from ..core.advice import did_you_mean
+from ..core.bytesizes import parse_size
+from ..errors import ConfigError
+from .formatters import NAMED, STANDARD, style_of
+from .keys import KEYS, GivenKey, find_key
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..sansio.app import App
+
+# The file and its backups take at most 60 MiB, so that a log that nobody looks after does not fill
+# the disk.
+DEFAULT_MAX_BYTES = 10 * 1024 * 1024
+DEFAULT_BACKUP_COUNT = 5
+# Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
+LEAST_BYTES = 1024
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_FIELD = re.compile(r"%\((\w+)\)")
+# How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
+_MISSPELT = 0.85
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What the keys `LOG_*` ask for.
+
+    Attributes:
+        level: the level of the root logger; None leaves it as it is.
+        file: the absolute path of the log file; None means stderr.
+        format: the name of a format or a format of `logging.Formatter`; None means that the lines
+            of `carboy serve` itself keep their format, and others are written as "text".
+        max_bytes: the size at which the file is rotated; 0 for never.
+        backup_count: how many rotated files are kept.
+        levels: levels of single loggers by name.
+    """
+
+    level: int | None = None
+    file: str | None = None
+    format: str | None = None
+    max_bytes: int = 0
+    backup_count: int = DEFAULT_BACKUP_COUNT
+    levels: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return asdict(self)
+
+
+def _refusal(
+    given: GivenKey, expected: str, advice: str = "Correct it, or leave it out."
+) -> ConfigError:
+    return ConfigError(
+        f"{given.key}: expected {expected}, got {given.value!r} from {given.source}. {advice}"
+    )
+
+
+def read_options(
+    app: App | None, environ: cabc.Mapping[str, str] = os.environ
+) -> LogOptions | None:
+    """Return the options of an app and of this process; None if none of the keys is set.
+
+    Args:
+        app: None for WSGI applications that are not carboy's.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: a value is not valid, or two values contradict each other.
+    """
+    found = {key: value for key in KEYS if (value := find_key(key, app, environ)) is not None}
+    if not found:
+        return None
+    file = _parse_file(found.get("LOG_FILE"), app)
+    max_bytes, backup_count = _parse_rotation(found, file)
+    return LogOptions(
+        level=_parse_level(found["LOG_LEVEL"]) if "LOG_LEVEL" in found else None,
+        file=file,
+        format=_parse_format(found.get("LOG_FORMAT")),
+        max_bytes=max_bytes,
+        backup_count=backup_count,
+        levels=_parse_levels(found.get("LOG_LEVELS")),
+    )
+
+
+# --- single values ----------------------------------------------------------------------------
+
+
+def _parse_level(given: GivenKey) -> int:
+    names = logging.getLevelNamesMapping()
+    value = given.value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        text = value.strip().upper()
+        if text in names:
+            return names[text]
+        if text.isdecimal():
+            return int(text)
+    known = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+    raise _refusal(
+        given,
+        f"one of {', '.join(known)}, or a number",
+        f"Correct it, or leave it out.{did_you_mean(str(value).upper(), known)}",
+    )
+
+
+def _parse_levels(given: GivenKey | None) -> dict[str, int]:
+    if given is None:
+        return {}
+    value = given.value
+    if isinstance(value, str):
+        value = _pairs(given, value)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise _refusal(
+            given,
+            'the levels of loggers by name, such as {"sqlalchemy.engine": "WARNING"}, or as text'
+            " sqlalchemy.engine=WARNING,shop=DEBUG",
+        )
+    return {
+        name: _parse_level(GivenKey(f"LOG_LEVELS[{name!r}]", level, given.source))
+        for name, level in value.items()
+    }
+
+
+def _pairs(given: GivenKey, text: str) -> t.Any:
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise _refusal(given, 'a JSON object such as {"shop": "DEBUG"}') from None
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(equals for _, equals, _ in pairs):
+        return None
+    return {name.strip(): level.strip() for name, _, level in pairs}
+
+
+def _parse_format(given: GivenKey | None) -> str | None:
+    if given is None:
+        return None
+    expected = (
+        "'text', 'json', or a format of logging.Formatter such as"
+        " '%(asctime)s :: %(levelname)s :: %(message)s'"
+    )
+    text = given.value
+    if not isinstance(text, str):
+        raise _refusal(given, expected)
+    if text.strip().lower() in NAMED:
+        return text.strip().lower()
+    if "\n" in text or "\r" in text:
+        raise _refusal(given, f"{expected} without line breaks, because a record is one line")
+    try:
+        style_of(text)
+    except ValueError:
+        raise _refusal(
+            given, expected, f"Correct it, or leave it out.{did_you_mean(text, NAMED)}"
+        ) from None
+    for name in set(_FIELD.findall(text)) - STANDARD:
+        if _is_misspelt(name):
+            hint = did_you_mean(name, STANDARD)
+            raise _refusal(given, expected, f"There is no field %({name})s.{hint}")
+    return text
+
+
+def _is_misspelt(field_name: str) -> bool:
+    """Return whether a field is a misspelt one of `logging`. Other fields are those of `extra=`,
+    which the program chooses.
+    """
+    from difflib import get_close_matches
+
+    return bool(get_close_matches(field_name, STANDARD, 1, _MISSPELT))
+
+
+def _parse_file(given: GivenKey | None, app: App | None) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given.value, (str, os.PathLike)) or "\0" in os.fspath(given.value):
+        raise _refusal(given, "the path of a file")
+    project = getattr(app.config, "project", None) if app is not None else None
+    folder = project.root if project is not None else os.getcwd()
+    path = os.path.join(folder, os.path.expanduser(os.fspath(given.value)))
+    if not is_device(path):
+        path = os.path.realpath(path)  # rotation renames the file, not a link to it
+    static = getattr(app, "static_folder", None)
+    if static and path.startswith(os.path.join(os.path.realpath(static), "")):
+        raise _refusal(
+            given,
+            "a file outside of the folder of static files, which clients can download",
+            "Put it into a folder of its own, such as logs/app.log.",
+        )
+    return path
+
+
+def is_device(path: str) -> bool:
+    """Return whether a path is that of a terminal, a pipe or another device, or a name of one of
+    the process's own streams, which may be redirected to a file.
+    """
+    if path.startswith(_STREAMS):
+        return True
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def _parse_rotation(found: dict[str, GivenKey], file: str | None) -> tuple[int, int]:
+    size, count = found.get("LOG_MAX_BYTES"), found.get("LOG_BACKUP_COUNT")
+    max_bytes = _parse_max_bytes(size) if size is not None else DEFAULT_MAX_BYTES
+    backup_count = _parse_count(count) if count is not None else DEFAULT_BACKUP_COUNT
+    given = count or size
+    if given is not None and file is None:
+        raise _refusal(
+            given,
+            "LOG_FILE beside it, because only files are rotated",
+            "Set LOG_FILE, or leave it out.",
+        )
+    if max_bytes and not backup_count:
+        raise _refusal(
+            t.cast("GivenKey", count),
+            "at least 1, because without a backup a full file would have to be emptied",
+            "Set it to 1 or more, or set LOG_MAX_BYTES to 0 for a file that is never rotated.",
+        )
+    if backup_count and count is not None and not max_bytes:
+        raise _refusal(
+            count,
+            "LOG_MAX_BYTES above 0 beside it, because a file without a limit has no backups",
+            "Set LOG_MAX_BYTES to a size such as 10M, or leave LOG_BACKUP_COUNT out.",
+        )
+    if file is None or is_device(file):
+        if max_bytes and size is not None:
+            raise _refusal(size, f"0, because {file} is a device, which cannot be rotated")
+        max_bytes = 0
+    return max_bytes, backup_count
+
+
+def _parse_max_bytes(given: GivenKey) -> int:
+    try:
+        size_bytes = parse_size(str(given.value))
+    except ValueError:
+        size_bytes = -1
+    if size_bytes < 0 or 0 < size_bytes < LEAST_BYTES or isinstance(given.value, bool):
+        raise _refusal(given, "a size of at least 1K, such as 10M, or 0 for no rotation")
+    return size_bytes
+
+
+def _parse_count(given: GivenKey) -> int:
+    text = str(given.value).strip()
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise _refusal(given, "a whole number, such as 5")
+    return int(text)
+
+
+# --- the file itself --------------------------------------------------------------------------
+
+
+def explain_unusable(options: LogOptions, exc: OSError) -> ConfigError:
+    """Return the error for a log file that cannot be opened."""
+    path = exc.filename if isinstance(exc.filename, str) else options.file
+    remedy = {
+        errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
+        errno.ENOTDIR: "A part of the path is a file and no folder.",
+        errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
+        errno.EROFS: "Name a file on a file system that is writable.",
+    }.get(exc.errno or 0, "Let this user write there, or name another file.")
+    reason = exc.strerror or exc
+    return ConfigError(f"LOG_FILE: cannot write to {path}: {reason}. {remedy}")

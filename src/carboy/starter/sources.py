@@ -1,0 +1,80 @@
+"""The files of a new project, made from the templates in the folder `files` of this package.
+
+A template is written in Jinja with square brackets (`[[ title ]]`, `[% if ... %]`), because the
+files of a project contain Jinja's usual brackets themselves. A file name that would begin with a
+dot begins with `dot-`, because tools that build packages leave out files such as `.gitignore`.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "files")
+_TEMPLATE = ".jinja"
+# Files that belong to one part of a project only.
+_ONLY_FOR = {"model.json": "model", "uploads/dot-gitkeep": "upload"}
+
+
+def project_files(name: str, parts: cabc.Collection[str], wheel: str) -> dict[str, bytes]:
+    """Return the content of each file of a project by its path, with "/" between folders.
+
+    Args:
+        name: the name of the project.
+        parts: the keys of `PARTS` that the project contains.
+        wheel: the file name of carboy's wheel.
+    """
+    variables = {"name": name, "title": title_of(name), "parts": parts, "wheel": wheel}
+    return {
+        _path_in_project(path): _render(path, variables)
+        for path in _template_paths()
+        if path not in _ONLY_FOR or _ONLY_FOR[path] in parts
+    }
+
+
+def title_of(name: str) -> str:
+    """Return what the pages of a project call it: "My shop" for "my-shop"."""
+    words = name.replace("_", " ").replace("-", " ").split()
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
+
+
+def _template_paths() -> list[str]:
+    paths = []
+    for folder, _, names in os.walk(_FOLDER):
+        inside = os.path.relpath(folder, _FOLDER).replace(os.sep, "/")
+        paths += [name if inside == "." else f"{inside}/{name}" for name in names]
+    return sorted(paths)
+
+
+def _path_in_project(path: str) -> str:
+    folder, _, name = path.removesuffix(_TEMPLATE).rpartition("/")
+    name = "." + name.removeprefix("dot-") if name.startswith("dot-") else name
+    return f"{folder}/{name}" if folder else name
+
+
+def _render(path: str, variables: dict[str, t.Any]) -> bytes:
+    with open(os.path.join(_FOLDER, *path.split("/")), encoding="utf-8", newline="") as file:
+        source = file.read()
+    if path.endswith(_TEMPLATE):
+        source = _environment().from_string(source).render(variables)
+    return source.encode()
+
+
+def _environment() -> t.Any:
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(  # noqa: S701  # most of the files are no HTML, and names are plain
+        block_start_string="[%",
+        block_end_string="%]",
+        variable_start_string="[[",
+        variable_end_string="]]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
