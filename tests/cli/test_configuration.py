@@ -101,6 +101,10 @@ def test_lines_of_code_are_shown_for_a_program_that_loads_nothing(carboy):
     done = carboy("config", files={}, FLASK_DEBUG="1")
     assert "does not call app.config.from_project()" in done.stdout
     assert rows(done.stdout)["DEBUG"] == ("environment variable FLASK_DEBUG", "True")
+    done = carboy("config", files={".env": "FLASK_ENV=development\n"})
+    found = rows(done.stdout)
+    assert found["ENV"] == (".env:1", "'development'")
+    assert found["DEBUG"] == ("default (environment development)", "True")
 
 
 @pytest.mark.integration

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from carboy.errors import ProjectError
@@ -112,3 +114,15 @@ def test_file_that_fails_is_named_with_its_line(project, text, line, reason):
         project.load()
     assert "canary" not in str(info.value)
     assert ".." not in str(info.value)
+
+
+def test_instance_file_may_import_the_config_of_the_project(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    project.write("config.py", "SIZES = [1]\n")
+    project.write("instance/config.py", "from config import SIZES\nSIZES = [*SIZES, 2]\n")
+    project.write("config_staging.py", "from config import SIZES\nFIRST = SIZES[0]\n")
+    config = project.load(environment="staging").config
+    assert (config["SIZES"], config["FIRST"]) == ([1, 2], 1)
+    monkeypatch.delitem(sys.modules, "config")
+    monkeypatch.delitem(sys.modules, "config_staging")

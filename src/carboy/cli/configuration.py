@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import typing as t
 
@@ -11,6 +12,7 @@ import click
 from ..config import Config
 from ..core.advice import did_you_mean
 from ..core.masking import MASK, mask_text, masked
+from ..errors import ProjectError
 from .discovery import ScriptInfo, pass_script_info
 from .results import one_line_for_unwritable_results, results_on_stdout
 
@@ -58,20 +60,29 @@ def _load_config(info: ScriptInfo) -> Config:
             " record where values come from."
         )
     if config.project is None and config._origins is not None:
-        config._origins["DEBUG"] = _origin_of_debug()
+        _note_environment(config._origins)
     return config
 
 
-def _origin_of_debug() -> Origin:
-    """Return what decides about debug mode in an app that does not call `from_project()`: commands
-    set it from the environment when they have loaded the app.
+def _note_environment(origins: dict[str, Origin]) -> None:
+    """Record what has set DEBUG and ENV in an app that does not call `from_project()`: the app has
+    read ENV when it was created, and the command has set DEBUG when the app was loaded.
     """
     from ..config import get_env
+    from ..project.dotenvfile import files_read, read_env_file
     from ..project.origins import Origin
     from ..project.variables import Variables
 
-    loaded = Variables({}).layer(()).get("DEBUG")
-    return loaded.origin if loaded else Origin("default", f"environment {get_env()}")
+    try:
+        variables = Variables({path: read_env_file(path) for path in files_read})
+    except ProjectError:  # lines that contradict each other, of which such an app uses the last
+        variables = Variables({})
+    debug = variables.layer(()).get("DEBUG")
+    default = Origin("default", f"environment {get_env()}")
+    origins["DEBUG"] = debug.origin if debug else default
+    for name in ("CARBOY_ENV", "FLASK_ENV"):
+        if "ENV" not in origins and os.environ.get(name):
+            origins["ENV"] = variables.origin_of(name)
 
 
 def _check(config: Config, out: t.TextIO) -> None:
@@ -122,7 +133,7 @@ def _table(config: Config, keys: list[str], only_some: bool) -> t.Iterator[str]:
 
 def _heading(config: Config) -> t.Iterator[str]:
     if config.project is None:
-        yield "The app does not call app.config.from_project(), so no files are loaded."
+        yield "The app does not call app.config.from_project()."
     else:
         yield f"Project:      {config.project.root}"
         others = ", ".join(config.project.environments) or "none"

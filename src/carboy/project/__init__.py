@@ -29,7 +29,7 @@ SECRET_MARKER: t.Final = _SecretMarker()
 #: The type of a secret in `class Config(Struct)`: a `str` that no command, log or error page shows.
 #: A field `X: Secret` may be given by the variable `X`, or by `X_FILE`, the path of a file that
 #: contains it.
-Secret = t.Annotated[str, SECRET_MARKER]
+Secret: t.TypeAlias = t.Annotated[str, SECRET_MARKER]
 
 
 class AppFolders(t.NamedTuple):

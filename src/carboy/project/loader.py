@@ -173,20 +173,26 @@ class _Loader:
     def read_config_files(self) -> None:
         places = [self.root, self._folders.root_path]
         folder = next((each for each in places if _files_in(each)), self.root)
-        sections = self._read_folder(folder, _module_name(folder))
+        sections = self._read_folder(folder, _package_of(folder))
+        # A name of its own, because `instance/config.py` may say `from config import ...`.
         instance = os.path.abspath(self._folders.instance_path)
-        sections += self._read_folder(instance, f"instance_{_STEM}")
+        sections += self._read_folder(instance, "instance_")
         self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
-    def _read_folder(self, folder: str, module_name: str) -> list[str]:
-        """Add the layers of the files in a folder; return the environments that they name."""
-        files = [self._read_file(path, module_name) for path in _files_in(folder)]
+    def _read_folder(self, folder: str, prefix: str) -> list[str]:
+        """Add the layers of the files in a folder; return the environments that they name.
+
+        Args:
+            folder: the folder.
+            prefix: what stands before the name of a Python file in the name of its module.
+        """
+        files = [self._read_file(path, prefix) for path in _files_in(folder)]
         chosen = [section_for(self.environment, each.sections) for each in files]
         self._add_layer(each.base for each in files)
         layers = [each.sections[name] for each, name in zip(files, chosen, strict=True) if name]
         own = _files_of_environment(folder, self.environment)
-        layers += [self._read_file(path, f"{module_name}_{_STEM}").base for path in own]
+        layers += [self._read_file(path, prefix).base for path in own]
         self._add_layer(layers)
         for each, name in zip(files, chosen, strict=True):
             declared = each.declared_by_section.get(name or "") or each.declared
@@ -195,7 +201,7 @@ class _Loader:
         found = [name for each in files for name in each.sections]
         return [*found, self.environment] if own else found
 
-    def _read_file(self, path: str, module_name: str) -> ConfigFile:
+    def _read_file(self, path: str, prefix: str) -> ConfigFile:
         from .datafiles import read_json, read_toml
 
         if path.endswith(".toml"):
@@ -205,7 +211,8 @@ class _Loader:
         else:
             from .pythonfile import read_python
 
-            file = read_python(path, module_name)
+            stem = os.path.basename(path).removesuffix(".py")
+            file = read_python(path, prefix + stem)
         self.problems += file.problems
         return file
 
@@ -348,13 +355,13 @@ def _as_dict(value: t.Any) -> dict[str, t.Any]:
     return dict(value) if isinstance(value, dict) else {}
 
 
-def _module_name(folder: str) -> str:
-    """Return the name by which the app's code imports the file `config.py` of a folder."""
-    parts = [_STEM]
+def _package_of(folder: str) -> str:
+    """Return the name of the package in a folder with a dot; "" if the folder is none."""
+    name = ""
     while os.path.isfile(os.path.join(folder, "__init__.py")):
-        folder, name = os.path.split(folder)
-        parts.insert(0, name)
-    return ".".join(parts)
+        folder, last = os.path.split(folder)
+        name = f"{last}.{name}"
+    return name
 
 
 def _files_in(folder: str) -> list[str]:

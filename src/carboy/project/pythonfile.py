@@ -220,6 +220,9 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
 
 
 def _importable_file(name: str) -> str | None:
+    package = name.rpartition(".")[0]
+    if package and package not in sys.modules:
+        return None  # the search would import the package
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
