@@ -173,7 +173,9 @@ def _is_taken(host: str, port: int) -> bool:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows, SO_REUSEADDR would let two programs share the port.
+            option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, option, 1)
             probe.bind(address)
     except (OSError, OverflowError) as exc:
         return isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE

@@ -146,7 +146,7 @@ class SharedLogFile:
         try:
             size = os.fstat(self._fd).st_size
             count = len(data)
-            may_rotate = is_locked or not HAS_LOCKS
+            may_rotate = is_locked if HAS_LOCKS else self._is_regular
             if self._max_bytes and may_rotate and self._clock() >= self._rotate_at_s:
                 count = fitting(data, self._max_bytes - size)
                 if not count and not size:
@@ -236,7 +236,7 @@ class SharedLogFile:
     def _use(self, fd: int) -> None:
         self._fd, self._pid = fd, os.getpid()
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        if not self._is_regular and hasattr(os, "O_NONBLOCK"):
+        if not self._is_regular and hasattr(os, "set_blocking"):
             os.set_blocking(fd, True)
 
     def _lock(self) -> bool:

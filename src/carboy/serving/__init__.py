@@ -126,8 +126,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .startscreen import advice_on_other_flask
 
     debug_warning = debugmode.disable(app)
-    holder = hold_port(settings)
-    settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    port, holder = hold_port(settings)
+    settings = replace(settings, port=port, workers=1)
     log_options = log.configure_for_app(app, warn=log.logger.warning)
     has_log_file = log_options is not None and log_options.file is not None
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):

@@ -31,7 +31,7 @@ from .. import log
 from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
-from ..machine import default_workers, raise_descriptor_limit
+from ..machine import raise_descriptor_limit, usable_cpus
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
@@ -132,7 +132,7 @@ def server_of(
         multiprocess=settings.workers > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
-        spins=default_workers() > 1,
+        spins=usable_cpus() > 1,
         proxies=trusted_proxies(app, settings),
         access_log=access_log,
     )
