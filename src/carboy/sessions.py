@@ -85,9 +85,9 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
     raise SessionUnavailableError(
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
-        " source. With app.config.from_project(), the command 'carboy secret new' writes one into"
-        " '.env'; 'carboy secret new --print' prints one for the environment variable SECRET_KEY or"
-        " for any other place."
+        " source. With app.config.from_project(), 'carboy secret new' writes one into '.env', and"
+        " in development ('carboy run --debug') one is made. 'carboy secret new --print' prints one"
+        " for the environment variable SECRET_KEY, or for any other place."
     )
 
 
@@ -226,12 +226,13 @@ def _is_in_production(app: Carboy) -> bool:
 
     Other programs are not warned of their keys, because Flask does not do so.
     """
-    config = app.config
+    # An app may have a config of another class.
+    project = getattr(app.config, "project", None)
     ctx: RequestContext | None = _cv_request.get(None)
     served = ctx is not None and ctx._environ.get("SERVER_SOFTWARE") == "carboy"
-    if config.project is None and not served:
+    if project is None and not served:
         return False
-    env = config["ENV"] if config.project is None else config.project.environment
+    env = app.config.get("ENV") if project is None else project.environment
     return not (app.debug or app.testing or env in {"development", "testing"})
 
 
