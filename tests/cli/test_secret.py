@@ -170,6 +170,12 @@ def test_old_key_of_any_characters_is_kept(folder: pathlib.Path, key: str) -> No
     assert read_env(folder / ".env")[1] == [key]
 
 
+def test_rotation_keeps_the_word_export(folder: pathlib.Path) -> None:
+    (folder / ".env").write_text("\n  export SECRET_KEY=old\nA=1\n")
+    carboy_secret("rotate")
+    assert (folder / ".env").read_text().startswith("\n  export SECRET_KEY=")
+
+
 def test_rotation_of_a_file(folder: pathlib.Path) -> None:
     (folder / "key").write_text("first\n")
     (folder / "key").chmod(0o600)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing as t
 
 from ..errors import ConfigError
@@ -20,6 +21,8 @@ FALLBACKS_NAME = "SECRET_KEY_FALLBACKS"
 # What is added to the name of a file with a key, for the file with the old keys.
 FALLBACKS_ENDING = ".fallbacks"
 _PREFIXES = ("CARBOY_", "FLASK_", "")
+# What stands before the name of a variable: blank lines, and `export` for shells.
+_START = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 
 
 def add_to_env_file(path: str) -> None:
@@ -165,8 +168,9 @@ def _change_env_file(path: str, values: dict[str, str]) -> None:
                 if binding.key not in values:
                     text += original
                 elif binding.key in left:
-                    start = original[: len(original) - len(original.lstrip())]
-                    text += start + env_line(binding.key, left.pop(binding.key))
+                    start = _START.match(original)
+                    text += start[0] if start else ""
+                    text += env_line(binding.key, left.pop(binding.key))
     if text and not text.endswith("\n"):
         text += "\n"
     _write(path, text + "".join(env_line(name, value) for name, value in left.items()))
