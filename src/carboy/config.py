@@ -117,8 +117,8 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     # So the config does not contain them unless they are set.
     "LOG_LEVEL": ConfigKey(
         ABSENT,
-        "the level of the root logger, such as `INFO`; without it, `INFO` if another of these keys is"
-        " set and the program has not configured the root logger itself",
+        "the level of the root logger, such as `INFO`; without it, `INFO` if another of these keys"
+        " is set and the program has not configured the root logger itself",
         int | str | None,
     ),
     "LOG_FILE": ConfigKey(
