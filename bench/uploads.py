@@ -35,11 +35,12 @@ def store():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return f"{saved.size} {saved.path} {peak}"
 """
+BOUNDARY = b"----WebKitFormBoundary7MA4YWxkTrZu0gW"
 HEAD = (
-    b'--limit\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n'
+    b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n'
     b"Content-Type: application/octet-stream\r\n\r\n"
 )
-TAIL = b"\r\n--limit--\r\n"
+TAIL = b"\r\n--" + BOUNDARY + b"--\r\n"
 BLOCK = os.urandom(1 << 20)
 UNITS = {"M": 2**20, "G": 2**30}
 
@@ -62,8 +63,8 @@ def upload(port: int, size: int) -> tuple[float, int]:
         length = len(HEAD) + size + len(TAIL)
         client.sendall(
             b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-            b"Content-Type: multipart/form-data; boundary=limit\r\n"
-            b"Content-Length: %d\r\n\r\n" % length + HEAD
+            b"Content-Type: multipart/form-data; boundary=%b\r\n"
+            b"Content-Length: %d\r\n\r\n" % (BOUNDARY, length) + HEAD
         )
         for _ in range(size // len(BLOCK)):
             client.sendall(BLOCK)

@@ -226,12 +226,13 @@ def _is_in_production(app: Carboy) -> bool:
 
     Other programs are not warned of their keys, because Flask does not do so.
     """
-    config = app.config
+    # An app may have a config of another class.
+    project = getattr(app.config, "project", None)
     ctx: RequestContext | None = _cv_request.get(None)
     served = ctx is not None and ctx._environ.get("SERVER_SOFTWARE") == "carboy"
-    if config.project is None and not served:
+    if project is None and not served:
         return False
-    env = config["ENV"] if config.project is None else config.project.environment
+    env = app.config.get("ENV") if project is None else project.environment
     return not (app.debug or app.testing or env in {"development", "testing"})
 
 

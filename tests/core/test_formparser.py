@@ -23,6 +23,7 @@ import carboy
 from carboy.core import formparser
 from carboy.core.formparser import (
     FormDataParser,
+    _StreamParser,
     _WholeDelimiterStream,
     keep_delimiters_whole,
     parse_content_type,
@@ -529,8 +530,10 @@ def cut(body: bytes, sizes: list[int], boundary: str) -> t.IO[bytes]:
     return keep_delimiters_whole(stream, boundary)
 
 
-def parsed(stream: t.IO[bytes], boundary: str) -> t.Any:
-    parser = MultiPartParser(stream_factory=lambda **_: io.BytesIO())
+def parsed(
+    stream: t.IO[bytes], boundary: str, parser_class: type[MultiPartParser] = MultiPartParser
+) -> t.Any:
+    parser = parser_class(stream_factory=lambda **_: io.BytesIO())
     try:
         form, files = parser.parse(stream, boundary.encode(), None)
     except ValueError as error:
@@ -545,7 +548,8 @@ def test_result_does_not_depend_on_how_reads_are_cut(
 ) -> None:
     boundary, body = form
     whole = parsed(io.BytesIO(body), boundary)
-    assert parsed(cut(body, sizes, boundary), boundary) == whole
+    for parser_class in (MultiPartParser, _StreamParser):
+        assert parsed(cut(body, sizes, boundary), boundary, parser_class) == whole
 
 
 @pytest.mark.parametrize("padding", [b"", b" ", b" \t  " * 8], ids=["plain", "space", "long"])
@@ -562,7 +566,31 @@ def test_each_cut_of_a_body_gives_the_same_bytes(padding: bytes, line_break: byt
     whole = parsed(io.BytesIO(body), boundary)
     assert len(whole[1]) == len(contents)
     for sizes in ([1], [2], *([size, len(body)] for size in range(3, len(body)))):
-        assert parsed(cut(body, sizes, boundary), boundary) == whole, sizes
+        for parser_class in (MultiPartParser, _StreamParser):
+            assert parsed(cut(body, sizes, boundary), boundary, parser_class) == whole, sizes
+
+
+# What the content of a file may contain, with the boundary "B".
+PIECES = [b"\r\n--B", b"--B", b"\r\n--", b"\r", b"\n", b"-", b"B", b" ", b"x" * 7, b"\0" * 90]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join), min_size=1, max_size=4),
+    st.integers(1, 200),
+    st.integers(1, 200),
+)
+def test_content_that_is_copied_in_blocks_equals_werkzeugs(
+    contents: list[bytes], chunk: int, block: int
+) -> None:
+    body = join(
+        *(part(content, head) for content in contents for head in (FILE, FIELD)), boundary="B"
+    )
+    whole = parsed(io.BytesIO(body), "B")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formparser, "_BLOCK_BYTES", block)
+        parser = _StreamParser(stream_factory=lambda **_: io.BytesIO(), buffer_size=chunk)
+        stream = keep_delimiters_whole(io.BytesIO(body), "B")
+        assert parsed(stream, "B", lambda **_: parser) == whole
 
 
 class RequestWithWerkzeugsParser(carboy.Request):
@@ -591,8 +619,15 @@ def test_large_upload_is_byte_for_byte_at_every_offset_of_its_end(
 
 @pytest.mark.parametrize(
     "line",
-    [b"\r\n--B" + b" " * 300_000, b"\r\n--B" * 100_000, b"\r\n--" * 150_000, b"\r" * 600_000],
-    ids=["padding", "delimiters", "half delimiters", "line breaks"],
+    [
+        b"\r\n--B" + b" " * 300_000,
+        b"\r\n--B" * 100_000,
+        b"\r\n--" * 150_000,
+        b"\r" * 600_000,
+        b"x--B" * 150_000,
+        b"\r\n--Bx" * 100_000,
+    ],
+    ids=["padding", "delimiters", "half", "line breaks", "false", "false at the start of lines"],
 )
 def test_hostile_body_is_read_in_linear_time(line: bytes) -> None:
     body = join(part(line, FILE), boundary="B")
@@ -608,4 +643,8 @@ def test_hostile_body_is_read_in_linear_time(line: bytes) -> None:
     with contextlib.suppress(ValueError):
         while stream.read(65_536):
             pass
+    assert looked < 30 * len(body)
+    looked, stream = 0, Counted(io.BytesIO(body), b"--B")
+    with contextlib.suppress(ValueError):
+        _StreamParser(stream_factory=lambda **_: io.BytesIO()).parse(stream, b"B", None)
     assert looked < 30 * len(body)

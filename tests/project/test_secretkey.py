@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import spawning
@@ -138,6 +140,24 @@ def test_key_in_testing_is_made_for_the_process_alone(
     assert not (tmp_path / "instance").exists()
 
 
+@pytest.mark.parametrize("environment", ["development", "testing"])
+def test_threads_that_read_the_key_together_get_one_key(
+    make: t.Callable[..., Carboy], environment: str
+) -> None:
+    for _ in range(20):
+        app = make(environment)
+        together = threading.Barrier(8)
+
+        def read(app: Carboy = app, together: threading.Barrier = together) -> object:
+            together.wait()
+            return app.secret_key
+
+        with ThreadPoolExecutor(8) as threads:
+            keys = [future.result() for future in [threads.submit(read) for _ in range(8)]]
+        assert set(keys) == {app.config["SECRET_KEY"]}
+        assert type(app.config) is Config
+
+
 @pytest.mark.parametrize("environment", ["production", "staging", None])
 def test_elsewhere_a_key_is_demanded_where_a_session_is_used(
     make: t.Callable[..., Carboy], key_file: pathlib.Path, environment: str | None
@@ -159,6 +179,7 @@ def test_assigned_key_takes_precedence(
     app = make(environment)
     app.secret_key = "assigned"
     assert app.config["SECRET_KEY"] == app.config.get("SECRET_KEY") == "assigned"
+    assert type(app.config) is Config
     assert not (tmp_path / "instance").exists()
 
 

@@ -342,6 +342,41 @@ def test_missing_pillow_is_named_with_the_remedy(folder, monkeypatch, picture):
     uploads.save(sent(PDF), folder.path, types="application/pdf")
 
 
+# --- a reader -------------------------------------------------------------------------------------
+
+
+class Paused(io.BytesIO):
+    """A file whose end can be read only when `go_on` is set."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.half_is_read, self.go_on = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size == 1024 * 1024:  # the content is copied
+            if self.tell():
+                self.half_is_read.set()
+                assert self.go_on.wait(30)
+            size = len(self.getvalue()) // 2
+        return super().read(size)
+
+
+def test_reader_never_sees_half_a_file(folder):
+    stream = Paused(PDF)
+    file = FileStorage(stream, "a.pdf")
+    types = "application/pdf"
+    writer = threading.Thread(
+        target=uploads.save, args=(file, folder.path), kwargs={"types": types}
+    )
+    writer.start()
+    assert stream.half_is_read.wait(30)
+    assert (len(folder.parts), folder.stored, uploads.files(folder.path)) == (1, {}, [])
+    stream.go_on.set()
+    writer.join()
+    assert list(folder.stored.values()) == [PDF]
+    assert not folder.parts
+
+
 # --- many at once --------------------------------------------------------------------------------
 
 

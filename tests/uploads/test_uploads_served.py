@@ -153,6 +153,27 @@ def test_nothing_is_left_of_an_upload_whose_connection_is_cut(serve):
     assert not server.left
 
 
+def test_client_that_stops_in_the_middle_and_waits_gets_a_400(serve):
+    server = serve()
+    client = begin(server, 4 * MIB)
+    client.sendall(bytes(MIB))
+    client.shutdown(socket.SHUT_WR)
+    assert end(client).startswith(b"HTTP/1.1 400 ")
+    assert not server.stored
+    assert not server.left
+
+
+def test_range_of_a_stored_file_is_sent(serve):
+    server = serve()
+    data = os.urandom(2 * MIB)
+    answer = requests.post(f"{server.url}/save", files={"file": data}, timeout=30)
+    url = f"{server.url}/uploads/{answer.json()['name']}"
+    part = requests.get(url, headers={"Range": f"bytes={MIB}-{MIB + 99_999}"}, timeout=30)
+    assert (part.status_code, part.content) == (206, data[MIB : MIB + 100_000])
+    assert part.headers["Content-Range"] == f"bytes {MIB}-{MIB + 99_999}/{2 * MIB}"
+    assert part.headers["X-Content-Type-Options"] == "nosniff"
+
+
 LIMIT = """\
 import resource
 

