@@ -226,8 +226,9 @@ class CombinedFormat(LineFormat):
         size = _sent_bytes(request) if request.aborted else request.body_bytes
         method = request.method
         line = (
-            f'{client} - - [{self._stamp}] "{method} {target} {request.version}" {request.status}'
-            f" {size} {referer} {agent} id={request.request_id} ms={ms} view_ms={view_ms}{further}\n"
+            f'{client} - - [{self._stamp}] "{method} {target} {request.version}"'
+            f" {request.status} {size} {referer} {agent} id={request.request_id} ms={ms}"
+            f" view_ms={view_ms}{further}\n"
         )
         # Of a request that is refused, not even the method may be known.
         return line if method else line.replace('"  "', '"-"', 1)
