@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from ..core.advice import did_you_mean
 from ..core.bytesizes import parse_size
 from ..errors import ConfigError
-from .formatters import NAMED, STANDARD, style_of
+from .formatters import NAMED, STANDARD, make_formatter, style_of
 from .keys import KEYS, GivenKey, find_key
 
 if t.TYPE_CHECKING:
@@ -169,7 +169,22 @@ def _parse_format(given: GivenKey | None) -> str | None:
         if _is_misspelt(name):
             hint = did_you_mean(name, STANDARD)
             raise _refusal(given, expected, f"There is no field %({name})s.{hint}")
+    _try_format(given, text, expected)
     return text
+
+
+def _try_format(given: GivenKey, text: str, expected: str) -> None:
+    """Refuse a format that fails for a record, as `%(message)d` does, which needs a number."""
+    record = logging.LogRecord("shop", logging.INFO, "app.py", 1, "message", None, None)
+    try:
+        make_formatter(text).format(record)
+    except (TypeError, ValueError, LookupError, AttributeError) as exc:
+        raise _refusal(
+            given,
+            expected,
+            f"A record cannot be written by it: {exc}. Write %(name)s with an s, which takes any"
+            " value.",
+        ) from None
 
 
 def _is_misspelt(field_name: str) -> bool:
