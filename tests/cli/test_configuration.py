@@ -148,8 +148,9 @@ def test_named_keys_are_shown_alone(carboy):
             ],
         ),
         ({"config.py": "A = \n"}, ["config.py:1: this is not valid Python"]),
+        ({"config.py": "LOG_LEVEL = 'loud'\n"}, ["LOG_LEVEL: expected one of", "config.py:1"]),
     ],
-    ids=["none", "misspelt", "type", "dotenv", "declared", "syntax"],
+    ids=["none", "misspelt", "type", "dotenv", "declared", "syntax", "logging"],
 )
 def test_check_finds_wrong_types_and_misspelt_keys(carboy, files, problems):
     done = carboy("config", "--check", files={"app.py": APP, **files})
