@@ -86,7 +86,7 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
         " source. With app.config.from_project(), the command 'carboy secret new' writes one into"
-        " '.env', and in the environment 'development' (CARBOY_ENV=development) one is made and kept."
+        " '.env', and with CARBOY_ENV=development one is made and kept in the instance folder."
         " 'carboy secret new --print' prints one for the environment variable SECRET_KEY or for any"
         " other place."
     )
