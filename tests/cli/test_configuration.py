@@ -90,6 +90,12 @@ def test_each_value_is_shown_with_its_origin_and_secrets_are_masked(carboy):
 
 
 @pytest.mark.integration
+def test_origin_is_the_prefix_that_takes_precedence_if_dotenv_has_both(carboy):
+    files = {"app.py": APP, ".env": "FLASK_TITLE=flask\nCARBOY_TITLE=carboy\n"}
+    assert rows(carboy("config", "TITLE", files=files).stdout)["TITLE"] == (".env:2", "'carboy'")
+
+
+@pytest.mark.integration
 def test_lines_of_code_are_shown_for_a_program_that_loads_nothing(carboy):
     done = carboy("config", "--json", files={"app.py": PLAIN, "config.py": "SIZE = 1\n"})
     assert "canary" not in done.stdout
