@@ -384,6 +384,8 @@ class RequestContext(AppContext):
         app = self.app
         request = app.request_class(self._environ)
         request.json_module = app.json
+        if (trusted := app.config["TRUSTED_HOSTS"]) is not None:
+            request.trusted_hosts = trusted
         if self._rule is not None:
             request.url_rule = self._rule
             request.view_args = self._view_args

@@ -26,6 +26,8 @@ OTHERS = {
     "port": ("81", 81),
     "workers": ("9", 9),
     "threads": ("3", 3),
+    "proxy": ("10.0.0.0/8, ::1", "10.0.0.0/8,::1"),
+    "proxy_headers": ("Forwarded", "forwarded"),
     "max_body_bytes": ("1M", 2**20),
     "max_held_bodies_bytes": ("1.5G", 3 * 2**29),
     "max_held_responses_bytes": ("2M", 2**21),
@@ -38,10 +40,14 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "access_log": ("JSON", "json"),
+    "access_log_query": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
 }
+# Arguments without which another one is refused, because it would have no effect.
+NEEDED = {"proxy_headers": {"proxy": 1}}
 
 
 # ------------------------------------------------------------------------ where values are from
@@ -51,9 +57,10 @@ OTHERS = {
 def test_each_setting_is_read_from_argument_environment_and_default(setting):
     text, value = OTHERS[setting.field]
     argument, variable = setting.argument, setting.variables[0]
+    needed = NEEDED.get(setting.field, {})
 
     def read(arguments, environ):
-        return getattr(make_settings(arguments, environ), setting.field)
+        return getattr(make_settings({**needed, **arguments}, environ), setting.field)
 
     default = read({}, {})
     assert default != value
@@ -89,6 +96,30 @@ def test_each_setting_is_read_from_argument_environment_and_default(setting):
         pytest.param({"workers": 0}, {"WEB_CONCURRENCY": "3"}, {"workers": 0}, id="0 is a value"),
         pytest.param({"max_body": 0}, {}, {"max_body_bytes": None}, id="no limit"),
         pytest.param({"host": "localhost"}, {}, {"host": "127.0.0.1"}, id="IPv4 before IPv6"),
+        pytest.param({}, {"CARBOY_PROXY": "1"}, {"proxy": "1"}, id="short variable"),
+        pytest.param(
+            {},
+            {"CARBOY_PROXY": "1", "FLASK_SERVE_PROXY": "2", "CARBOY_SERVE_PROXY": "3"},
+            {"proxy": "3"},
+            id="long variable before short one",
+        ),
+        pytest.param({"proxy": 0}, {"CARBOY_PROXY": "1"}, {"proxy": "0"}, id="no proxies"),
+        pytest.param({"proxy": ["::1", "10.0.0.1"]}, {}, {"proxy": "::1,10.0.0.1"}, id="list"),
+        pytest.param({"proxy": "2001:DB8:0::/32"}, {}, {"proxy": "2001:db8::/32"}, id="network"),
+        pytest.param({"proxy": "10.0.0.1/32"}, {}, {"proxy": "10.0.0.1"}, id="network of one"),
+        pytest.param({"proxy": " 32 "}, {}, {"proxy": "32"}, id="most proxies"),
+        pytest.param(
+            {"proxy": 1, "proxy_headers": "X-Forwarded-Proto, For"},
+            {},
+            {"proxy_headers": "for,proto"},
+            id="header names",
+        ),
+        pytest.param(
+            {"proxy": 1, "proxy_headers": "forwarded,prefix"},
+            {},
+            {"proxy_headers": "prefix,forwarded"},
+            id="Forwarded and prefix",
+        ),
     ],
 )
 def test_argument_beats_environment_beats_default(arguments, environ, expected):
@@ -144,6 +175,44 @@ def test_names_of_released_settings_are_kept():
         pytest.param({"grace_s": "nan"}, {}, "a number of seconds", id="not a number"),
         pytest.param({"grace_s": "-1"}, {}, "at least 0", id="negative seconds"),
         pytest.param({"head_timeout_s": 0}, {}, "at least 0.001", id="timeout of 0"),
+        *(
+            pytest.param({"proxy": text}, {}, f"got {text!r} ({reason}", id=f"proxy {text}")
+            for text, reason in [
+                ("nginx", "'nginx' is not an address) from the argument proxy of app.serve()"),
+                ("*", "'*' is not an address"),
+                (True, "'True' is not an address"),
+                ("10.0.0.1,", "an address is empty"),
+                ("10.0.0.1/8", "10.0.0.1 is not the first address of the network 10.0.0.0/8"),
+                ("10.0.0.1:80", "'10.0.0.1:80' does not appear to be"),
+                ("fe80::1%eth0", "'fe80::1%eth0' is not an address"),
+                ("::ffff:10.0.0.1", "write ::ffff:10.0.0.1 as an address of IPv4"),
+                ("127.0.0.1/33", "'127.0.0.1/33' does not appear to be"),
+            ]
+        ),
+        pytest.param({"proxy": 33}, {}, "the number of proxies", id="too many proxies"),
+        pytest.param({"proxy": -1}, {}, "the number of proxies", id="negative proxies"),
+        pytest.param(
+            {}, {"CARBOY_PROXY": "x"}, "from the environment variable CARBOY_PROXY", id="variable"
+        ),
+        pytest.param(
+            {"proxy": 1, "proxy_headers": "fro"}, {}, "'fro' is none of these", id="header name"
+        ),
+        pytest.param({"proxy": 1, "proxy_headers": ","}, {}, "'' is none of", id="no header"),
+        pytest.param(
+            {"proxy": 1, "proxy_headers": "forwarded,for"},
+            {},
+            "forwarded contains the address, scheme and host itself",
+            id="contradicting headers",
+        ),
+        pytest.param(
+            {"proxy_headers": "for"},
+            {},
+            "'proxy_headers' has no effect without the setting 'proxy'",
+            id="headers without proxy",
+        ),
+        pytest.param(
+            {"proxy": 0}, {"CARBOY_PROXY_HEADERS": "for"}, "no effect", id="headers of no proxy"
+        ),
     ],
 )
 def test_wrong_value_is_refused_with_its_source(arguments, environ, words):

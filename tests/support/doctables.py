@@ -31,8 +31,8 @@ def settings() -> str:
             f"`{setting.short}`, `{setting.option}`" if setting.short else f"`{setting.option}`"
         )
         variables = f"`{setting.variables[0]}`"
-        if setting.platform:
-            variables += f", then `{setting.platform}`"
+        for other in filter(None, (setting.variable, setting.platform)):
+            variables += f", then `{other}`"
         rows.append(
             (
                 option,

@@ -1159,6 +1159,32 @@ def hosts(fw, log):
     return app, *requests, trust, *requests
 
 
+@program(fast_path=(True, False, False, True, False, True, False))
+def trusted_hosts(fw, log):
+    app = make_app(fw, log)
+    app.config["TRUSTED_HOSTS"] = trusted = ["localhost"]
+    _get(app, "/host", lambda: f"{fw.request.trusted_hosts} {fw.request.host} {fw.request.url}")
+    app.errorhandler(400)(lambda error: (f"refused {error.description}", 400))
+
+    def ask(host):
+        return {"path": "/host", "environ": {"HTTP_HOST": host}}
+
+    def trust_another(app):
+        trusted.append(".b")
+
+    def trust_none(app):
+        trusted[:] = ["c"]
+
+    return (
+        app,
+        *(ask(host) for host in ("localhost:81", "a.b", None)),
+        trust_another,
+        *(ask(host) for host in ("a.b", "ab")),
+        trust_none,
+        *(ask(host) for host in ("c:80", "localhost")),
+    )
+
+
 @program(fast_path=None)
 def server_names_and_subdomains(fw, log):
     app = fw.Flask("program", subdomain_matching=True)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from polling import PATIENCE_S
 
 from carboy.serving.http.connection import Connection
+from carboy.serving.http.forwarded import TrustedProxies
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import make_poller
 from carboy.serving.http.server import HTTPServer
@@ -263,6 +264,7 @@ class Stage:
         host, port: where it listens, if it does.
         poller: replaces the system's best poller.
         threads: most views of its pool.
+        proxies: those that the server trusts.
 
     Attributes:
         handler: takes the requests.
@@ -276,6 +278,7 @@ class Stage:
         port: int = 80,
         poller: t.Any = None,
         threads: int = 4,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.pool = LeaderPool(threads)
@@ -288,6 +291,7 @@ class Stage:
             pool=self.pool,
             limits=self.limits,
             poller=t.cast("t.Any", self.poller),
+            proxies=proxies,
         )
         self.clients: list[Client] = []
 

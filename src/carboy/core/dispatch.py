@@ -37,13 +37,14 @@ from .overrides import TRACKED_ATTRIBUTES, Overrides, find_overrides, record_ori
 from .urls import UrlBuilding
 
 if t.TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
     from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..config import Config
     from ..json.provider import JSONProvider
+    from ..sansio.app import App
     from ..sessions import SessionInterface
 
 _sentinel: t.Any = object()
@@ -101,7 +102,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self.find_overrides()
-        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(environ):
+        if (
+            overrides.fast_path
+            and _cv.get(None) is None
+            and is_matched_by_path(environ, overrides.trusted_hosts)
+        ):
             return handle_request(self, overrides, environ, start_response)
 
         return self.respond(self.request_context(environ), environ, start_response)
@@ -173,7 +178,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """Return whether carboy's compiled URL matcher (`carboy.core.routing`) can be used for the
         request.
         """
-        return self.find_overrides().match and is_matched_by_path(environ)
+        overrides = self.find_overrides()
+        return overrides.match and is_matched_by_path(environ, overrides.trusted_hosts)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
@@ -525,3 +531,8 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
         "The view function did not return a valid response tuple. The tuple must have the form"
         f" (body, status, headers), (body, status), or (body, headers); it has {len(rv)} items."
     )
+
+
+def carboy_app(app: WSGIApplication) -> App | None:
+    """Return the application if it is one of carboy; None for another WSGI application."""
+    return t.cast("App", app) if isinstance(app, Dispatcher) else None

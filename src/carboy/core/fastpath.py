@@ -27,6 +27,7 @@ from ..signals import (
     request_tearing_down,
 )
 from ..wrappers import Response, _content_type
+from .urls import is_trusted_host
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -57,13 +58,21 @@ def _is_plain_host(host: str | None) -> bool:
     return True
 
 
-def is_matched_by_path(environ: WSGIEnvironment) -> bool:
+def is_matched_by_path(
+    environ: WSGIEnvironment, trusted_hosts: cabc.Collection[str] | None
+) -> bool:
     """Return whether only the path and the method of a request decide which rule matches.
 
     Call it only for an app whose `Overrides.match` is true. If it returns False, let Werkzeug find
-    the rule, because it refuses invalid hosts and treats WebSocket requests differently.
+    the rule, because it refuses invalid hosts and those that are not in `trusted_hosts`, and treats
+    WebSocket requests differently.
     """
-    return _is_plain_host(environ.get("HTTP_HOST")) and "HTTP_UPGRADE" not in environ
+    host = environ.get("HTTP_HOST")
+    return (
+        _is_plain_host(host)
+        and "HTTP_UPGRADE" not in environ
+        and (trusted_hosts is None or is_trusted_host(host, trusted_hosts))
+    )
 
 
 def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)

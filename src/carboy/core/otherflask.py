@@ -12,6 +12,9 @@ import types
 import typing as t
 import warnings
 
+if t.TYPE_CHECKING:
+    from ..sansio.app import App
+
 _ADVICE = (
     "They belong to another framework than this app: its `request`, `session` and `current_app`"
     " are never set by carboy. Call carboy.install_as_flask() before anything imports Flask, or"
@@ -82,3 +85,54 @@ def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -
                 RuntimeWarning,
                 stacklevel=4,
             )
+
+
+def explain_use_by_extensions(app: App) -> str:
+    """Return a sentence about the packages that have added something to an app and use real Flask;
+    "" if there are none.
+
+    `warn_of_registered` looks only at the module of a function that is passed to a method of the
+    app. Extensions also write into the app's registries, and use Flask in other modules of theirs.
+    """
+    flask = other_flask()
+    if flask is None:
+        return ""
+    packages = {_module_of(each).partition(".")[0] for each in _added_to(app)}
+    modules = [name for name in sys.modules if name.partition(".")[0] in packages]
+    users = sorted(users_of(flask, modules))
+    if not users:
+        return ""
+    return (
+        f"objects of the installed Flask are used in {', '.join(users)}, so that requests may fail"
+        f' with "Working outside of request context". {_ADVICE}'
+    )
+
+
+def _module_of(added: t.Any) -> str:
+    function = getattr(added, "func", added)  # `functools.partial` has it
+    name = getattr(added, "import_name", None) or getattr(function, "__module__", None)
+    return str(name or type(added).__module__)
+
+
+def _added_to(app: App) -> t.Iterator[t.Any]:
+    """Yield what modules have added to an app: functions, blueprints, extensions, a wrapper."""
+    yield from app.view_functions.values()
+    yield from app.blueprints.values()
+    yield from app.extensions.values()
+    yield from app.teardown_appcontext_funcs
+    if "wsgi_app" in vars(app):
+        yield vars(app)["wsgi_app"]
+    registries: tuple[t.Mapping[t.Any, t.Iterable[t.Any]], ...] = (
+        app.before_request_funcs,
+        app.after_request_funcs,
+        app.teardown_request_funcs,
+        app.template_context_processors,
+        app.url_value_preprocessors,
+        app.url_default_functions,
+    )
+    for registry in registries:
+        for functions in registry.values():
+            yield from functions
+    for by_code in app.error_handler_spec.values():
+        for handlers in by_code.values():
+            yield from handlers.values()

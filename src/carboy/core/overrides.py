@@ -19,6 +19,8 @@ from ..wrappers import Request, Response
 from .changetracking import ChangeTracked
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
@@ -92,6 +94,7 @@ class Overrides:
         "match",
         "one_context",
         "session_cookie",
+        "trusted_hosts",
         "views",
     )
 
@@ -106,6 +109,7 @@ class Overrides:
         lazy_session: bool,
         json: bool,
         kept_config: bool,
+        trusted_hosts: cabc.Collection[str] | None,
     ) -> None:
         self.changes = changes
         #: Whether `carboy.core.fastpath` may handle the whole request.
@@ -122,6 +126,8 @@ class Overrides:
         self.json = json
         #: Whether values of the config may be cached until `ChangeTracked.changes` grows.
         self.kept_config = kept_config
+        #: The value of `TRUSTED_HOSTS`, which the program may change in place.
+        self.trusted_hosts = trusted_hosts
         #: The settings for reading the session's cookie. None if they were not read yet, or must be
         #: read on each request because they may change without notice.
         self.session_cookie: SessionCookie | None = None
@@ -153,7 +159,6 @@ def find_overrides(app: Dispatcher) -> Overrides:
         "create_url_adapter" not in changed
         and not app.subdomain_matching
         and kept_config  # in another config, a later change of TRUSTED_HOSTS would not be noticed
-        and app.config["TRUSTED_HOSTS"] is None
         # A user may have assigned a `Map` of Werkzeug, which lacks `fast_match`.
         and hasattr(app.url_map, "fast_match")
     )
@@ -167,6 +172,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     )
     return Overrides(
         kept_config=kept_config,
+        trusted_hosts=app.config["TRUSTED_HOSTS"],
         changes=changes,
         fast_path=(
             match

@@ -13,6 +13,8 @@ from json import dumps
 from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.http import HTTP_STATUS_CODES
 
+from carboy.observability.environkeys import REQUEST_ID
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -65,17 +67,20 @@ class Problem(HTTPException):
     def name(self) -> str:
         return HTTP_STATUS_CODES.get(self.code or 0, "Unknown Error")
 
-    def to_dict(self) -> dict[str, t.Any]:
+    def to_dict(self, environ: WSGIEnvironment | None = None) -> dict[str, t.Any]:
         """Return the JSON members: title, status and detail, then the members passed to the
-        constructor.
+        constructor, and the request id if the server of the request `environ` has given one.
 
         The member `type` is left out, so that it has its default "about:blank". This means that the
         title is that of the HTTP status.
         """
-        return {"title": self.name, "status": self.code, "detail": self.description, **self.members}
+        request_id = None if environ is None else environ.get(REQUEST_ID)
+        found = {} if request_id is None else {"request_id": request_id}
+        members = {"title": self.name, "status": self.code, "detail": self.description}
+        return {**members, **found, **self.members}
 
     def get_body(self, environ: WSGIEnvironment | None = None, scope: t.Any = None) -> str:
-        return dumps(self.to_dict(), ensure_ascii=False)
+        return dumps(self.to_dict(environ), ensure_ascii=False)
 
     def get_headers(
         self, environ: WSGIEnvironment | None = None, scope: t.Any = None

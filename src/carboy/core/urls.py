@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import typing as t
-from functools import partial
+from functools import lru_cache, partial
 from types import SimpleNamespace
 
 from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BuildError
+from werkzeug.sansio.utils import host_is_trusted
 from werkzeug.wsgi import get_host
 
 from ..globals import _cv
@@ -15,6 +16,8 @@ from ..helpers import _split_blueprint_path
 from .ownviews import is_own_view
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from werkzeug.routing import MapAdapter, Rule
     from werkzeug.wrappers import Response as BaseResponse
 
@@ -190,6 +193,19 @@ def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | Non
     rules = [r for r in adapter.map.iter_rules() if not is_own_view(views.get(r.endpoint))]
     visible = SimpleNamespace(map=SimpleNamespace(_rules=rules))
     return BuildError.closest_rule(error, visible)  # type: ignore[arg-type]
+
+
+def is_trusted_host(host: str | None, trusted: cabc.Collection[str]) -> bool:
+    """Return whether a Host header is one of `TRUSTED_HOSTS`. False also if there is none."""
+    if host is None:
+        return False
+    # The program may change the list in place, so its items are a part of the key of the cache.
+    return _is_trusted(host, (trusted,) if isinstance(trusted, str) else tuple(trusted))
+
+
+@lru_cache(maxsize=256)
+def _is_trusted(host: str, trusted: tuple[str, ...]) -> bool:
+    return host_is_trusted(host, trusted)
 
 
 def _is_domain(host: str) -> bool:

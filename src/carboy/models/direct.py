@@ -37,8 +37,6 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
     endpoint = endpoint or model.endpoints.get("json")
     if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
         return "its view is wrapped or replaced"
-    if app.config["TRUSTED_HOSTS"] is not None:
-        return "TRUSTED_HOSTS must be checked"
     if app.is_wrapped or not app.find_overrides().fast_path:
         return "the app, or something around it, changes how requests are handled"
     if not app.find_overrides().lazy_session:

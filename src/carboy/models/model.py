@@ -100,6 +100,14 @@ class Model:
         own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None
         return inspect.cleandoc(own or getattr(self._source.predict, "__doc__", None) or "")
 
+    @property
+    def version(self) -> str | int | None:
+        """The attribute `version` of the model's class or function; None if that is neither a text
+        nor a whole number.
+        """
+        found = getattr(self.target, "version", None)
+        return found if isinstance(found, (str, int)) else None
+
     def load(self) -> None:
         """Build the model now, unless it is loaded. Thread-safe.
 

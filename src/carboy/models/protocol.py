@@ -169,9 +169,30 @@ def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
 
     Source: https://www.w3.org/TR/server-timing/
     """
-    queue_ms = (ticket.began_s - ticket.arrived_s) * 1000
-    predict_ms = (ticket.ended_s - ticket.began_s) * 1000
+    queue_ms, predict_ms = _times_ms(ticket)
     return (
         ("Server-Timing", f"queue;dur={queue_ms:.2f}, predict;dur={predict_ms:.2f}"),
         ("X-Batch-Size", str(ticket.batch_size)),
     )
+
+
+def logged(model: Model, ticket: Ticket | None = None) -> dict[str, str | int | float]:
+    """Return what the access log says of a prediction, whether it succeeds or fails.
+
+    Args:
+        ticket: None, or without a batch, if the prediction was not computed.
+    """
+    fields: dict[str, str | int | float] = {"model": model.name}
+    if model.version is not None:
+        fields["version"] = model.version
+    if ticket is not None and ticket.batch_size:
+        queue_ms, compute_ms = _times_ms(ticket)
+        fields["batch"] = ticket.batch_size
+        fields["queue_ms"], fields["compute_ms"] = round(queue_ms, 3), round(compute_ms, 3)
+    return fields
+
+
+def _times_ms(ticket: Ticket) -> tuple[float, float]:
+    """Return how long a prediction waited, and how long it was computed."""
+    queue_s, predict_s = ticket.began_s - ticket.arrived_s, ticket.ended_s - ticket.began_s
+    return queue_s * 1000, predict_s * 1000

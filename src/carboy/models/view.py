@@ -11,10 +11,8 @@ only a request id under which the log has them.
 
 from __future__ import annotations
 
-import re
 import typing as t
 from functools import partial
-from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
@@ -34,11 +32,13 @@ from carboy.errors import (
     UnreadError,
 )
 from carboy.globals import request
+from carboy.observability.environkeys import FIELDS
+from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
 from .page.endpoints import add_files, show_model
-from .protocol import Endpoint, measured
+from .protocol import Endpoint, logged, measured
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -56,8 +56,6 @@ if t.TYPE_CHECKING:
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
-# A client's X-Request-ID is used in responses and in the log only if it matches this pattern.
-_REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
 
 # --- registration --------------------------------------------------------------------------------
@@ -169,7 +167,9 @@ def _make_view(
         incoming: PredictionRequest = begun or LimitedBody(current, limit())
         try:
             decode = partial(protocol.decode, model, incoming)
+            _note(current, model, begun)
             ticket: Ticket = begun or model.queue.submit_and_wait(decode(), decode=decode)
+            _note(current, model, ticket)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
@@ -191,6 +191,13 @@ def _make_view(
         return _response(app, answer.body, headers, answer.media_type)
 
     return view
+
+
+def _note(current: Request, model: Model, ticket: Ticket | None) -> None:
+    """If the server has an access log, leave what it says of a prediction in the environ."""
+    if FIELDS in current.environ:
+        fields = current.environ[FIELDS] or {}
+        current.environ[FIELDS] = {**fields, **logged(model, ticket)}
 
 
 def _response(
@@ -279,7 +286,7 @@ def problem_in_stream(
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
-    return problem.to_dict()
+    return problem.to_dict(current.environ)
 
 
 def public_problem(exc: BaseException) -> Exception | None:
@@ -313,8 +320,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     """Log why a prediction failed. Returns problem details with status 500 that contain only the
     request id.
     """
-    given = current.headers.get("X-Request-ID", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    request_id = id_of(current.environ)
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
     drop_leading_frames(exc)
     app.logger.error(

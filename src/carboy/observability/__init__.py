@@ -7,6 +7,9 @@
     formatters       records as text or as JSON, without secrets and control characters
     handlers         `LineHandler`, which hands whole lines to a target: stderr, or a log file
     logfile          a log file that several processes may write to, and that is rotated
+    environkeys      what the server, the app and the log tell one another about a request
+    requestid        the id by which the log lines of a request are found
+    access           the lines of the access log
     timer            `with app.timer("model"):`
 
 An app that sets none of the keys keeps Flask's logging, and loads only `keys`.

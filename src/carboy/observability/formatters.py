@@ -17,6 +17,7 @@ from datetime import datetime
 
 from ..core.masking import mask_text, masked
 from ..globals import _cv
+from .environkeys import REQUEST_ID
 
 #: The format "text": the fields of the well-known `%(asctime)s :: %(levelname)s :: %(message)s`,
 #: and what is needed to follow a request through several processes.
@@ -47,7 +48,7 @@ def request_id() -> str | None:
     """Return the ID that the server has given to the current request."""
     active = _cv.get(None)
     request = active[1] if active else None
-    return request._environ.get("carboy.request_id") if request is not None else None
+    return request._environ.get(REQUEST_ID) if request is not None else None
 
 
 class _Fields(dict[str, t.Any]):

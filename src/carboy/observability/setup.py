@@ -189,6 +189,12 @@ def find_handler(path: str | None) -> LineHandler | None:
     return handler if handler in logging.getLogger().handlers else None
 
 
+def path_of(handler: LineHandler) -> str | None:
+    """Return the path of a handler's log file; None if it writes to stderr."""
+    with _lock:
+        return next((path for path, each in _handlers.items() if each is handler), None)
+
+
 def handlers() -> list[LineHandler]:
     """Return the handlers of this process."""
     with _lock:

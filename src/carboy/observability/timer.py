@@ -6,16 +6,13 @@ import time
 import typing as t
 
 from ..globals import _cv
+from .environkeys import FIELDS
 
 if t.TYPE_CHECKING:
     import logging
     from types import TracebackType
 
     import typing_extensions as te
-
-#: The key of the WSGI environ under which the access log finds the measured times of a request: a
-#: dict of milliseconds by name. Times of the same name are added up.
-TIMINGS = "carboy.timings"
 
 
 class Timer:
@@ -57,8 +54,11 @@ class Timer:
 
 
 def _add_to_request(name: str, ms: float) -> None:
+    """Leave a time for the access log. Times of the same name are added up."""
     active = _cv.get(None)
     request = active[1] if active else None
     if request is not None:
-        timings = request._environ.setdefault(TIMINGS, {})
-        timings[name] = timings.get(name, 0.0) + ms
+        environ = request._environ
+        fields = environ[FIELDS] = environ.get(FIELDS) or {}
+        timings = fields.setdefault("timings", {})
+        timings[name] = round(timings.get(name, 0.0) + ms, 3)

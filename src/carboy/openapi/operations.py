@@ -38,6 +38,7 @@ PROBLEM_SCHEMA: Dict = {
         "detail": {"type": ["string", "null"], "description": "What happened here."},
         "code": {"type": "string", "description": "The kind of problem, for programs."},
         "type": {"type": "string", "description": "A URL for the kind of problem."},
+        "request_id": {"type": "string", "description": "Finds the request in the log."},
         "errors": {
             "type": "array",
             "description": "The invalid places in the request.",

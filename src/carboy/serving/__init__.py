@@ -6,7 +6,8 @@
     threads   the threads of a worker: one at a time reads requests, the others run views
 
 The supervisor passes the settings to each worker on the worker's command line. Supervisor and
-worker then send each other messages over a pair of sockets, and share nothing else.
+worker then send each other messages over a pair of sockets, and the worker sends the lines of the
+log file through a pipe. They share nothing else.
 """
 
 from __future__ import annotations
@@ -122,14 +123,15 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .process.hangup import Terminal
     from .process.supervisor import hold_port, stop_signals
     from .process.worker import Service
+    from .startscreen import advice_on_other_flask
 
     debug_warning = debugmode.disable(app)
-    holder = hold_port(settings)
-    settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    port, holder = hold_port(settings)
+    settings = replace(settings, port=port, workers=1)
     log_options = log.configure_for_app(app, warn=log.logger.warning)
     has_log_file = log_options is not None and log_options.file is not None
-    if debug_warning:
-        log.logger.warning("%s", debug_warning)
+    for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
+        log.logger.warning("%s", warning)
     service = Service(app, settings)
     terminal = Terminal()
 
@@ -148,7 +150,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
             settings.url,
             settings.threads,
         )
-        log.say_models(settings.url, service.model_rules)
+        for line in service.about():
+            log.logger.info("%s", line)
         service.wait()
         log.logger.info("stopped")
     finally:

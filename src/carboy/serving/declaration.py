@@ -10,6 +10,7 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass, field
+from ipaddress import IPv6Network, ip_address, ip_network
 
 from ..core.bytesizes import format_size, parse_size
 from ..errors import AddressError, ServingError
@@ -21,6 +22,8 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 PREFIX = "CARBOY_SERVE_"
+# The most proxies in a row that may be trusted. No real request comes through more.
+MAX_PROXIES = 32
 
 
 class ValueFormat(t.NamedTuple):
@@ -72,6 +75,7 @@ class Setting:
         short: a one-letter option such as "-p"; empty if there is none.
         platform: the environment variable by which hosting platforms (Heroku, Cloud Run, ...) set
             the value; empty if there is none.
+        variable: a shorter name of the environment variable; empty if there is none.
         compute: returns the default value if it depends on the machine, such as the number of CPUs.
         computed: describes the result of `compute` for `--help` and the documentation.
     """
@@ -82,6 +86,7 @@ class Setting:
     help: str
     short: str = ""
     platform: str = ""
+    variable: str = ""
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
 
@@ -101,8 +106,8 @@ class Setting:
         this order counts.
         """
         name = self.argument.upper()
-        platform = (self.platform,) if self.platform else ()
-        return (PREFIX + name, f"FLASK_SERVE_{name}", *platform)
+        others = filter(None, (self.variable, self.platform))
+        return (PREFIX + name, f"FLASK_SERVE_{name}", *others)
 
     @property
     def default_text(self) -> str:
@@ -114,8 +119,10 @@ class Setting:
         Raises:
             ServingError: the value is not valid.
         """
+        value = given.value
+        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         try:
-            return self.format.parse(str(given.value))
+            return self.format.parse(text)
         except ValueError as exc:
             detail = f" ({exc})" if exc.args else ""
             raise self.format.error(
@@ -137,8 +144,17 @@ def _parse_whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int
     return parse
 
 
+def _parse_workers(text: str) -> int:
+    number = _parse_whole(0)(text)
+    if number and not machine.HAS_WORKERS:
+        raise ValueError("this system has no worker processes: only 0 is possible")
+    return number
+
+
 def _parse_connections(text: str) -> int:
     number, affordable = _parse_whole(1)(text), machine.affordable_connections()
+    if number > affordable == machine.SELECTED_CONNECTIONS:
+        raise ValueError(f"this system can wait for {affordable}")
     if number > affordable:
         raise ValueError(
             f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
@@ -154,6 +170,70 @@ def _parse_seconds(least: float) -> cabc.Callable[[str], float]:
         return float(text)
 
     return parse
+
+
+# --------------------------------------------------------------------------------- proxies
+
+
+def _parse_proxies(text: str) -> str:
+    if re.fullmatch(r"\d{1,2}", text.strip()):
+        return str(_parse_whole(0, MAX_PROXIES)(text))
+    return ",".join(_parse_network(part.strip()) for part in text.split(","))
+
+
+def _parse_network(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9.]+)?", text):
+        raise ValueError(f"{text!r} is not an address" if text else "an address is empty")
+    network = ip_network(text, strict=False)
+    address = text.partition("/")[0]
+    if network.num_addresses > 1 and network.network_address != ip_address(address):
+        raise ValueError(f"{address} is not the first address of the network {network}")
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+        # The server writes the address of an IPv4 client as IPv4, also if it listens on `::`.
+        raise ValueError(f"write {text} as an address of IPv4")
+    return str(network) if network.num_addresses > 1 else str(network.network_address)
+
+
+# The headers of proxies, in the order in which the value of the setting names them. X-Forwarded-For
+# and so on are "for" to "prefix".
+_X_FORWARDED = ("for", "proto", "host", "port", "prefix")
+_FORWARDED = "forwarded"
+
+
+def _parse_proxy_headers(text: str) -> str:
+    names = [part.strip().lower().removeprefix("x-forwarded-") for part in text.split(",")]
+    for name in names:
+        if name not in (*_X_FORWARDED, _FORWARDED):
+            raise ValueError(f"{name!r} is none of these")
+    if _FORWARDED in names and not {_FORWARDED, "prefix"}.issuperset(names):
+        raise ValueError("forwarded contains the address, scheme and host itself")
+    return ",".join(name for name in (*_X_FORWARDED, _FORWARDED) if name in names)
+
+
+# ----------------------------------------------------------------------------------- words
+
+
+def _parse_choice(*choices: str) -> cabc.Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip().lower() not in choices:
+            raise ValueError
+        return text.strip().lower()
+
+    return parse
+
+
+_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+
+
+def _parse_yes_or_no(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ValueError
+    return word in _YES
+
+
+def _write_yes_or_no(value: bool) -> str:
+    return _YES[0] if value else _NO[0]
 
 
 # ----------------------------------------------------------------------------------- sizes
@@ -193,7 +273,7 @@ Port = t.Annotated[
     ),
 ]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
-CountOrZero = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
+Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
@@ -214,6 +294,29 @@ OptionalSize = t.Annotated[
         _write_size,
     ),
 ]
+Proxies = t.Annotated[
+    str,
+    ValueFormat(
+        _parse_proxies,
+        "the number of proxies in front of the server, such as 1, or their addresses and networks,"
+        " such as 10.0.0.0/8,192.0.2.1",
+        "PROXIES",
+    ),
+]
+ProxyHeaders = t.Annotated[
+    str,
+    ValueFormat(
+        _parse_proxy_headers,
+        "some of for, proto, host, port and prefix, such as for,proto; or forwarded, or"
+        " forwarded,prefix",
+        "NAMES",
+    ),
+]
+AccessLogFormat = t.Annotated[
+    str,
+    ValueFormat(_parse_choice("auto", "off", "text", "json"), "auto, off, text or json", "FORMAT"),
+]
+YesOrNo = t.Annotated[bool, ValueFormat(_parse_yes_or_no, "yes or no", "YES", _write_yes_or_no)]
 Seconds = t.Annotated[
     float,
     ValueFormat(_parse_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),

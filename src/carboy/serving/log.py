@@ -13,15 +13,11 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ..app import Carboy
     from ..observability.handlers import LineHandler
     from ..observability.logoptions import LogOptions
 
 logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# The most URLs of models that are logged at the start; if an app has more models, the number of the
-# others follows.
-_MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
@@ -83,11 +79,10 @@ def configure_for_app(
     Raises:
         ConfigError: a value is not valid, or the log file cannot be written.
     """
-    from ..core.dispatch import Dispatcher
+    from ..core.dispatch import carboy_app
     from ..observability.setup import configure, find_handler
 
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    options = configure(carboy_app, warn=warn)
+    options = configure(carboy_app(app), warn=warn)
     if options is not None:
         follow(options, find_handler(options.file))
     return options
@@ -113,11 +108,3 @@ def _handler() -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler
-
-
-def say_models(url: str, rules: list[str]) -> None:
-    """Log the URLs of the models. In a browser, each shows a page where the model can be tried."""
-    if rules:
-        shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
-        more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""
-        logger.info("models: %s%s", " ".join(shown), more)

@@ -27,16 +27,18 @@ from functools import cached_property, partial
 from threading import Thread
 
 from carboy.core.problemdetails import Problem
+from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
     handles_errors_itself,
     obstacle,
 )
-from carboy.models.protocol import measured
+from carboy.models.protocol import logged, measured
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
+from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
@@ -185,16 +187,26 @@ class PredictionRoute:
         self._round: deque[PendingPrediction] = deque()
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
+        # Whether there is an access log, and what it says of predictions that are not computed.
+        self.logs = gateway.timed
+        self._unpredicted = logged(model)
+        self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, self._unpredicted
 
     # --- the request ---------------------------------------------------------------------------
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
+        trusted = self.app.config["TRUSTED_HOSTS"]
         # Whether receivers are connected is looked up for each request, because they may connect at
-        # any time.
-        if request_started.receivers:
+        # any time. The app refuses a host that is not trusted, because it may have an error handler
+        # for that.
+        if request_started.receivers or (
+            trusted is not None and not is_trusted_host(exchange.host, trusted)
+        ):
             self.gateway.admit_to_view(exchange)
             return
+        if self.logs:
+            exchange.fields = self._unpredicted
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
         exchange.handler = self.take
@@ -323,6 +335,18 @@ class PredictionRoute:
             self._last_head = key, head
         return head
 
+    def logged(self, ticket: Ticket) -> dict[str, t.Any]:
+        """Return what the access log says of a prediction that has ended.
+
+        PERF: the predictions of a batch share it, if their requests were read together.
+        """
+        key = ticket.arrived_s, ticket.began_s, ticket.ended_s
+        last, fields = self._last_logged
+        if last != key:
+            fields = logged(self.model, ticket)
+            self._last_logged = key, fields
+        return fields
+
 
 class _EnteredContext(t.NamedTuple):
     """The request context in which an unbatched `predict` runs, and the `contextvars.Context` in
@@ -425,6 +449,8 @@ class PendingPrediction(Ticket):
         exchange, route, value = self.exchange, self.route, self.value
         if exchange.reserved_bytes:
             route.shared.release(exchange)
+        if route.logs:
+            exchange.fields = route.logged(self)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
                 # The client has left, so nobody reads the stream: end it, so that the model is free
@@ -538,7 +564,7 @@ class PendingPrediction(Ticket):
         return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
-        body = refusal.get_body().encode()
+        body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
         self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
         self._leave_context()
 

@@ -10,7 +10,8 @@ The option of `carboy serve`, the environment variable, the argument of `app.ser
 
 An option or argument takes precedence over the environment, and the environment over the default.
 `FLASK_SERVE_*` is read if `CARBOY_SERVE_*` is not set. If neither is set, the variables of hosting
-platforms (Heroku, Cloud Run, ...) are read: `HOST`, `PORT`, `WEB_CONCURRENCY`.
+platforms (Heroku, Cloud Run, ...) are read: `HOST`, `PORT`, `WEB_CONCURRENCY`. `CARBOY_PROXY` is a
+shorter name of `CARBOY_SERVE_PROXY`.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ import os
 import typing as t
 from dataclasses import asdict, dataclass, fields
 
+from ..errors import ServingError
 from . import machine
 from .declaration import (
     PREFIX,
+    AccessLogFormat,
     Connections,
     Count,
-    CountOrZero,
     Given,
     HeadSize,
     Host,
     OptionalSize,
     Port,
+    Proxies,
+    ProxyHeaders,
     Seconds,
     Setting,
     Size,
     Timeout,
+    Workers,
+    YesOrNo,
     declare,
 )
 from .http.limits import Limits
@@ -69,19 +75,34 @@ class Settings:
         short="-p",
         platform="PORT",
     )
-    workers: CountOrZero = declare(
+    workers: Workers = declare(
         1,
         "Worker processes. With 0, app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
+        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when
     # all others are busy, so a high number costs nothing: a text view is as fast with 32 threads as
     # with 2 (bench/serve.py).
     threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
+    proxy: Proxies = declare(
+        "0",
+        "Trusted proxies in front of the server: their number, such as 1, or their addresses and"
+        " networks, such as 10.0.0.0/8,192.0.2.1. Their headers say who the client is.",
+        variable="CARBOY_PROXY",
+    )
+    # The default is what nearly every proxy writes itself. The others are passed on as the client
+    # has sent them by many proxies: X-Forwarded-Host by the load balancers of AWS, all by nginx
+    # unless its configuration sets them.
+    proxy_headers: ProxyHeaders = declare(
+        "for,proto",
+        "The headers of trusted proxies that count: of X-Forwarded-* the names for, proto, host,"
+        " port, prefix; or forwarded for the header Forwarded.",
+        variable="CARBOY_PROXY_HEADERS",
+    )
     max_body_bytes: OptionalSize = declare(
         _HTTP.body_bytes,
         "Largest body of a request, such as 64M or 1G; 0 for no limit. A larger body is refused"
@@ -135,6 +156,16 @@ class Settings:
     )
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
+    )
+    access_log: AccessLogFormat = declare(
+        "auto",
+        "A line per request, as text (the combined format) or JSON, for the logger carboy.access."
+        " With auto, if LOG_FILE is set, or the program has configured logging; JSON if LOG_FORMAT"
+        " is json.",
+    )
+    access_log_query: YesOrNo = declare(
+        False,
+        "Whether the access log has the queries of URLs, which may contain secrets.",
     )
     # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
     # 60 s.
@@ -230,6 +261,11 @@ def make_settings(
                 values.setdefault("host", ALL_ADDRESSES)
         elif setting.compute is not None:
             values[setting.field] = setting.compute()
+    if "proxy_headers" in values and values.get("proxy", "0") == "0":
+        raise ServingError(
+            "Setting 'proxy_headers' has no effect without the setting 'proxy'. Set 'proxy' to the"
+            " number of trusted proxies or to their addresses, or leave out 'proxy_headers'."
+        )
     return Settings(**values)
 
 

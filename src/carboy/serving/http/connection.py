@@ -26,7 +26,7 @@ from collections import deque
 from time import monotonic
 
 from ..log import logger
-from .exchange import CONTINUE, Exchange, dated
+from .exchange import CONTINUE, Exchange, completed
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
@@ -72,6 +72,9 @@ if t.TYPE_CHECKING:
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
+# The status in the access log of a request whose client has disconnected before there was a
+# response. It was never sent to anybody; nginx's log has the same number.
+CLIENT_CLOSED = "499"
 # If the client's input has ended and the response takes longer than this many seconds, the server
 # finds out whether the client has left.
 PROBE_S = 2.0
@@ -98,6 +101,19 @@ class HasLeader(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
+class RequestLog(t.Protocol):
+    """The members of an access log that the server uses. Thread-safe."""
+
+    def add(self, exchange: Exchange, ended_s: float, /) -> None:
+        """Make the line of a request that has ended; `ended_s` is on the clock `monotonic`."""
+
+    def flush(self) -> None:
+        """Write the lines that were made."""
+
+    def __len__(self) -> int:
+        """Return how many lines are not written yet."""
+
+
 class Server(t.Protocol):
     """The methods and attributes of the server that a connection uses. Thread-safe, except for
     `admit` and `unsent`.
@@ -105,12 +121,16 @@ class Server(t.Protocol):
     Attributes:
         due: requests that the event loop will pass to their handlers next.
         unsent: connections with a response that the event loop will send next.
+        access_log: gets the requests that have ended; None if there is no access log.
+        round_s: when the requests arrived that are being read, for the access log.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
     """
 
     due: deque[Exchange]
     unsent: deque[Connection]
+    access_log: RequestLog | None
+    round_s: float
     responses: Budget
     notices: Notices
 
@@ -336,9 +356,11 @@ class Connection:
         """Make the request with this head the current request, and queue it for its handler, unless
         the rest of its body must be collected first.
         """
+        arrived_s = self._head_arrived_s()
         exchange = self._admit(head)
         if exchange is None:
             return
+        exchange.began_s = arrived_s
         events = self._events
         if events and events[0] is END:
             events.popleft()
@@ -355,12 +377,16 @@ class Connection:
 
     def _admit(self, head: RequestHead) -> Exchange | None:
         exchange = self._exchange = Exchange(self, head)
+        server = self._server
+        if server.access_log is not None:
+            exchange.began_s = server.round_s
         try:
-            self._server.admit(exchange)
+            server.admit(exchange)
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
             logger.exception("error while admitting %s %s", exchange.method, exchange.path)
-            self._events = deque([Refused(INTERNAL_ERROR)])
-            self._end_input(self._events[0])
+            refused = Refused(INTERNAL_ERROR, head)
+            self._events = deque([refused])
+            self._end_input(refused)
             return None
         return exchange
 
@@ -397,7 +423,7 @@ class Connection:
         exchange.complete = True
         self._step(BODY_ENDED)
         if self.state is IDLE:
-            self._become_idle()
+            self._become_idle(monotonic())
 
     def _end_input(self, event: InputEvent) -> None:
         """Handle the last parser event: the client sends no more, or the parser has refused its
@@ -411,21 +437,32 @@ class Connection:
         elif state is BODY:
             self._fail_body("truncated")
         elif isinstance(event, Refused):
-            self._refuse(event.response)
+            self._refuse(event)
         else:
             self._close()
 
-    def _refuse(self, response: bytes) -> None:
+    def _refuse(self, event: Refused) -> None:
         """Send an error response, because the client's input is invalid or too slow, and close the
         connection afterwards.
         """
-        discarding = self.state is DISCARDING
+        discarding, arrived_s = self.state is DISCARDING, self._head_arrived_s()
         self._step(REFUSED)
-        self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
-        # A client whose body is being discarded has received a response already, so send it no
-        # second one.
-        if discarding or self._write(dated(response)):
+        self._note_refusal(event.response[9:].partition(b"\r\n")[0].decode())
+        if discarding:
+            # The client has received a response already, so send it no second one.
             self._end()
+            return
+        exchange = self._exchange = self._exchange or Exchange(self, event.head)
+        exchange.began_s = arrived_s
+        exchange.complete = True
+        exchange.status = event.response[9:12].decode()
+        exchange.body_bytes = len(event.response.partition(b"\r\n\r\n")[2])
+        if self._write(completed(event.response, exchange.request_id)):
+            self._continue()
+
+    def _head_arrived_s(self) -> float:
+        """Return when the beginning of the current request head arrived."""
+        return self.deadline_s - self._limits.head_s if self.state is HEAD else self._server.round_s
 
     def _note_refusal(self, reason: str) -> None:
         client = self.environ["REMOTE_ADDR"]
@@ -490,12 +527,16 @@ class Connection:
                 except BlockingIOError:
                     sent = 0
                 except OSError:
-                    return False
+                    break
             if sent == len(data):
                 return True
             data = memoryview(data)[sent:]
             if not wait_for(self._socket, WRITE, self._limits.stall_s):
-                return False
+                break
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.unsent_bytes = len(data)
+        return False
 
     def _write(self, data: bytes) -> bool:
         """Send as much of `data` as the socket accepts, and queue the rest; returns True if all was
@@ -509,6 +550,7 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
+            self._out.append(data)  # so that `_close` counts it as not sent
             self._close()
             return False
         if sent == len(data):
@@ -677,27 +719,30 @@ class Connection:
         """Continue after the whole response was sent: with the next request, or by closing the
         connection.
         """
-        state = self.state
+        state, exchange = self.state, self._exchange
         if self._held_bytes:
             self._release()
-        if state is SENDING:
-            exchange = self._exchange
-            if exchange is None or exchange.complete:
+        if state is SENDING or state is CLOSING:
+            now_s = monotonic()
+            if (access_log := self._server.access_log) is not None and exchange is not None:
+                exchange.logged = True
+                access_log.add(exchange, now_s)
+            if state is CLOSING:
+                self._end()
+            elif exchange is None or exchange.complete:
                 self.state = TRANSITIONS[state, SENT]
-                self._become_idle()
+                self._become_idle(now_s)
             else:
                 self._step(SENT_UNREAD)
-                self.deadline_s = monotonic() + self._limits.linger_s
-        elif state is CLOSING:
-            self._end()
+                self.deadline_s = now_s + self._limits.linger_s
         if self._events:
             self._advance()
         elif self._mask != READ:
             self._set_interest()
 
-    def _become_idle(self) -> None:
+    def _become_idle(self, now_s: float) -> None:
         self._exchange = None
-        self.deadline_s = monotonic() + self._limits.keep_alive_s
+        self.deadline_s = now_s + self._limits.keep_alive_s
         if self._server.stopping and not self._events:
             self._close()
 
@@ -728,6 +773,8 @@ class Connection:
         exchange = self._exchange
         if self.state is BODY and exchange is not None and exchange.release is not None:
             exchange.release(exchange)
+        if self._server.access_log is not None:
+            self._log_aborted(self._server.access_log)
         self._step(CLOSE)
         self._exchange = None
         self._events.clear()
@@ -742,6 +789,21 @@ class Connection:
         self.deadline_s = _NEVER
         self._server.forget(self._fd)
         self._socket.close()
+
+    def _log_aborted(self, access_log: RequestLog) -> None:
+        """If a request has begun, and its response is not sent, add it to the access log."""
+        exchange = self._exchange
+        if exchange is None and self.state is HEAD:
+            exchange = Exchange(self, self._parser.begun_head())
+            exchange.began_s = self._head_arrived_s()
+        if exchange is None or exchange.logged:
+            return
+        for part in self._out:
+            exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
+        exchange.status = exchange.status or CLIENT_CLOSED
+        exchange.aborted = True
+        exchange.logged = True
+        access_log.add(exchange, monotonic())
 
     # --- states and the poller -----------------------------------------------------------------
 
@@ -803,7 +865,7 @@ class Connection:
             elif state is ANSWERING:
                 self._probe()
             elif state is HEAD:
-                self._refuse(HEAD_TOO_SLOW)
+                self._refuse(Refused(HEAD_TOO_SLOW, self._parser.begun_head()))
             else:
                 self._close()
 

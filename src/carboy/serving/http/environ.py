@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 import typing as t
 
+from carboy.observability.environkeys import REQUEST_ID
+
 if t.TYPE_CHECKING:
     from .exchange import Exchange
 
@@ -38,6 +40,9 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["QUERY_STRING"] = exchange.query
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
+    environ[REQUEST_ID] = exchange.request_id
+    if exchange.origin is not None:
+        environ.update(exchange.origin)
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

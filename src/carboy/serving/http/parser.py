@@ -59,9 +59,17 @@ class RequestHead:
 class Refused(t.NamedTuple):
     """The last event of a connection: its input is invalid, and the client must be sent `response`,
     an error response.
+
+    Attributes:
+        head: what is known of the request head, for the access log; see `RequestParser.begun_head`.
     """
 
     response: bytes
+    head: RequestHead
+
+
+# The headers that the access log writes, by their WSGI names.
+LOGGED_HEADERS = ("HTTP_X_REQUEST_ID", "HTTP_USER_AGENT", "HTTP_REFERER")
 
 
 class Mark(Enum):
@@ -110,6 +118,7 @@ class RequestParser:
         "_in_head",
         "_limits",
         "_most_head_bytes",
+        "_oversized",
         "_parser",
         "_repeated",
         "_skips_head",
@@ -134,6 +143,8 @@ class RequestParser:
         self._dropped_bytes = 0
         # How many bytes have arrived since the last parser event, to enforce `limits.head_bytes`.
         self._head_bytes = 0
+        # The complete request head that was refused because of its size; None if there was none.
+        self._oversized: RequestHead | None = None
         # Whether the next head is the artificial one of `_ignore_upgrade`, which is not returned as
         # an event.
         self._skips_head = False
@@ -160,11 +171,22 @@ class RequestParser:
         if refused is None and not 2 <= len(events) <= 3:
             refused = self._check_bounds(len(data))
         if refused is not None:
-            events.append(Refused(refused))
+            events.append(Refused(refused, self._oversized or self.begun_head()))
         elif self._headers is not None and not self._in_head:
             self._in_head = True
             events.append(BEGIN)
         return events
+
+    def begun_head(self) -> RequestHead:
+        """Return what is known of the request head that is arriving, or that was refused: method
+        and target, unless they have not arrived, and the headers that the log needs.
+        """
+        if self._headers is None or not self._url:
+            return RequestHead("", b"", "", {}, keep_alive=False)
+        method = self._parser.get_method().decode("ascii")
+        version = _VERSIONS.get(self._parser.get_http_version(), "")
+        headers = {key: self._headers[key] for key in LOGGED_HEADERS if key in self._headers}
+        return RequestHead(method, self._url, version, headers, keep_alive=False)
 
     def close(self) -> None:
         """Break the reference cycle between this object and its llhttp parser, so that the memory
@@ -255,6 +277,7 @@ class RequestParser:
         for index, event in enumerate(self._events):
             if type(event) is RequestHead and event.size > self._most_head_bytes:
                 del self._events[index:]
+                self._oversized = event
                 return HEAD_TOO_LARGE
         return None
 
@@ -288,11 +311,11 @@ class RequestParser:
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
         assert headers is not None
-        self._headers = None
         self._in_head = False
         self._head_bytes = 0
         if self._skips_head:
             self._skips_head = False
+            self._headers = None
             return
         if len(headers) + self._repeated > self._limits.header_count:
             raise RefusedError(HEAD_TOO_LARGE)
@@ -308,6 +331,7 @@ class RequestParser:
             _check_coding(version, headers)
         keep_alive = parser.should_keep_alive()
         head = RequestHead(method, target, version, headers, keep_alive, self._dropped_bytes)
+        self._headers = None
         self._events.append(head)
 
     def on_body(self, piece: bytes) -> None:
@@ -397,13 +421,22 @@ _MAX_HOSTS = 1000
 
 
 def _check_host(host: str) -> None:
-    if _HOST.fullmatch(host) is None:
+    if not is_host(host):
         raise RefusedError(_bad_request("the host is not valid"))
+
+
+def is_host(host: str) -> bool:
+    """Return whether a text can be the value of a Host header."""
+    if host in _VALID_HOSTS:
+        return True
+    if _HOST.fullmatch(host) is None:
+        return False
     # Limit the size of the cache, because clients may send any number of different hosts.
     if len(_VALID_HOSTS) >= _MAX_HOSTS:
         _VALID_HOSTS.clear()
     if len(host) <= _MAX_KEY_BYTES:
         _VALID_HOSTS.add(host)
+    return True
 
 
 def _check_coding(version: str, headers: dict[str, str]) -> None:

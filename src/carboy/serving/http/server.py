@@ -15,16 +15,24 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 import typing as t
 from collections import deque
+from functools import partial
 from time import monotonic
 
+from carboy.observability.environkeys import FIELDS
+
 from ..log import Notices, logger
+from ..machine import bind_exclusively
 from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
+from .exchange import CLOSE, TEXT
+from .forwarded import ForwardedError
+from .limits import plain_text
 from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 from .sendfile import FileWrapper
@@ -33,7 +41,9 @@ from .transitions import IDLE
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .connection import RequestLog
     from .exchange import Exchange
+    from .forwarded import TrustedProxies
     from .limits import Limits
     from .poller import Events, Poller
 
@@ -43,6 +53,9 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
+# How many lines the access log collects before they are written, unless the next check of all
+# connections comes first. PERF: to write a line alone takes longer than to make it.
+MAX_LINES = 256
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
@@ -50,6 +63,9 @@ MAX_POLLS = 4
 # idle, to make room. Several are closed together, because the search for idle connections examines
 # all connections.
 IDLE_PART = 64
+# How many seconds `HTTPServer.wait` waits at once. Signal handlers run during the wait; on Windows,
+# which lacks `pthread_kill`, only after it.
+WAIT_S = 3600.0 if hasattr(signal, "pthread_kill") else 0.5
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -127,6 +143,8 @@ class HTTPServer:
         spins: whether the event loop polls for a moment before its thread sleeps (busy-polling);
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
+        access_log: gets the requests that have ended; None for no access log.
+        proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
@@ -146,15 +164,20 @@ class HTTPServer:
         multiprocess: bool = False,
         spins: bool = False,
         poller: Poller | None = None,
+        access_log: RequestLog | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
-        self.admit = handler.admit
+        self.admit = handler.admit if proxies is None else self._admit_behind_proxy
+        self._proxies = proxies
         self.call = pool.call
         self.pool = pool
         # Requests that the event loop passes to their handlers next.
         self.due: deque[Exchange] = deque()
         # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
+        self.access_log = access_log
+        self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
         self._host, self._port = host, port
@@ -173,6 +196,8 @@ class HTTPServer:
         self._environ["SERVER_PORT"] = str(port)
         if hasattr(os, "sendfile"):
             self._environ["wsgi.file_wrapper"] = FileWrapper
+        if access_log is not None:
+            self._environ[FIELDS] = None
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -190,14 +215,13 @@ class HTTPServer:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Share the port with the sockets of other workers: each worker process has a listening
             # socket of its own.
             if hasattr(socket, "SO_REUSEPORT"):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             enable_keepalive(listener)
             listener.setblocking(False)
-            listener.bind((self._host, self._port))
+            bind_exclusively(listener, (self._host, self._port))
             listener.listen(self._limits.backlog)
         except OSError as exc:
             listener.close()
@@ -225,7 +249,7 @@ class HTTPServer:
 
         Signal handlers run during the wait. A thread that still runs a view stops after that view.
         """
-        while not self._drained.wait(3600):
+        while not self._drained.wait(WAIT_S):
             pass
         self.close()
 
@@ -234,6 +258,8 @@ class HTTPServer:
         self.pool.stop()
         for connection in self.connections:
             connection.close()
+        if self.access_log is not None:
+            self.access_log.flush()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -286,7 +312,7 @@ class HTTPServer:
         # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
-        idle = not self._connections and self._listens
+        idle = not self._connections and self._listens and not self.access_log
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -354,6 +380,10 @@ class HTTPServer:
         request when it is read.
         """
         connections = self._connections
+        if (access_log := self.access_log) is not None:
+            self.round_s = monotonic()
+            if len(access_log) >= MAX_LINES:
+                access_log.flush()
         for fd, mask in events:
             connection = connections.get(fd)
             try:
@@ -406,6 +436,8 @@ class HTTPServer:
         for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
+        if self.access_log is not None:
+            self.access_log.flush()
         if not self._listens and self._listener is not None:
             self._listen(yes=len(self._connections) < self._limits.connections)
 
@@ -438,6 +470,21 @@ class HTTPServer:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
+
+    def _admit_behind_proxy(self, exchange: Exchange) -> None:
+        """Find out what trusted proxies say about the client, then let the handler admit the
+        request.
+        """
+        assert self._proxies is not None
+        peer = exchange.transport.environ["REMOTE_ADDR"]
+        try:
+            exchange.origin = self._proxies.origin(exchange.headers, peer)
+        except ForwardedError as exc:
+            self.notices.note("forwarded", logging.WARNING, "refused requests of %s: %s", peer, exc)
+            exchange.discard()
+            exchange.handler = partial(_refuse, str(exc))
+        else:
+            self._handler.admit(exchange)
 
     def _make_room(self) -> bool:
         """Close the idle connections that would time out first, so that new clients can connect;
@@ -501,6 +548,10 @@ class HTTPServer:
         self._connections.pop(fd, None)
         if self.stopping:
             self.call(self._check_drained)
+
+
+def _refuse(reason: str, exchange: Exchange) -> None:
+    exchange.respond(400, [TEXT, CLOSE], plain_text("400 Bad Request", reason))
 
 
 def _run_safely(work: cabc.Callable[[], object]) -> None:

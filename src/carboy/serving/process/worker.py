@@ -3,12 +3,13 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason. It answers the message `alive?` with `alive`, from the thread that reads requests. The
-worker stops on the message `drain`, on SIGTERM, and when the socket closes because the supervisor
-has died: for a moment responses ask clients to reconnect; then the worker closes the listening
-socket, finishes the requests that have begun, and exits. It does not react to SIGINT and SIGHUP,
-which a terminal sends to both processes and the supervisor handles. On SIGQUIT a worker writes the
-stacks of its threads to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log. It
+answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
+the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
+moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
+requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
+to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
+to stderr, even if native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ from functools import partial
 from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
+from ..accesslog import access_log_of
+from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
-from ..machine import default_workers, raise_descriptor_limit
+from ..machine import raise_descriptor_limit, usable_cpus
 from ..settings import Settings
+from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
+from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
+from ..wsgi.proxyfix import has_proxy_fix
 from . import debugmode
 
 if t.TYPE_CHECKING:
@@ -39,6 +45,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
 
@@ -55,11 +62,15 @@ class Service:
     """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
-        self._server = server_of(app, settings)
+        self._access_log = access_log_of(app, settings)
+        self._server = server_of(app, settings, self._access_log)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
-        self.model_rules = model_rules(app)
+
+    def about(self) -> list[str]:
+        """Return lines for the log that say what the app offers, and where its logs go."""
+        return about(self._app, self._settings, self._access_log)
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
@@ -98,12 +109,19 @@ class Service:
             close_models(EXIT_S)
 
 
-def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
+def server_of(
+    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
-        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(model_routes, app)
+        app,
+        limits=limits,
+        threads=settings.threads,
+        pool=pool,
+        timed=access_log is not None,
+        routes=partial(model_routes, app),
     )
     return HTTPServer(
         settings.host,
@@ -114,8 +132,24 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         multiprocess=settings.workers > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
-        spins=default_workers() > 1,
+        spins=usable_cpus() > 1,
+        proxies=trusted_proxies(app, settings),
+        access_log=access_log,
     )
+
+
+def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies | None:
+    """Return the proxies whose headers say who the client of a request is; None if there are
+    none. Log a line if the program reads these headers, too.
+    """
+    if has_proxy_fix(app):
+        if settings.proxy != "0":
+            log.logger.warning("%s", proxyfix.TWICE)
+        elif has_models(app):
+            log.logger.info("%s", proxyfix.INSTEAD)
+    if settings.proxy == "0":
+        return None
+    return TrustedProxies(settings.proxy, settings.proxy_headers)
 
 
 def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
@@ -134,11 +168,6 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 def has_models(app: WSGIApplication) -> bool:
     """Return whether an application, which may be any WSGI application, has models."""
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
-
-
-def model_rules(app: WSGIApplication) -> list[str]:
-    """Return the URL rules of an application's models; an empty list if it has none."""
-    return [model.rule for model in vars(app)["models"].values()] if has_models(app) else []
 
 
 class Control:
@@ -196,7 +225,7 @@ class Control:
         service.start()
         with self._lock:
             self._service = service
-        self.report("ready", "\n".join(service.model_rules))
+        self.report("ready", "\n".join(service.about()))
         service.wait()
 
 
@@ -265,6 +294,8 @@ def main(argv: list[str]) -> None:
         app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
+        if advice := advice_on_other_flask(app):
+            control.report("warning", advice)
         configure_log(app, control, settings)
         control.serve(Service(app, settings))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit

@@ -15,6 +15,9 @@ from __future__ import annotations
 import io
 import typing as t
 from functools import partial
+from time import monotonic
+
+from carboy.observability.environkeys import FIELDS
 
 from ..http.environ import environ_of
 from ..http.exchange import CLOSE, TEXT
@@ -48,6 +51,7 @@ class Gateway:
         limits: the limits on request bodies.
         threads: how many views may run at the same time.
         pool: the server's threads.
+        timed: whether to measure how long the application takes, for the access log.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -66,6 +70,7 @@ class Gateway:
         limits: Limits,
         threads: int,
         pool: LeaderPool,
+        timed: bool = False,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -73,6 +78,7 @@ class Gateway:
         self.slots = ViewSlots(threads)
         self.call = pool.call
         self.leads = pool.leads
+        self.timed = timed
         self._pool = pool
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
@@ -207,7 +213,14 @@ class Gateway:
             # `extra` and `app` may refer to the exchange: remove them, to break the reference
             # cycles.
             exchange.extra = exchange.app = None
-            result = Result(app, environ, self.limits.joined_response_bytes)
+            if self.timed:
+                began_s = monotonic()
+                result = Result(app, environ, self.limits.joined_response_bytes)
+                exchange.view_s = monotonic() - began_s
+                if (fields := environ.get(FIELDS)) is not None:
+                    exchange.fields = fields
+            else:
+                result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)

@@ -1,0 +1,97 @@
+"""What the server says when it is ready: the URLs of the app, and where its logs go."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from _typeshed.wsgi import WSGIApplication
+
+    from carboy.app import Carboy
+    from carboy.observability.access import AccessLog
+
+    from .settings import Settings
+
+
+def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None) -> list[str]:
+    """Return lines for the log that say what an app that is ready offers, and where its logs go."""
+    from carboy.core.dispatch import Dispatcher
+
+    lines = []
+    if isinstance(app, Dispatcher):
+        carboy_app = t.cast("Carboy", app)
+        if carboy_app.models:
+            urls = (f"{settings.url}{model.rule}" for model in carboy_app.models.values())
+            lines.append(f"models: {' '.join(urls)}")
+        if (path := docs_path(carboy_app)) is not None:
+            lines.append(f"docs: {settings.url}{path}")
+    return [*lines, f"log: {where_log_goes(app)}; access log: {where_access_log_goes(access_log)}"]
+
+
+def advice_on_other_flask(app: WSGIApplication) -> str:
+    """Return a sentence for the log if an extension of a carboy app uses the installed Flask; else
+    "".
+    """
+    from carboy.core.dispatch import Dispatcher
+    from carboy.core.otherflask import explain_use_by_extensions
+
+    return explain_use_by_extensions(t.cast("Carboy", app)) if isinstance(app, Dispatcher) else ""
+
+
+def docs_path(app: Carboy) -> str | None:
+    """Return the path of the app's documentation; None if it has none."""
+    if not app._is_documentation_wanted():
+        return None
+    paths: list[str | None] = [app.config[f"OPENAPI_{name}_PATH"] for name in ("DOCS", "REDOC")]
+    return next(filter(None, paths), None)
+
+
+def where_log_goes(app: WSGIApplication) -> str:
+    from carboy.observability.access import receivers
+
+    name = getattr(app, "name", None)  # other WSGI applications may lack it
+    handlers = receivers(logging.getLogger(name if isinstance(name, str) else None))
+    # Flask's default handler is added to the app's logger when that is used for the first time.
+    return describe(handlers) or "stderr"
+
+
+def where_access_log_goes(access_log: AccessLog | None) -> str:
+    if access_log is None:
+        return "off (--access-log)"
+    return f"{access_log.format}, to {describe(access_log.handlers())}"
+
+
+def describe(handlers: cabc.Iterable[logging.Handler]) -> str:
+    """Return where handlers write, such as "stderr, /var/log/shop.log"."""
+    return ", ".join(dict.fromkeys(map(_describe, handlers)))
+
+
+def _describe(handler: logging.Handler) -> str:
+    from carboy.observability.handlers import LineHandler
+    from carboy.observability.setup import path_of
+
+    if isinstance(handler, LineHandler):
+        return path_of(handler) or "stderr"
+    if isinstance(handler, logging.FileHandler):
+        return handler.baseFilename
+    stream = getattr(handler, "stream", None)
+    names = {id(sys.stderr): "stderr", id(sys.stdout): "stdout"}
+    return names.get(id(stream), type(handler).__name__)
+
+
+def memory_bytes(pid: int) -> int | None:
+    """Return how much memory a process uses; what it shares with others counts in part. None if the
+    system does not tell.
+    """
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            for line in file:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
