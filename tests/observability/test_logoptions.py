@@ -87,11 +87,14 @@ def test_app_takes_precedence_over_the_environment():
     assert read_options(None, environ) == LogOptions(level=logging.DEBUG, format="json")
 
 
-def test_config_of_a_flask_program_is_not_read(monkeypatch):
+def test_config_of_a_flask_program_is_not_read(monkeypatch, tmp_path):
     app = Carboy("shop", root_path=".")
     app.config["LOG_LEVEL"] = "as the program likes"
     monkeypatch.setattr("carboy.observability.keys.is_flask_installed_as_us", lambda: True)
     assert read_options(app, {}) is None
+    app.config["LOG_LEVEL"] = "ERROR"
+    app.config.from_project(tmp_path)  # which Flask's config does not have
+    assert read_options(app, {}) == LogOptions(level=logging.ERROR)
     assert compat  # `install_as_flask` itself would change this process for ever
 
 
