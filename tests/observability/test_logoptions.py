@@ -87,6 +87,13 @@ def test_app_takes_precedence_over_the_environment():
     assert read_options(None, environ) == LogOptions(level=logging.DEBUG, format="json")
 
 
+def test_config_has_no_key_that_nobody_has_set():
+    """Programs have used these names for their own code since before carboy."""
+    config = Carboy("shop", root_path=".").config
+    assert config.get("LOG_LEVEL", "INFO") == "INFO"
+    assert config.setdefault("LOG_FILE", "own.log") == "own.log"
+
+
 def test_config_of_a_flask_program_is_not_read(monkeypatch, tmp_path):
     app = Carboy("shop", root_path=".")
     app.config["LOG_LEVEL"] = "as the program likes"

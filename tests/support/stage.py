@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from polling import PATIENCE_S
 
+from carboy.observability.access import AccessLog
 from carboy.serving.http.connection import Connection
 from carboy.serving.http.forwarded import TrustedProxies
 from carboy.serving.http.limits import Limits
@@ -264,6 +265,7 @@ class Stage:
         host, port: where it listens, if it does.
         poller: replaces the system's best poller.
         threads: most views of its pool.
+        access_log: of the server.
         proxies: those that the server trusts.
 
     Attributes:
@@ -279,6 +281,7 @@ class Stage:
         poller: t.Any = None,
         threads: int = 4,
         proxies: TrustedProxies | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.pool = LeaderPool(threads)
@@ -292,6 +295,7 @@ class Stage:
             limits=self.limits,
             poller=t.cast("t.Any", self.poller),
             proxies=proxies,
+            access_log=access_log,
         )
         self.clients: list[Client] = []
 
@@ -320,6 +324,7 @@ class Stage:
             limits=replace(self.limits, body_bytes=max_body_bytes, **limits),
             threads=threads,
             pool=self.pool,
+            timed=self.server.access_log is not None,
             routes=routes,
         )
         self.handler.on_admit = gateway.admit

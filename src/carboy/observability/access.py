@@ -224,11 +224,14 @@ class CombinedFormat(LineFormat):
         further: str,
     ) -> str:
         size = _sent_bytes(request) if request.aborted else request.body_bytes
-        return (
-            f'{client} - - [{self._stamp}] "{request.method} {target} {request.version}"'
+        method = request.method
+        line = (
+            f'{client} - - [{self._stamp}] "{method} {target} {request.version}"'
             f" {request.status} {size} {referer} {agent} id={request.request_id} ms={ms}"
             f" view_ms={view_ms}{further}\n"
         )
+        # Of a request that is refused, not even the method may be known.
+        return line if method else line.replace('"  "', '"-"', 1)
 
     def further(self, request: LoggedRequest) -> str:
         further = ""
