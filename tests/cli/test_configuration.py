@@ -96,6 +96,12 @@ def test_origin_is_the_prefix_that_takes_precedence_if_dotenv_has_both(carboy):
 
 
 @pytest.mark.integration
+def test_unknown_key_that_dotenv_sets_without_prefix_is_explained(carboy):
+    done = carboy("config", "TITLE", files={"app.py": APP, ".env": "TITLE=Shop\n"})
+    assert "write CARBOY_TITLE there" in done.stderr
+
+
+@pytest.mark.integration
 def test_lines_of_code_are_shown_for_a_program_that_loads_nothing(carboy):
     done = carboy("config", "--json", files={"app.py": PLAIN, "config.py": "SIZE = 1\n"})
     assert "canary" not in done.stdout

@@ -116,10 +116,18 @@ def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
 
     for key in keys:
         if key not in config:
-            raise click.UsageError(f"There is no config key {key!r}.{did_you_mean(key, config)}")
+            advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
+            raise click.UsageError(f"There is no config key {key!r}.{advice}")
     if keys:
         return list(keys)
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
+
+
+def _advice_on_prefix(config: Config, key: str) -> str:
+    """Return how to write a variable of `.env` so that it sets a key; "" if there is none."""
+    if config.project is None or key not in config.project.unused:
+        return ""
+    return f" {config.project.unused[key]} sets a variable of this name; write CARBOY_{key} there."
 
 
 def _shown(config: Config, key: str) -> t.Any:
