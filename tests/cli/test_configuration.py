@@ -90,6 +90,18 @@ def test_each_value_is_shown_with_its_origin_and_secrets_are_masked(carboy):
 
 
 @pytest.mark.integration
+def test_origin_is_the_prefix_that_takes_precedence_if_dotenv_has_both(carboy):
+    files = {"app.py": APP, ".env": "FLASK_TITLE=flask\nCARBOY_TITLE=carboy\n"}
+    assert rows(carboy("config", "TITLE", files=files).stdout)["TITLE"] == (".env:2", "'carboy'")
+
+
+@pytest.mark.integration
+def test_unknown_key_that_dotenv_sets_without_prefix_is_explained(carboy):
+    done = carboy("config", "TITLE", files={"app.py": APP, ".env": "TITLE=Shop\n"})
+    assert "write CARBOY_TITLE there" in done.stderr
+
+
+@pytest.mark.integration
 def test_lines_of_code_are_shown_for_a_program_that_loads_nothing(carboy):
     done = carboy("config", "--json", files={"app.py": PLAIN, "config.py": "SIZE = 1\n"})
     assert "canary" not in done.stdout
@@ -148,8 +160,9 @@ def test_named_keys_are_shown_alone(carboy):
             ],
         ),
         ({"config.py": "A = \n"}, ["config.py:1: this is not valid Python"]),
+        ({"config.py": "LOG_LEVEL = 'loud'\n"}, ["LOG_LEVEL: expected one of", "config.py:1"]),
     ],
-    ids=["none", "misspelt", "type", "dotenv", "declared", "syntax"],
+    ids=["none", "misspelt", "type", "dotenv", "declared", "syntax", "logging"],
 )
 def test_check_finds_wrong_types_and_misspelt_keys(carboy, files, problems):
     done = carboy("config", "--check", files={"app.py": APP, **files})

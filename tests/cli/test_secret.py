@@ -98,11 +98,14 @@ def test_new_key_replaces_none(folder: pathlib.Path, name: str) -> None:
     assert (folder / ".env").read_text() == f"{name}=given\n"
 
 
+@pytest.mark.parametrize("name", ["SECRET_KEY", "CARBOY_SECRET_KEY"])
 def test_key_that_the_environment_would_hide_is_said(
-    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setenv("SECRET_KEY", "k")
-    assert "takes precedence" in carboy_secret("new").output
+    assert "takes precedence" not in carboy_secret("new", "--env-file", "own.env").output
+    monkeypatch.setenv(name, "k")
+    assert f"{name} is set as well, and takes precedence" in carboy_secret("new").output
+    assert f"{name} is set as well, and takes precedence" in carboy_secret("rotate").output
 
 
 def test_file_that_git_would_commit_is_said(folder: pathlib.Path) -> None:

@@ -94,11 +94,14 @@ def test_config_has_no_key_that_nobody_has_set():
     assert config.setdefault("LOG_FILE", "own.log") == "own.log"
 
 
-def test_config_of_a_flask_program_is_not_read(monkeypatch):
+def test_config_of_a_flask_program_is_not_read(monkeypatch, tmp_path):
     app = Carboy("shop", root_path=".")
     app.config["LOG_LEVEL"] = "as the program likes"
     monkeypatch.setattr("carboy.observability.keys.is_flask_installed_as_us", lambda: True)
     assert read_options(app, {}) is None
+    app.config["LOG_LEVEL"] = "ERROR"
+    app.config.from_project(tmp_path)  # which Flask's config does not have
+    assert read_options(app, {}) == LogOptions(level=logging.ERROR)
     assert compat  # `install_as_flask` itself would change this process for ever
 
 
@@ -114,9 +117,11 @@ REFUSED: list[tuple[dict[str, t.Any], str]] = [
     ({"LOG_FORMAT": 7}, "'json'"),
     ({"LOG_FORMAT": "%(message)s\n"}, "line break"),
     ({"LOG_FORMAT": "%(mesage)s"}, "message"),
-    ({"LOG_FORMAT": "%(message)d"}, "cannot be written with it"),
-    ({"LOG_FORMAT": "%(message)s %(created)q"}, "cannot be written with it"),
-    ({"LOG_FORMAT": "{message.__globals__}"}, "cannot be written with it"),
+    ({"LOG_FORMAT": "%(message)d"}, "a real number is required"),
+    ({"LOG_FORMAT": "%(user)d"}, "a real number is required"),
+    ({"LOG_FORMAT": "{message:d}"}, "Unknown format code"),
+    ({"LOG_FORMAT": "%(message)s %(created)q"}, "cannot be written by it"),
+    ({"LOG_FORMAT": "{message.__globals__}"}, "cannot be written by it"),
     ({"LOG_FILE": 7}, "path"),
     ({"LOG_FILE": "a\0b"}, "path"),
     ({"LOG_FILE": "static/app.log"}, "static"),

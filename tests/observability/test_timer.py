@@ -18,6 +18,7 @@ def test_time_is_logged_and_measured(caplog):
     assert record.name == "shop"
     assert record.message == f"model took {timer.ms:.1f} ms"
     assert (record.timer, record.ms) == ("model", round(timer.ms, 3))
+    assert record.pathname == __file__, "the record names the line of the program"
     assert timer.ms == timer.seconds * 1000
     assert timer.ms == timer.ms, "the time stands after the block"
 

@@ -128,6 +128,8 @@ def test_misspelt_environment_is_refused_if_others_have_sections(project):
     assert "from_project(environment=...)" in str(info.value)
     project.write("config.toml", "X = 1\n")
     assert project.load(environment="anything").config["X"] == 1
+    with pytest.raises(ProjectError, match=r"'developement'.*Did you mean 'development'"):
+        project.load(environment="developement")
 
 
 def test_env_key_that_contradicts_the_environment_is_refused(project):

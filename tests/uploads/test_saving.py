@@ -223,6 +223,7 @@ def test_bad_file_is_refused_and_nothing_is_left(site, folder, data, name, statu
         assert answer.content_type == "application/problem+json"
         assert says in answer.json["detail"]
         assert "\u202e" not in answer.text
+        assert "\\\\" not in answer.json["detail"], "escapes are not escaped again"
     assert not folder.path.exists()
 
 

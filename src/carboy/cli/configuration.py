@@ -12,12 +12,13 @@ import click
 from ..config import Config
 from ..core.advice import did_you_mean
 from ..core.masking import MASK, mask_text, masked
-from ..errors import ProjectError
+from ..errors import ConfigError, ProjectError
 from .discovery import ScriptInfo, pass_script_info
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
     from ..project.origins import Origin
+    from ..sansio.app import App
 
 
 @click.command("config", short_help="Show each config value and where it comes from.")
@@ -35,11 +36,12 @@ def config_command(
     With '--check', look for wrong types and misspelt keys instead. If there are any, the exit code
     is 2.
     """
-    config = _load_config(info)
+    app = _load_app(info)
+    config = app.config
     if check:
         if keys or as_json:
             raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
-        _check(config, out)
+        _check(app, out)
         return
     chosen = _choose(config, keys)
     with one_line_for_unwritable_results():
@@ -47,13 +49,14 @@ def config_command(
             click.echo(line, file=out)
 
 
-def _load_config(info: ScriptInfo) -> Config:
+def _load_app(info: ScriptInfo) -> App:
     """Load the app, and record which line of its code assigns which key."""
     Config._records_origins = True
     try:
-        config = info.load_app().config
+        app = info.load_app()
     finally:
         Config._records_origins = False
+    config = app.config
     if not isinstance(config, Config):
         raise click.UsageError(
             f"The app's config is not a carboy.Config but {type(config).__name__}, which does not"
@@ -61,7 +64,7 @@ def _load_config(info: ScriptInfo) -> Config:
         )
     if config.project is None and config._origins is not None:
         _note_environment(config._origins)
-    return config
+    return app
 
 
 def _note_environment(origins: dict[str, Origin]) -> None:
@@ -85,15 +88,26 @@ def _note_environment(origins: dict[str, Origin]) -> None:
             origins["ENV"] = variables.origin_of(name)
 
 
-def _check(config: Config, out: t.TextIO) -> None:
+def _check(app: App, out: t.TextIO) -> None:
     from ..project.check import problems_of
 
-    problems = problems_of(config)
+    problems = [*problems_of(app.config), *_problems_of_logging(app)]
     for problem in problems:
         click.echo(problem, file=out)
     if problems:
         sys.exit(2)
     click.echo("The configuration has no problems.", file=out)
+
+
+def _problems_of_logging(app: App) -> list[str]:
+    """Return why a server would refuse the keys `LOG_*`: the types alone do not tell."""
+    from ..observability.logoptions import read_options
+
+    try:
+        read_options(app)
+    except ConfigError as exc:
+        return [str(exc)]
+    return []
 
 
 def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
@@ -102,10 +116,18 @@ def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
 
     for key in keys:
         if key not in config:
-            raise click.UsageError(f"There is no config key {key!r}.{did_you_mean(key, config)}")
+            advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
+            raise click.UsageError(f"There is no config key {key!r}.{advice}")
     if keys:
         return list(keys)
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
+
+
+def _advice_on_prefix(config: Config, key: str) -> str:
+    """Return how to write a variable of `.env` so that it sets a key; "" if there is none."""
+    if config.project is None or key not in config.project.unused:
+        return ""
+    return f" {config.project.unused[key]} sets a variable of this name; write CARBOY_{key} there."
 
 
 def _shown(config: Config, key: str) -> t.Any:

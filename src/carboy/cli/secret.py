@@ -68,9 +68,10 @@ def new_command(ctx: click.Context, env_file: str, key_file: str | None, printed
         _run(rotation.create_key_file, key_file)
         click.echo(f"A new key is in {key_file}. Let SECRET_KEY_FILE name that file.")
     else:
+        hiding = _run(_find_hiding_variable)
         _run(rotation.add_to_env_file, env_file)
         click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers.")
-        _warn_of_environment()
+        _warn_of(hiding)
         _warn_unless_ignored(env_file)
 
 
@@ -104,9 +105,11 @@ def rotate_command(
             " name the latter, and restart running servers."
         )
         return
+    hiding = _run(_find_hiding_variable)
     _run(rotation.rotate_env_file, env_file, keep)
     kept = "Sessions end" if keep == 0 else "Sessions stay valid"
     click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers. {kept}.")
+    _warn_of(hiding)
     _warn_unless_ignored(env_file)
 
 
@@ -138,10 +141,24 @@ def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
         raise _RefusedError(str(exc)) from None
 
 
-def _warn_of_environment() -> None:
-    if os.environ.get("SECRET_KEY"):
+def _find_hiding_variable() -> str | None:
+    """Return the environment variable that takes precedence over the key in a `.env` file. The
+    variables that such a file has set are no reason for a warning.
+    """
+    from ..project.dotenvfile import files_read, read_env_file
+    from ..project.variables import Variables
+
+    variables = Variables({path: read_env_file(path) for path in files_read})
+    for name in ("CARBOY_SECRET_KEY", "SECRET_KEY"):
+        if os.environ.get(name) and variables.origin_of(name).source == "variable":
+            return name
+    return None
+
+
+def _warn_of(hiding: str | None) -> None:
+    if hiding is not None:
         click.secho(
-            "The environment variable SECRET_KEY is set as well, and takes precedence. Remove it.",
+            f"The environment variable {hiding} is set as well, and takes precedence. Remove it.",
             err=True,
             fg="yellow",
         )

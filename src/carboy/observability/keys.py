@@ -15,6 +15,7 @@ from ..core.flasknames import is_flask_installed_as_us
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..project import Project
     from ..sansio.app import App
 
 KEYS = ("LOG_LEVEL", "LOG_FILE", "LOG_FORMAT", "LOG_MAX_BYTES", "LOG_BACKUP_COUNT", "LOG_LEVELS")
@@ -34,14 +35,15 @@ def find_key(
 ) -> GivenKey | None:
     """Return the value of a key; None if neither the app nor the environment sets it.
 
-    The config of a program that runs on carboy as Flask is not read: the keys are its own there.
+    The config of a program that runs on carboy as Flask is not read: the keys are its own there,
+    unless it calls `from_project()`, which Flask does not have.
 
     Args:
         key: one of `KEYS`.
         app: None for WSGI applications that are not carboy's.
         environ: the environment variables.
     """
-    if app is not None and not is_flask_installed_as_us():
+    if app is not None and (not is_flask_installed_as_us() or _project_of(app) is not None):
         value = app.config.get(key)
         if value is not None and value != "":
             return GivenKey(key, value, _origin(key, app))
@@ -51,8 +53,12 @@ def find_key(
     return None
 
 
+def _project_of(app: App) -> Project | None:
+    return getattr(app.config, "project", None)
+
+
 def _origin(key: str, app: App) -> str:
-    project = getattr(app.config, "project", None)
+    project = _project_of(app)
     origin = project.origins.get(key) if project is not None else None
     return str(origin or f"the config key {key}")
 

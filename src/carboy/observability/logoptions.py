@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from ..core.advice import did_you_mean
 from ..core.bytesizes import parse_size
 from ..errors import ConfigError
-from .formatters import NAMED, STANDARD, TextFormatter, style_of
+from .formatters import NAMED, STANDARD, make_formatter, style_of
 from .keys import KEYS, GivenKey, find_key
 
 if t.TYPE_CHECKING:
@@ -175,15 +175,17 @@ def _parse_format(given: GivenKey | None) -> str | None:
 
 
 def _try_format(given: GivenKey, text: str, expected: str) -> None:
-    """Refuse a format that `style_of` accepts and no record can be written with, such as
-    `%(message)d`: each record would be lost.
-    """
-    record = logging.LogRecord("carboy", logging.INFO, __file__, 1, "message", (), None)
+    """Refuse a format that fails for a record, as `%(message)d` does, which needs a number."""
+    record = logging.LogRecord("shop", logging.INFO, "app.py", 1, "message", None, None)
     try:
-        TextFormatter(text).format(record)
+        make_formatter(text).format(record)
     except Exception as exc:  # noqa: BLE001  # a format of the style "{" may ask for any attribute
-        reason = f"A record cannot be written with it: {exc}."
-        raise _refusal(given, expected, reason) from None
+        raise _refusal(
+            given,
+            expected,
+            f"A record cannot be written by it: {exc}. Write %(name)s with an s, which takes any"
+            " value.",
+        ) from None
 
 
 def _is_misspelt(field_name: str) -> bool:

@@ -47,7 +47,10 @@ class Timer:
         _add_to_request(self.name, self.ms)
         failed = f", then {kind.__name__}" if kind is not None else ""
         extra = {"timer": self.name, "ms": round(self.ms, 3)}
-        self._logger.info("%s took %.1f ms%s", self.name, self.ms, failed, extra=extra)
+        # The record names the line of the program that ends the block, not this one.
+        self._logger.info(
+            "%s took %.1f ms%s", self.name, self.ms, failed, extra=extra, stacklevel=2
+        )
 
 
 def _add_to_request(name: str, ms: float) -> None:

@@ -26,7 +26,7 @@ from ..core.masking import mask_text, note_secret_change
 from ..errors import ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
-from .check import describe_value
+from .check import describe_value, nearest
 from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, restore_variable, set_variables_of
 from .keytypes import built_in_types, checked, from_text
 from .layers import (
@@ -220,10 +220,13 @@ class _Loader:
         self._file_layers.append(merge_peers(peers, self.problems))
 
     def _check_environment(self, sections: list[str]) -> None:
-        """Report an environment that has no section while others have one: it may be misspelt."""
-        if not sections or self.environment in STANDARD_ENVIRONMENTS:
+        """Report an environment that may be misspelt: it has no section while others have one, or
+        its name is almost that of a standard environment.
+        """
+        if self.environment in STANDARD_ENVIRONMENTS:
             return
-        if section_for(self.environment, sections) is None:
+        is_suspect = bool(sections) or nearest(self.environment, STANDARD_ENVIRONMENTS) is not None
+        if is_suspect and section_for(self.environment, sections) is None:
             known = sorted({*sections, *STANDARD_ENVIRONMENTS})
             self.problems.append(
                 f"the environment is {self.environment!r} ({self._environment_origin}), but no file"

@@ -89,15 +89,19 @@ class Variables:
         """Return what has set an environment variable."""
         if (origin := set_by_command.get(name)) is not None:
             return origin
-        if name in self._lines and self._lines[name][0] == os.environ[name]:
+        if self._is_of_file(name):
             return Origin("file", self._lines[name][1])
         return Origin("variable", name)
+
+    def _is_of_file(self, name: str) -> bool:
+        """Return whether a variable has the value that a file gives it."""
+        return name in self._lines and self._lines[name][0] == os.environ[name]
 
     def _is_copy(self, name: str) -> bool:
         """Return whether a variable is the copy `FLASK_X` that the command line has made of
         `CARBOY_X`.
         """
-        if not name.startswith("FLASK_") or name in self._lines:
+        if not name.startswith("FLASK_") or self._is_of_file(name):
             return False
         original = with_other_prefix(name) or ""
         return os.environ.get(original) == os.environ[name]

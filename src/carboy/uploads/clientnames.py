@@ -53,4 +53,4 @@ def shown(sent: str) -> str:
     """
     name = plain_name(sent)
     short = name if len(name) <= 60 else f"{name[:40]}...{name[-15:]}"
-    return repr(_DIRECTION.sub(lambda found: f"\\u{ord(found[0]):04x}", short))
+    return repr(short)
