@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
     Fields = cabc.Mapping[str, t.Any]
 
 LOGGER = "carboy.access"
-# Texts and times are kept in the form in which they are written, because most of them come again: at
+# Texts and times are kept in the form in which they are written, because most come again: at
 # most this many of each kind, and no longer texts.
 _MAX_KEPT, _MAX_TEXT = 4000, 256
 _PATH_UNSAFE = re.compile(r"[^A-Za-z0-9/_.~!$&'()*+,;=:@-]")
