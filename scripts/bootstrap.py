@@ -18,6 +18,7 @@ this runs before anything is installed, on the Python that `make` found.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -295,6 +296,21 @@ def bench() -> None:
     beside("bench", requirements=ROOT / "bench" / "requirements.txt")
 
 
+@contextlib.contextmanager
+def services_stopped() -> cabc.Iterator[None]:
+    """Let Debian start no service that it installs: the package nginx is also a web server."""
+    policy = pathlib.Path("/usr/sbin/policy-rc.d")
+    if policy.exists():  # as in the images of Docker
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
+
+
 def apt(*packages: str) -> bool:
     """Install Debian packages where this user may; False where not."""
     if shutil.which("apt-get") is None or os.geteuid() != 0:
@@ -302,10 +318,16 @@ def apt(*packages: str) -> bool:
     say(f"installing by apt: {' '.join(packages)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages]
-    for command in (["apt-get", "-qq", "update"], install):
-        done = subprocess.run(
-            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
+    with services_stopped():
+        for command in (["apt-get", "-qq", "update"], install):
+            done = subprocess.run(
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
     return done.returncode == 0

@@ -75,6 +75,11 @@ class _DebugAttribute(ConfigAttribute[bool]):
         super().__set__(obj, value)
         if obj.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in vars(obj):
             obj.jinja_env.auto_reload = value
+        # An app may have a config of another class.
+        if value and getattr(obj.config, "project", None) is not None:
+            from .project.secretkey import make_key_when_read
+
+            make_key_when_read(obj.config)
 
 
 class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):

@@ -34,6 +34,16 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 
+class _Absent:
+    """The default of a key that no config contains unless somebody sets it."""
+
+    def __repr__(self) -> str:
+        return "not set"
+
+
+ABSENT: t.Final = _Absent()
+
+
 class ConfigKey(t.NamedTuple):
     """A config key that Flask does not have: its default, a text for the table in the
     documentation, and the type that `from_project` and `carboy config --check` require.
@@ -103,41 +113,45 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    # Programs use keys of these names for their own code, as in `config.get("LOG_LEVEL", "INFO")`.
+    # So the config does not contain them unless they are set.
     "LOG_LEVEL": ConfigKey(
-        None,
-        "the level of the root logger, such as `INFO`; `None`: `INFO` if another of these keys is"
-        " set and the program has not configured the root logger itself",
+        ABSENT,
+        "the level of the root logger, such as `INFO`; without it, `INFO` if another of these keys"
+        " is set and the program has not configured the root logger itself",
         int | str | None,
     ),
     "LOG_FILE": ConfigKey(
-        None,
+        ABSENT,
         "the file for the records of all loggers, relative to the project's folder or else to the"
-        " current one; `None`: stderr",
+        " current one; without it, stderr",
         str | None,
     ),
     "LOG_FORMAT": ConfigKey(
-        None,
+        ABSENT,
         "`text`, `json`, or a format of `logging` such as `%(asctime)s :: %(levelname)s ::"
-        " %(message)s`; `None`: `text`",
+        " %(message)s`; without it, `text`",
         str | None,
     ),
     "LOG_MAX_BYTES": ConfigKey(
-        None,
+        ABSENT,
         "the size, such as `10M`, at which the file is renamed to `app.log.1` and a new one begins;"
-        " 0: never; `None`: 10M",
+        " 0 for never; without it, 10M",
         int | str | None,
     ),
     "LOG_BACKUP_COUNT": ConfigKey(
-        None, "how many renamed files are kept, at least 1; `None`: 5", int | None
+        ABSENT, "how many renamed files are kept, at least 1; without it, 5", int | None
     ),
     "LOG_LEVELS": ConfigKey(
-        None,
+        ABSENT,
         'levels of single loggers: `{"sqlalchemy.engine": "WARNING"}`; in the environment'
         " `sqlalchemy.engine=WARNING,shop=DEBUG`",
         dict[str, t.Any] | str | None,
     ),
 }
-OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
+OWN_DEFAULTS: t.Mapping[str, t.Any] = {
+    name: key.default for name, key in OWN_KEYS.items() if key.default is not ABSENT
+}
 
 DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,

@@ -85,9 +85,9 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
     raise SessionUnavailableError(
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
-        " source. With app.config.from_project(), the command 'carboy secret new' writes one into"
-        " '.env'; 'carboy secret new --print' prints one for the environment variable SECRET_KEY or"
-        " for any other place."
+        " source. With app.config.from_project(), 'carboy secret new' writes one into '.env', and"
+        " in development ('carboy run --debug') one is made. 'carboy secret new --print' prints one"
+        " for the environment variable SECRET_KEY, or for any other place."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import fcntl
 import logging
 import os
@@ -12,7 +13,9 @@ import sys
 import typing as t
 
 import pytest
+from alone import measured_alone
 
+from carboy.observability import logfile
 from carboy.observability.handlers import LineHandler, Notice
 from carboy.observability.logfile import LOCK_S, RETRY_S, SKIP_S, SharedLogFile, fitting
 
@@ -153,20 +156,22 @@ def test_processes_that_write_into_one_rotating_file_lose_tear_and_double_no_lin
     assert all(each.stat().st_size <= 20_000 for each in path.parent.iterdir())
 
 
-def test_forked_process_does_not_use_the_lock_of_its_parent(path):
-    file = SharedLogFile(str(path))
+def what_a_process_and_its_fork_write():
+    file = SharedLogFile(os.path.abspath("app.log"))
     file.write(b"parent\n")
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            file.write(b"child\n")
-            status = 0 if file._pid == os.getpid() else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    child = os.fork()
+    if child == 0:
+        file.write(b"child\n")
+        os._exit(0 if file._pid == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     file.write(b"parent\n")
-    assert path.read_bytes() == b"parent\nchild\nparent\n"
+    return pathlib.Path("app.log").read_text()
+
+
+def test_forked_process_opens_the_file_for_itself(tmp_path, monkeypatch):
+    """A descriptor that it has inherited shares the lock of its parent."""
+    monkeypatch.chdir(tmp_path)
+    assert measured_alone(what_a_process_and_its_fork_write) == "parent\nchild\nparent\n"
 
 
 # --- files that other programs change ---------------------------------------------------------
@@ -193,6 +198,13 @@ def test_rotation_by_another_process_is_not_said(path):
     other.write(b"abcdefg\n")
     assert not file.write(b"x\n")
     assert path.read_bytes() == b"abcdefg\nx\n"
+
+
+def test_file_that_is_removed_while_several_processes_write_is_said(path):
+    file = SharedLogFile(str(path), max_bytes=1000)
+    file.write(b"before\n")
+    path.unlink()
+    assert "moved or removed" in texts(file.write(b"after\n"))
 
 
 def test_removed_folder_is_created_again(path):
@@ -302,6 +314,27 @@ def test_lock_that_is_not_released_is_ignored_and_said(path):
     assert not file.write(b"after\n")
     assert path.with_suffix(".log.1").read_bytes() == b"before\nwithout it\nagain\n"
     assert path.read_bytes() == b"after\n"
+
+
+def test_file_system_without_locks_is_written_and_said(path, monkeypatch):
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(logfile, "flock", flock)
+    file = SharedLogFile(str(path), max_bytes=10)
+    assert "has no locks (No locks available)" in texts(file.write(b"0123456\n"))
+    assert not file.write(b"abcdefg\n")
+    assert path.read_bytes() == b"0123456\nabcdefg\n"
+
+
+def test_file_is_rotated_where_the_system_has_no_locks(path, monkeypatch):
+    """As on Windows, which does not rename open files either."""
+    monkeypatch.setattr(logfile, "HAS_LOCKS", False)
+    file = SharedLogFile(str(path), max_bytes=10, backup_count=1)
+    assert not file.write(b"0123456\n")
+    assert not file.write(b"abcdefg\n")
+    assert path.read_bytes() == b"abcdefg\n"
+    assert path.with_suffix(".log.1").read_bytes() == b"0123456\n"
 
 
 # --- handlers ---------------------------------------------------------------------------------

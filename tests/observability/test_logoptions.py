@@ -8,6 +8,7 @@ import pathlib
 import typing as t
 
 import pytest
+from alone import measured_alone
 
 from carboy import Carboy, compat
 from carboy.errors import ConfigError
@@ -64,8 +65,12 @@ def test_rotation_is_set_or_switched_off():
 
 
 def test_device_is_never_rotated():
-    found = options(LOG_FILE="/dev/stderr")
-    assert (found.file, found.max_bytes) == ("/dev/stderr", 0)
+    found = options(LOG_FILE="/dev/stdout")
+    assert (found.file, found.max_bytes) == ("/dev/stdout", 0)
+
+
+def test_stderr_may_be_named_as_a_file():
+    assert options(LOG_FILE="/dev/stderr").file is None
 
 
 def test_linked_file_is_rotated_where_it_is(tmp_path):
@@ -80,6 +85,13 @@ def test_app_takes_precedence_over_the_environment():
     found = read_options(app, environ)
     assert found == LogOptions(level=logging.ERROR, format="json")
     assert read_options(None, environ) == LogOptions(level=logging.DEBUG, format="json")
+
+
+def test_config_has_no_key_that_nobody_has_set():
+    """Programs have used these names for their own code since before carboy."""
+    config = Carboy("shop", root_path=".").config
+    assert config.get("LOG_LEVEL", "INFO") == "INFO"
+    assert config.setdefault("LOG_FILE", "own.log") == "own.log"
 
 
 def test_config_of_a_flask_program_is_not_read(monkeypatch):
@@ -148,21 +160,21 @@ def test_file_that_cannot_be_opened_is_refused(tmp_path: pathlib.Path, path, wor
     assert words in str(refused.value)
 
 
-def test_file_of_another_user_is_refused(tmp_path: pathlib.Path):
-    """Root may write everywhere, so a child process becomes another user first."""
-    path = tmp_path / "app.log"
-    path.touch(mode=0o400)
-    tmp_path.chmod(0o711)
-    found = options(LOG_FILE=path)
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            if os.geteuid() == 0:
-                os.setuid(65534)
-            open_directly(found)
-        except ConfigError as exc:
-            status = 0 if "Permission denied" in str(exc) else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+def what_another_user_is_told():
+    if os.geteuid() == 0:
+        os.setuid(65534)  # root may write everywhere
+    try:
+        open_directly(LogOptions(file=os.path.abspath("app.log")))
+    except ConfigError as exc:
+        return str(exc)
+    return "nothing"
+
+
+def test_file_of_another_user_is_refused(tmp_path: pathlib.Path, monkeypatch):
+    (tmp_path / "app.log").touch(mode=0o400)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    monkeypatch.chdir(tmp_path)
+    told = measured_alone(what_another_user_is_told)
+    assert told.startswith("LOG_FILE: cannot write to")
+    assert "Permission denied. Let this user write there" in told

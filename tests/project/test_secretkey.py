@@ -172,6 +172,28 @@ def test_elsewhere_a_key_is_demanded_where_a_session_is_used(
         app.test_client().get("/")
 
 
+def test_debug_mode_counts_as_development(
+    make: t.Callable[..., Carboy], key_file: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make("production")
+    app.debug = True
+    assert app.test_client().get("/").text == "1"
+    key = key_file.read_text().strip()
+    monkeypatch.setenv("FLASK_DEBUG", "1")  # as `carboy run --debug` sets it
+    assert make("production").secret_key == key
+
+
+def test_debug_mode_that_a_server_switches_off_makes_no_key(
+    make: t.Callable[..., Carboy], tmp_path: pathlib.Path
+) -> None:
+    app = make("production")
+    app.debug = True
+    app.debug = False
+    assert app.secret_key is None
+    assert type(app.config) is Config
+    assert not (tmp_path / "instance").exists()
+
+
 @pytest.mark.parametrize("environment", ["development", "testing"])
 def test_assigned_key_takes_precedence(
     make: t.Callable[..., Carboy], tmp_path: pathlib.Path, environment: str

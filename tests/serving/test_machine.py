@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import selectors
+import socket
 
 import pytest
 
@@ -50,6 +52,33 @@ def test_default_workers_follow_affinity_and_quota(monkeypatch, affinity, quota,
 def test_connections_fit_into_the_limit_of_open_files(monkeypatch, hard, connections):
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, hard))
     assert machine.affordable_connections() == connections
+
+
+def test_connections_fit_into_what_select_can_wait_for(monkeypatch):
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, resource.RLIM_INFINITY))
+    assert machine.affordable_connections() == 500
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (64, 600))
+    assert machine.affordable_connections() == 344
+
+
+def test_system_that_cannot_share_ports_has_no_workers(monkeypatch):
+    monkeypatch.setattr(machine, "HAS_WORKERS", False)
+    assert machine.default_workers() == 0
+    assert machine.usable_cpus() >= 1
+
+
+def test_port_that_another_server_has_left_can_be_bound_but_not_one_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        client = socket.create_connection(address)
+        accepted, _ = listener.accept()
+        accepted.close()  # the server closes first, so that its side remains in TIME_WAIT
+        client.close()
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            machine.bind_exclusively(other, address)
+    with socket.socket() as other:
+        machine.bind_exclusively(other, address)
 
 
 def test_soft_limit_of_open_files_is_raised_only(monkeypatch):

@@ -182,7 +182,7 @@ def test_names_of_released_settings_are_kept():
                 ("*", "'*' is not an address"),
                 (True, "'True' is not an address"),
                 ("10.0.0.1,", "an address is empty"),
-                ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+                ("10.0.0.1/8", "10.0.0.1 is not the first address of the network 10.0.0.0/8"),
                 ("10.0.0.1:80", "'10.0.0.1:80' does not appear to be"),
                 ("fe80::1%eth0", "'fe80::1%eth0' is not an address"),
                 ("::ffff:10.0.0.1", "write ::ffff:10.0.0.1 as an address of IPv4"),

@@ -17,6 +17,7 @@ import click
 from werkzeug.serving import is_running_from_reloader
 
 from ..core.advice import port_in_use
+from ..core.dispatch import carboy_app
 from ..core.logmasking import mask_failed_threads
 from ..core.masking import mask_text
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
@@ -28,7 +29,6 @@ from .index import add_index
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from ..app import Carboy
     from ..models.collection import Models
 
 
@@ -76,15 +76,13 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 def _configure_log(app: WSGIApplication) -> None:
     """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
-    from ..core.dispatch import Dispatcher
-
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    if not is_any_set(carboy_app):
+    own_app = carboy_app(app)
+    if not is_any_set(own_app):
         return
     from ..observability.setup import configure
 
     try:
-        configure(carboy_app, terminal=True)
+        configure(own_app, terminal=True)
     except ConfigError as exc:
         click.secho(f"Error: {exc}", err=True)
         sys.exit(2)
@@ -175,7 +173,9 @@ def _is_taken(host: str, port: int) -> bool:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows, SO_REUSEADDR would let two programs share the port.
+            option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, option, 1)
             probe.bind(address)
     except (OSError, OverflowError) as exc:
         return isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE

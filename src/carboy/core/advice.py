@@ -69,6 +69,8 @@ def port_in_use(port: int) -> str:
     if sys.platform == "darwin":
         find = f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
         airplay = " On macOS it may be the AirPlay Receiver, which System Settings can switch off."
+    elif sys.platform == "win32":
+        find = f"netstat -ano | findstr :{port}"
     return (
         f"port {port} is in use by another program. Find it with '{find}' and stop it, or choose"
         f" another port: --port {other} on the command line, port={other} in the program.{airplay}"

@@ -37,13 +37,14 @@ from .overrides import TRACKED_ATTRIBUTES, Overrides, find_overrides, record_ori
 from .urls import UrlBuilding
 
 if t.TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
     from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..config import Config
     from ..json.provider import JSONProvider
+    from ..sansio.app import App
     from ..sessions import SessionInterface
 
 _sentinel: t.Any = object()
@@ -530,3 +531,8 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
         "The view function did not return a valid response tuple. The tuple must have the form"
         f" (body, status, headers), (body, status), or (body, headers); it has {len(rv)} items."
     )
+
+
+def carboy_app(app: WSGIApplication) -> App | None:
+    """Return the application if it is one of carboy; None for another WSGI application."""
+    return t.cast("App", app) if isinstance(app, Dispatcher) else None

@@ -91,7 +91,9 @@ def looks_secret(name: object) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """Return a message without the known secrets, passwords in URLs and private keys."""
+    """Return a message without the known secrets, without passwords in URLs and private keys, and
+    without what `password=...` and the like assign.
+    """
     text = mask_known(text)
     if "://" in text and "@" in text:
         text = _compiled(_URL_CREDENTIALS).sub(rf"\1{MASK}@", text)

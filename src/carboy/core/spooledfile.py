@@ -7,12 +7,13 @@ can, so that storing a long upload need not copy it. Nothing is left of it if th
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import typing as t
 from tempfile import SpooledTemporaryFile, TemporaryFile, gettempdir
 
 from werkzeug.exceptions import RequestEntityTooLarge
+
+from .logmasking import get_masked_logger
 
 # The file is in memory up to this size, as in Werkzeug.
 MAX_IN_MEMORY_BYTES = 500 * 1024
@@ -111,6 +112,6 @@ def is_without_room(error: OSError, folder: str | None = None) -> bool:
     """
     if error.errno not in _NO_ROOM:
         return False
-    logger = logging.getLogger("carboy.uploads")
+    logger = get_masked_logger("carboy.uploads")
     logger.error("no room for an upload in %s: %s", folder or gettempdir(), error)
     return True

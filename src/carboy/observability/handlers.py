@@ -7,11 +7,13 @@ import sys
 import typing as t
 from functools import partial
 
+from ..core.logmasking import get_masked_logger
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 #: The logger of what operators must know of the log itself, such as a disk that is full.
-logger = logging.getLogger("carboy.log")
+logger = get_masked_logger("carboy.log")
 
 
 class Notice(t.NamedTuple):

@@ -48,6 +48,9 @@ for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
 
 
+_MOVED = "another program has moved or removed the log file {}: a new one begins"
+
+
 def fitting(data: bytes, room: int) -> int:
     """Return the length of the whole lines at the start of `data` that fit into `room` bytes."""
     return len(data) if len(data) <= room else data.rfind(b"\n", 0, max(room, 0)) + 1
@@ -143,7 +146,8 @@ class SharedLogFile:
         try:
             size = os.fstat(self._fd).st_size
             count = len(data)
-            if self._max_bytes and is_locked and self._clock() >= self._rotate_at_s:
+            may_rotate = is_locked if HAS_LOCKS else self._is_regular
+            if self._max_bytes and may_rotate and self._clock() >= self._rotate_at_s:
                 count = fitting(data, self._max_bytes - size)
                 if not count and not size:
                     count = data.index(b"\n") + 1  # a line that is longer than the limit
@@ -208,14 +212,17 @@ class SharedLogFile:
             Whether it is locked. It is not if it is a device, if the file system has no locks, and
             if another process does not release its lock.
         """
+        before: os.stat_result | None = None
         while True:
             if self._fd < 0 or self._pid != os.getpid():
                 self.close()
                 self._open()
             is_locked = self._is_regular and self._lock()
-            if self._is_at_path(self._fd, self.path):
+            if self._is_at_path():
+                if before is not None and not self._is_rotated(before):
+                    self._note(logging.INFO, _MOVED.format(self.path))
                 return is_locked
-            self._say_moved()
+            before = before or os.fstat(self._fd)
             self.close()
 
     def _open(self) -> None:
@@ -229,7 +236,7 @@ class SharedLogFile:
     def _use(self, fd: int) -> None:
         self._fd, self._pid = fd, os.getpid()
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        if not self._is_regular:
+        if not self._is_regular and hasattr(os, "set_blocking"):
             os.set_blocking(fd, True)
 
     def _lock(self) -> bool:
@@ -245,7 +252,8 @@ class SharedLogFile:
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, longest_s)
                 now_s = self._clock()
-            except OSError:  # this file system has no locks
+            except OSError as exc:
+                self._do_without_lock(exc)
                 return False
             else:
                 return True
@@ -257,6 +265,15 @@ class SharedLogFile:
         )
         return False
 
+    def _do_without_lock(self, exc: OSError) -> None:
+        self._lock_at_s = float("inf")
+        if self._max_bytes:
+            self._note(
+                logging.WARNING,
+                f"the file system of the log file {self.path} has no locks ({exc.strerror}), so the"
+                " file is not rotated. Put it elsewhere, or let logrotate rotate it",
+            )
+
     def _unlock(self) -> None:
         if HAS_LOCKS and self._is_regular:
             try:
@@ -264,25 +281,25 @@ class SharedLogFile:
             except OSError:
                 pass  # this file system has no locks
 
-    def _is_at_path(self, fd: int, path: str) -> bool:
+    def _is_at_path(self) -> bool:
+        """Return whether the open file is the one that has the path now."""
         try:
-            return os.path.samestat(os.fstat(fd), os.stat(path))
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
         except FileNotFoundError:
             return False
 
-    def _say_moved(self) -> None:
-        """Note that another program has moved or removed the file, unless it was rotated."""
-        if not self._alone and self._max_bytes:
-            # If another process has rotated the file, the descriptor is that of a backup, or of a
-            # file that was a backup and has been removed as the oldest one.
-            if not os.fstat(self._fd).st_nlink:
-                return
-            if any(self._is_at_path(self._fd, path) for path in self._backups()):
-                return
-        self._note(
-            logging.INFO,
-            f"another program has moved or removed the log file {self.path}: a new one begins",
-        )
+    def _is_rotated(self, before: os.stat_result) -> bool:
+        """Return whether the file that was open before has been rotated by another process: it is a
+        backup, or it may have been removed as the oldest of them.
+
+        While the file is locked, nobody renames backups.
+        """
+        if self._alone or not self._max_bytes:
+            return False
+        folder, name = os.path.split(self.path)
+        with os.scandir(folder) as entries:
+            backups = [each.inode() for each in entries if each.name.startswith(f"{name}.")]
+        return before.st_ino in backups or len(backups) >= self._backup_count
 
     # --- failures -----------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ DEFAULT_MAX_BYTES = 10 * 1024 * 1024
 DEFAULT_BACKUP_COUNT = 5
 # Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
 LEAST_BYTES = 1024
+_STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 _FIELD = re.compile(r"%\((\w+)\)")
 # How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
@@ -189,6 +190,8 @@ def _parse_file(given: GivenKey | None, app: App | None) -> str | None:
     project = getattr(app.config, "project", None) if app is not None else None
     folder = project.root if project is not None else os.getcwd()
     path = os.path.join(folder, os.path.expanduser(os.fspath(given.value)))
+    if path in _STDERR:
+        return None  # without a file, records go to stderr
     if not is_device(path):
         path = os.path.realpath(path)  # rotation renames the file, not a link to it
     static = getattr(app, "static_folder", None)

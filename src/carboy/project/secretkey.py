@@ -1,9 +1,10 @@
 """The secret key of a project to which nobody has given one.
 
-In development the key is made when it is first read, and kept in `instance/secret_key`, so that
-sessions outlive the process. In testing it is made for the process alone. In any other environment
-nothing is made: a key that each machine, or each start, makes for itself would end sessions without
-an error. There, writing to a session raises `SessionUnavailableError`.
+In development (and in debug mode) the key is made when it is first read, and kept in
+`instance/secret_key`, so that sessions outlive the process. In testing it is made for the process
+alone. In any other environment nothing is made: a key that each machine, or each start, makes for
+itself would end sessions without an error. There, writing to a session raises
+`SessionUnavailableError`.
 """
 
 from __future__ import annotations
@@ -49,14 +50,25 @@ def make_key_when_read(config: Config) -> None:
     takes no longer than before.
     """
     project = config.project
-    if project is None or project.environment not in {"development", "testing"}:
+    if project is None or isinstance(config, _MakesKey) or config.get(KEY_NAME):
         return
-    if isinstance(config, _MakesKey) or config.get(KEY_NAME):
+    if not _may_make_key(config):
         return
     path = os.path.join(project.instance_path, FILE_NAME)
     place = "for this process" if project.environment == "testing" else shortened(path)
     project.origins[KEY_NAME] = Origin("generated", f"when it is read, {place}")
     config.__class__ = _class_that_makes_a_key(type(config))
+
+
+def _may_make_key(config: Config) -> bool:
+    """Return whether the app is being developed or tested. Debug mode counts as development,
+    because `carboy run --debug` and `app.run(debug=True)` are how developers start an app, and
+    servers for production switch it off.
+    """
+    project = config.project
+    if project is None:
+        return False
+    return project.environment in {"development", "testing"} or bool(config.get("DEBUG"))
 
 
 class _MakesKey:
@@ -104,7 +116,7 @@ def _read_key(config: Config, kind: type[Config]) -> t.Any:
     """Return the key, after making it if there is none, and give the config its class back."""
     with _making:
         key = kind.__getitem__(config, KEY_NAME) if KEY_NAME in config else None
-        if not key:
+        if not key and _may_make_key(config):  # a server may have switched debug mode off
             key, place = _key_of(t.cast("Project", config.project))
             kind.__setitem__(config, KEY_NAME, key)
             t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)

@@ -6,7 +6,8 @@
     threads   the threads of a worker: one at a time reads requests, the others run views
 
 The supervisor passes the settings to each worker on the worker's command line. Supervisor and
-worker then send each other messages over a pair of sockets, and share nothing else.
+worker then send each other messages over a pair of sockets, and the worker sends the lines of the
+log file through a pipe. They share nothing else.
 """
 
 from __future__ import annotations
@@ -125,8 +126,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .startscreen import advice_on_other_flask
 
     debug_warning = debugmode.disable(app)
-    holder = hold_port(settings)
-    settings = replace(settings, port=holder.getsockname()[1], workers=1)
+    port, holder = hold_port(settings)
+    settings = replace(settings, port=port, workers=1)
     log_options = log.configure_for_app(app, warn=log.logger.warning)
     has_log_file = log_options is not None and log_options.file is not None
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):

@@ -8,7 +8,6 @@ import typing as t
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from carboy.app import Carboy
     from carboy.observability.access import AccessLog
 
     from .settings import Settings
@@ -24,13 +23,12 @@ def access_log_of(app: WSGIApplication, settings: Settings) -> AccessLog | None:
     """
     if settings.access_log == "off":
         return None
-    from carboy.core.dispatch import Dispatcher
+    from carboy.core.dispatch import carboy_app
     from carboy.observability.access import LOGGER, AccessLog, receivers
     from carboy.observability.logoptions import LogOptions, read_options
     from carboy.observability.setup import handler_for
 
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    options = read_options(carboy_app) or LogOptions()
+    options = read_options(carboy_app(app)) or LogOptions()
     logger = logging.getLogger(LOGGER)
     is_automatic = settings.access_log == "auto"
     if is_automatic and options.level is not None and options.level > logging.INFO:

@@ -10,7 +10,7 @@ import math
 import re
 import typing as t
 from dataclasses import dataclass, field
-from ipaddress import IPv6Network, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 from ..core.bytesizes import format_size, parse_size
 from ..errors import AddressError, ServingError
@@ -144,8 +144,17 @@ def _parse_whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int
     return parse
 
 
+def _parse_workers(text: str) -> int:
+    number = _parse_whole(0)(text)
+    if number and not machine.HAS_WORKERS:
+        raise ValueError("this system has no worker processes: only 0 is possible")
+    return number
+
+
 def _parse_connections(text: str) -> int:
     number, affordable = _parse_whole(1)(text), machine.affordable_connections()
+    if number > affordable == machine.SELECTED_CONNECTIONS:
+        raise ValueError(f"this system can wait for {affordable}")
     if number > affordable:
         raise ValueError(
             f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
@@ -175,7 +184,10 @@ def _parse_proxies(text: str) -> str:
 def _parse_network(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9.]+)?", text):
         raise ValueError(f"{text!r} is not an address" if text else "an address is empty")
-    network = ip_network(text)
+    network = ip_network(text, strict=False)
+    address = text.partition("/")[0]
+    if network.num_addresses > 1 and network.network_address != ip_address(address):
+        raise ValueError(f"{address} is not the first address of the network {network}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
         # The server writes the address of an IPv4 client as IPv4, also if it listens on `::`.
         raise ValueError(f"write {text} as an address of IPv4")
@@ -261,7 +273,7 @@ Port = t.Annotated[
     ),
 ]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
-CountOrZero = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
+Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)

@@ -13,7 +13,6 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ..app import Carboy
     from ..observability.handlers import LineHandler
     from ..observability.logoptions import LogOptions
 
@@ -80,11 +79,10 @@ def configure_for_app(
     Raises:
         ConfigError: a value is not valid, or the log file cannot be written.
     """
-    from ..core.dispatch import Dispatcher
+    from ..core.dispatch import carboy_app
     from ..observability.setup import configure, find_handler
 
-    carboy_app = t.cast("Carboy", app) if isinstance(app, Dispatcher) else None
-    options = configure(carboy_app, warn=warn)
+    options = configure(carboy_app(app), warn=warn)
     if options is not None:
         follow(options, find_handler(options.file))
     return options

@@ -1,15 +1,23 @@
-"""Find out what this machine offers: IP addresses, number of CPUs, number of files that may be
+"""What this machine offers: addresses and ports, number of CPUs, number of files that may be
 open.
 """
 
 from __future__ import annotations
 
 import os
+import selectors
+import signal
 import socket
 
 # The largest default number of workers: each worker holds a copy of the app and its models in
 # memory.
 MAX_DEFAULT_WORKERS = 8
+# Whether the system can do what a supervisor and its workers need: pass a socket to a new process,
+# let processes share a port, and report their ends by a signal. Windows cannot.
+HAS_WORKERS = hasattr(socket, "SO_REUSEPORT") and hasattr(signal, "SIGCHLD")
+# The most connections if the system has no better way to wait for sockets than `select`: Python on
+# Windows lets it watch 512 sockets.
+SELECTED_CONNECTIONS = 500
 # How many file descriptors are reserved for the app's own files and sockets, in addition to those
 # for connections.
 SPARE_DESCRIPTORS = 256
@@ -32,32 +40,53 @@ def resolve(host: str) -> str:
     return str(found[0][4][0])
 
 
-def default_workers() -> int:
-    """Return the number of CPUs that this process may use, at most `MAX_DEFAULT_WORKERS`.
+def bind_exclusively(sock: socket.socket, address: tuple[str, int]) -> None:
+    """Bind a socket to an address that no other program uses, also if connections of an earlier
+    server are not closed yet.
 
-    The number is limited by the process's CPU affinity and by the container's quota.
+    On Unix, SO_REUSEADDR does the latter. On Windows, that option would share the port with another
+    program, and SO_EXCLUSIVEADDRUSE prevents that.
+
+    Raises:
+        OSError: the address is in use, or cannot be bound.
     """
+    option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+    sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    sock.bind(address)
+
+
+def default_workers() -> int:
+    """Return the number of CPUs that this process may use, at most `MAX_DEFAULT_WORKERS`; 0 if the
+    system has no workers.
+    """
+    return min(usable_cpus(), MAX_DEFAULT_WORKERS) if HAS_WORKERS else 0
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that the process's CPU affinity and the container's quota allow."""
     try:
         cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # pragma: no cover  # macOS
+    except AttributeError:  # macOS, Windows
         cpus = os.cpu_count() or 1
     quota = cgroup_cpus()
     if quota is not None:
         cpus = min(cpus, max(1, round(quota)))
-    return min(cpus, MAX_DEFAULT_WORKERS)
+    return cpus
 
 
 def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
     try:
-        with open(f"{root}/cpu.max") as file:  # in cgroup v2, quota and period are in this file
+        with open(
+            f"{root}/cpu.max", encoding="ascii"
+        ) as file:  # in cgroup v2, quota and period are in this file
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
             with (
                 # In cgroup v1, quota and period are in two files.
-                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,
-                open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
+                open(f"{root}/cpu/cpu.cfs_quota_us", encoding="ascii") as quota_file,
+                open(f"{root}/cpu/cpu.cfs_period_us", encoding="ascii") as period_file,
             ):
                 quota, period = quota_file.read(), period_file.read()
         except OSError:
@@ -69,13 +98,18 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
 
 
 def affordable_connections() -> int:
-    """Return how many connections the hard limit of open files allows."""
+    """Return how many connections the system allows: its hard limit of open files, or what it can
+    wait for.
+    """
+    most = _UNLIMITED
+    if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
+        most = SELECTED_CONNECTIONS
     try:
         import resource
-    except ImportError:  # pragma: no cover  # Windows
-        return _UNLIMITED
+    except ImportError:  # Windows
+        return most
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _UNLIMITED if hard == resource.RLIM_INFINITY else max(64, hard - SPARE_DESCRIPTORS)
+    return most if hard == resource.RLIM_INFINITY else min(most, max(64, hard - SPARE_DESCRIPTORS))
 
 
 def raise_descriptor_limit(connections: int) -> None:
@@ -84,7 +118,7 @@ def raise_descriptor_limit(connections: int) -> None:
     """
     try:
         import resource
-    except ImportError:  # pragma: no cover  # Windows
+    except ImportError:  # Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * connections + SPARE_DESCRIPTORS

@@ -27,7 +27,6 @@ from .declaration import (
     AccessLogFormat,
     Connections,
     Count,
-    CountOrZero,
     Given,
     HeadSize,
     Host,
@@ -39,6 +38,7 @@ from .declaration import (
     Setting,
     Size,
     Timeout,
+    Workers,
     YesOrNo,
     declare,
 )
@@ -75,13 +75,13 @@ class Settings:
         short="-p",
         platform="PORT",
     )
-    workers: CountOrZero = declare(
+    workers: Workers = declare(
         1,
         "Worker processes. With 0, app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
+        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when

@@ -55,6 +55,6 @@ def enable_keepalive(listener: socket.socket) -> None:
     that have vanished.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        for name, value in _KEEPALIVE.items():
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):  # macOS lacks the first
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

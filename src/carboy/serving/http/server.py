@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 import typing as t
@@ -25,6 +26,7 @@ from time import monotonic
 from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
+from ..machine import bind_exclusively
 from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
@@ -61,6 +63,9 @@ MAX_POLLS = 4
 # idle, to make room. Several are closed together, because the search for idle connections examines
 # all connections.
 IDLE_PART = 64
+# How many seconds `HTTPServer.wait` waits at once. Signal handlers run during the wait; on Windows,
+# which lacks `pthread_kill`, only after it.
+WAIT_S = 3600.0 if hasattr(signal, "pthread_kill") else 0.5
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -210,14 +215,13 @@ class HTTPServer:
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Share the port with the sockets of other workers: each worker process has a listening
             # socket of its own.
             if hasattr(socket, "SO_REUSEPORT"):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             enable_keepalive(listener)
             listener.setblocking(False)
-            listener.bind((self._host, self._port))
+            bind_exclusively(listener, (self._host, self._port))
             listener.listen(self._limits.backlog)
         except OSError as exc:
             listener.close()
@@ -245,7 +249,7 @@ class HTTPServer:
 
         Signal handlers run during the wait. A thread that still runs a view stops after that view.
         """
-        while not self._drained.wait(3600):
+        while not self._drained.wait(WAIT_S):
             pass
         self.close()
 

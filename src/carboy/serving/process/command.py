@@ -9,11 +9,13 @@ import click
 
 from ...cli.discovery import ScriptInfo, pass_script_info
 from ...errors import ConfigError, ServingError
-from .. import prepare
+from .. import log, machine, prepare, serve_here
 from ..settings import SETTINGS, as_option
 
 if t.TYPE_CHECKING:
+    from ...app import Carboy
     from ..declaration import Setting
+    from ..settings import Settings
 
 
 def _option(setting: Setting) -> click.Option:
@@ -50,16 +52,34 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
         settings = prepare(options, describe=as_option)
     except (ConfigError, ServingError) as exc:
         raise click.UsageError(str(exc)) from None
-    if not settings.workers:
+    if not settings.workers and machine.HAS_WORKERS:
         raise click.UsageError(
             "Setting 'workers': expected at least 1, got 0. Only app.serve() can serve without"
             " workers: from the process that calls it."
         )
     try:
+        if not settings.workers:
+            _serve_without_workers(info, settings)
+            return
         exit_code = Supervisor(info.app_import_path, settings).run()
     except ServingError as exc:
         raise click.ClickException(str(exc)) from None
     sys.exit(exit_code)
+
+
+def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
+    from . import debugmode
+    from .worker import load
+
+    log.logger.warning(
+        "this system has no worker processes, so that nobody restarts the server if it dies. Run it"
+        " in a container or in WSL 2 for production"
+    )
+    asked_by = debugmode.disable_in_environment()
+    app = load(info.app_import_path)
+    if reason := debugmode.disable(app, asked_by):
+        log.logger.warning("%s", reason)
+    serve_here(t.cast("Carboy", app), settings)
 
 
 serve_command.params[1:1] = map(_option, SETTINGS)

@@ -29,7 +29,7 @@ from ...config import get_env
 from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
-from .. import log
+from .. import log, machine
 from ..startscreen import memory_bytes
 from .hangup import Terminal
 
@@ -79,10 +79,14 @@ class RestartBackoff:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it."""
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it.
+
+    Windows has none of the last three, and SIGBREAK (Ctrl+Break, a closed console) instead.
+    """
+    names = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGQUIT", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if numbers[-1].name == "SIGHUP" and signal.getsignal(numbers[-1]) == signal.SIG_IGN:
+        del numbers[-1]
     return numbers
 
 
@@ -223,8 +227,8 @@ class Supervisor:
         Raises:
             AddressError: the address cannot be listened on.
         """
-        port_holder = hold_port(self._settings)
-        self._settings = replace(self._settings, port=port_holder.getsockname()[1])
+        port, port_holder = hold_port(self._settings)
+        self._settings = replace(self._settings, port=port)
         wakeup_fd, before = self._install_handlers()
         try:
             # Log this before the workers load the app: loading models may take minutes, and without
@@ -480,13 +484,14 @@ class Supervisor:
             self._kill_at_s = 0.0
 
 
-def hold_port(settings: Settings) -> socket.socket:
-    """Check that the port is free, and return a socket that keeps it reserved.
+def hold_port(settings: Settings) -> tuple[int, socket.socket]:
+    """Check that the port is free; return its number and a socket that keeps it reserved.
 
     Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
     same port and get half of the requests. So a socket without the option is bound first, which
     fails if another server uses the port. The returned socket never listens, so it receives no
-    connections.
+    connections. If there are no workers on this system, the socket is not bound: the server itself
+    binds the port.
 
     Raises:
         AddressError: the port is in use, the address does not belong to this machine, or binding is
@@ -496,16 +501,15 @@ def hold_port(settings: Settings) -> socket.socket:
     address = (settings.host, settings.port)
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            address = probe.getsockname()[:2]
+            machine.bind_exclusively(probe, address)
+            address = t.cast("tuple[str, int]", probe.getsockname()[:2])
         holder = socket.socket(family, socket.SOCK_STREAM)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
+        if machine.HAS_WORKERS:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            machine.bind_exclusively(holder, address)
     except OSError as exc:
         raise AddressError(_explain_bind(exc, settings)) from None
-    return holder
+    return address[1], holder
 
 
 def _explain_bind(exc: OSError, settings: Settings) -> str:

@@ -3,12 +3,13 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason. It answers the message `alive?` with `alive`, from the thread that reads requests. The
-worker stops on the message `drain`, on SIGTERM, and when the socket closes because the supervisor
-has died: for a moment responses ask clients to reconnect; then the worker closes the listening
-socket, finishes the requests that have begun, and exits. It does not react to SIGINT and SIGHUP,
-which a terminal sends to both processes and the supervisor handles. On SIGQUIT a worker writes the
-stacks of its threads to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log. It
+answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
+the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
+moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
+requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
+to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
+to stderr, even if native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .. import log
 from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
-from ..machine import default_workers, raise_descriptor_limit
+from ..machine import raise_descriptor_limit, usable_cpus
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
@@ -131,7 +132,7 @@ def server_of(
         multiprocess=settings.workers > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
-        spins=default_workers() > 1,
+        spins=usable_cpus() > 1,
         proxies=trusted_proxies(app, settings),
         access_log=access_log,
     )
