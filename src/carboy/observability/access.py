@@ -164,6 +164,10 @@ class CombinedFormat(LineFormat):
 
     absent = '"-"'
 
+    def __init__(self, *, with_query: bool) -> None:
+        super().__init__(with_query=with_query)
+        self._words: dict[str, str] = {}
+
     def format(self, request: LoggedRequest, ended_s: float) -> str:
         if ended_s >= self._next_second_s:
             self._begin_second(ended_s)
@@ -188,18 +192,21 @@ class CombinedFormat(LineFormat):
     def _further(self, fields: Fields) -> str:
         further = ""
         for name, value in fields.items():
-            if isinstance(value, dict):
+            if isinstance(value, str):
+                further += f" {name}={self._words.get(value) or self._word(value)}"
+            elif isinstance(value, dict):
                 inner = {f"{name}.{_UNSAFE_IN_NAME.sub('_', key)}": value[key] for key in value}
                 further += self._further(inner)
             else:
-                further += f" {name}={self._value(value)}"
+                further += f" {name}={'true' if value is True else value}"
         return further
 
-    def _value(self, value: object) -> str:
-        if not isinstance(value, str):
-            return json.dumps(value)
+    def _word(self, value: str) -> str:
+        """Return a text of the app, such as the name of a model, in quotes if it needs them."""
         text = self.quote(value)
-        return text if " " in text else text[1:-1]
+        word = text if " " in text else text[1:-1]
+        _put(self._words, value, word)
+        return word
 
     def quote(self, text: str) -> str:
         return f'"{_UNSAFE.sub(_backslash, mask_text(text))}"'
