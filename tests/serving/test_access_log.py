@@ -582,7 +582,7 @@ def test_lines_of_many_threads_are_neither_lost_nor_doubled():
 
         def add():
             for _ in range(500):
-                log.add(exchanges[0], exchanges[0].began_s)
+                log.pending.append(log.line(exchanges[0], exchanges[0].began_s))
                 log.flush()
 
         threads = [threading.Thread(target=add) for _ in range(8)]

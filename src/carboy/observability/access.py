@@ -34,14 +34,12 @@ if t.TYPE_CHECKING:
     Fields = cabc.Mapping[str, t.Any]
 
 LOGGER = "carboy.access"
-# Texts of clients are kept in the form in which they are written, because most of them come again.
-# At most this many are kept, and none that is longer.
-_MAX_TEXTS, _MAX_TEXT = 1000, 256
+# Texts and times are kept in the form in which they are written, because most come again: at
+# most this many of each kind, and no longer texts.
+_MAX_KEPT, _MAX_TEXT = 4000, 256
 _PATH_UNSAFE = re.compile(r"[^A-Za-z0-9/_.~!$&'()*+,;=:@-]")
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
 _UNSAFE_IN_NAME = re.compile(r"[^\w.-]", re.ASCII)
-# Times below this number of microseconds are written by looking up their text.
-_KEPT_US = 8192
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -57,8 +55,6 @@ class LoggedRequest(t.Protocol):
     request_id: str
     status: str
     body_bytes: int
-    unsent_bytes: int
-    aborted: bool
     began_s: float
     view_s: float
     fields: Fields | None
@@ -76,97 +72,48 @@ class LoggedRequest(t.Protocol):
 class LineFormat:
     """Formats requests as lines. Subclasses decide how; an instance caches what it has written.
 
+    PERF: a line takes 0.4 us, because `format` is one expression, which looks everything up in
+    caches. If it raises KeyError, `_keep` adds what is missing, and the line takes 3 us.
+
     Args:
         with_query: whether to write the queries of URLs, which may contain secrets.
 
     Attributes:
         absent: what is written for a header that the client has not sent.
-        pending: the lines that `add` has made. Other code takes them out.
     """
 
     absent: str
 
     def __init__(self, *, with_query: bool) -> None:
-        self.pending: list[str] = []
         self._with_query = with_query
-        # What is written for a path, and for another text of clients.
         self._paths: dict[str, str] = {}
-        self._texts: dict[str, str] = {}
-        self._times = [f"{us / 1000:.3f}" for us in range(_KEPT_US)]
+        self._agents: dict[str | None, str] = {}
+        self._referers: dict[str | None, str] = {}
+        self._times: dict[int, str] = {}  # milliseconds by microseconds
         # The current second: its text, and when it begins and ends on the clock `time.monotonic`.
         self._stamp = ""
         self._second_s = self._next_second_s = 0.0
 
-    def add(self, request: LoggedRequest, ended_s: float) -> None:
-        """Format a request that has ended. Thread-safe.
-
-        PERF: 0.55 us, because what most lines have in common is looked up; 1.5 us otherwise.
-        """
-        self.pending.append(self.format(request, ended_s))
-
-    def format(self, request: LoggedRequest, ended_s: float) -> str:
-        """Return the line of a request, with its line feed.
+    def line(self, request: LoggedRequest, ended_s: float) -> str:
+        """Return the line of a request, with its line feed. Thread-safe.
 
         Args:
             ended_s: when the request ended, on the clock `time.monotonic`.
         """
-        if ended_s >= self._next_second_s:
-            self._begin_second(ended_s)
-        path, headers, times = request.path, request.headers, self._times
-        target = self._paths.get(path) or self._path(path)
-        if self._with_query and request.query:
-            target = f"{target}?{self.quote(mask_text(request.query))[1:-1]}"
-        agent = self.absent
-        if "HTTP_USER_AGENT" in headers:
-            agent = headers["HTTP_USER_AGENT"]
-            agent = self._texts.get(agent) or self._text(agent, agent)
-        referer = self.absent
-        if "HTTP_REFERER" in headers:
-            referer = headers["HTTP_REFERER"]
-            referer = self._texts.get(referer) or self._referer(referer)
-        us, view_us = int((ended_s - request.began_s) * 1e6), int(request.view_s * 1e6)
-        return self.line(
-            request,
-            # PERF: `request.client` would take 0.04 us longer.
-            request.transport.environ["REMOTE_ADDR"] if request.origin is None else request.client,
-            ended_s - self._second_s,
-            target,
-            referer,
-            agent,
-            times[us] if us < _KEPT_US else f"{us / 1000:.3f}",
-            times[view_us] if view_us < _KEPT_US else f"{view_us / 1000:.3f}",
-            "" if request.fields is None and not request.aborted else self.further(request),
-        )
+        while True:
+            try:
+                return self.format(request, ended_s)
+            except KeyError:
+                self._keep(request, ended_s)
 
-    def line(
-        self,
-        request: LoggedRequest,
-        client: str,
-        fraction_s: float,
-        target: str,
-        referer: str,
-        agent: str,
-        ms: str,
-        view_ms: str,
-        further: str,
-    ) -> str:
-        """Return the line of a request.
-
-        Args:
-            fraction_s: the time since the beginning of the second that `_stamp` is about.
-            target: the path, perhaps with the query.
-            referer: the header, in quotes.
-            agent: the header User-Agent, in quotes.
-            further: what `further` has returned.
-        """
-        raise NotImplementedError
-
-    def further(self, request: LoggedRequest) -> str:
-        """Return the end of the line, which has what only some requests have."""
+    def format(self, request: LoggedRequest, ended_s: float) -> str:
+        """Do what `line` does, but raise KeyError if the caches lack something."""
         raise NotImplementedError
 
     def quote(self, text: str) -> str:
-        """Return a text of a client in quotes, in a form in which it cannot break the line."""
+        """Return a text of a client in quotes, without secrets, and in a form in which it cannot
+        break the line.
+        """
         raise NotImplementedError
 
     def stamp(self, now: time.struct_time) -> str:
@@ -180,30 +127,36 @@ class LineFormat:
         self._second_s = second - offset_s
         self._next_second_s = self._second_s + 1
 
-    def _path(self, path: str) -> str:
-        return _keep(self._paths, path, mask_text(_PATH_UNSAFE.sub(_percent, path)))
+    def _keep(self, request: LoggedRequest, ended_s: float) -> None:
+        """Add to the caches what the line of a request needs."""
+        path, headers = request.path, request.headers
+        _put(self._paths, path, mask_text(_PATH_UNSAFE.sub(_percent, path)))
+        for name, cache in (("REFERER", self._referers), ("USER_AGENT", self._agents)):
+            text = headers.get(f"HTTP_{name}")
+            is_url = name == "REFERER" and not self._with_query
+            url = text.partition("?")[0] if text and is_url else text
+            _put(cache, text, self.absent if url is None else self.quote(url))
+        for seconds in (ended_s - request.began_s, request.view_s):
+            _put(self._times, int(seconds * 1e6), f"{seconds * 1000:.3f}")
 
-    def _referer(self, referer: str) -> str:
-        return self._text(referer, referer if self._with_query else referer.partition("?")[0])
-
-    def _text(self, text: str, shown: str) -> str:
-        return _keep(self._texts, text, self.quote(mask_text(shown)))
+    def _target(self, request: LoggedRequest) -> str:
+        path = self._paths[request.path]
+        return f"{path}?{self.quote(request.query)[1:-1]}" if request.query else path
 
 
-def _keep(cache: dict[str, str], text: str, shown: str) -> str:
-    if len(cache) >= _MAX_TEXTS:
+_K = t.TypeVar("_K", bound=str | int | None)
+
+
+def _put(cache: dict[_K, str], key: _K, shown: str) -> None:
+    # A text that is too long is kept until the next one comes.
+    is_long = isinstance(key, str) and len(key) > _MAX_TEXT
+    if len(cache) >= _MAX_KEPT or (is_long and key not in cache):
         cache.clear()
-    if len(text) <= _MAX_TEXT:
-        cache[text] = shown
-    return shown
+    cache[key] = shown
 
 
 def _percent(match: re.Match[str]) -> str:
     return f"%{ord(match[0]):02X}"
-
-
-def _sent_bytes(request: LoggedRequest) -> int:
-    return max(0, request.body_bytes - request.unsent_bytes)
 
 
 class CombinedFormat(LineFormat):
@@ -211,46 +164,52 @@ class CombinedFormat(LineFormat):
 
     absent = '"-"'
 
-    def line(
-        self,
-        request: LoggedRequest,
-        client: str,
-        fraction_s: float,
-        target: str,
-        referer: str,
-        agent: str,
-        ms: str,
-        view_ms: str,
-        further: str,
-    ) -> str:
-        size = _sent_bytes(request) if request.aborted else request.body_bytes
-        method = request.method
+    def __init__(self, *, with_query: bool) -> None:
+        super().__init__(with_query=with_query)
+        self._words: dict[str, str] = {}
+
+    def format(self, request: LoggedRequest, ended_s: float) -> str:
+        if ended_s >= self._next_second_s:
+            self._begin_second(ended_s)
+        headers, times, fields = request.headers, self._times, request.fields
+        target = self._target(request) if self._with_query else self._paths[request.path]
+        client = (
+            request.transport.environ.get("REMOTE_ADDR")
+            if request.origin is None
+            else request.client
+        )
         line = (
-            f'{client} - - [{self._stamp}] "{method} {target} {request.version}"'
-            f" {request.status} {size} {referer} {agent} id={request.request_id} ms={ms}"
-            f" view_ms={view_ms}{further}\n"
+            f'{client} - - [{self._stamp}] "{request.method} {target} {request.version}"'
+            f" {request.status} {request.body_bytes} {self._referers[headers.get('HTTP_REFERER')]}"
+            f" {self._agents[headers.get('HTTP_USER_AGENT')]} id={request.request_id}"
+            f" ms={times[int((ended_s - request.began_s) * 1e6)]}"
+            f" view_ms={times[int(request.view_s * 1e6)]}"
+            f"{'' if fields is None else self._further(fields)}\n"
         )
         # Of a request that is refused, not even the method may be known.
-        return line if method else line.replace('"  "', '"-"', 1)
+        return line if request.method else line.replace('"  "', '"-"', 1)
 
-    def further(self, request: LoggedRequest) -> str:
+    def _further(self, fields: Fields) -> str:
         further = ""
-        for name, value in (request.fields or {}).items():
-            if isinstance(value, dict):
-                for key, inner in value.items():
-                    further += f" {name}.{_UNSAFE_IN_NAME.sub('_', key)}={self._value(inner)}"
+        for name, value in fields.items():
+            if isinstance(value, str):
+                further += f" {name}={self._words.get(value) or self._word(value)}"
+            elif isinstance(value, dict):
+                inner = {f"{name}.{_UNSAFE_IN_NAME.sub('_', key)}": value[key] for key in value}
+                further += self._further(inner)
             else:
-                further += f" {name}={self._value(value)}"
-        return f"{further} aborted=true" if request.aborted else further
+                further += f" {name}={'true' if value is True else value}"
+        return further
 
-    def _value(self, value: object) -> str:
-        if not isinstance(value, str):
-            return str(value)
+    def _word(self, value: str) -> str:
+        """Return a text of the app, such as the name of a model, in quotes if it needs them."""
         text = self.quote(value)
-        return text if " " in text else text[1:-1]
+        word = text if " " in text else text[1:-1]
+        _put(self._words, value, word)
+        return word
 
     def quote(self, text: str) -> str:
-        return f'"{_UNSAFE.sub(_backslash, text)}"'
+        return f'"{_UNSAFE.sub(_backslash, mask_text(text))}"'
 
     def stamp(self, now: time.struct_time) -> str:
         # Not by `strftime` alone, whose names of months depend on the program's locale.
@@ -271,41 +230,40 @@ class JSONFormat(LineFormat):
     def __init__(self, *, with_query: bool) -> None:
         super().__init__(with_query=with_query)
         self._zone = ""
-        self._thousandths = [f"{number:03}" for number in range(1001)]
+        self._thousandths = [f"{number:03}" for number in range(1000)]
         self._pid = os.getpid()
 
-    def line(
-        self,
-        request: LoggedRequest,
-        client: str,
-        fraction_s: float,
-        target: str,
-        referer: str,
-        agent: str,
-        ms: str,
-        view_ms: str,
-        further: str,
-    ) -> str:
-        size = _sent_bytes(request) if request.aborted else request.body_bytes
-        # Another thread may have begun the next second just now.
-        fraction = self._thousandths[int(max(0.0, fraction_s) * 1000)]
-        method, status, request_id = request.method, request.status, request.request_id
+    def format(self, request: LoggedRequest, ended_s: float) -> str:
+        if ended_s >= self._next_second_s:
+            self._begin_second(ended_s)
+        headers, times, fields = request.headers, self._times, request.fields
+        target = self._target(request) if self._with_query else self._paths[request.path]
+        client = (
+            request.transport.environ.get("REMOTE_ADDR")
+            if request.origin is None
+            else request.client
+        )
+        method, status = request.method, request.status
+        # If another thread has begun the next second just now, the index is negative, and counts
+        # from the end.
+        fraction = self._thousandths[int((ended_s - self._second_s) * 1000)]
         return (
             f'{{"time":"{self._stamp}.{fraction}{self._zone}","level":"INFO","logger":"{LOGGER}"'
-            f',"message":"{method} {target} {status}","request_id":"{request_id}"'
+            f',"message":"{method} {target} {status}","request_id":"{request.request_id}"'
             f',"pid":{self._pid},"client":"{client}","method":"{method}","path":"{target}"'
-            f',"protocol":"{request.version}","status":{status},"bytes":{size}'
-            f',"referer":{referer},"user_agent":{agent},"ms":{ms},"view_ms":{view_ms}{further}}}\n'
+            f',"protocol":"{request.version}","status":{status},"bytes":{request.body_bytes}'
+            f',"referer":{self._referers[headers.get("HTTP_REFERER")]}'
+            f',"user_agent":{self._agents[headers.get("HTTP_USER_AGENT")]}'
+            f',"ms":{times[int((ended_s - request.began_s) * 1e6)]}'
+            f',"view_ms":{times[int(request.view_s * 1e6)]}'
+            f"{'' if fields is None else self._further(fields)}}}\n"
         )
 
-    def further(self, request: LoggedRequest) -> str:
-        further = ""
-        if request.fields:
-            further = f",{json.dumps(request.fields, separators=(',', ':'))[1:-1]}"
-        return f'{further},"aborted":true' if request.aborted else further
+    def _further(self, fields: Fields) -> str:
+        return f",{json.dumps(fields, separators=(',', ':'))[1:-1]}"
 
     def quote(self, text: str) -> str:
-        return json.dumps(text).replace("\x7f", "\\u007f")
+        return json.dumps(mask_text(text)).replace("\x7f", "\\u007f")
 
     def stamp(self, now: time.struct_time) -> str:
         zone = time.strftime("%z", now)
@@ -333,62 +291,59 @@ class AccessLog:
 
     Attributes:
         format: "text", "json", or "text and json" if handlers differ.
-        add: called with a request that has ended, and when it ended on the clock of
-            `time.monotonic`. Thread-safe.
+        line: makes the line of a request that has ended: called with the request, and when it ended
+            on the clock of `time.monotonic`. Thread-safe.
+        pending: the lines that are not written yet. The server appends to it what `line` returns.
     """
 
-    add: cabc.Callable[[LoggedRequest, float], None]
+    line: cabc.Callable[[LoggedRequest, float], str | Both]
 
     def __init__(self, format: str, *, with_query: bool) -> None:
         self._format = format
         self._logger = logging.getLogger(LOGGER)
         self._text = CombinedFormat(with_query=with_query)
         self._json = JSONFormat(with_query=with_query)
-        self._both: list[Both] = []
+        self.pending: list[str | Both] = []
         self._lock = allocate_lock()
         self._choose(self.handlers())
-
-    def __len__(self) -> int:
-        """Return how many lines are not written yet."""
-        return len(self._text.pending) + len(self._json.pending) + len(self._both)
 
     def handlers(self) -> list[logging.Handler]:
         """Return the handlers that receive the lines."""
         return receivers(self._logger) if self._logger.isEnabledFor(logging.INFO) else []
 
     def flush(self) -> None:
-        """Write the lines of the requests that were added. Thread-safe. Never raises."""
+        """Write the lines of the requests that have ended. Thread-safe. Never raises."""
         with self._lock:
-            text, json_ = _take(self._text.pending), _take(self._json.pending)
-            both = _take(self._both)
-        if not (text or json_ or both):
+            taken = self.pending[:]  # other threads may append meanwhile
+            del self.pending[: len(taken)]
+        if not taken:
             return
         try:
             handlers = self.handlers()
             for handler in filter(self._takes_lines, handlers):
-                writes_json = self._writes_json(handler)
-                lines = [each.json if writes_json else each.text for each in both]
-                t.cast("LineHandler", handler).write("".join([*text, *json_, *lines]).encode())
+                name = "json" if self._writes_json(handler) else "text"
+                lines = [each if isinstance(each, str) else getattr(each, name) for each in taken]
+                t.cast("LineHandler", handler).write("".join(lines).encode())
             others = [handler for handler in handlers if not self._takes_lines(handler)]
             if others:
-                self._send_records(both, others)
+                self._send_records([each for each in taken if isinstance(each, Both)], others)
             self._choose(handlers)
         except Exception:
             logging.getLogger("carboy.log").exception("lines of the access log are lost")
 
     def _choose(self, handlers: list[logging.Handler]) -> None:
-        """Make only the lines that the handlers need."""
+        """Choose what `line` makes: what the handlers need."""
         kinds = {self._writes_json(handler) for handler in handlers}
         self.format = " and ".join(["text"] * (False in kinds) + ["json"] * (True in kinds))
         if len(kinds) > 1 or not all(map(self._takes_lines, handlers)):
-            self.add = self._add_both
+            self.line = self._in_both
         else:
-            self.add = self._json.add if True in kinds else self._text.add
+            self.line = (self._json if True in kinds else self._text).line
 
-    def _add_both(self, request: LoggedRequest, ended_s: float) -> None:
+    def _in_both(self, request: LoggedRequest, ended_s: float) -> Both:
         created_s = ended_s + time.time() - time.monotonic()
-        text, json_ = self._text.format(request, ended_s), self._json.format(request, ended_s)
-        self._both.append(Both(text, json_, created_s))
+        text, json_ = self._text.line(request, ended_s), self._json.line(request, ended_s)
+        return Both(text, json_, created_s)
 
     def _takes_lines(self, handler: logging.Handler) -> bool:
         is_plain = isinstance(handler, LineHandler) and not handler.filters
@@ -411,16 +366,6 @@ class AccessLog:
             if self._logger.filter(record):
                 for handler in handlers:
                     handler.handle(record)
-
-
-_T = t.TypeVar("_T")
-
-
-def _take(pending: list[_T]) -> list[_T]:
-    """Remove and return what is in a list, to which other threads may append meanwhile."""
-    taken = pending[:]
-    del pending[: len(taken)]
-    return taken
 
 
 # The members that all records have, under these or other names.

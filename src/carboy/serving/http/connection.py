@@ -102,16 +102,20 @@ class HasLeader(t.Protocol):
 
 
 class RequestLog(t.Protocol):
-    """The members of an access log that the server uses. Thread-safe."""
+    """The members of an access log that the server uses. Thread-safe.
 
-    def add(self, exchange: Exchange, ended_s: float, /) -> None:
-        """Make the line of a request that has ended; `ended_s` is on the clock `monotonic`."""
+    Attributes:
+        pending: the lines that are not written yet.
+    """
+
+    pending: list[t.Any]
+
+    @property
+    def line(self) -> cabc.Callable[[Exchange, float], object]:
+        """Makes the line of a request that has ended; the time is on the clock `monotonic`."""
 
     def flush(self) -> None:
-        """Write the lines that were made."""
-
-    def __len__(self) -> int:
-        """Return how many lines are not written yet."""
+        """Write the lines in `pending`."""
 
 
 class Server(t.Protocol):
@@ -726,7 +730,7 @@ class Connection:
             now_s = monotonic()
             if (access_log := self._server.access_log) is not None and exchange is not None:
                 exchange.logged = True
-                access_log.add(exchange, now_s)
+                access_log.pending.append(access_log.line(exchange, now_s))
             if state is CLOSING:
                 self._end()
             elif exchange is None or exchange.complete:
@@ -800,10 +804,11 @@ class Connection:
             return
         for part in self._out:
             exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
+        exchange.body_bytes = max(0, exchange.body_bytes - exchange.unsent_bytes)
         exchange.status = exchange.status or CLIENT_CLOSED
-        exchange.aborted = True
+        exchange.fields = {**(exchange.fields or {}), "aborted": True}
         exchange.logged = True
-        access_log.add(exchange, monotonic())
+        access_log.pending.append(access_log.line(exchange, monotonic()))
 
     # --- states and the poller -----------------------------------------------------------------
 

@@ -312,7 +312,9 @@ class HTTPServer:
         # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
-        idle = not self._connections and self._listens and not self.access_log
+        idle = not self._connections and self._listens
+        if idle and self.access_log is not None:
+            self.access_log.flush()  # nothing will happen that could write the lines later
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -382,7 +384,7 @@ class HTTPServer:
         connections = self._connections
         if (access_log := self.access_log) is not None:
             self.round_s = monotonic()
-            if len(access_log) >= MAX_LINES:
+            if len(access_log.pending) >= MAX_LINES:
                 access_log.flush()
         for fd, mask in events:
             connection = connections.get(fd)
