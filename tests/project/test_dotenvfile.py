@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from carboy import Carboy
 from carboy.errors import ProjectError
 
 
@@ -65,3 +66,30 @@ def test_two_lines_that_contradict_each_other_are_refused(project):
     with pytest.raises(ProjectError, match=r"\.env:4: B has another value on line 2") as info:
         project.load()
     assert "canary" not in str(info.value)
+
+
+def test_projects_in_one_process_have_their_own_variables(tmp_path, project):
+    apps = {}
+    for name, lines in {
+        "one": "SECRET_KEY=key-of-one\nCARBOY_A=1\nFLASK_ENV=staging\n",
+        "two": "SECRET_KEY=key-of-two\nCARBOY_B=2\n",
+        "three": "FLASK_ENV=development\n",
+    }.items():
+        project.write(f"{name}/.env", lines)
+        project.write(f"{name}/config.py", "import os\nREAD = os.environ.get('SECRET_KEY')\n")
+        apps[name] = Carboy(name, root_path=str(tmp_path / name))
+        apps[name].config.from_project()
+    found = {
+        name: tuple(app.config.get(key) for key in ("SECRET_KEY", "READ", "A", "B", "ENV"))
+        for name, app in apps.items()
+    }
+    made = apps["three"].config["SECRET_KEY"]
+    assert found == {
+        "one": ("key-of-one", "key-of-one", 1, None, "staging"),
+        "two": ("key-of-two", "key-of-two", None, 2, "production"),
+        "three": (made, None, None, None, "development"),
+    }
+    assert made not in (None, "key-of-one", "key-of-two")
+    # Code of each project may read its variables; a name that two projects use has the last value.
+    names = ("SECRET_KEY", "CARBOY_A", "CARBOY_B", "FLASK_ENV")
+    assert [os.environ[name] for name in names] == ["key-of-two", "1", "2", "development"]

@@ -5,6 +5,7 @@ python-dotenv parses the files. It skips a line that it cannot parse; here such 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -20,7 +21,7 @@ DEFAULT_NAMES = (".flaskenv", ".env")
 # them as the origin of values.
 files_read: list[str] = []
 # The variables that `from_project()` has set in this process, with the file and the value.
-_set_from_files: dict[str, tuple[str, str]] = {}
+_set_for_projects: dict[str, tuple[str, str]] = {}
 
 
 class EnvLine(t.NamedTuple):
@@ -87,23 +88,50 @@ def _unparsable(path: str, line: int) -> ProjectError:
     )
 
 
-def set_variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> None:
-    """Set the environment variables that files contain, except those that are set already.
+@contextlib.contextmanager
+def variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> cabc.Iterator[None]:
+    """Set the environment variables that the files of a project contain, except those that are set
+    already.
 
-    Variables that an earlier call has set from the same files are removed first: a file may have
-    changed, as in a notebook.
+    Variables that earlier calls have set are removed first: a file may have changed, as in a
+    notebook, and a project must not get the key of another one in the same process. Afterwards, the
+    variables of other projects are set again for their code, unless these files set them as well.
     """
-    for name, (path, value) in list(_set_from_files.items()):
-        if os.environ.get(name) != value:
-            del _set_from_files[name]
-        elif path in files:
-            del os.environ[name], _set_from_files[name]
+    removed = _remove_variables()
     present = set(os.environ)
     for path, variables in files.items():
         for name, each in variables.items():
             if not present & {name, with_other_prefix(name)}:
-                os.environ[name] = each.value
-                _set_from_files[name] = (path, each.value)
+                set_for_project(name, each.value, path)
+    try:
+        yield
+    finally:
+        for name, (path, value) in removed.items():
+            if path not in files and name not in os.environ:
+                set_for_project(name, value, path)
+
+
+def _remove_variables() -> dict[str, tuple[str, str]]:
+    """Remove the variables that were set for projects, and return them."""
+    found = dict(_set_for_projects)
+    _set_for_projects.clear()
+    # Code of the program may have set some of them to other values: those stay.
+    ours = {name: each for name, each in found.items() if os.environ.get(name) == each[1]}
+    for name in ours:
+        del os.environ[name]
+    return ours
+
+
+def set_for_project(name: str, value: str, path: str = "") -> None:
+    """Set an environment variable until the configuration of a project is loaded again.
+
+    Args:
+        name: the variable.
+        value: its value.
+        path: the file that contains it; "" if none does.
+    """
+    os.environ[name] = value
+    _set_for_projects[name] = (path, value)
 
 
 def restore_variable(name: str, before: str | None) -> None:

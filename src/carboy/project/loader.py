@@ -27,7 +27,15 @@ from ..errors import ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value, nearest
-from .dotenvfile import DEFAULT_NAMES, files_read, read_env_file, restore_variable, set_variables_of
+from .dotenvfile import (
+    DEFAULT_NAMES,
+    EnvLine,
+    files_read,
+    read_env_file,
+    restore_variable,
+    set_for_project,
+    variables_of,
+)
 from .keytypes import built_in_types, checked, from_text
 from .layers import (
     STANDARD_ENVIRONMENTS,
@@ -61,11 +69,11 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
     base = project_root(folders.root_path)
     loader = _Loader(os.path.join(base, root or ""), folders)
     is_debug_default = config.get("DEBUG") == get_debug_flag()
-    loader.read_env_files()
-    loader.choose_environment(environment)
-    with loader.environment_variable():
-        loader.read_config_files()
-    layer = loader.values(loader.assigned_before(config, is_debug_default))
+    with variables_of(loader.read_env_files()):
+        loader.choose_environment(environment)
+        with loader.environment_variable():
+            loader.read_config_files()
+        layer = loader.values(loader.assigned_before(config, is_debug_default))
     if loader.problems:
         raise ProjectError(_summary(loader.problems))
     origins = config._origins if config._origins is not None else {}
@@ -129,8 +137,8 @@ class _Loader:
 
     # -- .env --------------------------------------------------------------------------------
 
-    def read_env_files(self) -> None:
-        """Set the variables of `.flaskenv` and `.env`, as `carboy run` does.
+    def read_env_files(self) -> dict[str, dict[str, EnvLine]]:
+        """Return the variables of each `.flaskenv` and `.env`, lowest precedence first.
 
         The files of the project's folder are read, also if the current folder is another one.
         """
@@ -139,8 +147,8 @@ class _Loader:
             own = (os.path.join(self.root, name) for name in DEFAULT_NAMES)
             paths = [path for path in own if os.path.isfile(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
-        set_variables_of(files)
         self.variables = Variables(files)
+        return files
 
     # -- the environment ---------------------------------------------------------------------
 
@@ -155,7 +163,7 @@ class _Loader:
         if names:
             self._environment_origin = self.variables.origin_of(names[0])
         if not os.environ.get("FLASK_ENV"):
-            os.environ["FLASK_ENV"] = self.environment
+            set_for_project("FLASK_ENV", self.environment)
 
     @contextlib.contextmanager
     def environment_variable(self) -> t.Iterator[None]:
