@@ -18,6 +18,7 @@ import html
 import json
 import os
 import re
+import traceback
 import typing as t
 import weakref
 from datetime import timedelta
@@ -205,6 +206,8 @@ class _Snapshot:
 _Snapshot.current = _Snapshot()
 # Configs are referred to weakly: a test suite creates thousands. A dict cannot be in a `WeakSet`.
 _configs: dict[int, weakref.ref[cabc.Mapping[str, t.Any]]] = {}
+# Secrets in configuration files that have failed, so that no config contains them.
+_of_failed_files: set[str] = set()
 
 
 def watch(config: cabc.Mapping[str, t.Any]) -> None:
@@ -214,6 +217,30 @@ def watch(config: cabc.Mapping[str, t.Any]) -> None:
     note_secret_change()
 
 
+def watch_failed_file(path: str, exc: BaseException) -> None:
+    """Let `mask_text` mask the secrets of a Python file for configuration that has raised an
+    exception: its text may contain them.
+
+    Known are the values of upper-case names in the frames of the file, of files beside it, and in
+    the classes there.
+    """
+    folder = os.path.join(os.path.dirname(os.path.abspath(path)), "")
+    for frame, _ in traceback.walk_tb(exc.__traceback__):
+        file = os.path.abspath(frame.f_code.co_filename)
+        if file.startswith(folder) and "site-packages" not in file:
+            for names in (frame.f_globals, frame.f_locals):
+                _collect_upper_case(names, _of_failed_files)
+    note_secret_change()
+
+
+def _collect_upper_case(names: cabc.Mapping[str, t.Any], found: set[str]) -> None:
+    for name, value in list(names.items()):
+        if name.isupper():
+            _collect({name: value}, False, found, ())
+        elif isinstance(value, type):
+            _collect({n: v for n, v in vars(value).items() if n.isupper()}, False, found, ())
+
+
 def note_secret_change() -> None:
     """Let the next call of `mask_text` find the known secrets again. Call this after the change."""
     _Snapshot.current = _Snapshot()
@@ -221,7 +248,7 @@ def note_secret_change() -> None:
 
 def _find_known() -> tuple[str, ...]:
     snapshot = _Snapshot.current
-    found = set[str]()
+    found = set(_of_failed_files)
     # PERF: reading all values of `os.environ` would take three times as long as all else here.
     names = [name for name in os.environ if _names_known(name) and name not in _FOLDERS]
     _collect([os.environ.get(name) for name in names], True, found, ())

@@ -20,7 +20,7 @@ import traceback
 import types
 import typing as t
 
-from ..core.masking import mask_text
+from ..core.masking import mask_text, watch_failed_file
 from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
 from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
@@ -182,13 +182,21 @@ def _run(source: bytes, path: str, name: str) -> types.ModuleType:
         raise _failed(path, line, f"this is not valid Python: {reason}. Correct it") from None
     try:
         return _import(code, path, name)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # code of the project
+        watch_failed_file(path, exc)
         line = _line_raised(exc, path)
         text = mask_text(f"{type(exc).__name__}: {exc}").removesuffix(".")
         advice = ""
         if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
             advice = " If this is an environment variable, set it; .env may set it"
-        raise _failed(path, line, f"the file is run as Python, and raises {text}.{advice}") from exc
+        failure = _failed(path, line, f"the file is run as Python, and raises {text}.{advice}")
+        # Python prints the cause of an exception as it is.
+        raise failure from (None if _shows_secret(exc) else exc)
+
+
+def _shows_secret(exc: Exception) -> bool:
+    details = "".join(traceback.format_exception(exc))
+    return mask_text(details) != details
 
 
 def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
