@@ -62,6 +62,17 @@ _ASSIGNED = (
     r"(?i)((?:secret|passw(?:or)?d|passphrase|pwd|(?:api|access|private|account)[_-]?key"
     r"|(?:api|access|auth|refresh)[_-]?token)[\w-]{0,40}=)[^\s;&,'\"()<>]+"
 )
+# Matches `password: value` without quotes, as in YAML and in headers. In prose, words follow a
+# colon, so that letters alone are no value: "Invalid password: too short".
+_HEADER = (
+    r"(?i)((?:secret|passw(?:or)?d|passphrase|pwd|(?:api|access|private|account)[_-]?key"
+    r"|(?:api|access|auth|refresh)[_-]?token)[\w-]{0,40}:[ \t]{1,8})"
+    r"(?=[a-z.,'-]{0,200}[^a-z.,'\s-])[^\s,;'\"()<>{}\[\]]+"
+)
+_AUTHORIZATION = (
+    r"(?i)(authorization[\"']?\s{0,8}[:=]\s{0,8}[rbfu]{0,2}[\"']?"
+    r"(?:basic|bearer|token|negotiate|apikey)\s{1,8})[^\s,;'\"()<>]+"
+)
 # Matches `key=value` in a connection string of the configuration, such as `sslmode=on sig='a b'`.
 _PAIR = (
     r"(?i)((?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)[\w-]{0,40}\s{0,8}=\s{0,8})"
@@ -111,6 +122,8 @@ def mask_text(text: str) -> str:
         text = _compiled(_QUERY).sub(_mask_parameter, text)
         text = _compiled(_ASSIGNED).sub(rf"\1{MASK}", text)
         text = _compiled(_LITERAL).sub(rf"\1\2{MASK}\2", text)
+        text = _compiled(_HEADER).sub(rf"\1{MASK}", text)
+        text = _compiled(_AUTHORIZATION).sub(rf"\1{MASK}", text)
     if "-----BEGIN " in text:
         text = _compiled(_PEM).sub(rf"\1{MASK}", text)
     return text
@@ -126,6 +139,7 @@ def _names_secret(text: str) -> bool:
         or "pass" in low
         or "pwd" in low
         or "sig" in low
+        or "authorization" in low
     )
 
 
