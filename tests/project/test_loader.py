@@ -282,11 +282,13 @@ def test_secret_file_takes_precedence_over_a_key_in_config_py(project):
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "Is a directory"),
+        (os.mkfifo, "it is a pipe or a device"),
+        (lambda path: path.symlink_to(os.devnull), "it is a pipe or a device"),
         (lambda path: path.write_bytes(b" \n"), "it is empty"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "it is not UTF-8"),
         (lambda path: path.write_bytes(b"x" * 100_000), "larger than 64 KiB"),
     ],
-    ids=["missing", "folder", "empty", "not text", "too large"],
+    ids=["missing", "folder", "pipe", "device", "empty", "not text", "too large"],
 )
 def test_unusable_secret_file_is_refused(project, make, reason):
     make(project.root / "secret")

@@ -31,6 +31,7 @@ from .dotenvfile import (
     DEFAULT_NAMES,
     EnvLine,
     files_read,
+    is_env_file,
     read_env_file,
     restore_variable,
     set_for_project,
@@ -145,7 +146,7 @@ class _Loader:
         paths = [path for path in files_read if os.path.isfile(path)]
         if get_load_dotenv():
             own = (os.path.join(self.root, name) for name in DEFAULT_NAMES)
-            paths = [path for path in own if os.path.isfile(path) and path not in paths] + paths
+            paths = [path for path in own if is_env_file(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
         self.variables = Variables(files)
         return files
