@@ -255,6 +255,7 @@ def test_file_is_private(make: t.Callable[..., Carboy], key_file: pathlib.Path) 
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
+@pytest.mark.integration  # git must be installed
 @pytest.mark.parametrize(
     ("before", "added"),
     [
