@@ -511,3 +511,36 @@ def test_member_of_a_declared_value_is_set_by_a_variable(project):
     project.setenv(CARBOY_NAME__A="1")
     with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
         project.load()
+
+
+# ------------------------------------------------------------------------------ loading again
+
+
+def test_second_call_reads_all_files_again_and_drops_what_is_gone(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    project.write("config.py", "A = 1\nB = 1\nC = 1\nMAX_FORM_PARTS = 5\nDEBUG = True\n")
+    app = project.app()
+    app.config["C"] = "code"
+    app.config.from_project()
+    app.config["B"] = "code"
+    project.write("config.py", "A = 2\n")
+    app.config.from_project()
+    found = [app.config.get(key) for key in ("A", "B", "C", "MAX_FORM_PARTS", "DEBUG")]
+    assert found == [2, "code", "code", 1000, False]
+    assert "MAX_FORM_PARTS" not in app.config.project.origins
+    project.write("config.py", "")
+    app.config.from_project()
+    assert "A" not in app.config
+
+
+def test_config_py_that_the_app_imports_runs_again_only_if_it_has_changed(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    project.write("config.py", "A = object()\n")
+    first, second = project.load(), project.load()
+    assert first.config["A"] is second.config["A"] is sys.modules["config"].A
+    project.write("config.py", "1 / 0\n")
+    with pytest.raises(ProjectError, match="ZeroDivisionError"):
+        project.load()
+    assert sys.modules["config"].A is first.config["A"]

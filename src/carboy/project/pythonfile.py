@@ -31,6 +31,9 @@ _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
 # Names of dicts from the name of an environment to its class, as tutorials have them.
 _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
 
+# The code of the files that the app's code can import, by path, as it has run last.
+_imported: dict[str, types.CodeType] = {}
+
 Lines = dict[tuple[str | None, str], int]
 
 
@@ -203,13 +206,19 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
     """Return the module of a file.
 
     If the app's code can import the file by `name`, it is imported in the same way, so that it runs
-    once. Otherwise it runs as a module of that name which only this function sees.
+    once, and again only if it has changed, as in a notebook. Otherwise it runs as a module of that
+    name which only this function sees.
     """
     known = sys.modules.get(name)
     if known is not None and _is_file(getattr(known, "__file__", None), path):
+        if _imported.setdefault(path, code) != code:
+            _run_again(known, code)
+            _imported[path] = code
         return known
     if known is None and _is_file(_importable_file(name), path):
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        _imported[path] = code
+        return module
     module = types.ModuleType(name)
     module.__file__ = path
     # Annotations in the file are resolved by the entry of the module in `sys.modules`.
@@ -225,6 +234,21 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
         else:
             sys.modules[name] = known
     return module
+
+
+def _run_again(module: types.ModuleType, code: types.CodeType) -> None:
+    """Run the changed file of a module. The config keys that it does not set any more are removed;
+    if it fails, they stay.
+    """
+    names = vars(module)
+    before = {name: value for name, value in names.items() if name.isupper()}
+    for name in before:
+        del names[name]
+    try:
+        exec(code, names)  # noqa: S102 - a file of the project
+    except BaseException:
+        names.update(before)
+        raise
 
 
 def _importable_file(name: str) -> str | None:
