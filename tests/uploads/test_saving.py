@@ -10,6 +10,7 @@ import threading
 import typing as t
 
 import pytest
+from polling import wait_until
 from werkzeug.datastructures import FileStorage
 
 from carboy import Upload, session, uploads
@@ -422,3 +423,52 @@ def test_one_latest_file_is_left_when_one_owner_saves_many_at_once(folder, pictu
     assert len(folder.stored) == 1
     # while a new file replaces the old one, both may be seen, but never none
     assert counts <= {1, 2}
+
+
+# --- a folder that another process has locked ----------------------------------------------------
+
+
+@pytest.fixture
+def hold_lock(folder, picture):
+    """Hold the lock of the folder, as a process does that was stopped."""
+    fcntl = pytest.importorskip("fcntl")
+    uploads.save(sent(picture(), "a.png"), folder.path)
+    with open(folder.path / ".carboy" / "lock", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.close
+
+
+def test_folder_that_is_locked_for_too_long_is_a_503(
+    hold_lock, send, folder, picture, monkeypatch, caplog
+):
+    before = folder.stored
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 0.1)
+    answer = send((picture(), "a.png"))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "has locked" in caplog.text
+    # Nobody waits again until the lock was free once, or all threads of a server would wait.
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 3600.0)
+    assert send((picture(), "a.png")).status_code == 503
+    assert (folder.stored, folder.parts) == (before, [])
+    hold_lock()
+    assert send((picture(), "a.png")).status_code == 200
+
+
+def test_other_folders_do_not_wait_for_a_locked_one(hold_lock, folder, picture):
+    refused = []
+
+    def save_into_the_locked_one() -> None:
+        try:
+            uploads.save(sent(picture(), "a.png"), folder.path)
+        except TimeoutError as error:
+            refused.append(error)
+
+    waiting = threading.Thread(target=save_into_the_locked_one)
+    waiting.start()
+    wait_until(lambda: folder.parts)
+    uploads.save(sent(picture(), "a.png"), folder.path.parent / "other")
+    assert waiting.is_alive()
+    hold_lock()
+    waiting.join()
+    assert (len(folder.stored), refused) == (2, [])

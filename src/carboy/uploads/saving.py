@@ -67,7 +67,8 @@ def save(
             no honest client sends; 413 too large, or no room in the folder or on the disk; 415 a
             type that is not allowed.
         ValueError: an argument other than `file` is wrong.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written. If another process has locked it for 5 s, the error
+            is also an HTTP exception: 503 with Retry-After.
     """
     rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
     return _store([] if file is None else [file], folder, rules)[0]

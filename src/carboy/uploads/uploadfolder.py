@@ -10,7 +10,8 @@ The first part of an owner's files is computed from the owner with the key in th
 who sees the name can find out the owner, not even by trying all user names.
 
 All changes of names are made under one lock, which threads and processes share (`flock`). The lock
-is held for renaming only, never while the content of a file is written.
+is held for renaming only, never while the content of a file is written. No thread waits for it
+longer than `LOCK_S`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ import stat
 import threading
 import time
 import typing as t
+import weakref
 from dataclasses import dataclass
 
+from werkzeug.exceptions import ServiceUnavailable
+
+from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
@@ -307,23 +312,117 @@ def _rename(staged: t.Sequence[Staged], folder: str, tag: str) -> list[SavedFile
 
 # --- the lock --------------------------------------------------------------------------------
 
-_threads = threading.Lock()
+# A process holds the lock for some milliseconds. If it takes longer than this, that process is
+# probably stopped, by a debugger or by the freezer of a container.
+LOCK_S = 5.0
+# The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
+# lock itself, but not for a limited time.)
+_PAUSES_S = (0.0005, 0.01)
+_RETRY_AFTER_S = 5
+
+_mutexes: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
+_finding_mutex = threading.Lock()
+# The folders whose lock a thread has waited for in vain. Until one thread gets it, the others try
+# once and do not wait: otherwise all threads of a server would wait, and no view would answer.
+_stuck: set[str] = set()
+
+
+class FolderLockedError(ServiceUnavailable, TimeoutError):
+    """Another process has locked the folder of uploads for too long: a 503 with Retry-After.
+
+    The error is also a TimeoutError, for programs that save files outside a request.
+    """
+
+    description = "Files cannot be stored at present. Send the file again in some seconds."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=_RETRY_AFTER_S)
 
 
 @contextlib.contextmanager
 def _locked(folder: str) -> cabc.Iterator[bytes]:
-    """Lock a folder for all threads and processes, and return its key."""
+    """Lock a folder for all threads and processes, and return its key.
+
+    Raises:
+        FolderLockedError: others have held the lock for `LOCK_S` seconds.
+    """
+    end_s = time.monotonic() + LOCK_S
     path = os.path.join(folder, _PRIVATE, "lock")
-    with _threads, open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno())  # closing the file ends the lock
-        file.seek(0)
-        key = file.read(_KEY_BYTES)
-        if len(key) < _KEY_BYTES:
-            key = secrets.token_bytes(_KEY_BYTES)
-            file.truncate(0)
-            file.write(key)
-            file.flush()
-        yield key
+    with _mutex_until(end_s, folder), open(path, "a+b", opener=_open_privately) as file:
+        _lock_until(end_s, file.fileno(), folder)  # closing the file ends the lock
+        yield _key_in(file)
+
+
+def _key_in(file: t.BinaryIO) -> bytes:
+    file.seek(0)
+    key = file.read(_KEY_BYTES)
+    if len(key) < _KEY_BYTES:
+        key = secrets.token_bytes(_KEY_BYTES)
+        file.truncate(0)
+        file.write(key)
+        file.flush()
+    return key
+
+
+@contextlib.contextmanager
+def _mutex_until(end_s: float, folder: str) -> cabc.Iterator[None]:
+    """Lock a folder for the threads of this process. Systems without locks on files have no other
+    lock, and elsewhere one thread at a time waits for the lock on the file.
+    """
+    with _finding_mutex:
+        mutex = _mutexes.setdefault(folder, threading.Lock())
+    if not mutex.acquire(timeout=max(0.0, end_s - time.monotonic())):
+        raise FolderLockedError
+    try:
+        yield
+    finally:
+        mutex.release()
+
+
+def _lock_until(end_s: float, fd: int, folder: str) -> None:
+    pause_s, longest_s = _PAUSES_S
+    while not _try_lock(fd):
+        if folder in _stuck:
+            raise FolderLockedError
+        if time.monotonic() >= end_s:
+            _stuck.add(folder)
+            get_masked_logger("carboy.uploads").error(
+                "another process has locked %s for %g s, and may be stopped. Uploads to this"
+                " folder are refused (503) until it ends the lock",
+                os.path.join(folder, _PRIVATE, "lock"),
+                LOCK_S,
+            )
+            raise FolderLockedError
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, longest_s)
+    _stuck.discard(folder)
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock an open file if no other process holds the lock. Returns whether it is locked now."""
+    try:
+        import fcntl
+    except ImportError:
+        return _try_lock_on_windows(fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_lock_on_windows(fd: int) -> bool:
+    try:
+        import msvcrt
+    except ImportError:
+        return True  # a system that has neither; `_mutex_until` locks out threads of this process
+    locking: t.Any = vars(msvcrt)
+    os.lseek(fd, 2**30, os.SEEK_SET)  # behind the key, because others must be able to read that
+    try:
+        locking["locking"](fd, locking["LK_NBLCK"], 1)
+    except PermissionError:
+        return False
+    return True
 
 
 def _read_key(folder: str) -> bytes:
@@ -333,28 +432,6 @@ def _read_key(folder: str) -> bytes:
             return file.read(_KEY_BYTES)
     except FileNotFoundError:
         return b""
-
-
-def _lock(fd: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        _lock_on_windows(fd)
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-
-
-def _lock_on_windows(fd: int) -> None:
-    try:
-        import msvcrt
-    except ImportError:
-        return  # a system that has neither; threads of one process are locked out by `_threads`
-    locking: t.Any = vars(msvcrt)
-    os.lseek(fd, 2**30, os.SEEK_SET)  # behind the key, because others must be able to read that
-    while True:
-        with contextlib.suppress(OSError):  # after ten attempts in ten seconds
-            locking["locking"](fd, locking["LK_LOCK"], 1)
-            return
 
 
 def _open_privately(path: str, flags: int) -> int:
