@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import sys
 import threading
 import typing as t
@@ -274,16 +275,46 @@ def test_picture_with_too_many_pixels_is_refused_by_its_header(send, site, folde
     assert "at most 33,554,432 pixels, got 6000 x 6000" in answer.json["detail"]
     answer = send((claimed_png(100_000, 100_000), "bomb.png"))
     assert answer.status_code == 413
-    assert "more than" in answer.json["detail"]
+    assert "got 100000 x 100000" in answer.json["detail"]
     site.options["max_pixels"] = 31
     assert send((claimed_png(8, 4), "a.png")).status_code == 413
     assert not folder.path.exists()
 
 
-def test_damaged_picture_is_refused(send, picture):
-    answer = send((picture("PNG", size=(200, 200))[:300], "a.png"))
+def test_picture_with_more_pixels_than_pillow_allows_is_refused(send, site, picture):
+    site.options["types"] = "image/bmp"
+    bomb = bytearray(picture("BMP"))
+    bomb[18:26] = struct.pack("<ii", 100_000, 100_000)
+    answer = send((bytes(bomb), "bomb.bmp"))
+    assert answer.status_code == 413
+    assert "got more than 178,956,970" in answer.json["detail"]
+
+
+def test_page_of_a_tiff_with_too_many_pixels_is_refused(send, site):
+    import PIL.Image
+
+    site.options.update(types="image/tiff", max_pixels=100)
+    file = io.BytesIO()
+    pages = [PIL.Image.new("L", (10, 10)), PIL.Image.new("L", (11, 10))]
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    answer = send((file.getvalue(), "a.tiff"))
+    assert answer.status_code == 413
+    assert "got 11 x 10" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_incomplete_picture_is_refused(send, picture, kind):
+    answer = send((picture(kind, size=(200, 200))[:300], "a.png"))
     assert answer.status_code == 422
-    assert "expected a whole picture, got a damaged PNG" in answer.json["detail"]
+    assert f"expected a whole picture, got a damaged {kind}" in answer.json["detail"]
+
+
+def test_header_that_is_too_long_for_memory_is_refused(send, monkeypatch, picture):
+    monkeypatch.setattr("carboy.uploads.saving._MAX_HEADER_BYTES", 100_000)
+    jpeg = picture("JPEG")
+    segment = b"\xff\xe1\xff\xff" + bytes(65533)
+    assert send((jpeg[:2] + segment + jpeg[2:], "a.jpg")).status_code == 200
+    assert send((jpeg[:2] + segment * 2 + jpeg[2:], "a.jpg")).status_code == 422
 
 
 def test_picture_of_very_many_empty_parts_is_refused(send):
@@ -348,6 +379,7 @@ def test_missing_pillow_is_named_with_the_remedy(folder, monkeypatch, picture):
         uploads.save(sent(picture(), "a.png"), folder.path)
     uploads.save(sent(picture(), "a.png"), folder.path, max_pixels=None)
     uploads.save(sent(PDF), folder.path, types="application/pdf")
+    uploads.save(sent(picture(), "a.png"), folder.path, types="image/png")
 
 
 # --- a reader -------------------------------------------------------------------------------------
