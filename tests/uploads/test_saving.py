@@ -170,6 +170,42 @@ def test_number_and_text_are_different_owners(folder, picture):
     assert len(uploads.files(folder.path, owner=1)) == 1
 
 
+def test_owner_may_hold_half_a_character(folder, picture):
+    """JSON of a client may hold such a text: "\\ud800"."""
+    uploads.save(sent(picture(), "a.png"), folder.path, owner="\ud800")
+    assert len(uploads.files(folder.path, owner="\ud800")) == 1
+    assert uploads.files(folder.path, owner="?") == []
+
+
+def test_loss_of_the_key_of_the_owners_is_logged(folder, picture, caplog):
+    saved = uploads.save(sent(picture(), "a.png"), folder.path, owner=1)
+    assert not caplog.records
+    key = folder.path / ".carboy" / "lock"
+    key.unlink()
+    uploads.save(sent(picture(), "a.png"), folder.path)
+    assert "Files that have lost their owner: 1." in caplog.text
+    assert key.read_bytes() not in caplog.text.encode()
+    assert uploads.files(folder.path, owner=1) == []
+    assert saved.name in folder.stored
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no folder can be opened here")
+def test_names_are_on_the_disk_when_save_returns(folder, picture, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        fsync(fd)
+        synced.append(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr("os.fsync", note)
+    saved = uploads.save(sent(picture(), "a.png"), folder.path / "deep")
+    parents = [folder.path.parent, folder.path]
+    expected = {os.stat(each).st_ino for each in (*parents, folder.path / "deep", saved.path)}
+    assert expected <= set(synced)
+    assert synced[-1] == os.stat(folder.path / "deep").st_ino
+
+
 def test_files_are_listed_newest_first(folder, picture):
     assert uploads.files(folder.path) == []
     assert uploads.files(folder.path, owner=1) == []
@@ -200,6 +236,8 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "device with a suffix": (PDF, "com1.tar.gz", 422, "the name of a device of Windows"),
     "300 characters": (PDF, "x" * 300, 422, "a name of 300 characters"),
     "NUL": (PDF, "a\0.png", 422, "a name with a control character"),
+    "line separator": (PDF, "a\u2028b.png", 422, "or a line separator"),
+    "paragraph separator": (PDF, "a\u2029b.png", 422, "or a line separator"),
     "text turned around": (PDF, "a\u202egnp.exe", 422, "changes the direction of text"),
     "mark of direction": (PDF, "a\u200f.png", 422, "changes the direction of text"),
     "only dots": (PDF, "..", 422, "a name with the folder '..'"),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import collections.abc as cabc
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -142,7 +143,8 @@ def identity(owner: Owner) -> str:
 
 def _tag(owner: str, key: bytes) -> str:
     """Return the first part of the names of an owner's files."""
-    return _encoded(hashlib.blake2b(owner.encode(), key=key, digest_size=10).digest())
+    data = owner.encode(errors="surrogatepass")  # half a character may come from JSON ("\\ud800")
+    return _encoded(hashlib.blake2b(data, key=key, digest_size=10).digest())
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -225,14 +227,41 @@ def prepare(folder: str) -> None:
     """Create the folder, which only this user may read, and remove old temporary files from it."""
     private = os.path.join(folder, _PRIVATE)
     if not os.path.isdir(private):
+        parents = _parents_of_missing(folder)
         os.makedirs(folder, 0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(private, 0o700)
+        for parent in parents:
+            _sync_names(parent)
     for entry in _entries(private):
         if entry.name.endswith(".part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - entry.stat().st_mtime > STALE_S:
                     os.unlink(entry.path)
+
+
+def _parents_of_missing(folder: str) -> list[str]:
+    """Return the folders in which this folder, and those above it, must be created."""
+    parents = []
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+        parents.append(folder)
+    return parents
+
+
+def _sync_names(folder: str) -> None:
+    """Write the names of the files in a folder to the disk; fsync of a file does not do that."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows; or a folder in which this user may write but not read
+        return
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:  # some file systems (FUSE) cannot do this with folders
+            raise
+    finally:
+        os.close(fd)
 
 
 def stage(stream: t.IO[bytes], folder: str) -> str:
@@ -293,6 +322,13 @@ def publish(
             # On Windows a file that is being sent cannot be removed; the next `save` removes it.
             with contextlib.suppress(OSError):
                 discard(path)
+    # After the lock has ended, because others need not wait for the disk. Journals of file systems
+    # keep the order of changes, so after a power cut either the old or the new files are there.
+    try:
+        _sync_names(folder)
+    except BaseException:
+        discard(*(each.path for each in made))
+        raise
     return made
 
 
@@ -350,17 +386,27 @@ def _locked(folder: str) -> cabc.Iterator[bytes]:
     path = os.path.join(folder, _PRIVATE, "lock")
     with _mutex_until(end_s, folder), open(path, "a+b", opener=_open_privately) as file:
         _lock_until(end_s, file.fileno(), folder)  # closing the file ends the lock
-        yield _key_in(file)
+        file.seek(0)
+        key = file.read(_KEY_BYTES)
+        yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
 
 
-def _key_in(file: t.BinaryIO) -> bytes:
-    file.seek(0)
-    key = file.read(_KEY_BYTES)
-    if len(key) < _KEY_BYTES:
-        key = secrets.token_bytes(_KEY_BYTES)
-        file.truncate(0)
-        file.write(key)
-        file.flush()
+def _make_key(file: t.BinaryIO, folder: str) -> bytes:
+    key = secrets.token_bytes(_KEY_BYTES)
+    file.truncate(0)
+    file.write(key)
+    file.flush()
+    os.fsync(file.fileno())
+    _sync_names(os.path.join(folder, _PRIVATE))
+    matches = [_NAME.fullmatch(each.name) for each in _entries(folder)]
+    orphans = sum(each is not None and each[1] is not None for each in matches)
+    if orphans:
+        get_masked_logger("carboy.uploads").error(
+            "the key in %s was missing, and a new one is made. Files that have lost their owner:"
+            " %d. Put the old key back, for example from a backup, before more files are saved",
+            file.name,
+            orphans,
+        )
     return key
 
 
