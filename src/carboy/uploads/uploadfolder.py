@@ -417,8 +417,9 @@ def _mutex_until(end_s: float, folder: str) -> cabc.Iterator[None]:
     """
     with _finding_mutex:
         mutex = _mutexes.setdefault(folder, threading.Lock())
-    if not mutex.acquire(timeout=max(0.0, end_s - time.monotonic())):
-        raise FolderLockedError
+    left_s = 0.0 if folder in _stuck else max(0.0, end_s - time.monotonic())
+    if not mutex.acquire(timeout=left_s):
+        _give_up(folder)
     try:
         yield
     finally:
@@ -428,20 +429,23 @@ def _mutex_until(end_s: float, folder: str) -> cabc.Iterator[None]:
 def _lock_until(end_s: float, fd: int, folder: str) -> None:
     pause_s, longest_s = _PAUSES_S
     while not _try_lock(fd):
-        if folder in _stuck:
-            raise FolderLockedError
-        if time.monotonic() >= end_s:
-            _stuck.add(folder)
-            get_masked_logger("carboy.uploads").error(
-                "another process has locked %s for %g s, and may be stopped. Uploads to this"
-                " folder are refused (503) until it ends the lock",
-                os.path.join(folder, _PRIVATE, "lock"),
-                LOCK_S,
-            )
-            raise FolderLockedError
+        if folder in _stuck or time.monotonic() >= end_s:
+            _give_up(folder)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, longest_s)
     _stuck.discard(folder)
+
+
+def _give_up(folder: str) -> t.NoReturn:
+    if folder not in _stuck:
+        _stuck.add(folder)
+        get_masked_logger("carboy.uploads").error(
+            "another process or thread has locked %s for %g s, and may be stopped. Uploads to this"
+            " folder are refused (503) until it ends the lock",
+            os.path.join(folder, _PRIVATE, "lock"),
+            LOCK_S,
+        )
+    raise FolderLockedError
 
 
 def _try_lock(fd: int) -> bool:
