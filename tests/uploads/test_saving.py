@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import struct
 import sys
 import threading
+import time
 import typing as t
 
 import pytest
@@ -542,3 +544,25 @@ def test_other_folders_do_not_wait_for_a_locked_one(hold_lock, folder, picture):
     hold_lock()
     waiting.join()
     assert (len(folder.stored), refused) == (2, [])
+
+
+def test_lock_that_others_get_in_turn_is_not_stuck(hold_lock, folder, picture, monkeypatch):
+    """Whoever gets the lock sets the time of its file."""
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 1.0)
+    saved, key = [], folder.path / ".carboy" / "lock"
+    waiting = threading.Thread(
+        target=lambda: saved.append(uploads.save(sent(picture(), "a.png"), folder.path))
+    )
+    waiting.start()
+    wait_until(lambda: folder.parts)
+    end_s = time.monotonic() + 1.5
+    turns = itertools.count(1)
+
+    def others_had_their_turns() -> bool:
+        os.utime(key, (0, next(turns)))
+        return time.monotonic() > end_s
+
+    wait_until(others_had_their_turns)
+    hold_lock()
+    waiting.join()
+    assert len(saved) == 1

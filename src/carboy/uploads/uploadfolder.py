@@ -10,8 +10,8 @@ The first part of an owner's files is computed from the owner with the key in th
 who sees the name can find out the owner, not even by trying all user names.
 
 All changes of names are made under one lock, which threads and processes share (`flock`). The lock
-is held for renaming only, never while the content of a file is written. No thread waits for it
-longer than `LOCK_S`.
+is held for renaming only, never while the content of a file is written. A thread that waits for it
+gives up if nobody got it for `LOCK_S`.
 """
 
 from __future__ import annotations
@@ -348,12 +348,12 @@ def _rename(staged: t.Sequence[Staged], folder: str, tag: str) -> list[SavedFile
 
 # --- the lock --------------------------------------------------------------------------------
 
-# A process holds the lock for some milliseconds. If it takes longer than this, that process is
-# probably stopped, by a debugger or by the freezer of a container.
+# A process holds the lock for some milliseconds. If no thread of any process got it for this time,
+# the process that holds it is probably stopped, by a debugger or by the freezer of a container.
 LOCK_S = 5.0
 # The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
 # lock itself, but not for a limited time.)
-_PAUSES_S = (0.0005, 0.01)
+_PAUSES_S = (0.0005, 0.005)
 _RETRY_AFTER_S = 5
 
 _mutexes: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
@@ -380,12 +380,12 @@ def _locked(folder: str) -> cabc.Iterator[bytes]:
     """Lock a folder for all threads and processes, and return its key.
 
     Raises:
-        FolderLockedError: others have held the lock for `LOCK_S` seconds.
+        FolderLockedError: nobody got the lock for `LOCK_S` seconds.
     """
-    end_s = time.monotonic() + LOCK_S
     path = os.path.join(folder, _PRIVATE, "lock")
-    with _mutex_until(end_s, folder), open(path, "a+b", opener=_open_privately) as file:
-        _lock_until(end_s, file.fileno(), folder)  # closing the file ends the lock
+    with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
+        _lock(file.fileno(), folder, path)  # closing the file ends the lock
+        os.utime(path)  # tells those who wait that the lock is not stuck
         file.seek(0)
         key = file.read(_KEY_BYTES)
         yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
@@ -411,29 +411,42 @@ def _make_key(file: t.BinaryIO, folder: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _mutex_until(end_s: float, folder: str) -> cabc.Iterator[None]:
+def _mutex(folder: str, path: str) -> cabc.Iterator[None]:
     """Lock a folder for the threads of this process. Systems without locks on files have no other
     lock, and elsewhere one thread at a time waits for the lock on the file.
     """
     with _finding_mutex:
         mutex = _mutexes.setdefault(folder, threading.Lock())
-    left_s = 0.0 if folder in _stuck else max(0.0, end_s - time.monotonic())
-    if not mutex.acquire(timeout=left_s):
-        _give_up(folder)
+    before = _locked_at(path)
+    while not mutex.acquire(timeout=0.0 if folder in _stuck else LOCK_S):
+        if folder in _stuck or before == (before := _locked_at(path)):
+            _give_up(folder)
     try:
         yield
     finally:
         mutex.release()
 
 
-def _lock_until(end_s: float, fd: int, folder: str) -> None:
+def _lock(fd: int, folder: str, path: str) -> None:
+    """Lock an open file for this process."""
     pause_s, longest_s = _PAUSES_S
+    before, end_s = _locked_at(path), time.monotonic() + LOCK_S
     while not _try_lock(fd):
+        if before != (before := _locked_at(path)):
+            end_s = time.monotonic() + LOCK_S
         if folder in _stuck or time.monotonic() >= end_s:
             _give_up(folder)
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, longest_s)
     _stuck.discard(folder)
+
+
+def _locked_at(path: str) -> int:
+    """Return when somebody got the lock, in nanoseconds of the file system's clock."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _give_up(folder: str) -> t.NoReturn:
