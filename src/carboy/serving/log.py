@@ -105,6 +105,8 @@ def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
 
 
 def _handler() -> logging.Handler:
-    handler = logging.StreamHandler()
+    from ..observability.handlers import STDERR, LineHandler
+
+    handler = LineHandler(STDERR)
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler

@@ -64,7 +64,7 @@ def test_line_that_was_begun_is_continued_in_the_pipe(path, pipe, size):
     for line in written:
         log.write(line)
         received += os.read(pipe[0], 5000)
-    while log._owed:
+    while log._writer.owed:
         received += read_all(pipe[0])
         log.close()
     received += read_all(pipe[0])
@@ -93,6 +93,14 @@ def test_wait_for_the_supervisor_is_said_if_it_is_long(path, pipe, monkeypatch):
     reader.join()
     assert "has waited" in notice.text
     assert received == [data]
+
+
+def test_line_about_a_wait_is_not_followed_by_one_about_its_own_wait(path, pipe, monkeypatch):
+    """The line may go through the same pipe, and wait itself."""
+    monkeypatch.setattr("carboy.serving.process.logpipe.SAY_S", 0.0)
+    log = log_pipe(path, pipe)
+    assert log.write(b"a\n")
+    assert not log.write(b"this worker has waited\n")
 
 
 def read_until(fd: int, size: int) -> bytes:
