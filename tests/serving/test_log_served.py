@@ -197,14 +197,14 @@ def test_moved_file_and_sighup_as_of_logrotate(
     requests.get(server.url, timeout=30)
     wait_until(lambda: ":: index\n" in logged(folder))
     if workers == "1":
-        assert f"SIGHUP: opening {path} again" in server.output
+        server.wait_until_it_prints(f"SIGHUP: opening {path} again")
     assert server.stop() == 0
 
 
 def test_moved_file_is_said(serve, folder):
     server = serve("--workers", "1")
     path = folder / "logs" / "app.log"
-    path.rename(f"{path}.1")
+    path.rename(f"{path}.old")
     requests.get(server.url, timeout=30)
     server.wait_until_it_prints("has moved or removed the log file")
     wait_until(lambda: path.exists() and ":: index\n" in path.read_text())

@@ -70,8 +70,6 @@ class SharedLogFile:
         max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
             fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
         backup_count: how many renamed files are kept; at least 1.
-        alone: whether no other process rotates the file. If it has changed, another program has
-            moved it.
         clock: returns the current time in seconds.
     """
 
@@ -81,14 +79,12 @@ class SharedLogFile:
         *,
         max_bytes: int = 0,
         backup_count: int = 1,
-        alone: bool = False,
         fallback: LineTarget | None = None,
         clock: cabc.Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._max_bytes = max_bytes
         self._backup_count = backup_count
-        self._alone = alone
         self._fallback = fallback or STDERR
         self._clock = clock
         self._fd = -1
@@ -304,11 +300,11 @@ class SharedLogFile:
 
         While the file is locked, nobody renames backups.
         """
-        if self._alone or not self._max_bytes:
+        if not self._max_bytes:
             return False
-        folder, name = os.path.split(self.path)
-        with os.scandir(folder) as entries:
-            backups = [each.inode() for each in entries if each.name.startswith(f"{name}.")]
+        names = set(map(os.path.basename, self._backups()))
+        with os.scandir(os.path.dirname(self.path)) as entries:
+            backups = [each.inode() for each in entries if each.name in names]
         return before.st_ino in backups or len(backups) >= self._backup_count
 
     # --- failures -----------------------------------------------------------------------------

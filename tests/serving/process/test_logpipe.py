@@ -184,6 +184,19 @@ def test_pipe_of_a_dead_worker_is_closed_even_if_a_process_that_it_forked_lives(
     assert path.read_bytes() == b"whole\ncut o\n"
 
 
+def test_rotation_by_a_worker_that_writes_itself_is_not_said(path, pipe, caplog):
+    options = LogOptions(file=str(path), max_bytes=10, backup_count=2)
+    writer = LogWriter()
+    writer.read(os.dup(pipe[0]), options)
+    os.write(pipe[1], b"0123456\n")
+    wait_until(lambda: path.exists() and path.read_bytes() == b"0123456\n")
+    SharedLogFile(str(path), max_bytes=10, backup_count=2).write(b"worker\n")
+    os.write(pipe[1], b"x\n")
+    wait_until(lambda: path.read_bytes() == b"worker\nx\n")
+    writer.stop()
+    assert "moved or removed" not in caplog.text
+
+
 def test_file_is_reopened(path, pipe):
     writer = LogWriter()
     writer.read(os.dup(pipe[0]), LogOptions(file=str(path)))

@@ -222,7 +222,6 @@ class LogWriter:
                 options.file,
                 max_bytes=options.max_bytes,
                 backup_count=options.backup_count,
-                alone=True,
             )
             handler = self._handlers[options.file] = LineHandler(file)
             handler.setFormatter(make_formatter(options.format or "text"))
