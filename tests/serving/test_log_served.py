@@ -111,6 +111,12 @@ def ask_for_lines(url: str, names: list[str], count: int) -> None:
 # --- one file, many processes -----------------------------------------------------------------
 
 
+def test_lines_from_before_the_app_is_loaded_are_in_the_file(serve, folder):
+    server = serve("--workers", "2")
+    assert server.stop() == 0
+    assert logged(folder).count(":: loading shop:app\n") == 1
+
+
 def test_supervisor_writes_the_lines_of_all_workers(serve, folder):
     server = serve("--workers", "2")
     names = [f"n{number}" for number in range(8)]
