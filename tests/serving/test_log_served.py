@@ -54,6 +54,8 @@ if __name__ == "__main__":
     client = app.test_client()
     client.get("/lines", query_string={"name": sys.argv[1], "count": sys.argv[2]})
 """
+# The variables that leave the app without a log file.
+NO_FILE = {"SHOP_LOG_FILE": '""', "SHOP_LOG_MAX_BYTES": "null", "SHOP_LOG_BACKUP_COUNT": "null"}
 LINE = re.compile(r"line ([\w]+-\d+)\.(x*)$")
 
 
@@ -236,14 +238,47 @@ def test_closed_terminal_stops_the_server_although_there_is_a_log_file(
     assert "stopping on SIGHUP" in logged(folder)
 
 
+# --- readers that have stopped ------------------------------------------------------------------
+
+
+def test_stderr_that_nobody_reads_stops_neither_requests_nor_the_end(
+    carboy_command, folder, free_port
+):
+    words = [carboy_command, "serve", "shop:app", "--port", str(free_port), "--workers", "1"]
+    server = subprocess.Popen(
+        [*words, "--access-log", "text"],
+        cwd=folder,
+        env={**os.environ, **NO_FILE},
+        stderr=subprocess.PIPE,
+    )
+    url = f"http://127.0.0.1:{free_port}/"
+    try:
+        wait_until(lambda: answers(url))
+        with requests.Session() as session:
+            session.headers["User-Agent"] = "x" * 2000
+            for _ in range(200):
+                assert session.get(url, timeout=60).status_code == 200
+        server.terminate()
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
 # --- formats ----------------------------------------------------------------------------------
 
 
 def test_environment_configures_a_server_and_stderr_is_json_from_its_first_line(serve):
     server = serve(
-        "--workers", "1", env={"SHOP_LOG_FILE": '""', "SHOP_LOG_MAX_BYTES": "null",
-        "SHOP_LOG_BACKUP_COUNT": "null", "CARBOY_LOG_FORMAT": "json", "CARBOY_LOG_LEVEL": "INFO"},
-    )  # fmt: skip
+        "--workers", "1", env={**NO_FILE, "CARBOY_LOG_FORMAT": "json", "CARBOY_LOG_LEVEL": "INFO"}
+    )
     requests.get(server.url, timeout=30)
     server.wait_until_it_prints('"index"')
     assert server.stop() == 0
