@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import replace
 
 from .formatters import make_formatter
-from .handlers import LineHandler, StandardError, logger
+from .handlers import STDERR, LineHandler, logger
 from .logfile import SharedLogFile
 from .logoptions import LogOptions, explain_unusable, read_options
 from .programhandlers import find_writer, is_of_program
@@ -177,7 +177,7 @@ def handler_for(options: LogOptions) -> LineHandler:
     with _lock:
         handler = _handlers.get(options.file)
         if handler is None:
-            target = StandardError() if options.file is None else _open_file(options)
+            target = STDERR if options.file is None else _open_file(options)
             handler = _handlers[options.file] = LineHandler(target)
         handler.setFormatter(make_formatter(options.format or "text"))
         return handler
