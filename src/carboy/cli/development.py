@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import typing as t
+from contextlib import nullcontext
 
 import click
 from werkzeug.serving import is_running_from_reloader
@@ -23,6 +24,7 @@ from ..core.masking import mask_text
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
 from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
 from ..observability.keys import is_any_set
+from ..project.reloading import variables_named_for_child, watched_files
 from .debugpages import mask_tracebacks
 from .index import add_index
 
@@ -61,10 +63,14 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     add_index(app)
     mask_tracebacks()
     mask_failed_threads()
-    if is_running_from_reloader() or not options.get("use_reloader"):
+    is_parent = options.get("use_reloader") and not is_running_from_reloader()
+    if not is_parent:
         load_models_beside(app)
+    if is_running_from_reloader() and (files := watched_files()):
+        options["extra_files"] = [*(options.get("extra_files") or ()), *files]
     try:
-        serving.run_simple(host, port, app, **options)
+        with variables_named_for_child() if is_parent else nullcontext():
+            serving.run_simple(host, port, app, **options)
     except SystemExit:
         # Werkzeug has printed the operating system's error, which does not say that the host name
         # is wrong. Raise an error that says so.
