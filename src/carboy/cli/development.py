@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..models.collection import Models
+    from ..project import Project
 
 
 _HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its networks."
@@ -59,6 +60,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         # Werkzeug would end the process with an error message, too, but with one that does not say
         # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
+    _show_environment(app)
     _advise_on_address(host)
     add_index(app)
     mask_tracebacks()
@@ -129,7 +131,8 @@ def starts_debugger(debug: bool, host: str) -> bool:
         click.secho(
             f" * Debug mode without the interactive debugger: on host {host!r} it could be reached"
             f" from {where}, and anybody there could run code here. To have it, use the host"
-            " 127.0.0.1 (from another machine: through 'ssh -L').",
+            " 127.0.0.1 (from another machine: through 'ssh -L'). Without it the browser shows an"
+            " error of the app as 'Internal Server Error', and its traceback is printed here.",
             fg="yellow",
             err=True,
         )
@@ -220,6 +223,14 @@ def show_server_banner(debug: bool, app_import_path: str | None) -> None:
         click.echo(f" * Serving app '{app_import_path}' for development")
     if debug is not None:
         click.echo(f" * Debug mode: {'on' if debug else 'off'}")
+
+
+def _show_environment(app: WSGIApplication) -> None:
+    """Print the environment of a project, except in child processes of the reloader."""
+    # A program may have a config of its own class, and `app` may be any WSGI application.
+    project: Project | None = getattr(getattr(app, "config", None), "project", None)
+    if project is not None and not is_running_from_reloader():
+        click.echo(f" * Environment: {project.describe_environment()}")
 
 
 def say_run_is_ignored(method: str) -> None:

@@ -63,3 +63,13 @@ class Project:
     secrets: frozenset[str] = DECLARED_SECRETS
     declared: type | None = None
     unused: t.Mapping[str, Origin] = field(default_factory=dict)
+
+    def describe_environment(self) -> str:
+        """Return the environment, and how to select one of the others that the project knows."""
+        from .layers import same_environment
+
+        others = [
+            each for each in self.environments if not same_environment(each, self.environment)
+        ]
+        how = f" (FLASK_ENV selects another: {', '.join(others)})" if others else ""
+        return f"{self.environment}{how}"
