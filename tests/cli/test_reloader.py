@@ -75,6 +75,7 @@ def test_changes_of_configuration_files_reach_the_app(program, tmp_path):
     ("name", "broken", "repaired"),
     [
         ("config.toml", "COLOUR = \n", 'COLOUR = "blue"\n'),
+        ("config.toml", 'COLOUR = "red"\nLOG_FILE = "/dev/null/x"\n', 'COLOUR = "blue"\n'),
         (".env", 'CARBOY_TITLE="old\n', "CARBOY_TITLE=old\nCARBOY_COLOUR=blue\n"),
     ],
 )

@@ -83,7 +83,10 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 
 def _configure_log(app: WSGIApplication) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
+    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid.
+
+    The reloader's child process must not end: it watches for the change that corrects the key.
+    """
     own_app = carboy_app(app)
     if not is_any_set(own_app):
         return
@@ -93,7 +96,8 @@ def _configure_log(app: WSGIApplication) -> None:
         configure(own_app, terminal=True)
     except ConfigError as exc:
         click.secho(f"Error: {exc}", err=True)
-        sys.exit(2)
+        if not is_running_from_reloader():
+            sys.exit(2)
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:
