@@ -21,7 +21,7 @@ from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
 from .core.changetracking import note_change
-from .core.masking import masked, note_secret_change, watch
+from .core.masking import masked, note_secret_change, watch, watch_failed_file
 from .errors import ConfigFileError, ConfigSourceError
 
 if t.TYPE_CHECKING:
@@ -378,6 +378,7 @@ class Config(dict[str, t.Any]):
         try:
             exec(code, module.__dict__)  # noqa: S102 - a file that the app's author names
         except Exception as exc:
+            watch_failed_file(filename, exc)
             exc.add_note(_where_raised(exc, filename))
             raise
         self.from_object(module)

@@ -175,3 +175,28 @@ def test_version_option_prints_the_versions_of_a_bug_report():
     assert f"Carboy {importlib.metadata.version('carboy')}" in output
     assert "Flask 3.1.3" in output
     assert "Werkzeug" in output
+
+
+@pytest.mark.parametrize("name", ["config", "models", "openapi", "postman"])
+def test_command_of_the_program_takes_precedence_over_one_that_flask_lacks(app, invoke, name):
+    assert "the group" not in invoke(name).output
+
+    @app.cli.command(name, help="Of the app.")
+    @click.argument("word")
+    def of_app(word):
+        click.echo(f"{current_app.name} {word}")
+
+    assert invoke(name, "x").stdout == "carboy_test x\n"
+    assert "Of the app." in invoke(name, "--help").output
+    assert "Of the app." in invoke("--help").output
+    group = FlaskGroup(create_app=lambda: app)
+    group.command(name, with_appcontext=False)(lambda: click.echo("the group"))
+    assert CliRunner().invoke(group, [name]).output == "the group\n"
+
+
+def test_help_of_a_command_is_shown_for_an_app_that_fails_to_load():
+    def create():
+        raise ValueError("no database")
+
+    result = CliRunner().invoke(FlaskGroup(create_app=create), ["config", "--help"])
+    assert (result.exit_code, result.exception) == (0, None)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carboy import Carboy, session
+from carboy.cli import cli
 from carboy.cli.secret import secret_group
 
 NEW = r"[0-9a-f]{64}"
@@ -75,6 +76,9 @@ def test_new_env_file_is_private_and_an_old_one_is_closed_to_others(folder: path
     other.write_text("A=1\n")
     other.chmod(0o644)
     carboy_secret("new", "--env-file", "other.env")
+    assert mode_of(other) == 0o600
+    other.chmod(0o640)  # for the group in which the server runs
+    carboy_secret("rotate", "--env-file", str(other))
     assert mode_of(other) == 0o640
 
 
@@ -158,6 +162,18 @@ def test_rotation_keeps_the_last_keys_and_all_other_lines(folder: pathlib.Path) 
     assert read_env(path)[1] == keys[:1]
     assert "Sessions end" in carboy_secret("rotate", "--keep", "0").output
     assert read_env(path)[1] == []
+
+
+def test_advice_names_the_file_that_contains_the_key(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".env").write_text("A=1\nSECRET_KEY=canary-key-17\n")
+    command = ["secret", "rotate", "--env-file", "other"]
+    output = CliRunner().invoke(cli, command).output
+    assert "other has no SECRET_KEY to rotate, but .env:2 has one. Use" in output
+    monkeypatch.setenv("SECRET_KEY", "canary-key-18")
+    output = CliRunner().invoke(cli, command).output
+    assert "The environment sets SECRET_KEY, and other does not." in output
 
 
 @pytest.mark.parametrize("key", ["a'b\"c\\d$e${HOME}f#g h\u00e9", "plain", "'quoted'"])

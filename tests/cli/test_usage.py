@@ -78,6 +78,15 @@ OF_SERVERS = (
             ),
         ),
         (
+            "new shop.py",
+            (
+                "A project cannot have the name 'shop.py': it contains '.' (character 5). Use at"
+                " most 50 characters: the letters a to z, digits, '_' and '-', with a letter first,"
+                " such as 'shop' or 'my-shop'."
+            ),
+        ),
+        ("new shop shop.py", "Got unexpected extra argument (shop.py)"),
+        (
             "--app shop.py serve other.py",
             (
                 "Two apps are named: 'shop.py' by --app and 'other.py' as argument. Leave one of"

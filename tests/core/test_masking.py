@@ -77,6 +77,13 @@ def test_other_names_are_not_taken_for_secrets(name: str) -> None:
         ("secret_key = 'pw", f"secret_key = '{MASK}'"),
         ("{&#34;password&#34;: &#34;pw&#34;, 3}", f"{{&#34;password&#34;: &#34;{MASK}&#34;, 3}}"),
         ('st.button("Save", key="save")', 'st.button("Save", key="save")'),
+        ("password: pw1", f"password: {MASK}"),
+        ("X-Api-Key: a.b_1, X: y", f"X-Api-Key: {MASK}, X: y"),
+        ("Authorization: Bearer abc.def", f"Authorization: Bearer {MASK}"),
+        ("{'authorization': 'Basic dTpwdw=='}", f"{{'authorization': 'Basic {MASK}'}}"),
+        ("Invalid password: too short", "Invalid password: too short"),
+        ("SECRET_KEY: expected str, got int 5.", "SECRET_KEY: expected str, got int 5."),
+        ("Authorization: required", "Authorization: required"),
         ("secret_key = load()", "secret_key = load()"),
         ("sqlite:///shop.db", "sqlite:///shop.db"),
         ("postgresql://ada@db/shop", "postgresql://ada@db/shop"),
@@ -257,14 +264,38 @@ def test_secrets_of_several_apps_are_known_as_long_as_the_apps_exist() -> None:
     assert mask_text("third-key-3, second-key-2") == f"third-key-3, {MASK}"
 
 
-def test_key_that_signs_a_session_is_known_although_its_list_was_changed_in_place() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("API_TOKENS", [], lambda value: value.append(KEY)),
+        ("API_TOKENS", ["first-key-1"], lambda value: value.__setitem__(0, KEY)),
+        ("SECRET_KEYS", set(), lambda value: value.add(KEY)),
+        ("DB", {}, lambda value: value.update(PASSWORD=KEY)),
+        ("DB", {"PASSWORD": "first-key-1"}, lambda value: value.update(PASSWORD=KEY)),
+        ("DBS", [{"TOKENS": ["first-key-1"]}], lambda value: value[0]["TOKENS"].append(KEY)),
+    ],
+)
+def test_secret_is_known_although_a_container_was_changed_in_place(
+    name: str, value: t.Any, change: t.Callable[[t.Any], object]
+) -> None:
     app = Carboy(__name__)
-    app.secret_key = "first-key-1"
-    app.config["SECRET_KEY_FALLBACKS"] = fallbacks = list[str]()
+    app.config[name] = value
     assert mask_text(KEY) == KEY
-    fallbacks.append(KEY)
-    app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
+    change(value)
     assert mask_text(KEY) == MASK
+
+
+def test_variable_that_is_set_later_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_NAME", "1")
+    monkeypatch.setenv("FIRST_API_KEY", "first-key-1")
+    assert mask_text(f"first-key-1 {KEY} third-key-3") == f"{MASK} {KEY} third-key-3"
+    monkeypatch.delenv("SOME_NAME")
+    monkeypatch.setenv("SECOND_API_KEY", KEY)
+    assert mask_text(f"first-key-1 {KEY} third-key-3") == f"{MASK} {MASK} third-key-3"
+    monkeypatch.setenv("FIRST_API_KEY", "third-key-3")
+    assert mask_text(f"first-key-1 {KEY} third-key-3") == f"first-key-1 {MASK} {MASK}"
+    monkeypatch.delenv("SECOND_API_KEY")
+    assert mask_text(KEY) == KEY
 
 
 def test_longer_of_two_overlapping_secrets_is_masked_whole() -> None:
@@ -358,6 +389,8 @@ def test_copy_of_a_config_is_equal_and_independent() -> None:
             "&quot;token",
             "password\\",
             "secret=",
+            "secret: a",
+            "authorization: basic ",
             "key=' ",
         ),
     ],

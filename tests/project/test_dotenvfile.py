@@ -93,3 +93,33 @@ def test_projects_in_one_process_have_their_own_variables(tmp_path, project):
     # Code of each project may read its variables; a name that two projects use has the last value.
     names = ("SECRET_KEY", "CARBOY_A", "CARBOY_B", "FLASK_ENV")
     assert [os.environ[name] for name in names] == ["key-of-two", "1", "2", "development"]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.symlink_to("absent"), "a link to a file that does not exist"),
+        (os.mkfifo, "a pipe or a device"),
+    ],
+    ids=["folder", "dangling link", "pipe"],
+)
+def test_what_is_no_file_is_refused(project, make, kind):
+    make(project.root / ".env")
+    with pytest.raises(ProjectError, match=rf"^\.env is {kind}, and not a file of environment"):
+        project.load()
+
+
+def test_virtual_environment_of_the_same_name_is_ignored(project):
+    project.write(".env/pyvenv.cfg", "home = /usr/bin\n")
+    assert project.load().config.project is not None
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "[" * 50_000 + "]" * 50_000], ids=["open", "whole"])
+def test_value_that_is_nested_too_deeply_is_text_or_refused(project, text):
+    project.setenv(CARBOY_TITLE=text)
+    assert project.load().config["TITLE"] == text
+    project.setenv(CARBOY_TRUSTED_HOSTS=text)
+    with pytest.raises(ProjectError, match=r"TRUSTED_HOSTS: expected list\[str\]") as info:
+        project.load()
+    assert len(str(info.value)) < 500

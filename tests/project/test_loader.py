@@ -282,11 +282,13 @@ def test_secret_file_takes_precedence_over_a_key_in_config_py(project):
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "Is a directory"),
+        (os.mkfifo, "it is a pipe or a device"),
+        (lambda path: path.symlink_to(os.devnull), "it is a pipe or a device"),
         (lambda path: path.write_bytes(b" \n"), "it is empty"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "it is not UTF-8"),
         (lambda path: path.write_bytes(b"x" * 100_000), "larger than 64 KiB"),
     ],
-    ids=["missing", "folder", "empty", "not text", "too large"],
+    ids=["missing", "folder", "pipe", "device", "empty", "not text", "too large"],
 )
 def test_unusable_secret_file_is_refused(project, make, reason):
     make(project.root / "secret")
@@ -509,3 +511,36 @@ def test_member_of_a_declared_value_is_set_by_a_variable(project):
     project.setenv(CARBOY_NAME__A="1")
     with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
         project.load()
+
+
+# ------------------------------------------------------------------------------ loading again
+
+
+def test_second_call_reads_all_files_again_and_drops_what_is_gone(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    project.write("config.py", "A = 1\nB = 1\nC = 1\nMAX_FORM_PARTS = 5\nDEBUG = True\n")
+    app = project.app()
+    app.config["C"] = "code"
+    app.config.from_project()
+    app.config["B"] = "code"
+    project.write("config.py", "A = 2\n")
+    app.config.from_project()
+    found = [app.config.get(key) for key in ("A", "B", "C", "MAX_FORM_PARTS", "DEBUG")]
+    assert found == [2, "code", "code", 1000, False]
+    assert "MAX_FORM_PARTS" not in app.config.project.origins
+    project.write("config.py", "")
+    app.config.from_project()
+    assert "A" not in app.config
+
+
+def test_config_py_that_the_app_imports_runs_again_only_if_it_has_changed(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    monkeypatch.delitem(sys.modules, "config", raising=False)
+    project.write("config.py", "A = object()\n")
+    first, second = project.load(), project.load()
+    assert first.config["A"] is second.config["A"] is sys.modules["config"].A
+    project.write("config.py", "1 / 0\n")
+    with pytest.raises(ProjectError, match="ZeroDivisionError"):
+        project.load()
+    assert sys.modules["config"].A is first.config["A"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -135,3 +136,26 @@ def test_instance_file_may_import_the_config_of_the_project(project, monkeypatch
     assert (config["SIZES"], config["FIRST"]) == ([1, 2], 1)
     monkeypatch.delitem(sys.modules, "config")
     monkeypatch.delitem(sys.modules, "config_staging")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SECRET_KEY = 'canary-key-17'\nraise ValueError(SECRET_KEY)",
+        "class Config:\n    SECRET_KEY = 'canary-key-17'\nraise ValueError(Config.SECRET_KEY)",
+        "class Config:\n    API_TOKENS = ['canary-key-17']\n    raise ValueError(*API_TOKENS)",
+        "def f(PASSWORD):\n    raise ValueError(PASSWORD)\nf('canary-key-17')",
+        "from beside import *",
+        "SECRET_KEY = 'canary-key-17' + 1",
+    ],
+)
+def test_file_that_fails_shows_no_key(project, text):
+    project.write("beside.py", "SECRET_KEY = 'canary-key-17'\nraise ValueError(SECRET_KEY)")
+    project.write("config.py", text)
+    project.write("app.py", "from carboy import Flask\n\nFlask(__name__).config.from_project()\n")
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=project.root, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "config.py" in done.stderr
+    assert "canary" not in done.stderr

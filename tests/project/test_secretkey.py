@@ -248,6 +248,11 @@ def test_file_is_private(make: t.Callable[..., Carboy], key_file: pathlib.Path) 
     key_file.chmod(0o644)
     assert make().secret_key
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    target = key_file.rename(key_file.with_name("elsewhere"))
+    key_file.symlink_to(target)
+    target.chmod(0o640)
+    assert make().secret_key
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
 @pytest.mark.integration  # git must be installed

@@ -493,6 +493,10 @@ def test_log_lines_of_a_request_have_the_id():
     app.logger.addHandler(handler)
     ask(head("GET", "/logs", [("X-Request-ID", "a-1")]), app=app)
     assert ":: a-1 :: here\n" in lines.text
+    app.secret_key = "guessed-by-17-clients"
+    _, line = ask(head("GET", "/logs", [("X-Request-ID", app.secret_key)]), app=app)
+    assert line["request_id"] == "********"
+    assert ":: ******** :: here\n" in lines.text
 
 
 # ---------------------------------------------------------------------------------- handlers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -49,13 +50,20 @@ def config_command(
             click.echo(line, file=out)
 
 
-def _load_app(info: ScriptInfo) -> App:
-    """Load the app, and record which line of its code assigns which key."""
+@contextlib.contextmanager
+def recorded_origins() -> t.Iterator[None]:
+    """Let configs that are made meanwhile record which line of code assigns which key."""
     Config._records_origins = True
     try:
-        app = info.load_app()
+        yield
     finally:
         Config._records_origins = False
+
+
+def _load_app(info: ScriptInfo) -> App:
+    """Load the app, and record which line of its code assigns which key."""
+    with recorded_origins():
+        app = info.load_app()
     config = app.config
     if not isinstance(config, Config):
         raise click.UsageError(

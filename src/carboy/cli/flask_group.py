@@ -26,6 +26,14 @@ if t.TYPE_CHECKING:
 # The groups of entry points from which commands are loaded. A command of the second group overrides
 # one of the same name in the first; both override built-in commands.
 ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
+# carboy's commands that Flask lacks and that load the app. A program for Flask may have commands of
+# these names: its own take precedence.
+_YIELDING = {
+    "config": "carboy.cli.configuration",
+    "models": "carboy.cli.models",
+    "openapi": "carboy.cli.documents",
+    "postman": "carboy.cli.documents",
+}
 
 
 class FlaskGroup(AppGroup):
@@ -64,6 +72,7 @@ class FlaskGroup(AppGroup):
         self.load_dotenv = load_dotenv
         self.set_debug_flag = set_debug_flag
         self._entry_points: dict[str, EntryPoint] | None = None
+        self._yielding: set[str] = set()
         if add_default_commands:
             # Take the commands from the module `cli`, because a program may replace
             # `cli.run_command`.
@@ -89,6 +98,10 @@ class FlaskGroup(AppGroup):
         entry_point = self._plugins().pop(name, None)
         if entry_point is None:
             return
+        if self._yields(entry_point):
+            if name in self.commands:
+                return
+            self._yielding.add(name)
         try:
             command = entry_point.load()
         except Exception as exc:  # noqa: BLE001  # any package's import may fail in any way
@@ -102,6 +115,10 @@ class FlaskGroup(AppGroup):
             return
         self.add_command(command, name)
 
+    @staticmethod
+    def _yields(entry_point: EntryPoint) -> bool:
+        return entry_point.value.partition(":")[0] == _YIELDING.get(entry_point.name)
+
     def _load_plugin_commands(self) -> None:
         for name in list(self._plugins()):
             self._load_plugin(name)
@@ -112,7 +129,9 @@ class FlaskGroup(AppGroup):
         """
         self._load_plugin(name)
         command = super().get_command(ctx, name)
-        if command is not None:
+        loaded = getattr(ctx.find_object(ScriptInfo), "_loaded_app", None)
+        is_hidden = name in self._yielding and loaded is not None and name in loaded.cli.commands
+        if command is not None and not is_hidden:
             return command
 
         try:
@@ -145,6 +164,7 @@ class FlaskGroup(AppGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        self._load_app_before(ctx, args)
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
@@ -163,6 +183,24 @@ class FlaskGroup(AppGroup):
                     known.update(self.list_commands(ctx))
                 hint = did_you_mean(args[0], known)
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from None
+
+    def _load_app_before(self, ctx: click.Context, args: list[str]) -> None:
+        """Load the app if it may have a command that takes precedence over carboy's. Load it in the
+        way that carboy's command needs: record origins of config values, and print to stderr.
+        """
+        from .configuration import recorded_origins
+        from .results import stdout_for_results
+
+        if not args or args[0] not in _YIELDING:
+            return
+        try:
+            with recorded_origins(), stdout_for_results():
+                ctx.ensure_object(ScriptInfo).load_app()
+        except NoAppException:
+            pass  # carboy's command reports it
+        except Exception:
+            if not set(args) & set(self.get_help_option_names(ctx)):
+                raise
 
     def make_context(
         self,

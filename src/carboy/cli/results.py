@@ -28,14 +28,14 @@ def results_on_stdout(command: t.Callable[..., R]) -> t.Callable[..., R]:
 
     @wraps(command)
     def run(*args: t.Any, **options: t.Any) -> R:
-        with _stdout_for_results() as out:
+        with stdout_for_results() as out:
             return command(*args, out=out, **options)
 
     return run
 
 
 @contextlib.contextmanager
-def _stdout_for_results() -> t.Iterator[t.TextIO]:
+def stdout_for_results() -> t.Iterator[t.TextIO]:
     """Yield a file for the results, which writes to the process's stdout. As long as it is open,
     whatever else is printed to stdout goes to stderr.
 

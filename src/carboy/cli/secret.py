@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import typing as t
 
@@ -145,14 +144,10 @@ def _find_hiding_variable() -> str | None:
     """Return the environment variable that takes precedence over the key in a `.env` file. The
     variables that such a file has set are no reason for a warning.
     """
-    from ..project.dotenvfile import files_read, read_env_file
-    from ..project.variables import Variables
+    from ..project.rotation import origin_in_environment
 
-    variables = Variables({path: read_env_file(path) for path in files_read})
-    for name in ("CARBOY_SECRET_KEY", "SECRET_KEY"):
-        if os.environ.get(name) and variables.origin_of(name).source == "variable":
-            return name
-    return None
+    origin = origin_in_environment()
+    return origin.place if origin is not None and origin.source == "variable" else None
 
 
 def _warn_of(hiding: str | None) -> None:

@@ -14,6 +14,10 @@ if t.TYPE_CHECKING:
 _OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "start", "up", "watch"))
 # `run` and `serve` have different options, and users confuse the two. For each of them: the other
 # command, and what that is for.
+# How click's messages about an argument begin that a command does not take.
+_REFUSALS = ("Got unexpected extra argument", "No such command")
+# The commands that need no app.
+_WITHOUT_APP = (["new"], ["secret"])
 _SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
 
 
@@ -48,7 +52,9 @@ def hint_at_app_option(
     else "".
     """
     command = exc.ctx
-    if command is None or command is group:
+    if command is None or command is group or not exc.message.startswith(_REFUSALS):
+        return ""
+    if command.command_path.split(" ")[1:2] in _WITHOUT_APP:
         return ""
     for argument in arguments:
         if looks_like_app(argument) and argument in exc.message:

@@ -24,7 +24,7 @@ import time
 import typing as t
 from _thread import allocate_lock
 
-from ..core.masking import mask_text
+from ..core.masking import mask_known, mask_text
 from .formatters import JSONFormatter
 from .handlers import LineHandler
 
@@ -139,6 +139,10 @@ class LineFormat:
         for seconds in (ended_s - request.began_s, request.view_s):
             _put(self._times, int(seconds * 1e6), f"{seconds * 1000:.3f}")
 
+    def _id(self, request: LoggedRequest) -> str:
+        """Return the id of a request whose client has sent one: it may be a guess of a secret."""
+        return mask_known(request.request_id)
+
     def _target(self, request: LoggedRequest) -> str:
         path = self._paths[request.path]
         return f"{path}?{self.quote(request.query)[1:-1]}" if request.query else path
@@ -178,10 +182,11 @@ class CombinedFormat(LineFormat):
             if request.origin is None
             else request.client
         )
+        request_id = self._id(request) if "HTTP_X_REQUEST_ID" in headers else request.request_id
         line = (
             f'{client} - - [{self._stamp}] "{request.method} {target} {request.version}"'
             f" {request.status} {request.body_bytes} {self._referers[headers.get('HTTP_REFERER')]}"
-            f" {self._agents[headers.get('HTTP_USER_AGENT')]} id={request.request_id}"
+            f" {self._agents[headers.get('HTTP_USER_AGENT')]} id={request_id}"
             f" ms={times[int((ended_s - request.began_s) * 1e6)]}"
             f" view_ms={times[int(request.view_s * 1e6)]}"
             f"{'' if fields is None else self._further(fields)}\n"
@@ -244,12 +249,13 @@ class JSONFormat(LineFormat):
             else request.client
         )
         method, status = request.method, request.status
+        request_id = self._id(request) if "HTTP_X_REQUEST_ID" in headers else request.request_id
         # If another thread has begun the next second just now, the index is negative, and counts
         # from the end.
         fraction = self._thousandths[int((ended_s - self._second_s) * 1000)]
         return (
             f'{{"time":"{self._stamp}.{fraction}{self._zone}","level":"INFO","logger":"{LOGGER}"'
-            f',"message":"{method} {target} {status}","request_id":"{request.request_id}"'
+            f',"message":"{method} {target} {status}","request_id":"{request_id}"'
             f',"pid":{self._pid},"client":"{client}","method":"{method}","path":"{target}"'
             f',"protocol":"{request.version}","status":{status},"bytes":{request.body_bytes}'
             f',"referer":{self._referers[headers.get("HTTP_REFERER")]}'

@@ -15,7 +15,7 @@ import string
 import typing as t
 from datetime import datetime
 
-from ..core.masking import mask_text, masked
+from ..core.masking import mask_known, mask_text, masked
 from ..globals import _cv
 from .environkeys import REQUEST_ID
 
@@ -52,10 +52,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def request_id() -> str | None:
-    """Return the ID that the server has given to the current request."""
+    """Return the ID that the server has given to the current request, without known secrets: a
+    client may have chosen it.
+    """
     active = _cv.get(None)
     request = active[1] if active else None
-    return request._environ.get(REQUEST_ID) if request is not None else None
+    given = request._environ.get(REQUEST_ID) if request is not None else None
+    return None if given is None else mask_known(given)
 
 
 class _Fields(dict[str, t.Any]):

@@ -53,6 +53,7 @@ class Project:
         secrets: the keys that are declared as secrets; `SECRET_KEY` always is.
         declared: the `class Config(Struct)` that declares the project's keys, if there is one.
         unused: the variables of `.env` files that set no key, with their lines.
+        replaced: the values before of the keys that the project sets; `ABSENT` if there was none.
     """
 
     root: str
@@ -63,6 +64,7 @@ class Project:
     secrets: frozenset[str] = DECLARED_SECRETS
     declared: type | None = None
     unused: t.Mapping[str, Origin] = field(default_factory=dict)
+    replaced: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     def describe_environment(self) -> str:
         """Return the environment, and how to select one of the others that the project knows."""

@@ -33,6 +33,27 @@ class EnvLine(t.NamedTuple):
     line: int
 
 
+def is_env_file(path: str) -> bool:
+    """Return whether there is a `.env` file at `path`. The folder of a virtual environment, which
+    may have the same name, is none.
+
+    Raises:
+        ProjectError: there is something else, such as the folder that Docker makes if the file that
+            it should mount is missing.
+    """
+    if os.path.isfile(path):
+        return True
+    if not os.path.lexists(path) or os.path.isfile(os.path.join(path, "pyvenv.cfg")):
+        return False
+    kind = "a folder" if os.path.isdir(path) else "a pipe or a device"
+    if not os.path.exists(path):
+        kind = "a link to a file that does not exist"
+    raise ProjectError(
+        f"{shortened(path)} is {kind}, and not a file of environment variables. Remove it, or write"
+        " the file."
+    )
+
+
 def read_env_file(path: str) -> dict[str, EnvLine]:
     """Return the variables of a `.env` file.
 

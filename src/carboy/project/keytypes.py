@@ -131,13 +131,16 @@ def _from_text(text: str, member: t.Any) -> t.Any:
     except (msgspec.ValidationError, TypeError):  # msgspec refuses the union of str and bytes
         if not text.lstrip().startswith(("[", "{")):
             raise
-    return checked(json.loads(text), member)
+    try:
+        return checked(json.loads(text), member)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None
 
 
 def _json_or_text(text: str) -> t.Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -21,6 +21,7 @@ import typing as t
 
 import msgspec
 
+from ..config import ABSENT
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
 from ..errors import ProjectError
@@ -31,6 +32,7 @@ from .dotenvfile import (
     DEFAULT_NAMES,
     EnvLine,
     files_read,
+    is_env_file,
     read_env_file,
     restore_variable,
     set_for_project,
@@ -69,16 +71,20 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
     folders = AppFolders(*(config._folders or (root_path, os.path.join(root_path, "instance"))))
     base = project_root(folders.root_path)
     loader = _Loader(os.path.join(base, root or ""), folders)
-    is_debug_default = config.get("DEBUG") == get_debug_flag()
+    before = _values_without_project(config)
+    is_debug_default = before.get("DEBUG") == get_debug_flag()
     with variables_of(loader.read_env_files()):
         loader.choose_environment(environment)
         with loader.environment_variable():
             loader.read_config_files()
-        layer = loader.values(loader.assigned_before(config, is_debug_default))
+        layer = loader.values(
+            loader.assigned_before(before, config._origins or {}, is_debug_default)
+        )
     if loader.problems:
         raise ProjectError(_summary(loader.problems))
     origins = config._origins if config._origins is not None else {}
     config._origins = origins
+    _remove_missing(config, before, layer)
     for key, loaded in layer.items():
         config[key] = loaded.value
         origins[key] = loaded.origin
@@ -91,9 +97,39 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         secrets=frozenset(loader.secrets),
         declared=loader.declared,
         unused=loader.variables.without_key(loader.unprefixed()),
+        replaced={key: before.get(key, ABSENT) for key in layer},
     )
     note_secret_change()  # the project declares secrets
     make_key_when_read(config)
+
+
+def _values_without_project(config: Config) -> dict[str, t.Any]:
+    """Return the values that the config would have if `from_project` had not been called before."""
+    values = dict(config)
+    if config.project is None:
+        return values
+    for key, value in config.project.replaced.items():
+        origin = config.project.origins.get(key, DEFAULT)
+        if origin.source == "code":  # assigned since then
+            continue
+        if value is ABSENT:
+            values.pop(key, None)
+        else:
+            values[key] = value
+    return values
+
+
+def _remove_missing(config: Config, before: dict[str, t.Any], layer: Layer) -> None:
+    """Give the keys that the project does not set any more the values that they had before."""
+    for key, value in dict(config).items():
+        if key in layer or value is before.get(key, ABSENT):
+            continue
+        if key in before:
+            config[key] = before[key]
+        else:
+            del config[key]
+        if config._origins is not None:
+            config._origins.pop(key, None)
 
 
 def project_root(root_path: str) -> str:
@@ -148,7 +184,7 @@ class _Loader:
         if get_load_dotenv():
             own = [os.path.join(self.root, name) for name in DEFAULT_NAMES]
             watch(own)
-            paths = [path for path in own if os.path.isfile(path) and path not in paths] + paths
+            paths = [path for path in own if is_env_file(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
         self.variables = Variables(files)
         return files
@@ -275,15 +311,18 @@ class _Loader:
 
     # -- values ------------------------------------------------------------------------------
 
-    def assigned_before(self, config: Config, is_debug_default: bool) -> Layer:
+    def assigned_before(
+        self, before: dict[str, t.Any], origins: dict[str, Origin], is_debug_default: bool
+    ) -> Layer:
         """Return the values of declared keys that code has assigned before, and the default of
         DEBUG, unless code has changed it.
         """
-        origins = config._origins or {}
+        earlier = Origin("code", "code before from_project()")
+        codes = {key: each for key, each in origins.items() if each.source == "code"}
         layer = {
-            key: Loaded(config[key], origins.get(key, Origin("code", "code before from_project()")))
+            key: Loaded(before[key], codes.get(key, earlier))
             for key in self._keys
-            if config.get(key) is not None
+            if before.get(key) is not None
         }
         if is_debug_default:
             origin = Origin("default", f"environment {self.environment}")

@@ -25,8 +25,9 @@ def create_private(path: str, text: str) -> None:
 def replace_private(path: str, text: str) -> None:
     """Write a file, or replace it in one step: a reader sees the old text or the new one.
 
-    The file keeps its owner, and its mode except for the permissions of others. If `path` is a
-    symbolic link, the file to which it points is replaced.
+    The file keeps its owner. It keeps its mode too, with which its group may read it, unless others
+    can read it: then nobody has chosen the mode for a secret, and only the owner may read the new
+    file. If `path` is a symbolic link, the file to which it points is replaced.
 
     Raises:
         OSError: the file cannot be written; the old file is left as it is.
@@ -51,7 +52,8 @@ def _keep_owner_and_mode(path: str, new: str) -> None:
     made = os.stat(new)
     if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
         os.chown(new, old.st_uid, old.st_gid)
-    os.chmod(new, stat.S_IMODE(old.st_mode) & ~stat.S_IRWXO)
+    mode = stat.S_IMODE(old.st_mode)
+    os.chmod(new, 0o600 if mode & stat.S_IRWXO else mode)
 
 
 def _write(descriptor: int, text: str) -> None:

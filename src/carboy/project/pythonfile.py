@@ -20,7 +20,7 @@ import traceback
 import types
 import typing as t
 
-from ..core.masking import mask_text
+from ..core.masking import mask_text, watch_failed_file
 from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
 from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
@@ -30,6 +30,9 @@ from .origins import Origin, shortened
 _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
 # Names of dicts from the name of an environment to its class, as tutorials have them.
 _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
+
+# The code of the files that the app's code can import, by path, as it has run last.
+_imported: dict[str, types.CodeType] = {}
 
 Lines = dict[tuple[str | None, str], int]
 
@@ -182,26 +185,40 @@ def _run(source: bytes, path: str, name: str) -> types.ModuleType:
         raise _failed(path, line, f"this is not valid Python: {reason}. Correct it") from None
     try:
         return _import(code, path, name)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # code of the project
+        watch_failed_file(path, exc)
         line = _line_raised(exc, path)
         text = mask_text(f"{type(exc).__name__}: {exc}").removesuffix(".")
         advice = ""
         if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
             advice = " If this is an environment variable, set it; .env may set it"
-        raise _failed(path, line, f"the file is run as Python, and raises {text}.{advice}") from exc
+        failure = _failed(path, line, f"the file is run as Python, and raises {text}.{advice}")
+        # Python prints the cause of an exception as it is.
+        raise failure from (None if _shows_secret(exc) else exc)
+
+
+def _shows_secret(exc: Exception) -> bool:
+    details = "".join(traceback.format_exception(exc))
+    return mask_text(details) != details
 
 
 def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
     """Return the module of a file.
 
     If the app's code can import the file by `name`, it is imported in the same way, so that it runs
-    once. Otherwise it runs as a module of that name which only this function sees.
+    once, and again only if it has changed, as in a notebook. Otherwise it runs as a module of that
+    name which only this function sees.
     """
     known = sys.modules.get(name)
     if known is not None and _is_file(getattr(known, "__file__", None), path):
+        if _imported.setdefault(path, code) != code:
+            _run_again(known, code)
+            _imported[path] = code
         return known
     if known is None and _is_file(_importable_file(name), path):
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        _imported[path] = code
+        return module
     module = types.ModuleType(name)
     module.__file__ = path
     # Annotations in the file are resolved by the entry of the module in `sys.modules`.
@@ -217,6 +234,21 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
         else:
             sys.modules[name] = known
     return module
+
+
+def _run_again(module: types.ModuleType, code: types.CodeType) -> None:
+    """Run the changed file of a module. The config keys that it does not set any more are removed;
+    if it fails, they stay.
+    """
+    names = vars(module)
+    before = {name: value for name, value in names.items() if name.isupper()}
+    for name in before:
+        del names[name]
+    try:
+        exec(code, names)  # noqa: S102 - a file of the project
+    except BaseException:
+        names.update(before)
+        raise
 
 
 def _importable_file(name: str) -> str | None:

@@ -12,10 +12,11 @@ import re
 import typing as t
 
 from ..errors import ConfigError
-from .dotenvfile import read_env_file
-from .origins import shortened
+from .dotenvfile import files_read, read_env_file
+from .origins import Origin, shortened
 from .privatefiles import create_private, replace_private
 from .secretkey import KEY_NAME, new_key
+from .variables import Variables
 
 FALLBACKS_NAME = "SECRET_KEY_FALLBACKS"
 # What is added to the name of a file with a key, for the file with the old keys.
@@ -107,6 +108,18 @@ def rotated_variables(keep: int) -> dict[str, str]:
     return {found: new_key(), name: json.dumps(old[:keep])}
 
 
+def origin_in_environment() -> Origin | None:
+    """Return what sets the key for this process: an environment variable, or a line of a `.env`
+    file that was read; None if nothing does.
+
+    Raises:
+        ConfigError: such a file cannot be read any more.
+    """
+    variables = Variables({path: read_env_file(path) for path in files_read})
+    found = variables.layer((KEY_NAME,)).get(KEY_NAME)
+    return found.origin if found else None
+
+
 def env_line(name: str, value: str) -> str:
     """Return a line of a `.env` file. A value that is not plain is quoted."""
     # python-dotenv would replace "${NAME}" even within quotes.
@@ -136,10 +149,16 @@ def _name_in(variables: t.Mapping[str, str], key: str) -> str:
 def _no_key_to_rotate(path: str, variables: t.Mapping[str, str]) -> str:
     if named := _find(variables, f"{KEY_NAME}_FILE"):
         return f"{named} in {shortened(path)} names a file: use 'carboy secret rotate --file'."
-    if _find(os.environ, KEY_NAME):
+    origin = origin_in_environment()
+    if origin is not None and origin.source == "variable":
         return (
             f"The environment sets {KEY_NAME}, and {shortened(path)} does not. A command cannot"
             " change the environment: 'carboy secret rotate --print' prints both variables."
+        )
+    if origin is not None:
+        return (
+            f"{shortened(path)} has no {KEY_NAME} to rotate, but {origin} has one. Use 'carboy"
+            " secret rotate --env-file' with that file."
         )
     return f"{shortened(path)} has no {KEY_NAME} to rotate. Use 'carboy secret new'."
 

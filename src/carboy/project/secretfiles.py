@@ -4,7 +4,9 @@ contains the secret `X`.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import typing as t
 
 from .layers import Layer, Loaded
@@ -49,6 +51,7 @@ def _read(path: str) -> str:
         ValueError: the file does not contain a secret; the argument is the reason.
     """
     try:
+        _refuse_pipe(path)
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as exc:
@@ -63,3 +66,12 @@ def _read(path: str) -> str:
     if not text.strip():
         raise ValueError("it is empty")
     return text
+
+
+def _refuse_pipe(path: str) -> None:
+    """Raise OSError for a pipe or a device: opening it may block, and each process of a server
+    reads the file.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.ESPIPE, "it is a pipe or a device, which can be read only once")

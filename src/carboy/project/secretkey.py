@@ -175,7 +175,8 @@ def _read(path: str) -> str:
                 " does not. Remove it: a new one is made."
             )
         time.sleep(0.005)  # no event reports that the other process has written
-    if stat.S_IMODE(mode) & 0o077 and os.name == "posix":
+    # The target of a link belongs to whoever has made the link.
+    if stat.S_IMODE(mode) & 0o077 and os.name == "posix" and not os.path.islink(path):
         with suppress(OSError):  # the file belongs to somebody else
             os.chmod(path, 0o600)
     return text.strip()
