@@ -158,6 +158,18 @@ def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
     return record.name != "werkzeug"
 
 
+def _is_for_files(record: logging.LogRecord) -> bool:
+    """Return whether a record may be in a log file.
+
+    Two of Werkzeug's are for the terminal only: the start screen, and the PIN of the debugger, with
+    which whoever reads the file could run code.
+    """
+    if record.name != "werkzeug" or record.levelno != logging.INFO:
+        return True
+    text = str(record.msg)
+    return "\n" not in text and not text.startswith(" * Debugger ")
+
+
 def _redirect_app_logger(app_logger: logging.Logger, file_handler: LineHandler | None) -> None:
     from ..logging import default_handler, has_level_handler
 
@@ -179,6 +191,8 @@ def handler_for(options: LogOptions) -> LineHandler:
         if handler is None:
             target = STDERR if options.file is None else _open_file(options)
             handler = _handlers[options.file] = LineHandler(target)
+            if options.file is not None:
+                handler.addFilter(_is_for_files)
         handler.setFormatter(make_formatter(options.format or "text"))
         return handler
 
