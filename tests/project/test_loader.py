@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -509,3 +510,26 @@ def test_member_of_a_declared_value_is_set_by_a_variable(project):
     project.setenv(CARBOY_NAME__A="1")
     with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
         project.load()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('LOG_LEVEL = "loud"', "LOG_LEVEL: expected one of DEBUG"),
+        ('LOG_FORMAT = "jsn"', "LOG_FORMAT: expected 'text', 'json'"),
+        ('LOG_MAX_BYTES = "10X"', "LOG_MAX_BYTES: expected a size"),
+        ("LOG_BACKUP_COUNT = -1", "LOG_BACKUP_COUNT: expected a whole number"),
+        ('LOG_LEVELS = {"shop": "loud"}', "LOG_LEVELS['shop']: expected one of"),
+        ('LOG_FILE = "a\\0b"', "LOG_FILE: expected the path of a file"),
+    ],
+)
+def test_log_keys_that_are_wrong_in_themselves_are_refused(project, line, words):
+    project.write("config.py", f"{line}\n")
+    with pytest.raises(ProjectError, match=re.escape(words)) as caught:
+        project.load()
+    assert "config.py:1" in str(caught.value)
+
+
+def test_log_keys_that_other_keys_may_complete_are_loaded(project):
+    project.write("config.py", 'LOG_MAX_BYTES = "10M"\nLOG_LEVEL = ""\n')
+    assert project.load().config["LOG_MAX_BYTES"] == "10M"

@@ -82,16 +82,26 @@ def read_options(
     found = {key: value for key in KEYS if (value := find_key(key, app, environ)) is not None}
     if not found:
         return None
-    file = _parse_file(found.get("LOG_FILE"), app)
-    max_bytes, backup_count = _parse_rotation(found, file)
+    values = {key: _PARSERS[key](given) for key, given in found.items()}
+    file = _locate_file(found["LOG_FILE"], values["LOG_FILE"], app) if "LOG_FILE" in found else None
+    max_bytes, backup_count = _agreeing_rotation(found, values, file)
     return LogOptions(
-        level=_parse_level(found["LOG_LEVEL"]) if "LOG_LEVEL" in found else None,
+        level=values.get("LOG_LEVEL"),
         file=file,
-        format=_parse_format(found.get("LOG_FORMAT")),
+        format=values.get("LOG_FORMAT"),
         max_bytes=max_bytes,
         backup_count=backup_count,
-        levels=_parse_levels(found.get("LOG_LEVELS")),
+        levels=values.get("LOG_LEVELS", {}),
     )
+
+
+def check_value(key: str, value: t.Any, source: str) -> None:
+    """Refuse a value that is not valid, whatever the values of the other keys are.
+
+    Raises:
+        ConfigError: the value is not valid.
+    """
+    _PARSERS[key](GivenKey(key, value, source))
 
 
 # --- single values ----------------------------------------------------------------------------
@@ -116,9 +126,7 @@ def _parse_level(given: GivenKey) -> int:
     )
 
 
-def _parse_levels(given: GivenKey | None) -> dict[str, int]:
-    if given is None:
-        return {}
+def _parse_levels(given: GivenKey) -> dict[str, int]:
     value = given.value
     if isinstance(value, str):
         value = _pairs(given, value)
@@ -146,9 +154,7 @@ def _pairs(given: GivenKey, text: str) -> t.Any:
     return {name.strip(): level.strip() for name, _, level in pairs}
 
 
-def _parse_format(given: GivenKey | None) -> str | None:
-    if given is None:
-        return None
+def _parse_format(given: GivenKey) -> str:
     expected = (
         "'text', 'json', or a format of logging.Formatter such as"
         " '%(asctime)s :: %(levelname)s :: %(message)s'"
@@ -197,14 +203,17 @@ def _is_misspelt(field_name: str) -> bool:
     return bool(get_close_matches(field_name, STANDARD, 1, _MISSPELT))
 
 
-def _parse_file(given: GivenKey | None, app: App | None) -> str | None:
-    if given is None:
-        return None
+def _parse_path(given: GivenKey) -> str:
     if not isinstance(given.value, (str, os.PathLike)) or "\0" in os.fspath(given.value):
         raise _refusal(given, "the path of a file")
+    return os.path.expanduser(os.fspath(given.value))
+
+
+def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
+    """Return the absolute path of the log file; None if it is a name of stderr."""
     project = getattr(app.config, "project", None) if app is not None else None
     folder = project.root if project is not None else os.getcwd()
-    path = os.path.join(folder, os.path.expanduser(os.fspath(given.value)))
+    path = os.path.join(folder, path)
     if path in _STDERR:
         return None  # without a file, records go to stderr
     if not is_device(path):
@@ -228,10 +237,15 @@ def is_device(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _parse_rotation(found: dict[str, GivenKey], file: str | None) -> tuple[int, int]:
+def _agreeing_rotation(
+    found: dict[str, GivenKey], values: dict[str, t.Any], file: str | None
+) -> tuple[int, int]:
+    """Return the size and the number of backups, after checking that they fit each other and the
+    file.
+    """
     size, count = found.get("LOG_MAX_BYTES"), found.get("LOG_BACKUP_COUNT")
-    max_bytes = _parse_max_bytes(size) if size is not None else DEFAULT_MAX_BYTES
-    backup_count = _parse_count(count) if count is not None else DEFAULT_BACKUP_COUNT
+    max_bytes = values.get("LOG_MAX_BYTES", DEFAULT_MAX_BYTES)
+    backup_count = values.get("LOG_BACKUP_COUNT", DEFAULT_BACKUP_COUNT)
     given = count or size
     if given is not None and file is None:
         raise _refusal(
@@ -273,6 +287,16 @@ def _parse_count(given: GivenKey) -> int:
     if not re.fullmatch(r"\d{1,6}", text):
         raise _refusal(given, "a whole number, such as 5")
     return int(text)
+
+
+_PARSERS: t.Mapping[str, t.Callable[[GivenKey], t.Any]] = {
+    "LOG_LEVEL": _parse_level,
+    "LOG_FILE": _parse_path,
+    "LOG_FORMAT": _parse_format,
+    "LOG_MAX_BYTES": _parse_max_bytes,
+    "LOG_BACKUP_COUNT": _parse_count,
+    "LOG_LEVELS": _parse_levels,
+}
 
 
 # --- the file itself --------------------------------------------------------------------------

@@ -20,10 +20,12 @@ import os
 import typing as t
 
 import msgspec
+from werkzeug.utils import import_string
 
+from ..config import OWN_KEYS
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
-from ..errors import ProjectError
+from ..errors import ConfigError, ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value, nearest
@@ -321,11 +323,25 @@ class _Loader:
             value = convert(loaded.value, annotation)
             # Types of Flask's keys are checked only: an object that a file has made is kept.
             is_converted = loaded.is_text or key in self._keys
-            return Loaded(value if is_converted else loaded.value, loaded.origin)
+            loaded = Loaded(value if is_converted else loaded.value, loaded.origin)
         except ValueError as exc:
             got = describe_value(key, loaded.value, self.secrets)
             self.problems.append(f"{loaded.origin}: {key}: {exc}, got {got}.")
             return loaded
+        self._check_value(key, loaded)
+        return loaded
+
+    def _check_value(self, key: str, loaded: Loaded) -> None:
+        """Report a value that has the right type and that the part of carboy which uses it would
+        refuse. A server other than carboy's would find it at the first request, which is too late.
+        """
+        own = OWN_KEYS.get(key)
+        if own is None or not own.check or loaded.value in (None, ""):
+            return
+        try:
+            import_string(own.check)(key, loaded.value, str(loaded.origin))
+        except ConfigError as exc:
+            self.problems.append(str(exc))
 
     def _construct(self, declared: type, values: Layer) -> None:
         """Create an object of the declared class and take its values: its `__post_init__` may
