@@ -392,3 +392,21 @@ def test_filter_may_drop_a_record():
     handler.handle(logging.makeLogRecord({"msg": "a", "levelno": logging.INFO}))
     handler.handle(logging.makeLogRecord({"msg": "b", "levelno": logging.ERROR}))
     assert kept.data == b"b\n"
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_name_of_stdout_means_the_descriptor_of_the_process(tmp_path, name):
+    """Opened again, a file to which stdout is redirected would be overwritten from its start."""
+    code = (
+        "import os, sys; from carboy.observability.logfile import SharedLogFile\n"
+        "file = SharedLogFile(sys.argv[1]); file.check()\n"
+        "for n in range(3): os.write(2, b'from stderr\\n'); file.write(b'from the log\\n')"
+    )
+    with open(tmp_path / "out", "wb") as out:
+        subprocess.run([sys.executable, "-c", code, name], stdout=out, stderr=out, check=True)
+    assert (tmp_path / "out").read_text() == "from stderr\nfrom the log\n" * 3
+
+
+def test_descriptor_that_is_not_open_is_an_error():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        SharedLogFile("/dev/fd/9999").check()

@@ -15,6 +15,7 @@ from ..core.bytesizes import parse_size
 from ..errors import ConfigError
 from .formatters import NAMED, STANDARD, make_formatter, style_of
 from .keys import KEYS, GivenKey, find_key
+from .logfile import descriptor_named_by
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -27,8 +28,7 @@ DEFAULT_MAX_BYTES = 10 * 1024 * 1024
 DEFAULT_BACKUP_COUNT = 5
 # Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
 LEAST_BYTES = 1024
-_STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_STDERR = 2
 _FIELD = re.compile(r"%\((\w+)\)")
 # How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
 _MISSPELT = 0.85
@@ -214,7 +214,7 @@ def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
     project = getattr(app.config, "project", None) if app is not None else None
     folder = project.root if project is not None else os.getcwd()
     path = os.path.join(folder, path)
-    if path in _STDERR:
+    if descriptor_named_by(path) == _STDERR:
         return None  # without a file, records go to stderr
     if not is_device(path):
         path = os.path.realpath(path)  # rotation renames the file, not a link to it
@@ -232,7 +232,7 @@ def is_device(path: str) -> bool:
     """Return whether a path is that of a terminal, a pipe or another device, or a name of one of
     the process's own streams, which may be redirected to a file.
     """
-    if path.startswith(_STREAMS):
+    if descriptor_named_by(path) is not None:
         return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
@@ -306,6 +306,7 @@ def explain_unusable(options: LogOptions, exc: OSError) -> ConfigError:
     """Return the error for a log file that cannot be opened."""
     path = exc.filename if isinstance(exc.filename, str) else options.file
     remedy = {
+        errno.EBADF: "This process has no such descriptor.",
         errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
         errno.ENOTDIR: "A part of the path is a file and no folder.",
         errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
