@@ -217,3 +217,11 @@ def test_workers_of_carboy_serve_have_flask_env(carboy):
     done = carboy("serve", "-p", "0", files={"app.py": code})
     assert "FLASK_ENV is production" in done.stderr
     assert done.returncode == 1
+
+
+def test_known_keys_are_shown_beside_unknown_ones(carboy):
+    done = carboy("config", "BEFORE", "NOPE", "NOR_THIS", files={"app.py": APP})
+    assert done.returncode == 2
+    assert "BEFORE" in done.stdout
+    assert "There is no config key 'NOPE'." in done.stderr
+    assert "There is no config key 'NOR_THIS'." in done.stderr

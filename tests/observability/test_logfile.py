@@ -218,6 +218,13 @@ def test_file_that_is_removed_while_several_processes_write_is_said(path):
     assert "moved or removed" in texts(file.write(b"after\n"))
 
 
+def test_only_the_last_folder_is_created(tmp_path):
+    path = tmp_path / "misspelt" / "logs" / "app.log"
+    with pytest.raises(FileNotFoundError):
+        SharedLogFile(str(path)).check()
+    assert not path.parent.parent.exists()
+
+
 def test_removed_folder_is_created_again(path):
     file = SharedLogFile(str(path))
     file.write(b"before\n")

@@ -43,10 +43,27 @@ def config_command(
             raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
         _check(app, out)
         return
-    chosen = _choose(config, keys)
+    known = [key for key in keys if key in config]
+    if known or not keys:
+        _print(config, known, as_json, out)
+    _refuse_unknown(config, [key for key in keys if key not in config])
+
+
+def _print(config: Config, keys: list[str], as_json: bool, out: t.TextIO) -> None:
+    """Print the values of keys; of all of them, if none is named."""
+    chosen = keys or _sorted_keys(config)
     with one_line_for_unwritable_results():
         for line in [_as_json(config, chosen)] if as_json else _table(config, chosen, bool(keys)):
             click.echo(line, file=out)
+
+
+def _refuse_unknown(config: Config, keys: list[str]) -> None:
+    errors = []
+    for key in keys:
+        advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
+        errors.append(f"There is no config key {key!r}.{advice}")
+    if errors:
+        raise click.UsageError("\n".join(errors))
 
 
 def _load_app(info: ScriptInfo) -> App:
@@ -110,16 +127,10 @@ def _problems_of_logging(app: App) -> list[str]:
     return []
 
 
-def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
-    """Return the keys to show: those with a default come last."""
+def _sorted_keys(config: Config) -> list[str]:
+    """Return all keys: those with a default come last."""
     from ..project.check import origin_of
 
-    for key in keys:
-        if key not in config:
-            advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
-            raise click.UsageError(f"There is no config key {key!r}.{advice}")
-    if keys:
-        return list(keys)
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
 
 

@@ -112,7 +112,8 @@ class SharedLogFile:
         self._diverted = 0
 
     def check(self) -> None:
-        """Open the file, and create it and its folder if they do not exist.
+        """Open the file, and create it and its folder if they do not exist. The folder that
+        contains that folder must exist.
 
         Raises:
             OSError: the file cannot be opened.
@@ -252,7 +253,9 @@ class SharedLogFile:
         try:
             fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            # Only the last folder: a path with more that are missing is probably misspelt.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(self.path))
             fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
         self._use(fd)
 

@@ -302,15 +302,23 @@ _PARSERS: t.Mapping[str, t.Callable[[GivenKey], t.Any]] = {
 # --- the file itself --------------------------------------------------------------------------
 
 
+# Texts that replace the reason of the system, because they give it in other words.
+_SELF_EXPLAINED = {
+    errno.EBADF: "This process has no such descriptor.",
+    errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
+    errno.ENOTDIR: "A part of the path is a file and no folder.",
+    errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
+    errno.ENOENT: "The folder that should contain it does not exist. Create it, or name another.",
+}
+_REMEDIES = {errno.EROFS: "Name a file on a file system that is writable."}
+
+
 def explain_unusable(options: LogOptions, exc: OSError) -> ConfigError:
     """Return the error for a log file that cannot be opened."""
     path = exc.filename if isinstance(exc.filename, str) else options.file
-    remedy = {
-        errno.EBADF: "This process has no such descriptor.",
-        errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
-        errno.ENOTDIR: "A part of the path is a file and no folder.",
-        errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
-        errno.EROFS: "Name a file on a file system that is writable.",
-    }.get(exc.errno or 0, "Let this user write there, or name another file.")
+    code = exc.errno or 0
+    if code in _SELF_EXPLAINED:
+        return ConfigError(f"LOG_FILE: cannot write to {path}. {_SELF_EXPLAINED[code]}")
+    remedy = _REMEDIES.get(code, "Let this user write there, or name another file.")
     reason = exc.strerror or exc
     return ConfigError(f"LOG_FILE: cannot write to {path}: {reason}. {remedy}")
