@@ -14,6 +14,7 @@ from ..core.advice import did_you_mean
 from ..core.masking import MASK, mask_text, masked
 from ..errors import ConfigError, ProjectError
 from .discovery import ScriptInfo, pass_script_info
+from .groups import CheckedCommand
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
@@ -41,7 +42,7 @@ def config_command(
     if check:
         if keys or as_json:
             raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
-        _check(app, out)
+        _check(app, _problems_of_commands(), out)
         return
     known = [key for key in keys if key in config]
     if known or not keys:
@@ -105,15 +106,23 @@ def _note_environment(origins: dict[str, Origin]) -> None:
             origins["ENV"] = variables.origin_of(name)
 
 
-def _check(app: App, out: t.TextIO) -> None:
+def _check(app: App, of_commands: list[str], out: t.TextIO) -> None:
     from ..project.check import problems_of
 
-    problems = [*problems_of(app.config), *_problems_of_logging(app)]
+    problems = [*problems_of(app.config), *_problems_of_logging(app), *of_commands]
     for problem in problems:
         click.echo(problem, file=out)
     if problems:
         sys.exit(2)
     click.echo("The configuration has no problems.", file=out)
+
+
+def _problems_of_commands() -> list[str]:
+    """Return what is wrong with environment variables that are settings of the server."""
+    root = click.get_current_context().find_root()
+    group = root.command
+    serve = group.get_command(root, "serve") if isinstance(group, click.Group) else None
+    return serve.problems() if isinstance(serve, CheckedCommand) else []
 
 
 def _problems_of_logging(app: App) -> list[str]:
