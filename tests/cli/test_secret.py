@@ -108,6 +108,7 @@ def test_key_that_the_environment_would_hide_is_said(
     assert f"{name} is set as well, and takes precedence" in carboy_secret("rotate").output
 
 
+@pytest.mark.integration  # git must be installed
 def test_file_that_git_would_commit_is_said(folder: pathlib.Path) -> None:
     subprocess.run(["git", "init", "--quiet"], check=True)
     assert "git does not ignore .env" in carboy_secret("new").output

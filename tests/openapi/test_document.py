@@ -297,7 +297,7 @@ def test_classes_of_the_same_name_have_separate_schemas():
     openapi_spec_validator.validate(document)
     schemas = document["components"]["schemas"]
     assert {name: [*schema["properties"]] for name, schema in schemas.items()} == {
-        "CarboyProblem": ["title", "status", "detail", "code", "type", "errors"],
+        "CarboyProblem": ["title", "status", "detail", "code", "type", "request_id", "errors"],
         "Problem": ["sum"],
         "one.Item": ["a"],
         "two.Item": ["b"],

@@ -250,6 +250,7 @@ def test_file_is_private(make: t.Callable[..., Carboy], key_file: pathlib.Path) 
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
 
 
+@pytest.mark.integration  # git must be installed
 @pytest.mark.parametrize(
     ("before", "added"),
     [

@@ -317,7 +317,7 @@ def test_key_is_not_in_what_a_server_writes(folder: pathlib.Path, server: str) -
     leaks = [name for name, answer in answers.items() if SIGN in answer and SIGN not in name]
     assert leaks == []
     assert [line for line in written if SIGN in line] == []
-    assert len(lines) == processes
+    assert len(lines) >= processes
     assert [line for line in lines.values() if SIGN in line] == []
 
 

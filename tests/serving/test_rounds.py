@@ -57,6 +57,8 @@ class Numbers(JsonProtocol):
 
 def make_route(gateway):
     model = SimpleNamespace(
+        name="m",
+        version=None,
         queue=Queue(),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),

@@ -17,7 +17,10 @@ def new_root_logger() -> t.Iterator[logging.Logger]:
     """
     root = logging.getLogger()
     before = {logger: (logger.level, logger.handlers[:]) for logger in loggers()}
-    root.handlers.clear()
+    for logger in before:
+        if not logger.name.startswith("carboy"):  # tests of the same process leave levels behind
+            logger.handlers.clear()
+            logger.setLevel(logging.NOTSET)
     root.setLevel(logging.WARNING)
     try:
         yield root

@@ -92,10 +92,17 @@ class Bench:
         self.forgotten = False
         self.socket = MemorySocket()
         self.notices = Notices()
+        self.access_log, self.round_s = self, 0.0
+        self.pending = []
         environ = {"REMOTE_ADDR": "127.0.0.1"}
         self.connection = Connection(self, self.socket, environ, Limits(discarded_body_bytes=100))
 
     # --- for the connection
+
+    def line(self, exchange, ended_s):
+        assert exchange.status.isdecimal()
+        assert exchange not in self.pending, "each request has one line"
+        return exchange
 
     def admit(self, exchange):
         exchange.body_timeout_s = 60.0
