@@ -62,11 +62,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the developer's own settings for the programs under test."""
-    for name in list(os.environ):
+def _plain_environment() -> cabc.Iterator[None]:
+    """Remove the developer's own settings for the programs under test, and afterwards what the test
+    has set: a command that runs in this process reads `.env` files into the environment.
+    """
+    before = dict(os.environ)
+    for name in before:
         if name.startswith(("FLASK_", "CARBOY_")) or name in {"HOST", "PORT", "SECRET_KEY"}:
-            monkeypatch.delenv(name)
+            del os.environ[name]
+    yield
+    for name in os.environ.keys() - before.keys() - {"PYTEST_CURRENT_TEST"}:
+        del os.environ[name]
+    os.environ.update(
+        {name: value for name, value in before.items() if os.environ.get(name) != value}
+    )
+    if "carboy.project.dotenvfile" in sys.modules:
+        dotenvfile = sys.modules["carboy.project.dotenvfile"]
+        for record in (
+            dotenvfile.files_read,
+            dotenvfile._set_for_projects,
+            dotenvfile._set_for_process,
+        ):
+            record.clear()
 
 
 @pytest.fixture(autouse=True)

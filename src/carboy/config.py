@@ -47,11 +47,18 @@ ABSENT: t.Final = _Absent()
 class ConfigKey(t.NamedTuple):
     """A config key that Flask does not have: its default, a text for the table in the
     documentation, and the type that `from_project` and `carboy config --check` require.
+
+    `check` is the import name of a function that `from_project` calls with the key, its value and
+    where the value comes from. It raises `ConfigError` for a value that is not valid.
     """
 
     default: t.Any
     help: str
     type: t.Any = t.Any
+    check: str = ""
+
+
+_CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
@@ -120,33 +127,41 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         "the level of the root logger, such as `INFO`; without it, `INFO` if another of these keys"
         " is set and the program has not configured the root logger itself",
         int | str | None,
+        _CHECK_OF_LOG,
     ),
     "LOG_FILE": ConfigKey(
         ABSENT,
         "the file for the records of all loggers, relative to the project's folder or else to the"
         " current one; without it, stderr",
         str | None,
+        _CHECK_OF_LOG,
     ),
     "LOG_FORMAT": ConfigKey(
         ABSENT,
         "`text`, `json`, or a format of `logging` such as `%(asctime)s :: %(levelname)s ::"
         " %(message)s`; without it, `text`",
         str | None,
+        _CHECK_OF_LOG,
     ),
     "LOG_MAX_BYTES": ConfigKey(
         ABSENT,
         "the size, such as `10M`, at which the file is renamed to `app.log.1` and a new one begins;"
         " 0 for never; without it, 10M",
         int | str | None,
+        _CHECK_OF_LOG,
     ),
     "LOG_BACKUP_COUNT": ConfigKey(
-        ABSENT, "how many renamed files are kept, at least 1; without it, 5", int | None
+        ABSENT,
+        "how many renamed files are kept, at least 1; without it, 5",
+        int | None,
+        _CHECK_OF_LOG,
     ),
     "LOG_LEVELS": ConfigKey(
         ABSENT,
         'levels of single loggers: `{"sqlalchemy.engine": "WARNING"}`; in the environment'
         " `sqlalchemy.engine=WARNING,shop=DEBUG`",
         dict[str, t.Any] | str | None,
+        _CHECK_OF_LOG,
     ),
 }
 OWN_DEFAULTS: t.Mapping[str, t.Any] = {

@@ -59,15 +59,26 @@ mask_output_of(default_handler)
 
 
 def configure_by_keys(app: App) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for. Without them nothing is done.
+    """Configure logging as the app's keys `LOG_*` ask for, before the first request. Without them
+    nothing is done.
 
-    Raises:
-        ConfigError: one of the keys is not valid, or the log file cannot be written.
+    carboy's own servers have done it before they listen, and refuse to start with wrong keys. Other
+    servers do not; there the keys have no effect, and an error is logged. Requests are answered.
     """
     if is_any_set(app):
         from .observability.setup import configure
 
-        configure(app)
+        try:
+            configure(app)
+        except Exception as exc:  # noqa: BLE001  # a log must not make requests fail
+            _report(exc)
+
+
+def _report(exc: Exception) -> None:
+    """Log why the keys `LOG_*` have no effect; to stderr, if there is no handler."""
+    from .observability.handlers import logger
+
+    logger.error("The keys LOG_* have no effect in this process. %s", exc)
 
 
 def create_logger(app: App) -> logging.Logger:
@@ -78,18 +89,29 @@ def create_logger(app: App) -> logging.Logger:
     only if neither this logger nor one of its parents would handle its records.
 
     Raises:
-        ConfigError: one of the config keys `LOG_*` is not valid.
+        ConfigError: one of the config keys `LOG_*` is not valid. Not raised during a request, whose
+            own error may be about to be logged, and not after the first one: `configure_by_keys`
+            has logged an error then.
     """
     logger = get_masked_logger(app.name)
-    if is_any_set(app):
-        from .observability.setup import configure_early
-
-        configure_early(app, logger)
+    if not app._got_first_request and is_any_set(app):
+        _configure_early(app, logger)
     if app.debug and logger.level == logging.NOTSET and not find_key("LOG_LEVEL", app):
         logger.setLevel(logging.DEBUG)
     if not has_level_handler(logger):
         logger.addHandler(default_handler)
     return logger
+
+
+def _configure_early(app: App, logger: logging.Logger) -> None:
+    from .observability.setup import configure_early
+
+    try:
+        configure_early(app, logger)
+    except Exception as exc:
+        if _cv_request.get(None) is None:
+            raise
+        _report(exc)
 
 
 if not t.TYPE_CHECKING:

@@ -217,3 +217,18 @@ def test_workers_of_carboy_serve_have_flask_env(carboy):
     done = carboy("serve", "-p", "0", files={"app.py": code})
     assert "FLASK_ENV is production" in done.stderr
     assert done.returncode == 1
+
+
+def test_known_keys_are_shown_beside_unknown_ones(carboy):
+    done = carboy("config", "BEFORE", "NOPE", "NOR_THIS", files={"app.py": APP})
+    assert done.returncode == 2
+    assert "BEFORE" in done.stdout
+    assert "There is no config key 'NOPE'." in done.stderr
+    assert "There is no config key 'NOR_THIS'." in done.stderr
+
+
+def test_check_finds_variables_that_are_no_settings_of_the_server(carboy):
+    done = carboy("config", "--check", files={"app.py": APP}, CARBOY_SERVE_THREDS="4")
+    assert done.returncode == 2
+    assert "CARBOY_SERVE_THREDS has no effect" in done.stdout
+    assert "Did you mean 'CARBOY_SERVE_THREADS'?" in done.stdout

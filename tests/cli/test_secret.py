@@ -139,6 +139,9 @@ def test_printed_key_is_the_only_output_and_is_not_stored(folder: pathlib.Path) 
 # --- rotate ---------------------------------------------------------------------------------------
 
 
+OLD = "Xw7-plain-old-key-3q"
+
+
 def read_env(path: pathlib.Path) -> tuple[str, list[str]]:
     import dotenv
 
@@ -148,8 +151,8 @@ def read_env(path: pathlib.Path) -> tuple[str, list[str]]:
 
 def test_rotation_keeps_the_last_keys_and_all_other_lines(folder: pathlib.Path) -> None:
     path = folder / ".env"
-    path.write_text("# mine\nSECRET_KEY=first\nA=1\n")
-    keys = ["first"]
+    path.write_text(f"# mine\nSECRET_KEY={OLD}\nA=1\n")
+    keys = [OLD]
     for _ in range(4):
         carboy_secret("rotate")
         key, fallbacks = read_env(path)
@@ -176,7 +179,9 @@ def test_advice_names_the_file_that_contains_the_key(
     assert "The environment sets SECRET_KEY, and other does not." in output
 
 
-@pytest.mark.parametrize("key", ["a'b\"c\\d$e${HOME}f#g h\u00e9", "plain", "'quoted'"])
+@pytest.mark.parametrize(
+    "key", ["a'b\"c\\d$e${HOME}f#g h\u00e9 ijk", "plainlettersalone", "'quoted on both sides'"]
+)
 def test_old_key_of_any_characters_is_kept(folder: pathlib.Path, key: str) -> None:
     from carboy.project.rotation import env_line
 
@@ -196,25 +201,59 @@ def test_rotation_keeps_the_word_export(folder: pathlib.Path) -> None:
     assert (folder / ".env").read_text().startswith("\n  export SECRET_KEY=")
 
 
+@pytest.mark.parametrize(
+    ("key", "fallbacks", "kept", "words"),
+    [
+        ("changeme", [OLD], [OLD], "it has fewer than 16 characters"),
+        ("my-secret-key-of-the-shop", [OLD], [OLD], "it looks like a placeholder"),
+        (OLD, ["changeme"], [OLD], "it has fewer than 16 characters"),
+    ],
+)
+def test_key_that_can_be_guessed_is_not_kept(
+    folder: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    fallbacks: list[str],
+    kept: list[str],
+    words: str,
+) -> None:
+    text = json.dumps(fallbacks)
+    (folder / ".env").write_text(f"SECRET_KEY={key}\nSECRET_KEY_FALLBACKS='{text}'\n")
+    (folder / "key").write_text(key)
+    (folder / "key.fallbacks").write_text(text)
+    outputs = [carboy_secret("rotate").output, carboy_secret("rotate", "--file", "key").output]
+    monkeypatch.setenv("SECRET_KEY", key)
+    monkeypatch.setenv("SECRET_KEY_FALLBACKS", text)
+    printed = carboy_secret("rotate", "--print")
+    for output in [*outputs, printed.stderr]:
+        assert output.count("An old key is not kept") == 1
+        assert words in output
+        assert "Sessions stay valid" not in output
+    assert read_env(folder / ".env")[1] == kept
+    assert json.loads((folder / "key.fallbacks").read_text()) == kept
+    (folder / "printed").write_text(printed.stdout)
+    assert read_env(folder / "printed")[1] == kept
+
+
 def test_rotation_of_a_file(folder: pathlib.Path) -> None:
-    (folder / "key").write_text("first\n")
+    (folder / "key").write_text(f"{OLD}\n")
     (folder / "key").chmod(0o600)
     carboy_secret("rotate", "--file", "key")
     second = (folder / "key").read_text().strip()
     assert re.fullmatch(NEW, second)
-    assert json.loads((folder / "key.fallbacks").read_text()) == ["first"]
+    assert json.loads((folder / "key.fallbacks").read_text()) == [OLD]
     carboy_secret("rotate", "--file", "key")
-    assert json.loads((folder / "key.fallbacks").read_text()) == [second, "first"]
+    assert json.loads((folder / "key.fallbacks").read_text()) == [second, OLD]
     assert mode_of(folder / "key.fallbacks") == 0o600
 
 
 def test_rotation_of_the_environment_prints_both_variables(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SECRET_KEY", "first")
+    monkeypatch.setenv("SECRET_KEY", OLD)
     printed = carboy_secret("rotate", "--print").output
     (folder / "printed").write_text(printed)
-    assert read_env(folder / "printed")[1] == ["first"]
+    assert read_env(folder / "printed")[1] == [OLD]
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_body_above_the_limit_is_refused_unread(app, picture, kind):
     answer = app.test_client().post("/size", data=data, content_type=kind)
     assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
     assert answer.json["code"] == "input-too-large"
-    assert "bytes, which exceeds the 1000 that this model takes" in answer.json["detail"]
+    assert "bytes, which exceeds the 1000 bytes that this model takes" in answer.json["detail"]
 
 
 def test_form_field_may_be_as_long_as_the_body(app):

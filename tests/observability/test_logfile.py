@@ -224,6 +224,13 @@ def test_file_that_is_removed_while_several_processes_write_is_said(path):
     assert "moved or removed" in texts(file.write(b"after\n"))
 
 
+def test_only_the_last_folder_is_created(tmp_path):
+    path = tmp_path / "misspelt" / "logs" / "app.log"
+    with pytest.raises(FileNotFoundError):
+        SharedLogFile(str(path)).check()
+    assert not path.parent.parent.exists()
+
+
 def test_removed_folder_is_created_again(path):
     file = SharedLogFile(str(path))
     file.write(b"before\n")
@@ -398,3 +405,21 @@ def test_filter_may_drop_a_record():
     handler.handle(logging.makeLogRecord({"msg": "a", "levelno": logging.INFO}))
     handler.handle(logging.makeLogRecord({"msg": "b", "levelno": logging.ERROR}))
     assert kept.data == b"b\n"
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_name_of_stdout_means_the_descriptor_of_the_process(tmp_path, name):
+    """Opened again, a file to which stdout is redirected would be overwritten from its start."""
+    code = (
+        "import os, sys; from carboy.observability.logfile import SharedLogFile\n"
+        "file = SharedLogFile(sys.argv[1]); file.check()\n"
+        "for n in range(3): os.write(2, b'from stderr\\n'); file.write(b'from the log\\n')"
+    )
+    with open(tmp_path / "out", "wb") as out:
+        subprocess.run([sys.executable, "-c", code, name], stdout=out, stderr=out, check=True)
+    assert (tmp_path / "out").read_text() == "from stderr\nfrom the log\n" * 3
+
+
+def test_descriptor_that_is_not_open_is_an_error():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        SharedLogFile("/dev/fd/9999").check()

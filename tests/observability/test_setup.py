@@ -15,7 +15,7 @@ from werkzeug.debug import DebuggedApplication
 
 from carboy import Carboy
 from carboy.errors import ConfigError
-from carboy.logging import configure_by_keys, default_handler
+from carboy.logging import default_handler
 from carboy.observability.handlers import LineHandler
 from carboy.observability.setup import configure
 
@@ -196,10 +196,39 @@ def test_file_that_the_program_writes_itself_is_left_to_it(path):
     assert "the program's own FileHandler writes to" in said[0]
 
 
-@pytest.mark.parametrize("use", [configure_by_keys, lambda app: app.logger], ids=["request", "log"])
-def test_value_that_is_not_valid_is_raised(use):
+@pytest.mark.parametrize("use", [configure, lambda app: app.logger], ids=["server", "log"])
+def test_value_that_is_not_valid_is_raised_before_requests(use):
     with new_root_logger(), pytest.raises(ConfigError, match="LOG_LEVEL"):
         use(make_app(LOG_LEVEL="loud"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL: expected one of"),
+        ({"LOG_MAX_BYTES": "10M"}, "LOG_MAX_BYTES: expected LOG_FILE beside it"),
+        ({"LOG_FILE": "/"}, "LOG_FILE: cannot write to /"),
+    ],
+)
+def test_wrong_keys_do_not_make_requests_fail(keys, words, capsys):
+    app = make_app(**keys)
+    app.add_url_rule("/boom", view_func=lambda: 1 / 0)
+    with new_root_logger():
+        client = app.test_client()
+        assert [client.get(path).status_code for path in ("/boom", "/")] == [500, 200]
+        shown = capsys.readouterr().err
+    assert shown.count("The keys LOG_* have no effect in this process") == 1
+    assert words in shown
+    assert "ZeroDivisionError" in shown
+
+
+def test_wrong_keys_do_not_hide_an_error_before_dispatch(capsys):
+    app = make_app(LOG_LEVEL="loud")
+    with new_root_logger(), app.test_request_context():
+        app.logger.error("own error")
+        shown = capsys.readouterr().err
+    assert "The keys LOG_* have no effect" in shown
+    assert "own error" in shown
 
 
 def test_disk_that_is_full_at_the_start_is_no_mistake_of_the_configuration(capsys):

@@ -42,10 +42,7 @@ class ProjectFolder:
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(("CARBOY_", "FLASK_", "LOG_", "SECRET_")):
-            del os.environ[name]
-    yield ProjectFolder(tmp_path, monkeypatch)
-    os.environ.clear()
-    os.environ.update(before)
+    for name in list(os.environ):
+        if name.startswith(("LOG_", "SECRET_")):
+            monkeypatch.delenv(name)
+    return ProjectFolder(tmp_path, monkeypatch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -157,7 +158,7 @@ def test_all_problems_are_reported_and_nothing_is_loaded(project):
     text = str(info.value)
     assert "config.toml:2: MAX_CONTENT_LENGTH: expected int or None, got text '16 MB'." in text
     assert "config.toml:3: DEBUG: expected bool or None, got int 3." in text
-    assert "environment variable CARBOY_TESTING: TESTING: expected bool, got text" in text
+    assert "environment variable CARBOY_TESTING: expected bool, got text" in text
     assert "TITLE" not in app.config
     assert app.config.project is None
 
@@ -335,7 +336,7 @@ def test_declared_secret_may_be_in_a_file(project):
     [
         ({}, "DATABASE_URL is declared and has no value. Set it by the environment variable"),
         ({"DATABASE_URL": "x", "PAGE_SIZE": "many"}, "PAGE_SIZE: expected int, got text 'many'"),
-        ({"DATABASE_URL": "x", "PAGE_SIZE": "0"}, "PAGE_SIZE: expected int (Expected `int` >= 1)"),
+        ({"DATABASE_URL": "x", "PAGE_SIZE": "0"}, "variable PAGE_SIZE: expected int >= 1, got"),
         ({"DATABASE_URL": "x", "ADMINS": "[1]"}, "ADMINS: expected list[str]"),
     ],
 )
@@ -544,3 +545,78 @@ def test_config_py_that_the_app_imports_runs_again_only_if_it_has_changed(projec
     with pytest.raises(ProjectError, match="ZeroDivisionError"):
         project.load()
     assert sys.modules["config"].A is first.config["A"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('LOG_LEVEL = "loud"', "LOG_LEVEL: expected one of DEBUG"),
+        ('LOG_FORMAT = "jsn"', "LOG_FORMAT: expected 'text', 'json'"),
+        ('LOG_MAX_BYTES = "10X"', "LOG_MAX_BYTES: expected a size"),
+        ("LOG_BACKUP_COUNT = -1", "LOG_BACKUP_COUNT: expected a whole number"),
+        ('LOG_LEVELS = {"shop": "loud"}', "LOG_LEVELS['shop']: expected one of"),
+        ('LOG_FILE = "a\\0b"', "LOG_FILE: expected the path of a file"),
+    ],
+)
+def test_log_keys_that_are_wrong_in_themselves_are_refused(project, line, words):
+    project.write("config.py", f"{line}\n")
+    with pytest.raises(ProjectError, match=re.escape(words)) as caught:
+        project.load()
+    assert "config.py:1" in str(caught.value)
+
+
+def test_log_keys_that_other_keys_may_complete_are_loaded(project):
+    project.write("config.py", 'LOG_MAX_BYTES = "10M"\nLOG_LEVEL = ""\n')
+    assert project.load().config["LOG_MAX_BYTES"] == "10M"
+
+
+LIKE = """PORT = 587
+TLS = True
+HOSTS = ["a"]
+SIZES = [1]
+OPTIONS = {"depth": 1, "name": "x"}
+PASSWORD = "x"
+NOTHING = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PORT", "25", 25),
+        ("PORT", "0.5", 0.5),
+        ("PORT", "null", None),
+        ("TLS", "off", False),
+        ("HOSTS", "b, c", ["b", "c"]),
+        ("SIZES", "[2, 3]", [2, 3]),
+        ("OPTIONS", '{"depth": 2}', {"depth": 2}),
+        ("OPTIONS__depth", "2", {"depth": 2, "name": "x"}),
+        ("OPTIONS__name", "12", {"depth": 1, "name": "12"}),
+        ("PASSWORD", "123456", "123456"),
+        ("PASSWORD", '"y"', "y"),
+        ("NOTHING", "x", "x"),
+        ("NOTHING", "5", 5),
+    ],
+)
+def test_variable_has_the_type_of_the_value_that_a_file_has(project, name, text, value):
+    project.write("config.py", LIKE)
+    project.setenv(**{f"CARBOY_{name}": text})
+    assert project.load().config[name.partition("__")[0]] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("PORT", "x", "expected int or float or None, as in config.py:1, got text 'x'"),
+        ("TLS", "flase", "expected bool or None, as in config.py:2, got text 'flase'"),
+        ("SIZES", "2,3", "expected list[Any] or None, as in config.py:4"),
+        ("OPTIONS", "x", "expected dict[str, Any] or None, as in config.py:5"),
+        ("OPTIONS__depth", "x", "expected int or float or None, as it has been, got text 'x'"),
+    ],
+)
+def test_variable_of_another_type_than_a_file_has_is_refused(project, name, text, words):
+    project.write("config.py", LIKE)
+    project.setenv(**{f"CARBOY_{name}": text})
+    with pytest.raises(ProjectError, match=re.escape(words)) as caught:
+        project.load()
+    assert f"environment variable CARBOY_{name.partition('__')[0]}" in str(caught.value)

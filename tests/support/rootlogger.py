@@ -19,8 +19,8 @@ def new_root_logger() -> t.Iterator[logging.Logger]:
     before = {logger: (logger.level, logger.handlers[:]) for logger in loggers()}
     for logger in before:
         if not logger.name.startswith("carboy"):  # tests of the same process leave levels behind
-            logger.handlers.clear()
             logger.setLevel(logging.NOTSET)
+    root.handlers.clear()
     root.setLevel(logging.WARNING)
     try:
         yield root

@@ -15,6 +15,7 @@ from ..core.advice import did_you_mean
 from ..core.masking import MASK, mask_text, masked
 from ..errors import ConfigError, ProjectError
 from .discovery import ScriptInfo, pass_script_info
+from .groups import CheckedCommand
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
@@ -42,12 +43,29 @@ def config_command(
     if check:
         if keys or as_json:
             raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
-        _check(app, out)
+        _check(app, _problems_of_commands(), out)
         return
-    chosen = _choose(config, keys)
+    known = [key for key in keys if key in config]
+    if known or not keys:
+        _print(config, known, as_json, out)
+    _refuse_unknown(config, [key for key in keys if key not in config])
+
+
+def _print(config: Config, keys: list[str], as_json: bool, out: t.TextIO) -> None:
+    """Print the values of keys; of all of them, if none is named."""
+    chosen = keys or _sorted_keys(config)
     with one_line_for_unwritable_results():
         for line in [_as_json(config, chosen)] if as_json else _table(config, chosen, bool(keys)):
             click.echo(line, file=out)
+
+
+def _refuse_unknown(config: Config, keys: list[str]) -> None:
+    errors = []
+    for key in keys:
+        advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
+        errors.append(f"There is no config key {key!r}.{advice}")
+    if errors:
+        raise click.UsageError("\n".join(errors))
 
 
 @contextlib.contextmanager
@@ -96,15 +114,23 @@ def _note_environment(origins: dict[str, Origin]) -> None:
             origins["ENV"] = variables.origin_of(name)
 
 
-def _check(app: App, out: t.TextIO) -> None:
+def _check(app: App, of_commands: list[str], out: t.TextIO) -> None:
     from ..project.check import problems_of
 
-    problems = [*problems_of(app.config), *_problems_of_logging(app)]
+    problems = [*problems_of(app.config), *_problems_of_logging(app), *of_commands]
     for problem in problems:
         click.echo(problem, file=out)
     if problems:
         sys.exit(2)
     click.echo("The configuration has no problems.", file=out)
+
+
+def _problems_of_commands() -> list[str]:
+    """Return what is wrong with environment variables that are settings of the server."""
+    root = click.get_current_context().find_root()
+    group = root.command
+    serve = group.get_command(root, "serve") if isinstance(group, click.Group) else None
+    return serve.problems() if isinstance(serve, CheckedCommand) else []
 
 
 def _problems_of_logging(app: App) -> list[str]:
@@ -118,16 +144,10 @@ def _problems_of_logging(app: App) -> list[str]:
     return []
 
 
-def _choose(config: Config, keys: tuple[str, ...]) -> list[str]:
-    """Return the keys to show: those with a default come last."""
+def _sorted_keys(config: Config) -> list[str]:
+    """Return all keys: those with a default come last."""
     from ..project.check import origin_of
 
-    for key in keys:
-        if key not in config:
-            advice = _advice_on_prefix(config, key) or did_you_mean(key, config)
-            raise click.UsageError(f"There is no config key {key!r}.{advice}")
-    if keys:
-        return list(keys)
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
 
 

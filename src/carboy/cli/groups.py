@@ -30,6 +30,15 @@ def with_appcontext(f: F) -> F:
     return t.cast("F", update_wrapper(in_context, f))
 
 
+class CheckedCommand(click.Command):
+    """A command that reads environment variables which set no config key. `carboy config --check`
+    asks it what is wrong with them.
+    """
+
+    def problems(self) -> list[str]:
+        raise NotImplementedError
+
+
 class AppGroup(click.Group):
     """A click group whose commands run in the app's context, unless `with_appcontext=False` is
     passed.

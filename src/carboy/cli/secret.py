@@ -84,7 +84,7 @@ def rotate_command(
     ctx: click.Context, keep: int, env_file: str, key_file: str | None, printed: bool
 ) -> None:
     """Replace the secret key. The old one goes to SECRET_KEY_FALLBACKS: sessions that it has signed
-    stay valid.
+    stay valid. A key that can be guessed is not kept: with it, anybody could sign sessions.
 
     The key is in '.env' of the current folder, in a file of its own, or, with '--print', in the
     environment.
@@ -93,21 +93,25 @@ def rotate_command(
 
     _refuse_two_targets(ctx)
     if printed:
-        for name, value in _run(rotation.rotated_variables, keep).items():
+        variables, weaknesses = _run(rotation.rotated_variables, keep)
+        for name, value in variables.items():
             click.echo(rotation.env_line(name, value), nl=False)
+        _warn_of_weak_keys(weaknesses)
         return
     if key_file is not None:
-        _run(rotation.rotate_key_file, key_file, keep)
+        weaknesses = _run(rotation.rotate_key_file, key_file, keep)
         beside = key_file + rotation.FALLBACKS_ENDING
         click.echo(
             f"A new key is in {key_file}, old ones are in {beside}. Let SECRET_KEY_FALLBACKS_FILE"
             " name the latter, and restart running servers."
         )
+        _warn_of_weak_keys(weaknesses)
         return
     hiding = _run(_find_hiding_variable)
-    _run(rotation.rotate_env_file, env_file, keep)
-    kept = "Sessions end" if keep == 0 else "Sessions stay valid"
-    click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers. {kept}.")
+    weaknesses = _run(rotation.rotate_env_file, env_file, keep)
+    kept = "" if weaknesses else " Sessions end." if keep == 0 else " Sessions stay valid."
+    click.echo(f"A new SECRET_KEY is in {env_file}. Restart running servers.{kept}")
+    _warn_of_weak_keys(weaknesses)
     _warn_of(hiding)
     _warn_unless_ignored(env_file)
 
@@ -154,6 +158,16 @@ def _warn_of(hiding: str | None) -> None:
     if hiding is not None:
         click.secho(
             f"The environment variable {hiding} is set as well, and takes precedence. Remove it.",
+            err=True,
+            fg="yellow",
+        )
+
+
+def _warn_of_weak_keys(weaknesses: list[str]) -> None:
+    for weakness in weaknesses:
+        click.secho(
+            f"An old key is not kept, because it {weakness}: whoever guesses it could sign"
+            " sessions. The sessions that it has signed end.",
             err=True,
             fg="yellow",
         )

@@ -28,3 +28,16 @@ def format_size(size_bytes: int | None) -> str:
             return f"{size_bytes} {unit}"
         size_bytes //= 1024
     return f"{size_bytes} GiB"
+
+
+def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: str) -> str:
+    """Return the message of a 413 response.
+
+    Args:
+        length_bytes: the announced length of the body; None if it was not announced.
+        receiver: the words by which the message names what refuses the body, such as "this server".
+    """
+    limit = format_size(limit_bytes)
+    if length_bytes is None:
+        return f"The body exceeds the {limit} that {receiver} takes."
+    return f"The body has {length_bytes} bytes, which exceeds the {limit} that {receiver} takes."

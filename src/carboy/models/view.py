@@ -21,6 +21,7 @@ from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
+from carboy.core.bytesizes import body_too_large
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
@@ -247,10 +248,8 @@ class LimitedBody(WerkzeugBody):
     def _too_large(self) -> InputTooLargeError:
         current = self._request
         limit, length = current.max_content_length, current.content_length
-        if length is None:
-            text = f"The body exceeds the {limit} bytes that this model takes."
-        elif length > t.cast("int", limit):
-            text = f"The body has {length} bytes, which exceeds the {limit} that this model takes."
+        if length is None or length > t.cast("int", limit):
+            text = body_too_large(length, limit, "this model")
         else:
             text = f"The form has more than {current.max_form_parts} parts."
         return InputTooLargeError(text)

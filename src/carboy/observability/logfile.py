@@ -15,6 +15,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import stat
 import time
 import typing as t
@@ -51,12 +52,23 @@ for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
 
 
+_OWN_DESCRIPTOR = re.compile(r"/dev/(stdout|stderr)|(?:/dev|/proc/self)/fd/(\d+)")
+
 _MOVED = "another program has moved or removed the log file {}: a new one begins"
 
 
 def fitting(data: bytes, room: int) -> int:
     """Return the length of the whole lines at the start of `data` that fit into `room` bytes."""
     return len(data) if len(data) <= room else data.rfind(b"\n", 0, max(room, 0)) + 1
+
+
+def descriptor_named_by(path: str) -> int | None:
+    """Return the descriptor of this process that a path names, as /dev/stdout does; or None."""
+    found = _OWN_DESCRIPTOR.fullmatch(path)
+    if found is None:
+        return None
+    name, number = found.groups()
+    return int(number) if number else ("stdout", "stderr").index(name) + 1
 
 
 class SharedLogFile:
@@ -66,7 +78,8 @@ class SharedLogFile:
     stderr by default, so that no line is lost.
 
     Args:
-        path: an absolute path. It may also be that of a device, which is never rotated.
+        path: an absolute path. It may also be that of a device, or a name of one of the process's
+            own descriptors, such as /dev/stdout. Those are never rotated.
         max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
             fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
         backup_count: how many renamed files are kept; at least 1.
@@ -87,6 +100,7 @@ class SharedLogFile:
         self._backup_count = backup_count
         self._fallback = fallback or STDERR
         self._clock = clock
+        self._own_descriptor = descriptor_named_by(path)
         self._fd = -1
         self._pid = 0
         self._is_regular = True
@@ -98,7 +112,8 @@ class SharedLogFile:
         self._diverted = 0
 
     def check(self) -> None:
-        """Open the file, and create it and its folder if they do not exist.
+        """Open the file, and create it and its folder if they do not exist. The folder that
+        contains that folder must exist.
 
         Raises:
             OSError: the file cannot be opened.
@@ -233,10 +248,15 @@ class SharedLogFile:
             self.close()
 
     def _open(self) -> None:
+        if self._own_descriptor is not None:
+            self._use_own(self._own_descriptor)
+            return
         try:
             fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            # Only the last folder: a path with more that are missing is probably misspelt.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(self.path))
             fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
         self._use(fd)
 
@@ -244,6 +264,14 @@ class SharedLogFile:
         self._fd, self._pid = fd, os.getpid()
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
         self._writer = BoundedWriter(fd, block_s=BLOCK_S) if may_block(fd) else None
+
+    def _use_own(self, descriptor: int) -> None:
+        """Write to a descriptor of the process. If it is redirected to a file, opening its name
+        would begin at the start of that file, and other output of the process would overwrite the
+        lines.
+        """
+        self._fd, self._pid = os.dup(descriptor), os.getpid()
+        self._is_regular = False
 
     def _lock(self) -> bool:
         now_s = self._clock()
@@ -289,6 +317,8 @@ class SharedLogFile:
 
     def _is_at_path(self) -> bool:
         """Return whether the open file is the one that has the path now."""
+        if self._own_descriptor is not None:
+            return True
         try:
             return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
         except FileNotFoundError:

@@ -15,6 +15,7 @@ from ..core.bytesizes import parse_size
 from ..errors import ConfigError
 from .formatters import NAMED, STANDARD, make_formatter, style_of
 from .keys import KEYS, GivenKey, find_key
+from .logfile import descriptor_named_by
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -27,8 +28,7 @@ DEFAULT_MAX_BYTES = 10 * 1024 * 1024
 DEFAULT_BACKUP_COUNT = 5
 # Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
 LEAST_BYTES = 1024
-_STDERR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_STDERR = 2
 _FIELD = re.compile(r"%\((\w+)\)")
 # How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
 _MISSPELT = 0.85
@@ -82,16 +82,26 @@ def read_options(
     found = {key: value for key in KEYS if (value := find_key(key, app, environ)) is not None}
     if not found:
         return None
-    file = _parse_file(found.get("LOG_FILE"), app)
-    max_bytes, backup_count = _parse_rotation(found, file)
+    values = {key: _PARSERS[key](given) for key, given in found.items()}
+    file = _locate_file(found["LOG_FILE"], values["LOG_FILE"], app) if "LOG_FILE" in found else None
+    max_bytes, backup_count = _agreeing_rotation(found, values, file)
     return LogOptions(
-        level=_parse_level(found["LOG_LEVEL"]) if "LOG_LEVEL" in found else None,
+        level=values.get("LOG_LEVEL"),
         file=file,
-        format=_parse_format(found.get("LOG_FORMAT")),
+        format=values.get("LOG_FORMAT"),
         max_bytes=max_bytes,
         backup_count=backup_count,
-        levels=_parse_levels(found.get("LOG_LEVELS")),
+        levels=values.get("LOG_LEVELS", {}),
     )
+
+
+def check_value(key: str, value: t.Any, source: str) -> None:
+    """Refuse a value that is not valid, whatever the values of the other keys are.
+
+    Raises:
+        ConfigError: the value is not valid.
+    """
+    _PARSERS[key](GivenKey(key, value, source))
 
 
 # --- single values ----------------------------------------------------------------------------
@@ -116,9 +126,7 @@ def _parse_level(given: GivenKey) -> int:
     )
 
 
-def _parse_levels(given: GivenKey | None) -> dict[str, int]:
-    if given is None:
-        return {}
+def _parse_levels(given: GivenKey) -> dict[str, int]:
     value = given.value
     if isinstance(value, str):
         value = _pairs(given, value)
@@ -146,9 +154,7 @@ def _pairs(given: GivenKey, text: str) -> t.Any:
     return {name.strip(): level.strip() for name, _, level in pairs}
 
 
-def _parse_format(given: GivenKey | None) -> str | None:
-    if given is None:
-        return None
+def _parse_format(given: GivenKey) -> str:
     expected = (
         "'text', 'json', or a format of logging.Formatter such as"
         " '%(asctime)s :: %(levelname)s :: %(message)s'"
@@ -197,15 +203,18 @@ def _is_misspelt(field_name: str) -> bool:
     return bool(get_close_matches(field_name, STANDARD, 1, _MISSPELT))
 
 
-def _parse_file(given: GivenKey | None, app: App | None) -> str | None:
-    if given is None:
-        return None
+def _parse_path(given: GivenKey) -> str:
     if not isinstance(given.value, (str, os.PathLike)) or "\0" in os.fspath(given.value):
         raise _refusal(given, "the path of a file")
+    return os.path.expanduser(os.fspath(given.value))
+
+
+def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
+    """Return the absolute path of the log file; None if it is a name of stderr."""
     project = getattr(app.config, "project", None) if app is not None else None
     folder = project.root if project is not None else os.getcwd()
-    path = os.path.join(folder, os.path.expanduser(os.fspath(given.value)))
-    if path in _STDERR:
+    path = os.path.join(folder, path)
+    if descriptor_named_by(path) == _STDERR:
         return None  # without a file, records go to stderr
     if not is_device(path):
         path = os.path.realpath(path)  # rotation renames the file, not a link to it
@@ -223,15 +232,20 @@ def is_device(path: str) -> bool:
     """Return whether a path is that of a terminal, a pipe or another device, or a name of one of
     the process's own streams, which may be redirected to a file.
     """
-    if path.startswith(_STREAMS):
+    if descriptor_named_by(path) is not None:
         return True
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _parse_rotation(found: dict[str, GivenKey], file: str | None) -> tuple[int, int]:
+def _agreeing_rotation(
+    found: dict[str, GivenKey], values: dict[str, t.Any], file: str | None
+) -> tuple[int, int]:
+    """Return the size and the number of backups, after checking that they fit each other and the
+    file.
+    """
     size, count = found.get("LOG_MAX_BYTES"), found.get("LOG_BACKUP_COUNT")
-    max_bytes = _parse_max_bytes(size) if size is not None else DEFAULT_MAX_BYTES
-    backup_count = _parse_count(count) if count is not None else DEFAULT_BACKUP_COUNT
+    max_bytes = values.get("LOG_MAX_BYTES", DEFAULT_MAX_BYTES)
+    backup_count = values.get("LOG_BACKUP_COUNT", DEFAULT_BACKUP_COUNT)
     given = count or size
     if given is not None and file is None:
         raise _refusal(
@@ -275,17 +289,36 @@ def _parse_count(given: GivenKey) -> int:
     return int(text)
 
 
+_PARSERS: t.Mapping[str, t.Callable[[GivenKey], t.Any]] = {
+    "LOG_LEVEL": _parse_level,
+    "LOG_FILE": _parse_path,
+    "LOG_FORMAT": _parse_format,
+    "LOG_MAX_BYTES": _parse_max_bytes,
+    "LOG_BACKUP_COUNT": _parse_count,
+    "LOG_LEVELS": _parse_levels,
+}
+
+
 # --- the file itself --------------------------------------------------------------------------
+
+
+# Texts that replace the reason of the system, because they give it in other words.
+_SELF_EXPLAINED = {
+    errno.EBADF: "This process has no such descriptor.",
+    errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
+    errno.ENOTDIR: "A part of the path is a file and no folder.",
+    errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
+    errno.ENOENT: "The folder that should contain it does not exist. Create it, or name another.",
+}
+_REMEDIES = {errno.EROFS: "Name a file on a file system that is writable."}
 
 
 def explain_unusable(options: LogOptions, exc: OSError) -> ConfigError:
     """Return the error for a log file that cannot be opened."""
     path = exc.filename if isinstance(exc.filename, str) else options.file
-    remedy = {
-        errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
-        errno.ENOTDIR: "A part of the path is a file and no folder.",
-        errno.ENXIO: "It is a socket, or a named pipe that no program reads.",
-        errno.EROFS: "Name a file on a file system that is writable.",
-    }.get(exc.errno or 0, "Let this user write there, or name another file.")
+    code = exc.errno or 0
+    if code in _SELF_EXPLAINED:
+        return ConfigError(f"LOG_FILE: cannot write to {path}. {_SELF_EXPLAINED[code]}")
+    remedy = _REMEDIES.get(code, "Let this user write there, or name another file.")
     reason = exc.strerror or exc
     return ConfigError(f"LOG_FILE: cannot write to {path}: {reason}. {remedy}")

@@ -119,6 +119,31 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     raise ValueError(_expected(annotation, details))
 
 
+def from_text_like(text: str, model: t.Any) -> t.Any:
+    """Convert the text of an environment variable for a key without a type, which has the value
+    `model` in a file: numbers, switches, lists and dicts must stay such, and text stays text. For
+    other values, such as None, any text will do. `null` stands for None.
+
+    Raises:
+        ValueError: the text does not stand for a value like `model`; the argument names the type.
+    """
+    if isinstance(model, str):
+        value = _json_or_text(text)
+        return value if value is None or isinstance(value, str) else text
+    return from_text(text, _annotation_like(model))
+
+
+def _annotation_like(model: t.Any) -> t.Any:
+    if isinstance(model, bool):
+        return bool | None
+    if isinstance(model, (int, float)):
+        return int | float | None
+    if isinstance(model, list):
+        is_of_texts = bool(model) and all(isinstance(each, str) for each in model)
+        return (list[str] if is_of_texts else list[t.Any]) | None
+    return dict[str, t.Any] | None if isinstance(model, dict) else t.Any
+
+
 def _from_text(text: str, member: t.Any) -> t.Any:
     if member is bool and text.lower() in _SWITCHES:
         return _SWITCHES[text.lower()]
@@ -157,10 +182,13 @@ def _members(annotation: t.Any) -> tuple[t.Any, ...]:
 
 def _expected(annotation: t.Any, details: list[str]) -> str:
     """Describe the types. A limit or the place of an error is in msgspec's text."""
+    detail = details[0].rstrip(".") if len(details) == 1 else ""
     names = " or ".join(map(type_name, _members(annotation)))
-    detail = details[0] if len(details) == 1 else ""
-    if any(sign in detail for sign in (" - at ", "=", "<", ">", "matching")):
-        return f"expected {names} ({detail.rstrip('.')})"
+    if " - at " in detail:
+        return f"expected {names} ({detail})"
+    if any(sign in detail for sign in ("=", "<", ">", "matching")):
+        or_none = " or None" if type(None) in _members(annotation) else ""
+        return f"expected {detail.removeprefix('Expected ').replace('`', '')}{or_none}"
     return f"expected {names}"
 
 

@@ -20,11 +20,12 @@ import os
 import typing as t
 
 import msgspec
+from werkzeug.utils import import_string
 
-from ..config import ABSENT
+from ..config import ABSENT, OWN_KEYS
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
-from ..errors import ProjectError
+from ..errors import ConfigError, ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
 from .check import describe_value, nearest
@@ -38,7 +39,7 @@ from .dotenvfile import (
     set_for_project,
     variables_of,
 )
-from .keytypes import built_in_types, checked, from_text
+from .keytypes import built_in_types, checked, from_text, from_text_like
 from .layers import (
     STANDARD_ENVIRONMENTS,
     ConfigFile,
@@ -332,13 +333,19 @@ class _Loader:
     def values(self, before: Layer) -> Layer:
         """Return the values of all layers, with their types."""
         merged = dict(before)
-        for layer in [*self._file_layers, self.variables.layer(self.unprefixed())]:
+        for layer in self._file_layers:
             read_secret_files(layer, self.secrets, self.root, self.problems)
-            self._set_members(merged, layer)
             merged |= layer
+        of_files = dict(merged)
+        layer = self.variables.layer(self.unprefixed())
+        read_secret_files(layer, self.secrets, self.root, self.problems)
+        self._set_members(merged, layer)
+        merged |= layer
         self._check_env_key(merged.get("ENV"))
         merged["ENV"] = Loaded(self.environment, self._environment_origin)
-        values = {key: self._typed(key, loaded) for key, loaded in merged.items()}
+        values = {
+            key: self._typed(key, loaded, of_files.get(key)) for key, loaded in merged.items()
+        }
         for key, field in self._keys.items():
             if not field.has_default and key not in values:
                 self.problems.append(self._advice_on_missing(key))
@@ -363,21 +370,50 @@ class _Loader:
             value = inner = _as_dict(before.value if before else None)
             for part in path[:-1]:
                 inner[part] = inner = _as_dict(inner.get(part))
-            inner[path[-1]] = from_text(str(loaded.value), t.Any)
+            # The members of a declared key are checked with that key.
+            model = None if key in self._types else inner.get(path[-1])
+            try:
+                inner[path[-1]] = from_text_like(str(loaded.value), model)
+            except ValueError as exc:
+                got = describe_value(path[-1], loaded.value, self.secrets)
+                self.problems.append(f"{_place(name, loaded)}: {exc}, as it has been, got {got}.")
             layer[key] = Loaded(value, loaded.origin)
 
-    def _typed(self, key: str, loaded: Loaded) -> Loaded:
-        annotation = self._types.get(key, t.Any)
-        convert = from_text if loaded.is_text else checked
+    def _typed(self, key: str, loaded: Loaded, in_file: Loaded | None) -> Loaded:
+        """Return a value with its type: that of the key, or else, for the text of a variable, that
+        of the value which a file has.
+        """
+        like = ""
         try:
-            value = convert(loaded.value, annotation)
-            # Types of Flask's keys are checked only: an object that a file has made is kept.
-            is_converted = loaded.is_text or key in self._keys
-            return Loaded(value if is_converted else loaded.value, loaded.origin)
+            if key in self._types or not loaded.is_text:
+                convert = from_text if loaded.is_text else checked
+                value = convert(loaded.value, self._types.get(key, t.Any))
+            elif in_file is None or in_file.is_text:
+                value = from_text(loaded.value, t.Any)
+            else:
+                like = f", as in {in_file.origin}"
+                value = from_text_like(loaded.value, in_file.value)
         except ValueError as exc:
             got = describe_value(key, loaded.value, self.secrets)
-            self.problems.append(f"{loaded.origin}: {key}: {exc}, got {got}.")
+            self.problems.append(f"{_place(key, loaded)}: {exc}{like}, got {got}.")
             return loaded
+        # Types of Flask's keys are checked only: an object that a file has made is kept.
+        is_converted = loaded.is_text or key in self._keys
+        loaded = Loaded(value if is_converted else loaded.value, loaded.origin)
+        self._check_value(key, loaded)
+        return loaded
+
+    def _check_value(self, key: str, loaded: Loaded) -> None:
+        """Report a value that has the right type and that the part of carboy which uses it would
+        refuse. A server other than carboy's would find it at the first request, which is too late.
+        """
+        own = OWN_KEYS.get(key)
+        if own is None or not own.check or loaded.value in (None, ""):
+            return
+        try:
+            import_string(own.check)(key, loaded.value, str(loaded.origin))
+        except ConfigError as exc:
+            self.problems.append(str(exc))
 
     def _construct(self, declared: type, values: Layer) -> None:
         """Create an object of the declared class and take its values: its `__post_init__` may
@@ -401,6 +437,12 @@ class _Loader:
         if key in self.secrets:
             ways = f"the environment variable {key}, .env, or {key}{SUFFIX}, the path of a file"
         return f"{key} is declared and has no value. Set it by {ways}."
+
+
+def _place(key: str, loaded: Loaded) -> str:
+    """Return where a value comes from, with the name of its key."""
+    place = str(loaded.origin)
+    return place if place.endswith(key) else f"{place}: {key}"
 
 
 def _as_dict(value: t.Any) -> dict[str, t.Any]:

@@ -1,7 +1,9 @@
 """Give a project a secret key, or a new one, in `.env` or in a file that contains the key alone.
 
 A rotation keeps the old key in `SECRET_KEY_FALLBACKS`, so that sessions that it has signed stay
-valid. Texts that these functions return, and their errors, contain no key.
+valid. A key that can be guessed is not kept: whoever guesses it could sign sessions. The functions
+that rotate a key return how such keys can be guessed (`carboy.core.weakkeys`). Texts that these
+functions return, and their errors, contain no key.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import re
 import typing as t
 
+from ..core.weakkeys import weakness_of
 from ..errors import ConfigError
 from .dotenvfile import files_read, read_env_file
 from .origins import Origin, shortened
@@ -42,7 +45,7 @@ def add_to_env_file(path: str) -> None:
     _change_env_file(path, {_name_in(variables, KEY_NAME): new_key()})
 
 
-def rotate_env_file(path: str, keep: int) -> None:
+def rotate_env_file(path: str, keep: int) -> list[str]:
     """Replace the key in a `.env` file, and keep the last `keep` old ones as fallbacks.
 
     Raises:
@@ -55,7 +58,9 @@ def rotate_env_file(path: str, keep: int) -> None:
     name = _name_in(variables, FALLBACKS_NAME)
     place = f"{name} in {shortened(path)}"
     old = [variables[found], *_parse_fallbacks(variables.get(name, ""), place)]
-    _change_env_file(path, {found: new_key(), name: json.dumps(old[:keep])})
+    kept, weaknesses = _choose(old, keep)
+    _change_env_file(path, {found: new_key(), name: json.dumps(kept)})
+    return weaknesses
 
 
 def create_key_file(path: str) -> None:
@@ -75,7 +80,7 @@ def create_key_file(path: str) -> None:
         raise _unusable(path, "written", exc) from None
 
 
-def rotate_key_file(path: str, keep: int) -> None:
+def rotate_key_file(path: str, keep: int) -> list[str]:
     """Replace the key in a file, and keep the last `keep` old ones in a file beside it.
 
     Raises:
@@ -86,13 +91,14 @@ def rotate_key_file(path: str, keep: int) -> None:
     if not key:
         raise ConfigError(f"The file {path!r} contains no key. Use 'carboy secret new --file'.")
     text = _read(beside) if os.path.exists(beside) else ""
-    old = [key, *_parse_fallbacks(text, beside)]
+    kept, weaknesses = _choose([key, *_parse_fallbacks(text, beside)], keep)
     # The old keys are written first: a process that starts in between accepts both.
-    _write(beside, f"{json.dumps(old[:keep])}\n")
+    _write(beside, f"{json.dumps(kept)}\n")
     _write(path, f"{new_key()}\n")
+    return weaknesses
 
 
-def rotated_variables(keep: int) -> dict[str, str]:
+def rotated_variables(keep: int) -> tuple[dict[str, str], list[str]]:
     """Return variables with a new key, and with the key of the environment as a fallback.
 
     Raises:
@@ -105,7 +111,15 @@ def rotated_variables(keep: int) -> dict[str, str]:
         )
     name = _name_in(os.environ, FALLBACKS_NAME)
     old = [os.environ[found], *_parse_fallbacks(os.environ.get(name, ""), name)]
-    return {found: new_key(), name: json.dumps(old[:keep])}
+    kept, weaknesses = _choose(old, keep)
+    return {found: new_key(), name: json.dumps(kept)}, weaknesses
+
+
+def _choose(old: list[str], keep: int) -> tuple[list[str], list[str]]:
+    """Return the old keys to keep, and how others can be guessed, which are left out for that."""
+    weaknesses = [weakness_of(key) for key in old]
+    kept = [key for key, weakness in zip(old, weaknesses, strict=True) if weakness is None]
+    return kept[:keep], [each for each in weaknesses if each is not None] if keep else []
 
 
 def origin_in_environment() -> Origin | None:

@@ -26,6 +26,7 @@ from contextvars import copy_context
 from functools import cached_property, partial
 from threading import Thread
 
+from carboy.core.bytesizes import body_too_large
 from carboy.core.problemdetails import Problem
 from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
@@ -43,7 +44,7 @@ from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
 from .http.exchange import CLOSE, UNCOUNTED_BYTES, Head
-from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
+from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW
 from .log import logger
 
 if t.TYPE_CHECKING:

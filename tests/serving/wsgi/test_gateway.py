@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -311,6 +312,35 @@ def test_body_beyond_the_limit_is_413_while_no_slot_is_free(stage, busy, slow_ap
     stage.until(lambda: client.sent)
     assert not client.was_reset
     assert slow_app.seen == ["/slow"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "text/plain; charset=utf-8"),
+        ("application/json", "application/problem+json"),
+        ("text/html, application/problem+json;q=0.5", "application/problem+json"),
+    ],
+)
+def test_refusal_of_a_body_names_the_limit_and_is_json_if_the_client_accepts_it(
+    stage, slow_app, caplog, accept, kind
+):
+    stage.serve(slow_app, max_body_bytes=64 * 2**20)
+    client = stage.connect()
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nContent-Length: 70000000\r\n\r\n"
+    client.send(head.encode())
+    answer = client.answer()
+    assert (answer.status, answer.header("content-type")) == (413, kind)
+    detail = "The body has 70000000 bytes, which exceeds the 64 MiB that this server takes."
+    if kind.endswith("json"):
+        body = json.loads(answer.body)
+        assert (body["detail"], body["status"]) == (detail, 413)
+        assert body["request_id"] == answer.header("x-request-id")
+    else:
+        assert answer.body.decode() == f"413 Content Too Large: {detail}\n"
+    (record,) = [each for each in caplog.records if "refused a body" in each.message]
+    assert record.levelname == "WARNING"
+    assert "--max-body is 64 MiB" in record.message
 
 
 # ------------------------------------------------------------------------------------- shortcuts

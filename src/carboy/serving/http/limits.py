@@ -99,17 +99,6 @@ BODY_CUT_SHORT = "The body is incomplete: the client disconnected, or sent less 
 BODY_TOO_SLOW = "The body did not arrive in time."
 
 
-def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: str) -> str:
-    """Return the message of a 413 response.
-
-    Args:
-        length_bytes: the announced length of the body; None if it was not announced.
-        receiver: the words by which the message names what refuses the body, such as "this server".
-    """
-    has = f"more than {limit_bytes} bytes" if length_bytes is None else f"{length_bytes} bytes"
-    return f"The body has {has}, which exceeds the {limit_bytes} that {receiver} takes."
-
-
 def plain_text(status: str, detail: str) -> bytes:
     """Return the body of an error response that the server itself sends, not the application."""
     return f"{status}: {detail}\n".encode()

@@ -8,9 +8,10 @@ import typing as t
 import click
 
 from ...cli.discovery import ScriptInfo, pass_script_info
+from ...cli.groups import CheckedCommand
 from ...errors import ConfigError, ServingError
 from .. import log, machine, prepare, serve_here
-from ..settings import SETTINGS, as_option
+from ..settings import SETTINGS, as_option, unknown_variables
 
 if t.TYPE_CHECKING:
     from ...app import Carboy
@@ -33,7 +34,12 @@ def _option(setting: Setting) -> click.Option:
     )
 
 
-@click.command("serve", short_help="Serve the app in production.")
+class _ServeCommand(CheckedCommand):
+    def problems(self) -> list[str]:
+        return unknown_variables()
+
+
+@click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @pass_script_info
 def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> None:

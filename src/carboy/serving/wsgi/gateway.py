@@ -13,16 +13,18 @@ body, the client still gets the response.
 from __future__ import annotations
 
 import io
+import logging
 import typing as t
 from functools import partial
 from time import monotonic
 
-from carboy.observability.environkeys import FIELDS
+from carboy.core.bytesizes import body_too_large, format_size
+from carboy.observability.environkeys import FIELDS, REQUEST_ID
 
 from ..http.environ import environ_of
 from ..http.exchange import CLOSE, TEXT
-from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large, plain_text
-from ..log import logger
+from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, plain_text
+from ..log import Notices, logger
 from ..threads.slots import ViewSlots
 from ..threads.timing import TimingTable
 from .body import EMPTY, ChunkedBody, SizedBody
@@ -41,6 +43,18 @@ if t.TYPE_CHECKING:
     #: is read and which function handles the request.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
+
+
+def _body_of_413(exchange: Exchange, detail: str) -> tuple[tuple[str, str], bytes]:
+    """Return the header Content-Type and the body: problem details if the client accepts JSON."""
+    if "json" not in exchange.headers.get("HTTP_ACCEPT", ""):
+        return TEXT, plain_text("413 Content Too Large", detail)
+    from carboy.core.problemdetails import MEDIA_TYPE, Problem
+
+    problem = Problem(413, detail, code="input-too-large")
+    return ("Content-Type", MEDIA_TYPE), problem.get_body(
+        {REQUEST_ID: exchange.request_id}
+    ).encode()
 
 
 class Gateway:
@@ -83,6 +97,7 @@ class Gateway:
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
         self.routes: Routes = {} if routes is None else routes(self)
+        self._notices = Notices()
 
     # --- before the body -----------------------------------------------------------------------
 
@@ -119,8 +134,19 @@ class Gateway:
             exchange.body_timeout_s = limits.body_s
 
     def _refuse_length(self, exchange: Exchange) -> None:
-        text = body_too_large(exchange.length, self.limits.body_bytes, "this server")
-        exchange.respond(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
+        """Refuse a body because of its announced length, before it arrives."""
+        limit_bytes = self.limits.body_bytes
+        self._notices.note(
+            "body too large",
+            logging.WARNING,
+            "refused a body of %d bytes from %s: --max-body is %s",
+            exchange.length,
+            exchange.client,
+            format_size(limit_bytes),
+        )
+        detail = body_too_large(exchange.length, limit_bytes, "this server")
+        kind, text = _body_of_413(exchange, detail)
+        exchange.respond(413, [kind, CLOSE], text)
 
     def step_aside(self) -> None:
         """If the calling thread runs the event loop, let another thread run it, because the caller
