@@ -95,17 +95,6 @@ def test_projects_in_one_process_have_their_own_variables(tmp_path, project):
     assert [os.environ[name] for name in names] == ["key-of-two", "1", "2", "development"]
 
 
-def test_child_of_the_reloader_inherits_no_variables_of_projects(project):
-    from carboy.project.dotenvfile import remove_variables
-
-    project.write(".env", "SECRET_KEY=key-of-one\n")
-    project.setenv(CARBOY_A="1")
-    project.load()
-    remove_variables()
-    assert "SECRET_KEY" not in os.environ
-    assert os.environ["CARBOY_A"] == "1"
-
-
 @pytest.mark.parametrize(
     ("make", "kind"),
     [

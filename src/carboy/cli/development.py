@@ -23,7 +23,6 @@ from ..core.masking import mask_text
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
 from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
 from ..observability.keys import is_any_set
-from ..project.dotenvfile import remove_variables
 from .debugpages import mask_tracebacks
 from .index import add_index
 
@@ -64,10 +63,6 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     mask_failed_threads()
     if is_running_from_reloader() or not options.get("use_reloader"):
         load_models_beside(app)
-    else:
-        # The reloader's child process reads the files again, and would take inherited variables for
-        # those of the environment, which take precedence.
-        remove_variables()
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:

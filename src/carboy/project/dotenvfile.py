@@ -118,7 +118,7 @@ def variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> cabc.I
     notebook, and a project must not get the key of another one in the same process. Afterwards, the
     variables of other projects are set again for their code, unless these files set them as well.
     """
-    removed = remove_variables()
+    removed = _remove_variables()
     present = set(os.environ)
     for path, variables in files.items():
         for name, each in variables.items():
@@ -132,7 +132,7 @@ def variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> cabc.I
                 set_for_project(name, value, path)
 
 
-def remove_variables() -> dict[str, tuple[str, str]]:
+def _remove_variables() -> dict[str, tuple[str, str]]:
     """Remove the variables that were set for projects, and return them."""
     found = dict(_set_for_projects)
     _set_for_projects.clear()
