@@ -191,6 +191,27 @@ def test_registering_what_uses_the_installed_flask_is_a_warning(flask_site, tmp_
         )
 
 
+def test_warnings_of_further_extensions_do_not_repeat_the_advice(tmp_path, flask_site):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "from flask import current_app\ndef before():\n    current_app.name\n"
+        )
+    python(
+        """
+        import warnings, carboy, one, two
+        app = carboy.Carboy("shop")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            app.before_request(one.before)
+            app.before_request(two.before)
+        first, second = [str(warning.message) for warning in caught]
+        assert "install_as_flask()" in first
+        assert second.startswith("two registers") and "install_as_flask()" not in second
+        """,
+        PYTHONPATH=os.pathsep.join([str(flask_site), str(tmp_path)]),
+    )
+
+
 def test_installing_again_or_from_several_threads_installs_once():
     python(
         """

@@ -91,7 +91,7 @@ def test_debug_mode_on_an_exposed_address_starts_without_the_debugger(
     assert (options["use_reloader"], options["use_debugger"], app.debug) == (True, False, True)
     warning = capsys.readouterr().err
     assert warning.count("without the interactive debugger") == 1
-    for word in (repr(host), "anybody there could run code here", "127.0.0.1"):
+    for word in (repr(host), "anybody there could run code here", "127.0.0.1", "printed here"):
         assert word in warning
 
 
@@ -108,6 +108,19 @@ def test_reloaders_child_does_not_repeat_the_warnings(app, served, monkeypatch, 
         app.run(host=host, debug=True, port=0, load_dotenv=False)
     assert [options["use_debugger"] for _, options in served] == [False, True]
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_child", [False, True])
+def test_environment_of_a_project_is_shown_once(served, tmp_path, monkeypatch, capsys, is_child):
+    monkeypatch.setenv("FLASK_ENV", "production")
+    if is_child:
+        monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    (tmp_path / "config.toml").write_text("[development]\nDEBUG = true\n")
+    app = Carboy("shop", root_path=str(tmp_path))
+    app.config.from_project()
+    app.run(debug=True, port=0, load_dotenv=False)
+    line = " * Environment: production (FLASK_ENV selects another: development)\n"
+    assert capsys.readouterr().out.count(line) == (0 if is_child else 1)
 
 
 @pytest.mark.parametrize(

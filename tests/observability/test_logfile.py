@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import pathlib
@@ -188,10 +189,15 @@ def test_forked_process_opens_the_file_for_itself(tmp_path, monkeypatch):
 # --- files that other programs change ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("max_bytes", [0, 1000])
-@pytest.mark.parametrize("target", ["app.log.1", "archive.log", None])
+@pytest.mark.parametrize(
+    ("max_bytes", "target"),
+    [
+        (0, "app.log.1"),
+        *itertools.product([0, 1000], ["app.log.old", "archive.log", None]),
+    ],
+)
 def test_moved_or_removed_file_is_replaced_and_said(path, max_bytes, target):
-    file = SharedLogFile(str(path), max_bytes=max_bytes, alone=True)
+    file = SharedLogFile(str(path), max_bytes=max_bytes)
     file.write(b"before\n")
     if target is None:
         path.unlink()

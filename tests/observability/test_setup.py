@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from rootlogger import new_root_logger
+from werkzeug.debug import DebuggedApplication
 
 from carboy import Carboy
 from carboy.errors import ConfigError
@@ -153,6 +154,27 @@ def test_terminal_shows_records_beside_the_file(path, capsys):
         assert shown.count("seen twice") == 1
         assert '"message"' not in shown
         assert "\nas werkzeug writes it\n" in shown
+
+
+def test_pin_of_the_debugger_and_the_start_screen_are_for_the_terminal_only(
+    path, capsys, monkeypatch
+):
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")  # otherwise the PIN is not logged
+    app = make_app(LOG_FILE=path)
+    with new_root_logger():
+        configure(app, terminal=True)
+        pin = DebuggedApplication(app, evalex=True).pin
+        logging.getLogger("werkzeug").info("WARNING: for development\n * Running on x")
+        logging.getLogger("werkzeug").info(" * Detected change in 'app.py', reloading")
+        logging.getLogger("werkzeug").error("Error on request:\nValueError")
+        in_file = path.read_text()
+        shown = capsys.readouterr().err
+    assert pin not in in_file
+    assert "Running on" not in in_file
+    assert "Detected change" in in_file
+    assert "Error on request" in in_file
+    assert f"PIN: {pin}" in shown
+    assert "Running on" in shown
 
 
 def test_format_without_effect_is_said():

@@ -28,6 +28,8 @@ def make(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[
     """Return a function that makes an app of a project in an empty folder."""
     for name in ("SECRET_KEY", "CARBOY_ENV", "FLASK_ENV"):
         monkeypatch.delenv(name, raising=False)
+    # A variable that has the value of an earlier test's `.env` would be taken for that one.
+    monkeypatch.setattr("carboy.project.dotenvfile._set_for_projects", {})
 
     def make(environment: str | None = "development", kind: type[Config] = Config) -> Carboy:
         class App(Carboy):

@@ -574,6 +574,39 @@ def test_failing_target_stops_nothing(caplog):
     assert "lines of the access log are lost" in caplog.text
 
 
+def test_target_that_blocks_holds_one_thread_and_a_limited_number_of_lines(caplog, monkeypatch):
+    import threading
+
+    class Blocking(Lines):
+        entered, may_go_on = threading.Event(), threading.Event()
+
+        def write(self, data):
+            self.entered.set()
+            assert self.may_go_on.wait(60)
+            return super().write(data)
+
+    monkeypatch.setattr("carboy.observability.access.MAX_PENDING", 10)
+    with logged("text") as (log, _):
+        logging.getLogger("carboy.log").addHandler(caplog.handler)
+        target = Blocking()
+        logging.getLogger(LOGGER).handlers[:] = [LineHandler(target)]
+        log.pending.append("first\n")
+        blocked = threading.Thread(target=log.flush)
+        blocked.start()
+        assert target.entered.wait(60)
+        log.pending += ["kept\n"] * 10
+        log.flush()
+        assert len(log.pending) == 10
+        log.pending.append("one too many\n")
+        log.flush()
+        log.pending.append("last\n")
+        log.flush()
+        target.may_go_on.set()
+        blocked.join()
+    assert target.text == "first\nlast\n"
+    assert "11 lines of the access log were dropped" in caplog.text
+
+
 def test_lines_of_many_threads_are_neither_lost_nor_doubled():
     import threading
 

@@ -54,6 +54,8 @@ if __name__ == "__main__":
     client = app.test_client()
     client.get("/lines", query_string={"name": sys.argv[1], "count": sys.argv[2]})
 """
+# The variables that leave the app without a log file.
+NO_FILE = {"SHOP_LOG_FILE": '""', "SHOP_LOG_MAX_BYTES": "null", "SHOP_LOG_BACKUP_COUNT": "null"}
 LINE = re.compile(r"line ([\w]+-\d+)\.(x*)$")
 
 
@@ -109,6 +111,12 @@ def ask_for_lines(url: str, names: list[str], count: int) -> None:
 
 
 # --- one file, many processes -----------------------------------------------------------------
+
+
+def test_lines_from_before_the_app_is_loaded_are_in_the_file(serve, folder):
+    server = serve("--workers", "2")
+    assert server.stop() == 0
+    assert logged(folder).count(":: loading shop:app\n") == 1
 
 
 def test_supervisor_writes_the_lines_of_all_workers(serve, folder):
@@ -197,14 +205,14 @@ def test_moved_file_and_sighup_as_of_logrotate(
     requests.get(server.url, timeout=30)
     wait_until(lambda: ":: index\n" in logged(folder))
     if workers == "1":
-        assert f"SIGHUP: opening {path} again" in server.output
+        server.wait_until_it_prints(f"SIGHUP: opening {path} again")
     assert server.stop() == 0
 
 
 def test_moved_file_is_said(serve, folder):
     server = serve("--workers", "1")
     path = folder / "logs" / "app.log"
-    path.rename(f"{path}.1")
+    path.rename(f"{path}.old")
     requests.get(server.url, timeout=30)
     server.wait_until_it_prints("has moved or removed the log file")
     wait_until(lambda: path.exists() and ":: index\n" in path.read_text())
@@ -230,14 +238,47 @@ def test_closed_terminal_stops_the_server_although_there_is_a_log_file(
     assert "stopping on SIGHUP" in logged(folder)
 
 
+# --- readers that have stopped ------------------------------------------------------------------
+
+
+def test_stderr_that_nobody_reads_stops_neither_requests_nor_the_end(
+    carboy_command, folder, free_port
+):
+    words = [carboy_command, "serve", "shop:app", "--port", str(free_port), "--workers", "1"]
+    server = subprocess.Popen(
+        [*words, "--access-log", "text"],
+        cwd=folder,
+        env={**os.environ, **NO_FILE},
+        stderr=subprocess.PIPE,
+    )
+    url = f"http://127.0.0.1:{free_port}/"
+    try:
+        wait_until(lambda: answers(url))
+        with requests.Session() as session:
+            session.headers["User-Agent"] = "x" * 2000
+            for _ in range(200):
+                assert session.get(url, timeout=60).status_code == 200
+        server.terminate()
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
 # --- formats ----------------------------------------------------------------------------------
 
 
 def test_environment_configures_a_server_and_stderr_is_json_from_its_first_line(serve):
     server = serve(
-        "--workers", "1", env={"SHOP_LOG_FILE": '""', "SHOP_LOG_MAX_BYTES": "null",
-        "SHOP_LOG_BACKUP_COUNT": "null", "CARBOY_LOG_FORMAT": "json", "CARBOY_LOG_LEVEL": "INFO"},
-    )  # fmt: skip
+        "--workers", "1", env={**NO_FILE, "CARBOY_LOG_FORMAT": "json", "CARBOY_LOG_LEVEL": "INFO"}
+    )
     requests.get(server.url, timeout=30)
     server.wait_until_it_prints('"index"')
     assert server.stop() == 0

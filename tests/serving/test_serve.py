@@ -62,6 +62,9 @@ def unread():
 def lines():
     return Response(f"{n}\\n" for n in range(3))
 
+if "SLOW_IMPORT" in os.environ:
+    time.sleep(600)
+
 if "DEBUG_IN_CODE" in os.environ:
     app.debug = True
 
@@ -292,6 +295,16 @@ def test_requests_in_progress_are_answered(serve, tmp_path, number):
         thread.join()
     assert responses == ["done"] * 8
     assert f"stopping on {number.name}" in server.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_stop_is_logged_while_the_app_is_loaded(spawn, carboy_command, tmp_path, number):
+    (tmp_path / "shop.py").write_text(APP)
+    command = (carboy_command, "serve", "shop:app", "--workers", "1", "--port", "{port}")
+    server = spawn(*command, env={"SLOW_IMPORT": "1"}, listens=False)
+    server.wait_until_it_prints("loading shop:app")
+    assert server.stop(number) == 0
+    assert -1 < server.output.find(f"stopping on {number.name}") < server.output.find("stopped")
 
 
 def test_sighup_of_a_closed_terminal_does_not_end_workers_early(serve, tmp_path):

@@ -74,6 +74,17 @@ def test_docs_are_named_where_they_are(config, expected):
     assert found == ([] if expected is None else [expected])
 
 
+def test_environment_of_a_project_is_named_with_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLASK_ENV", "dev")
+    (tmp_path / "config.toml").write_text("[development]\n[production]\n[staging]\n")
+    app = Carboy("shop", root_path=str(tmp_path))
+    app.config.from_project()
+    with new_root_logger():
+        assert lines(app)[0] == (
+            "environment: development (FLASK_ENV selects another: production, staging)"
+        )
+
+
 def test_app_without_models_and_types_has_neither():
     with new_root_logger():
         assert lines(Carboy("shop")) == ["log: stderr; access log: off (--access-log)"]

@@ -31,6 +31,8 @@ FILES: dict[str, tuple[bytes, str]] = {
     "text in Latin-1": ("Käse\n".encode("latin-1"), "application/octet-stream"),
     "text with a NUL at its end": (b"a" * 5000 + b"\0", "application/octet-stream"),
     "text with half a character at its end": ("aä".encode()[:-1], "application/octet-stream"),
+    "text with a control character": (b"a" * 5000 + b"\x01", "application/octet-stream"),
+    "text with colours of a terminal": (b"\x1b[31mred\x1b[0m\t\f\r\n", "text/plain"),
     "SVG": (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
     "HTML": (b"<HTML><body>", "text/html"),
     "XML": (b"<?xml version='1.0'?><a/>", "text/html"),

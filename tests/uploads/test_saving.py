@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
+import struct
 import sys
 import threading
+import time
 import typing as t
 
 import pytest
+from polling import wait_until
 from werkzeug.datastructures import FileStorage
 
 from carboy import Upload, session, uploads
@@ -168,6 +172,42 @@ def test_number_and_text_are_different_owners(folder, picture):
     assert len(uploads.files(folder.path, owner=1)) == 1
 
 
+def test_owner_may_hold_half_a_character(folder, picture):
+    """JSON of a client may hold such a text: "\\ud800"."""
+    uploads.save(sent(picture(), "a.png"), folder.path, owner="\ud800")
+    assert len(uploads.files(folder.path, owner="\ud800")) == 1
+    assert uploads.files(folder.path, owner="?") == []
+
+
+def test_loss_of_the_key_of_the_owners_is_logged(folder, picture, caplog):
+    saved = uploads.save(sent(picture(), "a.png"), folder.path, owner=1)
+    assert not caplog.records
+    key = folder.path / ".carboy" / "lock"
+    key.unlink()
+    uploads.save(sent(picture(), "a.png"), folder.path)
+    assert "Files that have lost their owner: 1." in caplog.text
+    assert key.read_bytes() not in caplog.text.encode()
+    assert uploads.files(folder.path, owner=1) == []
+    assert saved.name in folder.stored
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no folder can be opened here")
+def test_names_are_on_the_disk_when_save_returns(folder, picture, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        fsync(fd)
+        synced.append(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr("os.fsync", note)
+    saved = uploads.save(sent(picture(), "a.png"), folder.path / "deep")
+    parents = [folder.path.parent, folder.path]
+    expected = {os.stat(each).st_ino for each in (*parents, folder.path / "deep", saved.path)}
+    assert expected <= set(synced)
+    assert synced[-1] == os.stat(folder.path / "deep").st_ino
+
+
 def test_files_are_listed_newest_first(folder, picture):
     assert uploads.files(folder.path) == []
     assert uploads.files(folder.path, owner=1) == []
@@ -198,6 +238,8 @@ REFUSED: dict[str, tuple[bytes, str, int, str]] = {
     "device with a suffix": (PDF, "com1.tar.gz", 422, "the name of a device of Windows"),
     "300 characters": (PDF, "x" * 300, 422, "a name of 300 characters"),
     "NUL": (PDF, "a\0.png", 422, "a name with a control character"),
+    "line separator": (PDF, "a\u2028b.png", 422, "or a line separator"),
+    "paragraph separator": (PDF, "a\u2029b.png", 422, "or a line separator"),
     "text turned around": (PDF, "a\u202egnp.exe", 422, "changes the direction of text"),
     "mark of direction": (PDF, "a\u200f.png", 422, "changes the direction of text"),
     "only dots": (PDF, "..", 422, "a name with the folder '..'"),
@@ -273,16 +315,46 @@ def test_picture_with_too_many_pixels_is_refused_by_its_header(send, site, folde
     assert "at most 33,554,432 pixels, got 6000 x 6000" in answer.json["detail"]
     answer = send((claimed_png(100_000, 100_000), "bomb.png"))
     assert answer.status_code == 413
-    assert "more than" in answer.json["detail"]
+    assert "got 100000 x 100000" in answer.json["detail"]
     site.options["max_pixels"] = 31
     assert send((claimed_png(8, 4), "a.png")).status_code == 413
     assert not folder.path.exists()
 
 
-def test_damaged_picture_is_refused(send, picture):
-    answer = send((picture("PNG", size=(200, 200))[:300], "a.png"))
+def test_picture_with_more_pixels_than_pillow_allows_is_refused(send, site, picture):
+    site.options["types"] = "image/bmp"
+    bomb = bytearray(picture("BMP"))
+    bomb[18:26] = struct.pack("<ii", 100_000, 100_000)
+    answer = send((bytes(bomb), "bomb.bmp"))
+    assert answer.status_code == 413
+    assert "got more than 178,956,970" in answer.json["detail"]
+
+
+def test_page_of_a_tiff_with_too_many_pixels_is_refused(send, site):
+    import PIL.Image
+
+    site.options.update(types="image/tiff", max_pixels=100)
+    file = io.BytesIO()
+    pages = [PIL.Image.new("L", (10, 10)), PIL.Image.new("L", (11, 10))]
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    answer = send((file.getvalue(), "a.tiff"))
+    assert answer.status_code == 413
+    assert "got 11 x 10" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+def test_incomplete_picture_is_refused(send, picture, kind):
+    answer = send((picture(kind, size=(200, 200))[:300], "a.png"))
     assert answer.status_code == 422
-    assert "expected a whole picture, got a damaged PNG" in answer.json["detail"]
+    assert f"expected a whole picture, got a damaged {kind}" in answer.json["detail"]
+
+
+def test_header_that_is_too_long_for_memory_is_refused(send, monkeypatch, picture):
+    monkeypatch.setattr("carboy.uploads.saving._MAX_HEADER_BYTES", 100_000)
+    jpeg = picture("JPEG")
+    segment = b"\xff\xe1\xff\xff" + bytes(65533)
+    assert send((jpeg[:2] + segment + jpeg[2:], "a.jpg")).status_code == 200
+    assert send((jpeg[:2] + segment * 2 + jpeg[2:], "a.jpg")).status_code == 422
 
 
 def test_picture_of_very_many_empty_parts_is_refused(send):
@@ -347,6 +419,7 @@ def test_missing_pillow_is_named_with_the_remedy(folder, monkeypatch, picture):
         uploads.save(sent(picture(), "a.png"), folder.path)
     uploads.save(sent(picture(), "a.png"), folder.path, max_pixels=None)
     uploads.save(sent(PDF), folder.path, types="application/pdf")
+    uploads.save(sent(picture(), "a.png"), folder.path, types="image/png")
 
 
 # --- a reader -------------------------------------------------------------------------------------
@@ -422,3 +495,74 @@ def test_one_latest_file_is_left_when_one_owner_saves_many_at_once(folder, pictu
     assert len(folder.stored) == 1
     # while a new file replaces the old one, both may be seen, but never none
     assert counts <= {1, 2}
+
+
+# --- a folder that another process has locked ----------------------------------------------------
+
+
+@pytest.fixture
+def hold_lock(folder, picture):
+    """Hold the lock of the folder, as a process does that was stopped."""
+    fcntl = pytest.importorskip("fcntl")
+    uploads.save(sent(picture(), "a.png"), folder.path)
+    with open(folder.path / ".carboy" / "lock", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.close
+
+
+def test_folder_that_is_locked_for_too_long_is_a_503(
+    hold_lock, send, folder, picture, monkeypatch, caplog
+):
+    before = folder.stored
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 0.1)
+    answer = send((picture(), "a.png"))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "has locked" in caplog.text
+    # Nobody waits again until the lock was free once, or all threads of a server would wait.
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 3600.0)
+    assert send((picture(), "a.png")).status_code == 503
+    assert (folder.stored, folder.parts) == (before, [])
+    hold_lock()
+    assert send((picture(), "a.png")).status_code == 200
+
+
+def test_other_folders_do_not_wait_for_a_locked_one(hold_lock, folder, picture):
+    refused = []
+
+    def save_into_the_locked_one() -> None:
+        try:
+            uploads.save(sent(picture(), "a.png"), folder.path)
+        except TimeoutError as error:
+            refused.append(error)
+
+    waiting = threading.Thread(target=save_into_the_locked_one)
+    waiting.start()
+    wait_until(lambda: folder.parts)
+    uploads.save(sent(picture(), "a.png"), folder.path.parent / "other")
+    assert waiting.is_alive()
+    hold_lock()
+    waiting.join()
+    assert (len(folder.stored), refused) == (2, [])
+
+
+def test_lock_that_others_get_in_turn_is_not_stuck(hold_lock, folder, picture, monkeypatch):
+    """Whoever gets the lock sets the time of its file."""
+    monkeypatch.setattr("carboy.uploads.uploadfolder.LOCK_S", 1.0)
+    saved, key = [], folder.path / ".carboy" / "lock"
+    waiting = threading.Thread(
+        target=lambda: saved.append(uploads.save(sent(picture(), "a.png"), folder.path))
+    )
+    waiting.start()
+    wait_until(lambda: folder.parts)
+    end_s = time.monotonic() + 1.5
+    turns = itertools.count(1)
+
+    def others_had_their_turns() -> bool:
+        os.utime(key, (0, next(turns)))
+        return time.monotonic() > end_s
+
+    wait_until(others_had_their_turns)
+    hold_lock()
+    waiting.join()
+    assert len(saved) == 1

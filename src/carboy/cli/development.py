@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import typing as t
+from contextlib import nullcontext
 
 import click
 from werkzeug.serving import is_running_from_reloader
@@ -23,6 +24,7 @@ from ..core.masking import mask_text
 from ..core.reachability import ALL_ADDRESSES, advice_in_container, exposed_address
 from ..errors import AddressError, ConfigError, DebuggerExposedError, ModelLoadError
 from ..observability.keys import is_any_set
+from ..project.reloading import variables_named_for_child, watched_files
 from .debugpages import mask_tracebacks
 from .index import add_index
 
@@ -30,6 +32,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..models.collection import Models
+    from ..project import Project
 
 
 _HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its networks."
@@ -57,14 +60,19 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         # Werkzeug would end the process with an error message, too, but with one that does not say
         # what the user can do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
+    _show_environment(app)
     _advise_on_address(host)
     add_index(app)
     mask_tracebacks()
     mask_failed_threads()
-    if is_running_from_reloader() or not options.get("use_reloader"):
+    is_parent = options.get("use_reloader") and not is_running_from_reloader()
+    if not is_parent:
         load_models_beside(app)
+    if is_running_from_reloader() and (files := watched_files()):
+        options["extra_files"] = [*(options.get("extra_files") or ()), *files]
     try:
-        serving.run_simple(host, port, app, **options)
+        with variables_named_for_child() if is_parent else nullcontext():
+            serving.run_simple(host, port, app, **options)
     except SystemExit:
         # Werkzeug has printed the operating system's error, which does not say that the host name
         # is wrong. Raise an error that says so.
@@ -75,7 +83,10 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 
 def _configure_log(app: WSGIApplication) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
+    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid.
+
+    The reloader's child process must not end: it watches for the change that corrects the key.
+    """
     own_app = carboy_app(app)
     if not is_any_set(own_app):
         return
@@ -85,7 +96,8 @@ def _configure_log(app: WSGIApplication) -> None:
         configure(own_app, terminal=True)
     except ConfigError as exc:
         click.secho(f"Error: {exc}", err=True)
-        sys.exit(2)
+        if not is_running_from_reloader():
+            sys.exit(2)
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:
@@ -123,7 +135,8 @@ def starts_debugger(debug: bool, host: str) -> bool:
         click.secho(
             f" * Debug mode without the interactive debugger: on host {host!r} it could be reached"
             f" from {where}, and anybody there could run code here. To have it, use the host"
-            " 127.0.0.1 (from another machine: through 'ssh -L').",
+            " 127.0.0.1 (from another machine: through 'ssh -L'). Without it the browser shows an"
+            " error of the app as 'Internal Server Error', and its traceback is printed here.",
             fg="yellow",
             err=True,
         )
@@ -214,6 +227,14 @@ def show_server_banner(debug: bool, app_import_path: str | None) -> None:
         click.echo(f" * Serving app '{app_import_path}' for development")
     if debug is not None:
         click.echo(f" * Debug mode: {'on' if debug else 'off'}")
+
+
+def _show_environment(app: WSGIApplication) -> None:
+    """Print the environment of a project, except in child processes of the reloader."""
+    # A program may have a config of its own class, and `app` may be any WSGI application.
+    project: Project | None = getattr(getattr(app, "config", None), "project", None)
+    if project is not None and not is_running_from_reloader():
+        click.echo(f" * Environment: {project.describe_environment()}")
 
 
 def say_run_is_ignored(method: str) -> None:

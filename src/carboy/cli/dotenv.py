@@ -21,6 +21,7 @@ from ..project.dotenvfile import (
     set_missing_variables,
     with_other_prefix,
 )
+from ..project.reloading import forget_inherited_variables, watch
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -80,7 +81,9 @@ def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool 
             )
         return False
 
+    forget_inherited_variables()
     files = _files(path, load_defaults)
+    watch(files)
     values: dict[str, str | None] = {}
     for file in files:
         values |= dotenv.dotenv_values(file, encoding="utf-8")

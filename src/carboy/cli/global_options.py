@@ -11,12 +11,15 @@ import typing as t
 
 import click
 from click.core import ParameterSource
+from werkzeug.serving import is_running_from_reloader
 
 from ..config import get_env
 from ..core.flasknames import is_flask_installed_as_us
 from ..errors import ProjectError
 from ..helpers import get_debug_flag
+from ..project.dotenvfile import set_for_process
 from ..project.origins import DEFAULT, Origin
+from ..project.reloading import forget_inherited_variables
 from ..project.variables import set_by_command
 from .discovery import ScriptInfo
 from .dotenv import refuse_unparsable_files
@@ -75,6 +78,7 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
                 ctx=ctx,
                 param=param,
             ) from None
+    forget_inherited_variables()
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
         _refuse_unparsable_files(value, defaults)
@@ -87,7 +91,7 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
     # which may choose the environment.
     if not os.environ.get("FLASK_ENV"):
         set_by_command["FLASK_ENV"] = DEFAULT
-        os.environ["FLASK_ENV"] = get_env()
+        set_for_process("FLASK_ENV", get_env())
     return value
 
 
@@ -100,7 +104,11 @@ def _refuse_unparsable_files(path: str | None, defaults: bool) -> None:
     except ImportError:
         pass  # `load_dotenv` reports that python-dotenv is not installed
     except ProjectError as exc:
-        raise click.UsageError(str(exc)) from None
+        if not is_running_from_reloader():
+            raise click.UsageError(str(exc)) from None
+        # The reloader's child process must not end: it watches for the change that repairs the
+        # file. python-dotenv skips the line.
+        click.secho(f"Error: {exc}", err=True, fg="red")
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:

@@ -71,17 +71,18 @@ def warn_before_install() -> None:
 
 def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -> None:
     """Warn once of each module that registers a function or blueprint with carboy but uses real
-    Flask.
+    Flask. The first warning says what to do.
     """
     for each in registered:
         name = str(getattr(each, "import_name", None) or getattr(each, "__module__", None))
         if name in _warned or not (callable(each) or hasattr(each, "deferred_functions")):
             continue
         if users_of(flask, [name]):
+            advice = "" if _warned else f" {_ADVICE}"
             _warned.add(name)
             warnings.warn(
                 f"{name} registers {each!r} with carboy, and uses objects of the installed Flask."
-                f" {_ADVICE}",
+                f"{advice}",
                 RuntimeWarning,
                 stacklevel=4,
             )

@@ -6,6 +6,7 @@
     programhandlers  the handlers that a program has added itself
     formatters       records as text or as JSON, without secrets and control characters
     handlers         `LineHandler`, which hands whole lines to a target: stderr, or a log file
+    boundedwrite     writes to pipes and terminals whose readers may have stopped
     logfile          a log file that several processes may write to, and that is rotated
     environkeys      what the server, the app and the log tell one another about a request
     requestid        the id by which the log lines of a request are found

@@ -26,7 +26,7 @@ from _thread import allocate_lock
 
 from ..core.masking import mask_known, mask_text
 from .formatters import JSONFormatter
-from .handlers import LineHandler
+from .handlers import LineHandler, logger
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -34,6 +34,9 @@ if t.TYPE_CHECKING:
     Fields = cabc.Mapping[str, t.Any]
 
 LOGGER = "carboy.access"
+# How many lines may wait for a thread that writes others. More are dropped, and that is said.
+MAX_PENDING = 20_000
+_DROPPED = "%d lines of the access log were dropped, because their target took none for a while"
 # Texts and times are kept in the form in which they are written, because most come again: at
 # most this many of each kind, and no longer texts.
 _MAX_KEPT, _MAX_TEXT = 4000, 256
@@ -311,19 +314,37 @@ class AccessLog:
         self._json = JSONFormat(with_query=with_query)
         self.pending: list[str | Both] = []
         self._lock = allocate_lock()
+        self._dropped = 0
         self._choose(self.handlers())
 
     def handlers(self) -> list[logging.Handler]:
         """Return the handlers that receive the lines."""
         return receivers(self._logger) if self._logger.isEnabledFor(logging.INFO) else []
 
-    def flush(self) -> None:
-        """Write the lines of the requests that have ended. Thread-safe. Never raises."""
-        with self._lock:
-            taken = self.pending[:]  # other threads may append meanwhile
-            del self.pending[: len(taken)]
-        if not taken:
-            return
+    def flush(self, *, wait_s: float = 0.0) -> None:
+        """Write the lines of the requests that have ended. Thread-safe. Never raises.
+
+        If another thread is writing, return at once: that thread writes these lines, too. So a
+        target that blocks, such as a handler of the program, blocks one thread only.
+
+        Args:
+            wait_s: how long to wait for the other thread.
+        """
+        while self.pending and self._lock.acquire(timeout=wait_s):
+            try:
+                self._write_pending()
+            finally:
+                self._lock.release()
+        if len(self.pending) > MAX_PENDING:
+            self._dropped += len(self._take())
+
+    def _take(self) -> list[str | Both]:
+        taken = self.pending[:]  # other threads may append meanwhile
+        del self.pending[: len(taken)]
+        return taken
+
+    def _write_pending(self) -> None:
+        taken = self._take()
         try:
             handlers = self.handlers()
             for handler in filter(self._takes_lines, handlers):
@@ -334,8 +355,11 @@ class AccessLog:
             if others:
                 self._send_records([each for each in taken if isinstance(each, Both)], others)
             self._choose(handlers)
-        except Exception:
-            logging.getLogger("carboy.log").exception("lines of the access log are lost")
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                logger.warning(_DROPPED, dropped)
+        except Exception:  # noqa: BLE001  # the log must not stop the server
+            logger.exception("lines of the access log are lost")
 
     def _choose(self, handlers: list[logging.Handler]) -> None:
         """Choose what `line` makes: what the handlers need."""

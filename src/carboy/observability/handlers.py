@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 import traceback
 import typing as t
 from functools import partial
 
 from ..core.logmasking import get_masked_logger
 from ..core.masking import mask_text
+from .boundedwrite import BLOCK_S, BoundedWriter, may_block, open_for_itself
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -109,25 +112,92 @@ class LineHandler(logging.Handler):
 
 
 class StandardError:
-    """The target that writes to `sys.stderr`, whatever that is at the moment."""
+    """The target that writes to `sys.stderr`, whatever that is at the moment. A process has one
+    (`STDERR`), whose methods may be called by any thread.
+
+    If stderr is a pipe or a terminal that nobody reads, lines are dropped after a while.
+
+    Args:
+        block_s: how long lines wait until stderr is read.
+    """
+
+    def __init__(self, *, block_s: float = BLOCK_S) -> None:
+        self._block_s = block_s
+        self._lock = threading.RLock()
+        self._writer: BoundedWriter | None = None
+        # The file that the writer writes to.
+        self._file: tuple[int, int, int] | None = None
+        self._dropped = 0
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_anew)
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         stream = sys.stderr
         if stream is None:  # as under pythonw.exe
             return ()
         try:
-            buffer: t.BinaryIO | None = getattr(stream, "buffer", None)
-            if buffer is None:
-                stream.write(data.decode(errors="replace"))
-            else:
-                stream.flush()
-                # Written and flushed in one piece, so that the lines of several processes that
-                # share stderr do not mix.
-                buffer.write(data)
-            stream.flush()
+            with self._lock:
+                writer = self._writer_for(stream)
+                if writer is not None:
+                    return self._write_bounded(writer, data)
+                _write_whole(stream, data)
         except (OSError, ValueError):
             pass  # stderr is closed or broken, and there is no other place to say so
         return ()
 
     def close(self) -> None:
         """Do nothing: stderr belongs to the process."""
+
+    def _writer_for(self, stream: t.TextIO) -> BoundedWriter | None:
+        """Return the writer for a stream; None if it is a file, or has no descriptor."""
+        try:
+            fd = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            return None
+        status = os.fstat(fd)
+        file = fd, status.st_dev, status.st_ino  # the program may have redirected the descriptor
+        if file != self._file:
+            self._forget()
+            if may_block(fd):
+                self._writer = BoundedWriter(open_for_itself(fd), block_s=self._block_s)
+            self._file = file
+        return self._writer
+
+    def _write_bounded(self, writer: BoundedWriter, data: bytes) -> cabc.Sequence[Notice]:
+        was_stalled = writer.is_stalled
+        self._dropped += writer.write(data).count(b"\n")
+        if writer.is_stalled:
+            return () if was_stalled else (Notice(logging.ERROR, _UNREAD.format(self._block_s)),)
+        if not self._dropped:
+            return ()
+        dropped, self._dropped = self._dropped, 0
+        return (Notice(logging.WARNING, f"stderr is read again: {dropped} lines were dropped"),)
+
+    def _forget(self) -> None:
+        if self._writer is not None and self._file is not None and self._writer.fd != self._file[0]:
+            os.close(self._writer.fd)
+        self._writer = self._file = None
+
+    def _begin_anew(self) -> None:
+        """In a forked process: its parent finishes the line that has been begun."""
+        self._lock = threading.RLock()
+        self._forget()
+        self._dropped = 0
+
+
+def _write_whole(stream: t.TextIO, data: bytes) -> None:
+    buffer: t.BinaryIO | None = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(data.decode(errors="replace"))
+    else:
+        stream.flush()
+        # Written and flushed in one piece, so that the lines of several processes that share
+        # stderr do not mix.
+        buffer.write(data)
+    stream.flush()
+
+
+_UNREAD = "stderr was not read for {:g} s: lines for it are dropped until it is"
+
+#: The target for stderr. Several would not know of the lines that the others have begun.
+STDERR = StandardError()

@@ -12,6 +12,7 @@ call do not mix, and a log must not stop a server.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import stat
@@ -19,7 +20,8 @@ import time
 import typing as t
 from itertools import pairwise, takewhile
 
-from .handlers import Notice, StandardError
+from .boundedwrite import BLOCK_S, BoundedWriter, may_block
+from .handlers import STDERR, Notice
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -68,8 +70,6 @@ class SharedLogFile:
         max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
             fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
         backup_count: how many renamed files are kept; at least 1.
-        alone: whether no other process rotates the file. If it has changed, another program has
-            moved it.
         clock: returns the current time in seconds.
     """
 
@@ -79,19 +79,19 @@ class SharedLogFile:
         *,
         max_bytes: int = 0,
         backup_count: int = 1,
-        alone: bool = False,
         fallback: LineTarget | None = None,
         clock: cabc.Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._max_bytes = max_bytes
         self._backup_count = backup_count
-        self._alone = alone
-        self._fallback = fallback or StandardError()
+        self._fallback = fallback or STDERR
         self._clock = clock
         self._fd = -1
         self._pid = 0
         self._is_regular = True
+        # Writes to a pipe or device, whose reader may stop.
+        self._writer: BoundedWriter | None = None
         self._notices: list[Notice] = []
         self._failed = False
         self._retry_at_s = self._lock_at_s = self._rotate_at_s = -float("inf")
@@ -109,7 +109,7 @@ class SharedLogFile:
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         if self._failed and self._clock() < self._retry_at_s:
             self._divert(data)
-            return ()
+            return self._take_notices()
         try:
             while data:
                 data = data[self._write_some(data) :]
@@ -118,8 +118,7 @@ class SharedLogFile:
         except OSError as exc:
             self._fail(exc)
             self._divert(data)
-        notices, self._notices = self._notices, []
-        return notices
+        return self._take_notices()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -161,6 +160,8 @@ class SharedLogFile:
                 self._unlock()
 
     def _append(self, data: bytes, size: int, is_locked: bool) -> int:
+        if self._writer is not None:
+            return _write_in_time(self._writer, data)
         written = 0
         try:
             while written < len(data):
@@ -242,8 +243,7 @@ class SharedLogFile:
     def _use(self, fd: int) -> None:
         self._fd, self._pid = fd, os.getpid()
         self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        if not self._is_regular and hasattr(os, "set_blocking"):
-            os.set_blocking(fd, True)
+        self._writer = BoundedWriter(fd, block_s=BLOCK_S) if may_block(fd) else None
 
     def _lock(self) -> bool:
         now_s = self._clock()
@@ -300,11 +300,11 @@ class SharedLogFile:
 
         While the file is locked, nobody renames backups.
         """
-        if self._alone or not self._max_bytes:
+        if not self._max_bytes:
             return False
-        folder, name = os.path.split(self.path)
-        with os.scandir(folder) as entries:
-            backups = [each.inode() for each in entries if each.name.startswith(f"{name}.")]
+        names = set(map(os.path.basename, self._backups()))
+        with os.scandir(os.path.dirname(self.path)) as entries:
+            backups = [each.inode() for each in entries if each.name in names]
         return before.st_ino in backups or len(backups) >= self._backup_count
 
     # --- failures -----------------------------------------------------------------------------
@@ -312,8 +312,13 @@ class SharedLogFile:
     def _note(self, level: int, text: str) -> None:
         self._notices.append(Notice(level, text))
 
+    def _take_notices(self) -> cabc.Sequence[Notice]:
+        notices, self._notices = self._notices, []
+        return notices
+
     def _fail(self, exc: OSError) -> None:
-        self.close()
+        if not isinstance(exc, TimeoutError):  # else `_writer` knows that it need not wait again
+            self.close()
         self._retry_at_s = self._clock() + RETRY_S
         if not self._failed:
             self._failed, self._diverted = True, 0
@@ -332,4 +337,16 @@ class SharedLogFile:
 
     def _divert(self, data: bytes) -> None:
         self._diverted += data.count(b"\n")
-        self._fallback.write(data)
+        self._notices += self._fallback.write(data)
+
+
+def _write_in_time(writer: BoundedWriter, data: bytes) -> int:
+    """Write the lines at the start of `data` for which there is room. Return their length.
+
+    Raises:
+        TimeoutError: there is no room for the first of them.
+    """
+    rest = writer.write(data)
+    if len(rest) == len(data):
+        raise TimeoutError(errno.ETIMEDOUT, f"nobody has read it for {BLOCK_S:g} s")
+    return len(data) - len(rest)

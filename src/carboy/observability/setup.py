@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import replace
 
 from .formatters import make_formatter
-from .handlers import LineHandler, StandardError, logger
+from .handlers import STDERR, LineHandler, logger
 from .logfile import SharedLogFile
 from .logoptions import LogOptions, explain_unusable, read_options
 from .programhandlers import find_writer, is_of_program
@@ -158,6 +158,18 @@ def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
     return record.name != "werkzeug"
 
 
+def _is_for_files(record: logging.LogRecord) -> bool:
+    """Return whether a record may be in a log file.
+
+    Two of Werkzeug's are for the terminal only: the start screen, and the PIN of the debugger, with
+    which whoever reads the file could run code.
+    """
+    if record.name != "werkzeug" or record.levelno != logging.INFO:
+        return True
+    text = str(record.msg)
+    return "\n" not in text and not text.startswith(" * Debugger ")
+
+
 def _redirect_app_logger(app_logger: logging.Logger, file_handler: LineHandler | None) -> None:
     from ..logging import default_handler, has_level_handler
 
@@ -177,8 +189,10 @@ def handler_for(options: LogOptions) -> LineHandler:
     with _lock:
         handler = _handlers.get(options.file)
         if handler is None:
-            target = StandardError() if options.file is None else _open_file(options)
+            target = STDERR if options.file is None else _open_file(options)
             handler = _handlers[options.file] = LineHandler(target)
+            if options.file is not None:
+                handler.addFilter(_is_for_files)
         handler.setFormatter(make_formatter(options.format or "text"))
         return handler
 

@@ -65,3 +65,13 @@ class Project:
     declared: type | None = None
     unused: t.Mapping[str, Origin] = field(default_factory=dict)
     replaced: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+    def describe_environment(self) -> str:
+        """Return the environment, and how to select one of the others that the project knows."""
+        from .layers import same_environment
+
+        others = [
+            each for each in self.environments if not same_environment(each, self.environment)
+        ]
+        how = f" (FLASK_ENV selects another: {', '.join(others)})" if others else ""
+        return f"{self.environment}{how}"

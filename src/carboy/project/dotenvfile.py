@@ -22,6 +22,8 @@ DEFAULT_NAMES = (".flaskenv", ".env")
 files_read: list[str] = []
 # The variables that `from_project()` has set in this process, with the file and the value.
 _set_for_projects: dict[str, tuple[str, str]] = {}
+# The variables that a command or `app.run()` has set in this process, with their values.
+_set_for_process: dict[str, str] = {}
 
 
 class EnvLine(t.NamedTuple):
@@ -168,7 +170,18 @@ def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
     present = set(os.environ)
     for name, value in values.items():
         if value is not None and not present & {name, with_other_prefix(name)}:
-            os.environ[name] = value
+            set_for_process(name, value)
+
+
+def set_for_process(name: str, value: str) -> None:
+    """Set an environment variable that a file contains, or for which no file has a value."""
+    os.environ[name] = _set_for_process[name] = value
+
+
+def set_from_files() -> dict[str, str]:
+    """Return the variables that this process has set from files, with their values."""
+    for_projects = {name: value for name, (_, value) in _set_for_projects.items()}
+    return _set_for_process | for_projects
 
 
 # Variables `CARBOY_X` that are not copied to `FLASK_X`, because they are not set by users: carboy

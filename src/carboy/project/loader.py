@@ -49,6 +49,7 @@ from .layers import (
     section_for,
 )
 from .origins import DEFAULT, Origin
+from .reloading import forget_inherited_variables, watch
 from .secretfiles import SUFFIX, read_secret_files
 from .secretkey import make_key_when_read
 from .variables import Variables
@@ -178,9 +179,11 @@ class _Loader:
 
         The files of the project's folder are read, also if the current folder is another one.
         """
+        forget_inherited_variables()
         paths = [path for path in files_read if os.path.isfile(path)]
         if get_load_dotenv():
-            own = (os.path.join(self.root, name) for name in DEFAULT_NAMES)
+            own = [os.path.join(self.root, name) for name in DEFAULT_NAMES]
+            watch(own)
             paths = [path for path in own if is_env_file(path) and path not in paths] + paths
         files = {path: read_env_file(path) for path in paths}
         self.variables = Variables(files)
@@ -216,7 +219,7 @@ class _Loader:
 
     def read_config_files(self) -> None:
         places = [self.root, self._folders.root_path]
-        folder = next((each for each in places if _files_in(each)), self.root)
+        folder = next((each for each in places if _existing(_paths_in(each))), self.root)
         sections = self._read_folder(folder, _package_of(folder))
         # A name of its own, because `instance/config.py` may say `from config import ...`.
         instance = os.path.abspath(self._folders.instance_path)
@@ -231,11 +234,13 @@ class _Loader:
             folder: the folder.
             prefix: what stands before the name of a Python file in the name of its module.
         """
-        files = [self._read_file(path, prefix) for path in _files_in(folder)]
+        own_paths = _paths_of_environment(folder, self.environment)
+        watch([*_paths_in(folder), *own_paths])
+        files = [self._read_file(path, prefix) for path in _existing(_paths_in(folder))]
         chosen = [section_for(self.environment, each.sections) for each in files]
         self._add_layer(each.base for each in files)
         layers = [each.sections[name] for each, name in zip(files, chosen, strict=True) if name]
-        own = _files_of_environment(folder, self.environment)
+        own = _existing(own_paths)
         layers += [self._read_file(path, prefix).base for path in own]
         self._add_layer(layers)
         for each, name in zip(files, chosen, strict=True):
@@ -414,16 +419,18 @@ def _package_of(folder: str) -> str:
     return name
 
 
-def _files_in(folder: str) -> list[str]:
-    paths = (os.path.join(folder, f"{_STEM}.{ending}") for ending in ("py", "toml", "json"))
+def _existing(paths: t.Iterable[str]) -> list[str]:
     return [path for path in paths if os.path.isfile(path)]
 
 
-def _files_of_environment(folder: str, environment: str) -> list[str]:
+def _paths_in(folder: str) -> list[str]:
+    return [os.path.join(folder, f"{_STEM}.{ending}") for ending in ("py", "toml", "json")]
+
+
+def _paths_of_environment(folder: str, environment: str) -> list[str]:
     names = (
         f"{_STEM}_{environment}.py",
         f"{_STEM}.{environment}.toml",
         f"{_STEM}.{environment}.json",
     )
-    paths = (os.path.join(folder, name) for name in names)
-    return [path for path in paths if os.path.isfile(path)]
+    return [os.path.join(folder, name) for name in names]

@@ -74,9 +74,12 @@ def _line_of_caller() -> str:
 
 
 def shortened(path: str, start: str | None = None) -> str:
-    """Return a path relative to `start` (by default the current folder) if it is below it."""
+    """Return a path relative to `start` (by default the current folder) if it is below it.
+
+    All paths are below the root folder, so if that is `start`, no path is shortened.
+    """
     start = os.getcwd() if start is None else start
     path = os.path.abspath(path)
-    if path.startswith(os.path.join(start, "")):
+    if os.path.dirname(start) != start and path.startswith(os.path.join(start, "")):
         return os.path.relpath(path, start)
     return path

@@ -18,6 +18,7 @@ if t.TYPE_CHECKING:
 
 logger = get_masked_logger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
+_MAX_FIRST = 20
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
@@ -54,7 +55,7 @@ class Notices:
 
 def configure() -> None:
     """Write carboy's log messages to stderr, without changing the logging of the app."""
-    logger.handlers[:] = [_handler()]
+    logger.handlers[:] = [_handler(), _FirstRecords()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     of_log = logging.getLogger("carboy.log")
@@ -101,10 +102,30 @@ def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
             for handler in logging.getLogger(name).handlers:
                 handler.setFormatter(make_formatter(options.format))
     if file_handler is not None:
+        for first in [each for each in logger.handlers if isinstance(each, _FirstRecords)]:
+            logger.removeHandler(first)
+            for record in first.records:
+                file_handler.handle(record)
         logger.addHandler(file_handler)
 
 
+class _FirstRecords(logging.Handler):
+    """Keeps the records that are logged before the app is loaded, whose config names the log file.
+    They are few.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.records) < _MAX_FIRST:
+            self.records.append(record)
+
+
 def _handler() -> logging.Handler:
-    handler = logging.StreamHandler()
+    from ..observability.handlers import STDERR, LineHandler
+
+    handler = LineHandler(STDERR)
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler

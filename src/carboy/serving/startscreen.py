@@ -13,6 +13,7 @@ if t.TYPE_CHECKING:
 
     from carboy.app import Carboy
     from carboy.observability.access import AccessLog
+    from carboy.project import Project
 
     from .settings import Settings
 
@@ -24,6 +25,10 @@ def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None
     lines = []
     if isinstance(app, Dispatcher):
         carboy_app = t.cast("Carboy", app)
+        # The program's own class of configs may lack the attribute.
+        project: Project | None = getattr(carboy_app.config, "project", None)
+        if project is not None:
+            lines.append(f"environment: {project.describe_environment()}")
         if carboy_app.models:
             urls = (f"{settings.url}{model.rule}" for model in carboy_app.models.values())
             lines.append(f"models: {' '.join(urls)}")

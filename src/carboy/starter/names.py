@@ -39,7 +39,7 @@ def check_name(name: str) -> None:
 
 
 def _reason_against(name: str) -> str:
-    if "/" in name or "\\" in name:
+    if "/" in name or "\\" in name or name in {".", ".."}:
         return f"it is a path. Change into the folder that is to contain the project first. {_RULE}"
     if len(name) > _MAX_LENGTH:
         return f"it has {len(name)} characters. {_RULE}"
@@ -54,7 +54,7 @@ def _first_invalid(name: str) -> str:
         return "no character"
     for place, character in enumerate(name):
         if not _VALID.fullmatch("a" + character):
-            shown = "a space" if character == " " else ascii(character)
+            shown = "a space" if character == " " else repr(character)
             return f"{shown} (character {place + 1})"
     return f"{name[0]!r} at its start"
 

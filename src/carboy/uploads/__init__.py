@@ -12,6 +12,7 @@ Names on disk are random. A file appears in the folder only when it is complete.
     saving         save(), save_all(): checks, then all files of one call are stored, or none
     clientnames    the names that clients have given to their files
     contenttypes   what a file is, by its content
+    picturesize    how many pixels a picture has, by its header
     uploadfolder   the folder on disk: locks, names, owners, quota, temporary files
     sending        view()
 """

@@ -19,6 +19,10 @@ _DEVICE = re.compile(
     r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE
 )
 
+# Categories of Unicode: control characters, halves of characters, and separators of lines and
+# paragraphs (U+2028, U+2029), which some programs that read logs take for line ends.
+_CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
 # The characters that change the direction of text: "photo<U+202E>gnp.exe" is shown as
 # "photoexe.png". Source: property Bidi_Control of Unicode.
 _DIRECTION = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -35,8 +39,8 @@ def fault_of_name(sent: str) -> str:
     """Return what is wrong with a name as the client has sent it; "" if nothing is."""
     if len(sent) > MAX_CHARACTERS:
         return f"a name of {len(sent)} characters"
-    if any(unicodedata.category(each) in {"Cc", "Cs"} for each in sent):
-        return "a name with a control character"
+    if any(unicodedata.category(each) in _CONTROL for each in sent):
+        return "a name with a control character or a line separator"
     if _DIRECTION.search(sent):
         return "a name with a character that changes the direction of text"
     if ".." in sent.replace("\\", "/").split("/"):

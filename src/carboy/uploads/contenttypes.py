@@ -19,6 +19,9 @@ from ..contract.values.image import describe, sniff
 # The number of bytes at the start of a file that are looked at, except in text.
 HEAD_BYTES = 4096
 _PIECE_BYTES = 1024 * 1024
+# The control characters that no text has: all but tab, line feed, form feed, carriage return and
+# escape. Source: https://mimesniff.spec.whatwg.org/#binary-data-byte
+_BINARY = bytes({*range(0x20)} - {0x09, 0x0A, 0x0C, 0x0D, 0x1B})
 
 
 class FileType(t.NamedTuple):
@@ -158,7 +161,8 @@ def _is_text(stream: t.IO[bytes]) -> bool:
     stream.seek(0)
     try:
         while piece := stream.read(_PIECE_BYTES):
-            if b"\0" in piece:
+            # PERF: 0.6 ms per MiB; a regular expression takes five times as long
+            if len(piece.translate(None, _BINARY)) != len(piece):
                 return False
             decoder.decode(piece)
         decoder.decode(b"", final=True)

@@ -10,6 +10,7 @@ from ..contract.values.file import Upload
 from ..contract.values.image import DEFAULT_MAX_PIXELS, PILLOW_MAX_PIXELS, HeaderReader
 from ..core.spooledfile import SpoolFullError, is_without_room
 from ..errors import Fault, InputError, InputTooLargeError, UnsupportedInputError
+from . import picturesize
 from .clientnames import MAX_CHARACTERS, fault_of_name, plain_name, shown
 from .contenttypes import HEAD_BYTES, FileType, name_of, type_of, types_of, word_for
 from .uploadfolder import SavedFile, Staged, absolute, discard, identity, prepare, publish, stage
@@ -27,6 +28,9 @@ if t.TYPE_CHECKING:
 DEFAULT_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 # Enough for photographs of phones (3 to 8 MB) and for most documents.
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
+# How much Pillow may read of one picture, because it keeps that in memory. The headers of
+# photographs that contain a second picture, such as a map of depths, have some MB.
+_MAX_HEADER_BYTES = 32 * 1024 * 1024
 
 
 def save(
@@ -58,7 +62,8 @@ def save(
             `MAX_CONTENT_LENGTH`, and `--max-body` of `carboy serve` (64 MiB).
         types: media types such as "application/pdf", "image/*" or "*/*". Only SVG and HTML must be
             named themselves, or by "*/*".
-        max_pixels: width times height of the largest picture; needs Pillow. None: any.
+        max_pixels: width times height of the largest picture; needs Pillow for JPEG, BMP and TIFF.
+            An animation may have any number of frames that are not larger. None: any.
         max_folder_bytes: what all files of the folder may take together, without those that this
             one replaces. None: no limit.
 
@@ -67,7 +72,8 @@ def save(
             no honest client sends; 413 too large, or no room in the folder or on the disk; 415 a
             type that is not allowed.
         ValueError: an argument other than `file` is wrong.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written. If another process has locked it for 5 s, the error
+            is also an HTTP exception: 503 with Retry-After.
     """
     rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
     return _store([] if file is None else [file], folder, rules)[0]
@@ -130,8 +136,7 @@ class _Rules(t.NamedTuple):
         if max_folder_bytes is not None and max_folder_bytes < 1:
             raise ValueError(f"max_folder_bytes={max_folder_bytes!r}: expected 1 or more, or None.")
         allowed = types_of(types)
-        if max_pixels is not None and any(each.pillow for each in allowed):
-            _check_max_pixels(max_pixels)
+        _check_max_pixels(max_pixels, [each.pillow for each in allowed if each.pillow])
         who = None if owner is None else identity(owner)
         return cls(keep == "latest", who, max_bytes, allowed, max_pixels, max_folder_bytes)
 
@@ -152,15 +157,20 @@ class _Rules(t.NamedTuple):
         return check
 
 
-def _check_max_pixels(max_pixels: int) -> None:
+def _check_max_pixels(max_pixels: int | None, formats: list[str]) -> None:
+    if max_pixels is None or not formats:
+        return
     if not 0 < max_pixels <= PILLOW_MAX_PIXELS:
         raise ValueError(f"max_pixels={max_pixels!r}: expected 1 to {PILLOW_MAX_PIXELS}, or None.")
+    if all(picturesize.reads(each) for each in formats):
+        return
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
         raise RuntimeError(
-            "Pillow is needed to count the pixels of pictures and is not installed: `pip install"
-            " pillow`. Or pass max_pixels=None, and pictures of any number of pixels are stored."
+            "Pillow is needed to count the pixels of JPEG, BMP and TIFF and is not installed: `pip"
+            " install pillow`. Or pass max_pixels=None, and pictures of any number of pixels are"
+            " stored."
         ) from None
 
 
@@ -246,34 +256,51 @@ def _check(file: _Received, rules: _Rules) -> FileType:
 
 
 def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
-    """Refuse a picture with too many pixels, by its header, and one whose header is damaged.
+    """Refuse a picture with too many pixels, by its header, and one that is seen to be damaged.
 
     No pixel is decoded: that takes up to a second, and four bytes of memory per pixel.
     """
-    import PIL.Image
-
-    width, height = 0, 0
-    file.stream.seek(0)
     try:
-        stream = t.cast("t.IO[bytes]", HeaderReader(file.stream, file.size))
-        picture = PIL.Image.open(stream, formats=[kind.pillow])
-        width, height = picture.size
-        if width * height <= max_pixels:
-            picture.verify()
-            return
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        pass  # above the limit of Pillow itself
+        if picturesize.reads(kind.pillow):
+            sizes = [picturesize.size_of(kind.pillow, file.stream, file.size)]
+        else:
+            sizes = _sizes_by_pillow(file, kind.pillow)
     except MemoryError:
         raise
     except Exception as exc:  # Pillow documents none of the errors that it raises for bad files
         got = f"a damaged {name_of(kind)}"
         raise file.refusal(InputError, "a whole picture", got) from exc
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    if sizes and width * height <= max_pixels:
+        return
     raise file.refusal(
         InputTooLargeError,
         f"a picture of at most {max_pixels:,} pixels",
-        f"{width} x {height}" if width else f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}",
+        f"{width} x {height}" if sizes else f"more than {PILLOW_MAX_PIXELS:,}",
         "Scale it down and send it again.",
     )
+
+
+def _sizes_by_pillow(file: _Received, name: str) -> list[tuple[int, int]]:
+    """Return the sizes of all pages of a file. The list is empty if one has more pixels than Pillow
+    allows.
+    """
+    import PIL.Image
+
+    file.stream.seek(0)
+    reader = HeaderReader(file.stream, file.size, max_bytes=_MAX_HEADER_BYTES)
+    sizes = []
+    try:
+        picture = PIL.Image.open(t.cast("t.IO[bytes]", reader), formats=[name])
+        sizes.append(picture.size)
+        while name == "TIFF":
+            picture.seek(picture.tell() + 1)
+            sizes.append(picture.size)
+    except EOFError:  # there are no more pages
+        pass
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        return []
+    return sizes
 
 
 @contextlib.contextmanager

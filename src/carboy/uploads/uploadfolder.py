@@ -10,7 +10,8 @@ The first part of an owner's files is computed from the owner with the key in th
 who sees the name can find out the owner, not even by trying all user names.
 
 All changes of names are made under one lock, which threads and processes share (`flock`). The lock
-is held for renaming only, never while the content of a file is written.
+is held for renaming only, never while the content of a file is written. A thread that waits for it
+gives up if nobody got it for `LOCK_S`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import base64
 import collections.abc as cabc
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -27,8 +29,12 @@ import stat
 import threading
 import time
 import typing as t
+import weakref
 from dataclasses import dataclass
 
+from werkzeug.exceptions import ServiceUnavailable
+
+from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
@@ -137,7 +143,8 @@ def identity(owner: Owner) -> str:
 
 def _tag(owner: str, key: bytes) -> str:
     """Return the first part of the names of an owner's files."""
-    return _encoded(hashlib.blake2b(owner.encode(), key=key, digest_size=10).digest())
+    data = owner.encode(errors="surrogatepass")  # half a character may come from JSON ("\\ud800")
+    return _encoded(hashlib.blake2b(data, key=key, digest_size=10).digest())
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -220,14 +227,41 @@ def prepare(folder: str) -> None:
     """Create the folder, which only this user may read, and remove old temporary files from it."""
     private = os.path.join(folder, _PRIVATE)
     if not os.path.isdir(private):
+        parents = _parents_of_missing(folder)
         os.makedirs(folder, 0o700, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(private, 0o700)
+        for parent in parents:
+            _sync_names(parent)
     for entry in _entries(private):
         if entry.name.endswith(".part"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - entry.stat().st_mtime > STALE_S:
                     os.unlink(entry.path)
+
+
+def _parents_of_missing(folder: str) -> list[str]:
+    """Return the folders in which this folder, and those above it, must be created."""
+    parents = []
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+        parents.append(folder)
+    return parents
+
+
+def _sync_names(folder: str) -> None:
+    """Write the names of the files in a folder to the disk; fsync of a file does not do that."""
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows; or a folder in which this user may write but not read
+        return
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:  # some file systems (FUSE) cannot do this with folders
+            raise
+    finally:
+        os.close(fd)
 
 
 def stage(stream: t.IO[bytes], folder: str) -> str:
@@ -288,6 +322,13 @@ def publish(
             # On Windows a file that is being sent cannot be removed; the next `save` removes it.
             with contextlib.suppress(OSError):
                 discard(path)
+    # After the lock has ended, because others need not wait for the disk. Journals of file systems
+    # keep the order of changes, so after a power cut either the old or the new files are there.
+    try:
+        _sync_names(folder)
+    except BaseException:
+        discard(*(each.path for each in made))
+        raise
     return made
 
 
@@ -307,23 +348,144 @@ def _rename(staged: t.Sequence[Staged], folder: str, tag: str) -> list[SavedFile
 
 # --- the lock --------------------------------------------------------------------------------
 
-_threads = threading.Lock()
+# A process holds the lock for some milliseconds. If no thread of any process got it for this time,
+# the process that holds it is probably stopped, by a debugger or by the freezer of a container.
+LOCK_S = 5.0
+# The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
+# lock itself, but not for a limited time.)
+_PAUSES_S = (0.0005, 0.005)
+_RETRY_AFTER_S = 5
+
+_mutexes: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
+_finding_mutex = threading.Lock()
+# The folders whose lock a thread has waited for in vain. Until one thread gets it, the others try
+# once and do not wait: otherwise all threads of a server would wait, and no view would answer.
+_stuck: set[str] = set()
+
+
+class FolderLockedError(ServiceUnavailable, TimeoutError):
+    """Another process has locked the folder of uploads for too long: a 503 with Retry-After.
+
+    The error is also a TimeoutError, for programs that save files outside a request.
+    """
+
+    description = "Files cannot be stored at present. Send the file again in some seconds."
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=_RETRY_AFTER_S)
 
 
 @contextlib.contextmanager
 def _locked(folder: str) -> cabc.Iterator[bytes]:
-    """Lock a folder for all threads and processes, and return its key."""
+    """Lock a folder for all threads and processes, and return its key.
+
+    Raises:
+        FolderLockedError: nobody got the lock for `LOCK_S` seconds.
+    """
     path = os.path.join(folder, _PRIVATE, "lock")
-    with _threads, open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno())  # closing the file ends the lock
+    with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
+        _lock(file.fileno(), folder, path)  # closing the file ends the lock
+        os.utime(path)  # tells those who wait that the lock is not stuck
         file.seek(0)
         key = file.read(_KEY_BYTES)
-        if len(key) < _KEY_BYTES:
-            key = secrets.token_bytes(_KEY_BYTES)
-            file.truncate(0)
-            file.write(key)
-            file.flush()
-        yield key
+        yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
+
+
+def _make_key(file: t.BinaryIO, folder: str) -> bytes:
+    key = secrets.token_bytes(_KEY_BYTES)
+    file.truncate(0)
+    file.write(key)
+    file.flush()
+    os.fsync(file.fileno())
+    _sync_names(os.path.join(folder, _PRIVATE))
+    matches = [_NAME.fullmatch(each.name) for each in _entries(folder)]
+    orphans = sum(each is not None and each[1] is not None for each in matches)
+    if orphans:
+        get_masked_logger("carboy.uploads").error(
+            "the key in %s was missing, and a new one is made. Files that have lost their owner:"
+            " %d. Put the old key back, for example from a backup, before more files are saved",
+            file.name,
+            orphans,
+        )
+    return key
+
+
+@contextlib.contextmanager
+def _mutex(folder: str, path: str) -> cabc.Iterator[None]:
+    """Lock a folder for the threads of this process. Systems without locks on files have no other
+    lock, and elsewhere one thread at a time waits for the lock on the file.
+    """
+    with _finding_mutex:
+        mutex = _mutexes.setdefault(folder, threading.Lock())
+    before = _locked_at(path)
+    while not mutex.acquire(timeout=0.0 if folder in _stuck else LOCK_S):
+        if folder in _stuck or before == (before := _locked_at(path)):
+            _give_up(folder)
+    try:
+        yield
+    finally:
+        mutex.release()
+
+
+def _lock(fd: int, folder: str, path: str) -> None:
+    """Lock an open file for this process."""
+    pause_s, longest_s = _PAUSES_S
+    before, end_s = _locked_at(path), time.monotonic() + LOCK_S
+    while not _try_lock(fd):
+        if before != (before := _locked_at(path)):
+            end_s = time.monotonic() + LOCK_S
+        if folder in _stuck or time.monotonic() >= end_s:
+            _give_up(folder)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, longest_s)
+    _stuck.discard(folder)
+
+
+def _locked_at(path: str) -> int:
+    """Return when somebody got the lock, in nanoseconds of the file system's clock."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _give_up(folder: str) -> t.NoReturn:
+    if folder not in _stuck:
+        _stuck.add(folder)
+        get_masked_logger("carboy.uploads").error(
+            "another process or thread has locked %s for %g s, and may be stopped. Uploads to this"
+            " folder are refused (503) until it ends the lock",
+            os.path.join(folder, _PRIVATE, "lock"),
+            LOCK_S,
+        )
+    raise FolderLockedError
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock an open file if no other process holds the lock. Returns whether it is locked now."""
+    try:
+        import fcntl
+    except ImportError:
+        return _try_lock_on_windows(fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_lock_on_windows(fd: int) -> bool:
+    try:
+        import msvcrt
+    except ImportError:
+        return True  # a system that has neither; `_mutex_until` locks out threads of this process
+    locking: t.Any = vars(msvcrt)
+    os.lseek(fd, 2**30, os.SEEK_SET)  # behind the key, because others must be able to read that
+    try:
+        locking["locking"](fd, locking["LK_NBLCK"], 1)
+    except PermissionError:
+        return False
+    return True
 
 
 def _read_key(folder: str) -> bytes:
@@ -333,28 +495,6 @@ def _read_key(folder: str) -> bytes:
             return file.read(_KEY_BYTES)
     except FileNotFoundError:
         return b""
-
-
-def _lock(fd: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        _lock_on_windows(fd)
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-
-
-def _lock_on_windows(fd: int) -> None:
-    try:
-        import msvcrt
-    except ImportError:
-        return  # a system that has neither; threads of one process are locked out by `_threads`
-    locking: t.Any = vars(msvcrt)
-    os.lseek(fd, 2**30, os.SEEK_SET)  # behind the key, because others must be able to read that
-    while True:
-        with contextlib.suppress(OSError):  # after ten attempts in ten seconds
-            locking["locking"](fd, locking["LK_LOCK"], 1)
-            return
 
 
 def _open_privately(path: str, flags: int) -> int:

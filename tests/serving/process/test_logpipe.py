@@ -64,7 +64,7 @@ def test_line_that_was_begun_is_continued_in_the_pipe(path, pipe, size):
     for line in written:
         log.write(line)
         received += os.read(pipe[0], 5000)
-    while log._owed:
+    while log._writer.owed:
         received += read_all(pipe[0])
         log.close()
     received += read_all(pipe[0])
@@ -93,6 +93,14 @@ def test_wait_for_the_supervisor_is_said_if_it_is_long(path, pipe, monkeypatch):
     reader.join()
     assert "has waited" in notice.text
     assert received == [data]
+
+
+def test_line_about_a_wait_is_not_followed_by_one_about_its_own_wait(path, pipe, monkeypatch):
+    """The line may go through the same pipe, and wait itself."""
+    monkeypatch.setattr("carboy.serving.process.logpipe.SAY_S", 0.0)
+    log = log_pipe(path, pipe)
+    assert log.write(b"a\n")
+    assert not log.write(b"this worker has waited\n")
 
 
 def read_until(fd: int, size: int) -> bytes:
@@ -174,6 +182,19 @@ def test_pipe_of_a_dead_worker_is_closed_even_if_a_process_that_it_forked_lives(
     wait_until(lambda: not reader.is_open)
     writer.stop()
     assert path.read_bytes() == b"whole\ncut o\n"
+
+
+def test_rotation_by_a_worker_that_writes_itself_is_not_said(path, pipe, caplog):
+    options = LogOptions(file=str(path), max_bytes=10, backup_count=2)
+    writer = LogWriter()
+    writer.read(os.dup(pipe[0]), options)
+    os.write(pipe[1], b"0123456\n")
+    wait_until(lambda: path.exists() and path.read_bytes() == b"0123456\n")
+    SharedLogFile(str(path), max_bytes=10, backup_count=2).write(b"worker\n")
+    os.write(pipe[1], b"x\n")
+    wait_until(lambda: path.read_bytes() == b"worker\nx\n")
+    writer.stop()
+    assert "moved or removed" not in caplog.text
 
 
 def test_file_is_reopened(path, pipe):

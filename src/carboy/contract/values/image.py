@@ -145,19 +145,24 @@ class HeaderReader:
     Args:
         stream: the file.
         size: its number of bytes.
+        max_bytes: how much may be read of it. None: any.
     """
 
     _BYTES_PER_CALL = 256
     _FREE_CALLS = 1000
 
-    def __init__(self, stream: t.IO[bytes], size: int) -> None:
-        self._stream, self._size = stream, size
+    def __init__(self, stream: t.IO[bytes], size: int, *, max_bytes: int | None = None) -> None:
+        self._stream, self._size, self._bytes_left = stream, size, max_bytes
         self._calls_left = self._FREE_CALLS + size // self._BYTES_PER_CALL
 
     def read(self, size: int = -1) -> bytes:
         self._calls_left -= 1
         if self._calls_left < 0:
             raise ValueError("it consists of too many parts")
+        if self._bytes_left is not None:
+            if not 0 <= size <= self._bytes_left:
+                raise ValueError("its header is too long")
+            self._bytes_left -= size
         return self._stream.read(size)
 
     def __getattr__(self, name: str) -> t.Any:

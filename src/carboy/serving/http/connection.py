@@ -114,8 +114,8 @@ class RequestLog(t.Protocol):
     def line(self) -> cabc.Callable[[Exchange, float], object]:
         """Makes the line of a request that has ended; the time is on the clock `monotonic`."""
 
-    def flush(self) -> None:
-        """Write the lines in `pending`."""
+    def flush(self, *, wait_s: float = 0.0) -> None:
+        """Write the lines in `pending`, unless another thread still does after `wait_s`."""
 
 
 class Server(t.Protocol):

@@ -56,6 +56,8 @@ MAX_UNSENT = 32
 # How many lines the access log collects before they are written, unless the next check of all
 # connections comes first. PERF: to write a line alone takes longer than to make it.
 MAX_LINES = 256
+# How long the last lines of the access log may wait for a thread that writes others.
+LAST_LINES_S = 1.0
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
@@ -259,7 +261,7 @@ class HTTPServer:
         for connection in self.connections:
             connection.close()
         if self.access_log is not None:
-            self.access_log.flush()
+            self.access_log.flush(wait_s=LAST_LINES_S)
         if self._listener is not None:
             self._listener.close()
             self._listener = None

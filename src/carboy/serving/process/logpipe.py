@@ -15,13 +15,13 @@ from __future__ import annotations
 import collections
 import logging
 import os
-import select
 import selectors
 import threading
 import time
 import typing as t
 from functools import partial
 
+from ...observability.boundedwrite import BLOCK_S, BoundedWriter
 from ...observability.formatters import make_formatter
 from ...observability.handlers import LineHandler, Notice
 from ...observability.logfile import SharedLogFile
@@ -33,11 +33,10 @@ if t.TYPE_CHECKING:
     from ...observability.handlers import LineTarget
     from ...observability.logoptions import LogOptions
 
-# How long a worker waits for the supervisor before it writes to the file itself. The thread that
-# logs holds a lock, for which the other threads that log wait.
-BLOCK_S = 5.0
-# A shorter wait is normal while the disk is busy, and is not worth a line.
+# A shorter wait for the supervisor is normal while the disk is busy, and is not worth a line.
 SAY_S = 1.0
+# The least time between two lines about waits. Such a line may have to wait itself.
+SAY_AGAIN_S = 10.0
 _CHUNK_BYTES = 65536
 
 
@@ -58,27 +57,24 @@ class LogPipe:
         self, file: LineTarget, read_fd: int, write_fd: int, *, block_s: float = BLOCK_S
     ) -> None:
         self._file = file
-        self._read_fd, self._write_fd = read_fd, write_fd
-        self._block_s = self._patience_s = block_s
+        self._read_fd = read_fd
+        self._block_s = block_s
         self._pid = os.getpid()
         self._is_broken = False
-        # The rest of a line whose beginning is in the pipe.
-        self._owed = b""
+        self._said_at_s = -SAY_AGAIN_S
         os.set_blocking(write_fd, False)
-        self._room = select.poll()
-        self._room.register(write_fd, select.POLLOUT)
+        self._writer = BoundedWriter(write_fd, block_s=block_s, piece_bytes=_CHUNK_BYTES)
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         if self._is_broken or self._pid != os.getpid():
             # Lines of a forked process and of this one could mix in the pipe.
             return self._file.write(data)
-        started_s = time.monotonic()
-        rest = self._send(data, started_s + self._patience_s)
-        if not rest and not self._owed:
-            self._patience_s = self._block_s
-            return self._say_waited(time.monotonic() - started_s)
+        started_s, was_stalled = time.monotonic(), self._writer.is_stalled
+        rest = self._writer.write(data)
+        if not self._writer.is_stalled:
+            return self._say_waited(started_s)
         notices = list(self._file.write(rest)) if rest else []
-        if self._patience_s:
+        if not was_stalled:
             notices.append(
                 Notice(
                     logging.ERROR,
@@ -86,13 +82,14 @@ class LogPipe:
                     " to the log file itself until the supervisor does again",
                 )
             )
-        # Do not wait again until the supervisor reads.
-        self._patience_s = 0.0
         return notices
 
-    def _say_waited(self, waited_s: float) -> cabc.Sequence[Notice]:
-        if waited_s < SAY_S:
+    def _say_waited(self, started_s: float) -> cabc.Sequence[Notice]:
+        now_s = time.monotonic()
+        waited_s = now_s - started_s
+        if waited_s < SAY_S or now_s - self._said_at_s < SAY_AGAIN_S:
             return ()
+        self._said_at_s = now_s
         return (
             Notice(
                 logging.WARNING,
@@ -101,24 +98,6 @@ class LogPipe:
             ),
         )
 
-    def _send(self, data: bytes, end_s: float) -> bytes:
-        """Write lines to the pipe; wait for room until `end_s`. Return the lines without room."""
-        whole = self._owed + data
-        sent = 0
-        while sent < len(whole):
-            try:
-                sent += os.write(self._write_fd, whole[sent : sent + _CHUNK_BYTES])
-            except BlockingIOError:
-                wait_s = end_s - time.monotonic()
-                if wait_s <= 0 or not self._room.poll(wait_s * 1000):
-                    break
-        # A line of which a part has been sent must be continued in the pipe and nowhere else.
-        line_end = max(len(self._owed), whole.rfind(b"\n", 0, sent) + 1)
-        if sent > line_end:
-            line_end = whole.index(b"\n", sent) + 1
-        self._owed = whole[sent:line_end]
-        return whole[line_end:]
-
     def take_over(self) -> cabc.Sequence[Notice]:
         """Write to the file itself from now on: the supervisor has died. The lines that it has left
         in the pipe are written first.
@@ -126,13 +105,13 @@ class LogPipe:
         if self._is_broken or self._pid != os.getpid():
             return ()
         self._is_broken = True
-        left = read_all(self._read_fd) + self._owed
+        left = read_all(self._read_fd) + self._writer.owed
         return self._file.write(left) if left else ()
 
     def close(self) -> None:
         """Finish the line that has been begun. The pipe stays open: no other takes its place."""
-        if self._owed and not self._is_broken:
-            self._send(b"", time.monotonic() + self._patience_s)
+        if self._writer.owed and not self._is_broken:
+            self._writer.write(b"")
 
 
 def read_all(fd: int) -> bytes:
@@ -243,7 +222,6 @@ class LogWriter:
                 options.file,
                 max_bytes=options.max_bytes,
                 backup_count=options.backup_count,
-                alone=True,
             )
             handler = self._handlers[options.file] = LineHandler(file)
             handler.setFormatter(make_formatter(options.format or "text"))

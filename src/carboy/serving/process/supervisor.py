@@ -248,7 +248,7 @@ class Supervisor:
                 self._logs.stop()
             self._restore_handlers(wakeup_fd, before)
             port_holder.close()
-        if self._serving:
+        if self._serving or self._stop_signal:
             log.logger.info("stopped")
         return self._exit_code
 
@@ -422,7 +422,7 @@ class Supervisor:
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
-        if self._serving:
+        if self._stop_signal:  # there is none if a worker could not load the app
             log.logger.info(
                 "stopping on %s: requests that have begun may take %g s more",
                 self._stop_signal,

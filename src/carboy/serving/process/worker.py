@@ -327,6 +327,14 @@ def _explain(exc: BaseException) -> str:
 
 def _force_exit() -> None:
     time.sleep(EXIT_S)
+    # On a thread, because handlers of the program may wait for a reader that has stopped.
+    saying = threading.Thread(target=_say_last_words, daemon=True)
+    saying.start()
+    saying.join(EXIT_S)
+    os._exit(0)
+
+
+def _say_last_words() -> None:
     names = [
         thread.name
         for thread in threading.enumerate()
@@ -339,7 +347,6 @@ def _force_exit() -> None:
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+"""The size of a picture is read from its file, of all frames and without much memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import typing as t
+import zlib
+
+import PIL.features
+import PIL.Image
+import pytest
+
+from carboy.uploads.picturesize import size_of
+
+SIZE = (37, 21)
+
+
+def encoded(kind: str, mode: str = "RGB", frames: int = 1, **options: t.Any) -> bytes:
+    file = io.BytesIO()
+    images = [PIL.Image.effect_noise(SIZE, 50 + n).convert(mode) for n in range(frames)]
+    if frames > 1:
+        options.update(save_all=True, append_images=images[1:])
+    images[0].save(file, kind, **options)
+    return file.getvalue()
+
+
+def size_in(kind: str, data: bytes) -> tuple[int, int]:
+    return size_of(kind, io.BytesIO(data), len(data))
+
+
+VARIANTS: dict[str, tuple[str, dict[str, t.Any]]] = {
+    "PNG": ("PNG", {}),
+    "PNG, animated": ("PNG", {"frames": 3}),
+    "GIF": ("GIF", {}),
+    "GIF, animated": ("GIF", {"frames": 3}),
+    "WebP": ("WEBP", {}),
+    "WebP without loss": ("WEBP", {"lossless": True}),
+    "WebP, transparent": ("WEBP", {"mode": "RGBA"}),
+    "WebP, animated": ("WEBP", {"frames": 3}),
+    "AVIF": ("AVIF", {}),
+    "AVIF, transparent": ("AVIF", {"mode": "RGBA"}),
+    "AVIF, animated": ("AVIF", {"frames": 3}),
+}
+
+
+@pytest.mark.parametrize(("kind", "options"), VARIANTS.values(), ids=VARIANTS)
+def test_size_is_that_which_was_encoded(kind, options):
+    if kind == "AVIF" and not PIL.features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    data = encoded(kind, **options)
+    assert size_in(kind, data) == SIZE
+    with pytest.raises(ValueError, match="the end is missing"):
+        size_in(kind, data[:-5])
+
+
+GIF_HEAD = b"GIF89a" + struct.pack("<HHBBB", 4, 4, 0, 0, 0)
+
+
+def gif_image(width: int, height: int, left: int = 0) -> bytes:
+    return b"," + struct.pack("<HHHHB", left, 0, width, height, 0) + b"\2\2\x4c\1\0"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "size"),
+    [
+        (gif_image(4, 4) + gif_image(65535, 65535), (65535, 65535)),
+        (gif_image(4, 4) + gif_image(4, 4, left=10), (14, 4)),
+        (b"!\xfe\5abcde\0" + gif_image(2, 2), (4, 4)),
+        (gif_image(4, 4) + b"\0\0;" + gif_image(9, 9), (4, 4)),
+    ],
+    ids=["larger frame", "frame at the side", "comment", "rest behind the end"],
+)
+def test_gif_is_as_large_as_what_holds_all_its_frames(blocks, size):
+    assert size_in("GIF", GIF_HEAD + blocks) == size
+
+
+def test_gif_with_blocks_across_reads_is_read():
+    """The blocks of an image are read in pieces, whose ends are anywhere in a block."""
+    blocks = b"\xff" + bytes(255)
+    image = gif_image(4, 4)[:-1] + blocks * 2000 + b"\0"
+    assert size_in("GIF", GIF_HEAD + image + gif_image(7, 7) + b";") == (7, 7)
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+PNG_HEAD = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0))
+DAMAGED: dict[str, tuple[str, bytes]] = {
+    "GIF without an image": ("GIF", GIF_HEAD + b";"),
+    "GIF of empty blocks": ("GIF", GIF_HEAD + b"!\xfe\0" * 200_000),
+    "GIF of short blocks": ("GIF", GIF_HEAD + b"!\xfe" + b"\1x" * 200_000 + b"\0"),
+    "PNG with a wrong checksum": ("PNG", PNG_HEAD[:-1] + b"x" + png_chunk(b"IEND", b"")),
+    "PNG without a header": ("PNG", PNG_HEAD[:8] + png_chunk(b"IEND", b"")),
+    "PNG of empty chunks": ("PNG", PNG_HEAD + png_chunk(b"teXt", b"") * 200_000),
+    "PNG without pixels": (
+        "PNG",
+        PNG_HEAD[:8] + png_chunk(b"IHDR", bytes(13)) + png_chunk(b"IEND", b""),
+    ),
+    "WebP without an image": ("WEBP", b"RIFF\x16\0\0\0WEBPJUNK\0\0\0\0" + bytes(10)),
+    "AVIF without an image": ("AVIF", b"\0\0\0\x0cftypavif"),
+    "AVIF with a box of no length": ("AVIF", b"\0\0\0\4free"),
+    "AVIF with a box of no length (64 bits)": ("AVIF", b"\0\0\0\1free" + bytes(8)),
+}
+
+
+@pytest.mark.parametrize(("kind", "data"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_file_is_an_error(kind, data):
+    with pytest.raises(ValueError, match=r"^(it|a box|the checksum)"):
+        size_in(kind, data)
+
+
+LONG = 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_long_file_takes_no_memory(kind, tmp_path):
+    if kind == "AVIF" and not PIL.features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    path = tmp_path / "long"
+    if kind == "PNG":
+        path.write_bytes(PNG_HEAD + png_chunk(b"IDAT", bytes(LONG)) + png_chunk(b"IEND", b""))
+    elif kind == "WEBP":
+        data = encoded(kind)[12:] + b"JUNK" + struct.pack("<I", LONG) + bytes(LONG)
+        path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WEBP" + data)
+    else:
+        path.write_bytes(encoded(kind) + struct.pack(">I", LONG + 8) + b"free" + bytes(LONG))
+    with open(path, "rb") as file:
+        tracemalloc.start()
+        try:
+            size_of(kind, file, path.stat().st_size)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < LONG // 16
