@@ -188,7 +188,8 @@ def test_command_of_the_program_takes_precedence_over_one_that_flask_lacks(app, 
 
     assert invoke(name, "x").stdout == "carboy_test x\n"
     assert "Of the app." in invoke(name, "--help").output
-    assert "Of the app." in invoke("--help").output
+    with app.app_context():  # before click 8.2, help does not end contexts that a group pushes
+        assert "Of the app." in invoke("--help").output
     group = FlaskGroup(create_app=lambda: app)
     group.command(name, with_appcontext=False)(lambda: click.echo("the group"))
     assert CliRunner().invoke(group, [name]).output == "the group\n"

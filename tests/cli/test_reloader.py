@@ -34,13 +34,18 @@ if __name__ == "__main__":
 
 def answer(program):
     try:
-        with urllib.request.urlopen(program.url, timeout=10) as response:
+        return read(program.url)
+    except (OSError, http.client.HTTPException):
+        return ""  # the reloader is restarting the server
+
+
+def read(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
             return response.read().decode()
     except urllib.error.HTTPError as exc:
         with exc:
             return f"{exc.code} {exc.read().decode()}"
-    except (OSError, http.client.HTTPException):
-        return ""  # the reloader is restarting the server
 
 
 @pytest.fixture(params=["carboy run", "app.run()"])
@@ -72,16 +77,23 @@ def test_changes_of_configuration_files_reach_the_app(program, tmp_path):
 
 @pytest.mark.parametrize("program", ["carboy run"], indirect=True)
 @pytest.mark.parametrize(
-    ("name", "broken", "repaired"),
+    ("name", "broken", "meanwhile", "repaired"),
     [
-        ("config.toml", "COLOUR = \n", 'COLOUR = "blue"\n'),
-        ("config.toml", 'COLOUR = "red"\nLOG_FILE = "/dev/null/x"\n', 'COLOUR = "blue"\n'),
-        (".env", 'CARBOY_TITLE="old\n', "CARBOY_TITLE=old\nCARBOY_COLOUR=blue\n"),
+        ("config.toml", "COLOUR = \n", "500 ", 'COLOUR = "blue"\n'),
+        (
+            "config.toml",
+            'COLOUR = "red"\nLOG_FILE = "/dev/null/x"\n',
+            "old red production",
+            'COLOUR = "blue"\n',
+        ),
+        (".env", 'CARBOY_TITLE="old\n', "500 ", "CARBOY_TITLE=old\nCARBOY_COLOUR=blue\n"),
     ],
 )
-def test_file_that_cannot_be_read_may_be_repaired(program, tmp_path, name, broken, repaired):
+def test_file_that_cannot_be_used_may_be_repaired(
+    program, tmp_path, name, broken, meanwhile, repaired
+):
     (tmp_path / name).write_text(broken)
-    wait_until(lambda: answer(program).startswith("500 "), pause_s=0.05)
+    wait_until(lambda: answer(program).startswith(meanwhile), pause_s=0.05)
     (tmp_path / name).write_text(repaired)
     wait_until(lambda: answer(program) == "old blue production", pause_s=0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pathlib
 import re
@@ -224,7 +225,9 @@ def test_key_that_can_be_guessed_is_not_kept(
     outputs = [carboy_secret("rotate").output, carboy_secret("rotate", "--file", "key").output]
     monkeypatch.setenv("SECRET_KEY", key)
     monkeypatch.setenv("SECRET_KEY_FALLBACKS", text)
-    printed = carboy_secret("rotate", "--print")
+    mixes = "mix_stderr" in inspect.signature(CliRunner).parameters  # before click 8.2
+    runner = CliRunner(**({"mix_stderr": False} if mixes else {}))
+    printed = runner.invoke(secret_group, ["rotate", "--print"])
     for output in [*outputs, printed.stderr]:
         assert output.count("An old key is not kept") == 1
         assert words in output
