@@ -23,7 +23,7 @@ PREFIX = "CARBOY_"
 
 
 class GivenKey(t.NamedTuple):
-    """The value of a key as the user wrote it, and where."""
+    """The value of a key as the user wrote it, and the place where it is written."""
 
     key: str
     value: t.Any
@@ -35,8 +35,9 @@ def find_key(
 ) -> GivenKey | None:
     """Return the value of a key; None if neither the app nor the environment sets it.
 
-    The config of a program that runs on carboy as Flask is not read: the keys are its own there,
-    unless it calls `from_project()`, which Flask does not have.
+    A program that imports carboy under the name `flask` may use config keys of these names for
+    purposes of its own. So its config is not read, unless the program has called `from_project()`,
+    a method that Flask does not have.
 
     Args:
         key: one of `KEYS`.
