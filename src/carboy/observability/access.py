@@ -97,7 +97,7 @@ class LineFormat:
         self._paths: dict[str, str] = {}
         self._agents: dict[str | None, str] = {}
         self._referers: dict[str | None, str] = {}
-        # Durations: the keys are in microseconds, the texts in milliseconds.
+        # The texts of durations: a key is in microseconds, its text in milliseconds.
         self._times: dict[int, str] = {}
         # The text of the current second, and when that second begins and ends on the clock
         # `time.monotonic`.
@@ -166,8 +166,8 @@ _K = t.TypeVar("_K", bound=str | int | None)
 
 
 def _put(cache: dict[_K, str], key: _K, shown: str) -> None:
-    # A key that is too long is added too, because the caller looks it up at once. The next long key
-    # empties the cache, so that a cache holds one long key at most.
+    # A key of more than _MAX_TEXT characters is added too, because the caller looks it up at once.
+    # The next long key empties the cache, so that a cache holds one long key at most.
     is_long = isinstance(key, str) and len(key) > _MAX_TEXT
     if len(cache) >= _MAX_KEPT or (is_long and key not in cache):
         cache.clear()

@@ -76,7 +76,7 @@ class BoundedWriter:
         """Write whole lines.
 
         Returns:
-            The lines for which there is no room.
+            The lines for which there was no room in time.
 
         Raises:
             OSError: the descriptor cannot be written.

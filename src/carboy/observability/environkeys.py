@@ -8,5 +8,5 @@ from __future__ import annotations
 REQUEST_ID = "carboy.request_id"
 # A dict of the fields that the app adds to the line of the request in the access log, by name, such
 # as `model`. A server that writes an access log adds this key to the environ, at first with the
-# value None. Without an access log, the environ lacks it.
+# value None; other servers do not add it.
 FIELDS = "carboy.access_fields"

@@ -170,7 +170,8 @@ class StandardError:
         except (AttributeError, OSError, ValueError):
             return None
         status = os.fstat(fd)
-        # The program may have redirected the descriptor to another file since the last line.
+        # Device and inode are compared as well as the descriptor, because the program may have
+        # redirected the descriptor to another file.
         file = fd, status.st_dev, status.st_ino
         if file != self._file:
             self._forget()

@@ -1,8 +1,8 @@
 """The keys `LOG_*`: their names, and where their values come from.
 
 Each is a config key of the app, or an environment variable with the prefix `CARBOY_`; the app's
-config takes precedence. This module is imported with every app, the others only by apps that set
-one of the keys.
+config takes precedence. This module is imported with every app, the other modules of the package
+only with apps that set one of the keys.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def find_key(
 
     Args:
         key: one of `KEYS`.
-        app: None for WSGI applications that are not carboy's.
+        app: None for a WSGI application that is not a carboy app.
         environ: the environment variables.
     """
     if app is not None and (not is_flask_installed_as_us() or _project_of(app) is not None):

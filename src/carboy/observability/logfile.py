@@ -83,7 +83,8 @@ class SharedLogFile:
         path: an absolute path. It may also be that of a device, or a name of one of the process's
             own descriptors, such as /dev/stdout. Those are never rotated.
         max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
-            fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
+            fit, the file is renamed to `path.1`, after `path.1` has been renamed to `path.2`, and
+            so on.
         backup_count: how many renamed files are kept; at least 1.
         clock: returns the current time in seconds.
     """
@@ -106,7 +107,8 @@ class SharedLogFile:
         self._fd = -1
         self._pid = 0
         self._is_regular = True
-        # Used if the path is that of a pipe or a device, whose reader may stop; None for a file.
+        # Writes the lines if the path is that of a pipe or a device, whose reader may stop; None
+        # for a regular file.
         self._writer: BoundedWriter | None = None
         self._notices: list[Notice] = []
         self._failed = False
@@ -220,7 +222,7 @@ class SharedLogFile:
         fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
             # The new file gets the mode of the renamed one, which its owner may have made private.
-            with contextlib.suppress(OSError):  # the file belongs to another user
+            with contextlib.suppress(OSError):  # fails if the file belongs to another user
                 os.chmod(self.path, mode)
         # Closing the renamed file releases its lock, for which the other processes wait. It is
         # closed only now, because they must find the new file at the path.

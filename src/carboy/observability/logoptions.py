@@ -38,7 +38,7 @@ _MISSPELT = 0.85
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What the keys `LOG_*` ask for.
+    """The options of the log, as the keys `LOG_*` set them.
 
     Attributes:
         level: the level of the root logger; None if it is not changed.
@@ -72,10 +72,11 @@ def _refusal(
 def read_options(
     app: App | None, environ: cabc.Mapping[str, str] = os.environ
 ) -> LogOptions | None:
-    """Return the options of an app and of this process; None if none of the keys is set.
+    """Return the options of the log that an app or the environment sets; None if none of the keys
+    is set.
 
     Args:
-        app: None for WSGI applications that are not carboy's.
+        app: None for a WSGI application that is not a carboy app.
         environ: the environment variables.
 
     Raises:

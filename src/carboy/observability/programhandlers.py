@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
 
 
 def is_of_program(handler: logging.Handler) -> bool:
-    """Return whether a handler writes records and is not carboy's."""
+    """Return whether a handler writes records and has been added by the program, not by carboy."""
     return not isinstance(handler, (LineHandler, logging.NullHandler))
 
 

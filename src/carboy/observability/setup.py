@@ -36,7 +36,7 @@ _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT})
 _lock = threading.RLock()
 # The handlers of this process by the path of their log file. The key None is for stderr.
 _handlers: dict[str | None, LineHandler] = {}
-# The loggers of apps that have got a handler before the root logger.
+# The loggers of apps that have a handler of their own until the root logger gets one.
 _early: list[_EarlyLogger] = []
 
 
@@ -78,7 +78,7 @@ def configure(
     """Configure logging as the keys `LOG_*` ask for. Further calls with the same keys do nothing.
 
     Args:
-        app: None for WSGI applications that are not carboy's.
+        app: None for a WSGI application that is not a carboy app.
         terminal: whether records are written to stderr besides the log file, so that a developer
             sees them.
         warn: called with a warning for each option that has no effect, because the program has
@@ -120,7 +120,7 @@ def _configure(
 
 
 def _without_effect(options: LogOptions, has_own_handlers: bool) -> cabc.Iterator[str]:
-    """Yield a warning for each option that has no effect beside the program's own handlers."""
+    """Yield a warning for each option that has no effect because of the program's own handlers."""
     if options.file is not None and (writer := find_writer(options.file)) is not None:
         yield (
             f"LOG_FILE: the program's own {type(writer).__name__} writes to {options.file}, so that"
@@ -149,8 +149,7 @@ def _handlers_for(
 
 def _terminal_handler(options: LogOptions) -> LineHandler:
     """Return the handler with which a development server writes to stderr. It skips the records of
-    Werkzeug, because a handler of their own writes these in their form, with several lines and
-    colours.
+    Werkzeug, because another handler writes these unchanged, with their colours and line breaks.
     """
     is_json = options.file is not None and options.format == "json"
     handler = handler_for(replace(options, file=None, format=None if is_json else options.format))

@@ -42,7 +42,7 @@ class AppFolders(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What `app.config.from_project()` found.
+    """Facts about the project that `app.config.from_project()` has loaded.
 
     Attributes:
         root: the project's folder, which holds `config.py` and `.env`.

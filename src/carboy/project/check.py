@@ -20,8 +20,9 @@ from .secretkey import value_of
 if t.TYPE_CHECKING:
     from ..config import Config
 
-# How similar two names must be for one to be a misspelling of the other. SECRET_KYE and SECRET_KEY
-# have 0.9; LOG_FILENAME and LOG_FILE, which are two names, have 0.8.
+# How similar two names must be for one to be a misspelling of the other. The similarity of
+# SECRET_KYE and SECRET_KEY is 0.9; that of LOG_FILENAME and LOG_FILE, which are different names, is
+# 0.8.
 _SIMILARITY = 0.85
 _REMEDY = " Declare it there, or remove it."
 

@@ -95,7 +95,9 @@ def _refuse_duplicates(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 
 
 def _sort(values: dict[str, t.Any], path: str, find: Finder) -> ConfigFile:
-    """Divide the top level of a file into values for all environments and sections."""
+    """Divide the top level of a file into values for all environments and sections for single
+    environments.
+    """
     file = ConfigFile()
     for key, value in values.items():
         if isinstance(value, dict) and key.isupper() and full_name(key) in STANDARD_ENVIRONMENTS:

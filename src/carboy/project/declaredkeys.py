@@ -44,7 +44,7 @@ def fields_of(declared: type) -> tuple[DeclaredKey, ...]:
     """Return the keys that a `Struct` declares.
 
     The result is cached, because the annotations of the class can be resolved only while its module
-    is in `sys.modules`, where the module of a config file stays only while the file runs.
+    is in `sys.modules`. The module of a config file may stay there only while the file runs.
 
     Raises:
         ProjectError: a field has a type to which msgspec cannot convert values.

@@ -143,7 +143,7 @@ def _remove_variables() -> dict[str, tuple[str, str]]:
     """
     found = dict(_set_for_projects)
     _set_for_projects.clear()
-    # If code of the program has set one of them to another value since, it keeps that value.
+    # A variable that code of the program has set to another value since keeps that value.
     ours = {name: each for name, each in found.items() if os.environ.get(name) == each[1]}
     for name in ours:
         del os.environ[name]

@@ -63,8 +63,8 @@ def built_in_types() -> dict[str, t.Any]:
 
 
 def checked(value: t.Any, annotation: t.Any) -> t.Any:
-    """Check that a value has one of the types of `annotation`. Return the value, converted where
-    msgspec converts it, as a dict to a `Struct`.
+    """Check that a value has one of the types of `annotation`. Return the value, converted if the
+    type asks for it: a dict becomes a `Struct`, for example.
 
     Raises:
         ValueError: the value has none of the types; the argument names the types.
@@ -160,7 +160,7 @@ def _from_text(text: str, member: t.Any) -> t.Any:
         return [part.strip() for part in text.split(",")]
     try:
         return msgspec.convert(text, member, strict=False)
-    except (msgspec.ValidationError, TypeError):  # msgspec refuses the union of str and bytes
+    except (msgspec.ValidationError, TypeError):  # TypeError: msgspec refuses str | bytes
         if not text.lstrip().startswith(("[", "{")):
             raise
     try:

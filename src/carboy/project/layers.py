@@ -35,8 +35,8 @@ class ConfigFile:
         sections: the values for one environment each, by the name of the environment.
         problems: what is wrong with the file.
         declared: the `Struct` in the file that declares the keys of the project, if there is one.
-        declared_by_section: the `Struct` that declares the keys in place of `declared` if a section
-            is used, by the name of the section.
+        declared_by_section: by the name of a section, the `Struct` that declares the keys in place
+            of `declared` if that section is used.
     """
 
     base: Layer = field(default_factory=dict)

@@ -241,8 +241,8 @@ class _Loader:
 
         Args:
             folder: the folder.
-            prefix: the text before the name of a Python file in the name of the module as which it
-                runs.
+            prefix: a Python file in the folder runs as a module whose name is this text and the
+                name of the file.
         """
         own_paths = _paths_of_environment(folder, self.environment)
         watch([*_paths_in(folder), *own_paths])
@@ -279,8 +279,9 @@ class _Loader:
         self._file_layers.append(merge_peers(peers, self.problems))
 
     def _check_environment(self, sections: list[str]) -> None:
-        """Report a name of an environment that may be misspelt: no file has a section for it,
-        although there are sections for others, or it is almost the name of a standard environment.
+        """Report the chosen environment if no file has a section for it and its name may be
+        misspelt: files have sections for other environments, or the name is almost that of a
+        standard one.
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
@@ -433,8 +434,8 @@ class _Loader:
             self.problems.append(str(exc))
 
     def _construct(self, declared: type, values: Layer) -> None:
-        """Create an object of the declared class and take its values: its `__post_init__` may
-        refuse or change them.
+        """Create an object of the declared class, and take the values of the keys from it, because
+        its `__post_init__` may refuse or change values.
         """
         arguments = {
             field.name: values[key].value for key, field in self._keys.items() if key in values

@@ -108,7 +108,8 @@ class _PythonFile:
 
     def _classes_of_environments(self, table: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the object that holds the values of each environment, usually a class, by the name
-        of the environment. `table` and the names of classes say which it is.
+        of the environment. The dict `table` has some of them; the others are classes whose names
+        contain that of an environment.
         """
         found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
         for name, kind in self._classes.items():
@@ -118,8 +119,8 @@ class _PythonFile:
         return found
 
     def _environment_of(self, name: str, kind: type) -> str:
-        """Return the environment for which a class is by its name, such as "production" for
-        `ProductionConfig`; "" if it is for none.
+        """Return the environment that the name of a class contains, such as "production" for
+        `ProductionConfig`; "" if it contains none.
         """
         if kind is self._base or name in _BASE_CLASSES:
             return ""

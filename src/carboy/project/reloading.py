@@ -26,8 +26,8 @@ _watched: set[str] = set()
 
 @contextlib.contextmanager
 def variables_named_for_child() -> cabc.Iterator[None]:
-    """During the `with` block, name the variables that this process has set from files in an
-    environment variable. A child process that starts in the block can remove them by these names.
+    """During the `with` block, an environment variable lists the names of the variables that this
+    process has set from files. A child process that starts in the block can remove them by name.
     """
     found = set_from_files()
     os.environ[_NAMES] = "=".join(name for name in found if os.environ.get(name) == found[name])

@@ -49,7 +49,8 @@ def add_to_env_file(path: str) -> None:
 
 def rotate_env_file(path: str, keep: int) -> list[str]:
     """Replace the key in a `.env` file, and keep the newest `keep` old keys in
-    `SECRET_KEY_FALLBACKS`. Return how old keys that were not kept can be guessed.
+    `SECRET_KEY_FALLBACKS`. Old keys that can be guessed are not kept; return how they can be
+    guessed.
 
     Raises:
         ConfigError: the file has no key, or cannot be read or written.
@@ -85,7 +86,7 @@ def create_key_file(path: str) -> None:
 
 def rotate_key_file(path: str, keep: int) -> list[str]:
     """Replace the key in a file, and keep the newest `keep` old keys in a second file beside it.
-    Return how old keys that were not kept can be guessed.
+    Old keys that can be guessed are not kept; return how they can be guessed.
 
     Raises:
         ConfigError: the first file has no key, or a file cannot be read or written.
@@ -104,8 +105,9 @@ def rotate_key_file(path: str, keep: int) -> list[str]:
 
 
 def rotated_variables(keep: int) -> tuple[dict[str, str], list[str]]:
-    """Return the variable of the key in the environment with a new key, and the variable of the
-    fallbacks with the old key; also return how old keys that are not kept can be guessed.
+    """Return two environment variables with their new values: the secret key, and the list of
+    fallbacks, which contains the old key. Old keys that can be guessed are left out; also return
+    how they can be guessed.
 
     Raises:
         ConfigError: the environment has no key.
@@ -122,8 +124,8 @@ def rotated_variables(keep: int) -> tuple[dict[str, str], list[str]]:
 
 
 def _choose(old: list[str], keep: int) -> tuple[list[str], list[str]]:
-    """Return the newest `keep` of the old keys that cannot be guessed. Also return how the others
-    can be guessed, or nothing if no key is to be kept.
+    """Return the newest `keep` of those old keys that cannot be guessed. Also return how the other
+    keys can be guessed, or nothing if no key is to be kept.
     """
     weaknesses = [weakness_of(key) for key in old]
     kept = [key for key, weakness in zip(old, weaknesses, strict=True) if weakness is None]
@@ -146,7 +148,8 @@ def env_line(name: str, value: str) -> str:
     """Return the line that sets a variable in a `.env` file. The value is in quotes unless it has
     only letters and digits.
     """
-    # python-dotenv would replace "${NAME}" even within quotes, so that JSON gets an escape for "$".
+    # In JSON, "$" is written as an escape, because python-dotenv would replace "${NAME}" even
+    # within quotes.
     value = value.replace("${", "\\u0024{") if value.startswith("[") else value
     if value.isalnum():
         return f"{name}={value}\n"

@@ -13,7 +13,7 @@ from .layers import Layer, Loaded
 from .origins import Origin, shortened
 
 SUFFIX = "_FILE"
-# The largest size of a file with a secret. A larger file contains no key and no password.
+# The largest size of a file with a secret. A larger file can hardly contain a key or a password.
 MAX_BYTES = 64 * 1024
 
 

@@ -118,7 +118,7 @@ def _read_key(config: Config, kind: type[Config]) -> t.Any:
     """
     with _making:
         key = kind.__getitem__(config, KEY_NAME) if KEY_NAME in config else None
-        if not key and _may_make_key(config):  # debug mode may be off since
+        if not key and _may_make_key(config):  # a server may have ended debug mode
             key, place = _key_of(t.cast("Project", config.project))
             kind.__setitem__(config, KEY_NAME, key)
             t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)
