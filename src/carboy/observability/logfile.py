@@ -36,7 +36,7 @@ try:
 except ImportError:  # Windows: only one process may write to a file that is rotated
     HAS_LOCKS = False
 
-# After a write has failed, the file is tried again after this many seconds.
+# How many seconds after a failed write the file is tried again.
 RETRY_S = 1.0
 # How long to wait for the lock. A process holds it for some microseconds, so that one which holds
 # it longer than this is probably stopped, by a debugger or by the freezer of a container.

@@ -165,7 +165,7 @@ def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
 
 
 def _is_for_files(record: logging.LogRecord) -> bool:
-    """Return whether a record may be in a log file.
+    """Return whether a record may be written to a log file.
 
     Two records of Werkzeug are for the terminal only: the start screen, and the PIN of the
     debugger, with which whoever reads the file could run code.

@@ -34,7 +34,7 @@ def origin_of(config: Config, key: str) -> Origin:
 
 
 def problems_of(config: Config) -> list[str]:
-    """Return what is wrong with a configuration."""
+    """Return a text for each problem in the configuration of an app."""
     declared = _declared_types(config)
     known = {**built_in_types(), **declared}
     problems = []
@@ -63,7 +63,7 @@ def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
 
 
 def description(config: Config, key: str) -> str:
-    """Return the type of a value and, unless it may be a secret, the value."""
+    """Return, for a message, the type of a key's value and, unless it may be secret, the value."""
     return describe_value(
         key, value_of(config, key), config.project.secrets if config.project else ()
     )

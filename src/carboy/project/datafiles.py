@@ -18,7 +18,7 @@ Finder = t.Callable[[str, str | None], int | None]
 
 
 def read_toml(path: str) -> ConfigFile:
-    """Read a TOML file.
+    """Read a TOML file, and return its values and sections.
 
     Raises:
         ProjectError: the file cannot be read, or is not TOML.
@@ -38,7 +38,7 @@ def read_toml(path: str) -> ConfigFile:
 
 
 def read_json(path: str) -> ConfigFile:
-    """Read a JSON file.
+    """Read a JSON file, and return its values and sections.
 
     Raises:
         ProjectError: the file cannot be read, is not JSON, or contains no object.

@@ -1,6 +1,7 @@
 """Read `.env` files, and set the environment variables that they contain.
 
-python-dotenv parses the files. It skips a line that it cannot parse; here such a line is an error.
+python-dotenv parses the files. It skips a line that it cannot parse; this module refuses the
+file instead.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ _STEM = "config"
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:
-    """Load the configuration of a project.
+    """Load the configuration of a project into `config`.
 
     Raises:
         ProjectError: the configuration has problems; the text names all of them.
@@ -121,8 +121,8 @@ def _values_without_project(config: Config) -> dict[str, t.Any]:
 
 
 def _remove_missing(config: Config, before: dict[str, t.Any], layer: Layer) -> None:
-    """Undo the keys that an earlier `from_project()` has set and that the project sets no more:
-    restore the values that they had before, or remove the keys.
+    """Undo the keys that an earlier `from_project()` has set and this call does not set: restore
+    the values that they had before, or remove the keys.
     """
     for key, value in dict(config).items():
         if key in layer or value is before.get(key, ABSENT):
@@ -160,7 +160,7 @@ def _summary(problems: list[str]) -> str:
 
 
 class _Loader:
-    """Reads the layers of one project, and collects what is wrong with them."""
+    """Reads the layers of one project's configuration, and collects the problems in them."""
 
     def __init__(self, root: str, folders: AppFolders) -> None:
         self.root = os.path.abspath(root)

@@ -8,7 +8,7 @@ import tempfile
 
 
 def create_private(path: str, text: str) -> None:
-    """Write a new file.
+    """Write a new file that only its owner may read.
 
     Raises:
         FileExistsError: there is a file already; it is left as it is.

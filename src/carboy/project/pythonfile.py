@@ -217,7 +217,7 @@ def _shows_secret(exc: Exception) -> bool:
 
 
 def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
-    """Return the module of a file.
+    """Run a Python file, and return its module.
 
     If the app's code can import the file by `name`, it is imported in the same way, so that it runs
     once, and again only if it has changed, as in a notebook. Otherwise it runs as a module of that

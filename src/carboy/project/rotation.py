@@ -35,7 +35,7 @@ def add_to_env_file(path: str) -> None:
     """Write a new key into a `.env` file, which is created if there is none.
 
     Raises:
-        ConfigError: the file names a key already, or cannot be written.
+        ConfigError: the file sets a key already, or cannot be written.
     """
     variables = _read_variables(path)
     for name in (KEY_NAME, f"{KEY_NAME}_FILE"):
@@ -68,7 +68,7 @@ def rotate_env_file(path: str, keep: int) -> list[str]:
 
 
 def create_key_file(path: str) -> None:
-    """Write a new key into a new file.
+    """Write a new secret key into a new file.
 
     Raises:
         ConfigError: there is a file already, or it cannot be written.

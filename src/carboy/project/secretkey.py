@@ -31,7 +31,7 @@ FILE_NAME = "secret_key"
 # How many random bytes a key consists of: as many as SHA-256 has.
 _KEY_BYTES = 32
 _IGNORED = f"# The secret key that carboy has made for development on this machine.\n/{FILE_NAME}\n"
-# Held while a thread makes a key, so that all threads get the same one.
+# Held while a thread makes a key, so that all threads get the same key.
 _making = threading.RLock()
 # How long to wait for another process that has created the file and writes its key into it.
 _WAIT_S = 2.0
@@ -189,7 +189,7 @@ def _read(path: str) -> str:
 
 def _prepare_folder(folder: str) -> None:
     """Create the folder of the key, and add the key to the folder's `.gitignore`, because the
-    project's own may not name it.
+    project's own `.gitignore` may not name it.
     """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, ".gitignore"), "a+", encoding="utf-8") as file:
