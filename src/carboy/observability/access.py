@@ -9,9 +9,9 @@ same fields are members of an object. Whatever a client has sent, a line consist
 characters: paths are percent-encoded, and in other texts quotes, control characters and what is not
 ASCII are written as `\x22` (text) or `\u00e9` (JSON).
 
-The lines are records of the logger `carboy.access`. carboy's own handlers receive finished lines,
-many at once, because creating a record takes as long as answering a request. Records are created
-for the program's own handlers only.
+The lines go to the handlers of the logger `carboy.access` and its parents. carboy's own handlers
+receive finished lines, many at once, because creating a record of `logging` takes as long as
+answering a request. A record is created only for handlers that the program has added itself.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ if t.TYPE_CHECKING:
     Fields = cabc.Mapping[str, t.Any]
 
 LOGGER = "carboy.access"
-# How many lines may wait for a thread that writes others. More are dropped, and that is said.
+# How many finished lines may wait while a thread writes earlier ones. If more wait, all of them are
+# dropped, and a warning says how many.
 MAX_PENDING = 20_000
 _DROPPED = "%d lines of the access log were dropped, because their target took none for a while"
-# Texts and times are kept in the form in which they are written, because most come again: at
-# most this many of each kind, and no longer texts.
+# Each cache of a `LineFormat` maps values, such as paths or user agents, to their texts in a log
+# line, because most values recur. _MAX_KEPT is the largest number of entries in a cache, and
+# _MAX_TEXT the largest number of characters of a value that stays in it.
 _MAX_KEPT, _MAX_TEXT = 4000, 256
 _PATH_UNSAFE = re.compile(r"[^A-Za-z0-9/_.~!$&'()*+,;=:@-]")
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
@@ -47,7 +49,9 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class LoggedRequest(t.Protocol):
-    """The attributes of a request of the server (`carboy.serving.http.exchange.Exchange`)."""
+    """What the access log reads of a request: some attributes of
+    `carboy.serving.http.exchange.Exchange`.
+    """
 
     method: str
     path: str
@@ -73,7 +77,8 @@ class LoggedRequest(t.Protocol):
 
 
 class LineFormat:
-    """Formats requests as lines. Subclasses decide how; an instance caches what it has written.
+    """Formats each request as a line of the access log; each subclass has its own format. An
+    instance caches the texts of paths, headers and times.
 
     PERF: a line takes 0.4 us, because `format` is one expression, which looks everything up in
     caches. If it raises KeyError, `_keep` adds what is missing, and the line takes 3 us.
@@ -92,8 +97,10 @@ class LineFormat:
         self._paths: dict[str, str] = {}
         self._agents: dict[str | None, str] = {}
         self._referers: dict[str | None, str] = {}
-        self._times: dict[int, str] = {}  # milliseconds by microseconds
-        # The current second: its text, and when it begins and ends on the clock `time.monotonic`.
+        # The texts of durations: a key is in microseconds, its text in milliseconds.
+        self._times: dict[int, str] = {}
+        # The text of the current second, and when that second begins and ends on the clock
+        # `time.monotonic`.
         self._stamp = ""
         self._second_s = self._next_second_s = 0.0
 
@@ -110,17 +117,19 @@ class LineFormat:
                 self._keep(request, ended_s)
 
     def format(self, request: LoggedRequest, ended_s: float) -> str:
-        """Do what `line` does, but raise KeyError if the caches lack something."""
+        """Return the line of a request, made of cached texts. Raise KeyError if a text is not
+        cached yet.
+        """
         raise NotImplementedError
 
     def quote(self, text: str) -> str:
-        """Return a text of a client in quotes, without secrets, and in a form in which it cannot
-        break the line.
+        """Return a text that a client has sent, in quotes, with secrets masked, and with the
+        characters escaped that could end the line or the quotes.
         """
         raise NotImplementedError
 
     def stamp(self, now: time.struct_time) -> str:
-        """Return a second as text."""
+        """Return the text for the time `now` in a line, without fractions of a second."""
         raise NotImplementedError
 
     def _begin_second(self, ended_s: float) -> None:
@@ -131,7 +140,7 @@ class LineFormat:
         self._next_second_s = self._second_s + 1
 
     def _keep(self, request: LoggedRequest, ended_s: float) -> None:
-        """Add to the caches what the line of a request needs."""
+        """Add the texts of a request's path, headers and durations to the caches."""
         path, headers = request.path, request.headers
         _put(self._paths, path, mask_text(_PATH_UNSAFE.sub(_percent, path)))
         for name, cache in (("REFERER", self._referers), ("USER_AGENT", self._agents)):
@@ -143,7 +152,9 @@ class LineFormat:
             _put(self._times, int(seconds * 1e6), f"{seconds * 1000:.3f}")
 
     def _id(self, request: LoggedRequest) -> str:
-        """Return the id of a request whose client has sent one: it may be a guess of a secret."""
+        """Return the id that a client has sent with its request. Known secrets in it are masked,
+        because the client may have put one into the id.
+        """
         return mask_known(request.request_id)
 
     def _target(self, request: LoggedRequest) -> str:
@@ -155,7 +166,8 @@ _K = t.TypeVar("_K", bound=str | int | None)
 
 
 def _put(cache: dict[_K, str], key: _K, shown: str) -> None:
-    # A text that is too long is kept until the next one comes.
+    # A key of more than _MAX_TEXT characters is added too, because the caller looks it up at once.
+    # The next long key empties the cache, so that a cache holds one long key at most.
     is_long = isinstance(key, str) and len(key) > _MAX_TEXT
     if len(cache) >= _MAX_KEPT or (is_long and key not in cache):
         cache.clear()
@@ -167,7 +179,9 @@ def _percent(match: re.Match[str]) -> str:
 
 
 class CombinedFormat(LineFormat):
-    """The combined format of Apache and nginx, and further fields."""
+    """Formats a request in the "combined" format of Apache and nginx, followed by `name=value`
+    fields.
+    """
 
     absent = '"-"'
 
@@ -194,7 +208,8 @@ class CombinedFormat(LineFormat):
             f" view_ms={times[int(request.view_s * 1e6)]}"
             f"{'' if fields is None else self._further(fields)}\n"
         )
-        # Of a request that is refused, not even the method may be known.
+        # The server may refuse a request before it knows the method. Then method, path and version
+        # are empty, and the line has "-" in their place.
         return line if request.method else line.replace('"  "', '"-"', 1)
 
     def _further(self, fields: Fields) -> str:
@@ -210,7 +225,9 @@ class CombinedFormat(LineFormat):
         return further
 
     def _word(self, value: str) -> str:
-        """Return a text of the app, such as the name of a model, in quotes if it needs them."""
+        """Return the text of a field that the app has added, such as the name of a model. It is in
+        quotes if it contains a blank.
+        """
         text = self.quote(value)
         word = text if " " in text else text[1:-1]
         _put(self._words, value, word)
@@ -220,7 +237,8 @@ class CombinedFormat(LineFormat):
         return f'"{_UNSAFE.sub(_backslash, mask_text(text))}"'
 
     def stamp(self, now: time.struct_time) -> str:
-        # Not by `strftime` alone, whose names of months depend on the program's locale.
+        # `strftime` does not write the month, because its names of months depend on the locale of
+        # the program.
         month = _MONTHS[now.tm_mon - 1]
         return f"{now.tm_mday:02}/{month}/{now.tm_year}:{time.strftime('%H:%M:%S %z', now)}"
 
@@ -231,7 +249,9 @@ def _backslash(match: re.Match[str]) -> str:
 
 
 class JSONFormat(LineFormat):
-    """JSON objects. The first members are those of other records (`JSONFormatter`)."""
+    """Formats a request as a JSON object. Its first members have the names that `JSONFormatter`
+    gives to the members of other log records.
+    """
 
     absent = "null"
 
@@ -253,8 +273,9 @@ class JSONFormat(LineFormat):
         )
         method, status = request.method, request.status
         request_id = self._id(request) if "HTTP_X_REQUEST_ID" in headers else request.request_id
-        # If another thread has begun the next second just now, the index is negative, and counts
-        # from the end.
+        # Another thread may have set `_second_s` to the next second meanwhile. Then the index is
+        # negative, and Python counts it from the end of the list, which gives the fraction of the
+        # second before.
         fraction = self._thousandths[int((ended_s - self._second_s) * 1000)]
         return (
             f'{{"time":"{self._stamp}.{fraction}{self._zone}","level":"INFO","logger":"{LOGGER}"'
@@ -284,7 +305,11 @@ class JSONFormat(LineFormat):
 
 
 class Both(t.NamedTuple):
-    """A request in both formats, for handlers that differ, and for records."""
+    """The line of one request as text and as JSON.
+
+    Both are made if some handlers write text and others write JSON, and if a handler needs a record
+    of `logging`, which gets its fields from the JSON.
+    """
 
     text: str
     json: str
@@ -295,13 +320,14 @@ class AccessLog:
     """Writes lines for requests to the handlers of the logger `carboy.access` and its parents.
 
     Args:
-        format: "text" or "json"; "auto" is JSON for carboy's own handlers that write JSON.
+        format: "text" or "json"; "auto" writes JSON to those of carboy's handlers that write all
+            their records as JSON, and text to other handlers.
         with_query: whether to write the queries of URLs.
 
     Attributes:
         format: "text", "json", or "text and json" if handlers differ.
-        line: makes the line of a request that has ended: called with the request, and when it ended
-            on the clock of `time.monotonic`. Thread-safe.
+        line: a function that returns the line of a request. Its arguments are the request and the
+            time at which the request ended, on the clock of `time.monotonic`. Thread-safe.
         pending: the lines that are not written yet. The server appends to it what `line` returns.
     """
 
@@ -318,17 +344,18 @@ class AccessLog:
         self._choose(self.handlers())
 
     def handlers(self) -> list[logging.Handler]:
-        """Return the handlers that receive the lines."""
+        """Return the handlers that receive the lines of the access log."""
         return receivers(self._logger) if self._logger.isEnabledFor(logging.INFO) else []
 
     def flush(self, *, wait_s: float = 0.0) -> None:
         """Write the lines of the requests that have ended. Thread-safe. Never raises.
 
-        If another thread is writing, return at once: that thread writes these lines, too. So a
-        target that blocks, such as a handler of the program, blocks one thread only.
+        If another thread is writing already, leave the lines to that thread. So a target that
+        blocks, such as a handler of the program, blocks one thread only.
 
         Args:
-            wait_s: how long to wait for the other thread.
+            wait_s: how long to wait for the other thread to finish, before the lines are left to
+                it.
         """
         while self.pending and self._lock.acquire(timeout=wait_s):
             try:
@@ -339,7 +366,7 @@ class AccessLog:
             self._dropped += len(self._take())
 
     def _take(self) -> list[str | Both]:
-        taken = self.pending[:]  # other threads may append meanwhile
+        taken = self.pending[:]  # a copy: other threads may append to `pending` meanwhile
         del self.pending[: len(taken)]
         return taken
 
@@ -362,7 +389,9 @@ class AccessLog:
             logger.exception("lines of the access log are lost")
 
     def _choose(self, handlers: list[logging.Handler]) -> None:
-        """Choose what `line` makes: what the handlers need."""
+        """Set `line` to the function that returns what the handlers need: a line as text, a line as
+        JSON, or `Both`.
+        """
         kinds = {self._writes_json(handler) for handler in handlers}
         self.format = " and ".join(["text"] * (False in kinds) + ["json"] * (True in kinds))
         if len(kinds) > 1 or not all(map(self._takes_lines, handlers)):
@@ -390,7 +419,8 @@ class AccessLog:
             record = logging.LogRecord(LOGGER, logging.INFO, "", 0, message, None, None)
             record.created = request.created_s
             record.msecs = request.created_s % 1 * 1000
-            # What `extra=` would add, for formatters that write it.
+            # The fields of the request become attributes of the record, as fields given by `extra=`
+            # do, so that formatters can write them.
             members = json.loads(request.json)
             vars(record).update({k: v for k, v in members.items() if k not in _COMMON})
             if self._logger.filter(record):
@@ -398,12 +428,13 @@ class AccessLog:
                     handler.handle(record)
 
 
-# The members that all records have, under these or other names.
+# The members of a JSON line that each record of `logging` has as attributes already, some of them
+# under another name.
 _COMMON = frozenset({"time", "level", "logger", "message", "pid"})
 
 
 def receivers(logger: logging.Logger) -> list[logging.Handler]:
-    """Return the handlers that receive records of a logger of level INFO."""
+    """Return the handlers that receive the records of level INFO that `logger` creates."""
     found: list[logging.Handler] = []
     node: logging.Logger | None = logger
     while node is not None:

@@ -12,23 +12,27 @@ import select
 import stat
 import time
 
-# How long lines wait for room. Meanwhile the thread holds a lock, for which the other threads that
-# log wait.
+# How long lines wait until a pipe or terminal has room for them. Meanwhile the thread holds the
+# lock of the log handler, and all other threads that log wait for that lock.
 BLOCK_S = 5.0
-# `poll` reports room for this many bytes, and they are not mixed with those of other processes.
+# How many bytes are written at once. If `poll` reports room in a pipe, that many bytes fit
+# (PIPE_BUF), and the system does not mix them with the bytes of other processes.
 _PIECE_BYTES = getattr(select, "PIPE_BUF", 512)
 
 
 def may_block(fd: int) -> bool:
-    """Return whether a write may wait for a reader, and this system can limit the wait."""
+    """Return whether to write to `fd` with `BoundedWriter`: a write may wait for a reader, because
+    `fd` is no regular file, and this system has `poll`, which can limit the wait.
+    """
     return hasattr(select, "poll") and not stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def open_for_itself(fd: int) -> int:
-    """Return a non-blocking descriptor of the same pipe or terminal, if the system has one to give;
-    else `fd`.
+    """Open the pipe or terminal of `fd` once more, as a non-blocking descriptor, and return that;
+    return `fd` if the system cannot do so.
 
-    O_NONBLOCK of `fd` itself would also hold for the other programs that share it.
+    Setting O_NONBLOCK on `fd` itself would also make it non-blocking for the other programs that
+    share it.
     """
     path = f"/proc/self/fd/{fd}"
     try:
@@ -41,17 +45,19 @@ def open_for_itself(fd: int) -> int:
 
 
 class BoundedWriter:
-    """Writes lines to a descriptor, and waits for room for a limited time.
+    """Writes lines to a pipe, a terminal or a socket, and waits a limited time for room in it.
 
     Args:
-        fd: the descriptor. If it is blocking, `poll` is asked before each write; another process
-            may take the room in between, so that non-blocking descriptors are better.
+        fd: the descriptor, preferably a non-blocking one. If it is blocking, `poll` says before
+            each write whether there is room, but another process may fill the room before the
+            write, which then blocks.
         block_s: how long lines may wait for room.
         piece_bytes: at most how many bytes are written at once.
 
     Attributes:
-        owed: the rest of a line whose beginning has been written. It is written first.
-        is_stalled: whether the last lines found no room in time. The next ones do not wait.
+        owed: the rest of a line whose beginning has been written. The next `write` begins with it.
+        is_stalled: whether the last `write` did not find room in time for all of its lines. The
+            next `write` does not wait then.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class BoundedWriter:
         """Write whole lines.
 
         Returns:
-            The lines for which there is no room.
+            The lines for which there was no room in time.
 
         Raises:
             OSError: the descriptor cannot be written.
@@ -84,7 +90,8 @@ class BoundedWriter:
             except BlockingIOError:
                 if time.monotonic() >= end_s or not self._has_room(end_s):
                     break
-        # A line of which a part has been written must be continued here and nowhere else.
+        # If a line is partly written, its rest is kept in `owed`, and not returned as a line
+        # without room: only this descriptor can complete the line.
         line_end = max(len(self.owed), whole.rfind(b"\n", 0, sent) + 1)
         if sent > line_end:
             line_end = whole.index(b"\n", sent) + 1
@@ -93,12 +100,16 @@ class BoundedWriter:
         return whole[line_end:]
 
     def _piece(self, data: bytes, start: int) -> bytes:
-        """Return the next bytes to write: whole lines, if one fits."""
+        """Return the bytes of `data` to write next, from `start` on: whole lines if a line fits
+        into `piece_bytes`, else a part of a line.
+        """
         end = start + self._piece_bytes
         if end < len(data):
             end = data.rfind(b"\n", start, end) + 1 or end
         return data[start:end]
 
     def _has_room(self, end_s: float) -> bool:
-        """Wait for room until `end_s`. Return True for errors too, which the next write raises."""
+        """Wait for room until `end_s`, and return whether there is room. Return True for an error
+        of the descriptor too, so that the next write raises it.
+        """
         return bool(self._room.poll(max(0.0, end_s - time.monotonic()) * 1000))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 #: The id of the request, a text; see `requestid`.
 REQUEST_ID = "carboy.request_id"
-#: Further fields of the request's line in the access log: a dict by name, such as `model`. The key
-#: is there, and its value is None, if the server has an access log.
+# A dict of the fields that the app adds to the line of the request in the access log, by name, such
+# as `model`. A server that writes an access log adds this key to the environ, at first with the
+# value None; other servers do not add it.
 FIELDS = "carboy.access_fields"

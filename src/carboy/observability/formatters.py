@@ -19,29 +19,32 @@ from ..core.masking import mask_known, mask_text, masked
 from ..globals import _cv
 from .environkeys import REQUEST_ID
 
-#: The format "text": the fields of the well-known `%(asctime)s :: %(levelname)s :: %(message)s`,
-#: and what is needed to follow a request through several processes.
+# The format "text": the well-known `%(asctime)s :: %(levelname)s :: %(message)s`, with the fields
+# that are needed to follow a request through several processes.
 TEXT = "%(asctime)s :: %(levelname)s :: %(name)s[%(process)d] :: %(request_id)s :: %(message)s"
-# The attributes of every record. What `extra=` adds is not among them.
+# The names of the attributes that each log record has. Other attributes come from `extra=`.
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id"}
 # Control characters, the line breaks of Unicode, and characters that change the direction of text.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Sequences that change the colour, as in Werkzeug's lines: they are removed, not escaped.
+# Escape sequences for colours, which Werkzeug writes. They are removed from a line, and not shown
+# in escaped form as other control characters are.
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INDENT = "    "
 
 
 def escape(text: str) -> str:
-    """Return `text` as one line without control characters. Colours are removed."""
+    """Return `text` as one line without control characters. Escape sequences for colours are
+    removed.
+    """
     if not _UNSAFE.search(text):
         return text
     return _UNSAFE.sub(_escaped, _COLOUR.sub("", text))
 
 
 def _without_secrets(text: str) -> str:
-    """Return `text` with secrets masked. Colours are removed before, because one within a secret
-    would hide the secret from `mask_text`.
+    """Return `text` with secrets masked. Escape sequences for colours are removed first, because
+    `mask_text` would not find a secret that contains one.
     """
     return mask_text(_COLOUR.sub("", text) if "\x1b" in text else text)
 
@@ -52,8 +55,8 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def request_id() -> str | None:
-    """Return the ID that the server has given to the current request, without known secrets: a
-    client may have chosen it.
+    """Return the id of the current request; None without a request. Known secrets in the id are
+    masked, because the client may have chosen it.
     """
     active = _cv.get(None)
     request = active[1] if active else None
@@ -62,13 +65,16 @@ def request_id() -> str | None:
 
 
 class _Fields(dict[str, t.Any]):
-    """The attributes of a record. One that it lacks is "-": a record may come without `extra=`."""
+    """The attributes of a log record, for a template. An attribute that the record lacks is written
+    as "-", because not every record has the `extra=` fields that the template names.
+    """
 
     def __missing__(self, key: str) -> str:
         return "-"
 
 
-#: How a template of each style is filled in. The style's own class would fail for missing fields.
+# Functions that fill a template with the fields of a record, by the style of the template. The
+# classes that `logging` has for the styles raise an error if a field is missing.
 _FILL: dict[str, t.Callable[[str, _Fields], str]] = {
     "%": lambda template, fields: template % fields,
     "{": lambda template, fields: template.format_map(fields),
@@ -77,12 +83,12 @@ _FILL: dict[str, t.Callable[[str, _Fields], str]] = {
 
 
 def style_of(template: str) -> t.Literal["%", "{", "$"]:
-    """Return the style of a format of `logging.Formatter`.
+    """Return the style ("%", "{" or "$") in which a format of `logging.Formatter` is written.
 
     Raises:
         ValueError: the text has no field of any style.
     """
-    # "$" before "{": `${name}` contains a field of the latter style, too.
+    # "$" is tried before "{", because `${name}` contains `{name}`, a field of the style "{".
     styles: tuple[t.Literal["%", "{", "$"], ...] = ("%", "$", "{")
     for style in styles:
         try:
@@ -94,7 +100,9 @@ def style_of(template: str) -> t.Literal["%", "{", "$"]:
 
 
 class SafeFormatter(logging.Formatter):
-    """Base class of the two formatters, which write the parts of a record in their own ways."""
+    """Base class of `TextFormatter` and `JSONFormatter`. It masks the secrets in a record, and the
+    `write` of the subclass makes the line.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         record.message, more = _split_own_message(record)
@@ -107,14 +115,15 @@ class SafeFormatter(logging.Formatter):
         """Return the line of a record.
 
         Args:
-            record: has the attribute `message`.
+            record: the record. Its attribute `message` is set, with secrets masked.
             extra: what the program has passed as `extra=`.
             details: the traceback and the stack, or "".
         """
         raise NotImplementedError
 
     def _details(self, record: logging.LogRecord, more: str) -> str:
-        # `record.exc_text` is not set here: other handlers would write what they find there.
+        # Unlike `logging.Formatter`, this method does not store the traceback in `record.exc_text`,
+        # because formatters of other handlers would write that text instead of their own.
         parts = [more, record.exc_text or ""]
         if record.exc_info and not record.exc_text:
             parts.append(self.formatException(record.exc_info))
@@ -124,9 +133,11 @@ class SafeFormatter(logging.Formatter):
 
 
 def _split_own_message(record: logging.LogRecord) -> tuple[str, str]:
-    """Return a message, and the traceback or the stacks that follow in some of carboy's messages.
+    """Return the message of a record, and the traceback or the stacks that follow the first line in
+    some of carboy's messages.
 
-    Those begin with a line break of the template, and not of the data.
+    A message is split only if its template, `record.msg`, has a line break: a line break in the
+    arguments may come from a client.
     """
     text = record.getMessage()
     if record.args and record.name.startswith("carboy.") and "\n" in str(record.msg):
@@ -154,14 +165,15 @@ class TextFormatter(SafeFormatter):
         if self.usesTime():
             fields["asctime"] = self.formatTime(record)
         line = self._fill(self._template, fields)
-        # `masked` has left objects in `extra` as they are.
+        # `masked` leaves objects in `extra` unchanged, and the template may have written the text
+        # of such an object. So secrets are masked once more.
         lines = [escape(_without_secrets(line) if extra else line)]
         lines += [_INDENT + escape(line) for line in details.splitlines()]
         return "\n".join(lines)
 
 
 class JSONFormatter(SafeFormatter):
-    """Writes each record as a JSON object, with what `extra=` adds as further members."""
+    """Writes each record as a JSON object. The fields of `extra=` become members of the object."""
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         time = datetime.fromtimestamp(record.created).astimezone()
@@ -188,7 +200,7 @@ def _to_safe_text(value: object) -> str:
 def _to_json(members: dict[str, t.Any]) -> str:
     try:
         return json.dumps(members, ensure_ascii=False, allow_nan=False, default=_to_safe_text)
-    except (TypeError, ValueError):  # NaN, a cycle, or a dict whose keys are no texts
+    except (TypeError, ValueError):  # NaN, a value that contains itself, or keys that are no texts
         plain = (str, int, type(None))
         members = {
             name: value if isinstance(value, plain) else _to_safe_text(value)
@@ -201,10 +213,12 @@ def _escaped_in_json(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-#: The formats that have a name. Other texts are formats of `logging.Formatter`.
+#: The formats that LOG_FORMAT can name. Any other value is a format of `logging.Formatter`.
 NAMED: dict[str, t.Callable[[], SafeFormatter]] = {"text": TextFormatter, "json": JSONFormatter}
 
 
 def make_formatter(name: str) -> SafeFormatter:
-    """Return the formatter for a value of `LOG_FORMAT`: a name in `NAMED`, or a format."""
+    """Return the formatter for a value of `LOG_FORMAT`: a name in `NAMED`, or a format of
+    `logging.Formatter`.
+    """
     return NAMED[name]() if name in NAMED else TextFormatter(name)

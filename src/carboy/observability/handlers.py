@@ -1,4 +1,6 @@
-"""A logging handler that writes whole lines to a target: stderr, or a file of several processes."""
+"""A logging handler that writes whole lines to a target: stderr, or a log file that several
+processes share.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +19,34 @@ from .boundedwrite import BLOCK_S, BoundedWriter, may_block, open_for_itself
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-#: The logger of what operators must know of the log itself, such as a disk that is full.
+#: The logger for messages about the log itself, such as that its disk is full.
 logger = get_masked_logger("carboy.log")
 
 
 class Notice(t.NamedTuple):
-    """Something that operators must know of the log itself: a level of `logging`, and a text."""
+    """A message for operators about the log itself, such as that its disk is full, with its level
+    of `logging`.
+    """
 
     level: int
     text: str
 
 
 class LineTarget(t.Protocol):
-    """Where lines go. A `LineHandler` calls the methods of its target from one thread at a time."""
+    """Something to which lines are written: stderr, or a log file. A `LineHandler` calls the
+    methods of its target from one thread at a time.
+    """
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         """Write whole lines: UTF-8 that ends with a line feed. Never raises an exception.
 
         Returns:
-            What operators must know, such as that the disk is full. Usually nothing.
+            Messages for operators about the log itself, such as that the disk is full. Usually
+            none.
         """
 
     def close(self) -> None:
-        """Free resources. A later `write` takes them again."""
+        """Close what the target has opened, such as its file. A later `write` opens it again."""
 
 
 class LineHandler(logging.Handler):
@@ -56,25 +63,27 @@ class LineHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit a record.
 
-        The base class would hold the lock while the record is formatted, and while notices are
-        logged. Other handlers receive those too, so that two threads could wait for each other.
+        The lock is held only while lines are written. The method of the base class would hold it
+        while `write` logs notices, too. Other handlers receive the notices as well, so that two
+        threads could wait for each other's locks for ever.
         """
         outcome: t.Any = self.filter(record)
         if outcome:
-            # From Python 3.12 on, a filter may return another record.
+            # From Python 3.12 on, a filter may return a record that replaces the original one.
             self.emit(outcome if isinstance(outcome, logging.LogRecord) else record)
         return bool(outcome)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # A surrogate, as in a file name that is not UTF-8, cannot be encoded.
+            # A surrogate, as in a file name that is not UTF-8, cannot be encoded, and is written as
+            # an escape.
             self.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
         except Exception:  # noqa: BLE001  # as in the handlers of the standard library
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # a name of `logging`
-        """Say on stderr why a record cannot be formatted, as the base class does. The arguments of
-        the record may contain secrets, which the base class would show.
+        """Write to stderr why a record cannot be formatted. Unlike the base class, mask the secrets
+        that the record's arguments may contain.
         """
         if not logging.raiseExceptions or sys.stderr is None:
             return
@@ -92,7 +101,9 @@ class LineHandler(logging.Handler):
         self.call(partial(self.target.write, data))
 
     def call(self, work: cabc.Callable[[], cabc.Sequence[Notice]]) -> None:
-        """Call a method of the target while no other thread uses it, and log what it returns."""
+        """Call `work`, which uses the target, while no other thread uses the target. Log the
+        notices that `work` returns.
+        """
         self.acquire()
         try:
             notices = work()
@@ -102,7 +113,9 @@ class LineHandler(logging.Handler):
             logger.log(notice.level, "%s", notice.text)
 
     def close(self) -> None:
-        """Close the target. `logging.config` closes all handlers; the next line opens it again."""
+        """Close the target; the next line opens it again, because `logging.config` also closes
+        handlers that are still in use.
+        """
         self.acquire()
         try:
             self.target.close()
@@ -112,8 +125,8 @@ class LineHandler(logging.Handler):
 
 
 class StandardError:
-    """The target that writes to `sys.stderr`, whatever that is at the moment. A process has one
-    (`STDERR`), whose methods may be called by any thread.
+    """Writes lines to the current `sys.stderr`, which a program may replace. A process has one
+    instance (`STDERR`), whose methods may be called by any thread.
 
     If stderr is a pipe or a terminal that nobody reads, lines are dropped after a while.
 
@@ -125,7 +138,7 @@ class StandardError:
         self._block_s = block_s
         self._lock = threading.RLock()
         self._writer: BoundedWriter | None = None
-        # The file that the writer writes to.
+        # Identifies the file to which `_writer` writes: its descriptor, device and inode.
         self._file: tuple[int, int, int] | None = None
         self._dropped = 0
         if hasattr(os, "register_at_fork"):
@@ -133,7 +146,7 @@ class StandardError:
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         stream = sys.stderr
-        if stream is None:  # as under pythonw.exe
+        if stream is None:  # a process has no stderr under pythonw.exe
             return ()
         try:
             with self._lock:
@@ -149,13 +162,17 @@ class StandardError:
         """Do nothing: stderr belongs to the process."""
 
     def _writer_for(self, stream: t.TextIO) -> BoundedWriter | None:
-        """Return the writer for a stream; None if it is a file, or has no descriptor."""
+        """Return the `BoundedWriter` for a stream; None for a stream that cannot block, because it
+        is a regular file, and for one without a descriptor.
+        """
         try:
             fd = stream.fileno()
         except (AttributeError, OSError, ValueError):
             return None
         status = os.fstat(fd)
-        file = fd, status.st_dev, status.st_ino  # the program may have redirected the descriptor
+        # Device and inode are compared as well as the descriptor, because the program may have
+        # redirected the descriptor to another file.
+        file = fd, status.st_dev, status.st_ino
         if file != self._file:
             self._forget()
             if may_block(fd):
@@ -179,7 +196,9 @@ class StandardError:
         self._writer = self._file = None
 
     def _begin_anew(self) -> None:
-        """In a forked process: its parent finishes the line that has been begun."""
+        """Forget the writer in a forked child process: if a line is partly written, the parent
+        process writes the rest.
+        """
         self._lock = threading.RLock()
         self._forget()
         self._dropped = 0
@@ -199,5 +218,6 @@ def _write_whole(stream: t.TextIO, data: bytes) -> None:
 
 _UNREAD = "stderr was not read for {:g} s: lines for it are dropped until it is"
 
-#: The target for stderr. Several would not know of the lines that the others have begun.
+# The only target for stderr in a process. A second one could write into the middle of a line that
+# the first one has partly written.
 STDERR = StandardError()

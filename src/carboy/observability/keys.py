@@ -1,8 +1,8 @@
 """The keys `LOG_*`: their names, and where their values come from.
 
 Each is a config key of the app, or an environment variable with the prefix `CARBOY_`; the app's
-config takes precedence. This module is imported with every app, the others only by apps that set
-one of the keys.
+config takes precedence. This module is imported with every app, the other modules of the package
+only with apps that set one of the keys.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PREFIX = "CARBOY_"
 
 
 class GivenKey(t.NamedTuple):
-    """The value of a key as the user wrote it, and where."""
+    """The value of a key as the user wrote it, and the place where it is written."""
 
     key: str
     value: t.Any
@@ -35,12 +35,13 @@ def find_key(
 ) -> GivenKey | None:
     """Return the value of a key; None if neither the app nor the environment sets it.
 
-    The config of a program that runs on carboy as Flask is not read: the keys are its own there,
-    unless it calls `from_project()`, which Flask does not have.
+    A program that imports carboy under the name `flask` may use config keys of these names for
+    purposes of its own. So its config is not read, unless the program has called `from_project()`,
+    a method that Flask does not have.
 
     Args:
         key: one of `KEYS`.
-        app: None for WSGI applications that are not carboy's.
+        app: None for a WSGI application that is not a carboy app.
         environ: the environment variables.
     """
     if app is not None and (not is_flask_installed_as_us() or _project_of(app) is not None):

@@ -33,20 +33,22 @@ try:
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
     HAS_LOCKS = True
-except ImportError:  # Windows, where only one process can rotate a file
+except ImportError:  # Windows: only one process may write to a file that is rotated
     HAS_LOCKS = False
 
-# A file that cannot be written is tried again after this many seconds.
+# How many seconds after a failed write the file is tried again.
 RETRY_S = 1.0
-# A process holds the lock for some microseconds. If it takes longer than this, that process is
-# probably stopped, by a debugger or by the freezer of a container.
+# How long to wait for the lock. A process holds it for some microseconds, so that one which holds
+# it longer than this is probably stopped, by a debugger or by the freezer of a container.
 LOCK_S = 5.0
 # The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
 # lock itself, but not for a limited time.)
 _PAUSES_S = (0.0001, 0.005)
-# After a lock could not be had, or a rotation has failed, neither is tried for this many seconds.
+# If another process does not release the lock, lines are written without it for this many seconds.
+# If a rotation fails, the next one is tried after as many seconds.
 SKIP_S = 10.0
-# O_NONBLOCK: otherwise, opening a named pipe would wait until some program reads it.
+# O_NONBLOCK is among the flags, because opening a named pipe would otherwise wait until some
+# program reads it.
 _FLAGS = os.O_WRONLY | os.O_APPEND
 for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
@@ -72,7 +74,7 @@ def descriptor_named_by(path: str) -> int | None:
 
 
 class SharedLogFile:
-    """A target of `LineHandler`: the file at `path`.
+    """A log file that several processes may write to, as a target of `LineHandler`.
 
     Lines that cannot be written, because the disk is full for example, go to `fallback`, which is
     stderr by default, so that no line is lost.
@@ -81,7 +83,8 @@ class SharedLogFile:
         path: an absolute path. It may also be that of a device, or a name of one of the process's
             own descriptors, such as /dev/stdout. Those are never rotated.
         max_bytes: the size that the file does not exceed; 0 for no limit. If the next line does not
-            fit, the file is renamed to `path.1`, which is renamed to `path.2` before, and so on.
+            fit, the file is renamed to `path.1`, after `path.1` has been renamed to `path.2`, and
+            so on.
         backup_count: how many renamed files are kept; at least 1.
         clock: returns the current time in seconds.
     """
@@ -104,7 +107,8 @@ class SharedLogFile:
         self._fd = -1
         self._pid = 0
         self._is_regular = True
-        # Writes to a pipe or device, whose reader may stop.
+        # Writes the lines if the path is that of a pipe or a device, whose reader may stop; None
+        # for a regular file.
         self._writer: BoundedWriter | None = None
         self._notices: list[Notice] = []
         self._failed = False
@@ -112,8 +116,8 @@ class SharedLogFile:
         self._diverted = 0
 
     def check(self) -> None:
-        """Open the file, and create it and its folder if they do not exist. The folder that
-        contains that folder must exist.
+        """Check that the file can be opened, and leave it open. The file and its folder are created
+        if they do not exist, but not the folder that contains that folder.
 
         Raises:
             OSError: the file cannot be opened.
@@ -137,14 +141,17 @@ class SharedLogFile:
 
     def close(self) -> None:
         if self._fd >= 0:
-            # After a fork, the lock of this descriptor is that of the parent process.
+            # A forked process shares the descriptor and its lock with the parent process, which may
+            # be writing: only the process that has opened the file may unlock it.
             if self._pid == os.getpid():
                 self._unlock()
             os.close(self._fd)
         self._fd = -1
 
     def reopen(self) -> cabc.Sequence[Notice]:
-        """Close the file; the next line opens it again, also if it could not be written before."""
+        """Close the file. The next line opens it again, without the pause that follows a failed
+        write.
+        """
         self.close()
         self._retry_at_s = -float("inf")
         return ()
@@ -152,7 +159,8 @@ class SharedLogFile:
     # --- writing ----------------------------------------------------------------------------
 
     def _write_some(self, data: bytes) -> int:
-        """Write the lines at the start of `data` that fit into the file; if none does, rotate it.
+        """Write the lines at the start of `data` that fit into the file; if no line fits, rotate
+        the file.
 
         Returns:
             How many bytes have been written; 0 after a rotation.
@@ -165,7 +173,7 @@ class SharedLogFile:
             if self._max_bytes and may_rotate and self._clock() >= self._rotate_at_s:
                 count = fitting(data, self._max_bytes - size)
                 if not count and not size:
-                    count = data.index(b"\n") + 1  # a line that is longer than the limit
+                    count = data.index(b"\n") + 1  # the line alone is longer than the limit
             if count:
                 return self._append(data[:count], size, is_locked)
             self._rotate()
@@ -184,7 +192,7 @@ class SharedLogFile:
         except OSError:
             if not (written and is_locked):
                 raise
-            # Remove the part of a line that has been written before the disk was full.
+            # Remove the part of a line that was written before the disk was full.
             whole = data.rfind(b"\n", 0, written) + 1
             os.ftruncate(self._fd, size + whole)
             if not whole:
@@ -213,10 +221,11 @@ class SharedLogFile:
             return
         fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            # Somebody may have made the log private.
-            with contextlib.suppress(OSError):  # the file belongs to another user
+            # The new file gets the mode of the renamed one, which its owner may have made private.
+            with contextlib.suppress(OSError):  # fails if the file belongs to another user
                 os.chmod(self.path, mode)
-        # Until now, the lock on the renamed file has kept the other processes waiting.
+        # Closing the renamed file releases its lock, for which the other processes wait. It is
+        # closed only now, because they must find the new file at the path.
         self.close()
         self._use(fd)
 
@@ -231,8 +240,8 @@ class SharedLogFile:
         """Open the file that is at the path now, and lock it.
 
         Returns:
-            Whether it is locked. It is not if it is a device, if the file system has no locks, and
-            if another process does not release its lock.
+            Whether the file is locked. A device is not locked, nor is a file on a file system
+            without locks, or one that another process keeps locked.
         """
         before: os.stat_result | None = None
         while True:
@@ -254,7 +263,8 @@ class SharedLogFile:
         try:
             fd = os.open(self.path, _FLAGS)
         except FileNotFoundError:
-            # Only the last folder: a path with more that are missing is probably misspelt.
+            # Only the last folder of the path is created: if more folders are missing, the path is
+            # probably misspelt.
             with contextlib.suppress(FileExistsError):
                 os.mkdir(os.path.dirname(self.path))
             fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
@@ -266,9 +276,11 @@ class SharedLogFile:
         self._writer = BoundedWriter(fd, block_s=BLOCK_S) if may_block(fd) else None
 
     def _use_own(self, descriptor: int) -> None:
-        """Write to a descriptor of the process. If it is redirected to a file, opening its name
-        would begin at the start of that file, and other output of the process would overwrite the
-        lines.
+        """Write to a copy of one of the process's own descriptors, such as stdout, instead of
+        opening its name, such as /dev/stdout.
+
+        If stdout is redirected to a file, opening the name would begin at the start of that file,
+        and other output of the process would overwrite the lines.
         """
         self._fd, self._pid = os.dup(descriptor), os.getpid()
         self._is_regular = False
@@ -316,7 +328,7 @@ class SharedLogFile:
                 pass  # this file system has no locks
 
     def _is_at_path(self) -> bool:
-        """Return whether the open file is the one that has the path now."""
+        """Return whether the file that is open is still the one at the path."""
         if self._own_descriptor is not None:
             return True
         try:
@@ -325,10 +337,10 @@ class SharedLogFile:
             return False
 
     def _is_rotated(self, before: os.stat_result) -> bool:
-        """Return whether the file that was open before has been rotated by another process: it is a
-        backup, or it may have been removed as the oldest of them.
+        """Return whether another process has rotated the file that `before` describes: it is a
+        backup, or it may have been removed as the oldest backup.
 
-        While the file is locked, nobody renames backups.
+        While the file at the path is locked, no other process renames backups.
         """
         if not self._max_bytes:
             return False
@@ -347,7 +359,9 @@ class SharedLogFile:
         return notices
 
     def _fail(self, exc: OSError) -> None:
-        if not isinstance(exc, TimeoutError):  # else `_writer` knows that it need not wait again
+        # After a timeout, the file stays open: its `_writer` knows that nobody reads the file, and
+        # does not wait for a reader again.
+        if not isinstance(exc, TimeoutError):
             self.close()
         self._retry_at_s = self._clock() + RETRY_S
         if not self._failed:
@@ -371,10 +385,11 @@ class SharedLogFile:
 
 
 def _write_in_time(writer: BoundedWriter, data: bytes) -> int:
-    """Write the lines at the start of `data` for which there is room. Return their length.
+    """Write the lines at the start of `data` for which a pipe or device has room in time. Return
+    their length in bytes.
 
     Raises:
-        TimeoutError: there is no room for the first of them.
+        TimeoutError: there is no room for the first line.
     """
     rest = writer.write(data)
     if len(rest) == len(data):

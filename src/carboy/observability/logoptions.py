@@ -22,30 +22,32 @@ if t.TYPE_CHECKING:
 
     from ..sansio.app import App
 
-# The file and its backups take at most 60 MiB, so that a log that nobody looks after does not fill
-# the disk.
+# By default, the log file and its backups take at most 60 MiB, so that a log that nobody looks
+# after does not fill the disk.
 DEFAULT_MAX_BYTES = 10 * 1024 * 1024
 DEFAULT_BACKUP_COUNT = 5
-# Smaller files would hold a few lines each. Such a value is a mistake, such as 10 for 10M.
+# The smallest size for LOG_MAX_BYTES, except 0. A smaller file would hold only a few lines, so that
+# a smaller value is probably a mistake, such as 10 for 10M.
 LEAST_BYTES = 1024
 _STDERR = 2
 _FIELD = re.compile(r"%\((\w+)\)")
-# How similar an unknown field must be to a known one to be a misspelt one, as "mesage" is.
+# An unknown field in a format is taken for a misspelt one if its name is as similar as this to the
+# name of a standard field, as "mesage" is to "message".
 _MISSPELT = 0.85
 
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What the keys `LOG_*` ask for.
+    """The options of the log, as the keys `LOG_*` set them.
 
     Attributes:
-        level: the level of the root logger; None leaves it as it is.
+        level: the level of the root logger; None if it is not changed.
         file: the absolute path of the log file; None means stderr.
         format: the name of a format or a format of `logging.Formatter`; None means that the lines
             of `carboy serve` itself keep their format, and others are written as "text".
         max_bytes: the size at which the file is rotated; 0 for never.
         backup_count: how many rotated files are kept.
-        levels: levels of single loggers by name.
+        levels: the levels of single loggers, by the names of the loggers.
     """
 
     level: int | None = None
@@ -70,10 +72,11 @@ def _refusal(
 def read_options(
     app: App | None, environ: cabc.Mapping[str, str] = os.environ
 ) -> LogOptions | None:
-    """Return the options of an app and of this process; None if none of the keys is set.
+    """Return the options of the log that an app or the environment sets; None if none of the keys
+    is set.
 
     Args:
-        app: None for WSGI applications that are not carboy's.
+        app: None for a WSGI application that is not a carboy app.
         environ: the environment variables.
 
     Raises:
@@ -96,7 +99,8 @@ def read_options(
 
 
 def check_value(key: str, value: t.Any, source: str) -> None:
-    """Refuse a value that is not valid, whatever the values of the other keys are.
+    """Refuse a value that is not valid for its key. Whether it contradicts the values of other keys
+    is not checked.
 
     Raises:
         ConfigError: the value is not valid.
@@ -181,7 +185,9 @@ def _parse_format(given: GivenKey) -> str:
 
 
 def _try_format(given: GivenKey, text: str, expected: str) -> None:
-    """Refuse a format that fails for a record, as `%(message)d` does, which needs a number."""
+    """Refuse a format that fails for a record, such as `%(message)d`, because a message is not a
+    number.
+    """
     record = logging.LogRecord("shop", logging.INFO, "app.py", 1, "message", None, None)
     try:
         make_formatter(text).format(record)
@@ -195,8 +201,9 @@ def _try_format(given: GivenKey, text: str, expected: str) -> None:
 
 
 def _is_misspelt(field_name: str) -> bool:
-    """Return whether a field is a misspelt one of `logging`. Other fields are those of `extra=`,
-    which the program chooses.
+    """Return whether the name of a field in a format is probably a misspelt name of a standard
+    field of `logging`. Other unknown names are allowed: the program may give such fields by
+    `extra=`.
     """
     from difflib import get_close_matches
 
@@ -210,14 +217,14 @@ def _parse_path(given: GivenKey) -> str:
 
 
 def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
-    """Return the absolute path of the log file; None if it is a name of stderr."""
+    """Return the absolute path of the log file; None if it names stderr, as /dev/stderr does."""
     project = getattr(app.config, "project", None) if app is not None else None
     folder = project.root if project is not None else os.getcwd()
     path = os.path.join(folder, path)
     if descriptor_named_by(path) == _STDERR:
         return None  # without a file, records go to stderr
     if not is_device(path):
-        path = os.path.realpath(path)  # rotation renames the file, not a link to it
+        path = os.path.realpath(path)  # rotation must rename the file, not a link to it
     static = getattr(app, "static_folder", None)
     if static and path.startswith(os.path.join(os.path.realpath(static), "")):
         raise _refusal(
@@ -240,8 +247,8 @@ def is_device(path: str) -> bool:
 def _agreeing_rotation(
     found: dict[str, GivenKey], values: dict[str, t.Any], file: str | None
 ) -> tuple[int, int]:
-    """Return the size and the number of backups, after checking that they fit each other and the
-    file.
+    """Return the size at which the log file is rotated and the number of its backups, after
+    checking that they fit each other, and that a file with the path `file` can be rotated.
     """
     size, count = found.get("LOG_MAX_BYTES"), found.get("LOG_BACKUP_COUNT")
     max_bytes = values.get("LOG_MAX_BYTES", DEFAULT_MAX_BYTES)
@@ -302,7 +309,8 @@ _PARSERS: t.Mapping[str, t.Callable[[GivenKey], t.Any]] = {
 # --- the file itself --------------------------------------------------------------------------
 
 
-# Texts that replace the reason of the system, because they give it in other words.
+# Explanations of errors that are shown instead of the message of the operating system, because they
+# say the same more clearly.
 _SELF_EXPLAINED = {
     errno.EBADF: "This process has no such descriptor.",
     errno.EISDIR: "It is a folder. Name a file in it, such as app.log.",
@@ -314,7 +322,7 @@ _REMEDIES = {errno.EROFS: "Name a file on a file system that is writable."}
 
 
 def explain_unusable(options: LogOptions, exc: OSError) -> ConfigError:
-    """Return the error for a log file that cannot be opened."""
+    """Return the error that explains why a log file cannot be opened."""
     path = exc.filename if isinstance(exc.filename, str) else options.file
     code = exc.errno or 0
     if code in _SELF_EXPLAINED:

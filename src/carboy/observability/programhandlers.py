@@ -14,13 +14,13 @@ if t.TYPE_CHECKING:
 
 
 def is_of_program(handler: logging.Handler) -> bool:
-    """Return whether a handler writes records and is not carboy's."""
+    """Return whether a handler writes records and has been added by the program, not by carboy."""
     return not isinstance(handler, (LineHandler, logging.NullHandler))
 
 
 def program_handlers() -> list[logging.Handler]:
     """Return the handlers that the program has added to loggers."""
-    # Some values of the dict are placeholders for loggers that do not exist yet.
+    # Some values of `loggerDict` are placeholders for loggers that do not exist yet.
     loggers = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
     handlers = dict.fromkeys(
         handler for each in loggers if isinstance(each, logging.Logger) for handler in each.handlers
@@ -29,7 +29,9 @@ def program_handlers() -> list[logging.Handler]:
 
 
 def find_writer(path: str) -> logging.Handler | None:
-    """Return the program's handler that writes to the file at an absolute path without links."""
+    """Return the program's handler that writes to the file at `path`, an absolute path without
+    symbolic links; None if there is none.
+    """
     for handler in _file_handlers():
         if os.path.realpath(handler.baseFilename) == path:
             return handler
@@ -37,8 +39,8 @@ def find_writer(path: str) -> logging.Handler | None:
 
 
 def lossy_in_several_processes() -> list[str]:
-    """Return a warning for each file to which the program's handlers in several processes would
-    write so that lines are lost.
+    """Return a warning for each of the program's handlers that would lose lines if several
+    processes wrote to its file.
     """
     return [
         f"the program's own {type(handler).__name__} loses lines of {handler.baseFilename}, because"

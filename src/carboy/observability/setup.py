@@ -2,8 +2,8 @@
 
 The handlers are added as late as possible: when a server starts, or at the first request. Until
 then a program may configure logging itself, and `logging.basicConfig` does nothing if the root
-logger has a handler already. Records that are logged before, while the program is imported, are
-written if they come from the app's own logger: it gets the handler on its first use.
+logger has a handler already. Records that are logged while the program is imported are written only
+if the app's own logger has created them: that logger gets the handler on its first use.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ if t.TYPE_CHECKING:
     from ..sansio.app import App
     from .handlers import LineTarget
 
-# carboy's own loggers. `logging.config` disables all loggers that its dict or file does not name.
+# carboy's own loggers, which `configure` enables again, because `logging.config` disables all
+# loggers that its dict or file does not name.
 OWN_LOGGERS = ("carboy.serving", "carboy.models", "carboy.access", "carboy.log")
-# A disk that is full when a program starts is no mistake of its configuration.
+# Errors of a full disk do not stop a program when it starts, because they are no mistake of its
+# configuration and may pass.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _lock = threading.RLock()
-# The handlers of this process by the path of their file; None is the path of stderr.
+# The handlers of this process by the path of their log file. The key None is for stderr.
 _handlers: dict[str | None, LineHandler] = {}
-# The loggers that have a handler before the root logger has.
+# The loggers of apps that have a handler of their own until the root logger gets one.
 _early: list[_EarlyLogger] = []
 
 
 def open_directly(options: LogOptions) -> LineTarget:
-    """Return the log file of the options as a target.
+    """Open the log file of the options in this process, and return it as a target of `LineHandler`.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -56,12 +58,13 @@ def open_directly(options: LogOptions) -> LineTarget:
     return file
 
 
-# Returns the target for a log file. A worker of `carboy serve` replaces it (`open_files_by`).
+# The function that opens a log file and returns it as a target. A worker of `carboy serve` replaces
+# the function (`open_files_by`).
 _open_file: cabc.Callable[[LogOptions], LineTarget] = open_directly
 
 
 def open_files_by(function: cabc.Callable[[LogOptions], LineTarget]) -> None:
-    """Use another function than `open_directly` to open log files in this process."""
+    """Let `function` open log files in this process, instead of `open_directly`."""
     global _open_file  # noqa: PLW0603  # a process has one way to its log files
     _open_file = function
 
@@ -75,10 +78,11 @@ def configure(
     """Configure logging as the keys `LOG_*` ask for. Further calls with the same keys do nothing.
 
     Args:
-        app: None for WSGI applications that are not carboy's.
-        terminal: whether records are written to stderr even if they are written to a file, for a
-            developer.
-        warn: called for options that have no effect, because the program does the same itself.
+        app: None for a WSGI application that is not a carboy app.
+        terminal: whether records are written to stderr besides the log file, so that a developer
+            sees them.
+        warn: called with a warning for each option that has no effect, because the program has
+            configured the same thing itself.
 
     Returns:
         The options; None if no key is set, in which case nothing is changed.
@@ -102,7 +106,7 @@ def _configure(
     if options.level is not None:
         root.setLevel(options.level)
     elif root.level == logging.WARNING and not has_own_handlers:
-        root.setLevel(logging.INFO)  # Python's default would hide what most programs log
+        root.setLevel(logging.INFO)  # Python's default, WARNING, would hide much
     for name, level in options.levels.items():
         logging.getLogger(name).setLevel(level)
     for name in OWN_LOGGERS:
@@ -116,7 +120,7 @@ def _configure(
 
 
 def _without_effect(options: LogOptions, has_own_handlers: bool) -> cabc.Iterator[str]:
-    """Yield a warning for each option that has no effect beside the program's own handlers."""
+    """Yield a warning for each option that has no effect because of the program's own handlers."""
     if options.file is not None and (writer := find_writer(options.file)) is not None:
         yield (
             f"LOG_FILE: the program's own {type(writer).__name__} writes to {options.file}, so that"
@@ -132,7 +136,9 @@ def _without_effect(options: LogOptions, has_own_handlers: bool) -> cabc.Iterato
 def _handlers_for(
     options: LogOptions, has_own_handlers: bool, terminal: bool
 ) -> cabc.Iterator[LineHandler]:
-    """Yield the handlers that the root logger needs."""
+    """Yield the handlers that the root logger gets: for the log file and for stderr, unless the
+    program's own handlers write there already.
+    """
     if options.file is not None and find_writer(options.file) is None:
         yield handler_for(options)
     if terminal and not has_own_handlers:
@@ -142,8 +148,8 @@ def _handlers_for(
 
 
 def _terminal_handler(options: LogOptions) -> LineHandler:
-    """Return the handler for stderr of a development server. Werkzeug's messages keep their form,
-    which has several lines and colours.
+    """Return the handler with which a development server writes to stderr. It skips the records of
+    Werkzeug, because another handler writes these unchanged, with their colours and line breaks.
     """
     is_json = options.file is not None and options.format == "json"
     handler = handler_for(replace(options, file=None, format=None if is_json else options.format))
@@ -159,10 +165,10 @@ def _is_not_werkzeugs(record: logging.LogRecord) -> bool:
 
 
 def _is_for_files(record: logging.LogRecord) -> bool:
-    """Return whether a record may be in a log file.
+    """Return whether a record may be written to a log file.
 
-    Two of Werkzeug's are for the terminal only: the start screen, and the PIN of the debugger, with
-    which whoever reads the file could run code.
+    Two records of Werkzeug are for the terminal only: the start screen, and the PIN of the
+    debugger, with which whoever reads the file could run code.
     """
     if record.name != "werkzeug" or record.levelno != logging.INFO:
         return True
@@ -198,7 +204,7 @@ def handler_for(options: LogOptions) -> LineHandler:
 
 
 def find_handler(path: str | None) -> LineHandler | None:
-    """Return the handler of the root logger for a log file; None if it has none."""
+    """Return the handler for a log file if the root logger has it, else None."""
     handler = _handlers.get(path) if path is not None else None
     return handler if handler in logging.getLogger().handlers else None
 
@@ -210,7 +216,7 @@ def path_of(handler: LineHandler) -> str | None:
 
 
 def handlers() -> list[LineHandler]:
-    """Return the handlers of this process."""
+    """Return the handlers that this module has created in this process."""
     with _lock:
         return list(_handlers.values())
 
@@ -219,7 +225,9 @@ def handlers() -> list[LineHandler]:
 
 
 def configure_early(app: App, app_logger: logging.Logger) -> None:
-    """Write the records of the app's logger, while the program may still configure the others.
+    """Let the app's own logger write records before the root logger gets a handler, so that records
+    which are logged while the program is imported are not lost, and the program may still configure
+    the other loggers.
 
     Raises:
         ConfigError: a value is not valid, or the file cannot be written.
@@ -234,7 +242,9 @@ def configure_early(app: App, app_logger: logging.Logger) -> None:
 
 
 class _EarlyLogger:
-    """A logger that has a handler before the root logger has."""
+    """The logger of an app while it has a handler of its own, because the root logger has no
+    handler yet.
+    """
 
     def __init__(self, of_app: logging.Logger, handler: LineHandler, options: LogOptions) -> None:
         self._logger, self._handler, self._options = of_app, handler, options
@@ -246,11 +256,15 @@ class _EarlyLogger:
         handler.addFilter(self._is_left_to_us)
 
     def _is_left_to_us(self, record: logging.LogRecord) -> bool:
-        """Return whether the program has not added its own handler for the same file meanwhile."""
+        """Return whether carboy writes the record: the program has not added a handler of its own
+        for the same file meanwhile.
+        """
         return self._options.file is None or find_writer(self._options.file) is None
 
     def end(self) -> None:
-        """Undo all: the root logger has the handler from now on."""
+        """Remove the handler from the logger, and restore its level, because the root logger gets
+        the handler now.
+        """
         self._logger.removeHandler(self._handler)
         self._handler.removeFilter(self._is_left_to_us)
         if self._logger.level == self._level:

@@ -16,8 +16,8 @@ if t.TYPE_CHECKING:
 
 
 class Timer:
-    """A context manager that measures its block. `seconds` and `ms` have the time of the block, and
-    inside of it the time since its beginning.
+    """A context manager that measures how long its block takes. After the block, `seconds` and `ms`
+    have the time that it took; inside of the block, the time since its beginning.
     """
 
     def __init__(self, name: str, logger: logging.Logger) -> None:
@@ -47,14 +47,17 @@ class Timer:
         _add_to_request(self.name, self.ms)
         failed = f", then {kind.__name__}" if kind is not None else ""
         extra = {"timer": self.name, "ms": round(self.ms, 3)}
-        # The record names the line of the program that ends the block, not this one.
+        # `stacklevel` lets the record name the line of the program that ends the block, and not
+        # this one.
         self._logger.info(
             "%s took %.1f ms%s", self.name, self.ms, failed, extra=extra, stacklevel=2
         )
 
 
 def _add_to_request(name: str, ms: float) -> None:
-    """Leave a time for the access log. Times of the same name are added up."""
+    """Add a time to the fields of the current request, which the access log writes. Times of the
+    same name are added up.
+    """
     active = _cv.get(None)
     request = active[1] if active else None
     if request is not None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 if t.TYPE_CHECKING:
     from .origins import Origin
 
-# Keys that hold secrets in each app: the fields of type `Secret` that a project declares are added.
+# The keys that hold secrets in each app. A project may declare more of them, as fields of type
+# `Secret`.
 DECLARED_SECRETS = frozenset({"SECRET_KEY", "SECRET_KEY_FALLBACKS"})
 
 
@@ -26,14 +27,14 @@ class _SecretMarker:
 
 SECRET_MARKER: t.Final = _SecretMarker()
 
-#: The type of a secret in `class Config(Struct)`: a `str` that no command, log or error page shows.
-#: A field `X: Secret` may be given by the variable `X`, or by `X_FILE`, the path of a file that
-#: contains it.
+# The type of a secret in `class Config(Struct)`: a `str` that no command, log or error page shows.
+# A field `X: Secret` may be given by the variable `X`, or by `X_FILE`, the path of a file that
+# contains it.
 Secret: t.TypeAlias = t.Annotated[str, SECRET_MARKER]
 
 
 class AppFolders(t.NamedTuple):
-    """The folders of an app, which its config does not know otherwise."""
+    """The root folder of an app and its instance folder, which the app passes to its config."""
 
     root_path: str
     instance_path: str
@@ -41,19 +42,21 @@ class AppFolders(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What `app.config.from_project()` found.
+    """Facts about the project that `app.config.from_project()` has loaded.
 
     Attributes:
         root: the project's folder, which holds `config.py` and `.env`.
         instance_path: the app's folder for files that are not part of the code.
         environment: the name of the environment, such as "development" or "production".
-        origins: where the value of a key comes from. Keys that have their default are missing. The
-            dict is changed when code assigns a value.
-        environments: the environments that have a section or a file.
+        origins: where the value of each key comes from. A key that has its default is missing. If
+            code assigns a value later, the dict is updated.
+        environments: the names of the environments for which a file or a section of a file exists.
         secrets: the keys that are declared as secrets; `SECRET_KEY` always is.
         declared: the `class Config(Struct)` that declares the project's keys, if there is one.
-        unused: the variables of `.env` files that set no key, with their lines.
-        replaced: the values before of the keys that the project sets; `ABSENT` if there was none.
+        unused: the variables of `.env` files that set no config key, with the file and line of
+            each.
+        replaced: the value that each key of the project had before `from_project()` set it;
+            `ABSENT` if it had none.
     """
 
     root: str
@@ -67,7 +70,9 @@ class Project:
     replaced: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     def describe_environment(self) -> str:
-        """Return the environment, and how to select one of the others that the project knows."""
+        """Return the name of the environment as text, and how to select one of the others that the
+        project has.
+        """
         from .layers import same_environment
 
         others = [

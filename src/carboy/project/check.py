@@ -1,8 +1,8 @@
 """Find what is wrong with the configuration of a loaded app: `carboy config --check`.
 
-`from_project()` refuses wrong types and missing values itself. Here the values that code has
-assigned are checked too, and keys that may be misspelt are found. An app starts with such keys,
-because extensions and the app's own code have keys that carboy does not know.
+`from_project()` refuses wrong types and missing values itself. This module also checks the values
+that code has assigned, and finds keys that may be misspelt. `from_project()` accepts unknown keys,
+because they may belong to extensions or to the app's own code.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from .secretkey import value_of
 if t.TYPE_CHECKING:
     from ..config import Config
 
-# How similar two names must be for one to be a misspelling of the other. SECRET_KYE and SECRET_KEY
-# have 0.9; LOG_FILENAME and LOG_FILE, which are two names, have 0.8.
+# How similar two names must be for one to be a misspelling of the other. The similarity of
+# SECRET_KYE and SECRET_KEY is 0.9; that of LOG_FILENAME and LOG_FILE, which are different names, is
+# 0.8.
 _SIMILARITY = 0.85
 _REMEDY = " Declare it there, or remove it."
 
@@ -33,7 +34,7 @@ def origin_of(config: Config, key: str) -> Origin:
 
 
 def problems_of(config: Config) -> list[str]:
-    """Return what is wrong with a configuration."""
+    """Return a text for each problem in the configuration of an app."""
     declared = _declared_types(config)
     known = {**built_in_types(), **declared}
     problems = []
@@ -62,7 +63,7 @@ def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
 
 
 def description(config: Config, key: str) -> str:
-    """Return the type of a value and, unless it may be a secret, the value."""
+    """Return, for a message, the type of a key's value and, unless it may be secret, the value."""
     return describe_value(
         key, value_of(config, key), config.project.secrets if config.project else ()
     )
@@ -90,12 +91,15 @@ def _unknown_key(
 
 
 def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]:
-    """Return a problem for each variable of `.env` that looks like a key and sets none."""
+    """Return a problem for each variable of a `.env` file that has the name of a config key,
+    exactly or nearly, and sets no key because it lacks a prefix.
+    """
     if config.project is None:
         return []
     problems = []
     for name, origin in config.project.unused.items():
-        # A file of the project that sets a key of this name probably reads the variable.
+        # A key that still has its default lacks the value of the variable. If a file or code has
+        # set the key, it has probably read the variable.
         if origin_of(config, name) is DEFAULT:
             problems.append(f"{origin}: {name} sets no config key. Write CARBOY_{name}.")
         elif name not in config and (near := nearest(name, {*known, *config})):
@@ -106,7 +110,7 @@ def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]
 
 
 def nearest(name: str, known: t.Iterable[str]) -> str | None:
-    """Return the known name of which `name` may be a misspelling."""
+    """Return the known name that `name` probably misspells; None if there is none."""
     import difflib
 
     plain = {each.replace("_", ""): each for each in known}

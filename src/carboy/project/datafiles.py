@@ -18,7 +18,7 @@ Finder = t.Callable[[str, str | None], int | None]
 
 
 def read_toml(path: str) -> ConfigFile:
-    """Read a TOML file.
+    """Read a TOML file, and return its values and sections.
 
     Raises:
         ProjectError: the file cannot be read, or is not TOML.
@@ -38,7 +38,7 @@ def read_toml(path: str) -> ConfigFile:
 
 
 def read_json(path: str) -> ConfigFile:
-    """Read a JSON file.
+    """Read a JSON file, and return its values and sections.
 
     Raises:
         ProjectError: the file cannot be read, is not JSON, or contains no object.
@@ -74,8 +74,8 @@ def _unparsable(path: str, line: int, what: str) -> ProjectError:
 
 
 def _beyond_limits(path: str, exc: ValueError | RecursionError) -> ProjectError:
-    """Return the error for a number that has more digits than Python converts, or for values that
-    are nested too deeply. Python does not say where they stand.
+    """Return the error for a file in which a number has too many digits for Python, or values are
+    nested too deeply. It names no line, because Python reports none.
     """
     too_deep = "values are nested too deeply"
     reason = too_deep if isinstance(exc, RecursionError) else str(exc).partition(";")[0]
@@ -95,7 +95,9 @@ def _refuse_duplicates(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 
 
 def _sort(values: dict[str, t.Any], path: str, find: Finder) -> ConfigFile:
-    """Sort the top of a file into values and sections."""
+    """Divide the top level of a file into values for all environments and sections for single
+    environments.
+    """
     file = ConfigFile()
     for key, value in values.items():
         if isinstance(value, dict) and key.isupper() and full_name(key) in STANDARD_ENVIRONMENTS:
@@ -144,7 +146,8 @@ def _layer(
 
 
 # ---------------------------------------------------------------------------- lines of keys
-# The parsers of the standard library do not say where a key stands, so it is searched in the text.
+# The parsers of the standard library do not report on which line a key stands, so that the
+# functions below search the text of the file for it.
 
 
 def _line_in_toml(text: str, key: str, section: str | None) -> int | None:
@@ -175,7 +178,8 @@ def _line_in_json(text: str, key: str, section: str | None) -> int | None:
             return None
         start = found.end()
     places = list(re.finditer(rf"{re.escape(json.dumps(key))}\s*:", text[start:]))
-    # Without a section, several places may belong to sections: then the line is not known.
+    # The key occurs several times. If no section is given, the search cannot tell which occurrence
+    # is at the top level, and the line is not known.
     if not places or (section is None and len(places) > 1):
         return None
     return text.count("\n", 0, start + places[0].start()) + 1

@@ -19,9 +19,9 @@ class DeclaredKey:
     Attributes:
         name: the name of the field.
         key: the config key, which has another name if the class renames its fields.
-        type: the annotation.
+        type: the annotation of the field.
         has_default: whether a value may be missing.
-        default: returns the default.
+        default: a function that returns the default; only for a field that has one.
     """
 
     name: str
@@ -43,14 +43,14 @@ def is_declaration(value: object) -> bool:
 def fields_of(declared: type) -> tuple[DeclaredKey, ...]:
     """Return the keys that a `Struct` declares.
 
-    The result is kept, because annotations can be resolved only while the module of the class is in
-    `sys.modules`.
+    The result is cached, because the annotations of the class can be resolved only while its module
+    is in `sys.modules`. The module of a config file may stay there only while the file runs.
 
     Raises:
-        ProjectError: values cannot be converted to one of the types.
+        ProjectError: a field has a type to which msgspec cannot convert values.
     """
     try:
-        msgspec.json.Decoder(declared)  # resolves the annotations of nested classes, too
+        msgspec.json.Decoder(declared)  # fails for wrong annotations, also of nested classes
     except (TypeError, NameError) as exc:
         reason = str(exc).replace("\n", " ").rstrip(".")
         raise ProjectError(

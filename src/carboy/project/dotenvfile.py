@@ -1,6 +1,7 @@
 """Read `.env` files, and set the environment variables that they contain.
 
-python-dotenv parses the files. It skips a line that it cannot parse; here such a line is an error.
+python-dotenv parses the files. It skips a line that it cannot parse; this module refuses the
+file instead.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ if t.TYPE_CHECKING:
 
 DEFAULT_NAMES = (".flaskenv", ".env")
 
-# The files whose variables this process has set, lowest precedence first. `from_project()` names
-# them as the origin of values.
+# The `.env` files from which a command or `app.run()` has set variables, lowest precedence first.
+# `from_project()` reports them as the origin of values.
 files_read: list[str] = []
-# The variables that `from_project()` has set in this process, with the file and the value.
+# The variables that `from_project()` has set in this process: for each, the path of its file and
+# its value.
 _set_for_projects: dict[str, tuple[str, str]] = {}
 # The variables that a command or `app.run()` has set in this process, with their values.
 _set_for_process: dict[str, str] = {}
@@ -34,12 +36,12 @@ class EnvLine(t.NamedTuple):
 
 
 def is_env_file(path: str) -> bool:
-    """Return whether there is a `.env` file at `path`. The folder of a virtual environment, which
-    may have the same name, is none.
+    """Return whether `path` is a `.env` file. Return False for the folder of a virtual environment,
+    which may have the same name.
 
     Raises:
-        ProjectError: there is something else, such as the folder that Docker makes if the file that
-            it should mount is missing.
+        ProjectError: `path` is something else, such as the folder that Docker creates if the file
+            that it should mount does not exist.
     """
     if os.path.isfile(path):
         return True
@@ -58,8 +60,8 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
     """Return the variables of a `.env` file.
 
     Raises:
-        ProjectError: the file cannot be read, a line cannot be parsed, or two lines contradict each
-            other.
+        ProjectError: the file cannot be read, a line cannot be parsed, or two lines set a variable
+            to different values.
     """
     import dotenv
 
@@ -73,13 +75,13 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
                 " Remove one of the two lines."
             )
         written[name] = EnvLine(value, line)
-    values = dotenv.dotenv_values(path, encoding="utf-8")  # replaces ${NAME}
+    values = dotenv.dotenv_values(path, encoding="utf-8")  # replaces ${NAME} by its value
     return {name: EnvLine(values[name] or "", each.line) for name, each in written.items()}
 
 
 def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
-    """Yield the name, value and line of each variable of a `.env` file. The value of a name without
-    `=` is None.
+    """Yield the name, value and line of each variable of a `.env` file. If a line has a name but no
+    `=`, the value is None.
 
     Raises:
         ProjectError: the file cannot be read, or a line cannot be parsed.
@@ -90,7 +92,8 @@ def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
         with open(path, encoding="utf-8") as file:
             for binding in parse_stream(file):
                 text = binding.original.string
-                # python-dotenv counts blank lines before a variable to that variable.
+                # If blank lines precede a variable, python-dotenv reports the first of them as its
+                # line.
                 blank = text[: len(text) - len(text.lstrip())].count("\n")
                 line = binding.original.line + blank
                 if binding.error:
@@ -103,7 +106,7 @@ def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
 
 
 def _unparsable(path: str, line: int) -> ProjectError:
-    # The line itself is not shown, because it may contain a secret.
+    # The error does not show the line itself, because it may contain a secret.
     return ProjectError(
         f"{shortened(path)}:{line}: this line is neither NAME=value nor a comment. Write"
         ' NAME=value; put a value with blanks or # in quotes, as in NAME="two words", and close'
@@ -113,12 +116,13 @@ def _unparsable(path: str, line: int) -> ProjectError:
 
 @contextlib.contextmanager
 def variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> cabc.Iterator[None]:
-    """Set the environment variables that the files of a project contain, except those that are set
-    already.
+    """Set the environment variables that the `.env` files of a project contain, except those that
+    are set already. They stay set after the `with` block.
 
-    Variables that earlier calls have set are removed first: a file may have changed, as in a
-    notebook, and a project must not get the key of another one in the same process. Afterwards, the
-    variables of other projects are set again for their code, unless these files set them as well.
+    First, variables that earlier calls have set are removed: a file may have changed since, as in a
+    notebook, and a project must not get the secret key of another project in the same process.
+    After the block, the variables of other projects are set again, because the code of those
+    projects may read them, but a variable that this project has set keeps its value.
     """
     removed = _remove_variables()
     present = set(os.environ)
@@ -135,10 +139,12 @@ def variables_of(files: cabc.Mapping[str, cabc.Mapping[str, EnvLine]]) -> cabc.I
 
 
 def _remove_variables() -> dict[str, tuple[str, str]]:
-    """Remove the variables that were set for projects, and return them."""
+    """Remove the environment variables that `from_project()` has set, and return them, each with
+    its file and value.
+    """
     found = dict(_set_for_projects)
     _set_for_projects.clear()
-    # Code of the program may have set some of them to other values: those stay.
+    # A variable that code of the program has set to another value since keeps that value.
     ours = {name: each for name, each in found.items() if os.environ.get(name) == each[1]}
     for name in ours:
         del os.environ[name]
@@ -158,7 +164,9 @@ def set_for_project(name: str, value: str, path: str = "") -> None:
 
 
 def restore_variable(name: str, before: str | None) -> None:
-    """Set an environment variable to the value that it had before; None if it was not set."""
+    """Set an environment variable to `before`, its value before a change; remove it if that is
+    None.
+    """
     if before is None:
         os.environ.pop(name, None)
     else:
@@ -166,7 +174,9 @@ def restore_variable(name: str, before: str | None) -> None:
 
 
 def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
-    """Set the environment variables that are not set yet, under either of their prefixes."""
+    """Set the environment variables that are not set yet, neither under their own name nor under
+    the name with the other prefix (`CARBOY_X` and `FLASK_X`).
+    """
     present = set(os.environ)
     for name, value in values.items():
         if value is not None and not present & {name, with_other_prefix(name)}:
@@ -174,18 +184,20 @@ def set_missing_variables(values: cabc.Mapping[str, str | None]) -> None:
 
 
 def set_for_process(name: str, value: str) -> None:
-    """Set an environment variable that a file contains, or for which no file has a value."""
+    """Set an environment variable for a command or `app.run()`, and note that carboy has set it."""
     os.environ[name] = _set_for_process[name] = value
 
 
 def set_from_files() -> dict[str, str]:
-    """Return the variables that this process has set from files, with their values."""
+    """Return the environment variables that carboy has set in this process, mostly from `.env`
+    files, with their values.
+    """
     for_projects = {name: value for name, (_, value) in _set_for_projects.items()}
     return _set_for_process | for_projects
 
 
-# Variables `CARBOY_X` that are not copied to `FLASK_X`, because they are not set by users: carboy
-# sets them for its own child processes.
+# Variables `CARBOY_X` without a counterpart `FLASK_X`: not users but carboy itself sets them, for
+# its child processes.
 _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 

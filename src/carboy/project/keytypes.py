@@ -1,4 +1,6 @@
-"""The types of config keys: check a value, and convert the text of a variable."""
+"""Check that values have the types of their config keys, and convert texts of environment variables
+to these types.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from ..config import OWN_KEYS
 
 _Seconds = timedelta | int | float
 
-# The types of Flask's keys. `OWN_KEYS` has those of carboy's.
+# The types of Flask's config keys. The types of carboy's own keys are in `OWN_KEYS`.
 _FLASK_TYPES: t.Mapping[str, t.Any] = {
     "DEBUG": bool | None,
     "TESTING": bool,
@@ -61,7 +63,8 @@ def built_in_types() -> dict[str, t.Any]:
 
 
 def checked(value: t.Any, annotation: t.Any) -> t.Any:
-    """Return a value as one of the types of `annotation`.
+    """Check that a value has one of the types of `annotation`. Return the value, converted if the
+    type asks for it: a dict becomes a `Struct`, for example.
 
     Raises:
         ValueError: the value has none of the types; the argument names the types.
@@ -91,14 +94,16 @@ def _convert(value: t.Any, member: t.Any) -> t.Any:
     if t.get_origin(member) is list and isinstance(value, list):
         return [checked(each, *t.get_args(member)) for each in value]
     if member is bytes and not isinstance(value, bytes):
-        raise TypeError("Expected `bytes`")  # msgspec would take a text as base64
+        raise TypeError("Expected `bytes`")  # msgspec would decode a text as base64
     return msgspec.convert(value, member)
 
 
 def from_text(text: str, annotation: t.Any) -> t.Any:
-    """Convert the text of an environment variable to one of the types of `annotation`; without a
-    type, as Flask's `from_prefixed_env`: JSON, else the text itself. A list of texts may also be
-    written with commas.
+    """Convert the text of an environment variable to one of the types of `annotation`.
+
+    If `annotation` is `Any`, the text is parsed as JSON, and returned itself if it is not JSON, as
+    Flask's `from_prefixed_env` does. A list of texts may be written as JSON, or with commas between
+    the texts.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -108,7 +113,7 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     members = [each for each in _members(annotation) if each is not type(None)]
     takes_text = any(_is_text(member) for member in members)
     details = []
-    # Text that may be a number is a number where both are allowed.
+    # Types of text are tried last: if a key may be a number or text, "5" becomes a number.
     for member in sorted(members, key=_is_text):
         try:
             return _from_text(text, member)
@@ -120,9 +125,11 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
 
 
 def from_text_like(text: str, model: t.Any) -> t.Any:
-    """Convert the text of an environment variable for a key without a type, which has the value
-    `model` in a file: numbers, switches, lists and dicts must stay such, and text stays text. For
-    other values, such as None, any text will do. `null` stands for None.
+    """Convert the text of an environment variable for a key that has no declared type, to the type
+    of `model`, the value that a file has for the key.
+
+    A number, switch, list or dict must stay one, and text stays text. If `model` is something else,
+    such as None, any text will do. `null` stands for None.
 
     Raises:
         ValueError: the text does not stand for a value like `model`; the argument names the type.
@@ -153,7 +160,7 @@ def _from_text(text: str, member: t.Any) -> t.Any:
         return [part.strip() for part in text.split(",")]
     try:
         return msgspec.convert(text, member, strict=False)
-    except (msgspec.ValidationError, TypeError):  # msgspec refuses the union of str and bytes
+    except (msgspec.ValidationError, TypeError):  # TypeError: msgspec refuses str | bytes
         if not text.lstrip().startswith(("[", "{")):
             raise
     try:
@@ -181,7 +188,9 @@ def _members(annotation: t.Any) -> tuple[t.Any, ...]:
 
 
 def _expected(annotation: t.Any, details: list[str]) -> str:
-    """Describe the types. A limit or the place of an error is in msgspec's text."""
+    """Return a text that names the expected types. If msgspec's message `details` has a limit, or
+    the place of the error in a nested value, that is added.
+    """
     detail = details[0].rstrip(".") if len(details) == 1 else ""
     names = " or ".join(map(type_name, _members(annotation)))
     if " - at " in detail:
@@ -193,7 +202,7 @@ def _expected(annotation: t.Any, details: list[str]) -> str:
 
 
 def type_name(annotation: t.Any) -> str:
-    """Return the name of a type as a reader of an error message knows it."""
+    """Return the name of a type for an error message, such as `list[str]` or `int or None`."""
     if t.get_origin(annotation) is t.Annotated:
         return type_name(t.get_args(annotation)[0])
     if t.get_origin(annotation) is t.Literal:

@@ -10,7 +10,7 @@ if t.TYPE_CHECKING:
 
 
 class Loaded(t.NamedTuple):
-    """A value as a layer contains it.
+    """A value in a layer of configuration, and where it comes from.
 
     Attributes:
         value: the value.
@@ -28,14 +28,15 @@ Layer = dict[str, Loaded]
 
 @dataclass(slots=True)
 class ConfigFile:
-    """What one file contains.
+    """The contents of one config file of a project, such as `config.toml`.
 
     Attributes:
-        base: the values for each environment.
-        sections: the values for one environment, by its name.
+        base: the values for all environments.
+        sections: the values for one environment each, by the name of the environment.
         problems: what is wrong with the file.
-        declared: the `Struct` that declares the keys, if the file has one.
-        declared_by_section: the `Struct` of a section, which takes the place of `declared`.
+        declared: the `Struct` in the file that declares the keys of the project, if there is one.
+        declared_by_section: by the name of a section, the `Struct` that declares the keys in place
+            of `declared` if that section is used.
     """
 
     base: Layer = field(default_factory=dict)
@@ -46,8 +47,8 @@ class ConfigFile:
 
 
 def merge_peers(layers: t.Iterable[Layer], problems: list[str]) -> Layer:
-    """Return one layer of several that have the same precedence; a key that two of them set to
-    different values is a problem.
+    """Merge layers that have the same precedence into one. If two of them set a key to different
+    values, add that to `problems`.
     """
     merged: Layer = {}
     for layer in layers:
@@ -69,7 +70,7 @@ def _is_same(one: object, other: object) -> bool:
         return False
 
 
-# Short names of environments, which files use for sections.
+# Short names of environments that files may use as names of sections, and the full names.
 _FULL_NAMES = {
     "dev": "development",
     "develop": "development",
@@ -78,7 +79,7 @@ _FULL_NAMES = {
     "tests": "testing",
 }
 STANDARD_ENVIRONMENTS = frozenset({"development", "production", "testing"})
-# The section whose values are for all environments.
+# The name of the section whose values are for all environments.
 BASE_SECTION = "default"
 
 
@@ -100,6 +101,8 @@ def _plain(name: str) -> str:
 
 
 def section_for(environment: str, names: t.Iterable[str]) -> str | None:
-    """Return the name of the section for an environment; prefer one that has exactly its name."""
+    """Return which of `names` is the section for an environment, preferably one with exactly its
+    name; None if there is none.
+    """
     matching = [name for name in names if same_environment(name, environment)]
     return environment if environment in matching else next(iter(matching), None)

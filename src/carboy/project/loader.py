@@ -63,7 +63,7 @@ _STEM = "config"
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:
-    """Load the configuration of a project.
+    """Load the configuration of a project into `config`.
 
     Raises:
         ProjectError: the configuration has problems; the text names all of them.
@@ -100,7 +100,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         unused=loader.variables.without_key(loader.unprefixed()),
         replaced={key: before.get(key, ABSENT) for key in layer},
     )
-    note_secret_change()  # the project declares secrets
+    note_secret_change()  # the project may have declared more secrets
     make_key_when_read(config)
 
 
@@ -111,7 +111,7 @@ def _values_without_project(config: Config) -> dict[str, t.Any]:
         return values
     for key, value in config.project.replaced.items():
         origin = config.project.origins.get(key, DEFAULT)
-        if origin.source == "code":  # assigned since then
+        if origin.source == "code":  # code has assigned it since `from_project()`
             continue
         if value is ABSENT:
             values.pop(key, None)
@@ -121,7 +121,9 @@ def _values_without_project(config: Config) -> dict[str, t.Any]:
 
 
 def _remove_missing(config: Config, before: dict[str, t.Any], layer: Layer) -> None:
-    """Give the keys that the project does not set any more the values that they had before."""
+    """Undo the keys that an earlier `from_project()` has set and this call does not set: restore
+    the values that they had before, or remove the keys.
+    """
     for key, value in dict(config).items():
         if key in layer or value is before.get(key, ABSENT):
             continue
@@ -136,8 +138,9 @@ def _remove_missing(config: Config, before: dict[str, t.Any], layer: Layer) -> N
 def project_root(root_path: str) -> str:
     """Return the folder of the project to which an app belongs.
 
-    It is the folder that contains the app's module or outermost package; above it, if that is the
-    `src` of a project. An app that is installed belongs to the current folder.
+    It is the folder that contains the app's module or outermost package; if that folder is the
+    `src` of a project, it is the parent folder. For an app that is installed in site-packages, it
+    is the current folder.
     """
     folder = os.path.abspath(root_path)
     if {"site-packages", "dist-packages"} & set(folder.split(os.sep)):
@@ -157,7 +160,7 @@ def _summary(problems: list[str]) -> str:
 
 
 class _Loader:
-    """Reads the layers of one project, and collects what is wrong with them."""
+    """Reads the layers of one project's configuration, and collects the problems in them."""
 
     def __init__(self, root: str, folders: AppFolders) -> None:
         self.root = os.path.abspath(root)
@@ -173,12 +176,13 @@ class _Loader:
         if not os.path.isdir(self.root):
             raise ProjectError(f"The folder of the project, {self.root!r}, does not exist.")
 
-    # -- .env --------------------------------------------------------------------------------
+    # --- .env -------------------------------------------------------------------------------
 
     def read_env_files(self) -> dict[str, dict[str, EnvLine]]:
-        """Return the variables of each `.flaskenv` and `.env`, lowest precedence first.
+        """Read each `.flaskenv` and `.env`, and return their variables by file, lowest precedence
+        first.
 
-        The files of the project's folder are read, also if the current folder is another one.
+        The files of the project's folder are read even if the current folder is another one.
         """
         forget_inherited_variables()
         paths = [path for path in files_read if os.path.isfile(path)]
@@ -190,7 +194,7 @@ class _Loader:
         self.variables = Variables(files)
         return files
 
-    # -- the environment ---------------------------------------------------------------------
+    # --- the environment --------------------------------------------------------------------
 
     def choose_environment(self, given: str | None) -> None:
         from ..config import get_env
@@ -207,7 +211,9 @@ class _Loader:
 
     @contextlib.contextmanager
     def environment_variable(self) -> t.Iterator[None]:
-        """Let FLASK_ENV name the environment while files run that may read it."""
+        """Set FLASK_ENV to the chosen environment during the `with` block, because files of the
+        project that run in the block may read it.
+        """
         before = os.environ.get("FLASK_ENV")
         if before is None or full_name(before) != self.environment:
             os.environ["FLASK_ENV"] = self.environment
@@ -216,24 +222,27 @@ class _Loader:
         finally:
             restore_variable("FLASK_ENV", before)
 
-    # -- files -------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------
 
     def read_config_files(self) -> None:
         places = [self.root, self._folders.root_path]
         folder = next((each for each in places if _existing(_paths_in(each))), self.root)
         sections = self._read_folder(folder, _package_of(folder))
-        # A name of its own, because `instance/config.py` may say `from config import ...`.
+        # Modules of the instance folder get the prefix `instance_`, because `instance/config.py`
+        # must not take the name of the module `config`, which it may import.
         instance = os.path.abspath(self._folders.instance_path)
         sections += self._read_folder(instance, "instance_")
         self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
 
     def _read_folder(self, folder: str, prefix: str) -> list[str]:
-        """Add the layers of the files in a folder; return the environments that they name.
+        """Read the config files in a folder, and add their values as layers. Return the
+        environments for which the files have values.
 
         Args:
             folder: the folder.
-            prefix: what stands before the name of a Python file in the name of its module.
+            prefix: a Python file in the folder runs as a module whose name is this text and the
+                name of the file.
         """
         own_paths = _paths_of_environment(folder, self.environment)
         watch([*_paths_in(folder), *own_paths])
@@ -270,8 +279,9 @@ class _Loader:
         self._file_layers.append(merge_peers(peers, self.problems))
 
     def _check_environment(self, sections: list[str]) -> None:
-        """Report an environment that may be misspelt: it has no section while others have one, or
-        its name is almost that of a standard environment.
+        """Report the chosen environment if no file has a section for it and its name may be
+        misspelt: files have sections for other environments, or the name is almost that of a
+        standard one.
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
@@ -285,7 +295,7 @@ class _Loader:
                 f" {self.environment.title().replace('_', '')}Config in config.py."
             )
 
-    # -- declared keys -----------------------------------------------------------------------
+    # --- declared keys ----------------------------------------------------------------------
 
     def _declare(self, declared: type) -> None:
         from .declaredkeys import fields_of
@@ -305,18 +315,21 @@ class _Loader:
                 self.secrets.add(field.key)
 
     def unprefixed(self) -> set[str]:
-        """Return the variables without a prefix that set a key: those of declared keys."""
+        """Return the names of variables that set a key without the prefix `CARBOY_` or `FLASK_`:
+        declared keys, secrets, `LOG_*`, and `X_FILE` for each secret `X`.
+        """
         logs = {key for key in self._types if key.startswith("LOG_")}
         files = {key + SUFFIX for key in self.secrets}
         return {*self._keys, *self.secrets, *logs, *files}
 
-    # -- values ------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------
 
     def assigned_before(
         self, before: dict[str, t.Any], origins: dict[str, Origin], is_debug_default: bool
     ) -> Layer:
-        """Return the values of declared keys that code has assigned before, and the default of
-        DEBUG, unless code has changed it.
+        """Return a layer of the values that code has assigned to declared keys before
+        `from_project()`. It also sets DEBUG according to the environment, unless code has changed
+        DEBUG.
         """
         earlier = Origin("code", "code before from_project()")
         codes = {key: each for key, each in origins.items() if each.source == "code"}
@@ -331,7 +344,7 @@ class _Loader:
         return layer
 
     def values(self, before: Layer) -> Layer:
-        """Return the values of all layers, with their types."""
+        """Merge all layers, and return the value of each key, converted to the type of the key."""
         merged = dict(before)
         for layer in self._file_layers:
             read_secret_files(layer, self.secrets, self.root, self.problems)
@@ -362,7 +375,9 @@ class _Loader:
             )
 
     def _set_members(self, merged: Layer, layer: Layer) -> None:
-        """Set the members of dicts that variables such as `CARBOY_DB__HOST` name."""
+        """Set members of dicts: the variable `CARBOY_DB__HOST` sets the member `HOST` of the dict
+        `DB`.
+        """
         for name in [name for name in layer if "__" in name and layer[name].is_text]:
             loaded = layer.pop(name)
             key, *path = name.split("__")
@@ -370,7 +385,8 @@ class _Loader:
             value = inner = _as_dict(before.value if before else None)
             for part in path[:-1]:
                 inner[part] = inner = _as_dict(inner.get(part))
-            # The members of a declared key are checked with that key.
+            # If the key has a type, `_typed` checks the whole dict afterwards, so that its members
+            # need no check here.
             model = None if key in self._types else inner.get(path[-1])
             try:
                 inner[path[-1]] = from_text_like(str(loaded.value), model)
@@ -380,8 +396,8 @@ class _Loader:
             layer[key] = Loaded(value, loaded.origin)
 
     def _typed(self, key: str, loaded: Loaded, in_file: Loaded | None) -> Loaded:
-        """Return a value with its type: that of the key, or else, for the text of a variable, that
-        of the value which a file has.
+        """Return a value converted to the type of its key. If the key has no type, the text of a
+        variable is converted to the type of the value that a file has for the key.
         """
         like = ""
         try:
@@ -397,15 +413,17 @@ class _Loader:
             got = describe_value(key, loaded.value, self.secrets)
             self.problems.append(f"{_place(key, loaded)}: {exc}{like}, got {got}.")
             return loaded
-        # Types of Flask's keys are checked only: an object that a file has made is kept.
+        # Texts of variables and values of declared keys are converted. Values that files give to
+        # Flask's keys are only checked, and stay the objects that the files have made.
         is_converted = loaded.is_text or key in self._keys
         loaded = Loaded(value if is_converted else loaded.value, loaded.origin)
         self._check_value(key, loaded)
         return loaded
 
     def _check_value(self, key: str, loaded: Loaded) -> None:
-        """Report a value that has the right type and that the part of carboy which uses it would
-        refuse. A server other than carboy's would find it at the first request, which is too late.
+        """Report a value of the right type that would be refused by the part of carboy that uses
+        it. Under a server other than carboy's, that part would find it only at the first request,
+        which is too late.
         """
         own = OWN_KEYS.get(key)
         if own is None or not own.check or loaded.value in (None, ""):
@@ -416,8 +434,8 @@ class _Loader:
             self.problems.append(str(exc))
 
     def _construct(self, declared: type, values: Layer) -> None:
-        """Create an object of the declared class and take its values: its `__post_init__` may
-        refuse or change them.
+        """Create an object of the declared class, and take the values of the keys from it, because
+        its `__post_init__` may refuse or change values.
         """
         arguments = {
             field.name: values[key].value for key, field in self._keys.items() if key in values
@@ -446,14 +464,18 @@ def _place(key: str, loaded: Loaded) -> str:
 
 
 def _as_dict(value: t.Any) -> dict[str, t.Any]:
-    """Return a copy of a dict, or of a value of a declared class; otherwise an empty dict."""
+    """Return the members of a dict or of a `Struct` as a new dict; an empty dict for any other
+    value.
+    """
     if isinstance(value, msgspec.Struct):
         return msgspec.structs.asdict(value)
     return dict(value) if isinstance(value, dict) else {}
 
 
 def _package_of(folder: str) -> str:
-    """Return the name of the package in a folder with a dot; "" if the folder is none."""
+    """Return the dotted name of the package in a folder, followed by a dot, such as "shop.api."; ""
+    if the folder is not a package.
+    """
     name = ""
     while os.path.isfile(os.path.join(folder, "__init__.py")):
         folder, last = os.path.split(folder)

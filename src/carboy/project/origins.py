@@ -55,7 +55,9 @@ def note_assignments(origins: dict[str, Origin], keys: cabc.Iterable[str]) -> No
 def note_differences(
     origins: dict[str, Origin], before: dict[str, t.Any], after: dict[str, t.Any]
 ) -> None:
-    """Record that the code which is now running has made the differences between two dicts."""
+    """Record the code which is now running as the origin of the values that differ between two
+    dicts, the config before and after a change.
+    """
     for key in [key for key in before if key not in after]:
         origins.pop(key, None)
     absent = object()
@@ -74,9 +76,9 @@ def _line_of_caller() -> str:
 
 
 def shortened(path: str, start: str | None = None) -> str:
-    """Return a path relative to `start` (by default the current folder) if it is below it.
+    """Return a path relative to `start` (by default the current folder) if it is below that folder.
 
-    All paths are below the root folder, so if that is `start`, no path is shortened.
+    If `start` is `/`, below which all paths are, no path is shortened.
     """
     start = os.getcwd() if start is None else start
     path = os.path.abspath(path)

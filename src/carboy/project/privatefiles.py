@@ -8,7 +8,7 @@ import tempfile
 
 
 def create_private(path: str, text: str) -> None:
-    """Write a new file.
+    """Write a new file that only its owner may read.
 
     Raises:
         FileExistsError: there is a file already; it is left as it is.
@@ -25,9 +25,9 @@ def create_private(path: str, text: str) -> None:
 def replace_private(path: str, text: str) -> None:
     """Write a file, or replace it in one step: a reader sees the old text or the new one.
 
-    The file keeps its owner. It keeps its mode too, with which its group may read it, unless others
-    can read it: then nobody has chosen the mode for a secret, and only the owner may read the new
-    file. If `path` is a symbolic link, the file to which it points is replaced.
+    The new file has the owner of the old one, and its mode, which may let the group read it. But if
+    the mode gives rights to everybody, it was not chosen for a secret, and only the owner may read
+    the new file. If `path` is a symbolic link, the file to which it points is replaced.
 
     Raises:
         OSError: the file cannot be written; the old file is left as it is.

@@ -28,10 +28,12 @@ from .origins import Origin, shortened
 
 # Names of the class whose values are for all environments.
 _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
-# Names of dicts from the name of an environment to its class, as tutorials have them.
+# Names of a dict in `config.py` that maps the name of each environment to its class, as in
+# tutorials.
 _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
 
-# The code of the files that the app's code can import, by path, as it has run last.
+# The code that has run last for each file that the app's code can import, by the path of the file.
+# If a file's code is no longer the same, the file runs again.
 _imported: dict[str, types.CodeType] = {}
 
 Lines = dict[tuple[str | None, str], int]
@@ -53,7 +55,9 @@ def read_python(path: str, module_name: str) -> ConfigFile:
 
 
 class _PythonFile:
-    """A module with the lines of its assignments, from which layers are made."""
+    """Makes layers from a module that has run, and from the lines of its assignments, which are the
+    origins of the values.
+    """
 
     def __init__(self, path: str, module: types.ModuleType, lines: Lines) -> None:
         self._path = shortened(path)
@@ -95,13 +99,18 @@ class _PythonFile:
         return {}
 
     def _holder(self, value: object) -> object:
-        """Return the class that a string such as "config.ProductionConfig" names."""
+        """Return the class that a string such as "config.ProductionConfig" names; return other
+        values as they are.
+        """
         if isinstance(value, str):
             return self._classes.get(value.rpartition(".")[2])
         return value
 
     def _classes_of_environments(self, table: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Return the holder of values by environment, from the dict and the names of classes."""
+        """Return the object that holds the values of each environment, usually a class, by the name
+        of the environment. The dict `table` has some of them; the others are classes whose names
+        contain that of an environment.
+        """
         found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
         for name, kind in self._classes.items():
             environment = self._environment_of(name, kind)
@@ -110,7 +119,9 @@ class _PythonFile:
         return found
 
     def _environment_of(self, name: str, kind: type) -> str:
-        """Return the environment that the name of a class means; "" if it means none."""
+        """Return the environment that the name of a class contains, such as "production" for
+        `ProductionConfig`; "" if it contains none.
+        """
         if kind is self._base or name in _BASE_CLASSES:
             return ""
         stem = name.removeprefix("Config").removesuffix("Config").lower()
@@ -134,7 +145,9 @@ class _PythonFile:
         layer.update(merged)
 
     def _layer_of(self, holder: t.Any) -> Layer:
-        """Return the values of a class, an object, a dict, or a class that declares keys."""
+        """Return the values that a class, an object or a dict holds, or the defaults of a class
+        that declares keys.
+        """
         if isinstance(holder, dict):
             return {
                 key: Loaded(value, Origin("file", self._path))
@@ -193,7 +206,8 @@ def _run(source: bytes, path: str, name: str) -> types.ModuleType:
         if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
             advice = " If this is an environment variable, set it; .env may set it"
         failure = _failed(path, line, f"the file is run as Python, and raises {text}.{advice}")
-        # Python prints the cause of an exception as it is.
+        # The cause is left out if it shows a secret, because Python prints causes without masking
+        # them.
         raise failure from (None if _shows_secret(exc) else exc)
 
 
@@ -203,11 +217,11 @@ def _shows_secret(exc: Exception) -> bool:
 
 
 def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
-    """Return the module of a file.
+    """Run a Python file, and return its module.
 
     If the app's code can import the file by `name`, it is imported in the same way, so that it runs
     once, and again only if it has changed, as in a notebook. Otherwise it runs as a module of that
-    name which only this function sees.
+    name, which is not left in `sys.modules`.
     """
     known = sys.modules.get(name)
     if known is not None and _is_file(getattr(known, "__file__", None), path):
@@ -221,12 +235,14 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
         return module
     module = types.ModuleType(name)
     module.__file__ = path
-    # Annotations in the file are resolved by the entry of the module in `sys.modules`.
+    # The module must be in `sys.modules` while its file runs, because the annotations of its
+    # classes are resolved by that entry.
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)  # noqa: S102 - a file of the project
         for kind in filter(is_declaration, list(vars(module).values())):
-            with contextlib.suppress(ProjectError):  # raised again if the class declares the keys
+            # The error is raised again later if this is the class that declares the keys.
+            with contextlib.suppress(ProjectError):
                 fields_of(kind)
     finally:
         if known is None:
@@ -237,8 +253,8 @@ def _import(code: types.CodeType, path: str, name: str) -> types.ModuleType:
 
 
 def _run_again(module: types.ModuleType, code: types.CodeType) -> None:
-    """Run the changed file of a module. The config keys that it does not set any more are removed;
-    if it fails, they stay.
+    """Run a file that has changed again in its module. Config keys that the new code does not set
+    are removed from the module; if the code raises an exception, all old keys are restored.
     """
     names = vars(module)
     before = {name: value for name, value in names.items() if name.isupper()}
@@ -254,7 +270,7 @@ def _run_again(module: types.ModuleType, code: types.CodeType) -> None:
 def _importable_file(name: str) -> str | None:
     package = name.rpartition(".")[0]
     if package and package not in sys.modules:
-        return None  # the search would import the package
+        return None  # `find_spec` would import the package
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
@@ -280,7 +296,9 @@ def _failed(path: str, line: int, what: str) -> ProjectError:
 
 
 def _assignment_lines(source: bytes) -> Lines:
-    """Return the line on which each name is assigned, by the class (None: the module) and name."""
+    """Return the line of each assignment in a Python file, by the class that contains it (None for
+    the module) and the name that it assigns.
+    """
     lines: Lines = {}
     try:
         tree = ast.parse(source)

@@ -2,8 +2,8 @@
 
 The reloader starts a child process, and starts it anew when a file changes. The child inherits the
 environment variables of its parent, and so those of `.env` files as they were when the parent
-started. It must forget these before it reads the files, because a variable that is set takes
-precedence over a file.
+started. The child must remove these variables before it reads the files, because a variable that is
+set takes precedence over a file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from .dotenvfile import set_from_files, with_other_prefix
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Tells the child which variables come from files. Their names are separated by "=", which no name
-# contains.
+# The environment variable that tells a child process which variables its parent has set from files:
+# their names, separated by "=", which no name contains.
 _NAMES = "_CARBOY_VARIABLES_OF_FILES"
-# The files that configuration has been read from, or would have been if they existed.
+# The files from which the configuration was read, or would be read if they existed.
 _watched: set[str] = set()
 
 
 @contextlib.contextmanager
 def variables_named_for_child() -> cabc.Iterator[None]:
-    """Let child processes forget the variables that this process has set from files."""
+    """During the `with` block, an environment variable lists the names of the variables that this
+    process has set from files. A child process that starts in the block can remove them by name.
+    """
     found = set_from_files()
     os.environ[_NAMES] = "=".join(name for name in found if os.environ.get(name) == found[name])
     try:
@@ -36,12 +38,13 @@ def variables_named_for_child() -> cabc.Iterator[None]:
 
 
 def forget_inherited_variables() -> None:
-    """In a child process of the reloader, remove the variables that its parent has set from files.
-    Further calls do nothing.
+    """In a child process of the reloader, remove the variables that its parent has set from files,
+    as named by `variables_named_for_child`. Further calls do nothing.
     """
     for name in os.environ.pop(_NAMES, "").split("="):
         value = os.environ.pop(name, None) if name else None
-        # A command copies each variable CARBOY_X to FLASK_X when it starts.
+        # The parent may have copied the variable, because a command copies each CARBOY_X to FLASK_X
+        # when it starts. The copy is removed, too.
         copy = with_other_prefix(name)
         if value is not None and copy is not None and os.environ.get(copy) == value:
             del os.environ[copy]
@@ -53,5 +56,5 @@ def watch(paths: cabc.Iterable[str]) -> None:
 
 
 def watched_files() -> list[str]:
-    """Return the files to watch."""
+    """Return the files whose changes restart the child process of the reloader."""
     return sorted(_watched)

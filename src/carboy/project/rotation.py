@@ -1,9 +1,10 @@
-"""Give a project a secret key, or a new one, in `.env` or in a file that contains the key alone.
+"""Write the first secret key of a project, or replace its key, in `.env` or in a file that
+contains the key alone.
 
 A rotation keeps the old key in `SECRET_KEY_FALLBACKS`, so that sessions that it has signed stay
 valid. A key that can be guessed is not kept: whoever guesses it could sign sessions. The functions
-that rotate a key return how such keys can be guessed (`carboy.core.weakkeys`). Texts that these
-functions return, and their errors, contain no key.
+that rotate a key return a text for each such key, which says how the key can be guessed
+(`carboy.core.weakkeys`). Neither these texts nor errors contain a key.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from .secretkey import KEY_NAME, new_key
 from .variables import Variables
 
 FALLBACKS_NAME = "SECRET_KEY_FALLBACKS"
-# What is added to the name of a file with a key, for the file with the old keys.
+# The ending of a file with the old keys. The rest of its name is that of the file with the key.
 FALLBACKS_ENDING = ".fallbacks"
 _PREFIXES = ("CARBOY_", "FLASK_", "")
-# What stands before the name of a variable: blank lines, and `export` for shells.
+# Matches what may stand before the name of a variable in a `.env` file: blank lines, and `export`,
+# which shells need.
 _START = re.compile(r"\s*(?:export[^\S\r\n]+)?")
 
 
@@ -33,7 +35,7 @@ def add_to_env_file(path: str) -> None:
     """Write a new key into a `.env` file, which is created if there is none.
 
     Raises:
-        ConfigError: the file names a key already, or cannot be written.
+        ConfigError: the file sets a key already, or cannot be written.
     """
     variables = _read_variables(path)
     for name in (KEY_NAME, f"{KEY_NAME}_FILE"):
@@ -46,7 +48,9 @@ def add_to_env_file(path: str) -> None:
 
 
 def rotate_env_file(path: str, keep: int) -> list[str]:
-    """Replace the key in a `.env` file, and keep the last `keep` old ones as fallbacks.
+    """Replace the key in a `.env` file, and keep the newest `keep` old keys in
+    `SECRET_KEY_FALLBACKS`. Old keys that can be guessed are not kept; return how they can be
+    guessed.
 
     Raises:
         ConfigError: the file has no key, or cannot be read or written.
@@ -64,7 +68,7 @@ def rotate_env_file(path: str, keep: int) -> list[str]:
 
 
 def create_key_file(path: str) -> None:
-    """Write a new key into a new file.
+    """Write a new secret key into a new file.
 
     Raises:
         ConfigError: there is a file already, or it cannot be written.
@@ -81,10 +85,11 @@ def create_key_file(path: str) -> None:
 
 
 def rotate_key_file(path: str, keep: int) -> list[str]:
-    """Replace the key in a file, and keep the last `keep` old ones in a file beside it.
+    """Replace the key in a file, and keep the newest `keep` old keys in a second file beside it.
+    Old keys that can be guessed are not kept; return how they can be guessed.
 
     Raises:
-        ConfigError: a file has no key, or cannot be read or written.
+        ConfigError: the first file has no key, or a file cannot be read or written.
     """
     beside = path + FALLBACKS_ENDING
     key = _read(path).strip()
@@ -92,14 +97,17 @@ def rotate_key_file(path: str, keep: int) -> list[str]:
         raise ConfigError(f"The file {path!r} contains no key. Use 'carboy secret new --file'.")
     text = _read(beside) if os.path.exists(beside) else ""
     kept, weaknesses = _choose([key, *_parse_fallbacks(text, beside)], keep)
-    # The old keys are written first: a process that starts in between accepts both.
+    # The old keys are written first, so that a process that starts between the two writes accepts
+    # the sessions that the old key has signed.
     _write(beside, f"{json.dumps(kept)}\n")
     _write(path, f"{new_key()}\n")
     return weaknesses
 
 
 def rotated_variables(keep: int) -> tuple[dict[str, str], list[str]]:
-    """Return variables with a new key, and with the key of the environment as a fallback.
+    """Return two environment variables with their new values: the secret key, and the list of
+    fallbacks, which contains the old key. Old keys that can be guessed are left out; also return
+    how they can be guessed.
 
     Raises:
         ConfigError: the environment has no key.
@@ -116,7 +124,9 @@ def rotated_variables(keep: int) -> tuple[dict[str, str], list[str]]:
 
 
 def _choose(old: list[str], keep: int) -> tuple[list[str], list[str]]:
-    """Return the old keys to keep, and how others can be guessed, which are left out for that."""
+    """Return the newest `keep` of those old keys that cannot be guessed. Also return how the other
+    keys can be guessed, or nothing if no key is to be kept.
+    """
     weaknesses = [weakness_of(key) for key in old]
     kept = [key for key, weakness in zip(old, weaknesses, strict=True) if weakness is None]
     return kept[:keep], [each for each in weaknesses if each is not None] if keep else []
@@ -127,7 +137,7 @@ def origin_in_environment() -> Origin | None:
     file that was read; None if nothing does.
 
     Raises:
-        ConfigError: such a file cannot be read any more.
+        ConfigError: a `.env` file that was read before cannot be read any more.
     """
     variables = Variables({path: read_env_file(path) for path in files_read})
     found = variables.layer((KEY_NAME,)).get(KEY_NAME)
@@ -135,8 +145,11 @@ def origin_in_environment() -> Origin | None:
 
 
 def env_line(name: str, value: str) -> str:
-    """Return a line of a `.env` file. A value that is not plain is quoted."""
-    # python-dotenv would replace "${NAME}" even within quotes.
+    """Return the line that sets a variable in a `.env` file. The value is in quotes unless it has
+    only letters and digits.
+    """
+    # In JSON, "$" is written as an escape, because python-dotenv would replace "${NAME}" even
+    # within quotes.
     value = value.replace("${", "\\u0024{") if value.startswith("[") else value
     if value.isalnum():
         return f"{name}={value}\n"
@@ -151,12 +164,16 @@ def _read_variables(path: str) -> dict[str, str]:
 
 
 def _find(variables: t.Mapping[str, str], key: str) -> str | None:
-    """Return the name of the variable that sets a key; None if it is missing or empty."""
+    """Return the name of the variable, with or without a prefix, that sets a key; None if no such
+    variable is set, or if it is empty.
+    """
     return next((prefix + key for prefix in _PREFIXES if variables.get(prefix + key)), None)
 
 
 def _name_in(variables: t.Mapping[str, str], key: str) -> str:
-    """Return the name under which to set a key: with a prefix if the key has one already."""
+    """Return the name of the variable with which to set a key `X`: the one of `CARBOY_X`, `FLASK_X`
+    and `X` that `variables` contains already, or else `X`.
+    """
     return next((prefix + key for prefix in _PREFIXES if prefix + key in variables), key)
 
 
@@ -178,7 +195,7 @@ def _no_key_to_rotate(path: str, variables: t.Mapping[str, str]) -> str:
 
 
 def _parse_fallbacks(text: str, place: str) -> list[str]:
-    """Parse a list of keys. No part of a wrong text is shown, because it may contain a key."""
+    """Parse a JSON list of keys. Errors show no part of the text, because it may contain a key."""
     try:
         keys = json.loads(text or "[]")
     except ValueError:

@@ -13,14 +13,16 @@ from .layers import Layer, Loaded
 from .origins import Origin, shortened
 
 SUFFIX = "_FILE"
-# A file that is longer is none with a key or a password.
+# The largest size of a file with a secret. A larger file can hardly contain a key or a password.
 MAX_BYTES = 64 * 1024
 
 
 def read_secret_files(
     layer: Layer, secrets: t.Iterable[str], root: str, problems: list[str]
 ) -> None:
-    """Replace each `X_FILE` in a layer by `X`, where `X` is a declared secret."""
+    """In a layer, replace the path `X_FILE` of each declared secret `X` by `X`, the text of that
+    file.
+    """
     for key in secrets:
         named = layer.pop(key + SUFFIX, None)
         if named is None:
@@ -69,8 +71,8 @@ def _read(path: str) -> str:
 
 
 def _refuse_pipe(path: str) -> None:
-    """Raise OSError for a pipe or a device: opening it may block, and each process of a server
-    reads the file.
+    """Raise OSError if `path` is a pipe or a device: opening it may block, and each process of a
+    server reads the secret, but a pipe gives it only once.
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):

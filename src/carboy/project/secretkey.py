@@ -1,9 +1,9 @@
-"""The secret key of a project to which nobody has given one.
+"""Make a secret key for a project that sets none.
 
 In development (and in debug mode) the key is made when it is first read, and kept in
 `instance/secret_key`, so that sessions outlive the process. In testing it is made for the process
 alone. In any other environment nothing is made: a key that each machine, or each start, makes for
-itself would end sessions without an error. There, writing to a session raises
+itself would end sessions without an error. Instead, writing to a session raises
 `SessionUnavailableError`.
 """
 
@@ -31,7 +31,7 @@ FILE_NAME = "secret_key"
 # How many random bytes a key consists of: as many as SHA-256 has.
 _KEY_BYTES = 32
 _IGNORED = f"# The secret key that carboy has made for development on this machine.\n/{FILE_NAME}\n"
-# Held while a thread makes a key, so that all threads get the same one.
+# Held while a thread makes a key, so that all threads get the same key.
 _making = threading.RLock()
 # How long to wait for another process that has created the file and writes its key into it.
 _WAIT_S = 2.0
@@ -45,9 +45,9 @@ def new_key() -> str:
 def make_key_when_read(config: Config) -> None:
     """Let the first read of `SECRET_KEY` make a key if there is none, in development and testing.
 
-    Assigned keys take precedence, also those that code assigns after this call. The config gets a
-    class that makes the key, and loses it with the first read of a key, so that reading a config
-    takes no longer than before.
+    Assigned keys take precedence, also those that code assigns after this call. Until the key is
+    read, the class of the config is a subclass that makes the key. Then the config gets its own
+    class again, so that reading a config takes no longer than before.
     """
     project = config.project
     if project is None or isinstance(config, _MakesKey) or config.get(KEY_NAME):
@@ -72,7 +72,7 @@ def _may_make_key(config: Config) -> bool:
 
 
 class _MakesKey:
-    """Marks the classes of configs that make a key when it is read."""
+    """Marks those config classes that make a secret key when it is read."""
 
     _kind: type[Config]
 
@@ -84,10 +84,10 @@ def value_of(config: Config, name: str) -> t.Any:
 
 
 def _class_that_makes_a_key(kind: type[Config]) -> type[t.Any]:
-    """Return a subclass that makes a secret key for its config when the key is read.
+    """Return a subclass of `kind` that makes the secret key of a config when the key is read.
 
-    Its methods call those of `kind` by name, and not by `super()`: another thread may give the
-    config its class back while they run.
+    Its methods call methods of `kind`, and not of `super()`, which fails if the config has another
+    class: another thread may give the config the class `kind` again while they run.
     """
 
     def getitem(self: Config, name: str) -> t.Any:
@@ -97,7 +97,7 @@ def _class_that_makes_a_key(kind: type[Config]) -> type[t.Any]:
         return kind.get(self, name, default) if name != KEY_NAME else _read_key(self, kind)
 
     def reduce(self: Config, protocol: t.SupportsIndex) -> t.Any:
-        # A copy, or a pickle, has the class `kind` and makes no key.
+        # A copied or unpickled config has the class `kind`, and makes no key.
         _, _, *content = t.cast("tuple[t.Any, ...]", kind.__reduce_ex__(self, 4))
         return (_create, (kind,), *content)
 
@@ -108,26 +108,29 @@ def _class_that_makes_a_key(kind: type[Config]) -> type[t.Any]:
         "get": get,
         "__reduce_ex__": reduce,
     }
-    # The same name, because the class is shown when the config is printed.
+    # The subclass has the name of `kind`, because printing a config shows the name of its class.
     return type(kind.__name__, (_MakesKey, kind), body)
 
 
 def _read_key(config: Config, kind: type[Config]) -> t.Any:
-    """Return the key, after making it if there is none, and give the config its class back."""
+    """Return the secret key, after making it if there is none, and give the config the class `kind`
+    again.
+    """
     with _making:
         key = kind.__getitem__(config, KEY_NAME) if KEY_NAME in config else None
-        if not key and _may_make_key(config):  # a server may have switched debug mode off
+        if not key and _may_make_key(config):  # a server may have ended debug mode
             key, place = _key_of(t.cast("Project", config.project))
             kind.__setitem__(config, KEY_NAME, key)
             t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)
-        # Only now: a thread that finds the class `kind` does not wait for the key.
+        # The class changes after the key is set: a thread that finds the class `kind` does not wait
+        # for the key.
         config.__class__ = kind
-    note_change()  # values of a config of this class may be cached
+    note_change()  # config values that are cached elsewhere are out of date
     return key
 
 
 def _key_of(project: Project) -> tuple[str, str]:
-    """Return a key, and the place where it is kept."""
+    """Return the secret key of a project that sets none, and where that key is kept."""
     if project.environment == "testing":
         return new_key(), "for this process"
     path = os.path.join(project.instance_path, FILE_NAME)
@@ -149,7 +152,7 @@ def read_or_make(path: str) -> str:
     try:
         if not os.path.lexists(path):
             _prepare_folder(os.path.dirname(path))
-            with suppress(FileExistsError):  # another process is faster: its key counts
+            with suppress(FileExistsError):  # another process was faster: its key is used
                 create_private(path, f"{new_key()}\n")
         return _read(path)
     except (OSError, UnicodeDecodeError) as exc:
@@ -174,8 +177,10 @@ def _read(path: str) -> str:
                 f"The file {path!r} should contain the secret key for development in one line, and"
                 " does not. Remove it: a new one is made."
             )
-        time.sleep(0.005)  # no event reports that the other process has written
-    # The target of a link belongs to whoever has made the link.
+        # Wait by polling, because no event reports that the other process has written its key.
+        time.sleep(0.005)
+    # If `path` is a link, its target keeps its mode, because it belongs to whoever has made the
+    # link.
     if stat.S_IMODE(mode) & 0o077 and os.name == "posix" and not os.path.islink(path):
         with suppress(OSError):  # the file belongs to somebody else
             os.chmod(path, 0o600)
@@ -183,7 +188,9 @@ def _read(path: str) -> str:
 
 
 def _prepare_folder(folder: str) -> None:
-    """Create the folder, and let git ignore the key in it, whatever the project lets git ignore."""
+    """Create the folder of the key, and add the key to the folder's `.gitignore`, because the
+    project's own `.gitignore` may not name it.
+    """
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, ".gitignore"), "a+", encoding="utf-8") as file:
         file.seek(0)

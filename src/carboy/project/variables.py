@@ -23,7 +23,7 @@ _NOT_KEYS = frozenset(
         *("PROXY", "PROXY_HEADERS", "RUN_FROM_CLI", "SKIP_DOTENV"),
     }
 )
-# Options of commands, such as FLASK_RUN_PORT.
+# Variables such as FLASK_RUN_PORT set options of a command, and no config key.
 _OF_COMMANDS = ("RUN_", "SERVE_")
 # The variables that the command line of this process has set, with the reason: an option, or the
 # default of FLASK_ENV.
@@ -32,7 +32,9 @@ _RANKS = {"file": 0, "variable": 1, "option": 2}
 
 
 class _Candidate(t.NamedTuple):
-    """A variable that sets a key. The candidate with the highest precedence is used."""
+    """An environment variable that sets a config key. If several set the same key, the one with the
+    highest rank is used.
+    """
 
     rank: int
     loaded: Loaded
@@ -53,7 +55,8 @@ class Variables:
         }
 
     def layer(self, declared: t.Collection[str]) -> Layer:
-        """Return the keys that variables set. An empty variable counts as not set.
+        """Return a layer of the config keys that environment variables set. An empty variable
+        counts as not set.
 
         Args:
             declared: the keys that variables without a prefix may set.
@@ -69,7 +72,9 @@ class Variables:
         return {key: found[key].loaded for key in sorted(found)}
 
     def without_key(self, declared: t.Collection[str]) -> dict[str, Origin]:
-        """Return the variables of `.env` files that set no key."""
+        """Return the variables of `.env` files that have no prefix and set no key, with their
+        origins.
+        """
         return {
             name: Origin("file", place)
             for name, (_, place) in self._lines.items()
@@ -77,8 +82,9 @@ class Variables:
         }
 
     def _candidate(self, name: str, text: str) -> _Candidate:
-        """Options take precedence over the environment, and that over files; then `CARBOY_X` over
-        `FLASK_X`, and that over `X`.
+        """Return an environment variable as a candidate with its rank: options of the command line
+        take precedence over the environment, and the environment over `.env` files. Within each of
+        these, `CARBOY_X` takes precedence over `FLASK_X`, and `FLASK_X` over `X`.
         """
         by_prefix = 2 if name.startswith("CARBOY_") else int(name.startswith("FLASK_"))
         origin = self.origin_of(name)
@@ -86,7 +92,7 @@ class Variables:
         return _Candidate(3 * by_source + by_prefix, Loaded(text, origin, is_text=True))
 
     def origin_of(self, name: str) -> Origin:
-        """Return what has set an environment variable."""
+        """Return where the value of an environment variable comes from."""
         if (origin := set_by_command.get(name)) is not None:
             return origin
         if self._is_of_file(name):
@@ -94,7 +100,7 @@ class Variables:
         return Origin("variable", name)
 
     def _is_of_file(self, name: str) -> bool:
-        """Return whether a variable has the value that a file gives it."""
+        """Return whether a variable has the value that a `.env` file gives it."""
         return name in self._lines and self._lines[name][0] == os.environ[name]
 
     def _is_copy(self, name: str) -> bool:
