@@ -534,5 +534,5 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
 
 
 def carboy_app(app: WSGIApplication) -> App | None:
-    """Return the application if it is one of carboy; None for another WSGI application."""
+    """Return `app` if it is a carboy app; None if it is another WSGI application."""
     return t.cast("App", app) if isinstance(app, Dispatcher) else None
