@@ -103,8 +103,8 @@ _KNOWN_NAME = (
 # mean "password".
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
 _MIN_KNOWN = 8
-# Shorter values that consist of words alone, or of digits alone, are no known secrets, because
-# ordinary text may contain them.
+# A value of words alone with fewer characters than `_MIN_WORDS`, or of digits alone with fewer than
+# `_MIN_DIGITS`, does not count as a known secret, because ordinary text may contain it.
 _MIN_WORDS = 13
 _MIN_DIGITS = 16
 _MIN_DIFFERENT = 5
@@ -400,9 +400,9 @@ def _collect(
         # `list` copies the items first, because other threads may change the config meanwhile.
         items = list(value.items())
         secrets = {n for n, _ in items if secret or n in declared or _names_known(n)}
-        # A config itself is not watched, because it calls `note_secret_change`. A dict directly in
-        # a config is watched; a dict inside of such a dict only if it contains secrets, because
-        # there may be thousands.
+        # A config itself is not watched, because each change of it calls `note_secret_change`. A
+        # dict directly in a config is watched; a dict inside of such a dict only if it contains
+        # secrets, because there may be thousands.
         if inside and (secrets or len(inside) == 1):
             snapshot.watch_container(value, with_members=bool(secrets))
         for name, inner in items:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-#: The parts that a new project may contain, by the names that `carboy new --with` takes, with the
-#: words that describe them. Without `--with`, a project contains the first part only.
+#: What `carboy new --with` may put into a project, and what each part is. Default: the first part.
 PARTS: t.Mapping[str, str] = {
     "page": "a page with a form",
     "api": "a JSON API that checks its input and documents itself",

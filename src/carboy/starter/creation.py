@@ -84,6 +84,7 @@ def _rename(unfinished: str, target: str) -> None:
     try:
         os.rename(unfinished, target)
     except OSError:
-        # If another program has created the target in the meantime, say so.
+        # If renaming failed because another program has just created the target, the error says
+        # this.
         _refuse_existing(target)
         raise

@@ -66,14 +66,17 @@ class _Cursor:
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes of the file, and move the position behind them.
 
-        Raises ValueError if the file ends before.
+        Raises ValueError if the file has fewer bytes left.
         """
         self.skip(size)
         self._stream.seek(self.at - size)
         return self._stream.read(size)
 
     def skip(self, size: int) -> None:
-        """Move the position forward by `size` bytes. Raises ValueError if the file ends before."""
+        """Move the position forward by `size` bytes.
+
+        Raises ValueError if the file has fewer bytes left.
+        """
         if self.at + size > self.length:
             raise ValueError("the end is missing")
         self.at += size

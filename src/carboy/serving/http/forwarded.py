@@ -107,14 +107,16 @@ class TrustedProxies:
         hops = self._hops or self._count_hops(clients)
         found: Found = {}
         for value in clients[-hops:]:
-            # The first of these values is the client's address. But a proxy may write `unknown` or
-            # a made-up name instead of an address (RFC 7239, 6.2). Then the next value is used: the
-            # address of that proxy, the nearest to the client that is known.
+            # The first value that a trusted proxy has written is the client's address. But a proxy
+            # may write `unknown` or a made-up name instead of an address (RFC 7239, 6.2). Then the
+            # next value is used, the address of this proxy: no known address is nearer to the
+            # client.
             if (node := parse_node(value)) is not None:
                 found["REMOTE_ADDR"], found["REMOTE_PORT"] = node
                 break
-        # The other headers may have fewer values than there are proxies, because some proxies
-        # replace a header instead of appending to it. Then trusted proxies have written all values.
+        # A header such as X-Forwarded-Proto may have fewer values than there are trusted proxies,
+        # because some proxies replace the header instead of appending a value. Then all of its
+        # values are from trusted proxies.
         for name, values in lists.items():
             if value := next(filter(None, values[-hops:]), ""):
                 _SETTERS[name](found, value, texts[-1])

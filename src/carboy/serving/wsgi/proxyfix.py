@@ -35,8 +35,9 @@ def has_proxy_fix(app: object) -> bool:
 
 
 def _layers(app: object) -> cabc.Iterator[object]:
-    """Yield `app`, and each application or middleware that is found in its attributes `_INNER`, and
-    in theirs.
+    """Yield `app`; if it is a middleware, then the application that it calls, and so on inwards.
+
+    A middleware is followed only if it keeps its application in one of the attributes `_INNER`.
     """
     seen: list[object] = []
     waiting = [app]
