@@ -337,7 +337,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        # PERF: the text of a body is tested first, because it is the most frequent type
+        # PERF: the type str (the text of a body) is tested first, because most views return it.
         if type(rv) is str:
             return response_class(rv)
         if type(rv) is response_class:

@@ -549,7 +549,8 @@ class PendingPrediction(Ticket):
             else:
                 self.settled, self.value = True, exc
                 self._respond_by_app()
-        # A method of the app has failed, or the system lets no further thread start.
+        # The response could not be created: a method of the app has raised an exception, or the
+        # system lets no further thread start.
         except BaseException:  # noqa: BLE001
             logger.exception(
                 "error while responding to a request of model %r", self.route.model.name
