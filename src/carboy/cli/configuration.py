@@ -52,7 +52,7 @@ def config_command(
 
 
 def _print(config: Config, keys: list[str], as_json: bool, out: t.TextIO) -> None:
-    """Print the values of keys; of all of them, if none is named."""
+    """Print the values of `keys`, or of all keys of the config if `keys` is empty."""
     chosen = keys or _sorted_keys(config)
     with one_line_for_unwritable_results():
         for line in [_as_json(config, chosen)] if as_json else _table(config, chosen, bool(keys)):
@@ -70,7 +70,7 @@ def _refuse_unknown(config: Config, keys: list[str]) -> None:
 
 @contextlib.contextmanager
 def recorded_origins() -> t.Iterator[None]:
-    """Let configs that are made meanwhile record which line of code assigns which key."""
+    """During the `with` block, let new configs record which line of code assigns each key."""
     Config._records_origins = True
     try:
         yield
@@ -79,7 +79,9 @@ def recorded_origins() -> t.Iterator[None]:
 
 
 def _load_app(info: ScriptInfo) -> App:
-    """Load the app, and record which line of its code assigns which key."""
+    """Return the app that the command is for. While the app is loaded, its config records which
+    line of code assigns each key.
+    """
     with recorded_origins():
         app = info.load_app()
     config = app.config
@@ -94,8 +96,11 @@ def _load_app(info: ScriptInfo) -> App:
 
 
 def _note_environment(origins: dict[str, Origin]) -> None:
-    """Record what has set DEBUG and ENV in an app that does not call `from_project()`: the app has
-    read ENV when it was created, and the command has set DEBUG when the app was loaded.
+    """Record what has set DEBUG and ENV (such as an environment variable), for an app that does not
+    call `app.config.from_project()`, which would have recorded this.
+
+    No line of the app's code has set them: the app read ENV from the environment when it was
+    created, and this command set DEBUG when it loaded the app.
     """
     from ..config import get_env
     from ..project.dotenvfile import files_read, read_env_file
@@ -104,7 +109,8 @@ def _note_environment(origins: dict[str, Origin]) -> None:
 
     try:
         variables = Variables({path: read_env_file(path) for path in files_read})
-    except ProjectError:  # lines that contradict each other, of which such an app uses the last
+    except ProjectError:
+        # Two lines of a `.env` file set the same key. An app without `from_project()` accepts that.
         variables = Variables({})
     debug = variables.layer(()).get("DEBUG")
     default = Origin("default", f"environment {get_env()}")
@@ -126,7 +132,9 @@ def _check(app: App, of_commands: list[str], out: t.TextIO) -> None:
 
 
 def _problems_of_commands() -> list[str]:
-    """Return what is wrong with environment variables that are settings of the server."""
+    """Return the problems of the environment variables from which `carboy serve` reads its
+    settings.
+    """
     root = click.get_current_context().find_root()
     group = root.command
     serve = group.get_command(root, "serve") if isinstance(group, click.Group) else None
@@ -134,7 +142,9 @@ def _problems_of_commands() -> list[str]:
 
 
 def _problems_of_logging(app: App) -> list[str]:
-    """Return why a server would refuse the keys `LOG_*`: the types alone do not tell."""
+    """Return the error by which a server would refuse the values of the keys `LOG_*`. (A value of
+    the right type may be wrong, such as the name of an unknown level.)
+    """
     from ..observability.logoptions import read_options
 
     try:
@@ -145,21 +155,23 @@ def _problems_of_logging(app: App) -> list[str]:
 
 
 def _sorted_keys(config: Config) -> list[str]:
-    """Return all keys: those with a default come last."""
+    """Return all keys of a config by name; keys that still have their default value come last."""
     from ..project.check import origin_of
 
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
 
 
 def _advice_on_prefix(config: Config, key: str) -> str:
-    """Return how to write a variable of `.env` so that it sets a key; "" if there is none."""
+    """Return a sentence that says that a variable in a `.env` file has the name `key`, but sets no
+    config key, because the prefix `CARBOY_` is missing; "" if there is no such variable.
+    """
     if config.project is None or key not in config.project.unused:
         return ""
     return f" {config.project.unused[key]} sets a variable of this name; write CARBOY_{key} there."
 
 
 def _shown(config: Config, key: str) -> t.Any:
-    """Return the value of a key with secrets masked."""
+    """Return the value of a config key as the command shows it: with secrets masked."""
     from ..project.secretkey import value_of
 
     value = value_of(config, key)
@@ -197,7 +209,7 @@ def _one_line(value: t.Any) -> str:
 
 
 def _with_text_keys(value: t.Any) -> t.Any:
-    """Return a value whose dicts have keys that JSON can write."""
+    """Return a copy of a value in which all keys of dicts are texts, because JSON has no others."""
     if isinstance(value, dict):
         return {str(key): _with_text_keys(inner) for key, inner in value.items()}
     return [_with_text_keys(each) for each in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""`carboy new`: create a project."""
+"""`carboy new`: create the folder and files of a new project."""
 
 from __future__ import annotations
 

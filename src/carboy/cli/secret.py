@@ -131,13 +131,17 @@ def _refuse_two_targets(ctx: click.Context) -> None:
 
 
 class _RefusedError(click.ClickException):
-    """An error that is shown in one line. (A `UsageError` would show the usage as well.)"""
+    """An error of `carboy secret` that click shows in one line, with exit code 2. (For a
+    `UsageError`, click would show the usage of the command as well.)
+    """
 
     exit_code = 2
 
 
 def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
-    """Call a function that changes a key; an error is shown in one line, with exit code 2."""
+    """Return what `work(*args)` returns. A ConfigError becomes an error message of one line, with
+    exit code 2.
+    """
     try:
         return work(*args)
     except ConfigError as exc:
@@ -145,8 +149,10 @@ def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
 
 
 def _find_hiding_variable() -> str | None:
-    """Return the environment variable that takes precedence over the key in a `.env` file. The
-    variables that such a file has set are no reason for a warning.
+    """Return the name of the environment variable whose secret key takes precedence over the key in
+    a `.env` file, so that a new key in the file would have no effect; None if there is none.
+
+    A variable that carboy itself has read from a `.env` file does not count.
     """
     from ..project.rotation import origin_in_environment
 
@@ -174,7 +180,10 @@ def _warn_of_weak_keys(weaknesses: list[str]) -> None:
 
 
 def _warn_unless_ignored(path: str) -> None:
-    """Say that git would commit the file, if git is there and says so."""
+    """Warn if git does not ignore the file with the key, because the key could then be committed.
+
+    Nothing is shown if git is not installed, or if the file is in no repository.
+    """
     try:
         status = subprocess.run(  # noqa: S603  # no shell, and a path as the only argument
             ["git", "check-ignore", "--quiet", "--", path],  # noqa: S607

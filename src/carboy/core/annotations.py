@@ -28,8 +28,8 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object or its class really has; `default` if only the method
-    `__getattr__` would return it.
+    """Return the attribute `name` of an object if the object or its class really has it; `default`
+    if only a method `__getattr__` would invent it, as that of a mock does.
     """
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default
@@ -112,10 +112,9 @@ def signature_of(
 ) -> inspect.Signature:
     """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
-    `inspect.signature` follows the attribute `__wrapped__`. This function does not if the attribute
-    leads back to the function itself, which would never end. A callable without a signature gets
-    `(*args, **kwargs)`: a mock or another object that has any attribute, a function of C, a method
-    whose function has no positional parameter.
+    Two other cases in which `inspect.signature` fails are handled, too. If the `__wrapped__`
+    attributes of decorated functions lead in a circle, they are not followed. For a callable
+    without a signature, such as a function of C or a mock, the result is `(*args, **kwargs)`.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):

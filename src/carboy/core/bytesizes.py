@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write them: `64M`, `1.5 GiB`, `1000`."""
+"""Read and show sizes in bytes as people write them: `64M`, `1.5 GiB`, `1000`."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def format_size(size_bytes: int | None) -> str:
 
 
 def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: str) -> str:
-    """Return the message of a 413 response.
+    """Return the message of a 413 response to a request whose body is too large.
 
     Args:
-        length_bytes: the announced length of the body; None if it was not announced.
-        receiver: the words by which the message names what refuses the body, such as "this server".
+        length_bytes: the length of the body in the header Content-Length; None without this header.
+        limit_bytes: the largest length that is accepted.
+        receiver: what refuses the body, in words for the message, such as "this server".
     """
     limit = format_size(limit_bytes)
     if length_bytes is None:

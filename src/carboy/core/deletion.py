@@ -11,18 +11,18 @@ from __future__ import annotations
 class DeletableAttributes:
     """Base of classes whose properties create their values on first access.
 
-    Each property keeps its value in a private attribute, the field. As long as no value exists, the
-    field has a default, which is an attribute of the class. The deleter of a property calls
-    `_delete_made`. The getter calls `_refuse_deleted` before it creates a value. If the field holds
-    a value, the getter returns it without that call: if the attribute was ever deleted, a value has
-    been assigned since.
+    Each property keeps its value in a private attribute of the object, its field. Until the value
+    exists, reading the field gives a default, which is an attribute of the class. The deleter of a
+    property must call `_delete_made`. The getter must call `_refuse_deleted` before it creates a
+    value, so that a deleted attribute stays deleted. If the field holds a value, the getter returns
+    the value without calling `_refuse_deleted`.
     """
 
     # PERF: the default is an attribute of the class, so that creating an object assigns nothing.
     _deleted: frozenset[str] = frozenset()
 
     def _delete_made(self, name: str, field: str) -> None:
-        getattr(self, name)  # raises AttributeError if the attribute is deleted already
+        getattr(self, name)  # if the attribute was deleted before, this raises AttributeError
         vars(self).pop(field, None)
         self._deleted |= {name}
 

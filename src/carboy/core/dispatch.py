@@ -337,7 +337,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        # PERF: the text of a body is tested first, because it is the most frequent type
+        # PERF: the type str (the text of a body) is tested first, because most views return it.
         if type(rv) is str:
             return response_class(rv)
         if type(rv) is response_class:
@@ -534,5 +534,5 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
 
 
 def carboy_app(app: WSGIApplication) -> App | None:
-    """Return the application if it is one of carboy; None for another WSGI application."""
+    """Return `app` if it is a carboy app; None if it is another WSGI application."""
     return t.cast("App", app) if isinstance(app, Dispatcher) else None

@@ -57,7 +57,8 @@ class ErrorHandling:
         """Call the error handler for an exception from a view or hook; without one, raise the
         exception again.
 
-        An `InputError` without a handler becomes an HTTP exception of its status (4xx).
+        An `InputError` without an error handler becomes an HTTP exception with the status of the
+        error, such as 422.
         """
         if isinstance(e, BadRequestKeyError) and (
             self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]

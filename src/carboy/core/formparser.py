@@ -41,7 +41,8 @@ _MAX_PARTS = 1000
 _MAX_PART_HEADER_BYTES = 8 * 1024
 
 _READ_BYTES = 64 * 1024
-# The content of a long file is copied in blocks of this size. PERF: larger ones are no faster.
+# The content of a long file is copied in blocks of so many bytes. PERF: larger blocks are not
+# faster.
 _BLOCK_BYTES = 256 * 1024
 
 # Matches the two part headers that browsers, curl and requests send; the only escape in the names
@@ -148,7 +149,8 @@ class FormDataParser(_WerkzeugFormDataParser):
                 continue
             container: t.IO[bytes]
             if self.stream_factory is spool:
-                container = SpooledFile(MAX_IN_MEMORY_BYTES, "rb+")  # PERF: without the call
+                # PERF: does the same as `spool`, without the cost of a call
+                container = SpooledFile(MAX_IN_MEMORY_BYTES, "rb+")
             else:
                 container = self.stream_factory(
                     total_content_length=content_length,
@@ -195,10 +197,11 @@ class FormDataParser(_WerkzeugFormDataParser):
 
 
 class _StreamParser(MultiPartParser):
-    """Parses a body by Werkzeug's decoder while it arrives, but copies the content of long files
-    past it.
+    """Parses a multipart body with Werkzeug's decoder while the body arrives. The content of long
+    files does not pass through the decoder, but is copied directly to their temporary files.
 
-    PERF: 0.85 s of CPU time per GB instead of 1.15; receiving takes 0.3 of it, and writing 0.45.
+    PERF: an upload takes 0.85 s of CPU time per GB, with the decoder alone 1.15 s. Of these,
+    receiving the body takes 0.3 s, and writing the file 0.45 s.
     """
 
     def parse(
@@ -229,7 +232,7 @@ class _StreamParser(MultiPartParser):
 
 
 class _FieldPart:
-    """A field of a form, while it is read."""
+    """A field of a form (not a file) whose value is being read from the body."""
 
     def __init__(self, event: Field, limit: int | None) -> None:
         self.name = event.name
@@ -247,7 +250,7 @@ class _FieldPart:
 
 
 class _FilePart:
-    """A file of a form, while it is read."""
+    """A file of a form whose content is being read from the body."""
 
     def __init__(self, event: File, container: t.IO[bytes]) -> None:
         self.name = event.name
@@ -262,10 +265,11 @@ class _FilePart:
 
 
 def _copy_content(stream: t.IO[bytes], decoder: MultipartDecoder, part: _FilePart) -> None:
-    """Copy the content of a file, of which more is to come, up to a possible delimiter.
+    """Copy the content of a file from the body to `part`, up to bytes that may be a delimiter.
 
-    What the decoder holds back is content too: it would be the beginning of a delimiter only if a
-    read had ended inside one.
+    The bytes that the decoder has received but not returned are copied first. The decoder holds
+    them back because they might be the beginning of a delimiter, but they are content:
+    `_WholeDelimiterStream` never ends a read inside a delimiter.
     """
     if isinstance(stream, _WholeDelimiterStream):
         part.write(bytes(decoder.buffer))
@@ -315,8 +319,8 @@ def _common_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
     Returns None for headers in any other form.
     """
-    # PERF: a regex for the two headers that browsers send takes 0.5 us; `_any_part_headers` takes
-    # 7.
+    # PERF: this regex for the two headers that browsers send takes 0.5 us, `_any_part_headers`
+    # 7 us.
     match = _COMMON_PART_HEADERS.match(body, at)
     if match is None:
         return None
@@ -422,7 +426,7 @@ class _WholeDelimiterStream:
         self._stream = stream
         self._delimiter = delimiter
         self._held = b""  # bytes that were read from the stream but not returned yet
-        self._unread = b""  # bytes that `copy_content` has read too many of
+        self._unread = b""  # bytes that `copy_content` has read but not written; read again next
         self._is_first = True
 
     def read(self, size: int) -> bytes:
@@ -443,8 +447,8 @@ class _WholeDelimiterStream:
         return data
 
     def copy_content(self, write: t.Callable[[bytes], object]) -> None:
-        """Write what follows, up to the next bytes that may be a delimiter and the line break
-        before them; the next `read` begins there.
+        """Read from the stream, and pass the bytes to `write`, up to the next bytes that may be a
+        delimiter. These bytes, and the line break before them, are left to the next `read`.
         """
         while block := self.read(_BLOCK_BYTES):
             at = block.find(self._delimiter)

@@ -1,8 +1,8 @@
-"""Keep known secrets out of what carboy itself logs, whoever writes it: carboy's handlers, those of
-the user, or those of another server.
+"""Mask known secrets in the records that carboy logs, whichever handlers write them: those of
+carboy, of the user, or of another server.
 
-Formatters cannot do this, because a user's handlers have formatters of their own. A filter of a
-logger sees each record before any handler.
+Formatters cannot do this, because a user's handlers have formatters of their own. So a filter is
+added to carboy's loggers: it changes a record before any handler gets it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from .masking import known_secrets, mask_known, mask_text
 
 
 class MaskingFilter(logging.Filter):
-    """Masks known secrets in the message and in the traceback of a record. Lets all records pass.
+    """A filter that masks known secrets in the message and traceback of each record, and lets all
+    records pass.
 
-    A record without a known secret is left unchanged. `exc_info` is never changed: tools that
-    collect errors get the exception itself.
+    A record without a known secret is left unchanged. `exc_info` is never changed, so that tools
+    that collect errors get the exception itself.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -31,7 +32,8 @@ class MaskingFilter(logging.Filter):
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001  # the arguments do not fit
-            # The handler will report that, with message and arguments, if they contain no secret.
+            # The handler will report the wrong arguments, and print them with the message. If they
+            # contain a secret, this text replaces both.
             message = f"{record.msg!r} % {record.args!r}"
         if (safe := mask_known(message)) != message:
             record.msg, record.args = safe, ()
@@ -48,21 +50,24 @@ _filter = MaskingFilter()
 
 
 def get_masked_logger(name: str) -> logging.Logger:
-    """Return the logger with this name, which from now on masks known secrets."""
+    """Return the logger with this name, after adding a filter that masks known secrets."""
     logger = logging.getLogger(name)
-    logger.addFilter(_filter)  # which does nothing if it was added already
+    logger.addFilter(_filter)  # does nothing if the logger has this filter already
     return logger
 
 
 def mask_output_of(handler: logging.Handler) -> None:
-    """Let a handler mask known secrets in the records of any logger."""
+    """Let a handler mask known secrets in all records that it writes, whichever logger they are
+    from.
+    """
     handler.addFilter(_filter)
 
 
 def mask_failed_threads() -> None:
-    """Mask secrets in what Python prints when an exception ends a thread of the program.
+    """Mask secrets in the traceback that Python prints when an exception ends a thread.
 
-    A hook of the user, or of a tool that collects errors, is left in place.
+    If the user, or a tool that collects errors, has replaced `threading.excepthook`, nothing is
+    changed.
     """
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _print_failure

@@ -1,12 +1,14 @@
 """Mask secrets in output for people: printed configuration, logs, error pages.
 
-`masked` is for configuration: a value is masked if its name looks like the name of a secret. In
-doubt it is masked: a masked value can be looked up in its source, but a printed key is compromised.
+`masked` is for configuration: it masks a value if the name of the value looks like the name of a
+secret. In doubt it masks: people can look a masked value up in its source, but a printed key is
+compromised.
 
-`mask_text` is for messages and tracebacks, which must stay readable. It masks the known secrets,
-wherever they stand, and what can hardly be anything else than a secret, such as the password in a
-URL. Known are the values of secrets in all configs and in the environment of the process. Values
-that ordinary text may contain, such as "dev" or "12345678", are not searched for.
+`mask_text` is for messages and tracebacks, which must stay readable. It masks the known secrets
+wherever they stand in the text, and what can hardly be anything else than a secret, such as the
+password in a URL. The known secrets are the values of secrets in all configs and in the
+environment variables of the process. Values that ordinary text may contain, such as "dev" or
+"12345678", do not count.
 
 Only the output is masked, never the value itself.
 """
@@ -28,9 +30,9 @@ from urllib.parse import quote
 
 MASK = "********"
 
-# The patterns below are compiled when they are first used, because compiling them takes longer than
-# all else that importing this module does. Texts may come from clients, so that each repetition is
-# bounded or begins where no other can: otherwise a long text could take seconds.
+# Each pattern below is compiled when it is first used, because compiling all of them would make the
+# import of this module slow. In each pattern, a repetition is bounded, or begins where no other
+# repetition can begin. Without this, a long text, which a client may send, could take seconds.
 _compiled = lru_cache(re.compile)
 
 # Matches names of secrets. Words such as KEY or PASSWORD may stand anywhere in a name, in upper or
@@ -50,20 +52,20 @@ _URL_CREDENTIALS = (
 # Matches the token in https://token@host, as git and Sentry use. With other schemes, a single name
 # before the @ is a user name.
 _URL_USER = r"(?i)(https?://)[^\s/?#@:]{1,1000}@"
-# Matches `key=value` in the query of a URL; the name is the second group.
+# Matches `key=value` in the query of a URL. The second group is the name before the "=".
 _QUERY = r"([?&]([\w-]{1,80})=)[^\s;&#'\"<>)]+"
 _QUERY_NAME = (
     r"(?i)key(?!word|board)|secret|token(?!iz)|passw(?:or)?d|passphrase|pwd"
     r"|(?<![a-z])sign?(?:ature)?(?![a-z])"
 )
-# Matches `password=value` in a message. `key` and `token` alone seldom are secrets in prose and in
-# code: `sorted(rows, key=len)`.
+# Matches `password=value` and `api_key=value` in a message. `key=value` and `token=value` are not
+# matched, because in prose and code they seldom hold secrets: `sorted(rows, key=len)`.
 _ASSIGNED = (
     r"(?i)((?:secret|passw(?:or)?d|passphrase|pwd|(?:api|access|private|account)[_-]?key"
     r"|(?:api|access|auth|refresh)[_-]?token)[\w-]{0,40}=)[^\s;&,'\"()<>]+"
 )
-# Matches `password: value` without quotes, as in YAML and in headers. In prose, words follow a
-# colon, so that letters alone are no value: "Invalid password: too short".
+# Matches `password: value` without quotes, as in YAML and in headers. A value of letters alone is
+# not matched, because in prose words follow a colon: "Invalid password: too short".
 _HEADER = (
     r"(?i)((?:secret|passw(?:or)?d|passphrase|pwd|(?:api|access|private|account)[_-]?key"
     r"|(?:api|access|auth|refresh)[_-]?token)[\w-]{0,40}:[ \t]{1,8})"
@@ -78,8 +80,9 @@ _PAIR = (
     r"(?i)((?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)[\w-]{0,40}\s{0,8}=\s{0,8})"
     r"('[^']*'|\"[^\"]*\"|[^\s;&]+)"
 )
-# Matches a literal in source code, as tracebacks show it: `app.config["SECRET_KEY"] = "x"`. A
-# syntax error may show one without its closing quote. In HTML the quotes are written as entities.
+# Matches the assignment of a secret in a line of source code, as tracebacks show it:
+# `app.config["SECRET_KEY"] = "x"`. The closing quote may be missing, as in the line of a
+# SyntaxError. The quotes may be HTML entities, as on an error page.
 _LITERAL = (
     r"(?i)((?:secret|passw(?:or)?d|passphrase|token(?!iz)|(?:api|access|private)_?key)\w{0,40}"
     r"(?:[\"']|&#?\w{1,5};)?\]?\s{0,8}[=:]\s{0,8}[rbfu]{0,2})"
@@ -87,18 +90,21 @@ _LITERAL = (
 )
 _PEM = r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 
-# Names whose values are known secrets end with the word for a secret. Other names with such a word
-# have values that ordinary text contains: `SECURITY_PASSWORD_HASH`, `SSL_KEY_FILE`.
+# Matches names whose values are known secrets. They end with a word such as KEY or PASSWORD. Names
+# with such a word in the middle are not matched, because their values occur in ordinary text:
+# `SECURITY_PASSWORD_HASH` ("argon2"), `SSL_KEY_FILE` (a path).
 _KNOWN_NAME = (
     r"(?i)(?:KEY|SECRET|TOKEN|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
     r"|(?<![A-Z0-9])(?:PWD|DSN|PASS))S?"
     r"(?:_?(?:FALLBACKS|OLD|NEW|PREVIOUS|CURRENT|PRIMARY|SECONDARY|LIVE|PROD|TEST|DEV|HEX|BASE64))?"
     r"_?\d*\Z"
 )
-# Variables of shells, which have the current folder and the one before.
+# Shells set these environment variables to the current and the previous folder. Here PWD does not
+# mean "password".
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
 _MIN_KNOWN = 8
-# The least number of characters of a value that consists of words, or of digits.
+# A value of words alone with fewer characters than `_MIN_WORDS`, or of digits alone with fewer than
+# `_MIN_DIGITS`, does not count as a known secret, because ordinary text may contain it.
 _MIN_WORDS = 13
 _MIN_DIGITS = 16
 _MIN_DIFFERENT = 5
@@ -106,13 +112,13 @@ _WORDS = r"[A-Za-z]+(?:[-_./: ]+[A-Za-z]+)*"
 
 
 def looks_secret(name: object) -> bool:
-    """Return whether `name` looks like the name of a secret."""
+    """Return whether `name` looks like the name of a secret, such as "API_KEY" or "dbPassword"."""
     return isinstance(name, str) and _compiled(_SENSITIVE_NAME).search(name) is not None
 
 
 def mask_text(text: str) -> str:
-    """Return a message without the known secrets, without passwords in URLs and private keys, and
-    without what `password=...` and the like assign.
+    """Return a text in which these are masked: the known secrets, passwords in URLs, private keys,
+    and the values in `password=...`, `api_key: ...` and the like.
     """
     text = mask_known(text)
     if "://" in text and "@" in text:
@@ -130,7 +136,8 @@ def mask_text(text: str) -> str:
 
 
 def _names_secret(text: str) -> bool:
-    # PERF: the patterns take 20 us for a line of 150 characters, this takes 0.3 us.
+    # PERF: for a line of 150 characters, these comparisons take 0.3 us. The patterns, which are
+    # tried only if a word is found, take 20 us.
     low = text.lower()
     return (
         "key" in low
@@ -149,7 +156,7 @@ def _mask_parameter(found: re.Match[str]) -> str:
 
 
 def mask_known(text: str) -> str:
-    """Return a message without the known secrets."""
+    """Return a text in which the known secrets are masked."""
     for secret in known_secrets():
         if secret in text:
             text = text.replace(secret, MASK)
@@ -157,7 +164,9 @@ def mask_known(text: str) -> str:
 
 
 def known_secrets() -> tuple[str, ...]:
-    """Return the texts that `mask_known` masks, longest first."""
+    """Return the secrets of all configs and of the environment, in all forms in which a text may
+    contain them, longest first.
+    """
     snapshot = _Snapshot.current
     if snapshot.texts is not None and snapshot.is_current():
         return snapshot.texts
@@ -169,9 +178,9 @@ def known_secrets() -> tuple[str, ...]:
 def masked(value: t.Any, name: object = None) -> t.Any:
     """Return a copy of `value` in which secrets are masked at any depth.
 
-    None, booleans, time spans and empty values are shown even if their name is that of a secret:
-    people need to see that a key is missing, that `JSON_SORT_KEYS` is on, and how long a token is
-    valid.
+    None, booleans, time spans and empty values are shown even if they have the name of a secret,
+    because they are none: people need to see that a key is missing, that `JSON_SORT_KEYS` is on,
+    and how long a token is valid.
     """
     return _masked(value, looks_secret(name), (), declared_secrets(value))
 
@@ -193,8 +202,8 @@ def _masked(
             key: _masked(inner, key in declared or looks_secret(key), inside)
             for key, inner in value.items()
         }
-    # A subclass, such as a named tuple, is copied to its built-in base type, because its
-    # constructor may take other arguments.
+    # A subclass of list, tuple or set, such as a named tuple, becomes a plain list, tuple or set,
+    # because the constructor of the subclass may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             return kind([_masked(inner, False, inside) for inner in value])
@@ -214,8 +223,14 @@ def _is_empty(value: object) -> bool:
 
 
 class _Snapshot:
-    """The texts to mask, longest first; None until they are found. Each change of a secret begins a
-    new snapshot, so that a thread that has read the old values cannot keep them for the new ones.
+    """The known secrets, and what is needed to notice that one of them has changed.
+
+    Each change of a secret creates a new snapshot. So a thread that is still collecting the old
+    values stores them in the old snapshot, which is no longer used.
+
+    Attributes:
+        current: the snapshot that is in use.
+        texts: the texts to mask, longest first; None until `_find_known` has collected them.
     """
 
     current: t.ClassVar[_Snapshot]
@@ -228,10 +243,11 @@ class _Snapshot:
         self._containers: list[tuple[t.Any, int, t.Callable[[], t.Any], list[t.Any]]] = []
 
     def is_current(self) -> bool:
-        """Return whether `os.environ`, and the lists and dicts of configs that contain secrets, are
-        as they were: a change of them calls no code of carboy.
+        """Return whether `os.environ`, and the lists and dicts in configs that contain secrets, are
+        the same as when this snapshot was made. They must be compared, because changing them calls
+        no code of carboy.
 
-        PERF: 0.3 us, however large the environment is. A new variable is the last one.
+        PERF: 0.3 us, however large the environment is: a new variable is always the last one in it.
         """
         if len(_environ) != self._size or _last_of_environ() != self._last:
             return False
@@ -239,7 +255,7 @@ class _Snapshot:
             if _environ.get(name) is not value:
                 return False
         for container, size, read, members in self._containers:
-            # `list`, because other threads may change the container meanwhile.
+            # `list` copies the members first, because other threads may change the container.
             if len(container) != size or not all(map(is_, list(read()), members)):
                 return False
         return True
@@ -249,8 +265,12 @@ class _Snapshot:
         self._variables = [(key, _environ.get(key)) for key in keys]
 
     def watch_container(self, container: t.Any, *, with_members: bool) -> None:
-        """Let `is_current` compare the size of a container and, if it contains secrets, its
-        members.
+        """Let `is_current` notice changes of a list, set or dict in a config.
+
+        Args:
+            container: the list, set or dict.
+            with_members: whether it contains secrets, so that its members are compared, too. If
+                not, only its size is compared.
         """
         read = container.__iter__
         if not with_members:
@@ -260,21 +280,23 @@ class _Snapshot:
         self._containers.append((container, len(container), read, list(read())))
 
 
-# The dict in `os.environ`, which is much faster.
+# The dict inside of `os.environ`, because reading it is much faster than reading `os.environ`.
 _environ: dict[t.Any, t.Any] = getattr(os.environ, "_data", {})
 
 
 def _last_of_environ() -> object:
     try:
         return next(reversed(_environ), None)
-    except RuntimeError:  # another thread has just set or removed a variable
+    except RuntimeError:  # another thread has set or removed a variable during the iteration
         return object()
 
 
 _Snapshot.current = _Snapshot()
-# Configs are referred to weakly: a test suite creates thousands. A dict cannot be in a `WeakSet`.
+# All configs that exist, by `id`. The references are weak, so that the thousands of configs of a
+# test suite do not stay in memory. (A config is a dict, which no `WeakSet` can contain.)
 _configs: dict[int, weakref.ref[cabc.Mapping[str, t.Any]]] = {}
-# Secrets in configuration files that have failed, so that no config contains them.
+# The secrets in Python files for configuration that have raised an exception. No config contains
+# them, but the traceback may.
 _of_failed_files: set[str] = set()
 
 
@@ -287,10 +309,10 @@ def watch(config: cabc.Mapping[str, t.Any]) -> None:
 
 def watch_failed_file(path: str, exc: BaseException) -> None:
     """Let `mask_text` mask the secrets of a Python file for configuration that has raised an
-    exception: its text may contain them.
+    exception, because the traceback may contain them.
 
-    Known are the values of upper-case names in the frames of the file, of files beside it, and in
-    the classes there.
+    The secrets are looked for in the traceback's frames: in variables with upper-case names, and in
+    upper-case attributes of classes, of this file and of other files in its folder.
     """
     folder = os.path.join(os.path.dirname(os.path.abspath(path)), "")
     for frame, _ in traceback.walk_tb(exc.__traceback__):
@@ -317,14 +339,19 @@ def _texts_in(value: object, name: str) -> set[str]:
 
 
 def note_secret_change() -> None:
-    """Let the next call of `mask_text` find the known secrets again. Call this after the change."""
+    """Let the next call of `mask_text` collect the known secrets again.
+
+    Call this after a secret has changed, not before: `mask_text` in another thread could collect
+    the old value in between.
+    """
     _Snapshot.current = _Snapshot()
 
 
 def _find_known() -> tuple[str, ...]:
     snapshot = _Snapshot.current
     found = set(_of_failed_files)
-    # PERF: reading all values of `os.environ` would take three times as long as all else here.
+    # PERF: only the values of secrets are read. Reading all values of `os.environ` would take three
+    # times as long as all other statements of this function.
     names = [name for name in os.environ if _names_known(name) and name not in _FOLDERS]
     snapshot.watch_variables(names)
     _collect(tuple(map(os.environ.get, names)), True, found, snapshot, ())
@@ -336,7 +363,9 @@ def _find_known() -> tuple[str, ...]:
 
 
 def declared_secrets(config: object) -> t.Collection[str]:
-    """Return the keys that the project of a config declares as secrets, whatever their names."""
+    """Return the config keys that the project of a config declares as secrets (by the type
+    `Secret`), whatever their names look like; none if the config has no project.
+    """
     return getattr(getattr(config, "project", None), "secrets", ())
 
 
@@ -348,12 +377,17 @@ def _collect(
     inside: tuple[int, ...],
     declared: t.Collection[str] = (),
 ) -> None:
-    """Add to `found` the known secrets in a value, at any depth, and let the snapshot watch the
-    containers of secrets.
+    """Add to `found` all secrets in a value, at any depth, and let the snapshot notice changes of
+    the lists, sets and dicts that contain them.
 
     Args:
-        secret: the value has the name of a secret, or is inside of one.
-        declared: names of secrets in a mapping, beside those that look like it.
+        value: a text, or a list, dict or set that may contain secrets.
+        secret: whether the value has the name of a secret, or is contained in such a value.
+        found: where the forms of the secrets are added, in which a text may contain them.
+        snapshot: notices changes of the containers.
+        inside: the ids of the containers around the value, so that a container that contains itself
+            ends the recursion.
+        declared: if the value is a config, its keys that the project declares as secrets.
     """
     if isinstance(value, (str, bytes, bytearray)):
         if secret:
@@ -363,11 +397,12 @@ def _collect(
         return
     deeper = (*inside, id(value))
     if isinstance(value, cabc.Mapping):
-        # A copy, because other threads may change the config meanwhile.
+        # `list` copies the items first, because other threads may change the config meanwhile.
         items = list(value.items())
         secrets = {n for n, _ in items if secret or n in declared or _names_known(n)}
-        # A config itself tells of its changes. Of dicts in dicts only those that contain secrets
-        # are watched, because there may be thousands.
+        # A config itself is not watched, because each change of it calls `note_secret_change`. A
+        # dict directly in a config is watched; a dict inside of such a dict only if it contains
+        # secrets, because there may be thousands.
         if inside and (secrets or len(inside) == 1):
             snapshot.watch_container(value, with_members=bool(secrets))
         for name, inner in items:
@@ -385,8 +420,8 @@ def _names_known(name: object) -> bool:
 
 
 def _appearances(value: str | bytes | bytearray) -> cabc.Iterator[str]:
-    """Return the forms in which a secret may stand in a text: as it is, and as Python, JSON, HTML
-    and URLs write it. Forms that ordinary text may contain are left out.
+    """Yield the forms in which a text may contain a secret: as it is, and as Python, JSON, HTML and
+    URLs write it. Forms that ordinary text may contain as well are left out.
     """
     if isinstance(value, str):
         text, data = value, value.encode("utf-8", "surrogatepass")

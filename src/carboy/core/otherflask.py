@@ -32,8 +32,8 @@ def other_flask() -> types.ModuleType | None:
 
 
 def users_of(flask: types.ModuleType, modules: t.Iterable[str]) -> list[str]:
-    """Return those of `modules` in which a global variable is Flask, one of its modules or one of
-    its objects.
+    """Return the names of those `modules` that use the installed Flask: one of their global
+    variables is the module `flask`, another module of Flask, or an object from them.
     """
     held = {id(flask)}
     held |= {id(value) for value in vars(flask).values() if _is_flasks(value)}
@@ -51,7 +51,9 @@ def _is_flasks(value: t.Any) -> bool:
     if isinstance(value, types.ModuleType):
         return value.__name__.startswith("flask.")
     if type(value).__name__ == "LocalProxy":
-        return True  # one of Flask's proxies; its attributes can be read only during a request
+        # This is a proxy of Flask, such as `request`. Its attributes cannot be read here, because
+        # that is allowed only during a request.
+        return True
     return str(getattr(value, "__module__", "")).partition(".")[0] == "flask"
 
 
@@ -89,11 +91,12 @@ def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -
 
 
 def explain_use_by_extensions(app: App) -> str:
-    """Return a sentence about the packages that have added something to an app and use real Flask;
-    "" if there are none.
+    """Return a sentence that names the modules that use the installed Flask, of all packages that
+    have added something to an app; "" if there are none.
 
-    `warn_of_registered` looks only at the module of a function that is passed to a method of the
-    app. Extensions also write into the app's registries, and use Flask in other modules of theirs.
+    `warn_of_registered` does not find them all: it only looks at the module of a function or
+    blueprint that is passed to a method of the app. But extensions also write directly into
+    attributes such as `app.extensions`, and may use Flask in another of their modules.
     """
     flask = other_flask()
     if flask is None:
@@ -110,13 +113,15 @@ def explain_use_by_extensions(app: App) -> str:
 
 
 def _module_of(added: t.Any) -> str:
-    function = getattr(added, "func", added)  # `functools.partial` has it
+    function = getattr(added, "func", added)  # a `functools.partial` has its function as `func`
     name = getattr(added, "import_name", None) or getattr(function, "__module__", None)
     return str(name or type(added).__module__)
 
 
 def _added_to(app: App) -> t.Iterator[t.Any]:
-    """Yield what modules have added to an app: functions, blueprints, extensions, a wrapper."""
+    """Yield all objects that modules have added to an app: views, hooks, error handlers,
+    blueprints, extensions, and a middleware that is assigned to `app.wsgi_app`.
+    """
     yield from app.view_functions.values()
     yield from app.blueprints.values()
     yield from app.extensions.values()

@@ -126,7 +126,8 @@ class Overrides:
         self.json = json
         #: Whether values of the config may be cached until `ChangeTracked.changes` grows.
         self.kept_config = kept_config
-        #: The value of `TRUSTED_HOSTS`, which the program may change in place.
+        #: The value of the config key `TRUSTED_HOSTS`, usually a list. It is the same object as in
+        #: the config, so that changes in place are noticed.
         self.trusted_hosts = trusted_hosts
         #: The settings for reading the session's cookie. None if they were not read yet, or must be
         #: read on each request because they may change without notice.
@@ -158,7 +159,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and kept_config  # in another config, a later change of TRUSTED_HOSTS would not be noticed
+        and kept_config  # else a later assignment of TRUSTED_HOSTS would not be noticed
         # A user may have assigned a `Map` of Werkzeug, which lacks `fast_match`.
         and hasattr(app.url_map, "fast_match")
     )

@@ -107,7 +107,7 @@ class Refusal(t.NamedTuple):
     that contains it.
     """
 
-    place: str  # the part of the request: "query", "header", "cookie" or "body"
+    place: str  # which part of the request is wrong: "query", "header", "cookie" or "body"
     error: InputError
 
 
@@ -129,8 +129,8 @@ def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
 
 
 def as_http_exception(error: InputError, ctx: RequestContext) -> HTTPException:
-    """Return the HTTP error for an input error that a view or hook has raised: for browsers an HTML
-    page as of `abort`, for programs problem details.
+    """Return the HTTP error for an input error that a view or hook has raised: if the client
+    accepts HTML, the error that `abort` would raise, else problem details (JSON).
     """
     problem = problem_of([Refusal("body", error)])
     page = default_exceptions.get(error.status)

@@ -1,5 +1,5 @@
-"""Who can reach an address on which a server listens: other machines, or only this machine, or only
-this container.
+"""Find out who can reach the address on which a server listens: other machines, only programs on
+this machine, or only programs in this container.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _FORWARDED_BY_EDITOR = ("REMOTE_CONTAINERS", "CODESPACES")
 
 
 def exposed_address(host: str) -> str | None:
-    """Return the first address of a host that other machines can reach, because it is not loopback;
-    None if there is none.
+    """Return the first address of `host` that other machines can reach, because it is no loopback
+    address; None if all addresses of the host are loopback addresses, or if it is a Unix socket.
 
     Raises:
-        socket.gaierror: the name has no address.
+        socket.gaierror: `host` is a name that has no address.
     """
     if host.startswith("unix://"):
         return None
     if not host:
-        # For an empty host, the operating system listens on all addresses: return one of them.
+        # A server with an empty host listens on all addresses of the machine.
         return ALL_ADDRESSES[0]
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
@@ -52,7 +52,8 @@ def is_in_container(root: str = "/") -> bool:
     """Return whether this process runs in a container.
 
     Args:
-        root: the folder in which the files are looked up; tests pass another.
+        root: the folder that is taken for "/" when the files of Docker, Podman and /proc are looked
+            up. Tests pass another folder.
     """
     if os.environ.get(_KUBERNETES):
         return True
@@ -62,12 +63,12 @@ def is_in_container(root: str = "/") -> bool:
         with open(os.path.join(root, _CGROUP_FILE[1:]), encoding="utf-8") as file:
             return _CGROUPS_OF_CONTAINERS.search(file.read()) is not None
     except (OSError, UnicodeDecodeError):
-        return False  # no Linux, or /proc is not mounted
+        return False  # the system is not Linux, or /proc is not mounted
 
 
 def advice_in_container(host: str) -> str:
-    """Return what to tell the user if this process is in a container, and nobody outside of the
-    container can reach the host; else "".
+    """Return a sentence that says how to make the server reachable, if it runs in a container and
+    listens on a `host` that nobody outside of the container can reach; else "".
     """
     if host.startswith("unix://") or not is_in_container():
         return ""
@@ -77,7 +78,7 @@ def advice_in_container(host: str) -> str:
         if exposed_address(host) is not None:
             return ""
     except (OSError, UnicodeError):
-        return ""  # the server reports that the host is unknown
+        return ""  # `host` has no address: the server reports this error when it starts to listen
     return (
         f"This is a container, and nobody outside of it can reach {host}. To be reached through a"
         " published port, listen on all networks: --host 0.0.0.0 on the command line,"

@@ -26,8 +26,8 @@ class _Signer(TimestampSigner):
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        # By secret key: the two hash objects of which an HMAC consists, after they were fed the
-        # key.
+        # For each secret key, the two hash objects of which an HMAC consists (RFC 2104), after the
+        # key was added to them. They are copied for each signature.
         self._keyed: dict[bytes, tuple[t.Any, t.Any]] = {}
 
     def digest(self, value: bytes, secret_key: bytes) -> bytes:

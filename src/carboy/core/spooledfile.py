@@ -1,7 +1,9 @@
-"""The temporary file of one file in a form: in memory first, later on disk without a name.
+"""The temporary file that holds an uploaded file of a form: a short one in memory, a long one on
+disk in a file without a name.
 
-Python's `SpooledTemporaryFile` does the same, but its file on disk can never get a name. Here it
-can, so that storing a long upload need not copy it. Nothing is left of it if the process is killed.
+Python's `SpooledTemporaryFile` does the same, but its file on disk can never get a name. The file
+of this module can, so that a long upload is stored without copying it. If the process is killed,
+the system removes a file without a name.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from .logmasking import get_masked_logger
 
-# The file is in memory up to this size, as in Werkzeug.
+# The largest size of an uploaded file that is kept in memory, the same as in Werkzeug. A larger
+# file is moved to disk.
 MAX_IN_MEMORY_BYTES = 500 * 1024
 
-# The errors of a file system that has no room: the disk is full, the user's quota is used up, or
-# the file would exceed the largest size of a file.
+# The errors that mean that a file system has no room for a file: the disk is full, the user's quota
+# is used up, or the file would be longer than the system allows.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -36,8 +39,8 @@ class SpooledFile(SpooledTemporaryFile[bytes]):
         _rolled: bool
 
     def rollover(self) -> None:
-        """Move the content from memory to disk. Python calls this when the file becomes too long
-        for memory.
+        """Move the content from memory to a file on disk. Python calls this when the content
+        becomes longer than the `max_size` of the file.
         """
         if self._rolled:
             return
@@ -49,14 +52,14 @@ class SpooledFile(SpooledTemporaryFile[bytes]):
         self._rolled = True
 
     def link_to(self, path: str) -> bool:
-        """Give the file a name, and write it to the disk (fsync).
+        """Give the file on disk the name `path`, and wait until the disk has its content (fsync).
 
         Args:
-            path: where no file exists yet.
+            path: the new name; no file of this name may exist.
 
         Returns:
-            Whether that was possible. It is not if the content is in memory, if `path` is on
-            another file system, or if the system lacks `linkat`.
+            True; or False if the file cannot get the name, because its content is in memory, `path`
+            is on another file system, or the system lacks `linkat`.
         """
         if not self._is_linkable:
             return False
@@ -64,9 +67,9 @@ class SpooledFile(SpooledTemporaryFile[bytes]):
         fd = self.fileno()
         try:
             os.utime(fd)
-            # NOTE: without `src_dir_fd` Python calls `link`, which does not follow the symbolic
-            # link in /proc (python/cpython#81793). The descriptor itself is ignored, because the
-            # path is absolute.
+            # NOTE: `src_dir_fd` is passed only to let Python call `linkat`. Without it Python calls
+            # `link`, which does not follow the symbolic link in /proc (python/cpython#81793). The
+            # system ignores its value, because the path is absolute.
             os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
         except OSError:
             return False
@@ -75,9 +78,10 @@ class SpooledFile(SpooledTemporaryFile[bytes]):
 
 
 def _open_without_name() -> tuple[t.IO[bytes], bool]:
-    """Open a temporary file without a name, and return whether it can get one."""
+    """Open a temporary file without a name. Return it, and whether it can get a name later."""
     try:
-        # `TemporaryFile` adds O_EXCL, which forbids a name for ever.
+        # `TemporaryFile` is not used here, because it adds O_EXCL: such a file can never get a
+        # name.
         fd = os.open(gettempdir(), os.O_RDWR | os.O_TMPFILE, 0o600)
     except (AttributeError, OSError):  # not Linux, or a file system that lacks O_TMPFILE
         return TemporaryFile("rb+"), False
@@ -90,25 +94,29 @@ def spool(
     filename: str | None = None,
     content_length: int | None = None,
 ) -> t.IO[bytes]:
-    """Return an empty file for one file of a form: the `stream_factory` of a form parser."""
+    """Return an empty temporary file into which a form parser writes one uploaded file. (Werkzeug's
+    parser calls this function as its `stream_factory`, with these arguments.)
+    """
     return SpooledFile(MAX_IN_MEMORY_BYTES, "rb+")
 
 
 class SpoolFullError(RequestEntityTooLarge, OSError):
-    """The disk is full, so that a file of a form could not be stored until the view reads it.
+    """The disk has no room for the temporary file of an uploaded file. The client gets a 413.
 
-    The error is also an OSError, because Flask raises that.
+    The error is also an OSError, because programs written for Flask may catch that: Flask raises
+    it in this case.
     """
 
     description = "The server has no room for files of this size at present."
 
 
 def is_without_room(error: OSError, folder: str | None = None) -> bool:
-    """Return whether an error means that a disk is full, and if so, log it: the client gets a 413,
-    and the operator must learn of it, too.
+    """Return whether storing a file failed because the disk is full. If so, the error is logged,
+    because the client gets a 413 only, and the operator must make room.
 
     Args:
-        folder: where the file would have been stored; by default the folder of temporary files.
+        error: the error that storing the file has raised.
+        folder: the folder of the file, for the log; None for the folder of temporary files.
     """
     if error.errno not in _NO_ROOM:
         return False

@@ -196,10 +196,13 @@ def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | Non
 
 
 def is_trusted_host(host: str | None, trusted: cabc.Collection[str]) -> bool:
-    """Return whether a Host header is one of `TRUSTED_HOSTS`. False also if there is none."""
+    """Return whether the Host header of a request is allowed by `trusted`, the value of the config
+    key `TRUSTED_HOSTS`. False if the request has no such header.
+    """
     if host is None:
         return False
-    # The program may change the list in place, so its items are a part of the key of the cache.
+    # `_is_trusted` is cached by the items of the list and not by the list itself, because the
+    # program may change the list in place.
     return _is_trusted(host, (trusted,) if isinstance(trusted, str) else tuple(trusted))
 
 

@@ -1,4 +1,4 @@
-"""Recognise secret keys that can be guessed: short ones, and those of tutorials.
+"""Recognise secret keys that can be guessed: short keys, and keys from tutorials.
 
 Whoever knows the key can sign a session as any user.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-# A key with fewer characters can be found by trying.
+# A key with fewer characters, or fewer different characters, can be found by trying all such keys.
 _MIN_LENGTH = 16
 _MIN_DIFFERENT = 6
-# Words in the keys of tutorials and templates. They are so long that a random key hardly contains
-# one of them.
+# Words in keys of tutorials and templates, such as "change-me". They are so long that a random key
+# practically never contains one of them.
 _PLACEHOLDER = re.compile(
     r"secret|change|password|guess|example|insecure|placeholder|default|qwerty|testing|develop"
     r"|123456789|deadbeef",
@@ -27,7 +27,9 @@ _PUBLISHED = frozenset({
 
 
 def weakness_of(key: str | bytes) -> str | None:
-    """Return how a secret key can be guessed, as a part of a sentence; None if it seems random."""
+    """Return why a secret key can be guessed, as the end of a sentence such as "The key ..."; None
+    if the key seems random.
+    """
     text = key.decode("latin-1") if isinstance(key, bytes) else str(key)
     if text in _PUBLISHED:
         return "is published, in Flask's documentation or in a tutorial"

@@ -102,7 +102,8 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
     if is_any_set(None):
         from ..observability.logoptions import read_options
 
-        # The app may set the same keys. Until it is loaded, the environment counts.
+        # The environment sets `LOG_*` keys. They hold until the app is loaded, whose config may set
+        # the same keys.
         log.follow(t.cast("LogOptions", read_options(None)), None)
     for warning in unknown_variables():
         log.logger.warning("%s", warning)
@@ -136,7 +137,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     terminal = Terminal()
 
     def on_signal(number: int, frame: types.FrameType | None) -> None:
-        # `kill -HUP` asks to open the log file again, which each line does if it is necessary.
+        # If SIGHUP comes from `kill -HUP`, which asks to open the log file again, nothing must be
+        # done: each line that is logged opens the file again if it was renamed.
         is_hangup = signal.Signals(number).name == "SIGHUP"
         if not (is_hangup and has_log_file) or terminal.is_closed():
             service.stop()

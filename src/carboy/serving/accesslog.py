@@ -1,4 +1,4 @@
-"""Decide whether a worker writes an access log, and where its lines go."""
+"""Decide whether a worker process writes an access log, and let its lines go to a handler."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if t.TYPE_CHECKING:
 
 
 def access_log_of(app: WSGIApplication, settings: Settings) -> AccessLog | None:
-    """Return the access log that the settings ask for; None if there is none.
+    """Return the access log that the setting `access_log` asks for; None if it asks for none.
 
-    With the setting "auto", there is one if a handler would receive its records, as there is a log
-    of requests under `carboy run`: because LOG_FILE or another key of the log is set, or because
-    the program has configured logging itself. If LOG_LEVEL hides records of level INFO, there is
-    none.
+    With the setting "auto", an access log is written only if the program has a handler for its
+    records: because LOG_FILE or another `LOG_*` key of the config is set, or because the program
+    has configured logging itself. If LOG_LEVEL hides records of level INFO, no access log is
+    written.
     """
     if settings.access_log == "off":
         return None
@@ -33,8 +33,9 @@ def access_log_of(app: WSGIApplication, settings: Settings) -> AccessLog | None:
     is_automatic = settings.access_log == "auto"
     if is_automatic and options.level is not None and options.level > logging.INFO:
         return None
-    # As Werkzeug's logger under `carboy run`: a root logger without a level, which hides records of
-    # level INFO, does not mean that nobody wants these.
+    # Without a level of its own, this logger would inherit the default level of the root logger,
+    # WARNING, which hides the records of requests (INFO). Werkzeug sets the level of its logger in
+    # the same way under `carboy run`.
     if logger.level == logging.NOTSET or not is_automatic:
         logger.setLevel(logging.INFO)
     if not receivers(logger):

@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 PREFIX = "CARBOY_SERVE_"
-# The most proxies in a row that may be trusted. No real request comes through more.
+# The largest number of trusted proxies through which a request may pass, one after another. Real
+# requests pass through fewer.
 MAX_PROXIES = 32
 
 
@@ -189,13 +190,15 @@ def _parse_network(text: str) -> str:
     if network.num_addresses > 1 and network.network_address != ip_address(address):
         raise ValueError(f"{address} is not the first address of the network {network}")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        # The server writes the address of an IPv4 client as IPv4, also if it listens on `::`.
+        # An address such as ::ffff:192.0.2.1 would match no proxy: the server writes the address of
+        # a proxy that connects by IPv4 as 192.0.2.1, even if the server listens on `::`.
         raise ValueError(f"write {text} as an address of IPv4")
     return str(network) if network.num_addresses > 1 else str(network.network_address)
 
 
-# The headers of proxies, in the order in which the value of the setting names them. X-Forwarded-For
-# and so on are "for" to "prefix".
+# The names that the setting `proxy_headers` uses for the headers of proxies: "for" for
+# X-Forwarded-For, "proto" for X-Forwarded-Proto and so on, and "forwarded" for the header
+# Forwarded. The value of the setting has them in this order.
 _X_FORWARDED = ("for", "proto", "host", "port", "prefix")
 _FORWARDED = "forwarded"
 

@@ -75,7 +75,7 @@ def configure_for_app(
 
     Args:
         app: any WSGI application; only carboy's have a config with these keys.
-        warn: called for keys that have no effect.
+        warn: is called with a text for the log if keys have no effect.
 
     Raises:
         ConfigError: a value is not valid, or the log file cannot be written.
@@ -90,8 +90,12 @@ def configure_for_app(
 
 
 def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
-    """Let the server's own messages follow the keys `LOG_*`. With a log file, they are written
-    there, too; stderr keeps them.
+    """Apply the keys `LOG_*` to the messages of the server itself. The messages are still written
+    to stderr, and also to the log file, if there is one.
+
+    Args:
+        options: the values of the keys.
+        file_handler: writes the log file; None if there is none.
     """
     from ..observability.formatters import make_formatter
 
@@ -110,8 +114,8 @@ def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
 
 
 class _FirstRecords(logging.Handler):
-    """Keeps the records that are logged before the app is loaded, whose config names the log file.
-    They are few.
+    """Keeps the first records of the server in memory, because the log file is known only after the
+    app was loaded, whose config names it. Then `follow` writes the records to the file.
     """
 
     def __init__(self) -> None:

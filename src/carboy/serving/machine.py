@@ -12,11 +12,11 @@ import socket
 # The largest default number of workers: each worker holds a copy of the app and its models in
 # memory.
 MAX_DEFAULT_WORKERS = 8
-# Whether the system can do what a supervisor and its workers need: pass a socket to a new process,
-# let processes share a port, and report their ends by a signal. Windows cannot.
+# Whether this system can run worker processes. On Windows it cannot: processes there cannot share a
+# port, and no signal tells the supervisor that a worker has ended.
 HAS_WORKERS = hasattr(socket, "SO_REUSEPORT") and hasattr(signal, "SIGCHLD")
-# The most connections if the system has no better way to wait for sockets than `select`: Python on
-# Windows lets it watch 512 sockets.
+# The largest number of connections on a system that can wait for sockets only by `select`, such as
+# Windows, where Python's `select` can watch 512 sockets.
 SELECTED_CONNECTIONS = 500
 # How many file descriptors are reserved for the app's own files and sockets, in addition to those
 # for connections.
@@ -41,14 +41,14 @@ def resolve(host: str) -> str:
 
 
 def bind_exclusively(sock: socket.socket, address: tuple[str, int]) -> None:
-    """Bind a socket to an address that no other program uses, also if connections of an earlier
-    server are not closed yet.
+    """Bind a socket to an address, unless another program uses the address.
 
-    On Unix, SO_REUSEADDR does the latter. On Windows, that option would share the port with another
-    program, and SO_EXCLUSIVEADDRUSE prevents that.
+    Binding must succeed if only old connections of an earlier server still use the port. On Unix
+    this requires the option SO_REUSEADDR. On Windows, that option would let two programs share the
+    port, so SO_EXCLUSIVEADDRUSE is set there, which forbids it.
 
     Raises:
-        OSError: the address is in use, or cannot be bound.
+        OSError: another program uses the address, or the system cannot bind it.
     """
     option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
     sock.setsockopt(socket.SOL_SOCKET, option, 1)
@@ -56,8 +56,8 @@ def bind_exclusively(sock: socket.socket, address: tuple[str, int]) -> None:
 
 
 def default_workers() -> int:
-    """Return the number of CPUs that this process may use, at most `MAX_DEFAULT_WORKERS`; 0 if the
-    system has no workers.
+    """Return how many workers the server starts by default: one for each CPU that this process may
+    use, at most `MAX_DEFAULT_WORKERS`; 0 if this system cannot run workers.
     """
     return min(usable_cpus(), MAX_DEFAULT_WORKERS) if HAS_WORKERS else 0
 
@@ -66,7 +66,7 @@ def usable_cpus() -> int:
     """Return the number of CPUs that the process's CPU affinity and the container's quota allow."""
     try:
         cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
+    except AttributeError:  # macOS and Windows lack `sched_getaffinity`
         cpus = os.cpu_count() or 1
     quota = cgroup_cpus()
     if quota is not None:
@@ -77,9 +77,8 @@ def usable_cpus() -> int:
 def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
     try:
-        with open(
-            f"{root}/cpu.max", encoding="ascii"
-        ) as file:  # in cgroup v2, quota and period are in this file
+        with open(f"{root}/cpu.max", encoding="ascii") as file:
+            # In cgroup v2, quota and period are in one file.
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
@@ -98,15 +97,15 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
 
 
 def affordable_connections() -> int:
-    """Return how many connections the system allows: its hard limit of open files, or what it can
-    wait for.
+    """Return how many connections the system allows. The hard limit of open files bounds them, and
+    the number of sockets for which the system can wait at once.
     """
     most = _UNLIMITED
     if issubclass(selectors.DefaultSelector, selectors.SelectSelector):
         most = SELECTED_CONNECTIONS
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows lacks this module and the limit of open files
         return most
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if hard == resource.RLIM_INFINITY else min(most, max(64, hard - SPARE_DESCRIPTORS))
@@ -118,7 +117,7 @@ def raise_descriptor_limit(connections: int) -> None:
     """
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows lacks this module and the limit of open files
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * connections + SPARE_DESCRIPTORS

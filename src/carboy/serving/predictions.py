@@ -188,7 +188,8 @@ class PredictionRoute:
         self._round: deque[PendingPrediction] = deque()
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
-        # Whether there is an access log, and what it says of predictions that are not computed.
+        # Whether there is an access log, and the fields in it of a request whose prediction was not
+        # computed.
         self.logs = gateway.timed
         self._unpredicted = logged(model)
         self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, self._unpredicted
@@ -198,9 +199,9 @@ class PredictionRoute:
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
         trusted = self.app.config["TRUSTED_HOSTS"]
-        # Whether receivers are connected is looked up for each request, because they may connect at
-        # any time. The app refuses a host that is not trusted, because it may have an error handler
-        # for that.
+        # A view, and so the app, must handle the request if a receiver is connected to the signal
+        # `request_started` (which may happen at any time), or if the host is not trusted (because
+        # the app may have an error handler for this).
         if request_started.receivers or (
             trusted is not None and not is_trusted_host(exchange.host, trusted)
         ):
@@ -337,9 +338,10 @@ class PredictionRoute:
         return head
 
     def logged(self, ticket: Ticket) -> dict[str, t.Any]:
-        """Return what the access log says of a prediction that has ended.
+        """Return the fields of a prediction that has ended for its line in the access log.
 
-        PERF: the predictions of a batch share it, if their requests were read together.
+        PERF: the last result is kept, because all predictions of a batch whose requests were read
+        together have the same fields.
         """
         key = ticket.arrived_s, ticket.began_s, ticket.ended_s
         last, fields = self._last_logged
@@ -547,7 +549,8 @@ class PendingPrediction(Ticket):
             else:
                 self.settled, self.value = True, exc
                 self._respond_by_app()
-        # A method of the app has failed, or the system lets no further thread start.
+        # The response could not be created: a method of the app has raised an exception, or the
+        # system lets no further thread start.
         except BaseException:  # noqa: BLE001
             logger.exception(
                 "error while responding to a request of model %r", self.route.model.name

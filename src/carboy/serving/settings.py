@@ -94,9 +94,10 @@ class Settings:
         " networks, such as 10.0.0.0/8,192.0.2.1. Their headers say who the client is.",
         variable="CARBOY_PROXY",
     )
-    # The default is what nearly every proxy writes itself. The others are passed on as the client
-    # has sent them by many proxies: X-Forwarded-Host by the load balancers of AWS, all by nginx
-    # unless its configuration sets them.
+    # By default only X-Forwarded-For and X-Forwarded-Proto count, because nearly every proxy writes
+    # them itself. Many proxies do not write the other headers, but pass them on as the client has
+    # sent them, so that they may be false: load balancers of AWS pass X-Forwarded-Host on, and
+    # nginx passes on all headers that its configuration does not set.
     proxy_headers: ProxyHeaders = declare(
         "for,proto",
         "The headers of trusted proxies that count: of X-Forwarded-* the names for, proto, host,"

@@ -1,4 +1,4 @@
-"""What the server says when it is ready: the URLs of the app, and where its logs go."""
+"""Make the lines that the server logs when it is ready: URLs of the app, and where its logs go."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ if t.TYPE_CHECKING:
 
 
 def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None) -> list[str]:
-    """Return lines for the log that say what an app that is ready offers, and where its logs go."""
+    """Return the lines that tell the user about an app that is ready: its environment, the URLs of
+    its models and its documentation, and where its logs go.
+    """
     from carboy.core.dispatch import Dispatcher
 
     lines = []
     if isinstance(app, Dispatcher):
         carboy_app = t.cast("Carboy", app)
-        # The program's own class of configs may lack the attribute.
+        # The app may have a config of a class other than `carboy.Config`, without `project`.
         project: Project | None = getattr(carboy_app.config, "project", None)
         if project is not None:
             lines.append(f"environment: {project.describe_environment()}")
@@ -38,8 +40,8 @@ def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None
 
 
 def advice_on_other_flask(app: WSGIApplication) -> str:
-    """Return a sentence for the log if an extension of a carboy app uses the installed Flask; else
-    "".
+    """Return a warning for the log if an extension of a carboy app imports the installed Flask
+    instead of carboy; else "".
     """
     from carboy.core.dispatch import Dispatcher
     from carboy.core.otherflask import explain_use_by_extensions
@@ -48,7 +50,7 @@ def advice_on_other_flask(app: WSGIApplication) -> str:
 
 
 def docs_path(app: Carboy) -> str | None:
-    """Return the path of the app's documentation; None if it has none."""
+    """Return the URL path of the page that documents the app's API; None if it has no such page."""
     if not app._is_documentation_wanted():
         return None
     paths: list[str | None] = [app.config[f"OPENAPI_{name}_PATH"] for name in ("DOCS", "REDOC")]
@@ -58,9 +60,10 @@ def docs_path(app: Carboy) -> str | None:
 def where_log_goes(app: WSGIApplication) -> str:
     from carboy.observability.access import receivers
 
-    name = getattr(app, "name", None)  # other WSGI applications may lack it
+    name = getattr(app, "name", None)  # a WSGI application of another framework may lack `name`
     handlers = receivers(logging.getLogger(name if isinstance(name, str) else None))
-    # Flask's default handler is added to the app's logger when that is used for the first time.
+    # Without any handler, the log goes to stderr, because Flask adds a handler for stderr to the
+    # app's logger when the logger is first used.
     return describe(handlers) or "stderr"
 
 
@@ -71,7 +74,9 @@ def where_access_log_goes(access_log: AccessLog | None) -> str:
 
 
 def describe(handlers: cabc.Iterable[logging.Handler]) -> str:
-    """Return where handlers write, such as "stderr, /var/log/shop.log"."""
+    """Return the names of the files or streams to which log handlers write, such as "stderr,
+    /var/log/shop.log".
+    """
     return ", ".join(dict.fromkeys(map(_describe, handlers)))
 
 
@@ -89,8 +94,9 @@ def _describe(handler: logging.Handler) -> str:
 
 
 def memory_bytes(pid: int) -> int | None:
-    """Return how much memory a process uses; what it shares with others counts in part. None if the
-    system does not tell.
+    """Return how much memory a process uses; None if the system does not tell (Linux only).
+
+    Memory that several processes share is divided among them (PSS).
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:

@@ -1,16 +1,16 @@
-"""Create new projects, for `carboy new`.
+"""Create the folder and files of a new project, for the command `carboy new`.
 
-names      which names a project may have
-sources    the files of a project, made from the templates in the folder `files`
-packing    a wheel of the running carboy, from which the project can be installed
-creation   write a project's folder, all of it or nothing
+names      check the name of a new project
+sources    make the files of a project from the templates in the folder `files`
+packing    pack the running carboy into a wheel, from which the project installs carboy
+creation   write the folder of a project, all of it or nothing
 """
 
 from __future__ import annotations
 
 import typing as t
 
-#: What a project may contain, and what each part is. The first is the default.
+#: What `carboy new --with` may put into a project, and what each part is. Default: the first part.
 PARTS: t.Mapping[str, str] = {
     "page": "a page with a form",
     "api": "a JSON API that checks its input and documents itself",

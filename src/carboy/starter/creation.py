@@ -30,7 +30,7 @@ def create_project(parent: str, name: str, parts: cabc.Collection[str]) -> list[
         The paths of the files, relative to the project.
 
     Raises:
-        StarterError: the name is not valid, or something of this name exists.
+        StarterError: the name is not valid, or a file or folder of this name exists in `parent`.
         OSError: the files cannot be written.
     """
     check_name(name)
@@ -39,8 +39,8 @@ def create_project(parent: str, name: str, parts: cabc.Collection[str]) -> list[
     wheel = pack_wheel()
     files = project_files(name, parts, wheel.name)
     files[f"{WHEELS}/{wheel.name}"] = wheel.content
-    # Write a folder of another name and rename it at the end, so that no reader ever sees half a
-    # project, and a failure can be undone.
+    # Write the files into a folder of another name and rename the folder at the end, so that nobody
+    # sees an unfinished project, and nothing is left after a failure.
     unfinished = tempfile.mkdtemp(prefix=f".{name}-", dir=parent)
     try:
         for path, content in files.items():
@@ -69,8 +69,8 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _usual_mode(folder: str) -> int:
-    """Return the permissions that a new folder gets; `mkdtemp` gives all of them to the owner
-    only.
+    """Return the permissions that a new folder usually gets (umask). The folder of a project gets
+    them, because `mkdtemp` has created it so that only its owner may read it.
     """
     probe = os.path.join(folder, ".mode")
     os.mkdir(probe)
@@ -84,6 +84,7 @@ def _rename(unfinished: str, target: str) -> None:
     try:
         os.rename(unfinished, target)
     except OSError:
-        # Another program may have created the target in the meantime.
+        # If renaming failed because another program has just created the target, the error says
+        # this.
         _refuse_existing(target)
         raise

@@ -1,7 +1,7 @@
 """Check the name of a new project, which becomes the name of its folder.
 
-Python imports a folder by its name. If it were also the name of a module that Python or the project
-imports, one of the two would hide the other.
+Python can import a folder by its name. If the project's folder had the name of a module that
+Python, carboy or the project imports, one of the two would hide the other.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _RULE = (
     f"Use at most {_MAX_LENGTH} characters: the letters a to z, digits, '_' and '-', with a letter"
     " first, such as 'shop' or 'my-shop'."
 )
-# Modules that each project has or imports.
+# The names of modules that each new project contains or imports.
 _MODULES_OF_PROJECTS = frozenset(
     ("app", "config", "utils", "conftest", "test", "tests", "carboy", "flask", "pytest")
 )
-# Modules of the libraries that carboy requires.
+# The names by which carboy imports the libraries that it requires.
 _MODULES_OF_LIBRARIES = frozenset(
     ("blinker", "click", "httptools", "itsdangerous", "jinja2", "markupsafe", "msgspec", "werkzeug")
 )
-# Windows has no files or folders of these names.
+# Windows takes these names for devices, and creates no files or folders with them.
 _DEVICES = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 
 
@@ -60,7 +60,9 @@ def _first_invalid(name: str) -> str:
 
 
 def _owner_of(module: str) -> str:
-    """Return a sentence that says what already has the name of a module; "" if nothing has it."""
+    """Return a sentence that says what a module name is taken by, such as a module of Python; "" if
+    the name is free.
+    """
     if module in {word.lower() for word in keyword.kwlist}:
         return "it is a keyword of Python."
     if module in _MODULES_OF_PROJECTS:

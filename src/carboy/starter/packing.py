@@ -1,9 +1,9 @@
 """Pack the running carboy into a wheel.
 
-A wheel (PEP 427) is a zip file of what pip installs. For an installed carboy, the wheel is packed
-again from the files that its RECORD lists; in an editable install RECORD does not list the modules,
-so the wheel is packed from the folder of the source code. Neither needs a network or a build tool,
-and the wheel contains the code that is running.
+A wheel (PEP 427) is a zip file with all files that pip installs. If carboy is installed, the wheel
+is packed from the installed files, which carboy's file RECORD lists. In an editable install, RECORD
+does not list the modules, so the wheel is packed from the folder of the source code. Both ways need
+neither a network nor a build tool, and the wheel contains the code that is running.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 _PACKAGE = "carboy"
-# The modules and files beside the package that belong to carboy.
+# The files of carboy that are not in the folder of the package but beside it.
 _BESIDE_PACKAGE = ("_carboy_as_flask.py", "carboy_as_flask.pth")
-# The metadata of a wheel. Installers add files that describe the installation, such as the path
-# from which carboy was installed.
+# The files in carboy's .dist-info folder that a wheel contains. The others are left out, because
+# the installer has added them to describe this installation, such as the path of its source.
 _METADATA = re.compile(r"METADATA|WHEEL|entry_points\.txt|licenses/.+")
 _ADVICE = "Install carboy with pip, from its wheel or its source code, and try again."
 
@@ -43,8 +43,8 @@ def pack_wheel() -> Wheel:
     """Return a wheel of the running carboy.
 
     Raises:
-        StarterError: carboy was not installed by an installer of Python packages, or a file of it
-            is missing.
+        StarterError: carboy was not installed by an installer such as pip, or one of its files
+            cannot be read.
     """
     try:
         dist = metadata.distribution(_PACKAGE)
@@ -63,7 +63,7 @@ def pack_wheel() -> Wheel:
 
 
 def _root() -> str:
-    """Return the folder that contains the running package."""
+    """Return the folder that contains the running package `carboy`, such as site-packages."""
     return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -84,7 +84,9 @@ def _belongs_to_info(name: str, info: str) -> bool:
 
 
 def _module_files(dist: metadata.Distribution, recorded: cabc.Iterable[str]) -> cabc.Iterable[str]:
-    """Return the paths of the running package's files, relative to the folder that contains it."""
+    """Return the paths of the files of the running carboy, without metadata, relative to the folder
+    that contains the package.
+    """
     main = f"{_PACKAGE}/__init__.py"
     names = set(recorded)
     installed = str(dist.locate_file(main))
@@ -119,7 +121,9 @@ def _read(path: str) -> bytes:
 
 
 def _tag(text: str) -> str:
-    """Return for which Pythons and platforms the wheel is, from its file WHEEL."""
+    """Return the tag in the text of a wheel's file WHEEL, such as "py3-none-any", which says for
+    which Pythons and platforms the wheel is.
+    """
     tags = [line.partition(":")[2].strip() for line in text.splitlines() if line[:4] == "Tag:"]
     return tags[0]
 
@@ -129,8 +133,8 @@ def _zip(files: dict[str, bytes], info: str) -> bytes:
     record = io.StringIO(newline="")
     rows = csv.writer(record, lineterminator="\n")
     with zipfile.ZipFile(output, "w") as archive:
-        # By convention the metadata comes last. The order and the fixed time of zip entries make
-        # two wheels of the same files equal.
+        # The files are sorted, and all have the same time, so that two wheels of the same files are
+        # equal. By convention the metadata comes last.
         for name in sorted(files, key=lambda name: (name.startswith(info), name)):
             digest = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest())
             rows.writerow((name, f"sha256={digest.decode().rstrip('=')}", len(files[name])))
@@ -141,7 +145,7 @@ def _zip(files: dict[str, bytes], info: str) -> bytes:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name)  # its time is the earliest of the format: 1 January 1980
+    entry = zipfile.ZipInfo(name)  # gets the earliest time of the zip format: 1 January 1980
     entry.external_attr = 0o100644 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(entry, content)

@@ -1,8 +1,9 @@
-"""The files of a new project, made from the templates in the folder `files` of this package.
+"""Make the files of a new project from the templates in the folder `files` of this package.
 
-A template is written in Jinja with square brackets (`[[ title ]]`, `[% if ... %]`), because the
-files of a project contain Jinja's usual brackets themselves. A file name that would begin with a
-dot begins with `dot-`, because tools that build packages leave out files such as `.gitignore`.
+A template is written in Jinja, but with square brackets (`[[ title ]]`, `[% if ... %]`), because
+some files of a project are Jinja templates themselves, which contain the usual brackets. The
+template of a file such as `.gitignore` is called `dot-gitignore`, because tools that build packages
+leave out files whose names begin with a dot.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ if t.TYPE_CHECKING:
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "files")
 _TEMPLATE = ".jinja"
-# Files that belong to one part of a project only.
+# The template files that only one part of a project needs, with the name of this part.
 _ONLY_FOR = {"model.json": "model", "uploads/dot-gitkeep": "upload"}
 
 
 def project_files(name: str, parts: cabc.Collection[str], wheel: str) -> dict[str, bytes]:
-    """Return the content of each file of a project by its path, with "/" between folders.
+    """Return the content of each file of a new project, by the path of the file in the project,
+    with "/" between folders.
 
     Args:
         name: the name of the project.
@@ -36,7 +38,9 @@ def project_files(name: str, parts: cabc.Collection[str], wheel: str) -> dict[st
 
 
 def title_of(name: str) -> str:
-    """Return what the pages of a project call it: "My shop" for "my-shop"."""
+    """Return the title that the pages of a project show, made from its name: "My shop" for
+    "my-shop".
+    """
     words = name.replace("_", " ").replace("-", " ").split()
     return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 

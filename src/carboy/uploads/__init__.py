@@ -1,9 +1,9 @@
 """Store files that clients have sent, and send them back.
 
     save(file, folder, ...)   check a file, and store it under a new name
-    save_all(files, ...)      the same with several files: all are stored, or none
+    save_all(files, ...)      check several files, and store all of them, or none
     files(folder, owner=...)  the stored files, newest first
-    view(folder)              a view that sends them to clients
+    view(folder)              a view that sends the stored files to clients
     SavedFile                 name, path, size and media type of a stored file
 
 The content of a file decides what it is, never its name or the media type that the client has sent.

@@ -1,9 +1,10 @@
-"""Read the size of a picture from its file, without reading the file into memory.
+"""Read the size of a PNG, GIF, WebP or AVIF picture without reading the whole file into memory.
 
-Pillow does that well for JPEG, BMP and TIFF. It reads a WebP or AVIF file whole before it says its
-size, and a PNG chunk whole to verify it; and it looks at the first frame of a GIF only, although
-each frame may be larger than those before. For these formats the few bytes that matter are read
-here, and the others are skipped.
+For the other formats, JPEG, BMP and TIFF, Pillow is used, which reads little of such a file. But
+Pillow reads a WebP or AVIF file into memory before it tells the size, and each chunk of a PNG file
+to verify it. Of a GIF, Pillow tells the size of the first frame only, although later frames may be
+larger. So this module reads the few bytes of these formats that tell the size, and skips the others
+(of PNG it reads all, in small pieces, to verify the checksums).
 """
 
 from __future__ import annotations
@@ -18,24 +19,29 @@ if t.TYPE_CHECKING:
     Size: t.TypeAlias = tuple[int, int]
 
 _PIECE_BYTES = 64 * 1024
-# How many parts a file may have: frames, blocks, chunks and boxes. Encoders fill the blocks of GIF
-# files, whose size is 256 bytes at most. Without a limit, a file of empty parts would take seconds.
+# How many parts (frames, blocks, chunks, boxes) a picture file may have: this number, and one more
+# for each `_BYTES_PER_PART` of its size. The smallest parts of usual files are the blocks of GIF,
+# which encoders fill up to their limit of 256 bytes. Without a limit on the number of parts, a file
+# of millions of empty parts would take seconds.
 _FREE_PARTS = 100_000
 _BYTES_PER_PART = 128
 
 
 def reads(kind: str) -> bool:
-    """Return whether `size_of` can read a format, which is named as in Pillow."""
+    """Return whether `size_of` can read pictures of the format `kind`, such as "PNG" (Pillow's name
+    of the format).
+    """
     return kind in _READERS
 
 
 def size_of(kind: str, stream: t.IO[bytes], length: int) -> Size:
-    """Return width and height of a picture; of an animation, of what holds all its frames.
+    """Return width and height of a picture. For an animation, they are large enough for all its
+    frames.
 
     Args:
-        kind: a format for which `reads` is true.
-        stream: the file.
-        length: its number of bytes.
+        kind: the format of the picture; `reads(kind)` must be true.
+        stream: the open file of the picture.
+        length: the number of bytes in the file.
 
     Raises:
         ValueError: the file is damaged, incomplete, or consists of too many parts.
@@ -47,7 +53,9 @@ def size_of(kind: str, stream: t.IO[bytes], length: int) -> Size:
 
 
 class _Cursor:
-    """A position in a file that only moves forward, some bytes or one part at a time."""
+    """A position in a picture file, with methods that read or skip the bytes from there on, and a
+    limit on the number of parts (chunks, blocks, boxes) that are read.
+    """
 
     def __init__(self, stream: t.IO[bytes], length: int) -> None:
         self.at = 0
@@ -56,25 +64,34 @@ class _Cursor:
         self._parts_left = _FREE_PARTS + length // _BYTES_PER_PART
 
     def take(self, size: int) -> bytes:
-        """Return the next bytes. Raises ValueError at the end of the file."""
+        """Return the next `size` bytes of the file, and move the position behind them.
+
+        Raises ValueError if the file has fewer bytes left.
+        """
         self.skip(size)
         self._stream.seek(self.at - size)
         return self._stream.read(size)
 
     def skip(self, size: int) -> None:
-        """Go on by some bytes. Raises ValueError at the end of the file."""
+        """Move the position forward by `size` bytes.
+
+        Raises ValueError if the file has fewer bytes left.
+        """
         if self.at + size > self.length:
             raise ValueError("the end is missing")
         self.at += size
 
     def count(self, parts: int = 1) -> None:
-        """Note that parts were read. Raises ValueError if there were too many."""
+        """Count the parts (chunks, blocks, boxes) of the file that were read.
+
+        Raises ValueError if the file has too many parts.
+        """
         self._parts_left -= parts
         if self._parts_left < 0:
             raise ValueError("it consists of too many parts")
 
     def pieces(self, size: int) -> cabc.Iterator[bytes]:
-        """Iterate over the next bytes."""
+        """Yield the next `size` bytes of the file, in pieces of at most `_PIECE_BYTES`."""
         while size:
             piece = self.take(min(size, _PIECE_BYTES))
             size -= len(piece)
@@ -98,7 +115,7 @@ def _size_of_png(file: _Cursor) -> Size:
 
 
 def _png_chunk(file: _Cursor) -> tuple[int, bytes]:
-    """Check the checksum of the next chunk, and return the length and name of the chunk."""
+    """Read the next chunk of a PNG file, verify its checksum, and return its length and type."""
     file.count()
     length, kind = struct.unpack(">I4s", file.take(8))
     checksum = zlib.crc32(kind)
@@ -119,7 +136,8 @@ def _size_of_gif(file: _Cursor) -> Size:
     width, height, flags = struct.unpack("<HHBxx", file.take(7))
     _skip_palette(file, flags)
     frames = 0
-    # Many files lack the trailer. Other bytes between blocks are skipped, as Pillow does it.
+    # The loop also ends at the end of the file, because many GIF files lack the trailer byte. Bytes
+    # that begin neither an extension nor an image are skipped, as Pillow does it.
     while file.at < file.length and (kind := file.take(1)) != _TRAILER:
         file.count()
         if kind == _EXTENSION:
@@ -143,8 +161,11 @@ def _skip_palette(file: _Cursor, flags: int) -> None:
 
 
 def _skip_blocks(file: _Cursor) -> None:
-    """Skip blocks, each of which begins with its length, up to the empty one."""
-    # PERF: 60 ns per block; one call of `take` per block would take ten times as long.
+    """Skip a sequence of GIF data blocks. The first byte of each block is its length; a block of
+    length 0 ends the sequence.
+    """
+    # PERF: many blocks are read at once, which takes 60 ns per block; one call of `take` for each
+    # block would take ten times as long.
     while True:
         start = file.at
         piece = file.take(min(_PIECE_BYTES, max(1, file.length - start)))
@@ -187,7 +208,8 @@ def _uint24(data: bytes) -> int:
 
 # --- AVIF: boxes, some of which hold others. Sources: ISO/IEC 14496-12, 23008-12
 
-# The boxes in which boxes with a size are, and the bytes before the first box in them.
+# The kinds of AVIF boxes in which boxes with the size of an image may lie, and how many bytes each
+# such box has between its head and the first box in it.
 _HOLDERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0}
 
 
@@ -200,7 +222,8 @@ def _size_of_avif(file: _Cursor) -> Size:
         elif kind == b"ispe":
             file.skip(length)
             sizes.append(_size_at(file.at - length + 4, file))
-        elif kind == b"tkhd":  # of an animation, in fixed point with 16 bits after the point
+        elif kind == b"tkhd":
+            # The size of an animation, as fixed-point numbers with 16 bits after the point.
             file.skip(length)
             width, height = _size_at(file.at - 8, file)
             sizes.append((width >> 16, height >> 16))
@@ -212,13 +235,15 @@ def _size_of_avif(file: _Cursor) -> Size:
 
 
 def _box(file: _Cursor) -> tuple[bytes, int]:
-    """Return the kind of the next box, and the number of bytes that follow its head."""
+    """Read the head of the next AVIF box. Return the kind of the box, and the number of its bytes
+    after the head.
+    """
     file.count()
     start = file.at
     length, kind = struct.unpack(">I4s", file.take(8))
     if length == 1:
         (length,) = struct.unpack(">Q", file.take(8))
-    elif not length:  # the last box
+    elif not length:  # length 0 marks the last box, which extends to the end of the file
         length = file.length - start
     if start + length < file.at:
         raise ValueError("a box is shorter than its head")

@@ -1,4 +1,4 @@
-"""`save`: check files that a client has sent, and store them."""
+"""`save` and `save_all`: check files that a client has sent, and store them in a folder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ if t.TYPE_CHECKING:
 
     File: t.TypeAlias = FileStorage | Upload
 
-# The types that all browsers show in a page, and in which no script can hide.
+# The types that `save` accepts by default: pictures that all browsers show in a page, in formats
+# that cannot contain scripts.
 DEFAULT_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
-# Enough for photographs of phones (3 to 8 MB) and for most documents.
+# The default of `max_bytes`: enough for photographs of phones (3 to 8 MB) and for most documents.
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
-# How much Pillow may read of one picture, because it keeps that in memory. The headers of
-# photographs that contain a second picture, such as a map of depths, have some MB.
+# How many bytes Pillow may read of one picture to find its size. The limit exists because Pillow
+# keeps these bytes in memory. It is high because the header of a photograph has some MB if it
+# contains a second picture, such as a map of depths.
 _MAX_HEADER_BYTES = 32 * 1024 * 1024
 
 
@@ -47,30 +49,35 @@ def save(
     """Check a file that a client has sent, and store it under a new random name.
 
     The file appears in the folder only when it is complete and on the disk (fsync); only this user
-    of the system may read it. If it is refused, or the process is killed, nothing of it stays: the
-    next `save` removes temporary files that were not written for an hour. Thread-safe, also for
-    several processes.
+    of the system may read it. If the file is refused, nothing of it stays. If the process is
+    killed, a temporary file may stay, which is removed by the first `save` in this folder after
+    an hour. Several threads and processes may save files in the same folder at the same time.
 
     Args:
-        file: from `request.files`, or an `Upload`. None: the form had no such file (422).
-        folder: below the app's `root_path`, if it is relative. It is created with private
-            permissions.
-        keep: "latest" removes the earlier files of this owner when the new one is stored.
+        file: a file from `request.files`, or an `Upload`; None means that the client has sent no
+            file, which is refused with a 422.
+        folder: where the file is stored; a relative path is below the app's `root_path`. A missing
+            folder is created with private permissions.
+        keep: "latest" removes the earlier files of this owner when the new file is stored; "all"
+            keeps them.
         owner: to whom the file belongs: the id of a user, or a session, which then gets a random
-            id. Needed for "latest".
-        max_bytes: the size of the largest file. The limits of the request come first:
-            `MAX_CONTENT_LENGTH`, and `--max-body` of `carboy serve` (64 MiB).
-        types: media types such as "application/pdf", "image/*" or "*/*". Only SVG and HTML must be
-            named themselves, or by "*/*".
-        max_pixels: width times height of the largest picture; needs Pillow for JPEG, BMP and TIFF.
-            An animation may have any number of frames that are not larger. None: any.
-        max_folder_bytes: what all files of the folder may take together, without those that this
-            one replaces. None: no limit.
+            id. Needed for `keep="latest"`.
+        max_bytes: the largest size that a file may have. A request that exceeds
+            `MAX_CONTENT_LENGTH`, or `--max-body` of `carboy serve` (64 MiB), is refused before.
+        types: the allowed media types, such as "application/pdf", "image/*" or "*/*". SVG and HTML
+            can contain scripts: "image/*" and "text/*" do not include them, "image/svg+xml",
+            "text/html" and "*/*" do.
+        max_pixels: the largest width times height that a picture may have; for JPEG, BMP and TIFF,
+            Pillow must be installed. An animation may have any number of frames, none of which may
+            be larger. None: no limit.
+        max_folder_bytes: how many bytes all files of the folder may take together, without the
+            files that this file replaces. None: no limit.
 
     Raises:
-        InputError: becomes a 4xx, unless the view catches it: 422 no file, no bytes, or a name that
-            no honest client sends; 413 too large, or no room in the folder or on the disk; 415 a
-            type that is not allowed.
+        InputError: the file is refused. Unless the view catches the error, the client gets a 422
+            (no file, an empty file, a damaged picture, or a name that no honest client sends), a
+            413 (too large, or no room in the folder or on the disk) or a 415 (a type that is not
+            allowed).
         ValueError: an argument other than `file` is wrong.
         OSError: the folder cannot be written. If another process has locked it for 5 s, the error
             is also an HTTP exception: 503 with Retry-After.
@@ -93,19 +100,21 @@ def save_all(
     """Check several files, and store all of them, or none if one is refused.
 
     Args:
-        files: from `request.files.getlist(name)`, or a `list[Upload]`. No files: 422.
-        folder: this and the other arguments are those of `save`; `max_bytes` is of one file.
-        keep: "latest" replaces the owner's earlier files by all of these.
+        files: files from `request.files.getlist(name)`, or a `list[Upload]`. An empty list is
+            refused with a 422.
+        folder: as for `save`, like all arguments that are not described here.
+        keep: "latest" replaces the owner's earlier files by all of `files`.
+        max_bytes: the largest size that each of the files may have.
 
     Raises:
-        InputError, ValueError, OSError: as `save`.
+        InputError, ValueError, OSError: for the same reasons as in `save`.
     """
     rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
     return _store(files, folder, rules)
 
 
 class _Rules(t.NamedTuple):
-    """The arguments of `save`, checked."""
+    """The rules for files that the arguments of `save` state, after the arguments were checked."""
 
     replace: bool
     owner: str | None
@@ -141,7 +150,11 @@ class _Rules(t.NamedTuple):
         return cls(keep == "latest", who, max_bytes, allowed, max_pixels, max_folder_bytes)
 
     def quota_for(self, files: list[_Received]) -> cabc.Callable[[int], object] | None:
-        """Return a function that refuses files if others of this size leave no room for them."""
+        """Return a function that checks `max_folder_bytes`; None if there is no such limit.
+
+        The function is called with the bytes that the files in the folder take already, and raises
+        InputTooLargeError if `files` would exceed the limit.
+        """
         most, size = self.max_folder_bytes, sum(each.size for each in files)
         if most is None:
             return None
@@ -208,7 +221,10 @@ def _store(
 
 
 class _Received(t.NamedTuple):
-    """A file that a client has sent, whether it came to an untyped or to a typed view."""
+    """A file that a client has sent: content, name, size, and the name of its field in the form.
+
+    It is made of Werkzeug's `FileStorage` (from `request.files`) or carboy's `Upload` alike.
+    """
 
     stream: t.IO[bytes]
     name: str
@@ -219,7 +235,7 @@ class _Received(t.NamedTuple):
     def of(cls, file: File) -> _Received:
         if isinstance(file, Upload):
             return cls(file.stream, file.sent_name, file.size, "")
-        if not file.filename:  # what a browser sends if no file was chosen
+        if not file.filename:  # browsers send an empty name if the user has chosen no file
             raise InputError("Expected a file, got none. Choose one and send the form again.")
         size = file.stream.seek(0, os.SEEK_END)
         return cls(file.stream, file.filename, size, file.name or "")
@@ -234,7 +250,10 @@ class _Received(t.NamedTuple):
 
 
 def _check(file: _Received, rules: _Rules) -> FileType:
-    """Check one file, and return its type. Raises InputError."""
+    """Check name, size, type and pixels of one file, and return its type.
+
+    Raises InputError if one of them is not allowed.
+    """
     fault = fault_of_name(file.name) if file.name else ""
     if fault:
         expected = f"a usual file name of at most {MAX_CHARACTERS} characters"
@@ -256,9 +275,10 @@ def _check(file: _Received, rules: _Rules) -> FileType:
 
 
 def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
-    """Refuse a picture with too many pixels, by its header, and one that is seen to be damaged.
+    """Raise InputError if a picture has too many pixels, or cannot be read because it is damaged.
 
-    No pixel is decoded: that takes up to a second, and four bytes of memory per pixel.
+    Only the header and the structure of the file are read. Decoding the pixels, which would find
+    more damages, takes up to a second, and four bytes of memory per pixel.
     """
     try:
         if picturesize.reads(kind.pillow):
@@ -282,8 +302,8 @@ def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
 
 
 def _sizes_by_pillow(file: _Received, name: str) -> list[tuple[int, int]]:
-    """Return the sizes of all pages of a file. The list is empty if one has more pixels than Pillow
-    allows.
+    """Return width and height of a picture, or of each page of a TIFF file, as Pillow reads them.
+    The list is empty if a page has more pixels than Pillow allows.
     """
     import PIL.Image
 
@@ -296,7 +316,7 @@ def _sizes_by_pillow(file: _Received, name: str) -> list[tuple[int, int]]:
         while name == "TIFF":
             picture.seek(picture.tell() + 1)
             sizes.append(picture.size)
-    except EOFError:  # there are no more pages
+    except EOFError:  # `seek` raises this error behind the last page of a TIFF file
         pass
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         return []
@@ -305,7 +325,7 @@ def _sizes_by_pillow(file: _Received, name: str) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _refusing_without_room(folder: str) -> cabc.Iterator[None]:
-    """Turn the error of a full disk into a 413."""
+    """Let the client get a 413 if storing a file in the folder fails because the disk is full."""
     try:
         yield
     except OSError as exc:
@@ -315,7 +335,7 @@ def _refusing_without_room(folder: str) -> cabc.Iterator[None]:
 
 
 def _readable(size: int) -> str:
-    """Return a number of bytes with a unit: "1.5 MiB"."""
+    """Return a number of bytes as people read it, such as "1.5 MiB"."""
     if size < 1024:
         return f"{size} bytes"
     value, unit = float(size), 0

@@ -1,4 +1,4 @@
-"""`view`: the view function that sends stored files to clients."""
+"""`view`: make a view function that sends stored files to clients."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ def view(folder: str | os.PathLike[str]) -> cabc.Callable[[str], Response]:
         app.add_url_rule("/uploads/<name>", "uploads", uploads.view("uploads"))
         url_for("uploads", name=saved.name)
 
-    A file is sent with the type that `save` has recognised and `nosniff`, in parts if the client
-    asks for a range, and as 304 if it has it. What could run scripts in a page (SVG, HTML), and
-    what browsers cannot show, is sent as an attachment. Other names are a 404. Everybody who knows
-    a name gets the file; to ask who the client is, decorate the view:
-    `login_required(uploads.view(...))`.
+    A file is sent with the media type that `save` has recognised, and with the header `nosniff`, so
+    that browsers do not guess another type. A client that asks for a range gets a part of the file;
+    a client that has the file already gets a 304. Files that could run scripts (SVG, HTML), and
+    files that browsers cannot show, are sent as attachments. A name that no stored file has is
+    answered with a 404. Everybody who knows the name of a file gets the file; to check who the
+    client is, decorate the view: `login_required(uploads.view(...))`.
 
     Args:
-        folder: as for `save`.
+        folder: the folder that was passed to `save`.
     """
 
     def send_upload(name: str) -> Response:
@@ -42,11 +43,12 @@ def view(folder: str | os.PathLike[str]) -> cabc.Callable[[str], Response]:
             response = send_file(
                 saved.path, saved.media_type, as_attachment=not is_shown, download_name=name
             )
-        except FileNotFoundError:  # replaced in this moment
+        except FileNotFoundError:  # a `save` has just removed the file, to replace it
             raise NotFound from None
         response.headers["X-Content-Type-Options"] = "nosniff"
         if not is_shown:
-            # For browsers that show attachments in `<embed>` and `<object>`.
+            # Some browsers show even an attachment, in `<embed>` and `<object>` of a page. This
+            # header lets no script of the file run there.
             response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         return response
 

@@ -1,17 +1,18 @@
 """The folder that holds uploaded files.
 
     7n3k...q2.png                       a stored file: a random name and the suffix of its type
-    aen5...4i-7n3k...q2.png             the same, of an owner
-    .carboy/lock                        locked while names change; holds the key of the owners' tags
+    aen5...4i-7n3k...q2.png             a stored file with an owner: the owner's tag comes first
+    .carboy/lock                        locked while names change; holds the key for owners' tags
     .carboy/x5o2...7a.part              a file that is not complete yet
 
-A name is random, so that it can be guessed by nobody, and so that two uploads never have the same.
-The first part of an owner's files is computed from the owner with the key in the lock file: nobody
-who sees the name can find out the owner, not even by trying all user names.
+The name of a file is random, so that nobody can guess it, and no two files have the same name. An
+owner's tag is a hash of the owner (such as the id of a user) with the key in the lock file. So
+nobody who sees a name can find out the owner, not even by trying all user names.
 
-All changes of names are made under one lock, which threads and processes share (`flock`). The lock
-is held for renaming only, never while the content of a file is written. A thread that waits for it
-gives up if nobody got it for `LOCK_S`.
+A thread that gives files their names, or removes old files, holds a lock on the folder, which all
+threads and processes share (`flock`). The lock is never held while the content of a file is
+written. A thread that waits for the lock gives up if no thread of any process gets it for
+`LOCK_S` seconds.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ from ..core.spooledfile import SpooledFile
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
 
-#: What owns a file: the id of a user, or a session.
+#: The owner of a file, as programs pass it: the id of a user, or a session.
 Owner: t.TypeAlias = str | int | cabc.MutableMapping[str, t.Any]
 
-# A temporary file that was not written for this time is left from a process that was killed.
+# A temporary file to which nothing was written for so many seconds is removed, because the process
+# that created it was probably killed.
 STALE_S = 3600.0
 
-# How often a folder is listed again at most, because files were removed while it was listed.
+# How often `files` lists a folder again at most, if files were removed while the folder was listed.
 _MORE_LISTINGS = 20
 
 _PRIVATE = ".carboy"
@@ -58,15 +60,16 @@ _SESSION_KEY = "_uploads"
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A stored file.
+    """A stored file: its names, its size and its type.
 
     Attributes:
-        name: the random name, for `url_for` and for a database.
+        name: the random name of the file in its folder, for `url_for` and for a database.
         path: the absolute path. The file may be read, moved or removed, but must not be written.
-        size: bytes.
-        media_type: by the content, such as `image/png`.
-        client_name: the name that the client has sent, without folders; "" for a file of
-            `files()`, because it is not stored. Escape it in HTML, and never use it as a path.
+        size: the number of bytes in the file.
+        media_type: the media type that was recognised by the content, such as `image/png`.
+        client_name: the name that the client has sent, without folders. It is "" in the results of
+            `files()`, because carboy does not store it. Escape it in HTML, and never use it as a
+            path.
     """
 
     name: str
@@ -77,7 +80,13 @@ class SavedFile:
 
 
 class Staged(t.NamedTuple):
-    """A complete file under a temporary name."""
+    """A file that `stage` has written completely, and that has only a temporary name so far.
+
+    Attributes:
+        path: the path of the file under its temporary name.
+        size: the number of bytes in the file.
+        kind: the type of the file, which decides the suffix of its final name.
+    """
 
     path: str
     size: int
@@ -89,8 +98,8 @@ def absolute(folder: str | os.PathLike[str]) -> str:
     `send_from_directory`.
 
     Raises:
-        ValueError: a relative path, without an active app; or a folder below the app's static
-            folder, whose files are sent without any checks.
+        ValueError: the path is relative and no app is active; or the folder is below the app's
+            static folder, which is refused because everybody gets the files of that folder.
     """
     path = os.fspath(folder)
     if _cv_app.get(None) is None:
@@ -119,16 +128,17 @@ def _token(bits: int = 128) -> str:
 
 
 def _encoded(data: bytes) -> str:
-    # Lower case alone, because some file systems do not distinguish case.
+    # Base32 in lower case, because some file systems do not distinguish upper and lower case.
     return base64.b32encode(data).decode().rstrip("=").lower()
 
 
 def identity(owner: Owner) -> str:
-    """Return the text that identifies an owner. A session gets a random one on first use.
+    """Return a text that identifies an owner. For a session, it contains a random id, which is
+    stored in the session when the session first owns a file.
 
     Raises:
-        TypeError: the owner is neither a text, nor a number, nor a session.
-        ValueError: the owner is empty.
+        TypeError: the owner is neither a str, nor an int, nor a session.
+        ValueError: the owner is an empty str.
     """
     if isinstance(owner, cabc.MutableMapping):
         if _SESSION_KEY not in owner:
@@ -142,8 +152,11 @@ def identity(owner: Owner) -> str:
 
 
 def _tag(owner: str, key: bytes) -> str:
-    """Return the first part of the names of an owner's files."""
-    data = owner.encode(errors="surrogatepass")  # half a character may come from JSON ("\\ud800")
+    """Return the tag with which the names of an owner's files begin: a hash of the owner with the
+    folder's key.
+    """
+    # "surrogatepass", because an id from JSON may contain half a character ("\\ud800").
+    data = owner.encode(errors="surrogatepass")
     return _encoded(hashlib.blake2b(data, key=key, digest_size=10).digest())
 
 
@@ -153,11 +166,11 @@ def _tag(owner: str, key: bytes) -> str:
 def files(folder: str | os.PathLike[str], *, owner: Owner | None = None) -> list[SavedFile]:
     """Return the files that `save` has stored in a folder, newest first.
 
-    It lists the whole folder each time: 10,000 files take about 0.1 s. Thread-safe.
+    Each call lists the whole folder: 10,000 files take about 0.1 s. Thread-safe.
 
     Args:
-        folder: as for `save`. If it does not exist, there are no files.
-        owner: only the files that were saved with this owner.
+        folder: the folder that was passed to `save`. If it does not exist, the result is empty.
+        owner: return only the files that were saved with this owner. None: all files.
     """
     path = absolute(folder)
     tag = None if owner is None else _tag(identity(owner), _read_key(path))
@@ -170,8 +183,11 @@ def files(folder: str | os.PathLike[str], *, owner: Owner | None = None) -> list
 
 
 def _list(folder: str, tag: str | None) -> tuple[list[SavedFile], bool]:
-    """Return the stored files, newest first, and whether none was removed meanwhile: one that was
-    may have been replaced by a file that is not in the list.
+    """Return the stored files with the owner's tag (None: all), newest first, and whether the list
+    is current.
+
+    It is not current if a file was removed while the folder was listed, because the file that has
+    replaced it may be missing in the list.
     """
     found: list[tuple[int, SavedFile]] = []
     is_current = True
@@ -191,7 +207,10 @@ def _list(folder: str, tag: str | None) -> tuple[list[SavedFile], bool]:
 
 
 def find(folder: str, name: str) -> SavedFile | None:
-    """Return the stored file of a name, which may come from a client; None if there is none."""
+    """Return the stored file with this name; None if the folder has no such file.
+
+    The name may come from a client: a path is never looked up.
+    """
     match = _NAME.fullmatch(name)
     if match is None or match[2] not in BY_SUFFIX:
         return None
@@ -200,7 +219,7 @@ def find(folder: str, name: str) -> SavedFile | None:
         status = os.lstat(path)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(status.st_mode):  # `save` makes no links and no folders of such names
+    if not stat.S_ISREG(status.st_mode):  # a link or a folder, which `save` has not made
         return None
     return SavedFile(name, path, status.st_size, BY_SUFFIX[match[2]].media_type)
 
@@ -216,7 +235,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size
-    except FileNotFoundError:  # removed in this moment
+    except FileNotFoundError:  # the file was removed after the folder was listed
         return 0
 
 
@@ -224,7 +243,9 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def prepare(folder: str) -> None:
-    """Create the folder, which only this user may read, and remove old temporary files from it."""
+    """Create a folder for uploads, which only this user of the system may read, if it is missing.
+    Remove the temporary files that killed processes have left in it.
+    """
     private = os.path.join(folder, _PRIVATE)
     if not os.path.isdir(private):
         parents = _parents_of_missing(folder)
@@ -241,7 +262,9 @@ def prepare(folder: str) -> None:
 
 
 def _parents_of_missing(folder: str) -> list[str]:
-    """Return the folders in which this folder, and those above it, must be created."""
+    """Return the parents of all folders that must be created so that `folder` exists: of `folder`
+    itself, and of each missing folder above it.
+    """
     parents = []
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
@@ -250,25 +273,28 @@ def _parents_of_missing(folder: str) -> list[str]:
 
 
 def _sync_names(folder: str) -> None:
-    """Write the names of the files in a folder to the disk; fsync of a file does not do that."""
+    """Write the names of the files in a folder to the disk. (fsync of a file writes its content
+    only.)
+    """
     try:
         fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # Windows; or a folder in which this user may write but not read
+    except PermissionError:
+        # Windows opens no folders; on other systems, this user may write but not read the folder.
         return
     try:
         os.fsync(fd)
     except OSError as exc:
-        if exc.errno != errno.EINVAL:  # some file systems (FUSE) cannot do this with folders
+        if exc.errno != errno.EINVAL:  # some file systems (FUSE) have no fsync of folders
             raise
     finally:
         os.close(fd)
 
 
 def stage(stream: t.IO[bytes], folder: str) -> str:
-    """Write a file to the disk under a temporary name, and return its path.
+    """Write an uploaded file to the disk under a temporary name, and return the path of this file.
 
-    A long upload is on disk already, in a temporary file without a name; if that is on the same
-    file system, it gets a name instead of being copied.
+    A long upload is on disk already, in a file without a name. If that is on the same file system
+    as the folder, it gets the temporary name, and nothing is copied.
     """
     path = os.path.join(folder, _PRIVATE, f"{_token()}.part")
     if isinstance(stream, SpooledFile) and stream.link_to(path):
@@ -300,30 +326,34 @@ def publish(
     replace: bool,
     check_room: cabc.Callable[[int], object] | None,
 ) -> list[SavedFile]:
-    """Give complete files their names, all of them or none.
+    """Give files that `stage` has written their final names, all of them or none.
 
     Args:
-        folder: an absolute path.
-        staged: what `stage` has written.
-        owner: to whom the files belong.
-        replace: remove the owner's other files.
-        check_room: is called with the bytes that the other files of the folder take; raises an
-            error if there is no room.
+        folder: the absolute path of the folder.
+        staged: the files that `stage` has written.
+        owner: the owner of the files, as `identity` returns it; None if they have no owner.
+        replace: whether to remove the files that this owner had before.
+        check_room: a function that raises an error if the folder has no room for the new files. It
+            is called with the number of bytes that the files which stay in the folder take. None:
+            nothing is checked.
     """
     with _locked(folder) as key:
         tag = "" if owner is None else f"{_tag(owner, key)}-"
-        # PERF: the folder is listed only if it must be: 10 ms for 10,000 files, 50 with their sizes
+        # PERF: the folder is listed only if files are replaced or a limit is checked, because the
+        # names of 10,000 files take 10 ms, and their sizes 50 ms.
         entries = _entries(folder) if replace or check_room else []
         old = {each.path for each in entries if replace and each.name.startswith(tag)}
         if check_room is not None:
             check_room(sum(_size(each) for each in entries if each.path not in old))
         made = _rename(staged, folder, tag)
         for path in old:
-            # On Windows a file that is being sent cannot be removed; the next `save` removes it.
+            # Windows does not remove a file that is open, because a view just sends it. It is
+            # removed when this owner's files are replaced next time.
             with contextlib.suppress(OSError):
                 discard(path)
-    # After the lock has ended, because others need not wait for the disk. Journals of file systems
-    # keep the order of changes, so after a power cut either the old or the new files are there.
+    # The names are written to the disk after the lock was released, so that other threads do not
+    # wait for the disk. The journal of a file system keeps the order of changes: after a power cut
+    # the folder contains either the old or the new files.
     try:
         _sync_names(folder)
     except BaseException:
@@ -348,23 +378,26 @@ def _rename(staged: t.Sequence[Staged], folder: str, tag: str) -> list[SavedFile
 
 # --- the lock --------------------------------------------------------------------------------
 
-# A process holds the lock for some milliseconds. If no thread of any process got it for this time,
-# the process that holds it is probably stopped, by a debugger or by the freezer of a container.
+# After so many seconds in which no thread of any process got the lock, waiting threads give up. A
+# process usually holds the lock for some milliseconds, so the process that holds it is probably
+# stopped: by a debugger, or because its container is paused.
 LOCK_S = 5.0
-# The first and the longest pause between two attempts to get the lock. (flock(2) can wait for the
-# lock itself, but not for a limited time.)
+# The shortest and the longest pause between two attempts of a thread to get the lock. The thread
+# tries repeatedly, because flock(2) cannot wait for a limited time.
 _PAUSES_S = (0.0005, 0.005)
 _RETRY_AFTER_S = 5
 
 _mutexes: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
 _finding_mutex = threading.Lock()
-# The folders whose lock a thread has waited for in vain. Until one thread gets it, the others try
-# once and do not wait: otherwise all threads of a server would wait, and no view would answer.
+# The folders whose lock a thread could not get within `LOCK_S`. Until a thread gets the lock of
+# such a folder, each thread that needs it tries once and gives up at once. If the threads waited,
+# soon all threads of the server would wait, and none would be left to answer other requests.
 _stuck: set[str] = set()
 
 
 class FolderLockedError(ServiceUnavailable, TimeoutError):
-    """Another process has locked the folder of uploads for too long: a 503 with Retry-After.
+    """No thread could lock the folder of uploads for `LOCK_S` seconds, because another thread or
+    process holds the lock. The client gets a 503 with Retry-After.
 
     The error is also a TimeoutError, for programs that save files outside a request.
     """
@@ -377,15 +410,16 @@ class FolderLockedError(ServiceUnavailable, TimeoutError):
 
 @contextlib.contextmanager
 def _locked(folder: str) -> cabc.Iterator[bytes]:
-    """Lock a folder for all threads and processes, and return its key.
+    """Lock a folder against all other threads and processes during the `with` block, which gets the
+    folder's key for the tags of owners.
 
     Raises:
-        FolderLockedError: nobody got the lock for `LOCK_S` seconds.
+        FolderLockedError: no thread of any process got the lock for `LOCK_S` seconds.
     """
     path = os.path.join(folder, _PRIVATE, "lock")
     with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno(), folder, path)  # closing the file ends the lock
-        os.utime(path)  # tells those who wait that the lock is not stuck
+        _lock(file.fileno(), folder, path)  # the lock is released when `with` closes the file
+        os.utime(path)  # the new time tells waiting threads that the lock still changes hands
         file.seek(0)
         key = file.read(_KEY_BYTES)
         yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
@@ -412,8 +446,10 @@ def _make_key(file: t.BinaryIO, folder: str) -> bytes:
 
 @contextlib.contextmanager
 def _mutex(folder: str, path: str) -> cabc.Iterator[None]:
-    """Lock a folder for the threads of this process. Systems without locks on files have no other
-    lock, and elsewhere one thread at a time waits for the lock on the file.
+    """Lock a folder against the other threads of this process.
+
+    A thread calls this before it locks the lock file, so that only one thread of each process waits
+    for the lock file. On systems that cannot lock files, this is the only lock.
     """
     with _finding_mutex:
         mutex = _mutexes.setdefault(folder, threading.Lock())
@@ -428,7 +464,11 @@ def _mutex(folder: str, path: str) -> cabc.Iterator[None]:
 
 
 def _lock(fd: int, folder: str, path: str) -> None:
-    """Lock an open file for this process."""
+    """Lock the open lock file of a folder against other processes; wait if one has locked it.
+
+    Raises:
+        FolderLockedError: no process got the lock for `LOCK_S` seconds.
+    """
     pause_s, longest_s = _PAUSES_S
     before, end_s = _locked_at(path), time.monotonic() + LOCK_S
     while not _try_lock(fd):
@@ -442,7 +482,9 @@ def _lock(fd: int, folder: str, path: str) -> None:
 
 
 def _locked_at(path: str) -> int:
-    """Return when somebody got the lock, in nanoseconds of the file system's clock."""
+    """Return the modification time of a lock file in nanoseconds, which each thread that gets the
+    lock sets to the present time; 0 if the file does not exist.
+    """
     try:
         return os.stat(path).st_mtime_ns
     except FileNotFoundError:
@@ -462,7 +504,9 @@ def _give_up(folder: str) -> t.NoReturn:
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock an open file if no other process holds the lock. Returns whether it is locked now."""
+    """Try to lock an open file, without waiting. Return False if another process holds the lock,
+    else True.
+    """
     try:
         import fcntl
     except ImportError:
@@ -478,9 +522,11 @@ def _try_lock_on_windows(fd: int) -> bool:
     try:
         import msvcrt
     except ImportError:
-        return True  # a system that has neither; `_mutex_until` locks out threads of this process
+        return True  # this system cannot lock files; `_mutex` still stops the other threads
     locking: t.Any = vars(msvcrt)
-    os.lseek(fd, 2**30, os.SEEK_SET)  # behind the key, because others must be able to read that
+    # Lock a byte far behind the key: Windows lets no other process read a locked byte, but other
+    # processes must read the key.
+    os.lseek(fd, 2**30, os.SEEK_SET)
     try:
         locking["locking"](fd, locking["LK_NBLCK"], 1)
     except PermissionError:
@@ -489,7 +535,9 @@ def _try_lock_on_windows(fd: int) -> bool:
 
 
 def _read_key(folder: str) -> bytes:
-    """Return the key of a folder; b"" if nothing was ever stored in it."""
+    """Return the key for the tags of owners, which the lock file of a folder holds; b"" if no file
+    was ever stored in the folder.
+    """
     try:
         with open(os.path.join(folder, _PRIVATE, "lock"), "rb") as file:
             return file.read(_KEY_BYTES)

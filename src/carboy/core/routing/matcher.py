@@ -217,8 +217,8 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
     if end.single is not None:
         return end.rule, {end.single: values[0]}
     if end.pair is not None:
-        # PERF: creating the dict of two arguments by a display takes 60 ns, by `zip` and `dict`
-        # 250.
+        # PERF: creating the dict of two arguments with `{...}` takes 60 ns, with `dict(zip(...))`
+        # 250 ns.
         first, second = end.pair
         return end.rule, {first: values[0], second: values[1]}
     return end.rule, dict(zip(end.names, values, strict=False))

@@ -72,8 +72,8 @@ if t.TYPE_CHECKING:
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
-# The status in the access log of a request whose client has disconnected before there was a
-# response. It was never sent to anybody; nginx's log has the same number.
+# The access log contains this status for a request whose client disconnected before there was a
+# response. The server sends no response with it. nginx writes the same number to its log.
 CLIENT_CLOSED = "499"
 # If the client's input has ended and the response takes longer than this many seconds, the server
 # finds out whether the client has left.
@@ -102,20 +102,24 @@ class HasLeader(t.Protocol):
 
 
 class RequestLog(t.Protocol):
-    """The members of an access log that the server uses. Thread-safe.
+    """The methods and attributes of an access log that the server uses. Thread-safe.
 
     Attributes:
-        pending: the lines that are not written yet.
+        pending: lines that were made and are not written yet.
     """
 
     pending: list[t.Any]
 
     @property
     def line(self) -> cabc.Callable[[Exchange, float], object]:
-        """Makes the line of a request that has ended; the time is on the clock `monotonic`."""
+        """A function that makes the log line of a request that has ended, from the exchange and the
+        time of its end (by `time.monotonic`).
+        """
 
     def flush(self, *, wait_s: float = 0.0) -> None:
-        """Write the lines in `pending`, unless another thread still does after `wait_s`."""
+        """Write the lines in `pending`. If another thread is writing lines, wait for it up to
+        `wait_s` seconds; if it is still writing then, write nothing.
+        """
 
 
 class Server(t.Protocol):
@@ -125,8 +129,9 @@ class Server(t.Protocol):
     Attributes:
         due: requests that the event loop will pass to their handlers next.
         unsent: connections with a response that the event loop will send next.
-        access_log: gets the requests that have ended; None if there is no access log.
-        round_s: when the requests arrived that are being read, for the access log.
+        access_log: the access log, which gets a line for each request that has ended; None if
+            there is no access log.
+        round_s: when the requests that the event loop now reads have arrived, for the access log.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
     """
@@ -465,7 +470,7 @@ class Connection:
             self._continue()
 
     def _head_arrived_s(self) -> float:
-        """Return when the beginning of the current request head arrived."""
+        """Return when the first bytes of the current request head arrived, for the access log."""
         return self.deadline_s - self._limits.head_s if self.state is HEAD else self._server.round_s
 
     def _note_refusal(self, reason: str) -> None:
@@ -554,7 +559,7 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._out.append(data)  # so that `_close` counts it as not sent
+            self._out.append(data)  # `_close` counts the data in `_out` as not sent
             self._close()
             return False
         if sent == len(data):
@@ -795,7 +800,9 @@ class Connection:
         self._socket.close()
 
     def _log_aborted(self, access_log: RequestLog) -> None:
-        """If a request has begun, and its response is not sent, add it to the access log."""
+        """Write a request to the access log that ends because its connection is closed before the
+        whole response was sent. Do nothing if there is no such request.
+        """
         exchange = self._exchange
         if exchange is None and self.state is HEAD:
             exchange = Exchange(self, self._parser.begun_head())

@@ -138,7 +138,7 @@ class Exchange:
         held: whether memory for the response has been reserved.
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
-        logged: whether the access log has its line.
+        logged: whether the access log has the line of this request already.
         unsent_bytes: how much of the response was not sent, because the connection was closed.
         began_s: when the request arrived; only with an access log. All times are on the clock of
             `time.monotonic`.
@@ -208,7 +208,9 @@ class Exchange:
 
     @property
     def client(self) -> str:
-        """The address of the client; behind trusted proxies, the one that they report."""
+        """The IP address of the client. If the request came through trusted proxies, this is the
+        address that they report, not the address of the last proxy.
+        """
         origin = self.origin
         if origin is None or "REMOTE_ADDR" not in origin:
             return str(self.transport.environ["REMOTE_ADDR"])
@@ -216,8 +218,8 @@ class Exchange:
 
     @property
     def host(self) -> str | None:
-        """The value of the Host header, or what trusted proxies report instead; None if there is
-        none.
+        """The host that the client asked for: what trusted proxies report, else the Host header;
+        None if the request has neither.
         """
         sent = self.headers.get("HTTP_HOST")
         return sent if self.origin is None else self.origin.get("HTTP_HOST", sent)
@@ -429,7 +431,7 @@ class Exchange:
         elif not head.bodiless and self.version == "HTTP/1.1":
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
-            closes = True  # without a length, the body ends where the connection is closed
+            closes = True  # HTTP/1.0 without a length: closing the connection ends the body
         keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
         self.status = head.status
         start = head.data + framing + self._end(head, keep_alive=keep_alive)
@@ -490,8 +492,8 @@ class Exchange:
         return not announced and (not start or write(start))
 
     def _end(self, head: Head, *, keep_alive: bool) -> bytes:
-        """Return the end of a response head: the headers `X-Request-ID`, unless the application has
-        set it, and `Connection`, if one is needed, and the empty line.
+        """Return the end of a response head: the header `X-Request-ID`, unless the application has
+        set it, the header `Connection`, if it is needed, and the empty line.
         """
         end = b"\r\n"
         if not keep_alive:
@@ -506,12 +508,12 @@ class Exchange:
 
 
 def _share_attribute_names() -> None:
-    """Let all exchanges share one table of attribute names.
+    """Make the names of all attributes known to the class `Exchange`, before requests arrive.
 
-    PERF: CPython stores the attributes of an object in an array, as long as its class knows all of
-    their names. After some dozen objects a class learns no further names, and at most 30. An object
-    that has other attributes gets a dict of its own, which takes 1 us: a POST would be slower in a
-    process whose first requests were GETs.
+    PERF: CPython stores the attributes of an object in an array, as long as its class knows their
+    names. A class learns the names from its first few dozen objects, and at most 30 names. An
+    object with an attribute that its class does not know gets a dict, which takes 1 us more. So
+    without this function a POST would be slower in a process whose first requests were GETs.
     """
     exchange = object.__new__(Exchange)
     names = (
@@ -529,9 +531,10 @@ _share_attribute_names()
 
 # --- the head of a response --------------------------------------------------------------------
 
-# What is done with a header of the application. _PLAIN: it is sent as it is; _LENGTH, _CONNECTION:
-# its value is noted, and the server writes its own; _DROPPED: it is left out; _DATE and
-# _REQUEST_ID: it is sent, and the server writes none of its own.
+# What the server does with a header that the application has set. _PLAIN: the header is sent as it
+# is. _LENGTH and _CONNECTION: the server notes the value, and writes the header itself. _DROPPED:
+# the header is left out. _DATE and _REQUEST_ID: the header is sent, and the server does not add a
+# header of the same name.
 _PLAIN, _LENGTH, _CONNECTION, _DROPPED, _DATE, _REQUEST_ID = 1, 2, 3, 4, 5, 6
 _SPECIAL_ROLES = {
     "content-length": _LENGTH,

@@ -1,17 +1,18 @@
 """Find out what trusted proxies say about the client of a request.
 
 Behind a proxy, the connection comes from the proxy, so the proxy writes the client's address, and
-the scheme and host that the client used, into headers. Anybody can send such headers. So only those
-of a trusted proxy count, and of a list to which each proxy appends a value, only the last values:
-those that trusted proxies have written.
+the scheme and host that the client used, into headers. Clients can send such headers, too. So the
+headers count only if the connection comes from a trusted proxy. A header may be a list to which
+each proxy appends a value: of the list, only the last values count, which trusted proxies have
+written.
 
     X-Forwarded-For: made up, 203.0.113.9, 10.0.0.2     <- the client's own text, then two values
                               |            |
         the outer proxy wrote its client --'            '-- the inner proxy wrote its client
 
-The values are read from the right, and a comma always separates two of them, even inside of a
-quoted string: otherwise a client could send a quotation mark, and make the proxies' values a part
-of its own. Source: RFC 7239, RFC 9110 (5.3)
+The values are read from the right, and each comma separates two values, even a comma in a quoted
+string. Else a client could begin its own value with a quotation mark, and the values that proxies
+append would become a part of this value. Source: RFC 7239, RFC 9110 (5.3)
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ if t.TYPE_CHECKING:
     Found = dict[str, str]
     Values = list[str]
 
-# How many results a worker caches, and the longest headers whose result is cached: together a few
-# megabytes, whatever clients send.
+# How many results of `origin` a worker process caches, and the greatest length of the headers whose
+# result is cached. The cache takes a few megabytes at most, whatever clients send.
 _MAX_CACHED, _MAX_CACHED_LENGTH = 4096, 512
 
 
 class ForwardedError(ValueError):
-    """A value that a trusted proxy has written cannot be used; the text is the reason."""
+    """A trusted proxy has written a value that is not valid. The text of the error says what is
+    wrong with the value.
+    """
 
 
 class ForwardedAddress(t.NamedTuple):
@@ -46,11 +49,12 @@ class ForwardedAddress(t.NamedTuple):
 
 
 class TrustedProxies:
-    """Which proxies are trusted, and which of the headers that they send.
+    """The proxies that the server trusts, and the headers that it reads if they send them.
 
     Args:
-        proxies: the number of proxies, such as "2", or their addresses and networks, such as
-            "10.0.0.0/8,192.0.2.1". With a number, whoever connects to the server is trusted.
+        proxies: the number of proxies between clients and server, such as "2", or the addresses and
+            networks of the proxies, such as "10.0.0.0/8,192.0.2.1". With a number, whoever connects
+            to the server counts as a trusted proxy.
         headers: "for", "proto", "host", "port" and "prefix" for the headers X-Forwarded-*, or
             "forwarded" for the header Forwarded, separated by commas.
     """
@@ -60,13 +64,14 @@ class TrustedProxies:
         self._networks = [] if self._hops else [ip_network(each) for each in proxies.split(",")]
         chosen = headers.split(",")
         self._names = [name for name in _HEADERS if name in chosen]
-        # X-Forwarded-Port replaces the port of the Host header.
+        # The Host header is needed, too, because X-Forwarded-Port replaces the port in it.
         self._keys = [*(_HEADERS[name] for name in self._names), "HTTP_HOST"]
         self._cache: dict[tuple[str | None, ...], Found] = {}
 
     def origin(self, headers: cabc.Mapping[str, str], peer: str) -> cabc.Mapping[str, str]:
-        """Return the WSGI environ entries that the headers of trusted proxies change; none if the
-        connection does not come from one.
+        """Return the entries of the WSGI environ that must be replaced, such as REMOTE_ADDR, with
+        what trusted proxies have written about the client. The result is empty if the connection
+        does not come from a trusted proxy.
 
         Args:
             headers: the request headers by their WSGI names.
@@ -75,8 +80,8 @@ class TrustedProxies:
         Raises:
             ForwardedError: a proxy has written a scheme, host, port or prefix that is not valid.
         """
-        # PERF: a client sends many requests, and the headers of all say the same: a lookup takes
-        # 0.3 us, to find the result 5.
+        # PERF: a client sends many requests with the same headers, so that the results are cached.
+        # A lookup takes 0.3 us, parsing the headers 5 us.
         key = (peer, *map(headers.get, self._keys))
         found = self._cache.get(key)
         if found is None:
@@ -88,10 +93,12 @@ class TrustedProxies:
         return found
 
     def _find(self, peer: str, *texts: str | None) -> Found:
-        """Return what `origin` does.
+        """Return the result of `origin` without using the cache.
 
         Args:
-            texts: the values of the headers `_keys`.
+            peer: the address that the connection comes from.
+            texts: the values of the headers that `_keys` names, in the same order; None for a
+                header that the request lacks.
         """
         if not (self._hops or self._trusts(peer)):
             return {}
@@ -100,21 +107,25 @@ class TrustedProxies:
         hops = self._hops or self._count_hops(clients)
         found: Found = {}
         for value in clients[-hops:]:
-            # A proxy may write `unknown` or a made-up name instead of an address (RFC 7239, 6.2):
-            # then the next proxy's client is the nearest that is known.
+            # The first value that a trusted proxy has written is the client's address. But a proxy
+            # may write `unknown` or a made-up name instead of an address (RFC 7239, 6.2). Then the
+            # next value is used, the address of this proxy: no known address is nearer to the
+            # client.
             if (node := parse_node(value)) is not None:
                 found["REMOTE_ADDR"], found["REMOTE_PORT"] = node
                 break
-        # If a proxy has replaced the header instead of appending to it, there are fewer values than
-        # proxies, and trusted proxies have written all of them.
+        # A header such as X-Forwarded-Proto may have fewer values than there are trusted proxies,
+        # because some proxies replace the header instead of appending a value. Then all of its
+        # values are from trusted proxies.
         for name, values in lists.items():
             if value := next(filter(None, values[-hops:]), ""):
                 _SETTERS[name](found, value, texts[-1])
         return found
 
     def _read(self, texts: cabc.Iterable[str | None]) -> dict[str, Values]:
-        """Return the last values of each trusted header, in their order; the parameters of
-        Forwarded by the names of the headers X-Forwarded-* that mean the same.
+        """Return the last values of each header that is read, by "for", "proto", "host", "port" or
+        "prefix". The values of X-Forwarded-For are under "for", as are the parameters `for=` of the
+        header Forwarded.
         """
         lists: dict[str, Values] = {}
         for name, text in zip(self._names, texts, strict=False):
@@ -128,8 +139,11 @@ class TrustedProxies:
         return lists
 
     def _count_hops(self, clients: Values) -> int:
-        """Return how many of the last values were written by trusted proxies: the last one, and
-        each value whose right neighbour is the address of a trusted proxy.
+        """Return how many values at the end of `clients` were written by trusted proxies.
+
+        Each value is the address from which the proxy that wrote it was called. So the last value
+        counts, which the connected proxy wrote. A value before it counts if the value to its right
+        is the address of a trusted proxy.
         """
         for hops, value in enumerate(reversed(clients), 1):
             node = parse_node(value)
@@ -138,14 +152,16 @@ class TrustedProxies:
         return len(clients) or 1
 
     def _trusts(self, text: str) -> bool:
-        # An address of a link has a zone, such as `fe80::1%eth0`.
+        # A link-local IPv6 address is followed by a zone, such as "%eth0" in `fe80::1%eth0`, which
+        # the networks of the setting do not have.
         address = ip_address(text.partition("%")[0])
         return any(address in network for network in self._networks)
 
 
 def split_list(text: str) -> Values:
-    """Return the last values of a list that are not empty: at most `MAX_PROXIES`, so that a list of
-    any length takes the same time.
+    """Split the text of a header at commas, and return its last values that are not empty.
+
+    At most `MAX_PROXIES` values are read, so that a list of any length takes the same time.
     """
     parts = text.rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]
     return [value for part in parts if (value := part.strip(" \t"))]
@@ -153,13 +169,16 @@ def split_list(text: str) -> Values:
 
 # ----------------------------------------------------------------------------------- addresses
 
-# An address with an optional port (RFC 7239, 6). A port may be a made-up name, too. An IPv6 address
-# without a port needs no brackets in X-Forwarded-For.
+# Matches an IPv4 address, or an IPv6 address in brackets, with an optional port, which may also be
+# a made-up name such as `_port1` (RFC 7239, 6). An IPv6 address without brackets, as it may stand
+# in X-Forwarded-For, does not match: `parse_node` takes it for an address without a port.
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[\w.-]+))?", re.ASCII)
 
 
 def parse_node(text: str) -> ForwardedAddress | None:
-    """Return the address that a proxy has written; None if it is none."""
+    """Return the address and port in a text that a proxy has written; None if the text is not an
+    address.
+    """
     match = _NODE.fullmatch(text)
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
     try:
@@ -176,21 +195,23 @@ def parse_node(text: str) -> ForwardedAddress | None:
 # ----------------------------------------------------------------------------------- Forwarded
 
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# A value without quotation marks should be a token, but proxies write `for=192.0.2.1:80`, too.
+# Matches `name=value` in the header Forwarded. By RFC 7239 a value that is not a token, such as
+# `192.0.2.1:80`, must be quoted, but some proxies do not quote it.
 _PAIR = rf'[ \t]*({_NAME})=("(?:[^"\\]|\\.)*"|[^\s;"]+)[ \t]*'
 _PAIRS = re.compile(_PAIR)
 _ELEMENT = re.compile(rf"(?:{_PAIR})?(?:;(?:{_PAIR})?)*")
 
 
 def parse_element(text: str) -> cabc.Mapping[str, str]:
-    """Return the parameters of one element of the header Forwarded, such as `for=192.0.2.1;
-    proto=https`; none if the element is not valid.
+    """Return the parameters in one element of the header Forwarded, such as `for=192.0.2.1;
+    proto=https`, by their names in lower case. If the element is not valid, the result is empty.
     """
     if _ELEMENT.fullmatch(text) is None:
         return {}
     pairs = [(name.lower(), _unquote(value)) for name, value in _PAIRS.findall(text)]
     found = dict(pairs)
-    return found if len(found) == len(pairs) else {}  # a name occurs once only (RFC 7239, 4)
+    # An element in which a name occurs twice is not valid (RFC 7239, 4).
+    return found if len(found) == len(pairs) else {}
 
 
 def _unquote(value: str) -> str:
@@ -200,8 +221,9 @@ def _unquote(value: str) -> str:
 # ------------------------------------------------------------------ from a value to the environ
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-# A prefix is a path without an empty segment, because `//host` would be the address of another
-# server in a link or redirect, and without `.` and `..`, which browsers resolve.
+# Matches a valid X-Forwarded-Prefix: a path without empty segments, because a link to `//host/...`
+# would lead to another server, and without the segments `.` and `..`, because browsers would change
+# the path of a link that contains them.
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~!$&'()*+,;=:@-]+)+/?|/", re.ASCII)
 
 
@@ -247,8 +269,8 @@ _SETTERS: dict[str, t.Callable[[Found, str, str | None], None]] = {
     "port": _set_port,
     "prefix": _set_prefix,
 }
-# The WSGI names of the headers by their names in the setting. "host" precedes "port", which is
-# added to the host.
+# The WSGI names of the headers by their names in the setting `proxy_headers`. "host" comes before
+# "port", because the headers are read in this order, and the port is appended to the host.
 _HEADERS = {
     "forwarded": "HTTP_FORWARDED",
     **{name: f"HTTP_X_FORWARDED_{name.upper()}" for name in ("for", *_SETTERS)},

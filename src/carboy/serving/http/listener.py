@@ -56,5 +56,5 @@ def enable_keepalive(listener: socket.socket) -> None:
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):  # macOS lacks the first
+        if hasattr(socket, name):  # macOS lacks the first name in `_KEEPALIVE`
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -61,14 +61,15 @@ class Refused(t.NamedTuple):
     an error response.
 
     Attributes:
-        head: what is known of the request head, for the access log; see `RequestParser.begun_head`.
+        head: what has arrived of the request's method, target and headers, for the access log; see
+            `RequestParser.begun_head`.
     """
 
     response: bytes
     head: RequestHead
 
 
-# The headers that the access log writes, by their WSGI names.
+# The WSGI names of the request headers whose values the access log contains.
 LOGGED_HEADERS = ("HTTP_X_REQUEST_ID", "HTTP_USER_AGENT", "HTTP_REFERER")
 
 
@@ -143,7 +144,7 @@ class RequestParser:
         self._dropped_bytes = 0
         # How many bytes have arrived since the last parser event, to enforce `limits.head_bytes`.
         self._head_bytes = 0
-        # The complete request head that was refused because of its size; None if there was none.
+        # The complete request head that was refused because it is too large; None if none was.
         self._oversized: RequestHead | None = None
         # Whether the next head is the artificial one of `_ignore_upgrade`, which is not returned as
         # an event.
@@ -178,8 +179,8 @@ class RequestParser:
         return events
 
     def begun_head(self) -> RequestHead:
-        """Return what is known of the request head that is arriving, or that was refused: method
-        and target, unless they have not arrived, and the headers that the log needs.
+        """Return what has arrived so far of a request head that is incomplete or was refused: the
+        method, the target, and those headers that the access log contains.
         """
         if self._headers is None or not self._url:
             return RequestHead("", b"", "", {}, keep_alive=False)
@@ -294,7 +295,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if headers is None:
-            return  # ignore the headers after a chunked body (trailers)
+            return  # this is a trailer (a header after a chunked body): ignore it
         key = _WSGI_NAMES.get(name)
         if key is None:
             if len(headers) > self._limits.header_count:
@@ -426,7 +427,7 @@ def _check_host(host: str) -> None:
 
 
 def is_host(host: str) -> bool:
-    """Return whether a text can be the value of a Host header."""
+    """Return whether a text is a valid value of a Host header."""
     if host in _VALID_HOSTS:
         return True
     if _HOST.fullmatch(host) is None:

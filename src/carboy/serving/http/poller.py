@@ -165,7 +165,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # another thread has closed the socket in the meantime, so nothing is left to do
+            pass  # another thread has closed the socket, so that it is no longer watched anyway
 
     def wake(self) -> None:
         self._waker.call()

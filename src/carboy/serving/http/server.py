@@ -53,10 +53,12 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# How many lines the access log collects before they are written, unless the next check of all
-# connections comes first. PERF: to write a line alone takes longer than to make it.
+# When the access log has collected this many lines, it writes them. If it has fewer, it writes them
+# in the next `_sweep`. PERF: lines are written together, because writing one line takes longer than
+# making it.
 MAX_LINES = 256
-# How long the last lines of the access log may wait for a thread that writes others.
+# When the server stops, it writes the last lines of the access log. If another thread is writing
+# lines then, the server waits for it at most so many seconds.
 LAST_LINES_S = 1.0
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
@@ -316,7 +318,8 @@ class HTTPServer:
             return self._poller.wait(0)
         idle = not self._connections and self._listens
         if idle and self.access_log is not None:
-            self.access_log.flush()  # nothing will happen that could write the lines later
+            # Write the lines now: without connections, this thread will not `_sweep` for an hour.
+            self.access_log.flush()
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -476,8 +479,8 @@ class HTTPServer:
             self.add(sock, *address[:2])
 
     def _admit_behind_proxy(self, exchange: Exchange) -> None:
-        """Find out what trusted proxies say about the client, then let the handler admit the
-        request.
+        """Store in `exchange.origin` what trusted proxies say about the client, then let the
+        handler admit the request. If a proxy has written an invalid value, refuse the request.
         """
         assert self._proxies is not None
         peer = exchange.transport.environ["REMOTE_ADDR"]

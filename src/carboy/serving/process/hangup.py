@@ -1,4 +1,6 @@
-"""What SIGHUP means: that the terminal was closed, or that the log file shall be opened again."""
+"""Find out what a SIGHUP signal means: the server's terminal was closed, or a program such as
+logrotate asks the server to open its log file again.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,15 @@ import os
 class Terminal:
     """The terminal in which the server was started, if there is one.
 
-    A terminal that is closed sends SIGHUP, and so does `kill -HUP` of logrotate. Afterwards only a
-    closed terminal is gone.
+    The system sends SIGHUP when the terminal is closed, and logrotate sends the same signal to ask
+    for a new log file. `is_closed` tells the two cases apart.
     """
 
     def __init__(self) -> None:
         self._was_there = _has_terminal()
 
     def is_closed(self) -> bool:
-        """Return whether the terminal was closed since the server was started in it."""
+        """Return whether the server was started in a terminal that has been closed since."""
         return self._was_there and not _has_terminal()
 
 

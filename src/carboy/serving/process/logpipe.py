@@ -1,13 +1,16 @@
-"""The pipes by which workers send the lines of the log file to the supervisor, which writes them.
+"""The pipes through which worker processes send lines to the supervisor process, which writes them
+to the log file.
 
-Workers format their records, and the supervisor writes bytes: one process rotates the file, and no
-worker waits for the disk. If the supervisor cannot keep up, a worker waits for a limited time.
+A worker formats its records, and the supervisor writes the bytes. So only one process rotates the
+file, and no worker waits for the disk. If the supervisor writes too slowly, so that a pipe is full,
+the worker waits for a limited time, and then writes to the file itself.
 
     worker       `LogPipe`, the target of its `LineHandler`
     supervisor   `LogWriter`, a thread that reads the pipes of all workers
 
-A worker also holds the reading end of its own pipe, without reading it. So the lines in the pipe
-outlive a supervisor that is killed: the worker writes them to the file, and its further lines too.
+A worker also keeps the reading end of its own pipe open. So the lines in the pipe are not lost if
+the supervisor is killed: the worker then reads them, and writes them and all further lines to the
+file.
 """
 
 from __future__ import annotations
@@ -33,9 +36,11 @@ if t.TYPE_CHECKING:
     from ...observability.handlers import LineTarget
     from ...observability.logoptions import LogOptions
 
-# A shorter wait for the supervisor is normal while the disk is busy, and is not worth a line.
+# A worker that has waited for the supervisor for so many seconds logs a warning. A shorter wait is
+# normal while the disk is busy.
 SAY_S = 1.0
-# The least time between two lines about waits. Such a line may have to wait itself.
+# The least time between two warnings of a worker that it has waited for the supervisor. It is long
+# because each warning may have to wait for the supervisor, too.
 SAY_AGAIN_S = 10.0
 _CHUNK_BYTES = 65536
 
@@ -44,12 +49,12 @@ _CHUNK_BYTES = 65536
 
 
 class LogPipe:
-    """A target of `LineHandler` in a worker: the pipe to the supervisor.
+    """The target of a worker's `LineHandler`: writes log lines to the pipe to the supervisor.
 
     Args:
-        file: where lines go if the supervisor does not take them: the log file itself.
-        read_fd: the reading end of the pipe.
-        write_fd: the writing end.
+        file: the log file itself, to which lines are written if the supervisor does not read them.
+        read_fd: the reading end of the pipe, which is read only if the supervisor has died.
+        write_fd: the writing end of the pipe.
         block_s: how long a line may wait for room in the pipe.
     """
 
@@ -67,7 +72,8 @@ class LogPipe:
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
         if self._is_broken or self._pid != os.getpid():
-            # Lines of a forked process and of this one could mix in the pipe.
+            # The supervisor has died, or this process was forked from the worker. A forked process
+            # does not write to the pipe, because its lines could mix with those of the worker.
             return self._file.write(data)
         started_s, was_stalled = time.monotonic(), self._writer.is_stalled
         rest = self._writer.write(data)
@@ -99,8 +105,8 @@ class LogPipe:
         )
 
     def take_over(self) -> cabc.Sequence[Notice]:
-        """Write to the file itself from now on: the supervisor has died. The lines that it has left
-        in the pipe are written first.
+        """Write all further lines to the log file itself, because the supervisor has died. The
+        lines that are still in the pipe are written to the file first.
         """
         if self._is_broken or self._pid != os.getpid():
             return ()
@@ -109,13 +115,15 @@ class LogPipe:
         return self._file.write(left) if left else ()
 
     def close(self) -> None:
-        """Finish the line that has been begun. The pipe stays open: no other takes its place."""
+        """Write the rest of a line whose beginning is in the pipe already. The pipe stays open,
+        because the worker cannot get another pipe.
+        """
         if self._writer.owed and not self._is_broken:
             self._writer.write(b"")
 
 
 def read_all(fd: int) -> bytes:
-    """Return what is in a pipe, without waiting for more."""
+    """Return all bytes that are in a pipe, without waiting for more."""
     os.set_blocking(fd, False)
     chunks = []
     try:
@@ -127,12 +135,13 @@ def read_all(fd: int) -> bytes:
 
 
 class WorkerLog:
-    """Opens the log file of a worker by its pipe.
+    """Opens the log file in a worker so that its lines go through the pipe to the supervisor.
 
     Args:
         read_fd: the reading end of the pipe.
-        write_fd: the writing end.
-        announce: called with the options before the first line is sent.
+        write_fd: the writing end of the pipe.
+        announce: is called with the options of the log before the first line is sent; tells the
+            supervisor to which file the lines belong.
     """
 
     def __init__(
@@ -142,24 +151,26 @@ class WorkerLog:
         self._announce = announce
         self._pipe: LogPipe | None = None
         for fd in fds:
-            os.set_inheritable(fd, False)  # programs that the app starts do not get the pipe
+            os.set_inheritable(fd, False)  # a program that the app starts does not inherit the pipe
 
     def open(self, options: LogOptions) -> LineTarget:
-        """Return the target for the log file of the options.
+        """Return the object to which a handler writes the lines of the log file that the options
+        name: the pipe, or the file itself if another log file already uses the pipe.
 
         Raises:
             ConfigError: the file cannot be opened.
         """
         file = open_directly(options)
-        file.close()  # it is opened again if the pipe fails
+        # Opening the file has shown that it can be written. The first write to it opens it again.
+        file.close()
         if self._pipe is not None:
-            return file  # a second app of this process has a file of its own
+            return file  # the pipe is used by the log file of another app in this process
         self._announce(options)
         self._pipe = LogPipe(file, *self._fds)
         return self._pipe
 
     def take_over(self) -> None:
-        """Write to the file without the supervisor, which has died."""
+        """Let this worker write to the log file itself, because the supervisor has died."""
         for handler in handlers():
             if handler.target is self._pipe:
                 handler.call(self._pipe.take_over)
@@ -169,7 +180,9 @@ class WorkerLog:
 
 
 class PipeReader:
-    """Copies the lines of one worker from its pipe to a handler."""
+    """Reads the log lines of one worker from its pipe, and passes them to the handler that writes
+    the log file.
+    """
 
     def __init__(self, fd: int, handler: LineHandler) -> None:
         self.fd = fd
@@ -178,15 +191,18 @@ class PipeReader:
         self._unfinished = b""
 
     def copy(self) -> bool:
-        """Copy what is in the pipe, at most `_CHUNK_BYTES`; return False at its end."""
+        """Copy at most `_CHUNK_BYTES` from the pipe to the handler. Return False if nothing more
+        can come, because no process has the writing end of the pipe open.
+        """
         data = os.read(self.fd, _CHUNK_BYTES)
         self._write(data)
         return bool(data)
 
     def close(self) -> None:
-        """Copy the rest, and close the pipe."""
+        """Copy what is still in the pipe to the handler, and close the pipe."""
         if self.is_open:
-            # Processes that a dead worker has forked may keep their end open.
+            # `read_all` does not wait for the end of the pipe, because processes that the worker
+            # has forked may keep the writing end open after the worker has died.
             self._write(read_all(self.fd))
             if self._unfinished:
                 self._write(b"\n")
@@ -200,8 +216,9 @@ class PipeReader:
 
 
 class LogWriter:
-    """Writes the log file for all workers, on a thread that starts with the first worker that logs
-    to a file.
+    """Writes the lines that all workers send to their log files, in the supervisor process.
+
+    A thread does this. It starts when the first worker says that it logs to a file.
     """
 
     def __init__(self) -> None:
@@ -214,7 +231,9 @@ class LogWriter:
         self._is_stopping = False
 
     def handler_for(self, options: LogOptions) -> LineHandler:
-        """Return the handler for the log file that a worker has announced."""
+        """Return the handler that writes the log file that the options of a worker name. All
+        workers with the same file share one handler.
+        """
         assert options.file is not None
         handler = self._handlers.get(options.file)
         if handler is None:
@@ -228,7 +247,13 @@ class LogWriter:
         return handler
 
     def read(self, fd: int, options: LogOptions) -> PipeReader:
-        """Read a worker's pipe from now on, and close it at its end."""
+        """Let the thread read a worker's pipe until its end, write the lines to the log file, and
+        close the pipe.
+
+        Args:
+            fd: the reading end of the pipe.
+            options: the options of the worker's log, which name the file.
+        """
         reader = PipeReader(fd, self.handler_for(options))
         self._do(partial(self._selector.register, fd, selectors.EVENT_READ, reader))
         if self._thread is None:
@@ -237,17 +262,23 @@ class LogWriter:
         return reader
 
     def finish(self, reader: PipeReader) -> None:
-        """Read the rest of the pipe of a worker that has died, and close it."""
+        """Let the thread write what is still in the pipe of a worker that has died, and close the
+        pipe.
+        """
         self._do(partial(self._close, reader))
 
     def reopen(self) -> list[str]:
-        """Open the log files again when the next line is written. Return their paths."""
+        """Let each log file be opened again before the next line is written, because a program such
+        as logrotate has renamed it. Return the paths of the log files.
+        """
         for handler in self._handlers.values():
             handler.call(t.cast("SharedLogFile", handler.target).reopen)
         return list(self._handlers)
 
     def stop(self) -> None:
-        """Write what the workers have sent, and end the thread. All workers have died."""
+        """Write what is still in the pipes, and end the thread. Call this when all workers have
+        died, because their pipes are closed.
+        """
         if self._thread is not None:
             self._do(self._close_all)
             self._thread.join(BLOCK_S)

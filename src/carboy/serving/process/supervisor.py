@@ -79,9 +79,10 @@ class RestartBackoff:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it.
+    """Return the signals that stop the server, as far as this system has them. SIGHUP is left out
+    if the server was started by `nohup`, which has disabled it.
 
-    Windows has none of the last three, and SIGBREAK (Ctrl+Break, a closed console) instead.
+    Only Windows has SIGBREAK (Ctrl+Break, or the console was closed).
     """
     names = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGQUIT", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
@@ -101,7 +102,7 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self.ready = False
-        # Lines for the log that the worker sends when it is ready.
+        # What the worker says of the app when it is ready: lines for the log.
         self.about: list[str] = []
         self.failure = ""
         self.started_s = 0.0
@@ -110,8 +111,8 @@ class WorkerProcess:
         self.kill_at_s: float | None = None
         self.unanswered = 0  # heartbeat requests since the worker's last answer
         self.log_options: dict[str, t.Any] | None = None
-        # The reading end of the pipe by which the worker sends the lines of the log file; None
-        # after another object has taken it.
+        # The reading end of the pipe through which the worker sends the lines of the log file; None
+        # when `log_reader` reads the pipe, or if there is no pipe.
         self.log_fd: int | None = None
         self.log_reader: PipeReader | None = None
         self.warnings: list[str] = []
@@ -315,7 +316,9 @@ class Supervisor:
     # --- the log file and the app's settings of logging ------------------------------------
 
     def _follow_log_options(self, worker: WorkerProcess) -> None:
-        """Write the log file that a worker has announced, and log the worker's warnings."""
+        """If a worker has sent the options of its log, apply them to the supervisor's log, and
+        begin to write the worker's lines to the log file. Log the warnings of the worker.
+        """
         if worker.log_options is not None:
             from ...observability.logoptions import LogOptions
             from .logpipe import LogWriter
@@ -329,7 +332,7 @@ class Supervisor:
                 file_handler = self._logs.handler_for(options)
             log.follow(options, file_handler)
         for text in worker.warnings:
-            if text not in self._warned:  # each worker sends the same ones
+            if text not in self._warned:  # all workers send the same warnings: log each once
                 self._warned.add(text)
                 log.logger.warning("%s", text)
         worker.warnings.clear()
@@ -391,7 +394,8 @@ class Supervisor:
         if not self._serving:
             reason = f"The process {_describe_exit(code)} while loading."
             self._give_up(name, worker.failure or reason)
-            # The worker's exit code says whether the configuration is the reason.
+            # A worker exits with 2 if the configuration of the app is wrong. The server then exits
+            # with the same code.
             self._exit_code = 2 if code == 2 else 1
             return
         delay_s = worker.backoff.delay_s(lived_s)
@@ -422,7 +426,7 @@ class Supervisor:
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
-        if self._stop_signal:  # there is none if a worker could not load the app
+        if self._stop_signal:  # empty if the server stops because a worker cannot load the app
             log.logger.info(
                 "stopping on %s: requests that have begun may take %g s more",
                 self._stop_signal,

@@ -139,8 +139,8 @@ def server_of(
 
 
 def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies | None:
-    """Return the proxies whose headers say who the client of a request is; None if there are
-    none. Log a line if the program reads these headers, too.
+    """Return the proxies that the settings `proxy` and `proxy_headers` trust; None if they trust
+    none. If the app is wrapped in `ProxyFix`, which reads the same headers, log advice.
     """
     if has_proxy_fix(app):
         if settings.proxy != "0":
@@ -179,7 +179,7 @@ class Control:
         self._channel = channel
         self._service: Service | None = None
         self._lock = threading.Lock()
-        # Called when the supervisor has died.
+        # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
     def listen(self) -> None:
@@ -255,7 +255,9 @@ def announce_log(control: Control, options: LogOptions) -> None:
 
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for, and warn of handlers that lose lines."""
+    """Configure logging as the app's keys `LOG_*` ask for. If there are several workers, warn of
+    the program's log handlers that lose lines when several processes use them.
+    """
     from ...observability.programhandlers import lossy_in_several_processes
 
     options = log.configure_for_app(app, warn=partial(control.report, "warning"))
@@ -305,7 +307,7 @@ def main(argv: list[str]) -> None:
 
 
 def exit_code(exc: BaseException) -> int:
-    """Return the exit code of a worker that could not load the app."""
+    """Return the exit code of a worker that could not load the app because of `exc`."""
     from ...cli import failures
 
     return failures.exit_code(exc)
@@ -327,7 +329,8 @@ def _explain(exc: BaseException) -> str:
 
 def _force_exit() -> None:
     time.sleep(EXIT_S)
-    # On a thread, because handlers of the program may wait for a reader that has stopped.
+    # Log on another thread, and wait for it for a limited time: a log handler of the program may
+    # block for ever, if it writes to a pipe that nobody reads.
     saying = threading.Thread(target=_say_last_words, daemon=True)
     saying.start()
     saying.join(EXIT_S)

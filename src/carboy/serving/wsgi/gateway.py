@@ -46,7 +46,9 @@ if t.TYPE_CHECKING:
 
 
 def _body_of_413(exchange: Exchange, detail: str) -> tuple[tuple[str, str], bytes]:
-    """Return the header Content-Type and the body: problem details if the client accepts JSON."""
+    """Return the header Content-Type and the body of a 413 response: problem details (JSON) if the
+    client accepts JSON, else plain text.
+    """
     if "json" not in exchange.headers.get("HTTP_ACCEPT", ""):
         return TEXT, plain_text("413 Content Too Large", detail)
     from carboy.core.problemdetails import MEDIA_TYPE, Problem
@@ -134,7 +136,9 @@ class Gateway:
             exchange.body_timeout_s = limits.body_s
 
     def _refuse_length(self, exchange: Exchange) -> None:
-        """Refuse a body because of its announced length, before it arrives."""
+        """Refuse a request with a 413 before its body arrives, because the Content-Length exceeds
+        the limit.
+        """
         limit_bytes = self.limits.body_bytes
         self._notices.note(
             "body too large",

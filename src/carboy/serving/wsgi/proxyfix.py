@@ -1,7 +1,9 @@
-"""Find out whether a program reads the headers of proxies by itself, by Werkzeug's `ProxyFix`.
+"""Find out whether an application reads the headers of proxies, such as X-Forwarded-For, by the
+middleware `ProxyFix` of Werkzeug.
 
-With the setting `proxy` the server does the same before it calls the application. If both do it,
-`ProxyFix` replaces what the server has found.
+With the setting `proxy`, the server itself reads these headers before it calls the application. If
+the application is wrapped in `ProxyFix` as well, what `ProxyFix` finds replaces what the server has
+found. So the user is warned.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The attributes in which middleware keeps the application that it calls.
+# The usual names of the attribute in which a middleware keeps the application that it calls.
 _INNER = ("wsgi_app", "app", "_app", "application")
 TWICE = (
     "the app is wrapped in ProxyFix, and --proxy is set: both read the headers of proxies, and what"
@@ -24,14 +26,19 @@ INSTEAD = (
 
 
 def has_proxy_fix(app: object) -> bool:
-    """Return whether an application is wrapped in `ProxyFix`, or a class of that name."""
+    """Return whether an application is wrapped in `ProxyFix`, or in a subclass of it. (The class is
+    recognised by its name.)
+    """
     return any(
         "ProxyFix" in (cls.__name__ for cls in type(layer).__mro__) for layer in _layers(app)
     )
 
 
 def _layers(app: object) -> cabc.Iterator[object]:
-    """Yield an application and the middleware around it, as far as its attributes tell."""
+    """Yield `app`; if it is a middleware, then the application that it calls, and so on inwards.
+
+    A middleware is followed only if it keeps its application in one of the attributes `_INNER`.
+    """
     seen: list[object] = []
     waiting = [app]
     while waiting:
