@@ -116,9 +116,10 @@ def test_virtual_environment_of_the_same_name_is_ignored(project):
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "[" * 50_000 + "]" * 50_000], ids=["open", "whole"])
-def test_value_that_is_nested_too_deeply_is_text_or_refused(project, text):
+def test_deeply_nested_value_is_no_error_of_recursion(project, text):
     project.setenv(CARBOY_TITLE=text)
-    assert project.load().config["TITLE"] == text
+    title = project.load().config["TITLE"]
+    assert title == text or isinstance(title, list)  # Python 3.14 parses JSON of this depth
     project.setenv(CARBOY_TRUSTED_HOSTS=text)
     with pytest.raises(ProjectError, match=r"TRUSTED_HOSTS: expected list\[str\]") as info:
         project.load()
