@@ -413,8 +413,9 @@ class _Loader:
             got = describe_value(key, loaded.value, self.secrets)
             self.problems.append(f"{_place(key, loaded)}: {exc}{like}, got {got}.")
             return loaded
-        # Texts of variables and values of declared keys are converted. Values that files give to
-        # Flask's keys are only checked, and stay the objects that the files have made.
+        # The text of an environment variable is converted to the key's type, and so is each value
+        # of a key that the project declares. A value that `config.py` gives to a key of Flask is
+        # only checked, because Flask would use that very object, too.
         is_converted = loaded.is_text or key in self._keys
         loaded = Loaded(value if is_converted else loaded.value, loaded.origin)
         self._check_value(key, loaded)

@@ -50,7 +50,7 @@ def _read(path: str) -> str:
     """Return the text of a file, without the line break at its end.
 
     Raises:
-        ValueError: the file does not contain a secret; the argument is the reason.
+        ValueError: the file does not contain a secret. The exception's text says why.
     """
     try:
         _refuse_pipe(path)
