@@ -22,7 +22,7 @@ from werkzeug.utils import import_string
 
 from .core.changetracking import note_change
 from .core.masking import masked, note_secret_change, watch, watch_failed_file
-from .errors import ConfigFileError, ConfigSourceError
+from .errors import ConfigFileError, ConfigSourceError, ProjectError
 
 if t.TYPE_CHECKING:
     import typing_extensions as te
@@ -312,11 +312,17 @@ class Config(dict[str, t.Any]):
             environment: the name of the environment; by default that of `CARBOY_ENV` or
                 `FLASK_ENV`, else "production".
         Raises:
-            ConfigError: a value or file cannot be used; nothing has been loaded then.
+            ConfigError: a value or file cannot be used; nothing has been loaded then. A program
+                that does not catch the error ends with exit code 2 and the text of the error.
         """
         from .project.loader import load_project
+        from .project.uncaught import end_without_traceback
 
-        load_project(self, None if root is None else os.fspath(root), environment)
+        try:
+            load_project(self, None if root is None else os.fspath(root), environment)
+        except ProjectError:
+            end_without_traceback()
+            raise
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.

@@ -620,3 +620,32 @@ def test_variable_of_another_type_than_a_file_has_is_refused(project, name, text
     with pytest.raises(ProjectError, match=re.escape(words)) as caught:
         project.load()
     assert f"environment variable CARBOY_{name.partition('__')[0]}" in str(caught.value)
+
+
+# ------------------------------------------------------------------- programs without a command
+
+
+def run_program(project, code):
+    project.write("app.py", f"from carboy import Flask\n\n{code}\n")
+    return subprocess.run(
+        [sys.executable, "app.py"], cwd=project.root, capture_output=True, text=True, check=False
+    )
+
+
+def test_program_whose_configuration_cannot_be_used_ends_with_its_text_and_exit_code_2(project):
+    project.write(".env", "garbage line\n")
+    done = run_program(project, "Flask(__name__).config.from_project()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: .env:1: this line is neither")
+    assert "Traceback" not in done.stderr
+
+
+def test_other_errors_of_a_program_keep_their_traceback(project):
+    project.write(".env", "garbage line\n")
+    code = "try:\n    Flask(__name__).config.from_project()\nexcept ValueError:\n    pass\n1 / 0"
+    done = run_program(project, code)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    own = "import sys\nsys.excepthook = lambda *_: print('mine')\n"
+    done = run_program(project, f"{own}Flask(__name__).config.from_project()")
+    assert (done.returncode, done.stdout) == (1, "mine\n")

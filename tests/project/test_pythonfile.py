@@ -156,6 +156,6 @@ def test_file_that_fails_shows_no_key(project, text):
     done = subprocess.run(
         [sys.executable, "app.py"], cwd=project.root, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "config.py" in done.stderr
     assert "canary" not in done.stderr
