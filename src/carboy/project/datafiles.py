@@ -12,7 +12,7 @@ import typing as t
 
 from ..errors import ProjectError
 from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, full_name
-from .origins import Origin, shortened
+from .origins import Origin, shortened, unreadable
 
 Finder = t.Callable[[str, str | None], int | None]
 
@@ -65,8 +65,7 @@ def _read(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
+        raise unreadable(path, exc) from None
 
 
 def _unparsable(path: str, line: int, what: str) -> ProjectError:

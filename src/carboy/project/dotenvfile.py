@@ -11,7 +11,7 @@ import os
 import typing as t
 
 from ..errors import ProjectError
-from .origins import shortened
+from .origins import shortened, unreadable
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -101,8 +101,7 @@ def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
                 if binding.key is not None:
                     yield binding.key, binding.value, line
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ProjectError(f"The file {shortened(path)} cannot be read: {reason}.") from None
+        raise unreadable(path, exc) from None
 
 
 def _unparsable(path: str, line: int) -> ProjectError:

@@ -9,6 +9,8 @@ import sys
 import typing as t
 from dataclasses import dataclass
 
+from ..errors import ProjectError
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import types
@@ -85,3 +87,9 @@ def shortened(path: str, start: str | None = None) -> str:
     if os.path.dirname(start) != start and path.startswith(os.path.join(start, "")):
         return os.path.relpath(path, start)
     return path
+
+
+def unreadable(path: str, exc: OSError | UnicodeDecodeError) -> ProjectError:
+    """Return the error for a configuration file that cannot be read as UTF-8."""
+    reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+    return ProjectError(f"The file {shortened(path)} cannot be read: {reason}.")

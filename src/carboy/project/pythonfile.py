@@ -24,7 +24,7 @@ from ..core.masking import mask_text, watch_failed_file
 from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
 from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
-from .origins import Origin, shortened
+from .origins import Origin, shortened, unreadable
 
 # Names of the class whose values are for all environments.
 _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
@@ -186,7 +186,7 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as exc:
-        raise ProjectError(f"The file {shortened(path)} cannot be read: {exc.strerror}.") from None
+        raise unreadable(path, exc) from None
 
 
 def _run(source: bytes, path: str, name: str) -> types.ModuleType:
