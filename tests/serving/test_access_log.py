@@ -16,6 +16,8 @@ from stage import Stage, chunked, head, post
 from carboy import Carboy, Response, request, send_file
 from carboy.observability.access import LOGGER, AccessLog
 from carboy.observability.handlers import LineHandler
+from carboy.observability.logoptions import LogOptions
+from carboy.observability.setup import handler_for
 from carboy.serving import predictions
 from carboy.serving.accesslog import access_log_of
 from carboy.serving.http.forwarded import TrustedProxies
@@ -528,6 +530,24 @@ def test_handlers_of_the_program_receive_records(with_own):
         assert (record.path, record.status, record.bytes) == ("/a", 200, len(answer.body))
         assert (record.request_id, record.client) == ("a-1", "127.0.0.1")
         assert lines.text == (f"{record.getMessage()}\n" if with_own else "")
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_log_file_receives_finished_lines_and_no_records(format, tmp_path, monkeypatch):
+    path = tmp_path / "app.log"
+    handler = handler_for(LogOptions(file=str(path)))
+    monkeypatch.setattr(logging, "LogRecord", None)  # creating a record would fail
+    with logged(format) as (_, lines), Stage() as stage:
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            log = stage.server.access_log = AccessLog(format, with_query=False)
+            stage.serve(make_app())
+            stage.connect().ask(head("GET", "/a"))
+            log.flush()
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+            handler.close()
+    assert path.read_text() == lines.text != ""
 
 
 def test_handler_that_is_added_later_receives_later_requests():

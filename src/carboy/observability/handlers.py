@@ -54,11 +54,20 @@ class LineHandler(logging.Handler):
 
     `write` may also be called directly, by code that formats lines without making records. A
     process has one handler per target, so that the handler's lock orders all lines of the process.
+
+    Args:
+        target: what the lines are written to.
+        accepts: returns whether a record may be written to the target. It is no filter of
+            `logging`, because the access log makes records for a handler that has filters, which
+            takes longer than to write finished lines.
     """
 
-    def __init__(self, target: LineTarget) -> None:
+    def __init__(
+        self, target: LineTarget, accepts: cabc.Callable[[logging.LogRecord], bool] | None = None
+    ) -> None:
         super().__init__()
         self.target = target
+        self._accepts = accepts
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Filter and emit a record.
@@ -67,7 +76,7 @@ class LineHandler(logging.Handler):
         while `write` logs notices, too. Other handlers receive the notices as well, so that two
         threads could wait for each other's locks for ever.
         """
-        outcome: t.Any = self.filter(record)
+        outcome: t.Any = (self._accepts is None or self._accepts(record)) and self.filter(record)
         if outcome:
             # From Python 3.12 on, a filter may return a record that replaces the original one.
             self.emit(outcome if isinstance(outcome, logging.LogRecord) else record)

@@ -195,10 +195,11 @@ def handler_for(options: LogOptions) -> LineHandler:
     with _lock:
         handler = _handlers.get(options.file)
         if handler is None:
-            target = STDERR if options.file is None else _open_file(options)
-            handler = _handlers[options.file] = LineHandler(target)
-            if options.file is not None:
-                handler.addFilter(_is_for_files)
+            if options.file is None:
+                handler = LineHandler(STDERR)
+            else:
+                handler = LineHandler(_open_file(options), _is_for_files)
+            _handlers[options.file] = handler
         handler.setFormatter(make_formatter(options.format or "text"))
         return handler
 
