@@ -276,7 +276,10 @@ Port = t.Annotated[
     ),
 ]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
-Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+Workers = t.Annotated[int | None, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+MemoryLimit = t.Annotated[
+    int | None, ValueFormat(parse_size, "a size such as 512M or 2G, or 0 for no limit", "SIZE")
+]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)

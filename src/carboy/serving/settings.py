@@ -30,6 +30,7 @@ from .declaration import (
     Given,
     HeadSize,
     Host,
+    MemoryLimit,
     OptionalSize,
     Port,
     Proxies,
@@ -75,13 +76,24 @@ class Settings:
         short="-p",
         platform="PORT",
     )
+    # None: the server chooses, when it knows whether the app has models and how much memory it
+    # takes (`process.capacity`).
     workers: Workers = declare(
-        1,
-        "Worker processes. With 0, app.serve() serves from the calling process.",
+        None,
+        "Worker processes. A number that does not fit into the memory is refused. With 0,"
+        " app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
+        computed="one per CPU as far as they fit into the memory, at most"
+        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
+    )
+    # None: what the system tells (`machine.memory_limit`).
+    memory_limit_bytes: MemoryLimit = declare(
+        None,
+        "Memory that all processes of the server may use together, such as 512M or 2G, by which the"
+        " number of workers is decided; 0 for no limit.",
+        computed="the limit of the cgroup (container), or the machine's memory",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when
@@ -266,6 +278,11 @@ def make_settings(
         raise ServingError(
             "Setting 'proxy_headers' has no effect without the setting 'proxy'. Set 'proxy' to the"
             " number of trusted proxies or to their addresses, or leave out 'proxy_headers'."
+        )
+    if values.get("workers") == 0 and "memory_limit_bytes" in values:
+        raise ServingError(
+            "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
+            " it out, or set 'workers' to at least 1."
         )
     return Settings(**values)
 

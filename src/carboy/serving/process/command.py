@@ -58,13 +58,13 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
         settings = prepare(options, describe=as_option)
     except (ConfigError, ServingError) as exc:
         raise click.UsageError(str(exc)) from None
-    if not settings.workers and machine.HAS_WORKERS:
+    if settings.workers == 0 and machine.HAS_WORKERS:
         raise click.UsageError(
             "Setting 'workers': expected at least 1, got 0. Only app.serve() can serve without"
             " workers: from the process that calls it."
         )
     try:
-        if not settings.workers:
+        if settings.workers == 0:
             _serve_without_workers(info, settings)
             return
         exit_code = Supervisor(info.app_import_path, settings).run()

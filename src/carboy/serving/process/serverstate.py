@@ -5,11 +5,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ...core.processmemory import memory_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-# The number of the field with the resident pages in /proc/PID/statm.
-_RESIDENT_FIELD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,8 @@ class ProcessState:
     @property
     def resident_bytes(self) -> int | None:
         """The resident memory of the process at the moment; None if the system does not tell."""
-        return resident_bytes(self.pid) if self.pid is not None else None
+        memory = memory_of(self.pid) if self.pid is not None else None
+        return memory.resident_bytes if memory is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class ServerState:
         generation: how many reloads have been asked for.
         failed_reload: the last reload, if it has failed.
         processes: the worker processes.
+        capacity: what CPUs and memory there are, what a worker takes of them, and how many workers
+            fit (`capacity.Plan.as_dict`); empty until the first worker has loaded the app.
     """
 
     target: str | None
@@ -80,16 +82,4 @@ class ServerState:
     generation: int = 0
     failed_reload: FailedReload | None = None
     processes: tuple[ProcessState, ...] = ()
-
-
-def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return how much memory of a process is in RAM (RSS); None if the system does not tell (Linux
-    only).
-    """
-    import resource
-
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[_RESIDENT_FIELD]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return None
+    capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
