@@ -38,7 +38,9 @@ from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -63,7 +65,8 @@ class Service:
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._access_log = access_log_of(app, settings)
-        self._server = server_of(app, settings, self._access_log)
+        self._watch = ViewWatch() if settings.view_timeout_s else None
+        self._server = server_of(app, settings, self._access_log, self._watch)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -83,6 +86,17 @@ class Service:
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def limit(self, leave: cabc.Callable[[str], object]) -> None:
+        """Watch the limits on requests, memory and the time of views from now on.
+
+        Args:
+            leave: is called with the reason when a limit is reached.
+
+        Raises:
+            ConfigError: the process already uses more memory than it may.
+        """
+        WorkerLimits(self._settings, lambda: self._server.requests, self._watch, leave).start()
 
     def listen(self) -> None:
         """Accept connections from now on."""
@@ -118,7 +132,10 @@ class Service:
 
 
 def server_of(
-    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+    app: WSGIApplication,
+    settings: Settings,
+    access_log: AccessLog | None = None,
+    watch: ViewWatch | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
@@ -129,6 +146,7 @@ def server_of(
         threads=settings.threads,
         pool=pool,
         timed=access_log is not None,
+        watch=watch,
         routes=partial(model_routes, app),
     )
     return HTTPServer(
@@ -249,6 +267,7 @@ class Control:
 
     def serve(self, service: Service) -> None:
         service.load()
+        service.limit(partial(self.report, "leave"))
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
