@@ -199,6 +199,7 @@ class Supervisor:
                 if worker.current is None:
                     worker.current = self._start(worker)
         self._replace_next()
+        self._finish_reload()
         if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
             self._ask_for_heartbeats(now_s)
 
@@ -257,7 +258,6 @@ class Supervisor:
             self._begin_to_serve(process)
         if process.generation == self._generation:
             self._is_new_code_ready = True
-            self._finish_reload()
 
     def _begin_to_serve(self, process: WorkerProcess) -> None:
         """Start the other workers after the first, and log when all of them serve."""
@@ -340,15 +340,18 @@ class Supervisor:
         process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
 
     def _finish_reload(self) -> None:
-        if not self._reloading or not self._serving:
-            return
-        if all(
-            worker.is_ready and worker.current and worker.current.generation == self._generation
-            for worker in self._workers
-        ):
+        """End the reload if all old processes have ended, so that none answers a further request
+        with the old code.
+        """
+        if self._reloading and self._serving and all(map(self._has_new_code, self._workers)):
             self._reloading, self._failed_reload = False, None
             self._systemd.say_ready()
             log.logger.info("reloaded: all workers run the new code")
+
+    def _has_new_code(self, worker: Worker) -> bool:
+        return worker.is_ready and all(
+            process.generation == self._generation for process in worker.processes
+        )
 
     def _fail_reload(self, process: WorkerProcess, reason: str) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
