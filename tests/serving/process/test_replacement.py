@@ -18,6 +18,10 @@ import pytest
 import requests
 from polling import wait_until
 
+from carboy.errors import ServingError
+from carboy.serving import serve_here
+from carboy.serving.settings import make_settings
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -350,13 +354,10 @@ def test_wrong_configuration_ends_the_server_with_code_2(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("limit", ["max_requests=5", "max_rss='1G'", "view_timeout_s=5"])
+@pytest.mark.parametrize("limit", [{"max_requests": 5}, {"max_rss": "1G"}, {"view_timeout_s": 5}])
 def test_limits_of_workers_are_refused_without_workers(app, limit):
-    name, value = limit.split("=")
-    from carboy.errors import ServingError
-
     with pytest.raises(ServingError, match="no effect without workers"):
-        app.serve(workers=0, port=0, **{name: value.strip("'")})
+        serve_here(app, make_settings({"workers": 0, "port": 0, **limit}, {}))
 
 
 # --- signals ------------------------------------------------------------------------------------
