@@ -1,18 +1,24 @@
 """What it brings that each worker computes on its share of the CPUs.
 
-    python bench/compute_threads.py [--quick] [--rounds 12] [--processes 2]
+    python bench/compute_threads.py [--quick] [--rounds 12] [--processes 2] [--shares]
 
 As many processes as `--processes` says compute at the same time, each one prediction after the
 other: once with the variables that `carboy serve` sets for its workers (OMP_NUM_THREADS and the
 like), and once without, so that each library starts as many threads as there are CPUs. All
 processes live during the whole measurement; those with the variables and those without compute in
 turn, and the ratios are taken within a round. Needs NumPy, scikit-learn, onnx and ONNX Runtime.
+
+On a busy machine a process with more threads gets more of the CPUs, so that predictions per second
+say little there. With `--shares` (root and cgroup v1 only) the processes with the variables and
+those without are in control groups that get equally much. CPU time per prediction holds anyway.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -74,6 +80,7 @@ def network() -> t.Callable[[], object]:
     return lambda: session.run(None, {"y0": rows})
 
 
+KINDS = ("with", "without")
 MODELS = {"forest": forest, "boosting": boosting, "network": network}
 
 
@@ -83,20 +90,20 @@ def compute(name: str) -> None:
     """
     predict = MODELS[name]()
     predict()
-    print(json.dumps([]), flush=True)
+    print("ready", flush=True)
     for line in sys.stdin:
-        end = time.perf_counter() + float(line)
+        cpu_s, end = time.process_time(), time.perf_counter() + float(line)
         taken = []
         while (begun := time.perf_counter()) < end:
             predict()
             taken.append(time.perf_counter() - begun)
-        print(json.dumps(taken), flush=True)
+        print(json.dumps([time.process_time() - cpu_s, *taken]), flush=True)
 
 
 class Processes:
     """Processes that predict at the same time."""
 
-    def __init__(self, name: str, number: int, env: dict[str, str]) -> None:
+    def __init__(self, name: str, number: int, env: dict[str, str], group: str) -> None:
         self._all = [
             subprocess.Popen(
                 [sys.executable, __file__, "--compute", name],
@@ -109,13 +116,19 @@ class Processes:
         ]
         for process in self._all:
             process.stdout.readline()
+            if group:
+                pathlib.Path(group, "cgroup.procs").write_text(str(process.pid))
 
-    def run(self, seconds: float) -> list[float]:
-        """Return how long each prediction of all processes took."""
+    def run(self, seconds: float) -> tuple[float, list[float]]:
+        """Return the CPU time of all processes, and how long each prediction took."""
         for process in self._all:
             process.stdin.write(f"{seconds}\n")
             process.stdin.flush()
-        return [s for process in self._all for s in json.loads(process.stdout.readline())]
+        cpu_s, taken = 0.0, []
+        for process in self._all:
+            its_cpu_s, *its_taken = json.loads(process.stdout.readline())
+            cpu_s, taken = cpu_s + its_cpu_s, taken + its_taken
+        return cpu_s, taken
 
     def stop(self) -> None:
         for process in self._all:
@@ -124,25 +137,39 @@ class Processes:
             process.stdout.close()
 
 
-def measure(name: str, number: int, rounds: int, seconds: float) -> tuple[str, ...]:
-    env = thread_environment(usable_cpus(), number)
-    groups = {"with": Processes(name, number, env), "without": Processes(name, number, {})}
-    rates: dict[str, list[float]] = {kind: [] for kind in groups}
-    tails: dict[str, list[float]] = {kind: [] for kind in groups}
-    for turn in range(rounds):
-        for kind in list(groups)[:: 1 if turn % 2 else -1]:
-            taken = groups[kind].run(seconds)
-            rates[kind].append(len(taken) / seconds)
-            tails[kind].append(statistics.quantiles(taken, n=100)[98])
-    for group in groups.values():
-        group.stop()
-    return (
-        name,
-        *_ratio(rates),
-        *_ratio(tails),
-        f"{1e3 * statistics.median(tails['with']):.1f}",
-        f"{1e3 * statistics.median(tails['without']):.1f}",
-    )
+@contextlib.contextmanager
+def control_groups(wanted: bool) -> t.Iterator[dict[str, str]]:
+    """Make two control groups that get as much of the CPUs as two processes each."""
+    top = pathlib.Path("/sys/fs/cgroup/cpu")
+    groups = {kind: top / f"carboy-bench-{kind}-{os.getpid()}" for kind in KINDS}
+    if not wanted:
+        yield dict.fromkeys(KINDS, "")
+        return
+    for folder in groups.values():
+        folder.mkdir()
+        (folder / "cpu.shares").write_text("2048")
+    yield {kind: str(folder) for kind, folder in groups.items()}
+    for folder in groups.values():
+        folder.rmdir()
+
+
+def measure(name: str, number: int, rounds: int, seconds: float, shares: bool) -> tuple[str, ...]:
+    env = {"with": thread_environment(usable_cpus(), number), "without": {}}
+    found: dict[str, dict[str, list[float]]] = {
+        figure: {kind: [] for kind in KINDS} for figure in ("rate", "tail", "cpu")
+    }
+    with control_groups(shares) as groups:
+        processes = {kind: Processes(name, number, env[kind], groups[kind]) for kind in KINDS}
+        for turn in range(rounds + 1):
+            for kind in KINDS[:: 1 if turn % 2 else -1]:
+                cpu_s, taken = processes[kind].run(seconds)
+                if turn:  # the first round is not counted: caches, threads that are started
+                    found["rate"][kind].append(len(taken) / seconds)
+                    found["tail"][kind].append(statistics.quantiles(taken, n=100)[98])
+                    found["cpu"][kind].append(cpu_s / len(taken))
+        for each in processes.values():
+            each.stop()
+    return (name, *(text for each in found.values() for text in _ratio(each)))
 
 
 def _ratio(found: dict[str, list[float]]) -> tuple[str, str]:
@@ -155,6 +182,8 @@ def main() -> None:
     parser = _measure.arguments(__doc__)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--shares", action="store_true", help="equal shares of the CPUs (cgroups)")
     parser.add_argument("--compute", choices=MODELS, help="be one of the processes")
     options = parser.parse_args()
     if options.compute:
@@ -165,8 +194,9 @@ def main() -> None:
     rounds = options.rounds or (4 if options.quick else 12)
     _measure.print_machine("numpy", "scikit-learn", "onnxruntime")
     print(f"{options.processes} processes; the variables are {thread_environment(2, 2, {})}")
+    seconds = 0.5 if options.quick else 1
     rows = [
-        measure(name, options.processes, rounds, 0.5 if options.quick else 1) for name in MODELS
+        measure(name, options.processes, rounds, seconds, options.shares) for name in options.only
     ]
     head = (
         "with the variables, to without",
@@ -174,8 +204,8 @@ def main() -> None:
         "middle half",
         "99th percentile",
         "middle half",
-        "ms with",
-        "ms without",
+        "CPU time",
+        "middle half",
     )
     print(_measure.table(head, rows))
     if options.json:

@@ -38,10 +38,15 @@ def memory_of(pid: int) -> ProcessMemory | None:
     return ProcessMemory(resident - (files := sizes.get("RssFile", 0)), files)
 
 
-def resident_bytes() -> int:
-    """Return the resident memory of this process; 0 if the system does not tell."""
-    memory = memory_of(os.getpid())
-    return memory.resident_bytes if memory is not None else 0
+def resident_bytes(pid: int | None = None) -> int | None:
+    """Return how much memory of a process is in RAM (its resident set size, RSS); None if the
+    system does not tell (Linux only).
+
+    Args:
+        pid: the process; None for the calling one.
+    """
+    memory = memory_of(os.getpid() if pid is None else pid)
+    return memory.resident_bytes if memory is not None else None
 
 
 def in_mib(size_bytes: float) -> str:

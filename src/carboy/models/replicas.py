@@ -186,7 +186,7 @@ class InProcess:
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
             self.loading = True
-            before_bytes = resident_bytes()
+            before_bytes = resident_bytes() or 0
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
@@ -195,7 +195,7 @@ class InProcess:
                 raise
             finally:
                 self.loading = False
-            self.loaded_bytes = max(0, resident_bytes() - before_bytes)
+            self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
             self.loaded = True
             return compute
 

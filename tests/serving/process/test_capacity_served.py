@@ -136,9 +136,8 @@ def test_fewer_workers_than_cpus_are_started_if_no_more_fit(serve):
 @pytest.mark.skipif(CPUS < 2, reason="one CPU has one worker by default")
 def test_first_worker_is_replaced_if_its_libraries_have_too_many_threads(serve):
     server = serve(f"import numpy\n{APP}")
-    server.wait_until_it_prints("worker 1 (pid ")
-    (first,) = re.findall(r"worker 1 \(pid (\d+)\) will be replaced: its libraries", server.output)
-    wait_until(lambda: len(re.findall(r"worker 1 \(pid \d+\) is ready", server.output)) == 2)
+    server.wait_until_it_prints("replacing worker 1 (pid ")
+    (first,) = re.findall(r"replacing worker 1 \(pid (\d+)\): its libraries \(numpy", server.output)
     wait_until(lambda: f"worker 1 (pid {first}) has ended" in server.output)
     assert ask(server)["OMP_NUM_THREADS"] == "1"
 

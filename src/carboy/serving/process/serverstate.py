@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from ...core.processmemory import memory_of
+from ...core.processmemory import resident_bytes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -49,8 +49,7 @@ class ProcessState:
     @property
     def resident_bytes(self) -> int | None:
         """The resident memory of the process at the moment; None if the system does not tell."""
-        memory = memory_of(self.pid) if self.pid is not None else None
-        return memory.resident_bytes if memory is not None else None
+        return resident_bytes(self.pid) if self.pid is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +82,18 @@ class ServerState:
     failed_reload: FailedReload | None = None
     processes: tuple[ProcessState, ...] = ()
     capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """Return the state in one line, as `systemctl status` shows it."""
+        if self.stopping:
+            return f"stopping: {len(self.processes)} workers finish their requests"
+        ready = [process for process in self.processes if process.phase == "ready"]
+        if not self.serving:
+            return f"loading {self.target or 'the app'}"
+        text = f"{len(ready)} of {len({each.number for each in self.processes})} workers are ready"
+        if self.reloading:
+            new = sum(process.generation == self.generation for process in ready)
+            return f"reloading: {text}, {new} with the new code"
+        if self.failed_reload is not None:
+            return f"{text}; the last reload has failed, see the log"
+        return text
