@@ -127,6 +127,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .process.worker import Service
     from .startscreen import advice_on_other_flask
 
+    _refuse_management(settings)
     debug_warning = debugmode.disable(app)
     port, holder = hold_port(settings)
     settings = replace(settings, port=port, workers=1)
@@ -174,6 +175,17 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         holder.close()
+
+
+def _refuse_management(settings: Settings) -> None:
+    """Raise ServingError for settings that have no effect without a supervisor."""
+    for name in ("control", "management"):
+        if getattr(settings, name) not in ("", "off"):
+            raise ServingError(
+                f"Setting {name!r} needs worker processes, whose supervisor answers there, but this"
+                " server serves from one process. Leave it out; 'probes' answers /readyz on the"
+                " port of the app."
+            )
 
 
 def import_path(app: Carboy) -> str | None:

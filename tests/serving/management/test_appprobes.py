@@ -10,7 +10,7 @@ from stage import Stage, head
 from carboy import Carboy
 from carboy.errors import ConfigError
 from carboy.serving.http.limits import Limits
-from carboy.serving.management.appprobes import ProbingGateway, WorkerProbes
+from carboy.serving.management.appprobes import ProbingGateway
 from carboy.serving.management.probes import PATHS
 
 
@@ -45,12 +45,10 @@ def stage():
 
 
 def serve(stage, app, least_models=0):
-    """Serve an app with probes; returns the probes."""
-    probes = WorkerProbes(app, least_models)
-    gateway = ProbingGateway(app, probes, limits=Limits(), threads=4, pool=stage.pool)
+    """Serve an app with probes."""
+    gateway = ProbingGateway(app, least_models, limits=Limits(), threads=4, pool=stage.pool)
     stage.handler.on_admit = gateway.admit
     stage.handler.after_round = gateway.after_round
-    return probes
 
 
 def ask(stage, path="/readyz", method="GET", body=b""):
@@ -87,7 +85,8 @@ def test_other_methods_are_refused(stage):
 
 
 def test_worker_that_drains_is_not_ready_and_alive(stage):
-    serve(stage, make_app()).is_draining = lambda: True
+    serve(stage, make_app())
+    stage.server.draining = True
     assert ask(stage, "/livez").status == 200
     answer = ask(stage)
     assert answer.status == 503

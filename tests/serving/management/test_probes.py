@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from carboy.serving.process.serverstate import ProcessState, ServerState
 
 from carboy.serving.management.probes import (
     SILENT_S,
@@ -15,6 +14,7 @@ from carboy.serving.management.probes import (
     readiness,
     startup,
 )
+from carboy.serving.process.serverstate import ProcessState, ServerState
 
 READY = WorkerHealth({"digits": ""})
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from carboy.serving.process.serverstate import ProcessState, ServerState
 
 from carboy.serving.management import health
 from carboy.serving.management.health import LoopPulse, ServerHealth
 from carboy.serving.management.questions import Questions
+from carboy.serving.process.serverstate import ProcessState, ServerState
 
 
 class FakeServer:

@@ -35,30 +35,29 @@ class WorkerProbes:
         least_models: how many models the app must have to be ready.
 
     Attributes:
-        is_draining: returns whether the worker stops.
+        by_path: the functions that answer, by URL path. They are called with whether the worker
+            drains.
     """
 
     def __init__(self, app: WSGIApplication, least_models: int) -> None:
-        self.is_draining: cabc.Callable[[], bool] = lambda: False
+        self.by_path: dict[str, cabc.Callable[[bool], Verdict]] = {
+            LIVE: lambda draining: Verdict(),
+            READY: self._ready,
+            STARTED: self._started,
+        }
         self._app = app
         self._least_models = least_models
         self._has_started = False
 
-    def probes(self) -> dict[str, cabc.Callable[[], Verdict]]:
-        """Return the functions that answer the probes, by URL path."""
-        return {LIVE: Verdict, READY: self.ready, STARTED: self.started}
+    def _ready(self, draining: bool) -> Verdict:
+        return Verdict([Reason(STOPPING)]) if draining else self._models()
 
-    def ready(self) -> Verdict:
-        if self.is_draining():
-            return Verdict([Reason(STOPPING)])
-        return self._models()
-
-    def started(self) -> Verdict:
-        if not self._has_started:
-            verdict = self._models()
-            self._has_started = not verdict.reasons
-            return verdict
-        return Verdict()
+    def _started(self, draining: bool) -> Verdict:
+        if self._has_started:
+            return Verdict()
+        verdict = self._models()
+        self._has_started = not verdict.reasons
+        return verdict
 
     def _models(self) -> Verdict:
         # The text after the first colon is that of an exception, which may be confidential.
@@ -71,14 +70,14 @@ class ProbingGateway(Gateway):
     """A gateway that answers the probes itself, and passes all other requests to the application.
 
     Args:
-        probes: those of the worker.
+        least_models: how many models the app must have to be ready.
         **options: the arguments of `Gateway`.
     """
 
-    def __init__(self, app: WSGIApplication, probes: WorkerProbes, **options: t.Any) -> None:
+    def __init__(self, app: WSGIApplication, least_models: int, **options: t.Any) -> None:
         super().__init__(app, **options)
         _refuse_own_views(app)
-        self._probes = probes.probes()
+        self._probes = WorkerProbes(app, least_models).by_path
 
     def admit(self, exchange: Exchange) -> None:
         probe = self._probes.get(exchange.path)
@@ -89,11 +88,11 @@ class ProbingGateway(Gateway):
         exchange.handler = partial(_answer, probe)
 
 
-def _answer(probe: cabc.Callable[[], Verdict], exchange: Exchange) -> None:
+def _answer(probe: cabc.Callable[[bool], Verdict], exchange: Exchange) -> None:
     if exchange.method not in ("GET", "HEAD"):
         exchange.respond(405, [*_HEADERS, ("Allow", "GET, HEAD")], b"{}\n")
         return
-    verdict = probe()
+    verdict = probe(exchange.transport.draining)
     exchange.respond(verdict.status, _HEADERS, verdict.body())
 
 

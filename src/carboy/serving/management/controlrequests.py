@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 import typing as t
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 
 from .loglevels import LEVELS, LogLevels
@@ -31,6 +31,8 @@ if t.TYPE_CHECKING:
 # How long a request waits for a worker. A worker that does not answer within this time is busy with
 # native code that holds the GIL, or is stopped.
 ANSWER_S = 2.0
+# The interval at which a request that waits for workers looks whether they still exist.
+TURN_S = 0.1
 # How long a request waits for the supervisor's loop.
 LOOP_S = 5.0
 
@@ -48,7 +50,7 @@ class Managed(t.Protocol):
 
     def find_process(self, pid: int) -> WorkerProcess | None: ...
 
-    def reload(self, asked_by: str) -> None: ...
+    def reload(self, asked_by: str) -> int: ...
 
 
 class ControlRequests:
@@ -126,11 +128,10 @@ class ControlRequests:
     # --- what to do ---------------------------------------------------------------------------
 
     def reload(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Begin a reload; return its generation."""
+        """Begin a reload; return the generation of the workers with the new code."""
         if self._server.state().stopping:
             raise ControlRequestError("The server is stopping, so that it loads no new code.")
-        self._call(lambda: self._server.reload("carboy ctl reload"))
-        return {"generation": self._server.state().generation}
+        return {"generation": self._call(lambda: self._server.reload("carboy ctl reload"))}
 
     def log_level(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """Set the level of a logger in all processes, or reset all levels; return the levels that
@@ -162,20 +163,22 @@ class ControlRequests:
     # --- workers ------------------------------------------------------------------------------
 
     def _workers(self) -> list[ProcessState]:
-        """Return the processes that can answer: a process that still loads the app cannot."""
+        """Return the worker processes, also those that load the app or drain."""
         return [each for each in self._server.state().processes if each.pid is not None]
 
     def _ask_workers(
         self, processes: cabc.Sequence[ProcessState], topic: str, **arguments: t.Any
     ) -> list[tuple[ProcessState, Future[t.Any]]]:
         """Ask processes at the same time, and wait for their answers, at most `ANSWER_S`."""
-        from concurrent.futures import wait
-
         asked = [
             (each, self._questions.put(t.cast("int", each.pid), topic, **arguments))
             for each in processes
         ]
-        wait([question for _, question in asked], ANSWER_S)
+        until_s = time.monotonic() + ANSWER_S
+        while wait([question for _, question in asked], TURN_S).not_done:
+            self._questions.forget_all_but({each.pid for each in self._server.state().processes})
+            if time.monotonic() >= until_s:
+                break
         return asked
 
     def _call(self, function: cabc.Callable[[], t.Any]) -> t.Any:

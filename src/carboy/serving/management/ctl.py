@@ -187,7 +187,9 @@ def _wait_for_reload(client: ControlClient, generation: int) -> Response:
         status = client.request("status")
         if status["stopping"]:
             raise CtlError("The server is stopping, so that the reload does not end.")
-        if not status["reloading"] or status["generation"] > generation:
+        if status["generation"] > generation:
+            return status
+        if status["generation"] == generation and not status["reloading"]:
             return status
         time.sleep(POLL_S)
 

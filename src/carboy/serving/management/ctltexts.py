@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ...core.bytesizes import format_size
-
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -27,6 +25,10 @@ def format_age(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
+
+
+def format_memory(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.0f} MiB"
 
 
 def format_time(at_s: float) -> str:
@@ -73,12 +75,12 @@ def _workers(processes: cabc.Sequence[Response]) -> str:
     phases = [each["phase"] for each in processes]
     counts = ", ".join(f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(phases))
     restarts = {each["number"]: each["restarts"] for each in processes}
-    return f"{counts or 'none'}; {sum(restarts.values())} restarts"
+    return f"{counts or 'none'}; restarts: {sum(restarts.values())}"
 
 
 def _memory(processes: cabc.Sequence[Response]) -> str:
     known = [each["resident_bytes"] for each in processes if each["resident_bytes"] is not None]
-    return f"{format_size(sum(known))} in {len(known)} worker processes" if known else "unknown"
+    return f"{format_memory(sum(known))} in {len(known)} worker processes" if known else "unknown"
 
 
 def _reloads(status: Response) -> str:
@@ -114,7 +116,7 @@ def _worker(process: Response, status: Response) -> tuple[object, ...]:
         process["phase"],
         "-" if started_s is None else format_age(status["now_s"] - started_s),
         process["restarts"],
-        "-" if size is None else format_size(size),
+        "-" if size is None else format_memory(size),
         "old" if is_old else "new" if status["reloading"] else "current",
     )
 

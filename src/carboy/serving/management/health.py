@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import typing as t
 from concurrent.futures import Future, wait
+from functools import partial
 from time import monotonic
 
 from .probes import LIVE, READY, STARTED, Reason, Verdict, WorkerHealth, readiness, startup
@@ -46,7 +47,8 @@ class ServerHealth:
         self._questions = questions
         self._loop = LoopPulse(call)
         self._least_models = least_models
-        self._lock = threading.Lock()
+        # Reentrant, because a question may have been answered before its callback is added.
+        self._lock = threading.RLock()
         self._asked: dict[int, tuple[float, Future[t.Any]]] = {}
         self._last: dict[int, dict[str, str]] = {}
         self._has_started = False
@@ -75,25 +77,28 @@ class ServerHealth:
         pids = {each.pid for each in state.processes if each.pid is not None}
         self._questions.forget_all_but(pids)
         ready = [each.pid for each in state.processes if each.phase == "ready" and each.pid]
-        wait([self._ask(pid) for pid in ready], WAIT_S)
+        wait([self.ask(pid) for pid in ready], WAIT_S)
         now_s = monotonic()
         with self._lock:
             for known in self._asked, self._last:
                 for pid in known.keys() - pids:
                     del known[pid]
-            for pid, (_, question) in self._asked.items():
-                if question.done() and not question.exception():
-                    self._last[pid] = question.result()
             return {pid: self._known(pid, now_s) for pid in ready}
 
-    def _ask(self, pid: int) -> Future[t.Any]:
+    def ask(self, pid: int) -> Future[t.Any]:
         """Ask a worker process, unless it has not answered the last question yet."""
         with self._lock:
             _, question = self._asked.get(pid, (0.0, None))
             if question is None or question.done():
                 question = self._questions.put(pid, "health")
                 self._asked[pid] = monotonic(), question
+                question.add_done_callback(partial(self._keep, pid))
             return question
+
+    def _keep(self, pid: int, question: Future[t.Any]) -> None:
+        if not question.exception():
+            with self._lock:
+                self._last[pid] = question.result()
 
     def _known(self, pid: int, now_s: float) -> WorkerHealth:
         asked_s, question = self._asked.get(pid, (now_s, None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import typing as t
 from functools import partial
+from ipaddress import ip_address
 
 from ...errors import AddressError
 from .. import log, machine
@@ -51,7 +52,7 @@ class Management:
     ) -> None:
         self._server = server
         self._questions = Questions(self._send_question)
-        health = ServerHealth(
+        self._health = health = ServerHealth(
             server.state, self._questions, server.ask, least_models=settings.min_models
         )
         self._requests = ControlRequests(server, self._questions, health)
@@ -67,16 +68,17 @@ class Management:
             raise
         self._servers: list[ManagementServer] = []
 
-    @property
-    def addresses(self) -> list[str]:
-        """Where the management listens, for the log."""
-        found = []
+    def about(self) -> list[str]:
+        """Return lines for the log that say where the management listens."""
+        lines = []
         if self._control is not None:
-            found.append(f"unix:{self._control.path}")
+            lines.append(f"control socket: {self._control.path} (carboy ctl)")
         if self._listener is not None:
             host, port = self._listener.getsockname()[:2]
-            found.append(f"http://{_join(host, port)}")
-        return found
+            paths = " ".join(self._pages)
+            others = "" if ip_address(host).is_loopback else ", for other machines too"
+            lines.append(f"management: http://{_join(host, port)} ({paths}{others})")
+        return lines
 
     def start(self) -> None:
         """Answer requests from now on, on threads of this process."""
@@ -103,8 +105,11 @@ class Management:
         process.handlers[ANSWER] = self._questions.receive
 
     def welcome(self, process: WorkerProcess) -> None:
-        """Prepare a worker process that has just become ready."""
+        """Prepare a worker process that has just become ready, and let it check its models, so that
+        the result is known when a probe comes.
+        """
         self._requests.prepare(process.pid)
+        self._health.ask(process.pid)
 
     def _send_question(self, pid: int, payload: list[t.Any]) -> None:
         self._server.ask(partial(self._deliver, pid, payload))

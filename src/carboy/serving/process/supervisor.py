@@ -48,6 +48,7 @@ from .workerprocess import Worker, WorkerProcess
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..management.management import Management
     from ..settings import Settings
 
 
@@ -85,6 +86,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
 
@@ -94,13 +96,17 @@ class Supervisor:
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
-            AddressError: the address cannot be listened on.
+            AddressError: the address, or that of the management, cannot be listened on.
         """
+        from ..management.management import Management
+
         port, port_holder = hold_port(self._settings)
         self._settings = replace(self._settings, port=port)
         self._signals.install()
         self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
         try:
+            self._management = Management(self, self._settings)
+            self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
@@ -110,6 +116,8 @@ class Supervisor:
         finally:
             for process in self._processes():
                 process.kill_and_wait()
+            if self._management is not None:
+                self._management.stop()
             self._log.stop()
             self._signals.restore()
             self._selector.close()
@@ -146,6 +154,7 @@ class Supervisor:
     # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
+        self._state = self._describe_state()  # before the loop sleeps
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
                 self._signals.clear_wakeup()
@@ -167,7 +176,6 @@ class Supervisor:
             self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
-        self._state = self._describe_state()
 
     def _do_asked(self) -> None:
         while self._asked:
@@ -205,6 +213,10 @@ class Supervisor:
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
 
+    def find_process(self, pid: int) -> WorkerProcess | None:
+        """Return the worker process with this process id, if it has not ended."""
+        return next((process for process in self._processes() if process.pid == pid), None)
+
     # --- the start of a worker ------------------------------------------------------------------
 
     def _add_worker(self) -> None:
@@ -216,6 +228,8 @@ class Supervisor:
         process = WorkerProcess(worker.number, self._generation)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        if self._management is not None:
+            self._management.watch(process)
         process.start({"target": self._target, "settings": self._settings.as_dict()})
         worker.starts += 1
         self._selector.register(
@@ -236,6 +250,8 @@ class Supervisor:
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
         log.logger.info("%s is ready", process)
+        if self._management is not None:
+            self._management.welcome(process)
         if process.phase != "ready" or self._stopping:
             return
         if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -255,7 +271,8 @@ class Supervisor:
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
             log.logger.info("%s", self._describe())
-            for line in process.about:
+            about_management = self._management.about() if self._management is not None else []
+            for line in (*process.about, *about_management):
                 log.logger.info("%s", line)
 
     def _plan_workers(self, first: WorkerProcess) -> None:
@@ -279,12 +296,15 @@ class Supervisor:
 
     # --- the replacement of a worker --------------------------------------------------------------
 
-    def reload(self, asked_by: str) -> None:
+    def reload(self, asked_by: str) -> int:
         """Replace all workers by workers that load the code again. If a reload is in progress, it
         starts again: the process that loads the app at the moment may have read the old code.
 
         Args:
             asked_by: what asked for it, for the log.
+
+        Returns:
+            The generation of the workers with the new code.
         """
         reopened = self._log.reopen()
         log.logger.info(
@@ -301,6 +321,7 @@ class Supervisor:
             if worker.successor is not None:
                 successor, worker.successor = worker.successor, None
                 self._retire(successor, worker)
+        return self._generation
 
     def _must_leave(self, worker: Worker) -> bool:
         process = worker.current

@@ -32,6 +32,8 @@ from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
+from ..management.questions import QUESTION, Answers
+from ..management.workertopics import WorkerTopics, models_of
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
@@ -123,14 +125,19 @@ def server_of(
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
-    gateway = Gateway(
-        app,
-        limits=limits,
-        threads=settings.threads,
-        pool=pool,
-        timed=access_log is not None,
-        routes=partial(model_routes, app),
-    )
+    options: dict[str, t.Any] = {
+        "limits": limits,
+        "threads": settings.threads,
+        "pool": pool,
+        "timed": access_log is not None,
+        "routes": partial(model_routes, app),
+    }
+    if settings.probes:
+        from ..management.appprobes import ProbingGateway
+
+        gateway: Gateway = ProbingGateway(app, settings.min_models, **options)
+    else:
+        gateway = Gateway(app, **options)
     return HTTPServer(
         settings.host,
         settings.port,
@@ -175,7 +182,7 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 
 def has_models(app: WSGIApplication) -> bool:
     """Return whether an application, which may be any WSGI application, has models."""
-    return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
+    return bool(models_of(app))
 
 
 class Control:
@@ -297,6 +304,8 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
 
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
+    topics = WorkerTopics()
+    control.on(QUESTION, Answers(control.report, topics.topics()).answer)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
     # starts would inherit.
@@ -320,7 +329,7 @@ def main(argv: list[str]) -> None:
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
         asked_by = debugmode.disable_in_environment()
-        app = load(job["target"])
+        topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         if advice := advice_on_other_flask(app):
