@@ -14,10 +14,10 @@ import typing as t
 from concurrent.futures import Future, wait
 from dataclasses import asdict
 
+from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
 from .managementserver import ControlRequestError
 from .questions import WorkerAnswerError
-from .workertopics import thread_stacks
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -112,7 +112,7 @@ class ControlRequests:
             if "error" in each:
                 each["error"] += self._dump(each["pid"])
         if not pids or state.pid in pids:
-            shown.insert(0, {"worker": None, "pid": state.pid, "stacks": thread_stacks()})
+            shown.insert(0, {"worker": None, "pid": state.pid, "stacks": stacks_of_others()})
         return {"processes": shown}
 
     def _dump(self, pid: int) -> str:
@@ -176,7 +176,7 @@ class ControlRequests:
         ]
         until_s = time.monotonic() + ANSWER_S
         while wait([question for _, question in asked], TURN_S).not_done:
-            self._questions.forget_all_but({each.pid for each in self._server.state().processes})
+            self._questions.forget_all_but({each.pid for each in self._workers()})
             if time.monotonic() >= until_s:
                 break
         return asked

@@ -67,7 +67,7 @@ class Questions:
         else:
             future.set_result(value)
 
-    def forget_all_but(self, pids: cabc.Container[int]) -> None:
+    def forget_all_but(self, pids: cabc.Container[int | None]) -> None:
         """Settle the questions to processes that have ended."""
         with self._lock:
             gone = [number for number, (pid, _) in self._unanswered.items() if pid not in pids]

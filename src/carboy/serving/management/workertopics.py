@@ -7,12 +7,10 @@ view or a model.
 
 from __future__ import annotations
 
-import sys
-import threading
-import traceback
 import typing as t
 
 from ...core.masking import mask_text
+from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
 
 if t.TYPE_CHECKING:
@@ -40,7 +38,7 @@ class WorkerTopics:
         return {
             "health": lambda _: models_health(self.app),
             "models": lambda _: describe_models(self.app),
-            "stacks": lambda _: thread_stacks(),
+            "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
         }
 
@@ -100,21 +98,3 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         "waited_s": counts.waited_s,
         "computed_s": counts.computed_s,
     }
-
-
-# ------------------------------------------------------------------------------------ stacks
-
-
-def thread_stacks() -> list[dict[str, t.Any]]:
-    """Return the stacks of all threads of this process, that of the main thread first. Threads with
-    the same stack, such as those that wait for work, share one entry.
-    """
-    frames = sys._current_frames()
-    frames.pop(threading.get_ident(), None)  # this thread only answers the question
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    by_stack: dict[str, list[str]] = {}
-    main = threading.main_thread().ident
-    for ident, frame in sorted(frames.items(), key=lambda each: each[0] != main):
-        stack = mask_text("".join(traceback.format_stack(frame)))
-        by_stack.setdefault(stack, []).append(names.get(ident, f"thread {ident}"))
-    return [{"threads": threads, "stack": stack} for stack, threads in by_stack.items()]

@@ -25,6 +25,7 @@ does not answer cannot drain: it is killed, and another is started.
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import os
 import selectors
@@ -43,6 +44,7 @@ from ..startscreen import memory_bytes
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .supervisorlog import SupervisorLog
+from .systemd import SystemdNotifier
 from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Supervisor:
         self._settings = settings
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
+        self._systemd = SystemdNotifier()
         self._signals = ServerSignals()
         self._asked: collections.deque[cabc.Callable[[], object]] = collections.deque()
         self._kill_at_s: float | None = None
@@ -100,31 +103,35 @@ class Supervisor:
         """
         from ..management.management import Management
 
-        port, port_holder = hold_port(self._settings)
-        self._settings = replace(self._settings, port=port)
-        self._signals.install()
-        self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
-        try:
+        with contextlib.ExitStack() as at_end:
+            for part in (self._selector, self._signals, self._systemd):
+                at_end.callback(part.close)
+            port, port_holder = hold_port(self._settings)
+            at_end.callback(port_holder.close)
+            self._settings = replace(self._settings, port=port)
+            self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
+            self._signals.install()
+            at_end.callback(self._signals.restore)
+            at_end.callback(self._end_processes)
             self._management = Management(self, self._settings)
+            at_end.callback(self._management.stop)
             self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
+            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
-        finally:
-            for process in self._processes():
-                process.kill_and_wait()
-            if self._management is not None:
-                self._management.stop()
-            self._log.stop()
-            self._signals.restore()
-            self._selector.close()
-            port_holder.close()
         if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
+
+    def _end_processes(self) -> None:
+        """Kill the processes that are left if the loop has failed, and finish the log files."""
+        for process in self._processes():
+            process.kill_and_wait()
+        self._log.stop()
 
     # --- for other threads --------------------------------------------------------------------
 
@@ -154,7 +161,6 @@ class Supervisor:
     # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
-        self._state = self._describe_state()  # before the loop sleeps
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
                 self._signals.clear_wakeup()
@@ -176,6 +182,9 @@ class Supervisor:
             self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
+        self._state = self._describe_state()
+        self._systemd.say_status(self._state.summary())
+        self._systemd.say_alive(now_s)
 
     def _do_asked(self) -> None:
         while self._asked:
@@ -198,13 +207,16 @@ class Supervisor:
                 if worker.current is None:
                     worker.current = self._start(worker)
         self._replace_next()
+        self._finish_reload()
         if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times = [self._kill_at_s]
-        if not self._stopping:
-            times = [self._heartbeat_at_s]
+        times = [self._systemd.sign_at_s]
+        if self._stopping:
+            times.append(self._kill_at_s)
+        else:
+            times.append(self._heartbeat_at_s)
             times += [worker.start_at_s for worker in self._workers]
             times += [process.kill_at_s for process in self._processes()]
         due = [time_s for time_s in times if time_s is not None]
@@ -262,7 +274,6 @@ class Supervisor:
             self._begin_to_serve(process)
         if process.generation == self._generation:
             self._is_new_code_ready = True
-            self._finish_reload()
 
     def _begin_to_serve(self, process: WorkerProcess) -> None:
         """Start the other workers after the first, and log when all of them serve."""
@@ -270,6 +281,7 @@ class Supervisor:
             self._plan_workers(process)
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
+            self._systemd.say_ready()
             log.logger.info("%s", self._describe())
             about_management = self._management.about() if self._management is not None else []
             for line in (*process.about, *about_management):
@@ -313,6 +325,7 @@ class Supervisor:
             self._target or "the app",
             f", and opening {' '.join(reopened)} again" if reopened else "",
         )
+        self._systemd.say_reloading()
         self._generation += 1
         self._reloading, self._is_new_code_ready = True, False
         for worker in self._workers:
@@ -336,6 +349,8 @@ class Supervisor:
             return
         for worker in self._workers:
             if self._must_leave(worker):
+                if because := t.cast("WorkerProcess", worker.current).leave_because:
+                    log.logger.info("replacing %s: %s", worker.current, because)
                 worker.successor = self._start(worker)
                 return
 
@@ -346,18 +361,23 @@ class Supervisor:
         process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
 
     def _finish_reload(self) -> None:
-        if not self._reloading or not self._serving:
-            return
-        if all(
-            worker.is_ready and worker.current and worker.current.generation == self._generation
-            for worker in self._workers
-        ):
+        """End the reload if all old processes have ended, so that none answers a further request
+        with the old code.
+        """
+        if self._reloading and self._serving and all(map(self._has_new_code, self._workers)):
             self._reloading, self._failed_reload = False, None
+            self._systemd.say_ready()
             log.logger.info("reloaded: all workers run the new code")
+
+    def _has_new_code(self, worker: Worker) -> bool:
+        return worker.is_ready and all(
+            process.generation == self._generation for process in worker.processes
+        )
 
     def _fail_reload(self, process: WorkerProcess, reason: str) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
         self._reloading = False
+        self._systemd.say_ready()  # the server serves, with the code that it has
         self._failed_reload = FailedReload(time.time(), reason)
         log.logger.error(
             "the reload has failed, the workers go on with the code that they have: %s cannot load"
@@ -461,6 +481,7 @@ class Supervisor:
                 self._signals.stop_signal,
                 settings.grace_s,
             )
+        self._systemd.say_stopping()
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
         for process in self._processes():
