@@ -80,7 +80,7 @@ def _workers(processes: cabc.Sequence[Response]) -> str:
 
 def _memory(processes: cabc.Sequence[Response]) -> str:
     known = [each["resident_bytes"] for each in processes if each["resident_bytes"] is not None]
-    return f"{format_memory(sum(known))} in {len(known)} worker processes" if known else "unknown"
+    return f"{format_memory(sum(known))} in worker processes" if known else "unknown"
 
 
 def _reloads(status: Response) -> str:
