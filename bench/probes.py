@@ -1,7 +1,7 @@
 """How fast probes are answered while a server does all it can: every thread of every worker runs a
 view, every queue is full, and every model computes.
 
-    python bench/probes.py [--quick] [--workers 2] [--probes 2000]
+    python bench/probes.py [--quick] [--workers 2] [--probes 2000] [--seconds 120]
 
 The views and one model hold the GIL as Python code does; another model is native code that gives it
 up. The target is 100 ms (p99) for each kind of probe.
@@ -10,6 +10,7 @@ up. The target is 100 ms (p99) for each kind of probe.
 from __future__ import annotations
 
 import http.client
+import multiprocessing
 import os
 import pathlib
 import signal
@@ -80,41 +81,26 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Load:
-    """Clients that keep all threads of a server busy, and all its queues full."""
+def load(port: int, workers: int) -> None:
+    """Keep all threads of a server busy, and all its queues full, until this process is killed."""
+    kinds = [("GET", "/busy", 2 * THREADS), *(("POST", f"/{name}", 2 * QUEUE) for name in MODELS)]
+    for method, path, clients in kinds:
+        for _ in range(clients * workers):
+            threading.Thread(target=ask_always, args=(port, method, path)).start()
 
-    def __init__(self, port: int, workers: int) -> None:
-        self.counts: dict[str, int] = {}
-        self._port = port
-        self._ends = threading.Event()
-        kinds = [("GET", "/busy", 2 * THREADS), *(("POST", f"/{m}", 3 * QUEUE) for m in MODELS)]
-        self._threads = [
-            threading.Thread(target=self._ask, args=(method, path), daemon=True)
-            for method, path, clients in kinds
-            for _ in range(clients * workers)
-        ]
-        for thread in self._threads:
-            thread.start()
 
-    def _ask(self, method: str, path: str) -> None:
-        while not self._ends.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
-            try:
-                body = "1" if method == "POST" else None
-                connection.request(method, path, body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                response.read()
-                key = f"{path} {response.status}"
-                self.counts[key] = self.counts.get(key, 0) + 1
-                if response.status == 503:
-                    self._ends.wait(0.5)  # the queue is full: do not use up the machine
-            except OSError:
-                pass
-            finally:
-                connection.close()
-
-    def stop(self) -> None:
-        self._ends.set()
+def ask_always(port: int, method: str, path: str) -> None:
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+        try:
+            body = "1" if method == "POST" else None
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            if connection.getresponse().status == 503:
+                time.sleep(0.5)  # the queue is full: leave the processors to the server
+        except OSError:
+            time.sleep(0.1)
+        finally:
+            connection.close()
 
 
 MODELS = ("python", "native")
@@ -139,6 +125,7 @@ def main() -> None:
     parser = _measure.arguments(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--probes", type=int)
+    parser.add_argument("--seconds", type=float, default=120.0, help="measure no longer than this")
     options = parser.parse_args()
     count = options.probes or (300 if options.quick else 2000)
     _measure.print_machine("carboy")
@@ -155,6 +142,7 @@ def main() -> None:
             cwd=folder,
             env={**os.environ, "CARBOY_SERVE_WORKER_TIMEOUT_S": "0"},
         )
+        clients: t.Any = None
         try:
             kinds: dict[str, t.Callable[[], http.client.HTTPConnection]] = {
                 "control socket": lambda: UnixConnection(control),
@@ -162,13 +150,17 @@ def main() -> None:
                 "--probes (app's port)": lambda: http.client.HTTPConnection("127.0.0.1", port),
             }
             wait_until_started(kinds["control socket"])
-            load = Load(port, options.workers)
+            clients = multiprocessing.get_context("spawn").Process(
+                target=load, args=(port, options.workers), daemon=True
+            )
+            clients.start()
             time.sleep(3)
-            measure(kinds, count)
-            load.stop()
-            print("meanwhile answered:", dict(sorted(load.counts.items())))
+            measure(kinds, count, options.seconds)
         finally:
+            if clients is not None:
+                clients.kill()
             server.send_signal(signal.SIGINT)
+            time.sleep(0.2)
             server.send_signal(signal.SIGINT)
             server.wait()
 
@@ -185,10 +177,14 @@ def wait_until_started(connect: t.Callable[[], http.client.HTTPConnection]) -> N
     raise SystemExit("the server has not started")
 
 
-def measure(kinds: dict[str, t.Callable[[], http.client.HTTPConnection]], count: int) -> None:
+def measure(
+    kinds: dict[str, t.Callable[[], http.client.HTTPConnection]], count: int, seconds: float
+) -> None:
     took: dict[str, list[float]] = {}
     statuses: dict[str, set[int]] = {}
-    for _ in range(count):
+    until_s = time.monotonic() + seconds
+    while count and time.monotonic() < until_s:
+        count -= 1
         for name, connect in kinds.items():
             for path in ("/livez", "/readyz"):
                 key = f"{name:22} {path}"
@@ -196,6 +192,7 @@ def measure(kinds: dict[str, t.Callable[[], http.client.HTTPConnection]], count:
                 took.setdefault(key, []).append(took_ms)
                 statuses.setdefault(key, set()).add(status)
         time.sleep(0.01)
+    print(f"{len(next(iter(took.values())))} probes of each kind")
     print(f"{'probe':31} {'median':>8} {'p99':>8} {'most':>8}  status")
     for key, times in took.items():
         p99 = quantile(times, 0.99)
