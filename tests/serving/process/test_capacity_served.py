@@ -142,36 +142,22 @@ def test_first_worker_is_replaced_if_its_libraries_have_too_many_threads(serve):
     assert ask(server)["OMP_NUM_THREADS"] == "1"
 
 
-STATE = """
-import json, os, signal, threading, time
-from carboy.serving.process.supervisor import Supervisor
-from carboy.serving.settings import make_settings
+def test_status_of_a_server_has_the_figures_of_its_start(serve, carboy_command, tmp_path):
+    server = serve(APP + MODEL, "--control", "control.sock")
 
-supervisor = Supervisor("shop:app", make_settings({"port": 0}))
+    def status(*options):
+        command = [carboy_command, "ctl", "status", "--socket", "control.sock", *options]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout
 
-def watch():
-    while not supervisor.state().serving:
-        time.sleep(0.05)
-    print("STATE", json.dumps(dict(supervisor.state().capacity)), flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-assert supervisor.state().capacity == {}
-threading.Thread(target=watch).start()
-supervisor.run()
-"""
-
-
-def test_state_of_the_server_has_the_capacity(tmp_path):
-    (tmp_path / "shop.py").write_text(APP + MODEL)
-    (tmp_path / "main.py").write_text(STATE)
-    done = subprocess.run(
-        [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    state = json.loads(re.search(r"STATE (.*)", done.stdout)[1])
-    assert (state["workers"], state["asked"], state["threads"]) == (1, None, CPUS)
-    assert state["cpus"]["number"] == CPUS
-    assert state["models"]["digits"] == pytest.approx(40 << 20, rel=0.2)
-    assert state["worker_memory"]["own_bytes"] > 100 << 20
-    assert state["fits"] > 0
-    assert state["memory_limit"]["bytes"] > 0
-    assert [line.partition(":")[0] for line in state["text"]][:2] == ["CPUs", "memory"]
+    found = json.loads(status("--json"))["capacity"]
+    assert (found["workers"], found["asked"], found["threads"]) == (1, None, CPUS)
+    assert found["cpus"]["number"] == CPUS
+    assert found["models"]["digits"] == pytest.approx(40 << 20, rel=0.2)
+    assert found["worker_memory"]["own_bytes"] > 100 << 20
+    assert found["fits"] > 0
+    assert found["memory_limit"]["bytes"] > 0
+    shown = status()
+    for line in found["text"]:
+        assert line in shown
+        assert line in server.output

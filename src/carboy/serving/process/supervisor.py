@@ -52,6 +52,7 @@ from .workerprocess import Worker, WorkerProcess
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..management.management import Management
     from ..settings import Settings
 
 
@@ -92,6 +93,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
 
@@ -101,8 +103,10 @@ class Supervisor:
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
-            AddressError: the address cannot be listened on.
+            AddressError: the address, or that of the management, cannot be listened on.
         """
+        from ..management.management import Management
+
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
@@ -113,10 +117,14 @@ class Supervisor:
             self._signals.install()
             at_end.callback(self._signals.restore)
             at_end.callback(self._end_processes)
+            self._management = Management(self, self._settings)
+            at_end.callback(self._management.stop)
+            self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
+            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
         if self._serving or self._signals.stop_signal:
@@ -226,6 +234,10 @@ class Supervisor:
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
 
+    def find_process(self, pid: int) -> WorkerProcess | None:
+        """Return the worker process with this process id, if it has not ended."""
+        return next((process for process in self._processes() if process.pid == pid), None)
+
     # --- the start of a worker ------------------------------------------------------------------
 
     def _add_worker(self) -> None:
@@ -238,6 +250,8 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        if self._management is not None:
+            self._management.watch(process)
         process.start(
             {"target": self._target, "settings": self._settings.as_dict()},
             variables=thread_environment(machine.usable_cpus(), self._computing_processes),
@@ -297,6 +311,8 @@ class Supervisor:
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
         log.logger.info("%s is ready", process)
+        if self._management is not None:
+            self._management.welcome(process)
         if process.phase != "ready" or self._stopping:
             return
         if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -317,7 +333,8 @@ class Supervisor:
             self._systemd.say_ready()
             log.logger.info("%s", self._describe())
             plan = t.cast("capacity.Plan", self._plan)
-            for line in (*capacity.describe(plan), *process.about):
+            about_management = self._management.about() if self._management is not None else []
+            for line in (*capacity.describe(plan), *process.about, *about_management):
                 log.logger.info("%s", line)
             if warning := capacity.warning(plan):
                 log.logger.warning("%s", warning)
