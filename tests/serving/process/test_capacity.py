@@ -104,8 +104,8 @@ def test_start_says_what_there_is_and_what_a_worker_takes():
         " (OMP_NUM_THREADS and the like)"
     )
     assert memory == (
-        "memory: 100 MiB in each worker, and 30 MiB of files that workers share; 9 fit into the"
-        " 1000 MiB of cgroup /shop"
+        "memory: 100 MiB in each worker, and 30 MiB of files that workers share; the 1000 MiB of"
+        " cgroup /shop have room for 9 workers"
     )
 
 

@@ -193,7 +193,8 @@ def _about_memory(plan: Plan) -> str:
         f"memory: {in_mib(worker.own_bytes)} in each worker{of_it}, and"
         f" {in_mib(worker.file_bytes)} of files that workers share; "
         + (
-            f"{plan.fits} fit into the {in_mib(plan.limit.amount)} of {plan.limit.source}"
+            f"the {in_mib(plan.limit.amount)} of {plan.limit.source} have room for"
+            f" {_count(plan.fits or 0, 'worker')}"
             if plan.limit is not None
             else "no limit"
         )
@@ -230,8 +231,8 @@ def warning(plan: Plan) -> str:
         )
     return (
         f"no memory for a successor: {sum_of(plan.measured, plan.workers + 1)}, more than"
-        f" {of_limit}. A worker is replaced only when its successor has loaded the app: use fewer"
-        " workers, or raise the limit"
+        f" {of_limit}. A worker is replaced only when its successor has loaded the app: raise the"
+        f" limit{', or use fewer workers' if plan.workers > 1 else ''}"
     )
 
 
