@@ -232,3 +232,9 @@ def test_check_finds_variables_that_are_no_settings_of_the_server(carboy):
     assert done.returncode == 2
     assert "CARBOY_SERVE_THREDS has no effect" in done.stdout
     assert "Did you mean 'CARBOY_SERVE_THREADS'?" in done.stdout
+
+
+def test_check_finds_variables_that_the_server_refuses(carboy):
+    done = carboy("config", "--check", files={"app.py": APP}, CARBOY_SERVE_THREADS="four")
+    assert done.returncode == 2
+    assert "got 'four' from the environment variable CARBOY_SERVE_THREADS." in done.stdout
