@@ -238,3 +238,12 @@ def test_check_finds_variables_that_the_server_refuses(carboy):
     done = carboy("config", "--check", files={"app.py": APP}, CARBOY_SERVE_THREADS="four")
     assert done.returncode == 2
     assert "got 'four' from the environment variable CARBOY_SERVE_THREADS." in done.stdout
+
+
+def test_error_that_names_a_secret_is_not_masked_like_its_value(carboy):
+    done = carboy("config", files={"app.py": APP}, SECRET_KEY_FILE="key")
+    assert done.returncode == 2
+    assert (
+        "environment variable SECRET_KEY_FILE: the file 'key' should contain the secret SECRET_KEY"
+        " and nothing else, but it cannot be read: No such file or directory."
+    ) in done.stderr

@@ -40,8 +40,8 @@ def read_secret_files(
             text = _read(path)
         except ValueError as exc:
             problems.append(
-                f"{named.origin}: {key}{SUFFIX} names the file {str(named.value)!r}, but {exc}."
-                f" The file must contain the secret {key} and nothing else."
+                f"{named.origin}: the file {str(named.value)!r} should contain the secret {key} and"
+                f" nothing else, but {exc}."
             )
             continue
         place = f"{shortened(path)}, named by {named.origin}"
