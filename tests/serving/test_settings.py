@@ -26,6 +26,7 @@ OTHERS = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("81", 81),
     "workers": ("9", 9),
+    "memory_limit_bytes": ("1.5G", 3 * 2**29),
     "threads": ("3", 3),
     "proxy": ("10.0.0.0/8, ::1", "10.0.0.0/8,::1"),
     "proxy_headers": ("Forwarded", "forwarded"),
@@ -49,6 +50,10 @@ OTHERS = {
     "max_rss_bytes": ("1.5G", 3 * 2**29),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
+    "control": ("/run/shop.sock", "/run/shop.sock"),
+    "management": ("9000", "127.0.0.1:9000"),
+    "probes": ("yes", True),
+    "min_models": ("2", 2),
 }
 # Arguments without which another one is refused, because it would have no effect.
 NEEDED = {"proxy_headers": {"proxy": 1}}
@@ -100,6 +105,7 @@ def test_each_setting_is_read_from_argument_environment_and_default(setting):
         pytest.param({"port": 0}, {}, {"port": 0}, id="any free port"),
         pytest.param({}, {"WEB_CONCURRENCY": "3"}, {"workers": 3}, id="WEB_CONCURRENCY"),
         pytest.param({"workers": 0}, {"WEB_CONCURRENCY": "3"}, {"workers": 0}, id="0 is a value"),
+        pytest.param({}, {}, {"workers": None}, id="number of workers is left to the server"),
         pytest.param({"max_body": 0}, {}, {"max_body_bytes": None}, id="no limit"),
         pytest.param({"host": "localhost"}, {}, {"host": "127.0.0.1"}, id="IPv4 before IPv6"),
         pytest.param({}, {"CARBOY_PROXY": "1"}, {"proxy": "1"}, id="short variable"),
@@ -221,6 +227,18 @@ def test_names_of_released_settings_are_kept():
         ),
         pytest.param(
             {"proxy": 0}, {"CARBOY_PROXY_HEADERS": "for"}, "no effect", id="headers of no proxy"
+        ),
+        pytest.param(
+            {"workers": 0, "memory_limit": "1G"},
+            {},
+            "'memory_limit' has no effect without workers",
+            id="memory limit without workers",
+        ),
+        pytest.param(
+            {"memory_limit": "half"}, {}, "a size such as 512M or 2G, or 0", id="memory limit"
+        ),
+        pytest.param(
+            {"workers": "0.5"}, {}, "a whole number, at least 0, got '0.5'", id="half a worker"
         ),
     ],
 )
