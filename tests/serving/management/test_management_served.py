@@ -304,6 +304,7 @@ def test_stopping_server_is_not_ready_and_answers_to_its_end(server):
 
 def test_app_without_the_models_that_it_should_have_is_not_ready(start):
     server = start("--min-models", "3").wait_until_it_serves()
+    wait_until(lambda: "the app has 2 models" in str(server.probe()))
     for connection in server.connections().values():
         status, content = ask(connection, "/readyz")
         assert status == 503

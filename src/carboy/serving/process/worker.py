@@ -59,11 +59,11 @@ if t.TYPE_CHECKING:
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
 EXIT_S = 5.0
-# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are answered
-# on the app's port. The leading thread needs the GIL about ten times for a probe, and each time it
-# waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
-# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight threads
-# that compute in Python (bench/probes.py).
+# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
+# answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
+# time it waits for all threads that compute in Python: ten of them delay it by 10 * 10 * 5 ms.
+# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight
+# threads that compute in Python (bench/probes.py).
 DEFAULT_SWITCH_S, PROBES_SWITCH_S = 0.005, 0.0005
 
 
