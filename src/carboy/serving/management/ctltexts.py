@@ -58,6 +58,8 @@ def status_lines(status: Response) -> Lines:
     yield f"workers   {_workers(status['processes'])}"
     yield f"memory    {_memory(status['processes'])}"
     yield f"reloads   {_reloads(status)}"
+    for line in status.get("capacity", {}).get("text", ()):
+        yield f"capacity  {line}"
     if status["reasons"]:
         yield ""
         yield "Not ready, because:"
