@@ -17,6 +17,7 @@ from carboy.serving.settings import (
     Settings,
     as_option,
     make_settings,
+    problems_of_variables,
     unknown_variables,
 )
 
@@ -276,6 +277,28 @@ def test_unknown_variable_is_warned_of_with_the_closest_name():
     (warning,) = unknown_variables(environ)
     assert "CARBOY_SERVE_TREADS has no effect" in warning
     assert "Did you mean 'CARBOY_SERVE_THREADS'" in warning
+
+
+@pytest.mark.parametrize(
+    ("environ", "problems"),
+    [
+        ({"CARBOY_SERVE_WORKERS": "2", "CARBOY_PROXY": "1", "CARBOY_SERVE_PORT": "80"}, []),
+        (
+            {"CARBOY_SERVE_WORKERS": "many", "PORT": "http", "CARBOY_SERVE_TREADS": "4"},
+            [
+                "CARBOY_SERVE_TREADS has no effect",
+                "variable PORT.",
+                "variable CARBOY_SERVE_WORKERS.",
+            ],
+        ),
+        ({"CARBOY_PROXY_HEADERS": "for"}, ["'proxy_headers' has no effect without"]),
+    ],
+)
+def test_all_problems_of_variables_are_found(environ, problems):
+    found = problems_of_variables(environ)
+    assert len(found) == len(problems)
+    for text, part in zip(found, problems, strict=True):
+        assert part in text
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)

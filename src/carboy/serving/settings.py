@@ -378,3 +378,25 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
         f" of the server.{did_you_mean(name, known, prefix=PREFIX)}"
         for name in sorted(unknown - set(known))
     ]
+
+
+def problems_of_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+    """Return an error message for each environment variable by which a server would refuse to
+    start, and a warning for each that has no effect.
+    """
+    problems = unknown_variables(environ)
+    for setting in SETTINGS:
+        given = _find_value(setting, {}, environ, as_argument)
+        if given is not None:
+            problems += _problems_by(setting.parse, given)
+    # Only values that are valid one by one can contradict each other.
+    return problems or _problems_by(make_settings, {}, environ)
+
+
+def _problems_by(read: cabc.Callable[..., object], *args: object) -> list[str]:
+    """Call `read` with the arguments. Return the text of the error that it raises, if any."""
+    try:
+        read(*args)
+    except ServingError as exc:
+        return [str(exc)]
+    return []

@@ -11,7 +11,7 @@ from ...cli.discovery import ScriptInfo, pass_script_info
 from ...cli.groups import CheckedCommand
 from ...errors import ConfigError, ServingError
 from .. import log, machine, prepare, serve_here
-from ..settings import SETTINGS, as_option, unknown_variables
+from ..settings import SETTINGS, as_option, problems_of_variables
 
 if t.TYPE_CHECKING:
     from ...app import Carboy
@@ -36,7 +36,7 @@ def _option(setting: Setting) -> click.Option:
 
 class _ServeCommand(CheckedCommand):
     def problems(self) -> list[str]:
-        return unknown_variables()
+        return problems_of_variables()
 
 
 class _ServeError(click.ClickException):
