@@ -63,6 +63,8 @@ MAX_UNANSWERED = 3
 # Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
 # threads, the second kills it.
 DUMP_S = 1.0
+# How many seconds a process that loads the app may take to end, if it is not needed any more.
+LOADING_GRACE_S = 1.0
 
 
 class Supervisor:
@@ -409,10 +411,11 @@ class Supervisor:
         return is_outdated or bool(process.leave_because)
 
     def _retire(self, process: WorkerProcess, worker: Worker) -> None:
-        """Let a process finish its requests and end."""
+        """Let a process finish its requests and end. One that still loads the app has none."""
         worker.leaving.append(process)
         settings = self._settings
-        process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
+        grace_s = settings.drain_s + settings.grace_s if process.was_ready else LOADING_GRACE_S
+        process.ask_to_stop(time.monotonic() + grace_s)
 
     def _finish_reload(self) -> None:
         """End the reload if all old processes have ended, so that none answers a further request
