@@ -184,6 +184,12 @@ def test_names_of_released_settings_are_kept():
         pytest.param({"max_requests": -1}, {}, "a whole number, or 0 for no", id="requests"),
         pytest.param({"max_rss": "1GX"}, {}, "a size such as 500M or 1.5G", id="memory"),
         pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
+        pytest.param({"control": "/" + "x" * 200}, {}, "a socket's path at most", id="long path"),
+        pytest.param({"control": ""}, {}, "a path for a Unix socket", id="no path"),
+        pytest.param({"management": "127.0.0.1"}, {}, "an address of this machine with", id="bare"),
+        pytest.param({"management": "no.invalid:9"}, {}, "'no.invalid:9' (", id="no address"),
+        pytest.param({"management": ":70000"}, {}, "got ':70000'", id="port of management"),
+        pytest.param({"min_models": -1}, {}, "a whole number, at least 0, got -1", id="models"),
         pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
         pytest.param({"max_held_bodies": 0}, {}, "a size such as 64K", id="size of 0"),
         pytest.param({"max_head": "1000"}, {}, "a size of at least 1K", id="size too small"),
@@ -335,3 +341,17 @@ NOT_SETTINGS = {
 
 def test_url_has_brackets_around_an_ipv6_address():
     assert Settings(host="::1", port=1).url == "http://[::1]:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9000", "127.0.0.1:9000"),
+        (":9000", "127.0.0.1:9000"),
+        ("0.0.0.0:9000", "0.0.0.0:9000"),
+        ("[::1]:9000", "[::1]:9000"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ],
+)
+def test_address_of_the_management_is_read(text, address):
+    assert make_settings({"management": text}, {}).management == address
