@@ -24,6 +24,12 @@ from carboy.serving.settings import (
 OTHERS = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("81", 81),
+    "bind": ("[::1]:81, unix:/run/app.sock", ("[::1]:81", "unix:/run/app.sock")),
+    "socket_mode": ("0600", "600"),
+    "tls_cert": ("/etc/tls/cert.pem", "/etc/tls/cert.pem"),
+    "tls_key": ("/etc/tls/key.pem", "/etc/tls/key.pem"),
+    "tls_password_file": ("/etc/tls/password", "/etc/tls/password"),
+    "tls_client_ca": ("/etc/tls/ca.pem", "/etc/tls/ca.pem"),
     "workers": ("9", 9),
     "threads": ("3", 3),
     "proxy": ("10.0.0.0/8, ::1", "10.0.0.0/8,::1"),
@@ -47,7 +53,13 @@ OTHERS = {
     "grace_s": ("1.5", 1.5),
 }
 # Arguments without which another one is refused, because it would have no effect.
-NEEDED = {"proxy_headers": {"proxy": 1}}
+NEEDED = {
+    "proxy_headers": {"proxy": 1},
+    "socket_mode": {"bind": "unix:/run/app.sock"},
+    "tls_key": {"tls_cert": "cert.pem"},
+    "tls_password_file": {"tls_cert": "cert.pem"},
+    "tls_client_ca": {"tls_cert": "cert.pem"},
+}
 
 
 # ------------------------------------------------------------------------ where values are from
@@ -139,7 +151,7 @@ def test_names_of_released_settings_are_kept():
     names = {setting.field: (setting.option, setting.variables[0]) for setting in SETTINGS}
     assert names["max_body_bytes"] == ("--max-body", "CARBOY_SERVE_MAX_BODY")
     assert names["grace_s"] == ("--grace", "CARBOY_SERVE_GRACE_S")
-    assert {setting.short for setting in SETTINGS} == {"", "-h", "-p", "-w", "-t"}
+    assert {setting.short for setting in SETTINGS} == {"", "-h", "-p", "-b", "-w", "-t"}
 
 
 # ----------------------------------------------------------------------------- wrong values

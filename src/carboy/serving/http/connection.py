@@ -84,7 +84,7 @@ _NEVER = float("inf")
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
-_HANDED_OVER = frozenset({READING, ANSWERING})
+HANDED_OVER = frozenset({READING, ANSWERING})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
@@ -604,7 +604,7 @@ class Connection:
         """Send as much of the file as the socket accepts; returns True if all of it was sent."""
         sent = 0
         try:
-            sent = section.send_to(self._fd)
+            sent = self._send_file(section)
         except BlockingIOError:
             pass
         except OSError:
@@ -616,6 +616,9 @@ class Connection:
         del self._out[0]
         section.close()
         return True
+
+    def _send_file(self, section: FileSection) -> int:
+        return section.send_to(self._fd)
 
     def _await_writable(self, *, progress: bool) -> None:
         """Let the event loop call `flush` when the socket accepts more. `progress` says whether
@@ -654,7 +657,7 @@ class Connection:
         """
         self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
-            if self._exchange is not exchange or self.state not in _HANDED_OVER:
+            if self._exchange is not exchange or self.state not in HANDED_OVER:
                 if file is not None:
                     file.close()
                 return
@@ -687,7 +690,7 @@ class Connection:
         Returns False if the memory for responses that clients have not read is used up.
         """
         with self._lock:
-            if self.state not in _HANDED_OVER:
+            if self.state not in HANDED_OVER:
                 # If the connection is closed, no memory is needed, because `finish` will drop the
                 # response.
                 return True
@@ -716,7 +719,7 @@ class Connection:
         response is incomplete.
         """
         with self._lock:
-            if self._exchange is exchange and self.state in _HANDED_OVER:
+            if self._exchange is exchange and self.state in HANDED_OVER:
                 self._close()
 
     def _resume_sent(self) -> None:
@@ -843,6 +846,12 @@ class Connection:
 
     # --- from outside, on the leading thread ---------------------------------------------------
 
+    def refuse(self, response: bytes) -> None:
+        """Send an error response and close the connection, instead of reading a request."""
+        with self._lock:
+            self._events.append(Refused(response, self._parser.begun_head()))
+            self._advance()
+
     def reset(self) -> None:
         """Handle an error or hang-up that the poller reports for the socket."""
         disconnected = None
@@ -852,7 +861,7 @@ class Connection:
             # descriptor.
             if self.state is CLOSED or self._mask == READ:
                 return
-            if self.state in _HANDED_OVER:
+            if self.state in HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
                 # Let the poller ignore the socket: it is level-triggered, and would report the

@@ -13,7 +13,6 @@ does not answer is killed and replaced.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import selectors
@@ -23,17 +22,16 @@ import subprocess
 import sys
 import time
 import typing as t
-from dataclasses import replace
 
 from ...config import get_env
-from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
-from ...errors import AddressError
-from .. import log, machine
+from .. import log
 from ..startscreen import memory_bytes
 from .hangup import Terminal
+from .sockets import ServerSockets
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
     import types
 
     from ..settings import Settings
@@ -121,13 +119,16 @@ class WorkerProcess:
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self.process.pid if self.process else '-'})"
 
-    def start(self, job: dict[str, t.Any], now_s: float) -> None:
+    def start(
+        self, job: dict[str, t.Any], descriptors: cabc.Sequence[int | None], now_s: float
+    ) -> None:
         ours, theirs = socket.socketpair()
         self.log_fd, write_fd = os.pipe()
-        job = {**job, "log_fds": [self.log_fd, write_fd]}
+        job = {**job, "log_fds": [self.log_fd, write_fd], "descriptors": descriptors}
+        shared = [fd for fd in descriptors if fd is not None]
         self.process = subprocess.Popen(  # noqa: S603  # this interpreter
             _command(theirs.fileno(), json.dumps(job)),
-            pass_fds=[theirs.fileno(), self.log_fd, write_fd],
+            pass_fds=[theirs.fileno(), self.log_fd, write_fd, *shared],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
         )
@@ -228,8 +229,8 @@ class Supervisor:
         Raises:
             AddressError: the address cannot be listened on.
         """
-        port, port_holder = hold_port(self._settings)
-        self._settings = replace(self._settings, port=port)
+        self._sockets = ServerSockets(self._settings)
+        self._settings = self._sockets.settings
         wakeup_fd, before = self._install_handlers()
         try:
             # Log this before the workers load the app: loading models may take minutes, and without
@@ -248,7 +249,7 @@ class Supervisor:
             if self._logs is not None:
                 self._logs.stop()
             self._restore_handlers(wakeup_fd, before)
-            port_holder.close()
+            self._sockets.close()
         if self._serving or self._stop_signal:
             log.logger.info("stopped")
         return self._exit_code
@@ -290,7 +291,8 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, worker: WorkerProcess, now_s: float) -> None:
-        worker.start({"target": self._target, "settings": self._settings.as_dict()}, now_s)
+        job = {"target": self._target, "settings": self._settings.as_dict()}
+        worker.start(job, self._sockets.descriptors, now_s)
         self._selector.register(
             t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker
         )
@@ -349,7 +351,7 @@ class Supervisor:
         memory = max((size for size in used if size is not None), default=0)
         of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
         return (
-            f"serving {self._target or 'the app'} on {settings.url}:"
+            f"serving {self._target or 'the app'} on {', '.join(settings.urls)}:"
             f" {settings.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
@@ -433,6 +435,7 @@ class Supervisor:
                 settings.grace_s,
             )
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
+        self._sockets.withdraw()
         for worker in self._workers:
             worker.start_at_s = None
             worker.ask_to_stop()
@@ -486,52 +489,6 @@ class Supervisor:
         if self._stop_requests > 1 and number == signal.SIGINT:
             # A second Ctrl+C ends the wait for the workers: they are killed at once.
             self._kill_at_s = 0.0
-
-
-def hold_port(settings: Settings) -> tuple[int, socket.socket]:
-    """Check that the port is free; return its number and a socket that keeps it reserved.
-
-    Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
-    same port and get half of the requests. So a socket without the option is bound first, which
-    fails if another server uses the port. The returned socket never listens, so it receives no
-    connections. If there are no workers on this system, the socket is not bound: the server itself
-    binds the port.
-
-    Raises:
-        AddressError: the port is in use, the address does not belong to this machine, or binding is
-            not permitted.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            machine.bind_exclusively(probe, address)
-            address = t.cast("tuple[str, int]", probe.getsockname()[:2])
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        if machine.HAS_WORKERS:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            machine.bind_exclusively(holder, address)
-    except OSError as exc:
-        raise AddressError(_explain_bind(exc, settings)) from None
-    return address[1], holder
-
-
-def _explain_bind(exc: OSError, settings: Settings) -> str:
-    where = f"Cannot listen on {settings.url}"
-    port = settings.port
-    if exc.errno == errno.EADDRINUSE:
-        return f"{where}: {port_in_use(port)}"
-    if exc.errno == errno.EACCES:
-        return (
-            f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"
-            " forward to it by a proxy or the container's port mapping."
-        )
-    if exc.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where}: this machine does not have that address. Use 127.0.0.1 for this machine"
-            " alone, or 0.0.0.0 for all its networks."
-        )
-    return f"{where}: {exc.strerror}."
 
 
 def _describe_exit(code: int) -> str:

@@ -39,6 +39,7 @@ from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
 from . import debugmode
+from .sockets import make_listeners
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -47,6 +48,8 @@ if t.TYPE_CHECKING:
 
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
+    from ..certificates import Certificate
+    from ..http.listener import Listener
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
@@ -61,16 +64,30 @@ class Service:
     `stop` may be called from any thread, and more than once.
     """
 
-    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        settings: Settings,
+        descriptors: cabc.Sequence[int | None] | None = None,
+    ) -> None:
+        """Args:
+        descriptors: the sockets that the workers share, as `make_listeners` takes them; none
+            by default.
+        """
         self._access_log = access_log_of(app, settings)
-        self._server = server_of(app, settings, self._access_log)
+        self._certificate = certificate_of(settings)
+        tls = self._certificate and self._certificate.context
+        descriptors = descriptors or [None] * len(settings.addresses)
+        listeners = make_listeners(settings, descriptors, tls)
+        self._server = server_of(app, settings, listeners, self._access_log)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
 
     def about(self) -> list[str]:
         """Return lines for the log that say what the app offers, and where its logs go."""
-        return about(self._app, self._settings, self._access_log)
+        lines = about(self._app, self._settings, self._access_log)
+        return [*lines, f"TLS: {self._certificate}"] if self._certificate else lines
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
@@ -93,7 +110,7 @@ class Service:
             threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:
-        self._server.draining = True
+        self._server.drain()
         time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
@@ -109,8 +126,25 @@ class Service:
             close_models(EXIT_S)
 
 
+def certificate_of(settings: Settings) -> Certificate | None:
+    """Return the TLS certificate that the settings name; None if they name none.
+
+    Raises:
+        ServingError: the certificate cannot be used.
+    """
+    if not settings.tls_cert:
+        return None
+    # `ssl` is imported only where TLS is used.
+    from ..certificates import read_certificate
+
+    return read_certificate(settings)
+
+
 def server_of(
-    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+    app: WSGIApplication,
+    settings: Settings,
+    listeners: cabc.Sequence[Listener],
+    access_log: AccessLog | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
@@ -124,8 +158,7 @@ def server_of(
         routes=partial(model_routes, app),
     )
     return HTTPServer(
-        settings.host,
-        settings.port,
+        listeners,
         handler=gateway,
         pool=pool,
         limits=limits,
@@ -299,7 +332,7 @@ def main(argv: list[str]) -> None:
         if advice := advice_on_other_flask(app):
             control.report("warning", advice)
         configure_log(app, control, settings)
-        control.serve(Service(app, settings))
+        control.serve(Service(app, settings, job["descriptors"]))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))
