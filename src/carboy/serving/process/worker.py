@@ -91,10 +91,18 @@ class Service:
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
+        self.load()
+        self.listen()
+
+    def load(self) -> None:
+        """Load the app's models."""
         # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def listen(self) -> None:
+        """Accept connections from now on."""
         raise_descriptor_limit(self._settings.connections)
         self._server.start()
 
@@ -205,38 +213,53 @@ def has_models(app: WSGIApplication) -> bool:
 
 class Control:
     """The worker's connection with its supervisor: receives the supervisor's messages and sends
-    reports.
+    reports. The messages are lines of JSON, `[word, payload]`, in both directions.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._service: Service | None = None
-        self._lock = threading.Lock()
+        # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
+        self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
+            "alive?": self._answer_heartbeat,
+            "drain": lambda _: self.stop(),
+        }
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message of the supervisor that has this
+        word. The function must return soon, because it delays further messages.
+        """
+        self._handlers[word] = function
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for message in self._messages():
-            if message != "alive?":
-                break
-            if self._service is not None:
-                self._service.call(partial(self.report, "alive"))
-        else:
-            self.on_orphaned()
-            log.logger.error("the supervisor has died: finishing the requests that have begun")
+        for word, payload in self._messages():
+            try:
+                self._handlers[word](payload)
+            except Exception:  # noqa: BLE001  # the worker must receive further messages
+                log.logger.exception("error while handling the supervisor's message %r", word)
+        self.on_orphaned()
+        log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
-    def _messages(self) -> cabc.Iterator[str]:
+    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
         """Yield the messages from the supervisor, until the socket to it is closed."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
-                    yield line.rstrip("\n")
+                    yield json.loads(line)
             except OSError:
                 pass  # the supervisor has died: end as if it had closed the socket
+
+    def _answer_heartbeat(self, payload: object) -> None:
+        if self._service is not None:
+            self._service.call(partial(self.report, "alive"))
 
     def stop(self) -> None:
         with self._lock:
@@ -248,17 +271,21 @@ class Control:
             # end the process at once.
             os._exit(0)
 
-    def report(self, status: str, text: str = "") -> None:
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+        message = json.dumps([word, payload]).encode() + b"\n"
         try:
-            self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
+            with self._sending:
+                self._channel.sendall(message)
         except OSError:
             pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
-        service.start()
-        with self._lock:
+        service.load()
+        with self._lock:  # `stop` must not end this process when it already accepts connections
+            service.listen()
             self._service = service
-        self.report("ready", "\n".join(service.about()))
+        self.report("ready", service.about())
         service.wait()
 
 
@@ -284,7 +311,7 @@ def send_log_lines(control: Control, fds: list[int]) -> None:
 
 
 def announce_log(control: Control, options: LogOptions) -> None:
-    control.report("log", json.dumps(options.as_dict()))
+    control.report("log", options.as_dict())
 
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
