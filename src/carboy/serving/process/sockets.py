@@ -103,7 +103,7 @@ class ServerSockets:
 
 def make_listeners(
     settings: Settings,
-    descriptors: cabc.Sequence[int | None],
+    descriptors: cabc.Sequence[int | None] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> list[Listener]:
     """Return the listeners of one worker.
@@ -111,11 +111,13 @@ def make_listeners(
     Args:
         settings: those of `ServerSockets`.
         descriptors: the file descriptors of the shared sockets, in the order of
-            `ServerSockets.descriptors`. The listeners close them.
+            `ServerSockets.descriptors`. The listeners close them. None if there are no shared
+            sockets.
         tls: the certificate for the ports.
     """
     listeners = []
-    for address, fd in zip(settings.addresses, descriptors, strict=True):
+    addresses = settings.addresses
+    for address, fd in zip(addresses, descriptors or [None] * len(addresses), strict=True):
         shared = None
         if fd is not None:
             os.set_inheritable(fd, False)  # programs that the app starts must not keep it open

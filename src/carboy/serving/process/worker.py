@@ -77,9 +77,8 @@ class Service:
         self._access_log = access_log_of(app, settings)
         self._certificate = certificate_of(settings)
         tls = self._certificate and self._certificate.context
-        descriptors = descriptors or [None] * len(settings.addresses)
         listeners = make_listeners(settings, descriptors, tls)
-        self._server = server_of(app, settings, listeners, self._access_log)
+        self._server = server_of(app, settings, self._access_log, listeners)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -151,8 +150,8 @@ def certificate_of(settings: Settings) -> Certificate | None:
 def server_of(
     app: WSGIApplication,
     settings: Settings,
-    listeners: cabc.Sequence[Listener],
     access_log: AccessLog | None = None,
+    listeners: cabc.Sequence[Listener] | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
@@ -166,7 +165,7 @@ def server_of(
         routes=partial(model_routes, app),
     )
     return HTTPServer(
-        listeners,
+        make_listeners(settings) if listeners is None else listeners,
         handler=gateway,
         pool=pool,
         limits=limits,
