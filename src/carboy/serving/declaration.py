@@ -130,8 +130,9 @@ class Setting:
             return self.format.parse(text)
         except ValueError as exc:
             detail = f" ({exc})" if exc.args else ""
+            shown = text if isinstance(value, tuple) else value
             raise self.format.error(
-                f"Setting {self.argument!r}: expected {self.format.expected}, got {given.value!r}"
+                f"Setting {self.argument!r}: expected {self.format.expected}, got {shown!r}"
                 f"{detail} from {given.source}. {given.advice} The default is"
                 f" {self.default_text}."
             ) from None

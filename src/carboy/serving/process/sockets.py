@@ -55,8 +55,7 @@ class ServerSockets:
             for address, sock in passed:
                 addresses.append(address)
                 self.shared.append(sock)
-            for address in wanted:
-                addresses.append(self._open(address, addresses, settings))
+            addresses += [self._open(address, settings) for address in wanted]
         except BaseException:
             self.close()
             raise
@@ -65,9 +64,7 @@ class ServerSockets:
             settings, bind=tuple(map(str, addresses)), host=first.host, port=first.port
         )
 
-    def _open(
-        self, address: Address, others: cabc.Sequence[Address], settings: Settings
-    ) -> Address:
+    def _open(self, address: Address, settings: Settings) -> Address:
         if address.path:
             file = UnixSocketFile(address.path, int(settings.socket_mode, 8), settings.backlog)
             self._files.append(file)
@@ -76,9 +73,7 @@ class ServerSockets:
         try:
             port, holder = hold_port(address)
         except OSError as exc:
-            raise AddressError(
-                _explain(exc, address, others, tls=bool(settings.tls_cert))
-            ) from None
+            raise AddressError(_explain(exc, address, tls=bool(settings.tls_cert))) from None
         self._holders.append(holder)
         self.shared.append(None)
         return address._replace(port=port)
@@ -166,16 +161,10 @@ def hold_port(address: Address) -> tuple[int, socket.socket]:
     return name[1], holder
 
 
-def _explain(exc: OSError, address: Address, others: cabc.Iterable[Address], *, tls: bool) -> str:
+def _explain(exc: OSError, address: Address, *, tls: bool) -> str:
     where = f"Cannot listen on {address.url(tls=tls)}"
     port = address.port
     if exc.errno == errno.EADDRINUSE:
-        for other in others:
-            if other.port == port and not other.path:
-                return (
-                    f"{where}: {other.url(tls=tls)}, on which the server shall listen, too,"
-                    " includes this address. Name only one of the two."
-                )
         return f"{where}: {port_in_use(port)}"
     if exc.errno == errno.EACCES:
         return (
