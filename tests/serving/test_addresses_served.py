@@ -341,11 +341,28 @@ def test_unusable_address_is_refused_before_the_app_is_loaded(serve, tmp_path, o
     assert words in refused(tmp_path, *(part for each in options for part in ("--bind", each)))
 
 
-def test_addresses_may_include_each_other(serve):
+def test_addresses_that_include_each_other_are_refused(serve, tmp_path):
     port = spawning.free_port()
-    addresses = [f"[::]:{port}", f"0.0.0.0:{port}", f"127.0.0.1:{port}"]
-    serve("--workers", "2", *(part for each in addresses for part in ("--bind", each)))
-    assert {get(port) for _ in range(10)} == {"hello"}
+    for both in ((f"0.0.0.0:{port}", f"127.0.0.1:{port}"), (f"[::]:{port}", f"0.0.0.0:{port}")):
+        text = refused(tmp_path, "--bind", both[0], "--bind", both[1])
+        assert f"Cannot listen on http://{both[1]}: http://{both[0]}, on which the server" in text
+
+
+def test_port_of_a_server_that_still_loads_its_app_is_refused(serve, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nwhile True: time.sleep(0.1)")
+    port = spawning.free_port()
+    options = ("--port", str(port), "--workers", "1")
+    program = spawning.start(
+        [spawning.script("carboy"), "serve", "slow:app", *options],
+        log=tmp_path / "slow.log",
+        port=port,
+        cwd=tmp_path,
+    )
+    try:
+        program.wait_until_it_prints("loading slow:app")
+        assert f"port {port} is in use by another program" in refused(tmp_path, *options)
+    finally:
+        program.stop()
 
 
 def test_no_unix_socket_is_left_if_another_address_cannot_be_used(serve, tmp_path):

@@ -55,7 +55,8 @@ class ServerSockets:
             for address, sock in passed:
                 addresses.append(address)
                 self.shared.append(sock)
-            addresses += [self._open(address, settings) for address in wanted]
+            for address in wanted:
+                addresses += [self._open(address, addresses, settings)]
         except BaseException:
             self.close()
             raise
@@ -64,7 +65,9 @@ class ServerSockets:
             settings, bind=tuple(map(str, addresses)), host=first.host, port=first.port
         )
 
-    def _open(self, address: Address, settings: Settings) -> Address:
+    def _open(
+        self, address: Address, others: cabc.Sequence[Address], settings: Settings
+    ) -> Address:
         if address.path:
             file = UnixSocketFile(address.path, int(settings.socket_mode, 8), settings.backlog)
             self._files.append(file)
@@ -73,7 +76,9 @@ class ServerSockets:
         try:
             port, holder = hold_port(address)
         except OSError as exc:
-            raise AddressError(_explain(exc, address, tls=bool(settings.tls_cert))) from None
+            raise AddressError(
+                _explain(exc, address, others, tls=bool(settings.tls_cert))
+            ) from None
         self._holders.append(holder)
         self.shared.append(None)
         return address._replace(port=port)
@@ -154,17 +159,29 @@ def hold_port(address: Address) -> tuple[int, socket.socket]:
     try:
         if machine.HAS_WORKERS:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            machine.bind_exclusively(holder, name)
+            try:
+                # Bound without SO_REUSEADDR, the socket also keeps out a server that starts while
+                # this one loads its app. With that option on both sides, only a socket that listens
+                # would.
+                holder.bind(name)
+            except OSError:  # old connections of a server without SO_REUSEPORT use the port
+                machine.bind_exclusively(holder, name)
     except OSError:
         holder.close()
         raise
     return name[1], holder
 
 
-def _explain(exc: OSError, address: Address, *, tls: bool) -> str:
+def _explain(exc: OSError, address: Address, others: cabc.Iterable[Address], *, tls: bool) -> str:
     where = f"Cannot listen on {address.url(tls=tls)}"
     port = address.port
     if exc.errno == errno.EADDRINUSE:
+        for other in others:
+            if other.port == port and not other.path:
+                return (
+                    f"{where}: {other.url(tls=tls)}, on which the server shall listen, too,"
+                    " includes this address or is a part of it. Name only one of the two."
+                )
         return f"{where}: {port_in_use(port)}"
     if exc.errno == errno.EACCES:
         return (
