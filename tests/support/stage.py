@@ -17,9 +17,11 @@ from dataclasses import replace
 from polling import PATIENCE_S
 
 from carboy.observability.access import AccessLog
+from carboy.serving.http.address import Address
 from carboy.serving.http.connection import Connection
 from carboy.serving.http.forwarded import TrustedProxies
 from carboy.serving.http.limits import Limits
+from carboy.serving.http.listener import Listener
 from carboy.serving.http.poller import make_poller
 from carboy.serving.http.server import HTTPServer
 from carboy.serving.threads.leader import PoolThread
@@ -293,8 +295,7 @@ class Stage:
         self.handler = StageHandler()
         self.poller = StagePoller(poller or make_poller())
         self.server = HTTPServer(
-            host,
-            port,
+            [Listener(Address(host, port))],
             handler=self.handler,
             pool=self.pool,
             limits=self.limits,

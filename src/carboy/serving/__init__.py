@@ -93,7 +93,6 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
-    from ..core.reachability import advice_in_container
     from . import log
     from .settings import make_settings, unknown_variables
 
@@ -105,12 +104,22 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         # The environment sets `LOG_*` keys. They hold until the app is loaded, whose config may set
         # the same keys.
         log.follow(t.cast("LogOptions", read_options(None)), None)
-    for warning in unknown_variables():
+    warnings = [*unknown_variables(), _advice_in_container(settings)]
+    if settings.tls_cert:
+        from .certificates import read_certificate
+
+        warnings.append(read_certificate(settings).warning)
+    for warning in filter(None, warnings):
         log.logger.warning("%s", warning)
-    advice = advice_in_container(settings.host)
-    if advice:
-        log.logger.warning("%s", advice)
     return settings
+
+
+def _advice_in_container(settings: Settings) -> str:
+    """Return advice if this is a container and nobody outside of it can reach any address."""
+    from ..core.reachability import advice_in_container
+
+    texts = [advice_in_container(each.host or str(each)) for each in settings.addresses]
+    return texts[0] if all(texts) else ""
 
 
 def serve_here(app: Carboy, settings: Settings) -> None:
@@ -122,34 +131,50 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from . import log
     from .process import debugmode
     from .process.hangup import Terminal
-    from .process.supervisor import hold_port, stop_signals
+    from .process.serversignals import hangup_signals, stop_signals
+    from .process.sockets import ServerSockets
     from .process.worker import Service
     from .startscreen import advice_on_other_flask
 
     debug_warning = debugmode.disable(app)
-    port, holder = hold_port(settings)
-    settings = replace(settings, port=port, workers=1)
-    log_options = log.configure_for_app(app, warn=log.logger.warning)
-    has_log_file = log_options is not None and log_options.file is not None
+    sockets = ServerSockets(settings)
+    settings = replace(sockets.settings, workers=1)
+    log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)
-    service = Service(app, settings)
+    descriptors = [None if fd is None else os.dup(fd) for fd in sockets.descriptors]
+    service = Service(app, settings, descriptors)
     terminal = Terminal()
 
-    def on_signal(number: int, frame: types.FrameType | None) -> None:
-        # If SIGHUP comes from `kill -HUP`, which asks to open the log file again, nothing must be
-        # done: each line that is logged opens the file again if it was renamed.
-        is_hangup = signal.Signals(number).name == "SIGHUP"
-        if not (is_hangup and has_log_file) or terminal.is_closed():
-            service.stop()
+    def on_stop(number: int, frame: types.FrameType | None) -> None:
+        sockets.withdraw()
+        service.stop()
 
-    before = {number: signal.signal(number, on_signal) for number in stop_signals()}
+    def on_hangup(number: int, frame: types.FrameType | None) -> None:
+        if terminal.is_closed():
+            on_stop(number, frame)
+        else:
+            log.logger.error(
+                "SIGHUP: the server cannot load the code again, because it serves from the process"
+                " that has loaded it. Serve with workers (carboy serve), or start it again"
+            )
+
+    handlers = {
+        **dict.fromkeys(stop_signals(), on_stop),
+        **dict.fromkeys(hangup_signals(), on_hangup),
+    }
+    # SIGUSR1 asks to open the log files again, which each line does if its file was renamed.
+    # SIGUSR2 asks other servers for a new version. Without a handler they would end this process.
+    for name in ("SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+            handlers[getattr(signal, name)] = lambda *_: None
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.start()
         log.logger.info(
             "serving %s on %s from this process, with %d threads",
             app.name,
-            settings.url,
+            ", ".join(settings.urls),
             settings.threads,
         )
         for line in service.about():
@@ -159,7 +184,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        holder.close()
+        sockets.close()
 
 
 def import_path(app: Carboy) -> str | None:

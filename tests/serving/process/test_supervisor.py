@@ -7,9 +7,9 @@ import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.serving.process.supervisor import (
+from carboy.serving.process.supervisor import MAX_UNANSWERED
+from carboy.serving.process.workerprocess import (
     MAX_DELAY_S,
-    MAX_UNANSWERED,
     STEADY_S,
     RestartBackoff,
     WorkerProcess,
@@ -44,8 +44,8 @@ def test_worker_is_asked_for_a_heartbeat_once_until_it_answers():
         for asked in range(1, MAX_UNANSWERED):
             worker.ask_for_heartbeat()
             assert worker.unanswered == asked
-        assert theirs.recv(100) == b"alive?\n"
-        theirs.send(b'["alive", ""]\n')
+        assert theirs.recv(100) == b'["alive?", null]\n'
+        theirs.send(b'["alive", null]\n')
         assert worker.read_messages()
         assert worker.unanswered == 0
         worker.close()

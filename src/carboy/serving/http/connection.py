@@ -87,7 +87,7 @@ _NEVER = float("inf")
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
-_HANDED_OVER = frozenset({READING, ANSWERING})
+HANDED_OVER = frozenset({READING, ANSWERING})
 _NOT_WATCHED = frozenset({UPGRADED, CLOSED})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
@@ -186,6 +186,7 @@ class Connection:
     Attributes:
         state: one of the states in `carboy.serving.http.transitions`; changed only while the
             connection's lock is held.
+        half_closes: whether the socket can still receive when its sending side is closed.
         environ: the WSGI environ entries that all requests of the connection share.
         deadline_s: the time after which the server calls `expire`, on the clock of
             `time.monotonic`.
@@ -208,6 +209,8 @@ class Connection:
         "environ",
         "state",
     )
+
+    half_closes = True
 
     def __init__(
         self, server: Server, sock: socket.socket, environ: dict[str, t.Any], limits: Limits
@@ -545,7 +548,7 @@ class Connection:
         """
         while True:
             with self._lock:
-                if self.state not in _HANDED_OVER:
+                if self.state not in HANDED_OVER:
                     return False
                 try:
                     sent = self._socket.send(data)
@@ -620,7 +623,7 @@ class Connection:
         """Send as much of the file as the socket accepts; returns True if all of it was sent."""
         sent = 0
         try:
-            sent = section.send_to(self._fd)
+            sent = self._send_file(section)
         except BlockingIOError:
             pass
         except OSError:
@@ -632,6 +635,9 @@ class Connection:
         del self._out[0]
         section.close()
         return True
+
+    def _send_file(self, section: FileSection) -> int:
+        return section.send_to(self._fd)
 
     def _await_writable(self, *, progress: bool) -> None:
         """Let the event loop call `flush` when the socket accepts more. `progress` says whether
@@ -670,7 +676,7 @@ class Connection:
         """
         self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
-            if self._exchange is not exchange or self.state not in _HANDED_OVER:
+            if self._exchange is not exchange or self.state not in HANDED_OVER:
                 if file is not None:
                     file.close()
                 return
@@ -703,7 +709,7 @@ class Connection:
         Returns False if the memory for responses that clients have not read is used up.
         """
         with self._lock:
-            if self.state not in _HANDED_OVER:
+            if self.state not in HANDED_OVER:
                 # If the connection is closed, no memory is needed, because `finish` will drop the
                 # response.
                 return True
@@ -732,7 +738,7 @@ class Connection:
         response is incomplete.
         """
         with self._lock:
-            if self._exchange is exchange and self.state in _HANDED_OVER:
+            if self._exchange is exchange and self.state in HANDED_OVER:
                 self._close()
 
     def _resume_sent(self) -> None:
@@ -942,6 +948,12 @@ class Connection:
 
     # --- from outside, on the leading thread ---------------------------------------------------
 
+    def refuse(self, response: bytes) -> None:
+        """Send an error response and close the connection, instead of reading a request."""
+        with self._lock:
+            self._events.append(Refused(response, self._parser.begun_head()))
+            self._advance()
+
     def reset(self) -> None:
         """Handle an error or hang-up that the poller reports for the socket."""
         disconnected = None
@@ -951,7 +963,7 @@ class Connection:
             # descriptor.
             if self.state in _NOT_WATCHED or self._mask == READ:
                 return
-            if self.state in _HANDED_OVER:
+            if self.state in HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
                 # Let the poller ignore the socket: it is level-triggered, and would report the

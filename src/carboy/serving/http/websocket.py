@@ -34,6 +34,8 @@ FAILED = 1011
 # WebSocket.
 CLOSE_S = 1.0
 _CLOSE_OPCODE = 8
+# The most bytes that one record of TLS carries (RFC 8446, 5.1).
+_RECORD_BYTES = 16 * 1024
 # How many bytes are read at once when they are dropped.
 _DRAINED_BYTES = 64 * 1024
 # The largest size of a frame's head.
@@ -145,6 +147,10 @@ def _payload_bytes(head: bytes) -> int:
 class Owner(t.Protocol):
     """What the socket of a WebSocket needs of the connection that it belongs to. Thread-safe."""
 
+    @property
+    def half_closes(self) -> bool:
+        """Whether the socket can still receive when its sending side is closed."""
+
     def hand_over(self, sock: WebSocketSocket) -> bool:
         """Let the application have the socket from now on. Returns False if it is too late: the
         client has disconnected, or a response was sent.
@@ -200,15 +206,24 @@ class WebSocketSocket:
     # --- for the application ---------------------------------------------------------------
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        """Return what the client has sent, waiting for it; b"" when no more will come."""
+        """Return what the client has sent, waiting for it; b"" when no more will come.
+
+        If the application waits by a selector, this may be more than `bufsize`, so that nothing is
+        left which TLS has decrypted: a selector does not see that.
+        """
         if flags:
             raise ValueError("The socket of a WebSocket supports no flags of recv().")
         self._take()
+        if self._has_selector:
+            bufsize = max(bufsize, _RECORD_BYTES)
         return self._read(bufsize, self._timeout_s)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer).cast("B")
-        data = self.recv(nbytes or len(view), flags)
+        if flags:
+            raise ValueError("The socket of a WebSocket supports no flags of recv_into().")
+        self._take()
+        data = self._read(nbytes or len(view), self._timeout_s)
         view[: len(data)] = data
         return len(data)
 
@@ -402,15 +417,15 @@ class WebSocketSocket:
                 return False
 
     def drain(self) -> None:
-        """Send nothing more, and drop what the client sends, until it has answered the Close frame,
-        or has left, or the socket is closed.
+        """Drop what the client sends, until it has answered the Close frame, or has left, or the
+        socket is closed. Nothing more is sent, and if possible the client is told so.
 
         If a socket is closed while it has unread input, the kernel drops what the client has not
         received yet.
         """
         try:
             with self._calling:
-                if self._is_open:
+                if self._is_open and self._owner is not None and self._owner.half_closes:
                     self._socket.shutdown(socket.SHUT_WR)
             while not (self.sent.closing and self.received.closing):
                 if not self._read(_DRAINED_BYTES, None):

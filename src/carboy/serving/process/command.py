@@ -27,6 +27,7 @@ def _option(setting: Setting) -> click.Option:
     return click.Option(
         names,
         metavar=setting.format.metavar,
+        multiple=setting.several,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
         # click must not read the environment variable of the option. `make_settings` reads it,
         # because `app.serve()`, which does not use click, needs it too.
@@ -37,6 +38,14 @@ def _option(setting: Setting) -> click.Option:
 class _ServeCommand(CheckedCommand):
     def problems(self) -> list[str]:
         return unknown_variables()
+
+
+class _UnusableError(click.ClickException):
+    """Raised if the server cannot listen on its addresses; the exit code is that of a wrong option,
+    because both must be corrected before the server can start.
+    """
+
+    exit_code = 2
 
 
 @click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
@@ -69,7 +78,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
             return
         exit_code = Supervisor(info.app_import_path, settings).run()
     except ServingError as exc:
-        raise click.ClickException(str(exc)) from None
+        raise _UnusableError(str(exc)) from None
     sys.exit(exit_code)
 
 

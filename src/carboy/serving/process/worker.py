@@ -39,6 +39,7 @@ from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
 from . import debugmode
+from .sockets import make_listeners
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -47,6 +48,8 @@ if t.TYPE_CHECKING:
 
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
+    from ..certificates import Certificate
+    from ..http.listener import Listener
     from ..wsgi.gateway import Routes
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
@@ -64,23 +67,44 @@ class Service:
     `stop` may be called from any thread, and more than once.
     """
 
-    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        settings: Settings,
+        descriptors: cabc.Sequence[int | None] | None = None,
+    ) -> None:
+        """Args:
+        descriptors: the sockets that the workers share, as `make_listeners` takes them; none
+            by default.
+        """
         self._access_log = access_log_of(app, settings)
-        self._server = server_of(app, settings, self._access_log)
+        self._certificate = certificate_of(settings)
+        tls = self._certificate and self._certificate.context
+        listeners = make_listeners(settings, descriptors, tls)
+        self._server = server_of(app, settings, self._access_log, listeners)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
 
     def about(self) -> list[str]:
         """Return lines for the log that say what the app offers, and where its logs go."""
-        return about(self._app, self._settings, self._access_log)
+        lines = about(self._app, self._settings, self._access_log)
+        return [*lines, f"TLS: {self._certificate}"] if self._certificate else lines
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
+        self.load()
+        self.listen()
+
+    def load(self) -> None:
+        """Load the app's models."""
         # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def listen(self) -> None:
+        """Accept connections from now on."""
         raise_descriptor_limit(self._settings.connections)
         self._server.start()
 
@@ -96,7 +120,7 @@ class Service:
             threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:
-        self._server.draining = True
+        self._server.drain()
         settings = self._settings
         until_s = time.monotonic() + settings.drain_s + settings.grace_s
         time.sleep(settings.drain_s)
@@ -118,8 +142,25 @@ class Service:
             close_models(EXIT_S)
 
 
+def certificate_of(settings: Settings) -> Certificate | None:
+    """Return the TLS certificate that the settings name; None if they name none.
+
+    Raises:
+        ServingError: the certificate cannot be used.
+    """
+    if not settings.tls_cert:
+        return None
+    # `ssl` is imported only where TLS is used.
+    from ..certificates import read_certificate
+
+    return read_certificate(settings)
+
+
 def server_of(
-    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+    app: WSGIApplication,
+    settings: Settings,
+    access_log: AccessLog | None = None,
+    listeners: cabc.Sequence[Listener] | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
@@ -133,8 +174,7 @@ def server_of(
         routes=partial(model_routes, app),
     )
     return HTTPServer(
-        settings.host,
-        settings.port,
+        make_listeners(settings) if listeners is None else listeners,
         handler=gateway,
         pool=pool,
         limits=limits,
@@ -181,38 +221,53 @@ def has_models(app: WSGIApplication) -> bool:
 
 class Control:
     """The worker's connection with its supervisor: receives the supervisor's messages and sends
-    reports.
+    reports. The messages are lines of JSON, `[word, payload]`, in both directions.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._service: Service | None = None
-        self._lock = threading.Lock()
+        # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
+        self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
+            "alive?": self._answer_heartbeat,
+            "drain": lambda _: self.stop(),
+        }
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message of the supervisor that has this
+        word. The function must return soon, because it delays further messages.
+        """
+        self._handlers[word] = function
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for message in self._messages():
-            if message != "alive?":
-                break
-            if self._service is not None:
-                self._service.call(partial(self.report, "alive"))
-        else:
-            self.on_orphaned()
-            log.logger.error("the supervisor has died: finishing the requests that have begun")
+        for word, payload in self._messages():
+            try:
+                self._handlers[word](payload)
+            except Exception:  # noqa: BLE001  # the worker must receive further messages
+                log.logger.exception("error while handling the supervisor's message %r", word)
+        self.on_orphaned()
+        log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
-    def _messages(self) -> cabc.Iterator[str]:
+    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
         """Yield the messages from the supervisor, until the socket to it is closed."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
-                    yield line.rstrip("\n")
+                    yield json.loads(line)
             except OSError:
                 pass  # the supervisor has died: end as if it had closed the socket
+
+    def _answer_heartbeat(self, payload: object) -> None:
+        if self._service is not None:
+            self._service.call(partial(self.report, "alive"))
 
     def stop(self) -> None:
         with self._lock:
@@ -224,17 +279,21 @@ class Control:
             # end the process at once.
             os._exit(0)
 
-    def report(self, status: str, text: str = "") -> None:
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+        message = json.dumps([word, payload]).encode() + b"\n"
         try:
-            self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
+            with self._sending:
+                self._channel.sendall(message)
         except OSError:
             pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
-        service.start()
-        with self._lock:
+        service.load()
+        with self._lock:  # `stop` must not end this process when it already accepts connections
+            service.listen()
             self._service = service
-        self.report("ready", "\n".join(service.about()))
+        self.report("ready", service.about())
         service.wait()
 
 
@@ -260,7 +319,7 @@ def send_log_lines(control: Control, fds: list[int]) -> None:
 
 
 def announce_log(control: Control, options: LogOptions) -> None:
-    control.report("log", json.dumps(options.as_dict()))
+    control.report("log", options.as_dict())
 
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
@@ -308,7 +367,7 @@ def main(argv: list[str]) -> None:
         if advice := advice_on_other_flask(app):
             control.report("warning", advice)
         configure_log(app, control, settings)
-        control.serve(Service(app, settings))
+        control.serve(Service(app, settings, job["descriptors"]))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))
