@@ -189,6 +189,16 @@ class Settings:
         "How long the rest of a refused body is discarded, so that the client can read the"
         " response.",
     )
+    max_websockets: Count = declare(
+        _HTTP.websockets,
+        "Largest number of open WebSockets of a worker; each has threads of its own. Further ones"
+        " are refused with 503.",
+    )
+    websocket_idle_s: Seconds = declare(
+        _HTTP.websocket_idle_s,
+        "How long a WebSocket may transfer nothing in either direction before it is closed; 0 for"
+        " no limit.",
+    )
     connections: Connections = declare(
         _HTTP.connections,
         "Largest number of open connections of a worker, including idle ones. Further connections"
@@ -261,6 +271,8 @@ class Settings:
             stall_s=self.stall_timeout_s,
             keep_alive_s=self.keep_alive_s,
             linger_s=self.linger_s,
+            websockets=self.max_websockets,
+            websocket_idle_s=self.websocket_idle_s,
             connections=self.connections,
             backlog=self.backlog,
         )

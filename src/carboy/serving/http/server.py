@@ -85,6 +85,11 @@ class Handler(t.Protocol):
         answers the request.
         """
 
+    def upgrade(self, exchange: Exchange) -> object:
+        """Set `exchange.handler` to the function that answers a request for a WebSocket, after
+        `admit`.
+        """
+
     @property
     def after_round(self) -> list[cabc.Callable[[], object]]:
         """Functions that the server calls and removes, the latest first, when all requests that
@@ -199,6 +204,7 @@ class HTTPServer:
     ) -> None:
         self.draining = self.stopping = False
         self.admit = handler.admit if proxies is None else self._admit_behind_proxy
+        self.upgrade = handler.upgrade
         self._proxies = proxies
         self.call = pool.call
         self.pool = pool
@@ -277,6 +283,12 @@ class HTTPServer:
         """
         self.call(self._stop)
 
+    def end_websockets(self, within_s: float) -> None:
+        """End all WebSockets, because the server stops; each client has `within_s` seconds to
+        answer. Returns at once.
+        """
+        self.call(partial(self._end_websockets, within_s))
+
     def wait(self) -> None:
         """Block until the last response is sent and the threads have stopped.
 
@@ -319,6 +331,11 @@ class HTTPServer:
         for connection in self.connections:
             connection.stop()
         self._check_drained()
+
+    def _end_websockets(self, within_s: float) -> None:
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.go_away(within_s)
 
     def _leave(self, listener: Listener) -> None:
         """Stop to listen on a socket. First accept all clients in the backlog, because closing the

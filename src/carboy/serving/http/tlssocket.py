@@ -11,7 +11,7 @@ import ssl
 import typing as t
 
 from .connection import HANDED_OVER, Connection
-from .transitions import CLOSED
+from .transitions import CLOSED, UPGRADED
 
 if t.TYPE_CHECKING:
     from .sendfile import FileSection
@@ -21,6 +21,9 @@ RECORD_BYTES = 16 * 1024
 # The most bytes that one call of `send` encrypts. PERF: other clients must wait during the call.
 SEND_BYTES = 1024 * 1024
 
+# The states in which closing the connection sends no close_notify: the response is incomplete, or
+# the socket belongs to the application and `WebSocketSocket` closes it.
+_NO_NOTICE = HANDED_OVER | {UPGRADED, CLOSED}
 _WOULD_BLOCK = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -79,6 +82,9 @@ class TLSConnection(Connection):
 
     __slots__ = ()
 
+    # A `TLSSocket` can decrypt nothing any more when its sending side is closed.
+    half_closes = False
+
     _socket: TLSSocket
 
     def _send_file(self, section: FileSection) -> int:
@@ -94,7 +100,7 @@ class TLSConnection(Connection):
     def _close(self) -> None:
         # A client may take a response without Content-Length for complete if close_notify follows
         # (RFC 9112, 9.8), so send none in the middle of a response.
-        if self.state is not CLOSED and self.state not in HANDED_OVER and not self._out:
+        if self.state not in _NO_NOTICE and not self._out:
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:

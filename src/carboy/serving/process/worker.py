@@ -55,6 +55,9 @@ if t.TYPE_CHECKING:
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
 EXIT_S = 5.0
+# How many seconds before the end of the grace period the open WebSockets are ended: their clients
+# and views need a moment to end as well. At most half of the grace period.
+CLOSE_WEBSOCKETS_S = 3.0
 
 
 class Service:
@@ -118,12 +121,18 @@ class Service:
 
     def _drain(self) -> None:
         self._server.drain()
-        time.sleep(self._settings.drain_s)
+        settings = self._settings
+        until_s = time.monotonic() + settings.drain_s + settings.grace_s
+        time.sleep(settings.drain_s)
         if self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
             # for it.
-            time.sleep(self._settings.drain_s / 4)
+            time.sleep(settings.drain_s / 4)
         self._server.stop()
+        # WebSockets end by themselves only if their clients leave.
+        close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
+        time.sleep(max(0.0, until_s - close_s - time.monotonic()))
+        self._server.end_websockets(close_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
@@ -155,7 +164,7 @@ def server_of(
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
-    pool = LeaderPool(settings.threads)
+    pool = LeaderPool(settings.threads, settings.max_websockets)
     gateway = Gateway(
         app,
         limits=limits,
