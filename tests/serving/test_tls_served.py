@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import spawning
+import websocket
 from authority import DAY, Authority, Issued
 from polling import PATIENCE_S, wait_until
 
@@ -63,6 +64,17 @@ def broken():
 @app.model("/sum", batch=8)
 def sum_(xs: list[list[float]]) -> list[float]:
     return [sum(x) for x in xs]
+
+@app.route("/echo", websocket=True)
+def echo():
+    import simple_websocket
+    options = {"ping_interval": 25} if "ping" in request.args else {}
+    ws = simple_websocket.Server.accept(request.environ, **options)
+    try:
+        while True:
+            ws.send(ws.receive())
+    except simple_websocket.ConnectionClosed:
+        return ""
 
 @app.get("/pid")
 def pid():
@@ -261,6 +273,24 @@ def test_curl_takes_the_certificate_and_uses_the_connection_again(server):
         timeout=PATIENCE_S,
     )
     assert done.stdout == "hello1hello0"
+
+
+@pytest.mark.parametrize("query", ["", "?ping"])
+def test_websocket_works_over_tls(server, query):
+    """Also if the application waits for the socket by a selector, as it does in order to ping: TLS
+    has then decrypted more than the application has read, which no selector sees.
+    """
+    client = websocket.create_connection(
+        f"wss://localhost:{server.program.port}/echo{query}",
+        timeout=PATIENCE_S,
+        sslopt={"ca_certs": str(server.authority.cert)},
+    )
+    with contextlib.closing(client):
+        began_s = time.monotonic()
+        for size in (1, 4095, 4096, 4097, 16_384, 100_000, 1_000_000):
+            client.send_binary(b"x" * size)
+            assert client.recv() == b"x" * size
+        assert time.monotonic() - began_s < 20  # less than the interval of pings
 
 
 # ------------------------------------------------------------------- clients that do it wrong
