@@ -171,7 +171,8 @@ class Settings:
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
-        "How long a client may take to send request line and headers; then the response is 408.",
+        "How long a client may take to send request line and headers; then the response is 408."
+        " A TLS handshake may take as long.",
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
