@@ -47,6 +47,8 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "max_websockets": ("8", 8),
+    "websocket_idle_s": ("9", 9.0),
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
