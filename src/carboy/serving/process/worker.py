@@ -3,13 +3,14 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason; before that `log`, with the options of the log, and each `warning` for the log. It
-answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
-the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
-moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
-requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
-to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
-to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log; `leave`,
+when it has reached a limit and another process must replace it. It answers the message `alive?`
+with `alive`, from the thread that reads requests. The worker stops on the message `drain`, on
+SIGTERM, and when the socket closes because the supervisor has died: for a moment responses ask
+clients to reconnect; then the worker closes the listening socket, finishes the requests that have
+begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends to both processes
+and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads to stderr, even if
+native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .hangup import Terminal
 from .sockets import make_listeners
+from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import types
 
     from _typeshed.wsgi import WSGIApplication
 
@@ -81,7 +86,8 @@ class Service:
         self._certificate = certificate_of(settings)
         tls = self._certificate and self._certificate.context
         listeners = make_listeners(settings, descriptors, tls)
-        self._server = server_of(app, settings, self._access_log, listeners)
+        self._watch = ViewWatch() if settings.view_timeout_s else None
+        self._server = server_of(app, settings, self._access_log, self._watch, listeners)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -102,6 +108,17 @@ class Service:
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def limit(self, leave: cabc.Callable[[str], object]) -> None:
+        """Watch the limits on requests, memory and the time of views from now on.
+
+        Args:
+            leave: is called with the reason when a limit is reached.
+
+        Raises:
+            ConfigError: the process already uses more memory than it may.
+        """
+        WorkerLimits(self._settings, lambda: self._server.requests, self._watch, leave).start()
 
     def listen(self) -> None:
         """Accept connections from now on."""
@@ -160,6 +177,7 @@ def server_of(
     app: WSGIApplication,
     settings: Settings,
     access_log: AccessLog | None = None,
+    watch: ViewWatch | None = None,
     listeners: cabc.Sequence[Listener] | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
@@ -171,6 +189,7 @@ def server_of(
         threads=settings.threads,
         pool=pool,
         timed=access_log is not None,
+        watch=watch,
         routes=partial(model_routes, app),
     )
     return HTTPServer(
@@ -290,6 +309,7 @@ class Control:
 
     def serve(self, service: Service) -> None:
         service.load()
+        service.limit(partial(self.report, "leave"))
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
@@ -336,15 +356,36 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
             control.report("warning", text)
 
 
-def main(argv: list[str]) -> None:
-    control = Control(socket.socket(fileno=int(argv[0])))
+def handle_signals(control: Control) -> None:
+    """Handle signals as a worker does. The app may replace the handlers of SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
-    # starts would inherit.
-    signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    terminal = Terminal()
+
+    def on_signal_for_supervisor(number: int, frame: types.FrameType | None) -> None:
+        if not terminal.is_closed():
+            # Log on another thread: this one may have been interrupted while it was logging.
+            threading.Thread(target=_name_supervisor, args=(number,), daemon=True).start()
+
+    # Handlers, and not SIG_IGN, which programs that the app starts would inherit.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, on_signal_for_supervisor)
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+
+
+def _name_supervisor(number: int) -> None:
+    log.logger.warning(
+        "%s has no effect on this process, which is a worker. Send it to the supervisor, the"
+        " process %d",
+        signal.Signals(number).name,
+        os.getppid(),
+    )
+
+
+def main(argv: list[str]) -> None:
+    control = Control(socket.socket(fileno=int(argv[0])))
+    handle_signals(control)
     mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
