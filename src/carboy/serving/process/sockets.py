@@ -295,7 +295,7 @@ def _is_alive(path: str) -> bool:
 
 def _explain_path(exc: OSError, path: str) -> str:
     where, folder = f"Cannot listen on unix:{path}", os.path.dirname(path)
-    if exc.errno in {errno.ENOENT, errno.ENOTDIR}:
+    if exc.errno in {errno.ENOENT, errno.ENOTDIR} and not os.path.isdir(folder):
         return (
             f"{where}: there is no folder {folder}. Create it, or let systemd create it"
             " (RuntimeDirectory=)."
