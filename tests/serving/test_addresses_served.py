@@ -187,7 +187,7 @@ def test_path_of_a_living_server_is_refused_and_left_alone(serve, tmp_path):
     path = tmp_path / "app.sock"
     serve("--bind", f"unix:{path}", "--workers", "1")
     text = refused(tmp_path, "--bind", f"unix:{path}")
-    assert f"Cannot listen on unix:{path}: another program listens on this socket." in text
+    assert f"Cannot listen on unix:{path}: another server listens on it." in text
     assert get(path) == "hello"
 
 
@@ -212,7 +212,7 @@ def test_file_that_is_no_socket_is_refused_and_left_alone(serve, tmp_path, kind)
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "shop.py")
-    assert "the file exists and is not a socket" in refused(tmp_path, "--bind", f"unix:{path}")
+    assert "there is a file that is not a socket" in refused(tmp_path, "--bind", f"unix:{path}")
     assert path.exists()
 
 
@@ -330,7 +330,7 @@ def test_nginx_reaches_the_server_by_a_unix_socket(serve, tmp_path):
     [
         pytest.param(["unix:/" + "x" * 200], "has 201 bytes, but the system allows", id="too long"),
         pytest.param(["unix:none/app.sock"], "there is no folder", id="no folder"),
-        pytest.param(["unix:shop.py/app.sock"], "there is no folder", id="file as a folder"),
+        pytest.param(["unix:shop.py/app.sock"], "is not a folder", id="file as a folder"),
         pytest.param(["unix:/proc/app.sock"], "Cannot listen on unix:/proc/app.sock:", id="proc"),
         pytest.param(["unix:a.sock", "unix:a.sock"], "a.sock is named twice", id="twice"),
         pytest.param(["192.0.2.1:0"], "this machine does not have that address", id="foreign"),

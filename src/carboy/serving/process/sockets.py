@@ -8,11 +8,9 @@ has opened. Such a socket is opened here, and passed to each worker as a file de
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
-import stat
 import typing as t
 from dataclasses import replace
 
@@ -21,6 +19,7 @@ from ...errors import AddressError, ServingError
 from .. import machine
 from ..activation import take_passed_sockets
 from ..http.listener import Listener
+from ..unixsocket import UnixSocket
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -46,7 +45,7 @@ class ServerSockets:
         """
         self.shared: list[socket.socket | None] = []
         self._holders: list[socket.socket] = []
-        self._files: list[UnixSocketFile] = []
+        self._unix: list[UnixSocket] = []
         addresses: list[Address] = []
         try:
             passed = take_passed_sockets()
@@ -69,9 +68,16 @@ class ServerSockets:
         self, address: Address, others: cabc.Sequence[Address], settings: Settings
     ) -> Address:
         if address.path:
-            file = UnixSocketFile(address.path, int(settings.socket_mode, 8), settings.backlog)
-            self._files.append(file)
-            self.shared.append(file.socket)
+            opened = UnixSocket(
+                address.path,
+                int(settings.socket_mode, 8),
+                settings.backlog,
+                failure=f"Cannot listen on {address}",
+                option="--bind",
+                find=f"Find it with 'ss -xlp src {address.path}' and stop it",
+            )
+            self._unix.append(opened)
+            self.shared.append(opened.socket)
             return address
         try:
             port, holder = hold_port(address)
@@ -92,8 +98,8 @@ class ServerSockets:
         """Remove the files of Unix sockets, so that no new client connects: the clients in the
         backlog can be accepted before the socket is closed.
         """
-        for file in self._files:
-            file.remove()
+        for opened in self._unix:
+            opened.remove_file()
 
     def close(self) -> None:
         self.withdraw()
@@ -193,116 +199,5 @@ def _explain(exc: OSError, address: Address, others: cabc.Iterable[Address], *, 
         return (
             f"{where}: this machine does not have that address. Use 127.0.0.1 for this machine"
             " alone, or 0.0.0.0 for all its networks."
-        )
-    return f"{where}: {exc.strerror}."
-
-
-# ----------------------------------------------------------------------------- Unix sockets
-
-
-class UnixSocketFile:
-    """A Unix socket that listens, and its file.
-
-    Attributes:
-        socket: the socket.
-    """
-
-    def __init__(self, path: str, mode: int, backlog: int) -> None:
-        """Raises AddressError if the socket cannot be created, or another server uses the file."""
-        self._path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with _locked(os.path.dirname(path)):
-                _remove_stale(path)
-                self.socket.bind(path)
-                # No client can connect before `listen`, so the permissions are in effect when the
-                # first one comes.
-                os.chmod(path, mode)
-                self.socket.listen(backlog)
-                self._identity = _identity(path)
-        except BaseException as exc:
-            self.socket.close()
-            if isinstance(exc, OSError):
-                raise AddressError(_explain_path(exc, path)) from None
-            raise
-
-    def remove(self) -> None:
-        """Remove the file, unless it was replaced by that of another socket."""
-        with contextlib.suppress(OSError):
-            if _identity(self._path) == self._identity:
-                os.unlink(self._path)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> cabc.Iterator[None]:
-    """Hold a lock on a folder, which all servers take that create a Unix socket in it.
-
-    Without the lock, of two servers that start at the same time, the second could take the socket
-    of the first, which does not listen yet, for a stale one, and remove it.
-    """
-    import fcntl
-
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the file of a Unix socket that a server has left behind.
-
-    Raises:
-        AddressError: the file is no socket, or a server listens on it.
-    """
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
-    where = f"Cannot listen on unix:{path}"
-    if not stat.S_ISSOCK(status.st_mode):
-        raise AddressError(
-            f"{where}: the file exists and is not a socket. Remove it, or choose another path."
-        )
-    if _is_alive(path):
-        raise AddressError(
-            f"{where}: another program listens on this socket. Find it with 'ss -xlp src {path}'"
-            " and stop it, or choose another path."
-        )
-    os.unlink(path)
-
-
-def _is_alive(path: str) -> bool:
-    """Return whether a program listens on a Unix socket. Raises OSError if this user may not
-    connect to it.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            return True  # the backlog is full
-    return True
-
-
-def _explain_path(exc: OSError, path: str) -> str:
-    where, folder = f"Cannot listen on unix:{path}", os.path.dirname(path)
-    if exc.errno in {errno.ENOENT, errno.ENOTDIR} and not os.path.isdir(folder):
-        return (
-            f"{where}: there is no folder {folder}. Create it, or let systemd create it"
-            " (RuntimeDirectory=)."
-        )
-    if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return (
-            f"{where}: the user of this process may not create the file ({exc.strerror}). Choose a"
-            f" folder that the user may write to, or change the permissions of {folder}."
         )
     return f"{where}: {exc.strerror}."

@@ -306,7 +306,12 @@ class Gateway:
         except BaseException as exc:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
             if exchange.upgraded and isinstance(exc, _ENDS_OF_WEBSOCKETS):
                 return
-            logger.exception("error while answering %s %s", exchange.method, exchange.path)
+            logger.exception(
+                "error while answering %s %s",
+                exchange.method,
+                exchange.path,
+                extra={"request_id": exchange.request_id},
+            )
             exchange.respond(500, [TEXT, CLOSE], INTERNAL_ERROR)
 
 
