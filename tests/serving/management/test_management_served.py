@@ -500,7 +500,7 @@ def taken(tmp_path):
     ("options", "words"),
     [
         (["--control", "x" * 200], "bytes, a socket's path at most 107) from the option --control"),
-        (["--control", "s"], "another server listens on it. Stop that server, or choose another"),
+        (["--control", "s"], "another server listens on it. Stop that server ("),
         (["--control", "shop.py"], "there is a file that is not a socket. Remove it, or choose"),
         (["--control", "none/s"], "there is no folder"),
         (["--management", "TAKEN"], "Address already in use. Find who uses the port by 'ss"),
