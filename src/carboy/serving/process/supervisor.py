@@ -26,31 +26,28 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import os
 import selectors
 import signal
-import socket
 import time
 import typing as t
-from dataclasses import replace
 from functools import partial
 
-from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
-from ...errors import AddressError
 from .. import log, machine
 from . import capacity
 from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
+from .sockets import ServerSockets
 from .supervisorlog import SupervisorLog
 from .systemd import SystemdNotifier
 from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import socket
 
     from ..management.management import Management
     from ..settings import Settings
@@ -112,9 +109,9 @@ class Supervisor:
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
-            port, port_holder = hold_port(self._settings)
-            at_end.callback(port_holder.close)
-            self._settings = replace(self._settings, port=port)
+            self._sockets = ServerSockets(self._settings)
+            at_end.callback(self._sockets.close)
+            self._settings = self._sockets.settings
             self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
             self._signals.install()
             at_end.callback(self._signals.restore)
@@ -153,7 +150,7 @@ class Supervisor:
     def _describe_state(self) -> ServerState:
         return ServerState(
             target=self._target,
-            addresses=(self._settings.url,),
+            addresses=tuple(self._settings.urls),
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             serving=self._serving,
@@ -254,8 +251,14 @@ class Supervisor:
         process.handlers["warning"] = self._log.warn
         if self._management is not None:
             self._management.watch(process)
+        descriptors = self._sockets.descriptors
         process.start(
-            {"target": self._target, "settings": self._settings.as_dict()},
+            {
+                "target": self._target,
+                "settings": self._settings.as_dict(),
+                "descriptors": descriptors,
+            },
+            [fd for fd in descriptors if fd is not None],
             variables=thread_environment(machine.usable_cpus(), self._computing_processes),
         )
         worker.starts += 1
@@ -354,7 +357,7 @@ class Supervisor:
         memory = plan.measured.worker
         of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
         return (
-            f"serving {self._target or 'the app'} on {settings.url}:"
+            f"serving {self._target or 'the app'} on {', '.join(settings.urls)}:"
             f" {plan.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
@@ -551,6 +554,7 @@ class Supervisor:
         self._systemd.say_stopping()
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
+        self._sockets.withdraw()
         for process in self._processes():
             process.ask_to_stop(self._kill_at_s)
 
@@ -596,52 +600,6 @@ def _describe_end(process: WorkerProcess) -> str:
     if process.phase == "hanging":
         return "was killed because it hung"
     return _describe_exit(process.exit_code or 0)
-
-
-def hold_port(settings: Settings) -> tuple[int, socket.socket]:
-    """Check that the port is free; return its number and a socket that keeps it reserved.
-
-    Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
-    same port and get half of the requests. So a socket without the option is bound first, which
-    fails if another server uses the port. The returned socket never listens, so it receives no
-    connections. If there are no workers on this system, the socket is not bound: the server itself
-    binds the port.
-
-    Raises:
-        AddressError: the port is in use, the address does not belong to this machine, or binding is
-            not permitted.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            machine.bind_exclusively(probe, address)
-            address = t.cast("tuple[str, int]", probe.getsockname()[:2])
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        if machine.HAS_WORKERS:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            machine.bind_exclusively(holder, address)
-    except OSError as exc:
-        raise AddressError(_explain_bind(exc, settings)) from None
-    return address[1], holder
-
-
-def _explain_bind(exc: OSError, settings: Settings) -> str:
-    where = f"Cannot listen on {settings.url}"
-    port = settings.port
-    if exc.errno == errno.EADDRINUSE:
-        return f"{where}: {port_in_use(port)}"
-    if exc.errno == errno.EACCES:
-        return (
-            f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"
-            " forward to it by a proxy or the container's port mapping."
-        )
-    if exc.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where}: this machine does not have that address. Use 127.0.0.1 for this machine"
-            " alone, or 0.0.0.0 for all its networks."
-        )
-    return f"{where}: {exc.strerror}."
 
 
 def _describe_exit(code: int) -> str:
