@@ -33,7 +33,7 @@ from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
 from ..settings import Settings
-from ..startscreen import about, advice_on_other_flask
+from ..startscreen import about, advice_on_other_flask, advice_on_socketio
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
@@ -364,7 +364,7 @@ def main(argv: list[str]) -> None:
         app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
-        if advice := advice_on_other_flask(app):
+        for advice in filter(None, (advice_on_other_flask(app), advice_on_socketio(app, settings))):
             control.report("warning", advice)
         configure_log(app, control, settings)
         control.serve(Service(app, settings, job["descriptors"]))
