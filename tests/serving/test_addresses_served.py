@@ -187,7 +187,7 @@ def test_path_of_a_living_server_is_refused_and_left_alone(serve, tmp_path):
     path = tmp_path / "app.sock"
     serve("--bind", f"unix:{path}", "--workers", "1")
     text = refused(tmp_path, "--bind", f"unix:{path}")
-    assert f"Cannot listen on unix:{path}: another program listens on this socket." in text
+    assert f"Cannot listen on unix:{path}: another server listens on it." in text
     assert get(path) == "hello"
 
 
@@ -212,7 +212,7 @@ def test_file_that_is_no_socket_is_refused_and_left_alone(serve, tmp_path, kind)
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "shop.py")
-    assert "the file exists and is not a socket" in refused(tmp_path, "--bind", f"unix:{path}")
+    assert "there is a file that is not a socket" in refused(tmp_path, "--bind", f"unix:{path}")
     assert path.exists()
 
 
@@ -330,7 +330,7 @@ def test_nginx_reaches_the_server_by_a_unix_socket(serve, tmp_path):
     [
         pytest.param(["unix:/" + "x" * 200], "has 201 bytes, but the system allows", id="too long"),
         pytest.param(["unix:none/app.sock"], "there is no folder", id="no folder"),
-        pytest.param(["unix:shop.py/app.sock"], "there is no folder", id="file as a folder"),
+        pytest.param(["unix:shop.py/app.sock"], "is not a folder", id="file as a folder"),
         pytest.param(["unix:/proc/app.sock"], "Cannot listen on unix:/proc/app.sock:", id="proc"),
         pytest.param(["unix:a.sock", "unix:a.sock"], "a.sock is named twice", id="twice"),
         pytest.param(["192.0.2.1:0"], "this machine does not have that address", id="foreign"),
@@ -341,11 +341,28 @@ def test_unusable_address_is_refused_before_the_app_is_loaded(serve, tmp_path, o
     assert words in refused(tmp_path, *(part for each in options for part in ("--bind", each)))
 
 
-def test_addresses_may_include_each_other(serve):
+def test_addresses_that_include_each_other_are_refused(serve, tmp_path):
     port = spawning.free_port()
-    addresses = [f"[::]:{port}", f"0.0.0.0:{port}", f"127.0.0.1:{port}"]
-    serve("--workers", "2", *(part for each in addresses for part in ("--bind", each)))
-    assert {get(port) for _ in range(10)} == {"hello"}
+    for both in ((f"0.0.0.0:{port}", f"127.0.0.1:{port}"), (f"[::]:{port}", f"0.0.0.0:{port}")):
+        text = refused(tmp_path, "--bind", both[0], "--bind", both[1])
+        assert f"Cannot listen on http://{both[1]}: http://{both[0]}, on which the server" in text
+
+
+def test_port_of_a_server_that_still_loads_its_app_is_refused(serve, tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nwhile True: time.sleep(0.1)")
+    port = spawning.free_port()
+    options = ("--port", str(port), "--workers", "1")
+    program = spawning.start(
+        [spawning.script("carboy"), "serve", "slow:app", *options],
+        log=tmp_path / "slow.log",
+        port=port,
+        cwd=tmp_path,
+    )
+    try:
+        program.wait_until_it_prints("loading slow:app")
+        assert f"port {port} is in use by another program" in refused(tmp_path, *options)
+    finally:
+        program.stop()
 
 
 def test_no_unix_socket_is_left_if_another_address_cannot_be_used(serve, tmp_path):

@@ -502,7 +502,11 @@ def test_app_may_be_named_in_several_ways(spawn, carboy_command, tmp_path, words
 
 def test_host_and_port_come_from_the_environment(spawn, carboy_command, tmp_path, free_port):
     (tmp_path / "shop.py").write_text(APP)
-    environ = {"HOST": "localhost", "PORT": str(free_port)}
+    environ = {
+        "HOST": "x86_64-conda-linux-gnu",
+        "CARBOY_SERVE_HOST": "localhost",
+        "PORT": str(free_port),
+    }
     server = spawn(carboy_command, "serve", "shop:app", env=environ)
     server.wait_until_it_prints(f"http://127.0.0.1:{free_port}")
     assert requests.get(server.url, timeout=10).text == "hello"

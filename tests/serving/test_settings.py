@@ -18,6 +18,7 @@ from carboy.serving.settings import (
     Settings,
     as_option,
     make_settings,
+    problems_of_variables,
     unknown_variables,
 )
 
@@ -32,6 +33,7 @@ OTHERS = {
     "tls_password_file": ("/etc/tls/password", "/etc/tls/password"),
     "tls_client_ca": ("/etc/tls/ca.pem", "/etc/tls/ca.pem"),
     "workers": ("9", 9),
+    "memory_limit_bytes": ("1.5G", 3 * 2**29),
     "threads": ("3", 3),
     "proxy": ("10.0.0.0/8, ::1", "10.0.0.0/8,::1"),
     "proxy_headers": ("Forwarded", "forwarded"),
@@ -47,11 +49,20 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "max_websockets": ("8", 8),
+    "websocket_idle_s": ("9", 9.0),
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
+    "view_timeout_s": ("30", 30.0),
+    "max_requests": ("10000", 10000),
+    "max_rss_bytes": ("1.5G", 3 * 2**29),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
+    "control": ("/run/shop.sock", "/run/shop.sock"),
+    "management": ("9000", "127.0.0.1:9000"),
+    "probes": ("yes", True),
+    "min_models": ("2", 2),
 }
 # Arguments without which another one is refused, because it would have no effect.
 NEEDED = {
@@ -89,9 +100,11 @@ def test_each_setting_is_read_from_argument_environment_and_default(setting):
     [
         pytest.param({}, {}, {"host": "127.0.0.1", "port": 8000}, id="defaults"),
         pytest.param({}, {"PORT": "80"}, {"host": "0.0.0.0", "port": 80}, id="platform"),
-        pytest.param({}, {"HOST": "127.0.0.2"}, {"host": "127.0.0.2", "port": 8000}, id="HOST"),
         pytest.param(
-            {}, {"HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="HOST and PORT"
+            {}, {"HOST": "x86_64-conda-linux-gnu"}, {"host": "127.0.0.1"}, id="HOST of conda"
+        ),
+        pytest.param(
+            {}, {"CARBOY_SERVE_HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="host"
         ),
         pytest.param({"port": 5}, {"PORT": "1"}, {"host": "127.0.0.1", "port": 5}, id="argument"),
         pytest.param(
@@ -107,6 +120,7 @@ def test_each_setting_is_read_from_argument_environment_and_default(setting):
         pytest.param({"port": 0}, {}, {"port": 0}, id="any free port"),
         pytest.param({}, {"WEB_CONCURRENCY": "3"}, {"workers": 3}, id="WEB_CONCURRENCY"),
         pytest.param({"workers": 0}, {"WEB_CONCURRENCY": "3"}, {"workers": 0}, id="0 is a value"),
+        pytest.param({}, {}, {"workers": None}, id="number of workers is left to the server"),
         pytest.param({"max_body": 0}, {}, {"max_body_bytes": None}, id="no limit"),
         pytest.param({"host": "localhost"}, {}, {"host": "127.0.0.1"}, id="IPv4 before IPv6"),
         pytest.param({}, {"CARBOY_PROXY": "1"}, {"proxy": "1"}, id="short variable"),
@@ -180,7 +194,10 @@ def test_names_of_released_settings_are_kept():
         pytest.param({"port": -1}, {}, "got -1", id="port below 0"),
         pytest.param({"port": True}, {}, "got True", id="no number"),
         pytest.param({"port": 80.5}, {}, "got 80.5", id="no whole number"),
-        pytest.param({}, {"HOST": "no.invalid"}, "'no.invalid' (", id="host without an address"),
+        pytest.param({"host": "no.invalid"}, {}, "'no.invalid' (", id="host without an address"),
+        pytest.param({"workers": 0.5}, {}, "a whole number, at least 0, got 0.5", id="half"),
+        pytest.param({"max_requests": -1}, {}, "a whole number, or 0 for no", id="requests"),
+        pytest.param({"max_rss": "1GX"}, {}, "a size such as 500M or 1.5G", id="memory"),
         pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
         pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
         pytest.param({"max_held_bodies": 0}, {}, "a size such as 64K", id="size of 0"),
@@ -280,6 +297,18 @@ def test_names_of_released_settings_are_kept():
             id="key without certificate",
         ),
         pytest.param({"tls_cert": ""}, {}, "the path of a file", id="certificate without a name"),
+        pytest.param(
+            {"workers": 0, "memory_limit": "1G"},
+            {},
+            "'memory_limit' has no effect without workers",
+            id="memory limit without workers",
+        ),
+        pytest.param(
+            {"memory_limit": "half"}, {}, "a size such as 512M or 2G, or 0", id="memory limit"
+        ),
+        pytest.param(
+            {"workers": "0.5"}, {}, "a whole number, at least 0, got '0.5'", id="half a worker"
+        ),
     ],
 )
 def test_wrong_value_is_refused_with_its_source(arguments, environ, words):
@@ -317,6 +346,28 @@ def test_unknown_variable_is_warned_of_with_the_closest_name():
     (warning,) = unknown_variables(environ)
     assert "CARBOY_SERVE_TREADS has no effect" in warning
     assert "Did you mean 'CARBOY_SERVE_THREADS'" in warning
+
+
+@pytest.mark.parametrize(
+    ("environ", "problems"),
+    [
+        ({"CARBOY_SERVE_WORKERS": "2", "CARBOY_PROXY": "1", "CARBOY_SERVE_PORT": "80"}, []),
+        (
+            {"CARBOY_SERVE_WORKERS": "many", "PORT": "http", "CARBOY_SERVE_TREADS": "4"},
+            [
+                "CARBOY_SERVE_TREADS has no effect",
+                "variable PORT.",
+                "variable CARBOY_SERVE_WORKERS.",
+            ],
+        ),
+        ({"CARBOY_PROXY_HEADERS": "for"}, ["'proxy_headers' has no effect without"]),
+    ],
+)
+def test_all_problems_of_variables_are_found(environ, problems):
+    found = problems_of_variables(environ)
+    assert len(found) == len(problems)
+    for text, part in zip(found, problems, strict=True):
+        assert part in text
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import spawning
+import websocket
 from authority import DAY, Authority, Issued
 from polling import PATIENCE_S, wait_until
 
@@ -63,6 +64,17 @@ def broken():
 @app.model("/sum", batch=8)
 def sum_(xs: list[list[float]]) -> list[float]:
     return [sum(x) for x in xs]
+
+@app.route("/echo", websocket=True)
+def echo():
+    import simple_websocket
+    options = {"ping_interval": 25} if "ping" in request.args else {}
+    ws = simple_websocket.Server.accept(request.environ, **options)
+    try:
+        while True:
+            ws.send(ws.receive())
+    except simple_websocket.ConnectionClosed:
+        return ""
 
 @app.get("/pid")
 def pid():
@@ -263,6 +275,24 @@ def test_curl_takes_the_certificate_and_uses_the_connection_again(server):
     assert done.stdout == "hello1hello0"
 
 
+@pytest.mark.parametrize("query", ["", "?ping"])
+def test_websocket_works_over_tls(server, query):
+    """Also if the application waits for the socket by a selector, as it does in order to ping: TLS
+    has then decrypted more than the application has read, which no selector sees.
+    """
+    client = websocket.create_connection(
+        f"wss://localhost:{server.program.port}/echo{query}",
+        timeout=PATIENCE_S,
+        sslopt={"ca_certs": str(server.authority.cert)},
+    )
+    with contextlib.closing(client):
+        began_s = time.monotonic()
+        for size in (1, 4095, 4096, 4097, 16_384, 100_000, 1_000_000):
+            client.send_binary(b"x" * size)
+            assert client.recv() == b"x" * size
+        assert time.monotonic() - began_s < 20  # less than the interval of pings
+
+
 # ------------------------------------------------------------------- clients that do it wrong
 
 
@@ -280,6 +310,11 @@ def read_until_closed(client: socket.socket) -> bytes:
         while data := client.recv(100_000):
             pieces.append(data)
     return b"".join(pieces)
+
+
+def send_no_more(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the server may have closed the connection already
+        client.shutdown(socket.SHUT_WR)
 
 
 def client_hello() -> bytes:
@@ -302,7 +337,7 @@ def send_garbage(server: Server) -> None:
     for data in (b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 100, b"\x16" * 100, b"\x80\x2e\x01"):
         with server.connect() as client:
             client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
+            send_no_more(client)
             assert b"HTTP" not in read_until_closed(client)
 
 
@@ -311,7 +346,7 @@ def leave_in_the_middle_of_the_handshake(server: Server) -> None:
     for size in (0, 1, 5, 100, len(hello)):
         with server.connect() as client:
             client.sendall(hello[:size])
-            client.shutdown(socket.SHUT_WR)
+            send_no_more(client)
             read_until_closed(client)
 
 

@@ -22,8 +22,6 @@ from ..errors import ServingError
 from ..observability.keys import is_any_set
 
 if t.TYPE_CHECKING:
-    import types
-
     from ..app import Carboy
     from ..observability.logoptions import LogOptions
     from .settings import Settings
@@ -61,7 +59,7 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
     if get_load_dotenv():
         cli.load_dotenv()
     settings = prepare(arguments)
-    target = import_path(app) if settings.workers else None
+    target = import_path(app) if settings.workers != 0 else None
     if target is None:
         serve_here(app, settings)
         return
@@ -130,12 +128,15 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
     from . import log
     from .process import debugmode
-    from .process.hangup import Terminal
-    from .process.serversignals import hangup_signals, stop_signals
+    from .process.serversignals import handlers_without_workers
     from .process.sockets import ServerSockets
+    from .process.systemd import SystemdNotifier
     from .process.worker import Service
     from .startscreen import advice_on_other_flask
 
+    _refuse_limits_of_workers(settings)
+    _refuse_management(settings)
+    systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     sockets = ServerSockets(settings)
     settings = replace(sockets.settings, workers=1)
@@ -144,30 +145,13 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         log.logger.warning("%s", warning)
     descriptors = [None if fd is None else os.dup(fd) for fd in sockets.descriptors]
     service = Service(app, settings, descriptors)
-    terminal = Terminal()
 
-    def on_stop(number: int, frame: types.FrameType | None) -> None:
+    def stop() -> None:
+        systemd.say_stopping()
         sockets.withdraw()
         service.stop()
 
-    def on_hangup(number: int, frame: types.FrameType | None) -> None:
-        if terminal.is_closed():
-            on_stop(number, frame)
-        else:
-            log.logger.error(
-                "SIGHUP: the server cannot load the code again, because it serves from the process"
-                " that has loaded it. Serve with workers (carboy serve), or start it again"
-            )
-
-    handlers = {
-        **dict.fromkeys(stop_signals(), on_stop),
-        **dict.fromkeys(hangup_signals(), on_hangup),
-    }
-    # SIGUSR1 asks to open the log files again, which each line does if its file was renamed.
-    # SIGUSR2 asks other servers for a new version. Without a handler they would end this process.
-    for name in ("SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-            handlers[getattr(signal, name)] = lambda *_: None
+    handlers = handlers_without_workers(stop)
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.start()
@@ -179,12 +163,43 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         )
         for line in service.about():
             log.logger.info("%s", line)
+        systemd.say_ready()
+        # The thread that runs the event loop gives the signs of life, so that they prove that
+        # requests are read.
+        systemd.keep_alive(service.call)
         service.wait()
         log.logger.info("stopped")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        systemd.close()
         sockets.close()
+
+
+def _refuse_management(settings: Settings) -> None:
+    """Raise ServingError for settings that have no effect without a supervisor."""
+    for name in ("control", "management"):
+        if getattr(settings, name) not in ("", "off"):
+            raise ServingError(
+                f"Setting {name!r} needs worker processes, whose supervisor answers there, but this"
+                " server serves from one process. Leave it out; 'probes' answers /readyz on the"
+                " port of the app."
+            )
+
+
+def _refuse_limits_of_workers(settings: Settings) -> None:
+    """Refuse settings that say when a worker is replaced, if there is nobody to replace it."""
+    limits = {
+        "max_requests": settings.max_requests,
+        "max_rss": settings.max_rss_bytes,
+        "view_timeout": settings.view_timeout_s,
+    }
+    for name, value in limits.items():
+        if value:
+            raise ServingError(
+                f"Setting {name!r} has no effect without workers, because nobody could replace the"
+                " process that serves. Serve with workers, or leave it out."
+            )
 
 
 def import_path(app: Carboy) -> str | None:

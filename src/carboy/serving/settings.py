@@ -10,8 +10,9 @@ The option of `carboy serve`, the environment variable, the argument of `app.ser
 
 An option or argument takes precedence over the environment, and the environment over the default.
 `FLASK_SERVE_*` is read if `CARBOY_SERVE_*` is not set. If neither is set, the variables of hosting
-platforms (Heroku, Cloud Run, ...) are read: `HOST`, `PORT`, `WEB_CONCURRENCY`. `CARBOY_PROXY` is a
-shorter name of `CARBOY_SERVE_PROXY`.
+platforms (Heroku, Cloud Run, ...) are read: `PORT`, `WEB_CONCURRENCY`. `HOST` is not, because conda
+and some shells set it to the name of the machine or of its platform. `CARBOY_PROXY` is a shorter
+name of `CARBOY_SERVE_PROXY`.
 """
 
 from __future__ import annotations
@@ -28,20 +29,26 @@ from .declaration import (
     AccessLogFormat,
     Bind,
     Connections,
+    ControlPath,
     Count,
     File,
     Given,
     HeadSize,
     Host,
+    ManagementAddress,
+    MemoryLimit,
     Mode,
+    OptionalCount,
     OptionalSize,
     Port,
     Proxies,
     ProxyHeaders,
+    ResidentSize,
     Seconds,
     Setting,
     Size,
     Timeout,
+    WholeNumber,
     Workers,
     YesOrNo,
     declare,
@@ -71,7 +78,6 @@ class Settings:
         "127.0.0.1",
         "Address to listen on.",
         short="-h",
-        platform="HOST",
         computed=f"127.0.0.1, or {ALL_ADDRESSES} if the port comes from PORT",
     )
     port: Port = declare(
@@ -116,13 +122,24 @@ class Settings:
         " one of these has issued.",
         computed="none",
     )
+    # None: the server chooses, when it knows whether the app has models and how much memory it
+    # takes (`process.capacity`).
     workers: Workers = declare(
-        1,
-        "Worker processes. With 0, app.serve() serves from the calling process.",
+        None,
+        "Worker processes. A number that does not fit into the memory is refused. With 0,"
+        " app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
+        computed="one per CPU as far as they fit into the memory, at most"
+        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
+    )
+    # None: what the system tells (`machine.memory_limit`).
+    memory_limit_bytes: MemoryLimit = declare(
+        None,
+        "Memory that all processes of the server may use together, such as 512M or 2G, by which the"
+        " number of workers is decided; 0 for no limit.",
+        computed="the limit of the cgroup (container), or the machine's memory",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when
@@ -171,7 +188,8 @@ class Settings:
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
-        "How long a client may take to send request line and headers; then the response is 408.",
+        "How long a client may take to send request line and headers; then the response is 408."
+        " A TLS handshake may take as long.",
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
@@ -226,6 +244,23 @@ class Settings:
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
+    # The default is no limit: a view may take long on purpose, such as one that waits for events.
+    view_timeout_s: Seconds = declare(
+        0.0,
+        "How long a view may take until its response begins; 0 for no limit. A view that takes"
+        " longer is logged with its stack; a worker whose threads all do is replaced.",
+    )
+    max_requests: OptionalCount = declare(
+        None,
+        "How many requests a worker answers before it is replaced, less up to a tenth, so that"
+        " workers do not leave together; 0 for no limit. No request is lost.",
+    )
+    max_rss_bytes: ResidentSize = declare(
+        None,
+        "How much resident memory a worker may use before it is replaced, such as 1G, less up to a"
+        " tenth of what it may grow after loading the app; 0 for no limit. No request is lost."
+        " Linux only.",
+    )
     # The default of `drain_s`, half a second, is long enough for a client that sends one request
     # after another: it gets a response in that time, which asks it to reconnect.
     drain_s: Seconds = declare(
@@ -236,6 +271,28 @@ class Settings:
     # The default of `grace_s` is 30 s, as are those of gunicorn's graceful_timeout and Kubernetes'
     # terminationGracePeriodSeconds.
     grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
+    control: ControlPath = declare(
+        "",
+        "The Unix socket for carboy ctl, which only the user of the server may use; off for none.",
+        computed="ADDRESS:PORT.sock in the folder carboy of XDG_RUNTIME_DIR or /run, or in a"
+        " private folder of the temporary folder",
+    )
+    # By default there is no TCP address for the management, because it would need a second free
+    # port.
+    management: ManagementAddress = declare(
+        "",
+        "An address for the probes /livez, /readyz and /startupz, apart from the app, such as"
+        " 127.0.0.1:9000. The control socket answers them, too.",
+        computed="none",
+    )
+    probes: YesOrNo = declare(
+        False,
+        "Whether the server answers /livez, /readyz and /startupz on the port of the app, too,"
+        " instead of the app.",
+    )
+    min_models: WholeNumber = declare(
+        0, "How many models the app must have; with fewer it is not ready (/readyz)."
+    )
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -334,6 +391,11 @@ def make_settings(
             values[setting.field] = setting.compute()
     _refuse_ineffective(values)
     _refuse_second_address(values, sources, passed_count(environ))
+    if values.get("workers") == 0 and "memory_limit_bytes" in values:
+        raise ServingError(
+            "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
+            " it out, or set 'workers' to at least 1."
+        )
     return Settings(**values)
 
 
@@ -431,3 +493,25 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
         f" of the server.{did_you_mean(name, known, prefix=PREFIX)}"
         for name in sorted(unknown - set(known))
     ]
+
+
+def problems_of_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+    """Return an error message for each environment variable by which a server would refuse to
+    start, and a warning for each that has no effect.
+    """
+    problems = unknown_variables(environ)
+    for setting in SETTINGS:
+        given = _find_value(setting, {}, environ, as_argument)
+        if given is not None:
+            problems += _problems_by(setting.parse, given)
+    # Only values that are valid one by one can contradict each other.
+    return problems or _problems_by(make_settings, {}, environ)
+
+
+def _problems_by(read: cabc.Callable[..., object], *args: object) -> list[str]:
+    """Call `read` with the arguments. Return the text of the error that it raises, if any."""
+    try:
+        read(*args)
+    except ServingError as exc:
+        return [str(exc)]
+    return []

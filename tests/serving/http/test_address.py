@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from carboy.serving.http.address import MAX_PATH_BYTES, Address, address_of, parse_address
+from carboy.serving.http.address import Address, address_of, parse_address
+from carboy.serving.unixsocket import MAX_PATH_BYTES
 
 
 @pytest.mark.parametrize(

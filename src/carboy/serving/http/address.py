@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-import sys
 import typing as t
 
-# The longest path of a Unix socket, in bytes without the final NUL: `sun_path` in <sys/un.h> has
-# 108 bytes on Linux, and 104 on macOS and the BSDs.
-MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
+from ..unixsocket import MAX_PATH_BYTES
+
 _UNIX = "unix:"
 _TCP = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", re.ASCII)
 

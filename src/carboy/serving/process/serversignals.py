@@ -13,10 +13,14 @@ import signal
 import socket
 import typing as t
 
+from .. import log
 from .hangup import Terminal
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
     import types
+
+    _Handler = cabc.Callable[[int, types.FrameType | None], object]
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -34,6 +38,39 @@ def hangup_signals() -> list[signal.Signals]:
     """
     number = getattr(signal, "SIGHUP", None)
     return [] if number is None or signal.getsignal(number) == signal.SIG_IGN else [number]
+
+
+def handlers_without_workers(stop: cabc.Callable[[], object]) -> dict[signal.Signals, _Handler]:
+    """Return the signal handlers of a server that serves from one process, without a supervisor.
+
+    Args:
+        stop: stops the server; returns at once.
+    """
+    terminal = Terminal()
+
+    def on_stop(number: int, frame: types.FrameType | None) -> None:
+        stop()
+
+    def on_hangup(number: int, frame: types.FrameType | None) -> None:
+        if terminal.is_closed():
+            stop()
+        else:
+            log.logger.error(
+                "SIGHUP: the server cannot load the code again, because it serves from the process"
+                " that has loaded it. Serve with workers (carboy serve), or start it again"
+            )
+
+    handlers: dict[signal.Signals, _Handler] = {
+        **dict.fromkeys(stop_signals(), on_stop),
+        **dict.fromkeys(hangup_signals(), on_hangup),
+    }
+    # SIGUSR1 asks to open the log files again, which each line does by itself if its file was
+    # renamed. SIGUSR2 asks for nothing. Without a handler they would end this process.
+    for name in ("SIGUSR1", "SIGUSR2"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            handlers[number] = lambda *_: None
+    return handlers
 
 
 class ServerSignals:
@@ -82,6 +119,8 @@ class ServerSignals:
         signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
+
+    def close(self) -> None:
         self.wakeup.close()
         self._waker.close()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from ...core.processmemory import resident_bytes
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-# The number of the field with the resident pages in /proc/PID/statm.
-_RESIDENT_FIELD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,8 @@ class ServerState:
         generation: how many reloads have been asked for.
         failed_reload: the last reload, if it has failed.
         processes: the worker processes.
+        capacity: what CPUs and memory there are, what a worker takes of them, and how many workers
+            fit (`capacity.Plan.as_dict`); empty until the first worker has loaded the app.
     """
 
     target: str | None
@@ -80,16 +81,19 @@ class ServerState:
     generation: int = 0
     failed_reload: FailedReload | None = None
     processes: tuple[ProcessState, ...] = ()
+    capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
 
-
-def resident_bytes(pid: int | str = "self") -> int | None:
-    """Return how much memory of a process is in RAM (RSS); None if the system does not tell (Linux
-    only).
-    """
-    import resource
-
-    try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[_RESIDENT_FIELD]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return None
+    def summary(self) -> str:
+        """Return the state in one line, as `systemctl status` shows it."""
+        if self.stopping:
+            return f"stopping: {len(self.processes)} workers finish their requests"
+        ready = [process for process in self.processes if process.phase == "ready"]
+        if not self.serving:
+            return f"loading {self.target or 'the app'}"
+        text = f"{len(ready)} of {len({each.number for each in self.processes})} workers are ready"
+        if self.reloading:
+            new = sum(process.generation == self.generation for process in ready)
+            return f"reloading: {text}, {new} with the new code"
+        if self.failed_reload is not None:
+            return f"{text}; the last reload has failed, see the log"
+        return text

@@ -8,11 +8,9 @@ has opened. Such a socket is opened here, and passed to each worker as a file de
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
-import stat
 import typing as t
 from dataclasses import replace
 
@@ -21,6 +19,7 @@ from ...errors import AddressError, ServingError
 from .. import machine
 from ..activation import take_passed_sockets
 from ..http.listener import Listener
+from ..unixsocket import UnixSocket
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -46,7 +45,7 @@ class ServerSockets:
         """
         self.shared: list[socket.socket | None] = []
         self._holders: list[socket.socket] = []
-        self._files: list[UnixSocketFile] = []
+        self._unix: list[UnixSocket] = []
         addresses: list[Address] = []
         try:
             passed = take_passed_sockets()
@@ -55,7 +54,8 @@ class ServerSockets:
             for address, sock in passed:
                 addresses.append(address)
                 self.shared.append(sock)
-            addresses += [self._open(address, settings) for address in wanted]
+            for address in wanted:
+                addresses += [self._open(address, addresses, settings)]
         except BaseException:
             self.close()
             raise
@@ -64,16 +64,27 @@ class ServerSockets:
             settings, bind=tuple(map(str, addresses)), host=first.host, port=first.port
         )
 
-    def _open(self, address: Address, settings: Settings) -> Address:
+    def _open(
+        self, address: Address, others: cabc.Sequence[Address], settings: Settings
+    ) -> Address:
         if address.path:
-            file = UnixSocketFile(address.path, int(settings.socket_mode, 8), settings.backlog)
-            self._files.append(file)
-            self.shared.append(file.socket)
+            opened = UnixSocket(
+                address.path,
+                int(settings.socket_mode, 8),
+                settings.backlog,
+                failure=f"Cannot listen on {address}",
+                option="--bind",
+                find=f"Find it with 'ss -xlp src {address.path}' and stop it",
+            )
+            self._unix.append(opened)
+            self.shared.append(opened.socket)
             return address
         try:
             port, holder = hold_port(address)
         except OSError as exc:
-            raise AddressError(_explain(exc, address, tls=bool(settings.tls_cert))) from None
+            raise AddressError(
+                _explain(exc, address, others, tls=bool(settings.tls_cert))
+            ) from None
         self._holders.append(holder)
         self.shared.append(None)
         return address._replace(port=port)
@@ -87,8 +98,8 @@ class ServerSockets:
         """Remove the files of Unix sockets, so that no new client connects: the clients in the
         backlog can be accepted before the socket is closed.
         """
-        for file in self._files:
-            file.remove()
+        for opened in self._unix:
+            opened.remove_file()
 
     def close(self) -> None:
         self.withdraw()
@@ -154,17 +165,29 @@ def hold_port(address: Address) -> tuple[int, socket.socket]:
     try:
         if machine.HAS_WORKERS:
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            machine.bind_exclusively(holder, name)
+            try:
+                # Bound without SO_REUSEADDR, the socket also keeps out a server that starts while
+                # this one loads its app. With that option on both sides, only a socket that listens
+                # would.
+                holder.bind(name)
+            except OSError:  # old connections of a server without SO_REUSEPORT use the port
+                machine.bind_exclusively(holder, name)
     except OSError:
         holder.close()
         raise
     return name[1], holder
 
 
-def _explain(exc: OSError, address: Address, *, tls: bool) -> str:
+def _explain(exc: OSError, address: Address, others: cabc.Iterable[Address], *, tls: bool) -> str:
     where = f"Cannot listen on {address.url(tls=tls)}"
     port = address.port
     if exc.errno == errno.EADDRINUSE:
+        for other in others:
+            if other.port == port and not other.path:
+                return (
+                    f"{where}: {other.url(tls=tls)}, on which the server shall listen, too,"
+                    " includes this address or is a part of it. Name only one of the two."
+                )
         return f"{where}: {port_in_use(port)}"
     if exc.errno == errno.EACCES:
         return (
@@ -176,116 +199,5 @@ def _explain(exc: OSError, address: Address, *, tls: bool) -> str:
         return (
             f"{where}: this machine does not have that address. Use 127.0.0.1 for this machine"
             " alone, or 0.0.0.0 for all its networks."
-        )
-    return f"{where}: {exc.strerror}."
-
-
-# ----------------------------------------------------------------------------- Unix sockets
-
-
-class UnixSocketFile:
-    """A Unix socket that listens, and its file.
-
-    Attributes:
-        socket: the socket.
-    """
-
-    def __init__(self, path: str, mode: int, backlog: int) -> None:
-        """Raises AddressError if the socket cannot be created, or another server uses the file."""
-        self._path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with _locked(os.path.dirname(path)):
-                _remove_stale(path)
-                self.socket.bind(path)
-                # No client can connect before `listen`, so the permissions are in effect when the
-                # first one comes.
-                os.chmod(path, mode)
-                self.socket.listen(backlog)
-                self._identity = _identity(path)
-        except BaseException as exc:
-            self.socket.close()
-            if isinstance(exc, OSError):
-                raise AddressError(_explain_path(exc, path)) from None
-            raise
-
-    def remove(self) -> None:
-        """Remove the file, unless it was replaced by that of another socket."""
-        with contextlib.suppress(OSError):
-            if _identity(self._path) == self._identity:
-                os.unlink(self._path)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> cabc.Iterator[None]:
-    """Hold a lock on a folder, which all servers take that create a Unix socket in it.
-
-    Without the lock, of two servers that start at the same time, the second could take the socket
-    of the first, which does not listen yet, for a stale one, and remove it.
-    """
-    import fcntl
-
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove the file of a Unix socket that a server has left behind.
-
-    Raises:
-        AddressError: the file is no socket, or a server listens on it.
-    """
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
-    where = f"Cannot listen on unix:{path}"
-    if not stat.S_ISSOCK(status.st_mode):
-        raise AddressError(
-            f"{where}: the file exists and is not a socket. Remove it, or choose another path."
-        )
-    if _is_alive(path):
-        raise AddressError(
-            f"{where}: another program listens on this socket. Find it with 'ss -xlp src {path}'"
-            " and stop it, or choose another path."
-        )
-    os.unlink(path)
-
-
-def _is_alive(path: str) -> bool:
-    """Return whether a program listens on a Unix socket. Raises OSError if this user may not
-    connect to it.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except BlockingIOError:
-            return True  # the backlog is full
-    return True
-
-
-def _explain_path(exc: OSError, path: str) -> str:
-    where, folder = f"Cannot listen on unix:{path}", os.path.dirname(path)
-    if exc.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return (
-            f"{where}: there is no folder {folder}. Create it, or let systemd create it"
-            " (RuntimeDirectory=)."
-        )
-    if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return (
-            f"{where}: the user of this process may not create the file ({exc.strerror}). Choose a"
-            f" folder that the user may write to, or change the permissions of {folder}."
         )
     return f"{where}: {exc.strerror}."

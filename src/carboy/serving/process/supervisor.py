@@ -25,6 +25,7 @@ does not answer cannot drain: it is killed, and another is started.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import selectors
 import signal
@@ -33,18 +34,22 @@ import typing as t
 from functools import partial
 
 from ...core.bytesizes import format_size
-from .. import log
-from ..startscreen import memory_bytes
+from ...core.processmemory import in_mib
+from .. import log, machine
+from . import capacity
+from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .sockets import ServerSockets
 from .supervisorlog import SupervisorLog
+from .systemd import SystemdNotifier
 from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import socket
 
+    from ..management.management import Management
     from ..settings import Settings
 
 
@@ -67,8 +72,11 @@ class Supervisor:
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
+        # None until the first worker has loaded the app.
+        self._plan: capacity.Plan | None = None
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
+        self._systemd = SystemdNotifier()
         self._signals = ServerSignals()
         self._asked: collections.deque[cabc.Callable[[], object]] = collections.deque()
         self._kill_at_s: float | None = None
@@ -82,6 +90,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
 
@@ -91,29 +100,39 @@ class Supervisor:
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
-            AddressError: the address cannot be listened on.
+            AddressError: the address, or that of the management, cannot be listened on.
         """
-        self._sockets = ServerSockets(self._settings)
-        self._settings = self._sockets.settings
-        self._signals.install()
-        self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
-        try:
+        from ..management.management import Management
+
+        with contextlib.ExitStack() as at_end:
+            for part in (self._selector, self._signals, self._systemd):
+                at_end.callback(part.close)
+            self._sockets = ServerSockets(self._settings)
+            at_end.callback(self._sockets.close)
+            self._settings = self._sockets.settings
+            self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
+            self._signals.install()
+            at_end.callback(self._signals.restore)
+            at_end.callback(self._end_processes)
+            self._management = Management(self, self._settings)
+            at_end.callback(self._management.stop)
+            self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
+            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
-        finally:
-            for process in self._processes():
-                process.kill_and_wait()
-            self._log.stop()
-            self._signals.restore()
-            self._selector.close()
-            self._sockets.close()
         if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
+
+    def _end_processes(self) -> None:
+        """Kill the processes that are left if the loop has failed, and finish the log files."""
+        for process in self._processes():
+            process.kill_and_wait()
+        self._log.stop()
 
     # --- for other threads --------------------------------------------------------------------
 
@@ -138,11 +157,13 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+            capacity=self._plan.as_dict() if self._plan is not None else {},
         )
 
     # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
+        self._publish()
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
                 self._signals.clear_wakeup()
@@ -164,7 +185,12 @@ class Supervisor:
             self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
+
+    def _publish(self) -> None:
+        """Tell other threads and systemd the state, before the loop sleeps."""
         self._state = self._describe_state()
+        self._systemd.say_status(self._state.summary())
+        self._systemd.say_alive(time.monotonic())
 
     def _do_asked(self) -> None:
         while self._asked:
@@ -187,13 +213,16 @@ class Supervisor:
                 if worker.current is None:
                     worker.current = self._start(worker)
         self._replace_next()
+        self._finish_reload()
         if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times = [self._kill_at_s]
-        if not self._stopping:
-            times = [self._heartbeat_at_s]
+        times = [self._systemd.sign_at_s]
+        if self._stopping:
+            times.append(self._kill_at_s)
+        else:
+            times.append(self._heartbeat_at_s)
             times += [worker.start_at_s for worker in self._workers]
             times += [process.kill_at_s for process in self._processes()]
         due = [time_s for time_s in times if time_s is not None]
@@ -201,6 +230,10 @@ class Supervisor:
 
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
+
+    def find_process(self, pid: int) -> WorkerProcess | None:
+        """Return the worker process with this process id, if it has not ended."""
+        return next((process for process in self._processes() if process.pid == pid), None)
 
     # --- the start of a worker ------------------------------------------------------------------
 
@@ -211,8 +244,11 @@ class Supervisor:
 
     def _start(self, worker: Worker) -> WorkerProcess:
         process = WorkerProcess(worker.number, self._generation)
+        process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        if self._management is not None:
+            self._management.watch(process)
         descriptors = self._sockets.descriptors
         process.start(
             {
@@ -221,12 +257,49 @@ class Supervisor:
                 "descriptors": descriptors,
             },
             [fd for fd in descriptors if fd is not None],
+            variables=thread_environment(machine.usable_cpus(), self._computing_processes),
         )
         worker.starts += 1
         self._selector.register(
             t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
         )
         return process
+
+    @property
+    def _computing_processes(self) -> int:
+        """Among how many processes the CPUs are divided. Until the first worker has loaded the app,
+        a number that the user leaves to the server is taken for one.
+        """
+        if self._plan is not None:
+            return self._plan.workers
+        return self._settings.workers or 1
+
+    def _on_loaded(self, process: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        """Let a process listen that has loaded the app. Of the first one, measure the memory
+        before, and decide how many workers there will be.
+        """
+        if self._plan is None and not self._stopping:
+            self._make_plan(process, loaded)
+        if not self._stopping:
+            process.send("listen")
+
+    def _make_plan(self, first: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        assumed = self._computing_processes
+        plan = self._plan = capacity.make_plan(
+            self._settings.workers,
+            machine.find_cpus(),
+            capacity.limit_of(self._settings),
+            capacity.measure(first.pid, loaded),
+        )
+        if plan.refused:
+            log.logger.error("%s", capacity.explain_refusal(plan))
+            self._exit_code = 2
+            self._begin_stop(time.monotonic())
+        elif loaded["libraries"] and plan.threads != threads_of_each(plan.cpus.number, assumed):
+            first.leave_because = (
+                f"its libraries ({', '.join(loaded['libraries'])}) were imported as for"
+                f" {assumed} worker, and there are {plan.workers}"
+            )
 
     def _receive(self, worker: Worker, process: WorkerProcess) -> None:
         was_ready = process.was_ready
@@ -241,6 +314,8 @@ class Supervisor:
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
         log.logger.info("%s is ready", process)
+        if self._management is not None:
+            self._management.welcome(process)
         if process.phase != "ready" or self._stopping:
             return
         if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -251,7 +326,6 @@ class Supervisor:
             self._begin_to_serve(process)
         if process.generation == self._generation:
             self._is_new_code_ready = True
-            self._finish_reload()
 
     def _begin_to_serve(self, process: WorkerProcess) -> None:
         """Start the other workers after the first, and log when all of them serve."""
@@ -259,37 +333,44 @@ class Supervisor:
             self._plan_workers(process)
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
+            self._systemd.say_ready()
             log.logger.info("%s", self._describe())
-            for line in process.about:
+            plan = t.cast("capacity.Plan", self._plan)
+            about_management = self._management.about() if self._management is not None else []
+            for line in (*capacity.describe(plan), *process.about, *about_management):
                 log.logger.info("%s", line)
+            if warning := capacity.warning(plan):
+                log.logger.warning("%s", warning)
 
     def _plan_workers(self, first: WorkerProcess) -> None:
-        """Start the other workers, after the first has loaded the app, so that its memory can be
+        """Start the other workers, after the first has loaded the app, so that its memory could be
         measured.
         """
-        for _ in range(self._settings.workers - 1):
+        for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
             self._add_worker()
 
     def _describe(self) -> str:
-        settings = self._settings
-        plural = "s" if settings.workers > 1 else ""
-        used = [memory_bytes(process.pid) for process in self._processes()]
-        memory = max((size for size in used if size is not None), default=0)
-        of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
+        settings, plan = self._settings, t.cast("capacity.Plan", self._plan)
+        plural = "s" if plan.workers > 1 else ""
+        memory = plan.measured.worker
+        of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
         return (
             f"serving {self._target or 'the app'} on {', '.join(settings.urls)}:"
-            f" {settings.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
+            f" {plan.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
 
     # --- the replacement of a worker --------------------------------------------------------------
 
-    def reload(self, asked_by: str) -> None:
+    def reload(self, asked_by: str) -> int:
         """Replace all workers by workers that load the code again. If a reload is in progress, it
         starts again: the process that loads the app at the moment may have read the old code.
 
         Args:
             asked_by: what asked for it, for the log.
+
+        Returns:
+            The generation of the workers with the new code.
         """
         reopened = self._log.reopen()
         log.logger.info(
@@ -298,6 +379,7 @@ class Supervisor:
             self._target or "the app",
             f", and opening {' '.join(reopened)} again" if reopened else "",
         )
+        self._systemd.say_reloading()
         self._generation += 1
         self._reloading, self._is_new_code_ready = True, False
         for worker in self._workers:
@@ -306,6 +388,21 @@ class Supervisor:
             if worker.successor is not None:
                 successor, worker.successor = worker.successor, None
                 self._retire(successor, worker)
+        return self._generation
+
+    def _replace_next(self) -> None:
+        """Start the successor of a worker that must leave, unless another is being replaced."""
+        if not self._serving or any(each.successor or each.leaving for each in self._workers):
+            return
+        leaving = [worker for worker in self._workers if self._must_leave(worker)]
+        if not leaving:
+            return
+        # The oldest process first: if workers reach their limits faster than they can be replaced,
+        # each has its turn.
+        worker = min(leaving, key=lambda worker: t.cast("WorkerProcess", worker.current).started_s)
+        if because := t.cast("WorkerProcess", worker.current).leave_because:
+            log.logger.info("replacing %s: %s", worker.current, because)
+        worker.successor = self._start(worker)
 
     def _must_leave(self, worker: Worker) -> bool:
         process = worker.current
@@ -314,15 +411,6 @@ class Supervisor:
         is_outdated = self._reloading and process.generation < self._generation
         return is_outdated or bool(process.leave_because)
 
-    def _replace_next(self) -> None:
-        """Start the successor of a worker that must leave, unless another is being replaced."""
-        if not self._serving or any(each.successor or each.leaving for each in self._workers):
-            return
-        for worker in self._workers:
-            if self._must_leave(worker):
-                worker.successor = self._start(worker)
-                return
-
     def _retire(self, process: WorkerProcess, worker: Worker) -> None:
         """Let a process finish its requests and end."""
         worker.leaving.append(process)
@@ -330,19 +418,32 @@ class Supervisor:
         process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
 
     def _finish_reload(self) -> None:
-        if not self._reloading or not self._serving:
-            return
-        if all(
-            worker.is_ready and worker.current and worker.current.generation == self._generation
-            for worker in self._workers
-        ):
+        """End the reload if all old processes have ended, so that none answers a further request
+        with the old code.
+        """
+        if self._reloading and self._serving and all(map(self._has_new_code, self._workers)):
             self._reloading, self._failed_reload = False, None
+            self._systemd.say_ready()
             log.logger.info("reloaded: all workers run the new code")
 
-    def _fail_reload(self, process: WorkerProcess, reason: str) -> None:
+    def _has_new_code(self, worker: Worker) -> bool:
+        return worker.is_ready and all(
+            process.generation == self._generation for process in worker.processes
+        )
+
+    def _fails_reload(self, process: WorkerProcess) -> bool:
+        """Return whether a process that has ended shows that the new code cannot be loaded. Once
+        another process has loaded it, that is not so.
+        """
+        is_first = process.generation == self._generation and not self._is_new_code_ready
+        return self._reloading and is_first and not process.was_ready
+
+    def _fail_reload(self, process: WorkerProcess) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
+        reason = _explain_end(process)
         self._reloading = False
         self._failed_reload = FailedReload(time.time(), reason)
+        self._systemd.say_ready()  # the server serves, with the code that it has
         log.logger.error(
             "the reload has failed, the workers go on with the code that they have: %s cannot load"
             " the app%s:\n\n%s\n",
@@ -393,29 +494,31 @@ class Supervisor:
         if self._stopping:
             return
         if is_leaving:
-            if not process.was_killed:
-                log.logger.info("%s has ended after its last request", process)
+            _log_end_of_replaced(process)
         elif not self._serving:
             self._give_up(process)
+        elif self._fails_reload(process):
+            self._fail_reload(process)
+            if worker.current is None:
+                self._restart(worker, process)
         else:
             self._restart(worker, process)
 
     def _restart(self, worker: Worker, process: WorkerProcess) -> None:
-        """Go on after a process has ended that should serve, or load the app."""
-        is_new_code = process.generation == self._generation and not self._is_new_code_ready
-        if self._reloading and is_new_code and not process.was_ready:
-            self._fail_reload(process, _explain_end(process))
-            if worker.current is not None:
-                return
+        """Let another process be started after one has ended that should serve, or load the app.
+        After the death of the current process, its successor is that other one, if there is any.
+        """
         delay_s = worker.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
         if worker.current is None or worker.current.phase == "ready":
             worker.start_at_s = time.monotonic() + delay_s
+        goes_on = f", and {worker.current} goes on" if worker.is_ready else ""
         failure = [process.failure.rstrip()] if process.failure else []
         log.logger.error(
-            "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
+            "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
             process,
             _describe_end(process),
             process.lived_s,
+            goes_on,
             f"in {delay_s:g} s" if delay_s else "now",
             *failure,
         )
@@ -445,6 +548,7 @@ class Supervisor:
                 self._signals.stop_signal,
                 settings.grace_s,
             )
+        self._systemd.say_stopping()
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
         self._sockets.withdraw()
@@ -473,6 +577,15 @@ def _states_of(worker: Worker) -> list[ProcessState]:
         for process in worker.processes
     ]
     return states or [ProcessState(worker.number, None, "waiting", None, restarts, 0)]
+
+
+def _log_end_of_replaced(process: WorkerProcess) -> None:
+    if not process.was_ready:
+        log.logger.info("%s was stopped while it loaded the app", process)
+    elif process.exit_code == 0:
+        log.logger.info("%s has ended after its last request", process)
+    elif not process.was_killed:
+        log.logger.error("%s %s during its last requests", process, _describe_end(process))
 
 
 def _explain_end(process: WorkerProcess) -> str:

@@ -3,13 +3,14 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason; before that `log`, with the options of the log, and each `warning` for the log. It
-answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
-the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
-moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
-requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
-to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
-to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log; `leave`,
+when it has reached a limit and another process must replace it. It answers the message `alive?`
+with `alive`, from the thread that reads requests. The worker stops on the message `drain`, on
+SIGTERM, and when the socket closes because the supervisor has died: for a moment responses ask
+clients to reconnect; then the worker closes the listening socket, finishes the requests that have
+begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends to both processes
+and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads to stderr, even if
+native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -32,25 +33,35 @@ from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
+from ..management.questions import QUESTION, Answers
+from ..management.workertopics import WorkerTopics, models_of
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask, advice_on_socketio
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .capacity import wanted_workers
+from .computethreads import advice_on_sessions, imported_libraries
+from .hangup import Terminal
 from .sockets import make_listeners
+from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import types
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...models.model import Model
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
     from ..certificates import Certificate
     from ..http.listener import Listener
     from ..wsgi.gateway import Routes
+    from .capacity import LoadedApp
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
@@ -58,6 +69,12 @@ EXIT_S = 5.0
 # How many seconds before the end of the grace period the open WebSockets are ended: their clients
 # and views need a moment to end as well. At most half of the grace period.
 CLOSE_WEBSOCKETS_S = 3.0
+# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
+# answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
+# time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
+# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight
+# threads that compute in Python (bench/probes.py).
+DEFAULT_SWITCH_S, PROBES_SWITCH_S = 0.005, 0.0005
 
 
 class Service:
@@ -81,10 +98,13 @@ class Service:
         self._certificate = certificate_of(settings)
         tls = self._certificate and self._certificate.context
         listeners = make_listeners(settings, descriptors, tls)
-        self._server = server_of(app, settings, self._access_log, listeners)
+        self._watch = ViewWatch() if settings.view_timeout_s else None
+        self._server = server_of(app, settings, self._access_log, self._watch, listeners)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
+        if settings.probes:
+            hand_over_gil_sooner()
 
     def about(self) -> list[str]:
         """Return lines for the log that say what the app offers, and where its logs go."""
@@ -102,6 +122,25 @@ class Service:
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def loaded(self) -> LoadedApp:
+        """Return what the supervisor must know to decide how many workers there will be."""
+        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
+        return {
+            "models": {name: model.loaded_bytes for name, model in models.items()},
+            "libraries": imported_libraries(),
+        }
+
+    def limit(self, leave: cabc.Callable[[str], object]) -> None:
+        """Watch the limits on requests, memory and the time of views from now on.
+
+        Args:
+            leave: is called with the reason when a limit is reached.
+
+        Raises:
+            ConfigError: the process already uses more memory than it may.
+        """
+        WorkerLimits(self._settings, lambda: self._server.requests, self._watch, leave).start()
 
     def listen(self) -> None:
         """Accept connections from now on."""
@@ -142,6 +181,14 @@ class Service:
             close_models(EXIT_S)
 
 
+def hand_over_gil_sooner() -> None:
+    """Let threads that compute in Python hand over the GIL after `PROBES_SWITCH_S`, unless the app
+    has set the interval itself.
+    """
+    if sys.getswitchinterval() == DEFAULT_SWITCH_S:
+        sys.setswitchinterval(PROBES_SWITCH_S)
+
+
 def certificate_of(settings: Settings) -> Certificate | None:
     """Return the TLS certificate that the settings name; None if they name none.
 
@@ -160,25 +207,32 @@ def server_of(
     app: WSGIApplication,
     settings: Settings,
     access_log: AccessLog | None = None,
+    watch: ViewWatch | None = None,
     listeners: cabc.Sequence[Listener] | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads, settings.max_websockets)
-    gateway = Gateway(
-        app,
-        limits=limits,
-        threads=settings.threads,
-        pool=pool,
-        timed=access_log is not None,
-        routes=partial(model_routes, app),
-    )
+    options: dict[str, t.Any] = {
+        "limits": limits,
+        "threads": settings.threads,
+        "pool": pool,
+        "timed": access_log is not None,
+        "watch": watch,
+        "routes": partial(model_routes, app),
+    }
+    if settings.probes:
+        from ..management.appprobes import ProbingGateway
+
+        gateway: Gateway = ProbingGateway(app, settings.min_models, **options)
+    else:
+        gateway = Gateway(app, **options)
     return HTTPServer(
         make_listeners(settings) if listeners is None else listeners,
         handler=gateway,
         pool=pool,
         limits=limits,
-        multiprocess=settings.workers > 1,
+        multiprocess=wanted_by(app, settings) > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
         spins=usable_cpus() > 1,
@@ -215,8 +269,15 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Return whether an application, which may be any WSGI application, has models."""
-    return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
+    """Return whether an application has models."""
+    return bool(models_of(app))
+
+
+def wanted_by(app: WSGIApplication, settings: Settings) -> int:
+    """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
+    memory.
+    """
+    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
 class Control:
@@ -233,7 +294,9 @@ class Control:
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
             "alive?": self._answer_heartbeat,
             "drain": lambda _: self.stop(),
+            "listen": lambda _: self._may_listen.set(),
         }
+        self._may_listen = threading.Event()
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
@@ -290,6 +353,13 @@ class Control:
 
     def serve(self, service: Service) -> None:
         service.load()
+        service.limit(partial(self.report, "leave"))
+        if advice := advice_on_sessions():
+            self.report("warning", advice)
+        self.report("loaded", service.loaded())
+        # Meanwhile the supervisor measures the memory of this process. If it does not want it to
+        # serve, it sends `drain`, which ends the process here.
+        self._may_listen.wait()
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
@@ -331,20 +401,43 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
     options = log.configure_for_app(app, warn=partial(control.report, "warning"))
     if options is not None and options.file is None:
         announce_log(control, options)
-    if settings.workers > 1:
+    if wanted_by(app, settings) > 1:
         for text in lossy_in_several_processes():
             control.report("warning", text)
 
 
-def main(argv: list[str]) -> None:
-    control = Control(socket.socket(fileno=int(argv[0])))
+def handle_signals(control: Control) -> None:
+    """Handle signals as a worker does. The app may replace the handlers of SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
-    # starts would inherit.
-    signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    terminal = Terminal()
+
+    def on_signal_for_supervisor(number: int, frame: types.FrameType | None) -> None:
+        if not terminal.is_closed():
+            # Log on another thread: this one may have been interrupted while it was logging.
+            threading.Thread(target=_name_supervisor, args=(number,), daemon=True).start()
+
+    # Handlers, and not SIG_IGN, which programs that the app starts would inherit.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, on_signal_for_supervisor)
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+
+
+def _name_supervisor(number: int) -> None:
+    log.logger.warning(
+        "%s has no effect on this process, which is a worker. Send it to the supervisor, the"
+        " process %d",
+        signal.Signals(number).name,
+        os.getppid(),
+    )
+
+
+def main(argv: list[str]) -> None:
+    control = Control(socket.socket(fileno=int(argv[0])))
+    topics = WorkerTopics()
+    control.on(QUESTION, Answers(control.report, topics.topics()).answer)
+    handle_signals(control)
     mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])
@@ -361,7 +454,7 @@ def main(argv: list[str]) -> None:
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
         asked_by = debugmode.disable_in_environment()
-        app = load(job["target"])
+        topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         for advice in filter(None, (advice_on_other_flask(app), advice_on_socketio(app, settings))):

@@ -25,6 +25,7 @@ from functools import partial
 
 from ...config import get_env
 from .. import log
+from .systemd import VARIABLES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -92,6 +93,7 @@ class WorkerProcess:
             "alive": self._on_alive,
             "failed": self._on_failed,
             "info": self._on_info,
+            "leave": self._on_leave,
             "ready": self._on_ready,
         }
         self.about: list[str] = []
@@ -123,11 +125,17 @@ class WorkerProcess:
     def lived_s(self) -> float:
         return time.monotonic() - self.started_s
 
-    def start(self, job: dict[str, t.Any], fds: cabc.Sequence[int] = ()) -> None:
+    def start(
+        self,
+        job: dict[str, t.Any],
+        fds: cabc.Sequence[int] = (),
+        variables: cabc.Mapping[str, str] | None = None,
+    ) -> None:
         """Start the process.
 
         Args:
             job: what the process must know, as JSON.
+            variables: environment variables for the process, in addition to those of this one.
             fds: file descriptors that the process inherits, in addition to those of the socket and
                 the log.
         """
@@ -138,7 +146,7 @@ class WorkerProcess:
             _command(theirs.fileno(), json.dumps(job)),
             pass_fds=[theirs.fileno(), self.log_fd, write_fd, *fds],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
+            env={**_environment(), **(variables or {})},
         )
         theirs.close()
         os.close(write_fd)
@@ -227,6 +235,9 @@ class WorkerProcess:
     def _on_info(self, info: dict[str, t.Any]) -> None:
         self.info.update(info)
 
+    def _on_leave(self, reason: str) -> None:
+        self.leave_because = reason
+
     def _on_ready(self, about: list[str]) -> None:
         self.about = about
         self.was_ready = True
@@ -235,6 +246,12 @@ class WorkerProcess:
 
     def _on_unknown(self, word: str, payload: object) -> None:
         log.logger.error("%s has sent an unknown message %r", self, word)
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment variables of a worker process."""
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return {**inherited, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()}
 
 
 def _command(fd: int, job: str) -> list[str]:
