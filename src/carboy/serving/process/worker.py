@@ -457,7 +457,8 @@ def main(argv: list[str]) -> None:
         topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
-        for advice in filter(None, (advice_on_other_flask(app), advice_on_socketio(app, settings))):
+        several = advice_on_socketio(app, wanted_by(app, settings))
+        for advice in filter(None, (advice_on_other_flask(app), several)):
             control.report("warning", advice)
         configure_log(app, control, settings)
         control.serve(Service(app, settings, job["descriptors"]))
