@@ -11,7 +11,7 @@ import time
 import pytest
 from polling import PATIENCE_S, wait_until
 from stage import Stage, head
-from websockets import ACCEPT, ask, close, frame
+from wsframes import ACCEPT, ask, close, frame
 
 from carboy.observability.access import AccessLog
 from carboy.serving.http.limits import Limits
