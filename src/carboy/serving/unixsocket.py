@@ -145,10 +145,7 @@ def _explain(exc: OSError, path: str, option: str) -> str:
         )
     if isinstance(exc, NotADirectoryError):
         return f"{folder} is not a folder. {choose.capitalize()}."
-    return (
-        f"{exc.strerror}. Choose a path with {option} that {user_name(os.geteuid())} may create a"
-        " socket at."
-    )
+    return f"{exc.strerror}. Choose a path with {option} that {user_name(os.geteuid())} may write."
 
 
 def user_name(uid: int) -> str:

@@ -140,7 +140,7 @@ def _open_control_socket(settings: Settings) -> ControlSocket | None:
     path = settings.control
     if not path:
         try:
-            path = default_path(_join(settings.host, settings.port))
+            path = default_path(str(settings.addresses[0]))
         except AddressError as exc:
             log.logger.warning(
                 "'carboy ctl' cannot reach this server: %s Name a path by --control, or set it to"
