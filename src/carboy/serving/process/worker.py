@@ -170,8 +170,8 @@ class Service:
         self._server.stop()
         # WebSockets end by themselves only if their clients leave.
         close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
-        time.sleep(max(0.0, until_s - close_s - time.monotonic()))
-        self._server.end_websockets(close_s / 3)
+        if not self._server.await_drained(max(0.0, until_s - close_s - time.monotonic())):
+            self._server.end_websockets(close_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
