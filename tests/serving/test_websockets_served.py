@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,9 +14,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import guides
 import pytest
 import spawning
 import websocket
+from authority import Authority
 from polling import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.integration
@@ -420,3 +423,61 @@ def test_vanished_and_slow_handshakes_occupy_no_thread(server):
     assert state(server)["threads"] <= before + 1
     for client in clients:
         client.close()
+
+
+# ---------------------------------------------------------------------------- TLS and proxies
+
+
+def test_websockets_work_over_tls(serve, tmp_path):
+    authority = Authority(tmp_path)
+    server = serve(*authority.issue("server").options, "--websocket-idle", "1")
+
+    def connect_securely(path):
+        sock = authority.client_context().wrap_socket(
+            socket.create_connection(("127.0.0.1", server.port), PATIENCE_S),
+            server_hostname="localhost",
+        )
+        ws = Client()
+        ws.connect(f"wss://localhost:{server.port}{path}", socket=sock)
+        return contextlib.closing(ws)
+
+    with connect_securely("/echo") as ws, ThreadPoolExecutor(1) as sender:
+        # Both sides send at the same time: more than the buffers of TCP take.
+        texts = ["hello", *(str(i) * 300_000 for i in range(10))]
+        sending = sender.submit(lambda: [ws.send(text) for text in texts])
+        assert [ws.recv() for _ in texts] == texts
+        sending.result(PATIENCE_S)
+        ws.send("close")
+        assert code_of(ws) == 4001
+    with connect_securely("/pinged") as ws:
+        # The library waits by a selector, and reads less than a record of TLS at once.
+        for _ in range(5):
+            ws.send("x" * 10_000)
+            assert len(ws.recv()) == 10_000
+    with connect_securely("/echo") as ws:
+        assert code_of(ws) == 1001
+
+
+def test_nginx_of_the_guide_passes_websockets_on(server, spawn, tmp_path):
+    if shutil.which("nginx") is None:
+        pytest.skip("no nginx: `make test` as root installs it by apt")
+    page = guides.DOCS / "howto" / "websockets.md"
+    text = next(each.text for each in guides.blocks(page) if each.language == "nginx")
+    port = spawning.free_port()
+    text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    text = text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+    paths = "".join(
+        f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        "daemon off; pid nginx.pid; error_log stderr; events {}"
+        f"http {{ access_log off; {paths} {text} }}"
+    )
+    nginx = spawn("nginx", "-p", str(tmp_path), "-c", "nginx.conf", port=port)
+    with contextlib.closing(connect(nginx)) as ws:
+        ws.send("through nginx")
+        assert ws.recv() == "through nginx"
+        ws.send("close")
+        assert code_of(ws) == 4001
+    assert get(nginx)[0] == 200
+    assert get(nginx, "/echo")[0] == 400

@@ -50,20 +50,20 @@ class UnixSocket:
         backlog: how many connections the system accepts before the server does.
         failure: how error messages begin, such as "Cannot listen on unix:/run/app.sock".
         option: the option that names the path.
-        find: advice in error messages how to find the server that listens on the socket.
+        shown_by: the command that shows which server listens on the socket.
 
     Raises:
         AddressError: the path cannot be taken. The text says why, and what to do.
     """
 
     def __init__(
-        self, path: str, mode: int, backlog: int, *, failure: str, option: str, find: str
+        self, path: str, mode: int, backlog: int, *, failure: str, option: str, shown_by: str
     ) -> None:
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with _alone_in_folder_of(path):
-                _free_path(path, failure, option, find)
+                _free_path(path, failure, option, shown_by)
                 self.socket.bind(path)
                 # Nobody can connect before `listen`, so it does not matter that the file has other
                 # permissions for a moment.
@@ -107,28 +107,25 @@ def _alone_in_folder_of(path: str) -> cabc.Iterator[None]:
         os.close(folder)
 
 
-def _free_path(path: str, failure: str, option: str, find: str) -> None:
+def _free_path(path: str, failure: str, option: str, shown_by: str) -> None:
     """Remove the file of a socket on which nobody listens. Raises AddressError if another file is
     there, or a server listens.
-    """
-    if reason := _remove_stale(path, find):
-        raise AddressError(f"{failure}: {reason}, or choose another path with {option}.")
-
-
-def _remove_stale(path: str, find: str) -> str:
-    """Remove the file of a socket on which nobody listens. If the file must stay, return why, and
-    what the user can do.
     """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
-        return ""
+        return
     if not stat.S_ISSOCK(mode):
-        return "there is a file that is not a socket. Remove it"
+        raise AddressError(
+            f"{failure}: there is a file that is not a socket. Remove it, or choose another path"
+            f" with {option}."
+        )
     if is_served(path):
-        return f"another server listens on it. {find}"
+        raise AddressError(
+            f"{failure}: another server listens on it. Stop that server, or choose another path"
+            f" with {option}. '{shown_by}' shows it."
+        )
     os.unlink(path)
-    return ""
 
 
 def _identity(path: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from stage import Stage, head, post
-from websockets import ASK, KEY, ask
+from wsframes import ASK, KEY, ask
 
 from carboy.serving.http.forwarded import TrustedProxies
 

@@ -315,6 +315,12 @@ class HTTPServer:
         """Whether the server was stopped and all connections are closed."""
         return self._drained.is_set()
 
+    def await_drained(self, timeout_s: float) -> bool:
+        """Wait until the server was stopped and all connections are closed. Returns False at the
+        timeout.
+        """
+        return self._drained.wait(timeout_s)
+
     @property
     def connections(self) -> list[Client]:
         return list(self._connections.values())

@@ -127,5 +127,5 @@ class ControlSocket(UnixSocket):
             BACKLOG,
             failure=f"Cannot create the control socket {path}",
             option="--control",
-            find=f"Stop that server ('carboy ctl --socket {path} status' shows it)",
+            shown_by=f"carboy ctl --socket {path} status",
         )

@@ -74,7 +74,7 @@ class ServerSockets:
                 settings.backlog,
                 failure=f"Cannot listen on {address}",
                 option="--bind",
-                find=f"Find it with 'ss -xlp src {address.path}' and stop it",
+                shown_by=f"ss -xlp src {address.path}",
             )
             self._unix.append(opened)
             self.shared.append(opened.socket)

@@ -36,7 +36,7 @@ from ..machine import raise_descriptor_limit, usable_cpus
 from ..management.questions import QUESTION, Answers
 from ..management.workertopics import WorkerTopics, models_of
 from ..settings import Settings
-from ..startscreen import about, advice_on_other_flask
+from ..startscreen import about, advice_on_other_flask, advice_on_socketio
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
@@ -170,8 +170,8 @@ class Service:
         self._server.stop()
         # WebSockets end by themselves only if their clients leave.
         close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
-        time.sleep(max(0.0, until_s - close_s - time.monotonic()))
-        self._server.end_websockets(close_s / 3)
+        if not self._server.await_drained(max(0.0, until_s - close_s - time.monotonic())):
+            self._server.end_websockets(close_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
@@ -457,7 +457,8 @@ def main(argv: list[str]) -> None:
         topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
-        if advice := advice_on_other_flask(app):
+        several = advice_on_socketio(app, wanted_by(app, settings))
+        for advice in filter(None, (advice_on_other_flask(app), several)):
             control.report("warning", advice)
         configure_log(app, control, settings)
         control.serve(Service(app, settings, job["descriptors"]))

@@ -22,7 +22,7 @@ from time import monotonic
 from carboy.core.bytesizes import body_too_large, format_size
 from carboy.observability.environkeys import FIELDS, REQUEST_ID
 
-from ..http.environ import environ_of
+from ..http.environ import SOCKET, environ_of
 from ..http.exchange import CLOSE, TEXT
 from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, plain_text
 from ..log import Notices, logger
@@ -47,9 +47,6 @@ if t.TYPE_CHECKING:
     Routes = cabc.Mapping[str, Route]
 
 
-# The key of the environ under which Werkzeug's server offers the socket of a connection, and
-# libraries such as simple-websocket look for it.
-SOCKET = "werkzeug.socket"
 # By these errors an application may end whose socket was a WebSocket: python-engineio raises
 # ConnectionError, as Werkzeug's server expects, and other applications give no response.
 _ENDS_OF_WEBSOCKETS = (ConnectionError, NoResponseError)
