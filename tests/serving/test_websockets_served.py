@@ -430,7 +430,7 @@ def test_vanished_and_slow_handshakes_occupy_no_thread(server):
 
 def test_websockets_work_over_tls(serve, tmp_path):
     authority = Authority(tmp_path)
-    server = serve(*authority.issue("server").options, "--websocket-idle", "1")
+    server = serve(*authority.issue("server").options, "--grace", "4", "--drain", "0")
 
     def connect_securely(path):
         sock = authority.client_context().wrap_socket(
@@ -455,6 +455,7 @@ def test_websockets_work_over_tls(serve, tmp_path):
             ws.send("x" * 10_000)
             assert len(ws.recv()) == 10_000
     with connect_securely("/echo") as ws:
+        server.process.send_signal(signal.SIGTERM)
         assert code_of(ws) == 1001
 
 
