@@ -22,6 +22,7 @@ from carboy.serving.http.forwarded import TrustedProxies
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import make_poller
 from carboy.serving.http.server import HTTPServer
+from carboy.serving.metrics.workermetrics import WorkerMetrics
 from carboy.serving.threads.leader import PoolThread
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
@@ -265,7 +266,7 @@ class Stage:
         host, port: where it listens, if it does.
         poller: replaces the system's best poller.
         threads: most views of its pool.
-        access_log: of the server.
+        access_log, metrics: of the server.
         proxies: those that the server trusts.
 
     Attributes:
@@ -282,6 +283,7 @@ class Stage:
         threads: int = 4,
         proxies: TrustedProxies | None = None,
         access_log: AccessLog | None = None,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.pool = LeaderPool(threads)
@@ -296,7 +298,9 @@ class Stage:
             poller=t.cast("t.Any", self.poller),
             proxies=proxies,
             access_log=access_log,
+            metrics=metrics,
         )
+        self.metrics = metrics
         self.clients: list[Client] = []
 
     def __enter__(self) -> t.Self:
@@ -325,6 +329,7 @@ class Stage:
             threads=threads,
             pool=self.pool,
             timed=self.server.access_log is not None,
+            counted=self.metrics is not None,
             routes=routes,
         )
         self.handler.on_admit = gateway.admit

@@ -183,6 +183,7 @@ class PredictionRoute:
         # Keep one bound method for all predictions: `queue.threads.deliver` groups predictions by
         # their callback, and calls each callback once for its whole group.
         self.deliver: Deliver = self._respond_to
+        self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
@@ -209,6 +210,7 @@ class PredictionRoute:
             return
         if self.logs:
             exchange.fields = self._unpredicted
+        exchange.route = self._path
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
         exchange.handler = self.take

@@ -138,10 +138,12 @@ class Exchange:
         held: whether memory for the response has been reserved.
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
+        route: the rule of the application that the path matches, such as "/items/<int:id>"; empty if
+            there is none. Only with metrics.
         logged: whether the access log has the line of this request already.
         unsent_bytes: how much of the response was not sent, because the connection was closed.
-        began_s: when the request arrived; only with an access log. All times are on the clock of
-            `time.monotonic`.
+        began_s: when the request arrived; only with an access log or metrics. All times are on the
+            clock of `time.monotonic`.
         view_s: how long the application took to respond; 0.0 if it was not called.
         fields: further fields of the request's line in the access log, such as the model.
         origin: the WSGI environ entries that trusted proxies have changed, such as the address of
@@ -175,6 +177,7 @@ class Exchange:
     body_bytes = 0
     unsent_bytes = 0
     logged = False
+    route = ""
     began_s = view_s = 0.0
     fields: cabc.Mapping[str, t.Any] | None = None
     origin: cabc.Mapping[str, str] | None = None
@@ -520,7 +523,7 @@ def _share_attribute_names() -> None:
         *("transport", "method", "path", "query", "version", "length", "headers", "keep_alive"),
         *("request_id", "pieces", "handler", "body_timeout_s", "origin", "size", "complete"),
         *("extra", "app", "began_s", "view_s", "fields", "status", "body_bytes", "_ended"),
-        *("_on_disconnect", "logged", "limit", "chunked", "begun", "body_mode", "stream_above"),
+        *("_on_disconnect", "logged", "limit", "route", "begun", "body_mode", "chunked"),
     )
     for name in names:
         setattr(exchange, name, None)

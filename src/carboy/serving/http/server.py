@@ -23,7 +23,7 @@ from collections import deque
 from functools import partial
 from time import monotonic
 
-from carboy.observability.environkeys import FIELDS
+from carboy.observability.environkeys import FIELDS, ROUTE
 
 from ..log import Notices, logger
 from ..machine import bind_exclusively
@@ -92,6 +92,18 @@ class Handler(t.Protocol):
         """
 
 
+class ServerMonitor(t.Protocol):
+    """The methods of the metrics that the server uses. Thread-safe."""
+
+    def count(self, ended: deque[Exchange], now_s: float) -> None:
+        """Count and remove requests whose responses are about to be sent, or that end without a
+        response.
+        """
+
+    def sample(self, connections: list[Connection]) -> None:
+        """Note how many connections are open and how many requests are being handled."""
+
+
 class LeadingThread(t.Protocol):
     """The attributes of a pool's thread that the server uses.
 
@@ -148,6 +160,8 @@ class HTTPServer:
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
         access_log: gets the requests that have ended; None for no access log.
+        metrics: counts the requests, and is told the state of the server regularly; None for no
+            metrics.
         proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
@@ -169,6 +183,7 @@ class HTTPServer:
         spins: bool = False,
         poller: Poller | None = None,
         access_log: RequestLog | None = None,
+        metrics: ServerMonitor | None = None,
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
@@ -181,6 +196,9 @@ class HTTPServer:
         # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
         self.access_log = access_log
+        self._metrics = metrics
+        self.ended: deque[Exchange] | None = None if metrics is None else deque()
+        self._is_timed = access_log is not None or metrics is not None
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -202,6 +220,8 @@ class HTTPServer:
             self._environ["wsgi.file_wrapper"] = FileWrapper
         if access_log is not None:
             self._environ[FIELDS] = None
+        if metrics is not None:
+            self._environ[ROUTE] = ""
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -317,9 +337,9 @@ class HTTPServer:
         if calls or due:
             return self._poller.wait(0)
         idle = not self._connections and self._listens
-        if idle and self.access_log is not None:
-            # Write the lines now: without connections, this thread will not `_sweep` for an hour.
-            self.access_log.flush()
+        if idle:
+            # Do this now: without connections, this thread will not `_sweep` for an hour.
+            self._report()
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -335,7 +355,7 @@ class HTTPServer:
         if self.pool.calls:
             self._do_calls(thread)
         if self.unsent:
-            flush_all(self.unsent)
+            flush_all(self)
         for _ in range(MAX_POLLS):
             if events:
                 self._do_events(events, thread)
@@ -347,7 +367,7 @@ class HTTPServer:
             # meantime, so that their predictions are submitted together with them.
             events = self._poller.wait(0)
         if self.unsent:
-            flush_all(self.unsent)
+            flush_all(self)
         while after_round:
             try:
                 call = after_round.pop()
@@ -357,7 +377,7 @@ class HTTPServer:
                 call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
-            flush_all(self.unsent)
+            flush_all(self)
         if not thread.stepped_aside and monotonic() >= self._sweeps_s:
             _run_safely(self._sweep)
         # If another thread runs the event loop by now, it may have begun to wait for events before
@@ -387,9 +407,9 @@ class HTTPServer:
         request when it is read.
         """
         connections = self._connections
-        if (access_log := self.access_log) is not None:
+        if self._is_timed:
             self.round_s = monotonic()
-            if len(access_log.pending) >= MAX_LINES:
+            if (access_log := self.access_log) is not None and len(access_log.pending) >= MAX_LINES:
                 access_log.flush()
         for fd, mask in events:
             connection = connections.get(fd)
@@ -432,7 +452,7 @@ class HTTPServer:
                 exchange.fail()
             thread.turns += 1
             if len(unsent) >= MAX_UNSENT:
-                flush_all(unsent)
+                flush_all(self)
 
     def _sweep(self) -> None:
         """Call `expire` for the connections whose deadline has passed. If new connections are not
@@ -443,10 +463,16 @@ class HTTPServer:
         for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
-        if self.access_log is not None:
-            self.access_log.flush()
+        self._report()
         if not self._listens and self._listener is not None:
             self._listen(yes=len(self._connections) < self._limits.connections)
+
+    def _report(self) -> None:
+        """Write the lines of the access log, and let the metrics note the state of the server."""
+        if self.access_log is not None:
+            self.access_log.flush()
+        if self._metrics is not None:
+            self._metrics.sample(self.connections)
 
     def _accept_at(self, fd: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():
@@ -548,6 +574,13 @@ class HTTPServer:
             self._poller.remove(fd)
         except OSError:
             pass
+
+    def count_ended(self) -> None:
+        """Count the requests that have ended, before their responses are sent. So no client has a
+        response that is missing in the counts if this process is killed.
+        """
+        if self._metrics is not None and self.ended:
+            self._metrics.count(self.ended, monotonic())
 
     def forget(self, fd: int) -> None:
         """Remove the connection whose socket `fd` its caller is about to close."""

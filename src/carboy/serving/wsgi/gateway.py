@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 
 from carboy.core.bytesizes import body_too_large, format_size
-from carboy.observability.environkeys import FIELDS, REQUEST_ID
+from carboy.observability.environkeys import FIELDS, REQUEST_ID, ROUTE
 
 from ..http.environ import environ_of
 from ..http.exchange import CLOSE, TEXT
@@ -68,6 +68,8 @@ class Gateway:
         threads: how many views may run at the same time.
         pool: the server's threads.
         timed: whether to measure how long the application takes, for the access log.
+        counted: whether to find out which rule of the application a request matches, for the
+            metrics.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -87,6 +89,7 @@ class Gateway:
         threads: int,
         pool: LeaderPool,
         timed: bool = False,
+        counted: bool = False,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -95,6 +98,7 @@ class Gateway:
         self.call = pool.call
         self.leads = pool.leads
         self.timed = timed
+        self.counted = counted
         self._pool = pool
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
@@ -243,14 +247,16 @@ class Gateway:
             # `extra` and `app` may refer to the exchange: remove them, to break the reference
             # cycles.
             exchange.extra = exchange.app = None
-            if self.timed:
-                began_s = monotonic()
+            began_s = monotonic() if self.timed else 0.0
+            try:
                 result = Result(app, environ, self.limits.joined_response_bytes)
+            finally:
+                if self.counted and ROUTE in environ:  # a middleware may have removed the key
+                    exchange.route = environ[ROUTE]
+            if self.timed:
                 exchange.view_s = monotonic() - began_s
                 if (fields := environ.get(FIELDS)) is not None:
                     exchange.fields = fields
-            else:
-                result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)

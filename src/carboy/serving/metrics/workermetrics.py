@@ -1,0 +1,81 @@
+"""The metrics of one worker process: what it writes to its table."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import families
+from .requestcounts import RequestCounts, added
+from .sharedtable import SharedTable
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from carboy.models.model import Model
+
+    from ..http.connection import Connection
+    from ..threads.slots import ViewSlots
+
+
+class WorkerMetrics:
+    """Counts the requests and predictions of a worker, and notes the current values of the gauges
+    when the server calls `sample`.
+
+    Args:
+        table: where the numbers are written; by default memory of this process alone.
+    """
+
+    def __init__(self, table: SharedTable | None = None) -> None:
+        self.table = table = table or SharedTable()
+        self.count = RequestCounts(table).count
+        self._connections = added(table, families.CONNECTIONS, ())
+        self._active_requests = added(table, families.ACTIVE_REQUESTS, ())
+        self._active_views = added(table, families.ACTIVE_VIEWS, ())
+        self._waiting_views = added(table, families.WAITING_VIEWS, ())
+        self._slots: ViewSlots | None = None
+        self._models: list[tuple[Model, t.Any, t.Any]] = []
+
+    def follow_views(self, slots: ViewSlots) -> None:
+        """Note from now on how many views run and wait."""
+        self._slots = slots
+
+    def follow_models(self, models: cabc.Iterable[Model]) -> None:
+        """Count from now on the predictions of models in the table. A model for which the table has
+        no room is left out.
+        """
+        for model in models:
+            cells = _cells_of(model, self.table)
+            if cells is not None:
+                model.queue.count_in(cells[0])
+                self._models.append((model, *cells[1:]))
+
+    def sample(self, connections: list[Connection]) -> None:
+        """Note the current values of the gauges. The server calls this several times a second."""
+        self._connections[0] = len(connections)
+        self._active_requests[0] = sum([connection.is_active for connection in connections])
+        if self._slots is not None:
+            self._active_views[0] = self._slots.busy
+            self._waiting_views[0] = self._slots.waiting
+        for model, waiting, computing in self._models:
+            statistics = model.statistics()
+            waiting[0], computing[0] = statistics.waiting, statistics.computing
+
+
+def _cells_of(model: Model, table: SharedTable) -> tuple[t.Any, ...] | None:
+    from carboy.models.queue.state import OUTCOMES, Counters
+
+    version = "" if model.version is None else str(model.version)
+    labels = model.name, version
+    cells = [
+        table.add(families.PREDICTIONS, *((*labels, outcome) for outcome in OUTCOMES)),
+        *(
+            table.add(family, labels)
+            for family in (
+                *(families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE),
+                *(families.WAITING_PREDICTIONS, families.COMPUTING_PREDICTIONS),
+            )
+        ),
+    ]
+    if None in cells:
+        return None
+    return Counters(*cells[:4]), *cells[4:]
