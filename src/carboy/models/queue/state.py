@@ -25,7 +25,6 @@ import typing as t
 from bisect import bisect_left
 from collections.abc import MutableSequence
 
-from carboy.observability.bounds import BATCH_BOUNDS, PREDICTION_BOUNDS_S
 from carboy.errors import (
     ClosedError,
     CrashError,
@@ -35,6 +34,7 @@ from carboy.errors import (
     QueueFullError,
     StuckError,
 )
+from carboy.observability.bounds import BATCH_BOUNDS, PREDICTION_BOUNDS_S
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

@@ -86,7 +86,7 @@ _EVENT_STATES = frozenset(
 )
 _HANDED_OVER = frozenset({READING, ANSWERING})
 # The states in which the response to the current request is not complete.
-_UNANSWERED = frozenset({HEAD, BODY, READING, ANSWERING})
+_ACTIVE = frozenset({BODY, READING, ANSWERING})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
@@ -234,8 +234,8 @@ class Connection:
 
     @property
     def is_active(self) -> bool:
-        """Whether a request is arriving, apart from its head, or is being answered."""
-        return self._exchange is not None
+        """Whether the body of a request is arriving, or a response is not complete."""
+        return self.state in _ACTIVE
 
     # --- input, on the leading thread ----------------------------------------------------------
 
@@ -836,7 +836,7 @@ class Connection:
             exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
         exchange.body_bytes = max(0, exchange.body_bytes - exchange.unsent_bytes)
         exchange.status = exchange.status or CLIENT_CLOSED
-        if self.state in _UNANSWERED:  # else it was counted with its response
+        if self.state is HEAD or self.state in _ACTIVE:  # else it was counted with its response
             self._count(exchange)
         if (access_log := self._server.access_log) is None:
             return

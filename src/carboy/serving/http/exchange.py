@@ -138,8 +138,8 @@ class Exchange:
         held: whether memory for the response has been reserved.
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
-        route: the rule of the application that the path matches, such as "/items/<int:id>"; empty if
-            there is none. Only with metrics.
+        route: the rule of the application that the path matches, such as "/items/<int:id>"; empty
+            if there is none. Only with metrics.
         logged: whether the access log has the line of this request already.
         unsent_bytes: how much of the response was not sent, because the connection was closed.
         began_s: when the request arrived; only with an access log or metrics. All times are on the

@@ -116,17 +116,22 @@ WAITING_PREDICTIONS = Family(
 COMPUTING_PREDICTIONS = Family(
     "carboy_model_computing", "gauge", _MODEL, "Predictions that are being computed."
 )
-WORKERS = Family("carboy_workers", "gauge", ("state",), "Worker processes by state.")
+WORKERS = Family(
+    "carboy_workers",
+    "gauge",
+    ("state",),
+    "Worker processes by state: loading, ready, draining, hanging, or waiting for a restart.",
+)
 RESTARTS = Family(
     "carboy_worker_restarts_total",
     "counter",
     (),
-    "Worker processes that have ended and were started again, without those that were asked to end.",
+    "Worker processes that were started to replace others, whatever the reason.",
 )
 MEMORY = Family(
     "carboy_worker_resident_memory_bytes",
     "gauge",
-    ("worker",),
+    ("worker", "pid"),
     "Resident memory of a worker process.",
 )
 

@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     from collections import deque
 
     from .families import Family
-    from .sharedtable import Labels, SharedTable
+    from .sharedtable import Cells, Labels, SharedTable
 
 #: The methods that a client may send without being counted as OTHER: RFC 9110, and PATCH (RFC
 #: 5789). OpenTelemetry prescribes both the list and the word, because clients may make up methods.
@@ -53,7 +53,7 @@ class RequestCounts:
         self._table = table
         self._lock = allocate_lock()
         # The cells of the histogram by route, method and status.
-        self._rows: dict[tuple[str, str, str], t.Any] = {}
+        self._rows: dict[tuple[str, str, str], Cells] = {}
         # These series are added first, so that the table has room for them.
         self._overflow = added(table, REQUEST_DURATION, None)
         self._received = added(table, REQUEST_BODIES, ())
@@ -96,7 +96,7 @@ class RequestCounts:
         cells[0] += received
         cells[1] += number
 
-    def _row(self, key: tuple[str, str, str]) -> t.Any:
+    def _row(self, key: tuple[str, str, str]) -> Cells:
         """Return the cells for a key that is not in `_rows`: new ones, those of the method OTHER,
         or those of the overflow series.
         """
@@ -121,7 +121,7 @@ _FULL = (
 )
 
 
-def added(table: SharedTable, family: Family, labels: Labels) -> t.Any:
+def added(table: SharedTable, family: Family, labels: Labels) -> Cells:
     """Add a series to a new table, which has room for it."""
     cells = table.add(family, labels)
     assert cells is not None, "a new table has room"

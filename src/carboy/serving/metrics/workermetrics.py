@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..log import logger
 from . import families
 from .requestcounts import RequestCounts, added
 from .sharedtable import SharedTable
@@ -15,6 +16,13 @@ if t.TYPE_CHECKING:
 
     from ..http.connection import Connection
     from ..threads.slots import ViewSlots
+    from .sharedtable import Cells
+
+# The metrics of a model apart from the outcomes, which have one series each.
+_OF_MODEL = (
+    *(families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE),
+    *(families.WAITING_PREDICTIONS, families.COMPUTING_PREDICTIONS),
+)
 
 
 class WorkerMetrics:
@@ -33,7 +41,8 @@ class WorkerMetrics:
         self._active_views = added(table, families.ACTIVE_VIEWS, ())
         self._waiting_views = added(table, families.WAITING_VIEWS, ())
         self._slots: ViewSlots | None = None
-        self._models: list[tuple[Model, t.Any, t.Any]] = []
+        # Each model with the cells of its two gauges.
+        self._models: list[tuple[Model, Cells, Cells]] = []
 
     def follow_views(self, slots: ViewSlots) -> None:
         """Note from now on how many views run and wait."""
@@ -43,11 +52,20 @@ class WorkerMetrics:
         """Count from now on the predictions of models in the table. A model for which the table has
         no room is left out.
         """
+        from carboy.models.queue.state import OUTCOMES, Counters
+
         for model in models:
-            cells = _cells_of(model, self.table)
-            if cells is not None:
-                model.queue.count_in(cells[0])
-                self._models.append((model, *cells[1:]))
+            labels = model.name, "" if model.version is None else str(model.version)
+            outcomes = [(*labels, outcome) for outcome in OUTCOMES]
+            cells = [self.table.add(families.PREDICTIONS, *outcomes)]
+            cells += [self.table.add(family, labels) for family in _OF_MODEL]
+            given = [each for each in cells if each is not None]
+            if len(given) < len(cells):
+                logger.warning("the metrics have no room for the model %r", model.name)
+                continue
+            *counters, waiting, computing = given
+            model.queue.count_in(Counters(*counters))
+            self._models.append((model, waiting, computing))
 
     def sample(self, connections: list[Connection]) -> None:
         """Note the current values of the gauges. The server calls this several times a second."""
@@ -59,23 +77,3 @@ class WorkerMetrics:
         for model, waiting, computing in self._models:
             statistics = model.statistics()
             waiting[0], computing[0] = statistics.waiting, statistics.computing
-
-
-def _cells_of(model: Model, table: SharedTable) -> tuple[t.Any, ...] | None:
-    from carboy.models.queue.state import OUTCOMES, Counters
-
-    version = "" if model.version is None else str(model.version)
-    labels = model.name, version
-    cells = [
-        table.add(families.PREDICTIONS, *((*labels, outcome) for outcome in OUTCOMES)),
-        *(
-            table.add(family, labels)
-            for family in (
-                *(families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE),
-                *(families.WAITING_PREDICTIONS, families.COMPUTING_PREDICTIONS),
-            )
-        ),
-    ]
-    if None in cells:
-        return None
-    return Counters(*cells[:4]), *cells[4:]

@@ -38,6 +38,7 @@ if t.TYPE_CHECKING:
     from ..http.exchange import Exchange
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
+    from .viewwatch import ViewWatch
 
     #: A function that accepts a request which is answered without a view: it chooses how the body
     #: is read and which function handles the request.
@@ -70,6 +71,7 @@ class Gateway:
         timed: whether to measure how long the application takes, for the access log.
         counted: whether to find out which rule of the application a request matches, for the
             metrics.
+        watch: knows how long calls of the application take; None if that is not limited.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -90,6 +92,7 @@ class Gateway:
         pool: LeaderPool,
         timed: bool = False,
         counted: bool = False,
+        watch: ViewWatch | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -99,6 +102,7 @@ class Gateway:
         self.leads = pool.leads
         self.timed = timed
         self.counted = counted
+        self._call = Result if watch is None else watch.call
         self._pool = pool
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
@@ -249,7 +253,7 @@ class Gateway:
             exchange.extra = exchange.app = None
             began_s = monotonic() if self.timed else 0.0
             try:
-                result = Result(app, environ, self.limits.joined_response_bytes)
+                result = self._call(app, environ, self.limits.joined_response_bytes)
             finally:
                 if self.counted and ROUTE in environ:  # a middleware may have removed the key
                     exchange.route = environ[ROUTE]
