@@ -42,6 +42,7 @@ OTHERS = {
     "backlog": ("10", 10),
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
+    "metrics": ("no", False),
     "worker_timeout_s": ("90", 90.0),
     "view_timeout_s": ("30", 30.0),
     "max_requests": ("10000", 10000),

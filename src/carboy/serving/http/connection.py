@@ -133,7 +133,9 @@ class Server(t.Protocol):
         unsent: connections with a response that the event loop will send next.
         access_log: the access log, which gets a line for each request that has ended; None if
             there is no access log.
-        ended: the requests that have ended and are not counted yet; None without metrics.
+        ended: requests whose responses are complete, and that are not counted yet; None without
+            metrics.
+        count: counts and removes the requests in `ended`; called with `ended` and the current time.
         round_s: when the requests that the event loop now reads have arrived; only with an access
             log or metrics.
         responses: the limit on the memory for responses that clients have not read yet.
@@ -144,6 +146,7 @@ class Server(t.Protocol):
     unsent: deque[Connection]
     access_log: RequestLog | None
     ended: deque[Exchange] | None
+    count: cabc.Callable[[deque[Exchange], float], object]
     round_s: float
     responses: Budget
     notices: Notices
@@ -161,9 +164,6 @@ class Server(t.Protocol):
     @property
     def stopping(self) -> bool:
         """Whether the server is stopping: connections close when they have no request to answer."""
-
-    def count_ended(self) -> None:
-        """Count the requests in `ended`, and remove them."""
 
     def admit(self, exchange: Exchange) -> object:
         """Choose how the body of a request is read, and which function handles the request."""
@@ -820,7 +820,7 @@ class Connection:
         """
         if (ended := self._server.ended) is not None:
             ended.append(exchange)
-            self._server.count_ended()
+            self._server.count(ended, monotonic())
 
     def _end_aborted(self) -> None:
         """Log and count a request that ends because its connection is closed before the whole
@@ -940,7 +940,7 @@ def flush_all(server: Server) -> None:
     """
     unsent = server.unsent
     if server.ended:
-        server.count_ended()
+        server.count(server.ended, monotonic())
     while unsent:
         try:
             connection = unsent.popleft()

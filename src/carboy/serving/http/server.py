@@ -199,7 +199,10 @@ class HTTPServer:
         self.unsent: deque[Connection] = deque()
         self.access_log = access_log
         self._metrics = metrics
-        self.ended: deque[Exchange] | None = None if metrics is None else deque()
+        self.ended: deque[Exchange] | None = None
+        self.count: cabc.Callable[[deque[Exchange], float], object] = lambda ended, now_s: None
+        if metrics is not None:
+            self.ended, self.count = deque(), metrics.count
         self._is_timed = access_log is not None or metrics is not None
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
@@ -577,13 +580,6 @@ class HTTPServer:
             self._poller.remove(fd)
         except OSError:
             pass
-
-    def count_ended(self) -> None:
-        """Count the requests that have ended, before their responses are sent. So no client has a
-        response that is missing in the counts if this process is killed.
-        """
-        if self._metrics is not None and self.ended:
-            self._metrics.count(self.ended, monotonic())
 
     def forget(self, fd: int) -> None:
         """Remove the connection whose socket `fd` its caller is about to close."""

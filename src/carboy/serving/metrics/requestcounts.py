@@ -84,17 +84,11 @@ class RequestCounts:
                 sent += request.body_bytes
                 received += request.size
                 number += 1
-            self._add_bodies(number, received, sent)
+            for cells, total in ((self._received, received), (self._sent, sent)):
+                cells[0] += total
+                cells[1] += number
         finally:
             self._lock.release()
-
-    def _add_bodies(self, number: int, received: int, sent: int) -> None:
-        cells = self._sent
-        cells[0] += sent
-        cells[1] += number
-        cells = self._received
-        cells[0] += received
-        cells[1] += number
 
     def _row(self, key: tuple[str, str, str]) -> Cells:
         """Return the cells for a key that is not in `_rows`: new ones, those of the method OTHER,
