@@ -49,6 +49,10 @@ OTHERS = {
     "max_rss_bytes": ("1.5G", 3 * 2**29),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
+    "control": ("/run/shop.sock", "/run/shop.sock"),
+    "management": ("9000", "127.0.0.1:9000"),
+    "probes": ("yes", True),
+    "min_models": ("2", 2),
 }
 # Arguments without which another one is refused, because it would have no effect.
 NEEDED = {"proxy_headers": {"proxy": 1}}

@@ -27,10 +27,12 @@ from .declaration import (
     PREFIX,
     AccessLogFormat,
     Connections,
+    ControlPath,
     Count,
     Given,
     HeadSize,
     Host,
+    ManagementAddress,
     OptionalCount,
     OptionalSize,
     Port,
@@ -41,6 +43,7 @@ from .declaration import (
     Setting,
     Size,
     Timeout,
+    WholeNumber,
     Workers,
     YesOrNo,
     declare,
@@ -208,6 +211,28 @@ class Settings:
     # The default of `grace_s` is 30 s, as are those of gunicorn's graceful_timeout and Kubernetes'
     # terminationGracePeriodSeconds.
     grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
+    control: ControlPath = declare(
+        "",
+        "The Unix socket for carboy ctl, which only the user of the server may use; off for none.",
+        computed="ADDRESS:PORT.sock in the folder carboy of XDG_RUNTIME_DIR or /run, or in a"
+        " private folder of the temporary folder",
+    )
+    # By default there is no TCP address for the management, because it would need a second free
+    # port.
+    management: ManagementAddress = declare(
+        "",
+        "An address for the probes /livez, /readyz and /startupz, apart from the app, such as"
+        " 127.0.0.1:9000. The control socket answers them, too.",
+        computed="none",
+    )
+    probes: YesOrNo = declare(
+        False,
+        "Whether the server answers /livez, /readyz and /startupz on the port of the app, too,"
+        " instead of the app.",
+    )
+    min_models: WholeNumber = declare(
+        0, "How many models the app must have; with fewer it is not ready (/readyz)."
+    )
 
     @property
     def url(self) -> str:

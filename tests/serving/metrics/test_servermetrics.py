@@ -1,4 +1,4 @@
-"""The sums over worker processes, and the tables of counters that they share with the supervisor."""
+"""The sums over worker processes, and the tables that these share with the supervisor."""
 
 from __future__ import annotations
 

@@ -640,6 +640,11 @@ class Connection:
 
     # --- the end of an exchange ----------------------------------------------------------------
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops soon."""
+        return self._server.draining
+
     def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after the response to this one."""
         events = self._events

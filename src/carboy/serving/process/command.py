@@ -39,6 +39,12 @@ class _ServeCommand(CheckedCommand):
         return unknown_variables()
 
 
+class _ServeError(click.ClickException):
+    """The server cannot start with its settings, and could not if it were started again."""
+
+    exit_code = 2
+
+
 @click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
 @pass_script_info
@@ -71,7 +77,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
     except ServingError as exc:
-        raise click.ClickException(str(exc)) from None
+        raise _ServeError(str(exc)) from None
     sys.exit(exit_code)
 
 

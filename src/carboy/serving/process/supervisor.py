@@ -40,6 +40,7 @@ from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log, machine
+from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from ..startscreen import memory_bytes
 from .serversignals import ServerSignals
@@ -51,6 +52,8 @@ from .workerprocess import Worker, WorkerProcess
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..management.management import Management
+    from ..management.managementserver import PageFunction
     from ..settings import Settings
 
 
@@ -67,8 +70,7 @@ class Supervisor:
     """Keeps `settings.workers` workers running, which serve the app `target`, until a signal
     arrives.
 
-    All methods but `state`, `ask` and `render_metrics` are called on the thread of the loop only,
-    which `run` is.
+    All methods but `state` and `ask` are called on the thread of the loop only, which `run` is.
     """
 
     def __init__(self, target: str | None, settings: Settings) -> None:
@@ -90,7 +92,8 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
-        self.metrics = ServerMetrics() if settings.metrics else None
+        self._metrics = ServerMetrics() if settings.metrics else None
+        self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
 
@@ -100,8 +103,10 @@ class Supervisor:
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
-            AddressError: the address cannot be listened on.
+            AddressError: the address, or that of the management, cannot be listened on.
         """
+        from ..management.management import Management
+
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
@@ -112,10 +117,14 @@ class Supervisor:
             self._signals.install()
             at_end.callback(self._signals.restore)
             at_end.callback(self._end_processes)
+            self._management = Management(self, self._settings, self._pages())
+            at_end.callback(self._management.stop)
+            self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
+            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
         if self._serving or self._signals.stop_signal:
@@ -139,11 +148,13 @@ class Supervisor:
         self._asked.append(function)
         self._signals.wake()
 
-    def render_metrics(self) -> bytes | None:
-        """Return the metrics in Prometheus' text format; None if the setting `metrics` is off.
-        Thread-safe.
-        """
-        return None if self.metrics is None else self.metrics.render(self.state())
+    def _pages(self) -> dict[str, PageFunction]:
+        """Return what the management answers to GET, in addition to the probes, by URL path."""
+        if (metrics := self._metrics) is None:
+            return {}
+        from ..management.managementserver import Page
+
+        return {"/metrics": lambda: Page(200, metrics.render(self.state()), CONTENT_TYPE)}
 
     def _describe_state(self) -> ServerState:
         return ServerState(
@@ -230,6 +241,10 @@ class Supervisor:
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
 
+    def find_process(self, pid: int) -> WorkerProcess | None:
+        """Return the worker process with this process id, if it has not ended."""
+        return next((process for process in self._processes() if process.pid == pid), None)
+
     # --- the start of a worker ------------------------------------------------------------------
 
     def _add_worker(self) -> None:
@@ -241,10 +256,12 @@ class Supervisor:
         process = WorkerProcess(worker.number, self._generation)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        if self._management is not None:
+            self._management.watch(process)
         job: dict[str, t.Any] = {"target": self._target, "settings": self._settings.as_dict()}
         fds = []
-        if self.metrics is not None:
-            process.metrics_fd = job["metrics_fd"] = self.metrics.open_table()
+        if self._metrics is not None:
+            process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
             fds.append(process.metrics_fd)
         process.start(job, fds)
         worker.starts += 1
@@ -266,6 +283,8 @@ class Supervisor:
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
         log.logger.info("%s is ready", process)
+        if self._management is not None:
+            self._management.welcome(process)
         if process.phase != "ready" or self._stopping:
             return
         if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -285,7 +304,8 @@ class Supervisor:
             self._serving = True
             self._systemd.say_ready()
             log.logger.info("%s", self._describe())
-            for line in process.about:
+            about_management = self._management.about() if self._management is not None else []
+            for line in (*process.about, *about_management):
                 log.logger.info("%s", line)
 
     def _plan_workers(self, first: WorkerProcess) -> None:
@@ -436,8 +456,8 @@ class Supervisor:
             self._receive(worker, process)
         self._log.finish(process)
         process.close()
-        if self.metrics is not None and process.metrics_fd is not None:
-            self.metrics.close_table(process.metrics_fd)
+        if self._metrics is not None and process.metrics_fd is not None:
+            self._metrics.close_table(process.metrics_fd)
         is_leaving = process in worker.leaving
         worker.remove(process)
         if self._stopping:
