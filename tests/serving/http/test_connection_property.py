@@ -94,7 +94,7 @@ class Bench:
         self.notices = Notices()
         self.access_log, self.round_s = self, 0.0
         self.pending = []
-        self.ended, self.counted = deque(), []
+        self.ended, self.counted = [], []
         environ = {"REMOTE_ADDR": "127.0.0.1"}
         self.connection = Connection(self, self.socket, environ, Limits(discarded_body_bytes=100))
 
@@ -107,7 +107,7 @@ class Bench:
 
     def count(self, ended, now_s):
         while ended:
-            exchange = ended.popleft()
+            exchange = ended.pop(0)
             assert exchange.status.isdecimal()
             assert exchange not in self.counted, "each request is counted once"
             self.counted.append(exchange)

@@ -145,8 +145,8 @@ class Server(t.Protocol):
     due: deque[Exchange]
     unsent: deque[Connection]
     access_log: RequestLog | None
-    ended: deque[Exchange] | None
-    count: cabc.Callable[[deque[Exchange], float], object]
+    ended: list[Exchange] | None
+    count: cabc.Callable[[list[Exchange], float], object]
     round_s: float
     responses: Budget
     notices: Notices

@@ -584,15 +584,17 @@ class Head:
         self.length: int | None = None
         self.request_id: str | None = None
         self.closes = False
-        self.status = status[:3]
-        self.bodiless = self.status in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
         # PERF: a status line that was found valid before is not checked again: to look it up takes
         # 0.02 us, to check it 0.3 us.
-        if status not in _valid_statuses:
+        code = _valid_statuses.get(status)
+        if code is None:
             _check(status, _STATUS, "status")
-            _add_bounded(_valid_statuses, status, None)
+            code = status[:3]
+            _add_bounded(_valid_statuses, status, code)
+        self.status = code
+        self.bodiless = code in _BODILESS
         for name, value in headers:
             role = _roles.get(name) or _find_role(name)
             if role == _PLAIN:
@@ -624,7 +626,7 @@ _STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
 # PERF: caches of the header names and statuses that were found valid. A lookup takes 0.02 us, a
 # check 0.3 us.
 _roles: dict[str, int] = {}
-_valid_statuses: dict[str, None] = {}
+_valid_statuses: dict[str, str] = {}  # the status code by the status line
 # The most entries of each cache: an application may make up any number of header names and
 # statuses.
 _MAX_VALID = 1000

@@ -95,7 +95,7 @@ class Handler(t.Protocol):
 class ServerMonitor(t.Protocol):
     """The methods of the metrics that the server uses. Thread-safe."""
 
-    def count(self, ended: deque[Exchange], now_s: float) -> None:
+    def count(self, ended: list[Exchange], now_s: float) -> None:
         """Count and remove requests whose responses are about to be sent, or that end without a
         response.
         """
@@ -199,10 +199,10 @@ class HTTPServer:
         self.unsent: deque[Connection] = deque()
         self.access_log = access_log
         self._metrics = metrics
-        self.ended: deque[Exchange] | None = None
-        self.count: cabc.Callable[[deque[Exchange], float], object] = lambda ended, now_s: None
+        self.ended: list[Exchange] | None = None
+        self.count: cabc.Callable[[list[Exchange], float], object] = lambda ended, now_s: None
         if metrics is not None:
-            self.ended, self.count = deque(), metrics.count
+            self.ended, self.count = [], metrics.count
         self._is_timed = access_log is not None or metrics is not None
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)

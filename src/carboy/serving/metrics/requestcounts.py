@@ -15,8 +15,6 @@ from .families import (
 )
 
 if t.TYPE_CHECKING:
-    from collections import deque
-
     from .families import Family
     from .sharedtable import Cells, Labels, SharedTable
 
@@ -60,7 +58,7 @@ class RequestCounts:
         self._sent = added(table, RESPONSE_BODIES, ())
         self._is_full = False
 
-    def count(self, ended: deque[t.Any], now_s: float) -> None:
+    def count(self, ended: list[t.Any], now_s: float) -> None:
         """Count and remove requests whose responses are about to be sent, or that end without a
         response.
 
@@ -70,12 +68,14 @@ class RequestCounts:
             ended: the requests, each an `EndedRequest`; other threads may append to it.
             now_s: the current time on the clock of `time.monotonic`.
         """
-        rows, take = self._rows, ended.popleft
-        number = received = sent = 0
+        rows = self._rows
+        received = sent = 0
         self._lock.acquire()
         try:
-            while ended:
-                request = take()
+            requests = ended[:]  # a copy: other threads may append to `ended` meanwhile
+            number = len(requests)
+            del ended[:number]
+            for request in requests:
                 key = request.route, request.method, request.status
                 cells = rows.get(key) or self._row(key)
                 took_s = now_s - request.began_s
@@ -83,7 +83,6 @@ class RequestCounts:
                 cells[_SUM] += took_s
                 sent += request.body_bytes
                 received += request.size
-                number += 1
             for cells, total in ((self._received, received), (self._sent, sent)):
                 cells[0] += total
                 cells[1] += number
