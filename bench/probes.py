@@ -3,8 +3,9 @@ view, every queue is full, and every model computes.
 
     python bench/probes.py [--quick] [--workers 2] [--probes 2000] [--seconds 120]
 
-The views and one model hold the GIL as Python code does; another model is native code that gives it
-up. The target is 100 ms (p99) for each kind of probe.
+There are two loads: views that wait and a model in native code that gives up the GIL, and views and
+a model that compute in Python. The target is 100 ms (p99) for each kind of probe. The first row is
+a bare process that answers on a socket and does nothing else: its delay is that of the machine.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ def busy():
     return "done"
 
 
+@app.get("/wait")
+def wait():
+    time.sleep(0.5)
+    return "done"
+
+
 @app.model("/python", batch=4, queue={QUEUE}, deadline_s=None)
 def python(x: list[int]) -> list[int]:
     spin(0.2)
@@ -81,9 +88,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def load(port: int, workers: int) -> None:
+def load(port: int, workers: int, view: str, models: tuple[str, ...]) -> None:
     """Keep all threads of a server busy, and all its queues full, until this process is killed."""
-    kinds = [("GET", "/busy", 2 * THREADS), *(("POST", f"/{name}", 2 * QUEUE) for name in MODELS)]
+    kinds = [("GET", view, 2 * THREADS), *(("POST", path, 2 * QUEUE) for path in models)]
     for method, path, clients in kinds:
         for _ in range(clients * workers):
             threading.Thread(target=ask_always, args=(port, method, path)).start()
@@ -103,7 +110,20 @@ def ask_always(port: int, method: str, path: str) -> None:
             connection.close()
 
 
-MODELS = ("python", "native")
+# What the server does, the URL of the view, and those of the models.
+LOADS = (
+    ("views wait, models compute natively", "/wait", ("/native",)),
+    ("views and models compute in Python", "/busy", ("/python", "/native")),
+)
+
+
+def answer_barely(listener: socket.socket) -> None:
+    """Answer each connection with an empty response, until this process is killed."""
+    while True:
+        client, _ = listener.accept()
+        with client:
+            client.recv(4096)
+            client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
 
 
 def probe_ms(connect: t.Callable[[], http.client.HTTPConnection], path: str) -> tuple[float, int]:
@@ -142,23 +162,34 @@ def main() -> None:
             cwd=folder,
             env={**os.environ, "CARBOY_SERVE_WORKER_TIMEOUT_S": "0"},
         )
-        clients: t.Any = None
         try:
+            listener = socket.create_server(("127.0.0.1", 0))
+            bare_port = listener.getsockname()[1]
             kinds: dict[str, t.Callable[[], http.client.HTTPConnection]] = {
+                "bare process": lambda: http.client.HTTPConnection("127.0.0.1", bare_port),
                 "control socket": lambda: UnixConnection(control),
                 "--management": lambda: http.client.HTTPConnection("127.0.0.1", management),
                 "--probes (app's port)": lambda: http.client.HTTPConnection("127.0.0.1", port),
             }
             wait_until_started(kinds["control socket"])
-            clients = multiprocessing.get_context("spawn").Process(
-                target=load, args=(port, options.workers), daemon=True
+            bare = multiprocessing.get_context("spawn").Process(
+                target=answer_barely, args=(listener,), daemon=True
             )
-            clients.start()
-            time.sleep(3)
-            measure(kinds, count, options.seconds)
+            bare.start()
+            for title, view, models in LOADS:
+                clients = multiprocessing.get_context("spawn").Process(
+                    target=load, args=(port, options.workers, view, models), daemon=True
+                )
+                clients.start()
+                time.sleep(3)
+                print(f"\n{title}")
+                try:
+                    measure(kinds, count, options.seconds)
+                finally:
+                    clients.kill()
+                time.sleep(3)
+            bare.kill()
         finally:
-            if clients is not None:
-                clients.kill()
             server.send_signal(signal.SIGINT)
             time.sleep(0.2)
             server.send_signal(signal.SIGINT)

@@ -59,7 +59,7 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
     if get_load_dotenv():
         cli.load_dotenv()
     settings = prepare(arguments)
-    target = import_path(app) if settings.workers else None
+    target = import_path(app) if settings.workers != 0 else None
     if target is None:
         serve_here(app, settings)
         return

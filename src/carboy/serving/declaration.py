@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Network, ip_address, ip_network
 
 from ..core.bytesizes import format_size, parse_size
+from ..core.processmemory import resident_bytes
 from ..errors import AddressError, ServingError
 from . import machine
 from .management.controlpath import parse_control
@@ -265,7 +266,7 @@ def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
 
 def _parse_resident_size(text: str) -> int | None:
     size_bytes = parse_size(text)
-    if size_bytes and machine.resident_bytes() is None:
+    if size_bytes and resident_bytes() is None:
         raise ValueError("this system does not tell how much memory a process uses: only 0 works")
     return size_bytes or None
 
@@ -303,7 +304,10 @@ OptionalCount = t.Annotated[
         lambda number: str(number or 0),
     ),
 ]
-Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+Workers = t.Annotated[int | None, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+MemoryLimit = t.Annotated[
+    int | None, ValueFormat(parse_size, "a size such as 512M or 2G, or 0 for no limit", "SIZE")
+]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 WholeNumber = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
 ControlPath = t.Annotated[

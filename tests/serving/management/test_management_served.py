@@ -304,6 +304,7 @@ def test_stopping_server_is_not_ready_and_answers_to_its_end(server):
 
 def test_app_without_the_models_that_it_should_have_is_not_ready(start):
     server = start("--min-models", "3").wait_until_it_serves()
+    wait_until(lambda: "the app has 2 models" in str(server.probe()))
     for connection in server.connections().values():
         status, content = ask(connection, "/readyz")
         assert status == 503
@@ -385,22 +386,36 @@ def test_server_that_was_killed_is_named_and_its_socket_replaced(server):
     assert server.client.request("status")["pid"] == server.program.process.pid
 
 
-def test_server_of_another_user_is_named(shared):
-    with as_another_user(shared.path), pytest.raises(ControlClientError, match="sudo -u '#"):
+@pytest.mark.parametrize(
+    ("may_look", "words"),
+    [(True, "Run this command as that user: sudo -u '#"), (False, "may not look into")],
+)
+def test_server_of_another_user_is_named(shared, may_look, words):
+    with (
+        as_another_user(shared.path, may_look=may_look),
+        pytest.raises(ControlClientError, match=words),
+    ):
         shared.client.request("status")
 
 
 @contextlib.contextmanager
-def as_another_user(path):
-    """Be somebody who may not write the socket. Root may write every file, so it becomes another
-    user.
+def as_another_user(path, *, may_look):
+    """Be somebody who may not write the socket, and perhaps not look into its folder. Root may do
+    everything, so it becomes another user.
     """
-    if os.geteuid():
-        os.chmod(path, 0)
-        yield
-        return
     folder = pathlib.Path(path).parent
+    if os.geteuid():
+        changed = path if may_look else folder
+        mode = os.stat(changed).st_mode
+        os.chmod(changed, 0)
+        try:
+            yield
+        finally:
+            os.chmod(changed, mode)
+        return
     closed = [each for each in (folder, *folder.parents) if not each.stat().st_mode & 0o001]
+    if not may_look:
+        closed = []
     modes = {each: each.stat().st_mode for each in closed}
     for each in closed:
         each.chmod(modes[each] | 0o011)
@@ -451,6 +466,8 @@ def test_program_that_is_not_carboy_is_named(tmp_path, monkeypatch):
     [
         (["status", "--socket", "none"], "There is no control socket"),
         (["status", "--socket", "file"], "file is not a socket"),
+        (["status", "--socket", "off"], "The control socket is off"),
+        (["app.py"], "No such command 'app.py'"),
         (["status", "--socket", "s", "--port", "80"], "both choose the server"),
         (["log-level", "loud", "--socket", "s"], "'loud' is not one of"),
         (["log-level", "debug", "--reset", "--socket", "s"], "leave out LEVEL"),

@@ -404,7 +404,12 @@ class Connection:
         try:
             server.admit(exchange)
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
-            logger.exception("error while admitting %s %s", exchange.method, exchange.path)
+            logger.exception(
+                "error while admitting %s %s",
+                exchange.method,
+                exchange.path,
+                extra={"request_id": exchange.request_id},
+            )
             refused = Refused(INTERNAL_ERROR, head)
             self._events = deque([refused])
             self._end_input(refused)

@@ -12,7 +12,7 @@ import stat
 import typing as t
 
 from ...errors import CarboyError
-from .controlpath import SUFFIX, is_served, runtime_folders, user_name, why_not_private
+from .controlpath import OFF, SUFFIX, is_served, runtime_folders, user_name, why_not_private
 from .controlrequests import ANSWER_S, LOOP_S, PREFIX
 from .managementserver import SERVER_NAME
 
@@ -124,6 +124,11 @@ def find_socket(path: str | None, port: int | None = None) -> str:
     Raises:
         ControlClientError: no server runs, or several do.
     """
+    if path == OFF:
+        raise ControlClientError(
+            "The control socket is off (CARBOY_SERVE_CONTROL). Start the server without --control"
+            " off, or name its path by --socket."
+        )
     if path is not None:
         return os.path.abspath(os.path.expanduser(path))
     found = [each for each in served_sockets() if port is None or _has_port(each, port)]

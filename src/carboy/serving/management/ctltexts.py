@@ -58,6 +58,9 @@ def status_lines(status: Response) -> Lines:
     yield f"workers   {_workers(status['processes'])}"
     yield f"memory    {_memory(status['processes'])}"
     yield f"reloads   {_reloads(status)}"
+    if status["capacity"]:
+        yield ""
+        yield from status["capacity"]["text"]
     if status["reasons"]:
         yield ""
         yield "Not ready, because:"

@@ -7,6 +7,7 @@ the control socket      a Unix socket for the server's user: probes, pages, requ
 
 from __future__ import annotations
 
+import errno
 import socket
 import typing as t
 from functools import partial
@@ -162,11 +163,18 @@ def _open_listener(address: str) -> socket.socket | None:
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
-        raise AddressError(
-            f"Cannot listen on {address} for probes: {exc.strerror}. Find who uses the port by 'ss"
-            f" -ltnp sport = :{port}', or choose another address by --management."
-        ) from None
+        raise AddressError(_explain_listen(exc, address)) from None
     return listener
+
+
+def _explain_listen(exc: OSError, address: str) -> str:
+    find = ""
+    if exc.errno == errno.EADDRINUSE:
+        find = f"Find who uses the port by 'ss -ltnp sport = :{split_address(address)[1]}', or "
+    advice = f"{find}choose another address by --management"
+    return (
+        f"Cannot listen on {address} for probes: {exc.strerror}. {advice[0].upper()}{advice[1:]}."
+    )
 
 
 def _join(host: str, port: int) -> str:

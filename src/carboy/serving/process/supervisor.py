@@ -38,11 +38,13 @@ from functools import partial
 
 from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
+from ...core.processmemory import in_mib
 from ...errors import AddressError
 from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
-from ..startscreen import memory_bytes
+from . import capacity
+from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .supervisorlog import SupervisorLog
@@ -76,6 +78,8 @@ class Supervisor:
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
+        # None until the first worker has loaded the app.
+        self._plan: capacity.Plan | None = None
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._systemd = SystemdNotifier()
@@ -168,6 +172,7 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+            capacity=self._plan.as_dict() if self._plan is not None else {},
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -254,6 +259,7 @@ class Supervisor:
 
     def _start(self, worker: Worker) -> WorkerProcess:
         process = WorkerProcess(worker.number, self._generation)
+        process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
         if self._management is not None:
@@ -263,12 +269,49 @@ class Supervisor:
         if self._metrics is not None:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
             fds.append(process.metrics_fd)
-        process.start(job, fds)
+        variables = thread_environment(machine.usable_cpus(), self._computing_processes)
+        process.start(job, fds, variables=variables)
         worker.starts += 1
         self._selector.register(
             t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
         )
         return process
+
+    @property
+    def _computing_processes(self) -> int:
+        """Among how many processes the CPUs are divided. Until the first worker has loaded the app,
+        a number that the user leaves to the server is taken for one.
+        """
+        if self._plan is not None:
+            return self._plan.workers
+        return self._settings.workers or 1
+
+    def _on_loaded(self, process: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        """Let a process listen that has loaded the app. Of the first one, measure the memory
+        before, and decide how many workers there will be.
+        """
+        if self._plan is None and not self._stopping:
+            self._make_plan(process, loaded)
+        if not self._stopping:
+            process.send("listen")
+
+    def _make_plan(self, first: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        assumed = self._computing_processes
+        plan = self._plan = capacity.make_plan(
+            self._settings.workers,
+            machine.find_cpus(),
+            capacity.limit_of(self._settings),
+            capacity.measure(first.pid, loaded),
+        )
+        if plan.refused:
+            log.logger.error("%s", capacity.explain_refusal(plan))
+            self._exit_code = 2
+            self._begin_stop(time.monotonic())
+        elif loaded["libraries"] and plan.threads != threads_of_each(plan.cpus.number, assumed):
+            first.leave_because = (
+                f"its libraries ({', '.join(loaded['libraries'])}) were imported as for"
+                f" {assumed} worker, and there are {plan.workers}"
+            )
 
     def _receive(self, worker: Worker, process: WorkerProcess) -> None:
         was_ready = process.was_ready
@@ -304,26 +347,28 @@ class Supervisor:
             self._serving = True
             self._systemd.say_ready()
             log.logger.info("%s", self._describe())
+            plan = t.cast("capacity.Plan", self._plan)
             about_management = self._management.about() if self._management is not None else []
-            for line in (*process.about, *about_management):
+            for line in (*capacity.describe(plan), *process.about, *about_management):
                 log.logger.info("%s", line)
+            if warning := capacity.warning(plan):
+                log.logger.warning("%s", warning)
 
     def _plan_workers(self, first: WorkerProcess) -> None:
-        """Start the other workers, after the first has loaded the app, so that its memory can be
+        """Start the other workers, after the first has loaded the app, so that its memory could be
         measured.
         """
-        for _ in range(self._settings.workers - 1):
+        for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
             self._add_worker()
 
     def _describe(self) -> str:
-        settings = self._settings
-        plural = "s" if settings.workers > 1 else ""
-        used = [memory_bytes(process.pid) for process in self._processes()]
-        memory = max((size for size in used if size is not None), default=0)
-        of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
+        settings, plan = self._settings, t.cast("capacity.Plan", self._plan)
+        plural = "s" if plan.workers > 1 else ""
+        memory = plan.measured.worker
+        of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
         return (
             f"serving {self._target or 'the app'} on {settings.url}:"
-            f" {settings.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
+            f" {plan.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
 

@@ -45,6 +45,8 @@ from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
 from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .capacity import wanted_workers
+from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
 from .workerlimits import WorkerLimits
 
@@ -54,18 +56,20 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...models.model import Model
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
+    from .capacity import LoadedApp
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
 EXIT_S = 5.0
-# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are answered
-# on the app's port. The leading thread needs the GIL about ten times for a probe, and each time it
-# waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
-# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight threads
-# that compute in Python (bench/probes.py).
+# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
+# answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
+# time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
+# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight
+# threads that compute in Python (bench/probes.py).
 DEFAULT_SWITCH_S, PROBES_SWITCH_S = 0.005, 0.0005
 
 
@@ -112,6 +116,14 @@ class Service:
             load_models()
         if self.metrics is not None and has_models(self._app):
             self.metrics.follow_models(t.cast("t.Any", self._app).models.values())
+
+    def loaded(self) -> LoadedApp:
+        """Return what the supervisor must know to decide how many workers there will be."""
+        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
+        return {
+            "models": {name: model.loaded_bytes for name, model in models.items()},
+            "libraries": imported_libraries(),
+        }
 
     def limit(self, leave: cabc.Callable[[str], object]) -> None:
         """Watch the limits on requests, memory and the time of views from now on.
@@ -198,7 +210,7 @@ def server_of(
         handler=gateway,
         pool=pool,
         limits=limits,
-        multiprocess=settings.workers > 1,
+        multiprocess=wanted_by(app, settings) > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
         spins=usable_cpus() > 1,
@@ -236,8 +248,15 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Return whether an application, which may be any WSGI application, has models."""
+    """Return whether an application has models."""
     return bool(models_of(app))
+
+
+def wanted_by(app: WSGIApplication, settings: Settings) -> int:
+    """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
+    memory.
+    """
+    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
 class Control:
@@ -254,7 +273,9 @@ class Control:
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
             "alive?": self._answer_heartbeat,
             "drain": lambda _: self.stop(),
+            "listen": lambda _: self._may_listen.set(),
         }
+        self._may_listen = threading.Event()
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
@@ -312,6 +333,12 @@ class Control:
     def serve(self, service: Service) -> None:
         service.load()
         service.limit(partial(self.report, "leave"))
+        if advice := advice_on_sessions():
+            self.report("warning", advice)
+        self.report("loaded", service.loaded())
+        # Meanwhile the supervisor measures the memory of this process. If it does not want it to
+        # serve, it sends `drain`, which ends the process here.
+        self._may_listen.wait()
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
@@ -362,7 +389,7 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
     options = log.configure_for_app(app, warn=partial(control.report, "warning"))
     if options is not None and options.file is None:
         announce_log(control, options)
-    if settings.workers > 1:
+    if wanted_by(app, settings) > 1:
         for text in lossy_in_several_processes():
             control.report("warning", text)
 
