@@ -1,4 +1,5 @@
-"""What the metrics of `carboy serve` cost: requests per second of a text view with and without them.
+"""What the metrics of `carboy serve` cost: requests per second of a text view with and without
+them.
 
     python bench/metrics.py [--quick] [--connections 32] [--rounds 20]
 
