@@ -329,7 +329,6 @@ class Stage:
             threads=threads,
             pool=self.pool,
             timed=self.server.access_log is not None,
-            counted=self.metrics is not None,
             routes=routes,
         )
         self.handler.on_admit = gateway.admit

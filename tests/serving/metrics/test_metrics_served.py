@@ -168,7 +168,6 @@ def test_killed_workers_lose_no_counts_but_those_of_requests_in_flight(serve):
     assert answered <= computed <= answered + kills * CLIENTS
     assert found.sum("carboy_worker_restarts_total") == kills
     assert 0 < load.lost <= kills * 3 * CLIENTS
-    assert found.requests() == found.sum("http_server_response_body_size_bytes_count")
 
 
 def test_counts_stay_when_workers_are_replaced_by_a_reload(serve):

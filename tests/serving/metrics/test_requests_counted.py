@@ -136,6 +136,32 @@ def test_route_is_known_although_a_hook_answers_or_wsgi_app_is_wrapped():
         assert stage.shown.requests("/items/<int:number>") == 1
 
 
+def test_two_rules_of_one_view_are_two_routes():
+    app = make_app()
+    app.add_url_rule("/a", "both")
+    app.add_url_rule("/b/<name>", "both")
+    app.view_functions["both"] = lambda name="": name
+    with Watched(app) as stage:
+        client = stage.connect()
+        for path in ("/a", "/b/1", "/b/2", "/a", "/b/3"):
+            client.ask(head("GET", path))
+        assert (stage.shown.requests("/a"), stage.shown.requests("/b/<name>")) == (2, 3)
+
+
+def test_route_is_that_of_the_path_that_a_middleware_has_changed():
+    app = make_app()
+    inner = app.wsgi_app
+
+    def strip(environ, start_response):
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/shop")
+        return inner(environ, start_response)
+
+    app.wsgi_app = strip
+    with Watched(app) as stage:
+        assert stage.connect().ask(head("GET", "/shop/items/1")).body == b"1"
+        assert stage.shown.requests("/items/<int:number>", "GET", "200") == 1
+
+
 def test_rules_of_blueprints_and_own_converters_are_routes():
     from werkzeug.routing import BaseConverter
 
@@ -198,10 +224,8 @@ def test_bytes_of_bodies_are_counted(tmp_path):
         client.read_along()
         client.ask(head("GET", "/file"))
         shown = stage.shown
-        name = "http_server_{}_body_size_bytes_{}"
-        assert shown.sum(name.format("request", "sum")) == 150
-        assert shown.sum(name.format("response", "sum")) == 5 + 1 + 200_000
-        assert shown.sum(name.format("response", "count")) == 3
+        assert shown.sum("http_server_request_body_bytes_total") == 150
+        assert shown.sum("http_server_response_body_bytes_total") == 5 + 1 + 200_000
 
 
 def test_client_that_leaves_before_its_response_is_counted_as_499():

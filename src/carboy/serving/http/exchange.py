@@ -143,7 +143,7 @@ class Exchange:
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
         route: the rule of the application that the path matches, such as "/items/<int:id>"; empty
-            if there is none. Only with metrics.
+            if there is none. None until the application has found it.
         logged: whether the access log has the line of this request already.
         unsent_bytes: how much of the response was not sent, because the connection was closed.
         began_s: when the request arrived; only with an access log or metrics. All times are on the
@@ -181,7 +181,7 @@ class Exchange:
     body_bytes = 0
     unsent_bytes = 0
     logged = False
-    route = ""
+    route: str | None = ""
     began_s = view_s = 0.0
     fields: cabc.Mapping[str, t.Any] | None = None
     origin: cabc.Mapping[str, str] | None = None

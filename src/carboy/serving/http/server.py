@@ -23,7 +23,7 @@ from collections import deque
 from functools import partial
 from time import monotonic
 
-from carboy.observability.environkeys import FIELDS, ROUTE
+from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
 from ..machine import bind_exclusively
@@ -225,8 +225,6 @@ class HTTPServer:
             self._environ["wsgi.file_wrapper"] = FileWrapper
         if access_log is not None:
             self._environ[FIELDS] = None
-        if metrics is not None:
-            self._environ[ROUTE] = ""
 
     # --- start and stop ------------------------------------------------------------------------
 

@@ -42,9 +42,6 @@ def _lines(family: Family, pairs: list[str], cells: cabc.Sequence[float]) -> cab
             yield _line(f"{name}_bucket", [*pairs, f'le="{bound}"'], count)
         yield _line(f"{name}_sum", pairs, total)
         yield _line(f"{name}_count", pairs, sum(counts))
-    elif family.kind == "summary":
-        yield _line(f"{name}_sum", pairs, cells[0])
-        yield _line(f"{name}_count", pairs, cells[1])
     else:
         yield _line(name, pairs, cells[0])
 

@@ -12,7 +12,7 @@ import typing as t
 
 from carboy.observability.bounds import BATCH_BOUNDS, PREDICTION_BOUNDS_S
 
-Kind = t.Literal["counter", "gauge", "histogram", "summary"]
+Kind = t.Literal["counter", "gauge", "histogram"]
 
 # The buckets that OpenTelemetry gives for the duration of HTTP requests, in seconds.
 REQUEST_BOUNDS_S = (
@@ -26,9 +26,9 @@ class Family(t.NamedTuple):
 
     Attributes:
         name: the name in Prometheus' format, without the suffixes that the format adds to the lines
-            of a histogram or summary.
+            of a histogram.
         kind: a counter only grows. A gauge is the current value. A histogram counts values by
-            bucket, and sums them up. A summary, here without quantiles, has their sum and number.
+            bucket, and sums them up.
         labels: the names of the labels.
         help: one sentence for `# HELP` and the documentation.
         bounds: the upper bounds of a histogram's buckets; one more bucket counts higher values.
@@ -42,10 +42,10 @@ class Family(t.NamedTuple):
 
     @property
     def cells(self) -> int:
-        """How many numbers one series of the family consists of: a histogram has one per bucket and
-        the sum, a summary the sum and the number of values.
+        """How many numbers one series of the family consists of: a histogram has one per bucket,
+        and the sum.
         """
-        return {"histogram": len(self.bounds) + 2, "summary": 2}.get(self.kind, 1)
+        return len(self.bounds) + 2 if self.kind == "histogram" else 1
 
 
 _HTTP = ("http_request_method", "http_response_status_code", "http_route")
@@ -59,16 +59,16 @@ REQUEST_DURATION = Family(
     REQUEST_BOUNDS_S,
 )
 REQUEST_BODIES = Family(
-    "http_server_request_body_size_bytes",
-    "summary",
+    "http_server_request_body_bytes_total",
+    "counter",
     (),
-    "Sizes of the bodies of requests that have ended.",
+    "Bytes of the bodies of requests that have ended.",
 )
 RESPONSE_BODIES = Family(
-    "http_server_response_body_size_bytes",
-    "summary",
+    "http_server_response_body_bytes_total",
+    "counter",
     (),
-    "Sizes of the bodies of their responses.",
+    "Bytes of the bodies of their responses.",
 )
 ACTIVE_REQUESTS = Family(
     "http_server_active_requests",

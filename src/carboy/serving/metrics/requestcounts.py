@@ -32,7 +32,7 @@ class EndedRequest(t.Protocol):
     """What the counts read of a request: attributes of `carboy.serving.http.exchange.Exchange`."""
 
     method: str
-    route: str
+    route: str | None
     status: str
     began_s: float
     size: int
@@ -51,7 +51,7 @@ class RequestCounts:
         self._table = table
         self._lock = allocate_lock()
         # The cells of the histogram by route, method and status.
-        self._rows: dict[tuple[str, str, str], Cells] = {}
+        self._rows: dict[tuple[str | None, str, str], Cells] = {}
         # These series are added first, so that the table has room for them.
         self._overflow = added(table, REQUEST_DURATION, None)
         self._received = added(table, REQUEST_BODIES, ())
@@ -73,8 +73,7 @@ class RequestCounts:
         self._lock.acquire()
         try:
             requests = ended[:]  # a copy: other threads may append to `ended` meanwhile
-            number = len(requests)
-            del ended[:number]
+            del ended[: len(requests)]
             for request in requests:
                 key = request.route, request.method, request.status
                 cells = rows.get(key) or self._row(key)
@@ -83,23 +82,24 @@ class RequestCounts:
                 cells[_SUM] += took_s
                 sent += request.body_bytes
                 received += request.size
-            for cells, total in ((self._received, received), (self._sent, sent)):
-                cells[0] += total
-                cells[1] += number
+            self._sent[0] += sent
+            if received:
+                self._received[0] += received
         finally:
             self._lock.release()
 
-    def _row(self, key: tuple[str, str, str]) -> Cells:
+    def _row(self, key: tuple[str | None, str, str]) -> Cells:
         """Return the cells for a key that is not in `_rows`: new ones, those of the method OTHER,
         or those of the overflow series.
         """
         route, method, status = key
+        cells: Cells | None
         if method not in METHODS:
             method = OTHER
             if (cells := self._rows.get((route, method, status))) is not None:
                 return cells
         if not self._is_full:
-            cells = self._table.add(REQUEST_DURATION, (method, status, route))
+            cells = self._table.add(REQUEST_DURATION, (method, status, route or ""))
             if cells is not None:
                 self._rows[route, method, status] = cells
                 return cells

@@ -192,7 +192,6 @@ def server_of(
         "threads": settings.threads,
         "pool": pool,
         "timed": access_log is not None,
-        "counted": metrics is not None,
         "watch": watch,
         "routes": partial(model_routes, app),
     }

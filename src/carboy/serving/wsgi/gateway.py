@@ -69,8 +69,6 @@ class Gateway:
         threads: how many views may run at the same time.
         pool: the server's threads.
         timed: whether to measure how long the application takes, for the access log.
-        counted: whether to find out which rule of the application a request matches, for the
-            metrics.
         watch: knows how long calls of the application take; None if that is not limited.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
@@ -91,7 +89,6 @@ class Gateway:
         threads: int,
         pool: LeaderPool,
         timed: bool = False,
-        counted: bool = False,
         watch: ViewWatch | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
@@ -101,7 +98,6 @@ class Gateway:
         self.call = pool.call
         self.leads = pool.leads
         self.timed = timed
-        self.counted = counted
         self._call = Result if watch is None else watch.call
         self._pool = pool
         self._timings = TimingTable(app)
@@ -241,6 +237,7 @@ class Gateway:
         except BaseException:
             exchange.fail()
             raise
+        exchange.route = view.route
         body = io.BytesIO(exchange.body()) if exchange.pieces else EMPTY
         self._pool.run_view(view, self._call_app, exchange, body)
 
@@ -251,16 +248,20 @@ class Gateway:
             # `extra` and `app` may refer to the exchange: remove them, to break the reference
             # cycles.
             exchange.extra = exchange.app = None
-            began_s = monotonic() if self.timed else 0.0
+            if exchange.route is None:
+                environ[ROUTE] = ""
             try:
-                result = self._call(app, environ, self.limits.joined_response_bytes)
+                if self.timed:
+                    began_s = monotonic()
+                    result = self._call(app, environ, self.limits.joined_response_bytes)
+                    exchange.view_s = monotonic() - began_s
+                    if (fields := environ.get(FIELDS)) is not None:
+                        exchange.fields = fields
+                else:
+                    result = self._call(app, environ, self.limits.joined_response_bytes)
             finally:
-                if self.counted and ROUTE in environ:  # a middleware may have removed the key
-                    exchange.route = environ[ROUTE]
-            if self.timed:
-                exchange.view_s = monotonic() - began_s
-                if (fields := environ.get(FIELDS)) is not None:
-                    exchange.fields = fields
+                if exchange.route is None:
+                    exchange.route = environ.get(ROUTE, "")
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)
