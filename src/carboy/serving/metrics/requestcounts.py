@@ -62,7 +62,8 @@ class RequestCounts:
         """Count and remove requests whose responses are about to be sent, or that end without a
         response.
 
-        PERF: one call for all requests of a round, with one lock, takes 0.2 us per request.
+        PERF: one call for all requests of a round, with one lock, takes 0.2 us per request if there
+        are 8 in the round, and 0.5 us if there is one.
 
         Args:
             ended: the requests, each an `EndedRequest`; other threads may append to it.
