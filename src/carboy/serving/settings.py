@@ -189,6 +189,11 @@ class Settings:
         True,
         "Whether requests and predictions are counted for /metrics on the management listener.",
     )
+    tracing: YesOrNo = declare(
+        False,
+        "Whether requests and predictions are traced by OpenTelemetry, which the app must have"
+        " configured.",
+    )
     # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
     # 60 s.
     worker_timeout_s: Seconds = declare(
@@ -332,6 +337,10 @@ def make_settings(
             "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
             " it out, or set 'workers' to at least 1."
         )
+    if values.get("tracing"):
+        from .tracing import require_package
+
+        require_package()
     return Settings(**values)
 
 

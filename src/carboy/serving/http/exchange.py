@@ -153,6 +153,8 @@ class Exchange:
         origin: the WSGI environ entries that trusted proxies have changed, such as the address of
             the client; None if no proxies are trusted.
         extra: WSGI environ entries for this request only.
+        decoding_s: when decoding the body began and ended; None if it was not decoded. Only with
+            tracing.
         app: a WSGI application that answers this request instead of the server's application; None
             for the server's.
     """
@@ -187,6 +189,7 @@ class Exchange:
     origin: cabc.Mapping[str, str] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    decoding_s: tuple[float, float] | None = None
     _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 

@@ -162,6 +162,7 @@ class HTTPServer:
         access_log: gets the requests that have ended; None for no access log.
         metrics: counts the requests, and is told the state of the server regularly; None for no
             metrics.
+        timed: whether to note when requests arrive although there is neither log nor metrics.
         proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
@@ -185,6 +186,7 @@ class HTTPServer:
         poller: Poller | None = None,
         access_log: RequestLog | None = None,
         metrics: ServerMonitor | None = None,
+        timed: bool = False,
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
@@ -203,7 +205,7 @@ class HTTPServer:
         self.count: cabc.Callable[[list[Exchange], float], object] = lambda ended, now_s: None
         if metrics is not None:
             self.ended, self.count = [], metrics.count
-        self._is_timed = access_log is not None or metrics is not None
+        self._is_timed = timed or access_log is not None or metrics is not None
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()

@@ -185,6 +185,11 @@ def server_of(
     metrics: WorkerMetrics | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
+    tracing: Tracing | None = None
+    if settings.tracing:
+        from ..tracing import Tracing
+
+        tracing = Tracing()
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
     options: dict[str, t.Any] = {
@@ -193,6 +198,7 @@ def server_of(
         "pool": pool,
         "timed": access_log is not None,
         "watch": watch,
+        "tracing": tracing,
         "routes": partial(model_routes, app),
     }
     if settings.probes:
@@ -216,6 +222,7 @@ def server_of(
         proxies=trusted_proxies(app, settings),
         access_log=access_log,
         metrics=metrics,
+        timed=tracing is not None,
     )
 
 

@@ -38,6 +38,7 @@ if t.TYPE_CHECKING:
     from ..http.exchange import Exchange
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
+    from ..tracing import Tracing
     from .viewwatch import ViewWatch
 
     #: A function that accepts a request which is answered without a view: it chooses how the body
@@ -70,6 +71,7 @@ class Gateway:
         pool: the server's threads.
         timed: whether to measure how long the application takes, for the access log.
         watch: knows how long calls of the application take; None if that is not limited.
+        tracing: makes spans of the requests; None for no spans.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -90,6 +92,7 @@ class Gateway:
         pool: LeaderPool,
         timed: bool = False,
         watch: ViewWatch | None = None,
+        tracing: Tracing | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -98,6 +101,9 @@ class Gateway:
         self.call = pool.call
         self.leads = pool.leads
         self.timed = timed
+        self.tracing = tracing
+        if tracing is not None:
+            self._call_app = partial(tracing.run_view, self._call_app)  # type: ignore[method-assign]
         self._call = Result if watch is None else watch.call
         self._pool = pool
         self._timings = TimingTable(app)
