@@ -166,3 +166,31 @@ def test_new_memory_is_filled_with_zeros():
     table: t.Any = SharedTable(fd)
     assert table.series() == []
     os.close(fd)
+
+
+def test_forked_child_does_not_count_in_the_memory_of_its_parent():
+    code = """
+import os
+from carboy import Carboy
+from carboy.serving.metrics.workermetrics import WorkerMetrics
+
+app = Carboy("shop")
+
+@app.model("/double")
+def double(x: int) -> int:
+    return 2 * x
+
+metrics = WorkerMetrics()
+metrics.follow_models(app.models.values())
+app.models["double"].predict(1)
+if os.fork() == 0:
+    app.models["double"].predict(2)
+    os._exit(app.models["double"].statistics().answered)
+_, status = os.wait()
+series = [s for s in metrics.table.series() if s.labels == ("double", "", "ok")]
+print(series[0].cells[0], os.waitstatus_to_exitcode(status))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1.0", "2"]
