@@ -43,12 +43,13 @@ class Budget(t.NamedTuple):
     crossings: float
 
 
-# Lower these limits when a prediction needs fewer functions.
-PREDICTION = Budget(functions=60, files=15, crossings=35)
+# Lower these limits when a prediction needs fewer functions. Two of the functions, one of the files
+# and two of the crossings count for the metrics, which are on by default.
+PREDICTION = Budget(functions=62, files=16, crossings=37)
 # Three threads take part in a stream: the leader reads, the model's thread computes, and the
 # stream's thread writes at the client's speed (docs/design.md). Each of the three items is sent
 # alone: a further item costs 4 crossings.
-STREAM = Budget(functions=108, files=23, crossings=82)
+STREAM = Budget(functions=113, files=24, crossings=84)
 
 
 class Calls:

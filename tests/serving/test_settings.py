@@ -53,6 +53,8 @@ OTHERS = {
     "websocket_idle_s": ("9", 9.0),
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
+    "metrics": ("no", False),
+    "tracing": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
     "view_timeout_s": ("30", 30.0),
     "max_requests": ("10000", 10000),

@@ -12,6 +12,7 @@ import typing as t
 from functools import partial
 
 from carboy.config import OWN_KEYS
+from carboy.serving.metrics.families import FAMILIES
 from carboy.serving.settings import SETTINGS
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -54,8 +55,18 @@ def config_keys(prefix: str) -> str:
     return table(("Key", "Default", ""), rows)
 
 
+def metrics() -> str:
+    """The metrics of the server."""
+    rows = []
+    for family in FAMILIES:
+        labels = " ".join(f"`{label}`" for label in family.labels)
+        rows.append((f"`{family.name}`", family.kind, labels, family.help))
+    return table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
+    "metrics": metrics,
     "config keys JSON": partial(config_keys, "JSON"),
     "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),

@@ -24,6 +24,7 @@ from carboy.serving.http.limits import Limits
 from carboy.serving.http.listener import Listener
 from carboy.serving.http.poller import make_poller
 from carboy.serving.http.server import HTTPServer
+from carboy.serving.metrics.workermetrics import WorkerMetrics
 from carboy.serving.threads.leader import PoolThread
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
@@ -272,7 +273,7 @@ class Stage:
         host, port: where it listens, if it does.
         poller: replaces the system's best poller.
         threads: most views of its pool.
-        access_log: of the server.
+        access_log, metrics: of the server.
         proxies: those that the server trusts.
 
     Attributes:
@@ -289,6 +290,7 @@ class Stage:
         threads: int = 4,
         proxies: TrustedProxies | None = None,
         access_log: AccessLog | None = None,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.pool = LeaderPool(threads, self.limits.websockets)
@@ -302,7 +304,9 @@ class Stage:
             poller=t.cast("t.Any", self.poller),
             proxies=proxies,
             access_log=access_log,
+            metrics=metrics,
         )
+        self.metrics = metrics
         self.clients: list[Client] = []
 
     def __enter__(self) -> t.Self:

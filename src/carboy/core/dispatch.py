@@ -32,7 +32,7 @@ from ..signals import (
 from ..wrappers import Request, Response
 from .changetracking import ChangeTracked, note_change
 from .errorhandling import ErrorHandling
-from .fastpath import handle_request, is_matched_by_path
+from .fastpath import handle_request, is_matched_by_path, note_route
 from .overrides import TRACKED_ATTRIBUTES, Overrides, find_overrides, record_original_steps
 from .urls import UrlBuilding
 
@@ -126,6 +126,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 if not ctx._cv_tokens:
                     ctx.push()
+                note_route(ctx)
                 response = self.full_dispatch_request()
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised

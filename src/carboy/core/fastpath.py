@@ -18,6 +18,7 @@ from functools import lru_cache
 from ..ctx import RequestContext
 from ..globals import _cv
 from ..logging import configure_by_keys
+from ..observability.environkeys import ROUTE
 from ..signals import (
     appcontext_popped,
     appcontext_pushed,
@@ -103,8 +104,11 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             hit = app.url_map.fast_match(environ.get("PATH_INFO") or "", method)
             if hit is None:
                 ctx._match_by_adapter()
+                note_route(ctx)
             else:
                 ctx._rule, ctx._view_args = hit
+                if ROUTE in environ:  # PERF: does the same as `note_route`, without a call
+                    environ[ROUTE] = hit[0].rule
                 # The request object exists already if the session interface or a receiver of a
                 # signal has read `request`. Then set the matched rule and its arguments on this
                 # object, too.
@@ -196,6 +200,12 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 app._end(ctx, error)
             finally:
                 error = None  # break a reference cycle: the traceback refers to this frame
+
+
+def note_route(ctx: RequestContext) -> None:
+    """Tell the server which rule the request matches, if the server has asked for it."""
+    if ROUTE in ctx._environ and (rule := ctx._matched()[0]) is not None:
+        ctx._environ[ROUTE] = rule.rule
 
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:

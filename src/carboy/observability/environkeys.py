@@ -10,3 +10,7 @@ REQUEST_ID = "carboy.request_id"
 # as `model`. A server that writes an access log adds this key to the environ, at first with the
 # value None; other servers do not add it.
 FIELDS = "carboy.access_fields"
+# The rule that the path of the request matches, such as "/items/<int:id>", from the app to the
+# server. If carboy's server cannot find the rule itself, it adds this key to the environ, at first
+# with the value "", which stands for no rule; other servers do not add it.
+ROUTE = "carboy.route"

@@ -139,7 +139,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     sockets = ServerSockets(settings)
-    settings = replace(sockets.settings, workers=1)
+    # Without a supervisor nobody shows the metrics.
+    settings = replace(sockets.settings, workers=1, metrics=False)
     log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)

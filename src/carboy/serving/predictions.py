@@ -25,6 +25,7 @@ from collections import deque
 from contextvars import copy_context
 from functools import cached_property, partial
 from threading import Thread
+from time import monotonic
 
 from carboy.core.bytesizes import body_too_large
 from carboy.core.problemdetails import Problem
@@ -183,6 +184,7 @@ class PredictionRoute:
         # Keep one bound method for all predictions: `queue.threads.deliver` groups predictions by
         # their callback, and calls each callback once for its whole group.
         self.deliver: Deliver = self._respond_to
+        self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
@@ -191,6 +193,8 @@ class PredictionRoute:
         # Whether there is an access log, and the fields in it of a request whose prediction was not
         # computed.
         self.logs = gateway.timed
+        self._tracing = gateway.tracing
+        self.traces = self._tracing is not None
         self._unpredicted = logged(model)
         self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, self._unpredicted
 
@@ -209,6 +213,7 @@ class PredictionRoute:
             return
         if self.logs:
             exchange.fields = self._unpredicted
+        exchange.route = self._path
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
         exchange.handler = self.take
@@ -245,7 +250,10 @@ class PredictionRoute:
         if not is_short:
             self.gateway.step_aside()
         try:
+            began_s = monotonic() if self.traces else 0.0
             pending.arguments = self.protocol.decode(self.model, pending)
+            if self.traces:
+                exchange.decoding_s = began_s, monotonic()
             if not self.batched:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
@@ -336,6 +344,24 @@ class PredictionRoute:
             head = Head("200 OK", fields)
             self._last_head = key, head
         return head
+
+    def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:
+        """Make the spans of a prediction whose response is complete. Only if the server traces.
+
+        Args:
+            encoding_s: when encoding the result began; None if there was no result.
+        """
+        assert self._tracing is not None
+        exchange, now_s = pending.exchange, monotonic()
+        phases = []
+        if (decoding_s := exchange.decoding_s) is not None:
+            phases += [("read", exchange.began_s, decoding_s[0]), ("decode", *decoding_s)]
+            if pending.batch_size:
+                phases += [("queue", decoding_s[1], pending.began_s)]
+                phases += [("compute", pending.began_s, pending.ended_s)]
+        if encoding_s is not None:
+            phases += [("encode", encoding_s, now_s)]
+        self._tracing.add_prediction(exchange, phases)
 
     def logged(self, ticket: Ticket) -> dict[str, t.Any]:
         """Return the fields of a prediction that has ended for its line in the access log.
@@ -483,6 +509,7 @@ class PendingPrediction(Ticket):
 
     def _send(self) -> None:
         exchange, route = self.exchange, self.route
+        began_s = monotonic() if route.traces else 0.0
         try:
             answer = route.protocol.encode(route.model, self, self.value)
             body = answer.body
@@ -493,6 +520,8 @@ class PendingPrediction(Ticket):
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
+        if route.traces:
+            route.trace(self, began_s)
         if self._entered is not None or self._form is not None:
             self._leave_context()
 
@@ -522,6 +551,8 @@ class PendingPrediction(Ticket):
         finally:
             chunks.close()
             self._leave_context()
+            if route.traces:
+                route.trace(self)
 
     def _explain(self, exc: BaseException) -> dict[str, t.Any]:
         return problem_in_stream(self.route.app, self.route.model, self._request(), exc)
@@ -578,6 +609,8 @@ class PendingPrediction(Ticket):
     def _respond_refusal(self, refusal: HTTPException) -> None:
         body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
         self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
+        if self.route.traces:
+            self.route.trace(self)
         self._leave_context()
 
     # --- the app -------------------------------------------------------------------------------

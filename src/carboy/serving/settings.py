@@ -237,6 +237,15 @@ class Settings:
         False,
         "Whether the access log has the queries of URLs, which may contain secrets.",
     )
+    metrics: YesOrNo = declare(
+        True,
+        "Whether requests and predictions are counted for /metrics on the management listener.",
+    )
+    tracing: YesOrNo = declare(
+        False,
+        "Whether requests and predictions are traced by OpenTelemetry, which the app must have"
+        " configured.",
+    )
     # The default of `worker_timeout_s` is 30 s, as in gunicorn; nginx gives up on a request after
     # 60 s.
     worker_timeout_s: Seconds = declare(
@@ -396,6 +405,10 @@ def make_settings(
             "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
             " it out, or set 'workers' to at least 1."
         )
+    if values.get("tracing"):
+        from .tracing import require_package
+
+        require_package()
     return Settings(**values)
 
 

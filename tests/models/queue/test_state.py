@@ -17,7 +17,7 @@ from carboy.errors import (
     StuckError,
 )
 from carboy.models.queue.batcher import Batcher
-from carboy.models.queue.state import Counts, QueueState, Slot
+from carboy.models.queue.state import FAILED, REFUSED, Counts, QueueState, Slot
 from carboy.models.queue.ticket import Ticket
 
 
@@ -57,7 +57,7 @@ def test_exit_of_predict_becomes_a_failure_of_one_ticket() -> None:
     assert isinstance(first.value, CrashError)
     assert isinstance(first.value.__cause__, SystemExit)
     assert second.value == 2
-    assert (state.counts.answered, state.counts.failed) == (2, 1)
+    assert (state.counts.answered, state.counts.counters.outcomes[FAILED]) == (2, 1)
 
 
 @pytest.mark.parametrize("deadlines_s", [(5.0, math.inf), (math.inf, 5.0), (9.0, 5.0), (5.0, 9.0)])
@@ -152,7 +152,7 @@ def test_round_fills_the_room_that_is_left() -> None:
     assert state.admit_round(tickets, 0.0) == tickets[1:]
     assert [type(ticket.value) for ticket in tickets[1:]] == [QueueFullError] * 2
     assert not tickets[0].settled
-    assert state.counts.refused == 2
+    assert state.counts.counters.outcomes[REFUSED] == 2
 
 
 def test_withdrawn_ticket_is_not_taken() -> None:

@@ -94,6 +94,7 @@ class Bench:
         self.notices = Notices()
         self.access_log, self.round_s = self, 0.0
         self.pending = []
+        self.ended, self.counted = [], []
         environ = {"REMOTE_ADDR": "127.0.0.1"}
         self.connection = Connection(self, self.socket, environ, Limits(discarded_body_bytes=100))
 
@@ -103,6 +104,13 @@ class Bench:
         assert exchange.status.isdecimal()
         assert exchange not in self.pending, "each request has one line"
         return exchange
+
+    def count(self, ended, now_s):
+        while ended:
+            exchange = ended.pop(0)
+            assert exchange.status.isdecimal()
+            assert exchange not in self.counted, "each request is counted once"
+            self.counted.append(exchange)
 
     def admit(self, exchange):
         exchange.body_timeout_s = 60.0

@@ -36,7 +36,7 @@ from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
 from .occupied import device_named, forget_all, may_wait, slots_of_caller
-from .state import Counts, QueueState, Statistics
+from .state import CANCELLED, Counters, Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
 
@@ -281,7 +281,7 @@ class PredictionQueue:
         with self._lock:
             if ticket.settled:
                 return False
-            self._counts.cancelled += 1
+            self._counts.add_outcome(CANCELLED)
             cancelled = CancelledError(f"{self.owner}: the prediction was cancelled.")
             self._state.withdraw(ticket, cancelled, monotonic())
         deliver([ticket])
@@ -317,6 +317,11 @@ class PredictionQueue:
         """
         return self._state.is_stuck
 
+    def count_in(self, counters: Counters) -> None:
+        """Continue to count predictions in other memory, which another process may read."""
+        with self._lock:
+            self._counts.move_to(counters)
+
     def statistics(self) -> Statistics:
         """Return the counts of predictions and batches since the model was first used."""
         with self._lock:
@@ -333,6 +338,9 @@ def _open_all() -> None:
     """
     forget_all()
     for queue in list(_all):
+        # The parent may count in memory that it shares with another process: the child must not
+        # write to it.
+        queue._counts.move_to(Counters.new())
         queue.open()
 
 

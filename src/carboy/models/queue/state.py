@@ -23,6 +23,7 @@ import dataclasses
 import math
 import typing as t
 from bisect import bisect_left
+from collections.abc import MutableSequence
 
 from carboy.errors import (
     ClosedError,
@@ -33,6 +34,7 @@ from carboy.errors import (
     QueueFullError,
     StuckError,
 )
+from carboy.observability.bounds import BATCH_BOUNDS, PREDICTION_BOUNDS_S
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -46,12 +48,9 @@ if t.TYPE_CHECKING:
 
 # Upper bound of the Retry-After header, in seconds: clients seldom wait longer.
 _MAX_RETRY_S = 60
-# Upper bounds of the latency histogram, in the steps 1, 2.5, 5 that Prometheus uses. One more
-# bucket counts longer times.
-BOUNDS_S = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
-)
+#: How a prediction may end, in the order in which `Counters.outcomes` counts them.
+OUTCOMES = ("ok", "failed", "refused", "expired", "cancelled")
+OK, FAILED, REFUSED, EXPIRED, CANCELLED = range(len(OUTCOMES))
 
 
 class Statistics(t.NamedTuple):
@@ -80,58 +79,109 @@ class Statistics(t.NamedTuple):
     stuck: bool
 
 
+Numbers = MutableSequence[float]
+
+
+class Counters(t.NamedTuple):
+    """Numbers that only grow. They may lie in memory that another process reads, for the metrics of
+    `carboy serve`.
+
+    In a histogram, the last item is the sum of the values; each item before counts the values up to
+    one of the bounds, and the last but one counts the larger values.
+
+    Attributes:
+        outcomes: how many predictions have ended, by `OUTCOMES`.
+        queue_s: a histogram of how long predictions waited, by `PREDICTION_BOUNDS_S`.
+        compute_s: a histogram of how long batches were computed, by `PREDICTION_BOUNDS_S`.
+        sizes: a histogram of the sizes of batches, by `BATCH_BOUNDS`.
+    """
+
+    outcomes: Numbers
+    queue_s: Numbers
+    compute_s: Numbers
+    sizes: Numbers
+
+    @classmethod
+    def new(cls) -> Counters:
+        times = [0.0] * (len(PREDICTION_BOUNDS_S) + 2)
+        return cls([0.0] * len(OUTCOMES), times, times[:], [0.0] * (len(BATCH_BOUNDS) + 2))
+
+    def copy_to(self, other: Counters) -> None:
+        for source, target in zip(self, other, strict=True):
+            for i, number in enumerate(source):
+                target[i] = number
+
+
 class Counts:
     """The counts of one model since it was first used. Updated once per batch."""
 
-    __slots__ = (
-        "answered",
-        "batch_sizes",
-        "cancelled",
-        "computed_s",
-        "expired",
-        "failed",
-        "latencies",
-        "refused",
-        "waited_s",
-    )
+    __slots__ = ("answered", "batch_sizes", "counters", "latencies")
 
     def __init__(self) -> None:
-        self.answered = self.failed = self.refused = self.expired = self.cancelled = 0
+        self.answered = 0
         self.batch_sizes: dict[int, int] = {}
-        self.latencies = [0] * (len(BOUNDS_S) + 1)
-        self.waited_s = self.computed_s = 0.0
+        self.latencies = [0] * (len(PREDICTION_BOUNDS_S) + 1)
+        self.counters = Counters.new()
 
-    def add_results(self, waits_s: list[float], *, failed: int, took_s: float) -> None:
+    def move_to(self, counters: Counters) -> None:
+        """Continue to count in other memory."""
+        self.counters.copy_to(counters)
+        self.counters = counters
+
+    def add_outcome(self, outcome: int, number: int = 1) -> None:
+        """Record how predictions have ended, by the position of the outcome in `OUTCOMES`."""
+        self.counters.outcomes[outcome] += number
+
+    def add_results(
+        self, waits_s: list[float], *, failed: int, took_s: float, ended: bool = True
+    ) -> None:
         """Record the results of one batch.
 
         Args:
             waits_s: how long each prediction waited in the queue.
             failed: how many of them raised an exception.
             took_s: how long the batch was computed.
+            ended: False if the results are streams, whose outcome is recorded when they end.
         """
         self.answered += len(waits_s)
-        self.failed += failed
-        self.waited_s += sum(waits_s)
-        latencies, last_s, bucket = self.latencies, -1.0, 0
+        counters = self.counters
+        if ended:
+            counters.outcomes[OK] += len(waits_s) - failed
+            counters.outcomes[FAILED] += failed
+        queue_s = counters.queue_s
+        queue_s[-1] += sum(waits_s)
+        latencies, last_s, bucket, wait_bucket = self.latencies, -1.0, 0, 0
         for waited_s in waits_s:
-            # PERF: find the histogram's bucket once for predictions with equal times
+            # PERF: find the histograms' buckets once for predictions with equal times
             if waited_s != last_s:
-                last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
+                last_s, bucket = waited_s, bisect_left(PREDICTION_BOUNDS_S, waited_s + took_s)
+                wait_bucket = bisect_left(PREDICTION_BOUNDS_S, waited_s)
             latencies[bucket] += 1
+            queue_s[wait_bucket] += 1
+
+    def add_batch(self, size: int, took_s: float) -> None:
+        """Record that a batch of `size` predictions was computed for `took_s` seconds."""
+        self.batch_sizes[size] = self.batch_sizes.get(size, 0) + 1
+        compute_s, sizes = self.counters.compute_s, self.counters.sizes
+        compute_s[bisect_left(PREDICTION_BOUNDS_S, took_s)] += 1
+        compute_s[-1] += took_s
+        sizes[bisect_left(BATCH_BOUNDS, size)] += 1
+        sizes[-1] += size
 
     def copy(self, *, waiting: int, computing: int, stuck: bool) -> Statistics:
+        outcomes = list(map(int, self.counters.outcomes))
         return Statistics(
             answered=self.answered,
-            failed=self.failed,
-            refused=self.refused,
-            expired=self.expired,
-            cancelled=self.cancelled,
+            failed=outcomes[FAILED],
+            refused=outcomes[REFUSED],
+            expired=outcomes[EXPIRED],
+            cancelled=outcomes[CANCELLED],
             batches=sum(self.batch_sizes.values()),
             batch_sizes=dict(sorted(self.batch_sizes.items())),
-            bounds_s=BOUNDS_S,
+            bounds_s=PREDICTION_BOUNDS_S,
             latencies=tuple(self.latencies),
-            waited_s=self.waited_s,
-            computed_s=self.computed_s,
+            waited_s=self.counters.queue_s[-1],
+            computed_s=self.counters.compute_s[-1],
             waiting=waiting,
             computing=computing,
             stuck=stuck,
@@ -234,7 +284,7 @@ class QueueState:
 
     def refusal(self, *, full: bool = False) -> UnavailableError:
         """Count one refused prediction, and return the error that says why the queue refused it."""
-        self.counts.refused += 1
+        self.counts.add_outcome(REFUSED)
         if self.closed:
             return ClosedError(f"{self._owner} is being closed. Retry the request.")
         if not full:
@@ -345,7 +395,9 @@ class QueueState:
             ticket.ended_s = now_s
             done.append(ticket)
             waits_s.append(started_s - ticket.arrived_s)
-        self.counts.add_results(waits_s, failed=failed, took_s=now_s - started_s)
+        self.counts.add_results(
+            waits_s, failed=failed, took_s=now_s - started_s, ended=slot.writer is None
+        )
         slot.tickets = []
         return done
 
@@ -361,9 +413,7 @@ class QueueState:
         if slot.stuck:
             slot.stuck = False
             self.stuck_slots -= 1
-        counts = self.counts
-        counts.batch_sizes[size] = counts.batch_sizes.get(size, 0) + 1
-        counts.computed_s += took_s
+        self.counts.add_batch(size, took_s)
         waiting = self.waiting.finished(
             now_s, size=size, took_s=took_s, computing=self.computing_items
         )
@@ -393,7 +443,7 @@ class QueueState:
                 self.stuck_slots += 1
                 stuck.append(slot)
                 if slot.writer is not None:
-                    self.counts.expired += 1
+                    self.counts.add_outcome(EXPIRED)
         if self.is_stuck:
             # `predict` hangs in all slots, so waiting predictions would miss their deadlines. They
             # fail at once: if their clients retry, another worker may serve them.
@@ -418,7 +468,7 @@ class QueueState:
                     yield ticket.deadline_s
 
     def _expire(self, ticket: Ticket, now_s: float, *, begun: bool) -> None:
-        self.counts.expired += 1
+        self.counts.add_outcome(EXPIRED)
         allowed_s = ticket.deadline_s - ticket.arrived_s
         late: DeadlineError | LoadingError | QueuedTooLongError
         if begun:

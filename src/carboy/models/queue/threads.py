@@ -24,7 +24,7 @@ from carboy.errors import DeadlineError, UnreadError
 from .calls import in_context, isolate
 from .occupied import COMPUTING, Need, slots_of_caller
 from .retries import BatchInputs
-from .state import Slot
+from .state import CANCELLED, FAILED, OK, Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
@@ -365,10 +365,8 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
-            # If the stream ended because the client did not read it, this is no failure of the
-            # model.
-            if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
-                self._state.counts.failed += 1
+            if not was_stuck:  # if it was, it is counted as expired
+                self._state.counts.add_outcome(_outcome_of_stream(failure))
             self._state.vacate(slot, now_s)
         writer.end(failure)
         if was_stuck:
@@ -470,6 +468,14 @@ class BatchThreads:
             raise value
         finally:
             del value  # break a reference cycle: a failure's traceback refers to this frame
+
+
+def _outcome_of_stream(failure: BaseException | None) -> int:
+    """Return how a stream has ended, as a position in `OUTCOMES`."""
+    if failure is None:
+        return OK
+    # If the client did not read the stream, this is no failure of the model.
+    return CANCELLED if isinstance(failure, UnreadError) else FAILED
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:

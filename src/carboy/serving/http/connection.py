@@ -89,6 +89,8 @@ _EVENT_STATES = frozenset(
 )
 HANDED_OVER = frozenset({READING, ANSWERING})
 _NOT_WATCHED = frozenset({UPGRADED, CLOSED})
+# The states in which the body of a request is arriving, or the response is not complete.
+ACTIVE = frozenset({BODY, READING, ANSWERING})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
@@ -135,7 +137,11 @@ class Server(t.Protocol):
         unsent: connections with a response that the event loop will send next.
         access_log: the access log, which gets a line for each request that has ended; None if
             there is no access log.
-        round_s: when the requests that the event loop now reads have arrived, for the access log.
+        ended: requests whose responses are complete, and that are not counted yet; None without
+            metrics.
+        count: counts and removes the requests in `ended`; called with `ended` and the current time.
+        round_s: when the requests that the event loop now reads have arrived; only with an access
+            log or metrics.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
     """
@@ -143,6 +149,8 @@ class Server(t.Protocol):
     due: deque[Exchange]
     unsent: deque[Connection]
     access_log: RequestLog | None
+    ended: list[Exchange] | None
+    count: cabc.Callable[[list[Exchange], float], object]
     round_s: float
     responses: Budget
     notices: Notices
@@ -406,8 +414,7 @@ class Connection:
     def _admit(self, head: RequestHead) -> Exchange | None:
         exchange = self._exchange = Exchange(self, head)
         server = self._server
-        if server.access_log is not None:
-            exchange.began_s = server.round_s
+        exchange.began_s = server.round_s
         try:
             server.admit(exchange)
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
@@ -490,11 +497,12 @@ class Connection:
         exchange.complete = True
         exchange.status = event.response[9:12].decode()
         exchange.body_bytes = len(event.response.partition(b"\r\n\r\n")[2])
+        self._count(exchange)
         if self._write(completed(event.response, exchange.request_id)):
             self._continue()
 
     def _head_arrived_s(self) -> float:
-        """Return when the first bytes of the current request head arrived, for the access log."""
+        """Return when the first bytes of the current request head arrived."""
         return self.deadline_s - self._limits.head_s if self.state is HEAD else self._server.round_s
 
     def _note_refusal(self, reason: str) -> None:
@@ -694,18 +702,20 @@ class Connection:
             self.state = TRANSITIONS[self.state, step]
             if not exchange.complete:
                 exchange.discard()
+            server = self._server
+            if data and file is None and not self._out and get_ident() == server.pool.leader:
+                if (ended := server.ended) is not None:
+                    ended.append(exchange)
+                self._out.append(data)
+                server.unsent.append(self)
+                return
+            self._count(exchange)
             if file is not None:
                 self._out += (data, file)
                 self._await_writable(progress=True)
                 return
-            if data:
-                server = self._server
-                if not self._out and get_ident() == server.pool.leader:
-                    self._out.append(data)
-                    server.unsent.append(self)
-                    return
-                if not self._write(data):
-                    return
+            if data and not self._write(data):
+                return
             if self._events and keep_alive:
                 self._server.call(self._resume_sent)
             else:
@@ -814,8 +824,8 @@ class Connection:
         exchange = self._exchange
         if self.state is BODY and exchange is not None and exchange.release is not None:
             exchange.release(exchange)
-        if self._server.access_log is not None:
-            self._log_aborted(self._server.access_log)
+        if self._server.access_log is not None or self._server.ended is not None:
+            self._end_aborted()
         self._step(CLOSE)
         self._exchange = None
         self._events.clear()
@@ -834,9 +844,17 @@ class Connection:
         else:
             self._websocket.shut()
 
-    def _log_aborted(self, access_log: RequestLog) -> None:
-        """Write a request to the access log that ends because its connection is closed before the
-        whole response was sent. Do nothing if there is no such request.
+    def _count(self, exchange: Exchange) -> None:
+        """Count a request in the metrics, if there are any, before its response is sent. So no
+        client knows of a response that is lost in the counts if this process is killed.
+        """
+        if (ended := self._server.ended) is not None:
+            ended.append(exchange)
+            self._server.count(ended, monotonic())
+
+    def _end_aborted(self) -> None:
+        """Log and count a request that ends because its connection is closed before the whole
+        response was sent. Do nothing if there is no such request.
         """
         exchange = self._exchange
         if exchange is None and self.state is HEAD:
@@ -848,6 +866,10 @@ class Connection:
             exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
         exchange.body_bytes = max(0, exchange.body_bytes - exchange.unsent_bytes)
         exchange.status = exchange.status or CLIENT_CLOSED
+        if self.state is HEAD or self.state in ACTIVE:  # else it was counted with its response
+            self._count(exchange)
+        if (access_log := self._server.access_log) is None:
+            return
         exchange.fields = {**(exchange.fields or {}), "aborted": True}
         exchange.logged = True
         access_log.pending.append(access_log.line(exchange, monotonic()))
@@ -877,14 +899,14 @@ class Connection:
             self._mask = 0
             self._server.ignore(self._fd)
             exchange.upgraded = True
-            # `end_websocket` writes the request to the access log.
+            # `end_websocket` logs and counts the request.
             exchange.logged = True
             self._await_idle(sock)
             return True
 
     def end_websocket(self, exchange: Exchange, sock: WebSocketSocket) -> None:
         """Close a WebSocket whose view has ended, when its client has received what was sent, and
-        write its request to the access log. Do nothing if the application has not taken the socket.
+        log and count its request. Do nothing if the application has not taken the socket.
         """
         if exchange.upgraded:
             code = FAILED if exchange.status[:1] == "5" else NORMAL
@@ -898,6 +920,7 @@ class Connection:
             exchange.body_bytes = sock.sent.sent_bytes
             if not (closed or sock.received.closing):
                 exchange.fields = {**(exchange.fields or {}), "aborted": True}
+            self._count(exchange)
             if (access_log := self._server.access_log) is not None:
                 access_log.pending.append(access_log.line(exchange, monotonic()))
         sock.detach()
@@ -1026,14 +1049,17 @@ class Connection:
             return False
 
 
-def flush_all(unsent: deque[Connection]) -> None:
-    """Send the responses that the event loop's thread has collected in `unsent` while it handled
-    requests.
+def flush_all(server: Server) -> None:
+    """Send the responses that the event loop's thread has collected in `server.unsent` while it
+    handled requests. Before that, count the requests in the metrics, all at once.
 
     PERF: the first response wakes the process of the client or proxy; the others, sent immediately
     after it, find that process still awake: a text view answers 1.4 times as many requests per
     second.
     """
+    unsent = server.unsent
+    if server.ended:
+        server.count(server.ended, monotonic())
     while unsent:
         try:
             connection = unsent.popleft()

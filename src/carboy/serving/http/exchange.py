@@ -155,15 +155,19 @@ class Exchange:
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
         upgraded: whether the application has taken the socket, for a WebSocket. What it responds
             then is dropped.
+        route: the rule of the application that the path matches, such as "/items/<int:id>"; empty
+            if there is none. None until the application has found it.
         logged: whether the access log has the line of this request already.
         unsent_bytes: how much of the response was not sent, because the connection was closed.
-        began_s: when the request arrived; only with an access log. All times are on the clock of
-            `time.monotonic`.
+        began_s: when the request arrived; only with an access log or metrics. All times are on the
+            clock of `time.monotonic`.
         view_s: how long the application took to respond; 0.0 if it was not called.
         fields: further fields of the request's line in the access log, such as the model.
         origin: the WSGI environ entries that trusted proxies have changed, such as the address of
             the client; None if no proxies are trusted.
         extra: WSGI environ entries for this request only.
+        decoding_s: when decoding the body began and ended; None if it was not decoded. Only with
+            tracing.
         app: a WSGI application that answers this request instead of the server's application; None
             for the server's.
     """
@@ -193,11 +197,13 @@ class Exchange:
     unsent_bytes = 0
     upgraded = False
     logged = False
+    route: str | None = ""
     began_s = view_s = 0.0
     fields: cabc.Mapping[str, t.Any] | None = None
     origin: cabc.Mapping[str, str] | None = None
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    decoding_s: tuple[float, float] | None = None
     _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 
@@ -538,7 +544,7 @@ def _share_attribute_names() -> None:
         *("transport", "method", "path", "query", "version", "length", "headers", "keep_alive"),
         *("request_id", "pieces", "handler", "body_timeout_s", "origin", "size", "complete"),
         *("extra", "app", "began_s", "view_s", "fields", "status", "body_bytes", "_ended"),
-        *("_on_disconnect", "logged", "limit", "chunked", "begun", "body_mode", "stream_above"),
+        *("_on_disconnect", "logged", "limit", "route", "begun", "body_mode", "chunked"),
     )
     for name in names:
         setattr(exchange, name, None)
@@ -595,15 +601,17 @@ class Head:
         self.length: int | None = None
         self.request_id: str | None = None
         self.closes = False
-        self.status = status[:3]
-        self.bodiless = self.status in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
         # PERF: a status line that was found valid before is not checked again: to look it up takes
         # 0.02 us, to check it 0.3 us.
-        if status not in _valid_statuses:
+        code = _valid_statuses.get(status)
+        if code is None:
             _check(status, _STATUS, "status")
-            _add_bounded(_valid_statuses, status, None)
+            code = status[:3]
+            _add_bounded(_valid_statuses, status, code)
+        self.status = code
+        self.bodiless = code in _BODILESS
         for name, value in headers:
             role = _roles.get(name) or _find_role(name)
             if role == _PLAIN:
@@ -635,7 +643,7 @@ _STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
 # PERF: caches of the header names and statuses that were found valid. A lookup takes 0.02 us, a
 # check 0.3 us.
 _roles: dict[str, int] = {}
-_valid_statuses: dict[str, None] = {}
+_valid_statuses: dict[str, str] = {}  # the status code by the status line
 # The most entries of each cache: an application may make up any number of header names and
 # statuses.
 _MAX_VALID = 1000

@@ -26,7 +26,7 @@ from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
 from .budget import Budget
-from .connection import Connection, flush_all
+from .connection import ACTIVE, Connection, flush_all
 from .environ import base_environ
 from .exchange import CLOSE, TEXT
 from .forwarded import ForwardedError
@@ -95,6 +95,18 @@ class Handler(t.Protocol):
         """Functions that the server calls and removes, the latest first, when all requests that
         were read together have been passed to their handlers.
         """
+
+
+class ServerMonitor(t.Protocol):
+    """The methods of the metrics that the server uses. Thread-safe."""
+
+    def count(self, ended: list[Exchange], now_s: float) -> None:
+        """Count and remove requests whose responses are about to be sent, or that end without a
+        response.
+        """
+
+    def sample(self, connections: int, active: int) -> None:
+        """Note how many connections are open and how many requests are being handled."""
 
 
 class LeadingThread(t.Protocol):
@@ -180,6 +192,9 @@ class HTTPServer:
             useful if a processor remains for clients and other threads.
         poller: watches the sockets; by default the best poller for the operating system.
         access_log: gets the requests that have ended; None for no access log.
+        metrics: counts the requests, and is told the state of the server regularly; None for no
+            metrics.
+        timed: whether to note when requests arrive although there is neither log nor metrics.
         proxies: the trusted proxies, whose headers say who the client is.
 
     Attributes:
@@ -201,6 +216,8 @@ class HTTPServer:
         spins: bool = False,
         poller: Poller | None = None,
         access_log: RequestLog | None = None,
+        metrics: ServerMonitor | None = None,
+        timed: bool = False,
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
@@ -215,6 +232,12 @@ class HTTPServer:
         # Connections with responses that were not sent yet.
         self.unsent: deque[Connection] = deque()
         self.access_log = access_log
+        self._metrics = metrics
+        self.ended: list[Exchange] | None = None
+        self.count: cabc.Callable[[list[Exchange], float], object] = lambda ended, now_s: None
+        if metrics is not None:
+            self.ended, self.count = [], metrics.count
+        self._is_timed = timed or access_log is not None or metrics is not None
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -386,9 +409,9 @@ class HTTPServer:
         if calls or due:
             return self._poller.wait(0)
         idle = not self._connections and self._listens
-        if idle and self.access_log is not None:
-            # Write the lines now: without connections, this thread will not `_sweep` for an hour.
-            self.access_log.flush()
+        if idle:
+            # Do this now: without connections, this thread will not `_sweep` for an hour.
+            self._report()
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls or due else None
 
@@ -404,7 +427,7 @@ class HTTPServer:
         if self.pool.calls:
             self._do_calls(thread)
         if self.unsent:
-            flush_all(self.unsent)
+            flush_all(self)
         for _ in range(MAX_POLLS):
             if events:
                 self._do_events(events, thread)
@@ -416,7 +439,7 @@ class HTTPServer:
             # meantime, so that their predictions are submitted together with them.
             events = self._poller.wait(0)
         if self.unsent:
-            flush_all(self.unsent)
+            flush_all(self)
         while after_round:
             try:
                 call = after_round.pop()
@@ -426,7 +449,7 @@ class HTTPServer:
                 call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
-            flush_all(self.unsent)
+            flush_all(self)
         if not thread.stepped_aside and monotonic() >= self._sweeps_s:
             _run_safely(self._sweep)
         # If another thread runs the event loop by now, it may have begun to wait for events before
@@ -456,9 +479,9 @@ class HTTPServer:
         request when it is read.
         """
         connections = self._connections
-        if (access_log := self.access_log) is not None:
+        if self._is_timed:
             self.round_s = monotonic()
-            if len(access_log.pending) >= MAX_LINES:
+            if (access_log := self.access_log) is not None and len(access_log.pending) >= MAX_LINES:
                 access_log.flush()
         for fd, mask in events:
             connection = connections.get(fd)
@@ -507,7 +530,7 @@ class HTTPServer:
                 exchange.fail()
             thread.turns += 1
             if len(unsent) >= MAX_UNSENT:
-                flush_all(unsent)
+                flush_all(self)
 
     def _sweep(self) -> None:
         """Call `expire` for the connections whose deadline has passed. If new connections are not
@@ -518,10 +541,18 @@ class HTTPServer:
         for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
-        if self.access_log is not None:
-            self.access_log.flush()
+        self._report()
         if not self._listens:
             self._listen(yes=len(self._connections) < self._limits.connections)
+
+    def _report(self) -> None:
+        """Write the lines of the access log, and let the metrics note the state of the server."""
+        if self.access_log is not None:
+            self.access_log.flush()
+        if self._metrics is not None:
+            clients = self.connections
+            active = sum(client.state in ACTIVE for client in clients)
+            self._metrics.sample(len(clients), active)
 
     def _accept_at(self, fd: int) -> None:
         listener = self._open.get(fd)

@@ -85,6 +85,7 @@ class ProbingGateway(Gateway):
             super().admit(exchange)
             return
         exchange.discard()
+        exchange.route = exchange.path
         exchange.handler = partial(_answer, probe)
 
 

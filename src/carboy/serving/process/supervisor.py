@@ -36,6 +36,8 @@ from functools import partial
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
 from .. import log, machine
+from ..metrics.exposition import CONTENT_TYPE
+from ..metrics.servermetrics import ServerMetrics
 from . import capacity
 from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
@@ -50,6 +52,7 @@ if t.TYPE_CHECKING:
     import socket
 
     from ..management.management import Management
+    from ..management.managementserver import PageFunction
     from ..settings import Settings
 
 
@@ -92,6 +95,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._metrics = ServerMetrics() if settings.metrics else None
         self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
@@ -116,7 +120,7 @@ class Supervisor:
             self._signals.install()
             at_end.callback(self._signals.restore)
             at_end.callback(self._end_processes)
-            self._management = Management(self, self._settings)
+            self._management = Management(self, self._settings, self._pages())
             at_end.callback(self._management.stop)
             self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
@@ -146,6 +150,14 @@ class Supervisor:
         """Let the thread of the loop call a function soon. Returns at once. Thread-safe."""
         self._asked.append(function)
         self._signals.wake()
+
+    def _pages(self) -> dict[str, PageFunction]:
+        """Return what the management answers to GET, in addition to the probes, by URL path."""
+        if (metrics := self._metrics) is None:
+            return {}
+        from ..management.managementserver import Page
+
+        return {"/metrics": lambda: Page(200, metrics.render(self.state()), CONTENT_TYPE)}
 
     def _describe_state(self) -> ServerState:
         return ServerState(
@@ -252,15 +264,17 @@ class Supervisor:
         if self._management is not None:
             self._management.watch(process)
         descriptors = self._sockets.descriptors
-        process.start(
-            {
-                "target": self._target,
-                "settings": self._settings.as_dict(),
-                "descriptors": descriptors,
-            },
-            [fd for fd in descriptors if fd is not None],
-            variables=thread_environment(machine.usable_cpus(), self._computing_processes),
-        )
+        fds = [fd for fd in descriptors if fd is not None]
+        job: dict[str, t.Any] = {
+            "target": self._target,
+            "settings": self._settings.as_dict(),
+            "descriptors": descriptors,
+        }
+        if self._metrics is not None:
+            process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
+            fds.append(process.metrics_fd)
+        variables = thread_environment(machine.usable_cpus(), self._computing_processes)
+        process.start(job, fds, variables=variables)
         worker.starts += 1
         self._selector.register(
             t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
@@ -492,6 +506,8 @@ class Supervisor:
             self._receive(worker, process)
         self._log.finish(process)
         process.close()
+        if self._metrics is not None and process.metrics_fd is not None:
+            self._metrics.close_table(process.metrics_fd)
         is_leaving = process in worker.leaving
         worker.remove(process)
         if self._stopping:

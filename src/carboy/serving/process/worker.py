@@ -35,6 +35,8 @@ from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
 from ..management.questions import QUESTION, Answers
 from ..management.workertopics import WorkerTopics, models_of
+from ..metrics.sharedtable import SharedTable
+from ..metrics.workermetrics import WorkerMetrics
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask, advice_on_socketio
 from ..threads.pool import LeaderPool
@@ -82,6 +84,12 @@ class Service:
     finishes the requests that have begun and closes the models.
 
     `stop` may be called from any thread, and more than once.
+
+    Args:
+        table: the memory for the metrics; None for memory of this process alone.
+
+    Attributes:
+        metrics: the metrics of this process; None if the setting `metrics` is off.
     """
 
     def __init__(
@@ -89,17 +97,23 @@ class Service:
         app: WSGIApplication,
         settings: Settings,
         descriptors: cabc.Sequence[int | None] | None = None,
+        table: SharedTable | None = None,
     ) -> None:
         """Args:
         descriptors: the sockets that the workers share, as `make_listeners` takes them; none
             by default.
+        table: the memory that the supervisor shares, for the metrics; None for a table of this
+            process alone.
         """
+        self.metrics = WorkerMetrics(table) if settings.metrics else None
         self._access_log = access_log_of(app, settings)
         self._certificate = certificate_of(settings)
         tls = self._certificate and self._certificate.context
         listeners = make_listeners(settings, descriptors, tls)
         self._watch = ViewWatch() if settings.view_timeout_s else None
-        self._server = server_of(app, settings, self._access_log, self._watch, listeners)
+        self._server = server_of(
+            app, settings, self._access_log, self._watch, listeners, self.metrics
+        )
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -122,6 +136,8 @@ class Service:
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+        if self.metrics is not None and has_models(self._app):
+            self.metrics.follow_models(t.cast("t.Any", self._app).models.values())
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
@@ -209,8 +225,14 @@ def server_of(
     access_log: AccessLog | None = None,
     watch: ViewWatch | None = None,
     listeners: cabc.Sequence[Listener] | None = None,
+    metrics: WorkerMetrics | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
+    tracing: Tracing | None = None
+    if settings.tracing:
+        from ..tracing import Tracing
+
+        tracing = Tracing()
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads, settings.max_websockets)
     options: dict[str, t.Any] = {
@@ -219,6 +241,7 @@ def server_of(
         "pool": pool,
         "timed": access_log is not None,
         "watch": watch,
+        "tracing": tracing,
         "routes": partial(model_routes, app),
     }
     if settings.probes:
@@ -227,6 +250,8 @@ def server_of(
         gateway: Gateway = ProbingGateway(app, settings.min_models, **options)
     else:
         gateway = Gateway(app, **options)
+    if metrics is not None:
+        metrics.follow_views(gateway.slots)
     return HTTPServer(
         make_listeners(settings) if listeners is None else listeners,
         handler=gateway,
@@ -238,6 +263,8 @@ def server_of(
         spins=usable_cpus() > 1,
         proxies=trusted_proxies(app, settings),
         access_log=access_log,
+        metrics=metrics,
+        timed=tracing is not None,
     )
 
 
@@ -388,6 +415,15 @@ def send_log_lines(control: Control, fds: list[int]) -> None:
     open_files_by(worker_log.open)
 
 
+def open_table(fd: int | None) -> SharedTable | None:
+    """Return the table for metrics in the memory that the supervisor shares; None without one."""
+    if fd is None:
+        return None
+    table = SharedTable(fd)
+    os.close(fd)  # the mapping of the memory stays, and programs that the app starts get no part
+    return table
+
+
 def announce_log(control: Control, options: LogOptions) -> None:
     control.report("log", options.as_dict())
 
@@ -461,7 +497,8 @@ def main(argv: list[str]) -> None:
         for advice in filter(None, (advice_on_other_flask(app), several)):
             control.report("warning", advice)
         configure_log(app, control, settings)
-        control.serve(Service(app, settings, job["descriptors"]))
+        table = open_table(job.get("metrics_fd"))
+        control.serve(Service(app, settings, job["descriptors"], table))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))

@@ -111,6 +111,8 @@ class WorkerProcess:
         # None when `log_reader` reads the pipe, or if there is no pipe.
         self.log_fd: int | None = None
         self.log_reader: PipeReader | None = None
+        # The memory in which the process counts for the metrics; None without metrics.
+        self.metrics_fd: int | None = None
         self._unread = b""
 
     def __str__(self) -> str:

@@ -51,6 +51,11 @@ class ViewSlots:
         """How many jobs are running."""
         return self._busy
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a slot."""
+        return len(self._waiting) + len(self._waiting_slow)
+
     def run(self, job: Job, *args: t.Any) -> None:
         """Run a job now on the calling thread; if no slot is free, put it into the queue and
         return.

@@ -32,12 +32,15 @@ class ViewTiming:
         quick_calls: how many of the next calls run on the thread of the event loop and are not
             measured. The caller of the view counts this down; at 0 it asks `may_block` and measures
             the call.
+        route: the rule that the paths of the view match, such as "/items/<int:id>"; None if only
+            the application can tell.
     """
 
-    __slots__ = ("_deferred_calls", "_samples", "_took_s", "_waited_s", "quick_calls")
+    __slots__ = ("_deferred_calls", "_samples", "_took_s", "_waited_s", "quick_calls", "route")
 
-    def __init__(self) -> None:
+    def __init__(self, route: str | None = None) -> None:
         self.quick_calls = 0
+        self.route = route
         self._samples = 0
         self._took_s = 0.0
         self._waited_s = 0.0
@@ -90,14 +93,15 @@ class TimingTable:
     """
 
     def __init__(self, app: t.Any) -> None:
+        self._app = app
         self._map: t.Any = getattr(app, "url_map", None)
         self._matches = hasattr(self._map, "fast_match")
         self._matcher: t.Any = None
         # The paths whose view may be looked up, because no URL converter of the user is called;
         # None means all paths.
         self._plain: frozenset[str] | None = None
-        # The records of views by endpoint and HTTP method: one view may be quick for GET and slow
-        # for POST.
+        # The records of views by endpoint, rule and HTTP method: one view may be quick for GET and
+        # slow for POST.
         self._views: dict[t.Any, ViewTiming] = {}
         # The records of views by HTTP method and path, for rules without variables. PERF: to look
         # up a record takes 0.1 us, to match the URL 1 us.
@@ -113,13 +117,20 @@ class TimingTable:
         hit = self._map.fast_match(path, method) if self._may_match(path) else None
         # The key contains only methods that a rule allows, so clients cannot make the table grow by
         # sending other methods.
-        key = None if hit is None else (hit[0].endpoint, method)
+        key = None if hit is None else (hit[0].endpoint, hit[0].rule, method)
         view = self._views.get(key)
         if view is None:
-            view = self._views.setdefault(key, ViewTiming())
+            route = hit[0].rule if hit is not None and self._decides_by_path() else None
+            view = self._views.setdefault(key, ViewTiming(route))
         if hit is not None and not hit[1]:
             self._by_path[method, path] = view
         return view
+
+    def _decides_by_path(self) -> bool:
+        """Whether the application will find the same rule as this table: nothing around it changes
+        the path, and no part of matching is overridden.
+        """
+        return not self._app.is_wrapped and self._app.find_overrides().match
 
     def _may_match(self, path: str) -> bool:
         if not self._matches:

@@ -20,7 +20,7 @@ from functools import partial
 from time import monotonic
 
 from carboy.core.bytesizes import body_too_large, format_size
-from carboy.observability.environkeys import FIELDS, REQUEST_ID
+from carboy.observability.environkeys import FIELDS, REQUEST_ID, ROUTE
 
 from ..http.environ import SOCKET, environ_of
 from ..http.exchange import CLOSE, TEXT
@@ -39,6 +39,7 @@ if t.TYPE_CHECKING:
     from ..http.exchange import Exchange
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
+    from ..tracing import Tracing
     from .viewwatch import ViewWatch
 
     #: A function that accepts a request which is answered without a view: it chooses how the body
@@ -76,6 +77,7 @@ class Gateway:
         pool: the server's threads.
         timed: whether to measure how long the application takes, for the access log.
         watch: knows how long calls of the application take; None if that is not limited.
+        tracing: makes spans of the requests; None for no spans.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -96,6 +98,7 @@ class Gateway:
         pool: LeaderPool,
         timed: bool = False,
         watch: ViewWatch | None = None,
+        tracing: Tracing | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -104,6 +107,9 @@ class Gateway:
         self.call = pool.call
         self.leads = pool.leads
         self.timed = timed
+        self.tracing = tracing
+        if tracing is not None:
+            self._call_app = partial(tracing.run_view, self._call_app)  # type: ignore[method-assign]
         self._call = Result if watch is None else watch.call
         self._pool = pool
         self._timings = TimingTable(app)
@@ -273,6 +279,7 @@ class Gateway:
         except BaseException:
             exchange.fail()
             raise
+        exchange.route = view.route
         body = io.BytesIO(exchange.body()) if exchange.pieces else EMPTY
         self._pool.run_view(view, self._call_app, exchange, body)
 
@@ -283,14 +290,20 @@ class Gateway:
             # `extra` and `app` may refer to the exchange: remove them, to break the reference
             # cycles.
             exchange.extra = exchange.app = None
-            if self.timed:
-                began_s = monotonic()
-                result = self._call(app, environ, self.limits.joined_response_bytes)
-                exchange.view_s = monotonic() - began_s
-                if (fields := environ.get(FIELDS)) is not None:
-                    exchange.fields = fields
-            else:
-                result = self._call(app, environ, self.limits.joined_response_bytes)
+            if exchange.route is None:
+                environ[ROUTE] = ""
+            try:
+                if self.timed:
+                    began_s = monotonic()
+                    result = self._call(app, environ, self.limits.joined_response_bytes)
+                    exchange.view_s = monotonic() - began_s
+                    if (fields := environ.get(FIELDS)) is not None:
+                        exchange.fields = fields
+                else:
+                    result = self._call(app, environ, self.limits.joined_response_bytes)
+            finally:
+                if exchange.route is None:
+                    exchange.route = environ.get(ROUTE, "")
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)
