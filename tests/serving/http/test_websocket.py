@@ -13,6 +13,7 @@ from polling import PATIENCE_S, wait_until
 from stage import Stage, head
 from wsframes import ACCEPT, ask, close, frame
 
+from carboy import Carboy, request
 from carboy.observability.access import AccessLog
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.websocket import SentFrames
@@ -481,6 +482,27 @@ def test_websocket_gets_a_line_in_the_access_log_when_it_ends(lines, sent, has):
         assert '"GET /socket HTTP/1.1"' in line
         assert has in line
         assert (" aborted=true" in line) == (close(1000) not in sent)
+
+
+def test_route_of_a_websocket_is_known_to_the_metrics():
+    app = Carboy("shop")
+
+    @app.route("/room/<int:number>", websocket=True)
+    def room(number):
+        request.environ["werkzeug.socket"].sendall(ACCEPT + close(1000))
+        return ""
+
+    with Stage(Limits(linger_s=0.1)) as stage:
+        gateway = stage.serve(app)
+        asked = []
+        stage.handler.on_upgrade = lambda exchange: gateway.upgrade(
+            asked.append(exchange) or exchange
+        )
+        client = stage.connect()
+        client.send(ask("/room/7"))
+        client.see_end()
+        stage.until(lambda: not stage.pool._apart)
+        assert (asked[0].route, asked[0].status) == ("/room/<int:number>", "101")
 
 
 # ------------------------------------------------------------------------------ where frames end

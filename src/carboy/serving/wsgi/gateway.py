@@ -265,6 +265,7 @@ class Gateway:
     def _answer_websocket(self, exchange: Exchange) -> None:
         sock = exchange.transport.offer_socket()
         exchange.extra = {SOCKET: sock}
+        exchange.route = None  # the application will find it
         try:
             self._call_app(exchange, EMPTY)
         finally:
