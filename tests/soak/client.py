@@ -21,6 +21,11 @@ class Answer(t.NamedTuple):
     headers: dict[str, str]  # the names are in lower case
     body: bytes
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the server closes the connection after this answer."""
+        return self.headers.get("connection") == "close"
+
 
 class NoAnswerError(Exception):
     """The connection ended before the whole answer had arrived."""
@@ -64,9 +69,14 @@ class Connection:
         """Whether the server has closed this connection, on which no answer is awaited."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
-    def ask_for_worker(self) -> None:
+    def ask_for_worker(self) -> bool:
+        """Ask which process serves this connection. Returns False if the process closes the
+        connection after the answer, because it will stop.
+        """
         self.send(b"GET /worker HTTP/1.1\r\nHost: soak\r\n\r\n")
-        self.worker = int(self.receive().body)
+        answer = self.receive()
+        self.worker = int(answer.body)
+        return not answer.is_last
 
     def send(self, data: bytes) -> None:
         self._begun = False

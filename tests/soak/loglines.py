@@ -25,9 +25,9 @@ _ACCESS = re.compile(
 )
 # What each line of these two kinds contains, also if the rest of it is damaged.
 _HINT = re.compile(r":: handled \d|\" \d{3} \d+ \"-\" \"-\" id=\d+ ")
-# Other lines: records of other loggers, tracebacks, and requests without an id of the client.
+# Other lines: records of other loggers, their further lines, and requests without a number.
 _OTHER = re.compile(
-    rf"(?:{_DATE} :: [A-Z]+ :: |{_SECOND} \+\d{{4}} [A-Z]+ \[|\S+ - - \[|  |Traceback|RuntimeError)"
+    rf"(?:{_DATE} :: [A-Z]+ :: |{_SECOND} \+\d{{4}} [A-Z]+ \[|\S+ - - \[|  |Traceback|[A-Z][a-z])"
     ".*|"
 )
 _FOREIGN_ID = re.compile(r'" \d{3} \d+ "-" "-" id=[0-9a-f]+-[0-9a-f]+ ')

@@ -111,13 +111,13 @@ class Traffic:
             while pending:
                 answer = connection.receive()
                 self._check(pending.pop(0), answer, connection)
-                if answer.headers.get("connection") == "close":
+                if answer.is_last:
                     break
         except NoAnswerError as exc:
             self._explain(connection, pending, sent_s, exc)
             connection.close()
             return None
-        if pending or answer.headers.get("connection") == "close":
+        if answer.is_last:
             connection.close()
             # RFC 9112 (9.3.2): the server has not handled what follows the last answer on a
             # connection, and the client sends it again.
@@ -127,22 +127,30 @@ class Traffic:
         return connection
 
     def _usable(self, connection: Connection | None) -> Connection | None:
-        """Return an open connection whose worker is known: this one, or a new one. Returns None if
-        the server closes the new one, because its worker has been killed.
+        """Return this connection if it is open, else a new one; None if no connection stays open
+        until the client can send its request.
         """
         if connection is not None and connection.is_closed:
             connection.close()
             connection = None
-        if connection is not None:
-            return connection
+        return connection or self._connect()
+
+    def _connect(self, *, small_buffer: bool = False) -> Connection | None:
+        """Return a new connection whose worker is known. Returns None if the worker is killed in
+        that moment, or will stop: then the client tries again.
+        """
         began_s = time.monotonic()
+        connection = None
         try:
-            connection = Connection(self.port)
-            connection.ask_for_worker()
+            connection = Connection(self.port, small_buffer=small_buffer)
+            if connection.ask_for_worker():
+                return connection
+            self.tally.note("connections to a process that was about to stop")
         except NoAnswerError as exc:
             self._note_failed_connection(began_s, exc)
-            return None
-        return connection
+        if connection is not None:
+            connection.close()
+        return None
 
     def _note_failed_connection(self, began_s: float, exc: NoAnswerError) -> None:
         if self.tally.killed(None, began_s, time.monotonic()):
@@ -199,13 +207,9 @@ class Traffic:
     def slow(self, rng: random.Random) -> None:
         """Send requests in small parts, or read answers in small parts."""
         while not self.stopping.is_set():
-            began_s = time.monotonic()
             reads_slowly = rng.random() < 0.5
-            try:
-                connection = Connection(self.port, small_buffer=reads_slowly)
-                connection.ask_for_worker()
-            except NoAnswerError as exc:
-                self._note_failed_connection(began_s, exc)
+            connection = self._connect(small_buffer=reads_slowly)
+            if connection is None:
                 continue
             name = rng.choice(("page of 300 kB", "file of 1 MB")) if reads_slowly else None
             request = self._make(name or kinds.choose(rng), "slow", rng)
@@ -235,7 +239,7 @@ class Traffic:
             idle: list[Connection] = []
             while not self.stopping.is_set():
                 if len(idle) < self.idle_count:
-                    if (connection := self._usable(None)) is not None:
+                    if (connection := self._connect()) is not None:
                         idle.append(connection)
                         selector.register(connection, selectors.EVENT_READ, connection)
                     if len(idle) < self.idle_count:
