@@ -19,6 +19,7 @@ import contextlib
 import os
 import pathlib
 import resource
+import shlex
 import shutil
 import signal
 import socket
@@ -64,6 +65,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--reload-every", type=float, default=60.0, help="seconds between SIGHUPs; 0: none")
     add("--full-disk-every", type=float, default=45.0, help="seconds between full disks; 0: none")
     add("--sample-every", type=float, default=2.0, help="seconds between samples of memory")
+    add("--serve", default="", help="further options of `carboy serve`, as one argument")
     add("--keep", help="a folder for the logs; without it they are removed at the end")
     return parser.parse_args(arguments)
 
@@ -71,7 +73,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 class Server:
     """A running `carboy serve`, with its log on the small disk."""
 
-    def __init__(self, folder: pathlib.Path, log: pathlib.Path, workers: int) -> None:
+    def __init__(
+        self, folder: pathlib.Path, log: pathlib.Path, options: argparse.Namespace
+    ) -> None:
         self.port = _free_port()
         self.output = folder / "output.txt"
         (folder / "sent.bin").write_bytes(FILE_BYTES)
@@ -83,7 +87,8 @@ class Server:
         }
         command = [
             *(sys.executable, "-m", "carboy", "serve", "served:app"),
-            *("--port", str(self.port), "--workers", str(workers), "--access-log", "text"),
+            *("--port", str(self.port), "--workers", str(options.workers)),
+            *("--access-log", "text", *shlex.split(options.serve)),
         ]
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
@@ -148,7 +153,7 @@ class Soak:
         self.archive = folder / "archive"
         self.archive.mkdir()
         self.tally = Tally(options.requests + 1, kinds.NAMES, CLIENTS)
-        self.server = Server(folder, disk.folder / "soak.log", options.workers)
+        self.server = Server(folder, disk.folder / "soak.log", options)
 
     def run(self) -> Result:
         options, server, tally = self.options, self.server, self.tally
