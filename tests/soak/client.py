@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import time
 import typing as t
@@ -38,23 +39,33 @@ class NoAnswerError(Exception):
 class Connection:
     """A connection to the server.
 
+    Args:
+        port: the port of 127.0.0.1.
+        tls: how to encrypt the connection; None for a plain one.
+        small_buffer: whether the system receives little that the client has not read, so that the
+            server notices after a few kilobytes that nobody reads.
+
     Attributes:
         began_s: when the client began to connect.
         worker: the process that serves the connection, if the client has asked for it.
         answers: how many answers were received.
     """
 
-    def __init__(self, port: int, *, small_buffer: bool = False) -> None:
+    def __init__(
+        self, port: int, tls: ssl.SSLContext | None = None, *, small_buffer: bool = False
+    ) -> None:
         self.began_s = time.monotonic()
         self.worker: int | None = None
         self.answers = 0
         self._begun = False
         self._socket = socket.socket()
-        if small_buffer:  # then the server notices after a few kilobytes that nobody reads
+        if small_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self._socket.settimeout(PATIENCE_S)
         try:
             self._socket.connect(("127.0.0.1", port))
+            if tls is not None:
+                self._socket = tls.wrap_socket(self._socket)
         except OSError as exc:
             self._socket.close()
             raise NoAnswerError(f"cannot connect: {_name(exc)}", begun=False) from None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import pathlib
 import resource
@@ -23,6 +24,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,7 @@ import time
 import kinds
 import loglines
 import processes
+from client import Connection
 from contents import FILE_BYTES
 from faults import Faults, SmallDisk
 from report import Result
@@ -65,6 +68,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--reload-every", type=float, default=60.0, help="seconds between SIGHUPs; 0: none")
     add("--full-disk-every", type=float, default=45.0, help="seconds between full disks; 0: none")
     add("--sample-every", type=float, default=2.0, help="seconds between samples of memory")
+    add("--tls", action="store_true", help="let clients speak HTTPS (needs the command openssl)")
     add("--serve", default="", help="further options of `carboy serve`, as one argument")
     add("--keep", help="a folder for the logs; without it they are removed at the end")
     return parser.parse_args(arguments)
@@ -90,6 +94,10 @@ class Server:
             *("--port", str(self.port), "--workers", str(options.workers)),
             *("--access-log", "text", *shlex.split(options.serve)),
         ]
+        self.tls: ssl.SSLContext | None = None
+        if options.tls:
+            self.tls, files = make_certificate(folder)
+            command += files
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
                 command,
@@ -134,6 +142,22 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def make_certificate(folder: pathlib.Path) -> tuple[ssl.SSLContext, list[str]]:
+    """Make a certificate for 127.0.0.1; return a context of clients that trust no other one, and
+    the options of the server.
+    """
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext"),
+        *("subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.create_default_context(cafile=str(cert))
+    context.check_hostname = False
+    return context, ["--tls-cert", str(cert), "--tls-key", str(key)]
 
 
 def _free_port() -> int:
@@ -208,7 +232,7 @@ class Soak:
     def _traffic(self) -> Traffic:
         options = self.options
         return Traffic(
-            self.server.port,
+            functools.partial(Connection, self.server.port, self.server.tls),
             self.tally,
             rate=options.rate,
             steady=options.clients,

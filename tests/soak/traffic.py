@@ -10,9 +10,10 @@ import time
 import typing as t
 
 import kinds
-from client import Connection, NoAnswerError
+from client import NoAnswerError
 
 if t.TYPE_CHECKING:
+    from client import Connection
     from tally import Tally
 
 CLIENTS = ("steady", "new connection", "pipelining", "slow", "idle", "vanishing")
@@ -26,16 +27,22 @@ class Traffic:
     """All clients of one run.
 
     Args:
-        port: the port of the server.
+        connect: opens a connection to the server.
         rate: about how many requests a second the steady clients send together; 0 for as many as
             are answered.
         idle_count: how many connections are kept open without a request.
     """
 
     def __init__(
-        self, port: int, tally: Tally, *, rate: float, steady: int, idle_count: int
+        self,
+        connect: t.Callable[..., Connection],
+        tally: Tally,
+        *,
+        rate: float,
+        steady: int,
+        idle_count: int,
     ) -> None:
-        self.port, self.tally = port, tally
+        self.connect, self.tally = connect, tally
         self.idle_count = idle_count
         self.pause_s = steady / rate if rate else 0.0
         self.stopping = threading.Event()
@@ -142,7 +149,7 @@ class Traffic:
         began_s = time.monotonic()
         connection = None
         try:
-            connection = Connection(self.port, small_buffer=small_buffer)
+            connection = self.connect(small_buffer=small_buffer)
             if connection.ask_for_worker():
                 return connection
             self.tally.note("connections to a process that was about to stop")
@@ -196,7 +203,7 @@ class Traffic:
         """Send a request on a connection of its own."""
         sent_s = time.monotonic()
         try:
-            with contextlib.closing(Connection(self.port)) as connection:
+            with contextlib.closing(self.connect()) as connection:
                 connection.send(request.raw.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
                 self._check(request, connection.receive(), connection)
         except NoAnswerError as exc:
@@ -276,7 +283,7 @@ class Traffic:
         while not self.stopping.is_set():
             request = None
             try:
-                connection = Connection(self.port)
+                connection = self.connect()
                 request = self._make(kinds.choose(rng), "vanishing", rng)
                 raw = request.raw
                 connection.send(raw[: rng.randrange(1, len(raw))] if rng.random() < 0.5 else raw)
