@@ -205,7 +205,8 @@ def test_moved_file_and_sighup_as_of_logrotate(
     requests.get(server.url, timeout=30)
     wait_until(lambda: ":: index\n" in logged(folder))
     if workers == "1":
-        server.wait_until_it_prints(f"SIGHUP: opening {path} again")
+        server.wait_until_it_prints(f"again, and opening {path} again")
+        server.wait_until_it_prints("reloaded")
     assert server.stop() == 0
 
 

@@ -43,6 +43,9 @@ OTHERS = {
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
     "worker_timeout_s": ("90", 90.0),
+    "view_timeout_s": ("30", 30.0),
+    "max_requests": ("10000", 10000),
+    "max_rss_bytes": ("1.5G", 3 * 2**29),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
 }
@@ -76,9 +79,11 @@ def test_each_setting_is_read_from_argument_environment_and_default(setting):
     [
         pytest.param({}, {}, {"host": "127.0.0.1", "port": 8000}, id="defaults"),
         pytest.param({}, {"PORT": "80"}, {"host": "0.0.0.0", "port": 80}, id="platform"),
-        pytest.param({}, {"HOST": "127.0.0.2"}, {"host": "127.0.0.2", "port": 8000}, id="HOST"),
         pytest.param(
-            {}, {"HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="HOST and PORT"
+            {}, {"HOST": "x86_64-conda-linux-gnu"}, {"host": "127.0.0.1"}, id="HOST of conda"
+        ),
+        pytest.param(
+            {}, {"CARBOY_SERVE_HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="host"
         ),
         pytest.param({"port": 5}, {"PORT": "1"}, {"host": "127.0.0.1", "port": 5}, id="argument"),
         pytest.param(
@@ -167,7 +172,10 @@ def test_names_of_released_settings_are_kept():
         pytest.param({"port": -1}, {}, "got -1", id="port below 0"),
         pytest.param({"port": True}, {}, "got True", id="no number"),
         pytest.param({"port": 80.5}, {}, "got 80.5", id="no whole number"),
-        pytest.param({}, {"HOST": "no.invalid"}, "'no.invalid' (", id="host without an address"),
+        pytest.param({"host": "no.invalid"}, {}, "'no.invalid' (", id="host without an address"),
+        pytest.param({"workers": 0.5}, {}, "a whole number, at least 0, got 0.5", id="half"),
+        pytest.param({"max_requests": -1}, {}, "a whole number, or 0 for no", id="requests"),
+        pytest.param({"max_rss": "1GX"}, {}, "a size such as 500M or 1.5G", id="memory"),
         pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
         pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
         pytest.param({"max_held_bodies": 0}, {}, "a size such as 64K", id="size of 0"),

@@ -22,8 +22,6 @@ from ..errors import ServingError
 from ..observability.keys import is_any_set
 
 if t.TYPE_CHECKING:
-    import types
-
     from ..app import Carboy
     from ..observability.logoptions import LogOptions
     from .settings import Settings
@@ -121,29 +119,28 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
     from . import log
     from .process import debugmode
-    from .process.hangup import Terminal
-    from .process.supervisor import hold_port, stop_signals
+    from .process.serversignals import handlers_without_workers
+    from .process.supervisor import hold_port
+    from .process.systemd import SystemdNotifier
     from .process.worker import Service
     from .startscreen import advice_on_other_flask
 
+    _refuse_limits_of_workers(settings)
+    systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     port, holder = hold_port(settings)
     settings = replace(settings, port=port, workers=1)
-    log_options = log.configure_for_app(app, warn=log.logger.warning)
-    has_log_file = log_options is not None and log_options.file is not None
+    log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)
     service = Service(app, settings)
-    terminal = Terminal()
 
-    def on_signal(number: int, frame: types.FrameType | None) -> None:
-        # If SIGHUP comes from `kill -HUP`, which asks to open the log file again, nothing must be
-        # done: each line that is logged opens the file again if it was renamed.
-        is_hangup = signal.Signals(number).name == "SIGHUP"
-        if not (is_hangup and has_log_file) or terminal.is_closed():
-            service.stop()
+    def stop() -> None:
+        systemd.say_stopping()
+        service.stop()
 
-    before = {number: signal.signal(number, on_signal) for number in stop_signals()}
+    handlers = handlers_without_workers(stop)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.start()
         log.logger.info(
@@ -154,12 +151,32 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         )
         for line in service.about():
             log.logger.info("%s", line)
+        systemd.say_ready()
+        # The thread that runs the event loop gives the signs of life, so that they prove that
+        # requests are read.
+        systemd.keep_alive(service.call)
         service.wait()
         log.logger.info("stopped")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        systemd.close()
         holder.close()
+
+
+def _refuse_limits_of_workers(settings: Settings) -> None:
+    """Refuse settings that say when a worker is replaced, if there is nobody to replace it."""
+    limits = {
+        "max_requests": settings.max_requests,
+        "max_rss": settings.max_rss_bytes,
+        "view_timeout": settings.view_timeout_s,
+    }
+    for name, value in limits.items():
+        if value:
+            raise ServingError(
+                f"Setting {name!r} has no effect without workers, because nobody could replace the"
+                " process that serves. Serve with workers, or leave it out."
+            )
 
 
 def import_path(app: Carboy) -> str | None:

@@ -252,6 +252,13 @@ def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
     return parse
 
 
+def _parse_resident_size(text: str) -> int | None:
+    size_bytes = parse_size(text)
+    if size_bytes and machine.resident_bytes() is None:
+        raise ValueError("this system does not tell how much memory a process uses: only 0 works")
+    return size_bytes or None
+
+
 def _write_size(size_bytes: int | None) -> str:
     number, unit = format_size(size_bytes or 0).split()
     return number if unit == "bytes" else number + unit[0]
@@ -276,6 +283,15 @@ Port = t.Annotated[
     ),
 ]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
+OptionalCount = t.Annotated[
+    int | None,
+    ValueFormat(
+        lambda text: _parse_whole(0)(text) or None,
+        "a whole number, or 0 for no limit",
+        "N",
+        lambda number: str(number or 0),
+    ),
+]
 Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
@@ -293,6 +309,15 @@ OptionalSize = t.Annotated[
     ValueFormat(
         lambda text: parse_size(text) or None,
         "a size such as 500K, 64M or 1.5G, or 0 for no limit",
+        "SIZE",
+        _write_size,
+    ),
+]
+ResidentSize = t.Annotated[
+    int | None,
+    ValueFormat(
+        _parse_resident_size,
+        "a size such as 500M or 1.5G, or 0 for no limit",
         "SIZE",
         _write_size,
     ),

@@ -96,6 +96,20 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
         return None  # the quota is "max", which means no limit
 
 
+def resident_bytes(pid: int | None = None) -> int | None:
+    """Return how much memory of a process is in RAM (its resident set size, RSS); None if the
+    system does not tell (Linux only).
+
+    Args:
+        pid: the process; None for the calling one.
+    """
+    try:
+        with open(f"/proc/{pid or 'self'}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def affordable_connections() -> int:
     """Return how many connections the system allows. The hard limit of open files bounds them, and
     the number of sockets for which the system can wait at once.

@@ -10,8 +10,9 @@ The option of `carboy serve`, the environment variable, the argument of `app.ser
 
 An option or argument takes precedence over the environment, and the environment over the default.
 `FLASK_SERVE_*` is read if `CARBOY_SERVE_*` is not set. If neither is set, the variables of hosting
-platforms (Heroku, Cloud Run, ...) are read: `HOST`, `PORT`, `WEB_CONCURRENCY`. `CARBOY_PROXY` is a
-shorter name of `CARBOY_SERVE_PROXY`.
+platforms (Heroku, Cloud Run, ...) are read: `PORT`, `WEB_CONCURRENCY`. `HOST` is not, because conda
+and some shells set it to the name of the machine or of its platform. `CARBOY_PROXY` is a shorter
+name of `CARBOY_SERVE_PROXY`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from .declaration import (
     Given,
     HeadSize,
     Host,
+    OptionalCount,
     OptionalSize,
     Port,
     Proxies,
     ProxyHeaders,
+    ResidentSize,
     Seconds,
     Setting,
     Size,
@@ -66,7 +69,6 @@ class Settings:
         "127.0.0.1",
         "Address to listen on.",
         short="-h",
-        platform="HOST",
         computed=f"127.0.0.1, or {ALL_ADDRESSES} if the port comes from PORT",
     )
     port: Port = declare(
@@ -174,6 +176,23 @@ class Settings:
         30.0,
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
+    )
+    # The default is no limit: a view may take long on purpose, such as one that waits for events.
+    view_timeout_s: Seconds = declare(
+        0.0,
+        "How long a view may take until its response begins; 0 for no limit. A view that takes"
+        " longer is logged with its stack; a worker whose threads all do is replaced.",
+    )
+    max_requests: OptionalCount = declare(
+        None,
+        "How many requests a worker answers before it is replaced, less up to a tenth, so that"
+        " workers do not leave together; 0 for no limit. No request is lost.",
+    )
+    max_rss_bytes: ResidentSize = declare(
+        None,
+        "How much resident memory a worker may use before it is replaced, such as 1G, less up to a"
+        " tenth of what it may grow after loading the app; 0 for no limit. No request is lost."
+        " Linux only.",
     )
     # The default of `drain_s`, half a second, is long enough for a client that sends one request
     # after another: it gets a response in that time, which asks it to reconnect.

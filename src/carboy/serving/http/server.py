@@ -153,6 +153,7 @@ class HTTPServer:
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
         stopping: whether connections close as soon as they have no request to answer.
+        requests: how many requests were passed to the handler.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
     """
@@ -172,6 +173,7 @@ class HTTPServer:
         proxies: TrustedProxies | None = None,
     ) -> None:
         self.draining = self.stopping = False
+        self.requests = 0
         self.admit = handler.admit if proxies is None else self._admit_behind_proxy
         self._proxies = proxies
         self.call = pool.call
@@ -425,6 +427,7 @@ class HTTPServer:
                 exchange = due.popleft()
             except IndexError:  # another thread has taken the last request from `due`
                 return
+            self.requests += 1
             try:
                 exchange.handler(exchange)
             except BaseException:  # noqa: BLE001  # it must not end the leading thread

@@ -68,6 +68,8 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
             _serve_without_workers(info, settings)
             return
         exit_code = Supervisor(info.app_import_path, settings).run()
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from None
     except ServingError as exc:
         raise click.ClickException(str(exc)) from None
     sys.exit(exit_code)

@@ -1,52 +1,58 @@
-"""The supervisor: starts workers, restarts those that die, and stops them. It runs no user code.
+"""The supervisor: starts workers, replaces them, and stops them. It runs no user code.
 
-Workers are new processes, never forks. Each worker is connected with the supervisor by a pair of
-sockets: it reports through its socket, and stops when the socket closes because the supervisor has
-died. The supervisor's loop does not poll: it sleeps until a worker reports, a signal arrives, or a
-restart or heartbeat is due.
+Workers are new processes, never forks. Each worker process is connected with the supervisor by a
+pair of sockets: it reports through its socket, and stops when the socket closes because the
+supervisor has died. The supervisor's loop does not poll: it sleeps until a process reports, a
+signal arrives, or a restart or heartbeat is due.
+
+A worker is replaced in one way, whatever the reason (new code, a limit, threads that hang):
+
+    the successor is started --is ready--> the old process drains --has answered--> it ends
+          |
+          | cannot load the app
+          v
+    the old process goes on; the reason is logged
+
+One worker is replaced after the other, so that at most one process more than `--workers` needs
+memory.
 
 A worker may hang without dying: stopped by a signal, or in native code that waits without releasing
 the GIL. Clients would continue to connect to it, so the supervisor regularly asks each worker for a
 sign of life, the heartbeat. The worker answers from its thread that reads requests. A worker that
-does not answer is killed and replaced.
+does not answer cannot drain: it is killed, and another is started.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import errno
-import json
 import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import time
 import typing as t
 from dataclasses import replace
+from functools import partial
 
-from ...config import get_env
 from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...errors import AddressError
 from .. import log, machine
 from ..startscreen import memory_bytes
-from .hangup import Terminal
+from .serversignals import ServerSignals
+from .serverstate import FailedReload, ProcessState, ServerState
+from .supervisorlog import SupervisorLog
+from .systemd import SystemdNotifier
+from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
-    import types
+    import collections.abc as cabc
 
     from ..settings import Settings
-    from .logpipe import LogWriter, PipeReader
-
-    _Handlers = dict[signal.Signals, t.Any]
 
 
-# A worker that lived for this many seconds probably died from a request and not from a fault at
-# startup, so it is restarted without a delay.
-STEADY_S = 10.0
-FIRST_DELAY_S = 0.5
-MAX_DELAY_S = 30.0
 # A worker is considered to hang after this many heartbeat requests without an answer. Requests are
 # counted and not seconds: if the machine is suspended, many seconds pass, but at most one request
 # remains unanswered.
@@ -56,169 +62,34 @@ MAX_UNANSWERED = 3
 DUMP_S = 1.0
 
 
-class RestartBackoff:
-    """Computes how long to wait before a worker that has died is started again.
-
-    The first time it is started at once; then the delay doubles each time that it dies early.
-    """
-
-    def __init__(self) -> None:
-        self._deaths_in_a_row = 0
-
-    def delay_s(self, lived_s: float) -> float:
-        """Record that the worker died after `lived_s` seconds; return the delay before its next
-        start.
-        """
-        if lived_s >= STEADY_S:
-            self._deaths_in_a_row = 0
-        delay_s = 0.0
-        if self._deaths_in_a_row:
-            delay_s = min(FIRST_DELAY_S * 2 ** min(self._deaths_in_a_row - 1, 16), MAX_DELAY_S)
-        self._deaths_in_a_row += 1
-        return delay_s
-
-
-def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the server, as far as this system has them. SIGHUP is left out
-    if the server was started by `nohup`, which has disabled it.
-
-    Only Windows has SIGBREAK (Ctrl+Break, or the console was closed).
-    """
-    names = ("SIGTERM", "SIGINT", "SIGBREAK", "SIGQUIT", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    if numbers[-1].name == "SIGHUP" and signal.getsignal(numbers[-1]) == signal.SIG_IGN:
-        del numbers[-1]
-    return numbers
-
-
-class WorkerProcess:
-    """One of the supervisor's workers, identified by a number. If its process dies, a new process
-    takes the place of the dead one.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.backoff = RestartBackoff()
-        self.process: subprocess.Popen[bytes] | None = None
-        self.channel: socket.socket | None = None
-        self.ready = False
-        # What the worker says of the app when it is ready: lines for the log.
-        self.about: list[str] = []
-        self.failure = ""
-        self.started_s = 0.0
-        self.start_at_s: float | None = None
-        self.hangs = False
-        self.kill_at_s: float | None = None
-        self.unanswered = 0  # heartbeat requests since the worker's last answer
-        self.log_options: dict[str, t.Any] | None = None
-        # The reading end of the pipe through which the worker sends the lines of the log file; None
-        # when `log_reader` reads the pipe, or if there is no pipe.
-        self.log_fd: int | None = None
-        self.log_reader: PipeReader | None = None
-        self.warnings: list[str] = []
-        self._unread = b""
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.process.pid if self.process else '-'})"
-
-    def start(self, job: dict[str, t.Any], now_s: float) -> None:
-        ours, theirs = socket.socketpair()
-        self.log_fd, write_fd = os.pipe()
-        job = {**job, "log_fds": [self.log_fd, write_fd]}
-        self.process = subprocess.Popen(  # noqa: S603  # this interpreter
-            _command(theirs.fileno(), json.dumps(job)),
-            pass_fds=[theirs.fileno(), self.log_fd, write_fd],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "FLASK_RUN_FROM_CLI": "true", "FLASK_ENV": get_env()},
-        )
-        theirs.close()
-        os.close(write_fd)
-        ours.setblocking(False)
-        self.channel = ours
-        self.ready, self.failure, self._unread = False, "", b""
-        self.started_s, self.start_at_s, self.kill_at_s = now_s, None, None
-        self.hangs, self.unanswered = False, 0
-
-    def read_messages(self) -> bool:
-        """Read the messages that the worker's process has sent. Returns False if it has closed the
-        socket.
-        """
-        assert self.channel is not None
-        try:
-            data = self.channel.recv(65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        *messages, self._unread = (self._unread + data).split(b"\n")
-        for message in messages:
-            word, text = json.loads(message)
-            if word == "ready":
-                self.ready, self.about = True, text.splitlines()
-            elif word == "alive":
-                self.unanswered = 0
-            elif word == "log":
-                self.log_options = json.loads(text)
-            elif word == "warning":
-                self.warnings.append(text)
-            else:
-                self.failure = text
-        return bool(data)
-
-    def ask_to_stop(self) -> None:
-        self._send(b"drain\n")
-
-    def ask_for_heartbeat(self) -> None:
-        self.unanswered += 1
-        # Send only the first of several heartbeat requests, because it waits in the socket until
-        # the worker reads it.
-        if self.unanswered == 1:
-            self._send(b"alive?\n")
-
-    def _send(self, message: bytes) -> None:
-        if self.channel is not None:
-            try:
-                self.channel.send(message)
-            except OSError:
-                pass  # the worker has died; the supervisor's loop will notice and replace it
-
-    def close(self) -> None:
-        if self.channel is not None:
-            self.channel.close()
-        if self.log_fd is not None:
-            os.close(self.log_fd)
-        self.process = self.channel = self.log_fd = self.log_reader = None
-        self.ready = False
-
-
-def _command(fd: int, job: str) -> list[str]:
-    # `-P` keeps the current folder out of `sys.path`, so that a module in it cannot take the place
-    # of one of carboy's or Python's.
-    flags = [flag for flag in subprocess._args_from_interpreter_flags() if flag != "-P"]  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), job]
-
-
 class Supervisor:
-    """Keeps `settings.workers` worker processes running, which serve the app `target`, until a
-    signal arrives.
+    """Keeps `settings.workers` workers running, which serve the app `target`, until a signal
+    arrives.
+
+    All methods but `state` and `ask` are called on the thread of the loop only, which `run` is.
     """
 
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
-        self._workers = [WorkerProcess(number + 1) for number in range(settings.workers)]
+        self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
-        self._stop_requests = 0
-        self._stop_signal = ""
-        self._hangups = 0
-        self._terminal = Terminal()
+        self._systemd = SystemdNotifier()
+        self._signals = ServerSignals()
+        self._asked: collections.deque[cabc.Callable[[], object]] = collections.deque()
         self._kill_at_s: float | None = None
         self._heartbeat_s = settings.worker_timeout_s / MAX_UNANSWERED
         self._heartbeat_at_s: float | None = None
         self._serving = False
+        self._stopping = False
+        self._generation = 0
+        self._reloading = False
+        self._is_new_code_ready = False
+        self._failed_reload: FailedReload | None = None
         self._exit_code = 0
-        self._logs: LogWriter | None = None
-        self._warned: set[str] = set()
+        self._log = SupervisorLog()
+        self._started_at_s = time.time()
+        self._state = self._describe_state()
 
     def run(self) -> int:
         """Serve until a signal stops the server; return the exit code of the process.
@@ -228,124 +99,188 @@ class Supervisor:
         Raises:
             AddressError: the address cannot be listened on.
         """
-        port, port_holder = hold_port(self._settings)
-        self._settings = replace(self._settings, port=port)
-        wakeup_fd, before = self._install_handlers()
-        try:
+        with contextlib.ExitStack() as at_end:
+            for part in (self._selector, self._signals, self._systemd):
+                at_end.callback(part.close)
+            port, port_holder = hold_port(self._settings)
+            at_end.callback(port_holder.close)
+            self._settings = replace(self._settings, port=port)
+            self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
+            self._signals.install()
+            at_end.callback(self._signals.restore)
+            at_end.callback(self._end_processes)
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
-            now_s = time.monotonic()
-            for worker in self._workers:
-                self._start(worker, now_s)
-            while any(worker.process for worker in self._workers) or not self._stop_requests:
+            self._add_worker()
+            while self._processes() or not self._stopping:
                 self._run_once()
-        finally:
-            for worker in self._workers:
-                if worker.process is not None:
-                    worker.process.kill()
-                    worker.process.wait()
-            if self._logs is not None:
-                self._logs.stop()
-            self._restore_handlers(wakeup_fd, before)
-            port_holder.close()
-        if self._serving or self._stop_signal:
+        if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
 
-    # --- the supervisor's loop ----------------------------------------------------------------
+    def _end_processes(self) -> None:
+        """Kill the processes that are left if the loop has failed, and finish the log files."""
+        for process in self._processes():
+            process.kill_and_wait()
+        self._log.stop()
+
+    # --- for other threads --------------------------------------------------------------------
+
+    def state(self) -> ServerState:
+        """Return the state of the server. Thread-safe."""
+        return self._state
+
+    def ask(self, function: cabc.Callable[[], object]) -> None:
+        """Let the thread of the loop call a function soon. Returns at once. Thread-safe."""
+        self._asked.append(function)
+        self._signals.wake()
+
+    def _describe_state(self) -> ServerState:
+        return ServerState(
+            target=self._target,
+            addresses=(self._settings.url,),
+            pid=os.getpid(),
+            started_at_s=self._started_at_s,
+            serving=self._serving,
+            stopping=self._stopping,
+            reloading=self._reloading,
+            generation=self._generation,
+            failed_reload=self._failed_reload,
+            processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+        )
+
+    # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
-                self._wakeup.recv(4096)
+                self._signals.clear_wakeup()
             else:
-                self._receive(key.data)
+                self._receive(*key.data)
+        self._do_asked()
         for worker in self._workers:
-            if worker.process is not None and worker.process.poll() is not None:
-                self._reap(worker)
-        self._reopen_logs()
+            for process in worker.processes:
+                if process.exit_code is not None:
+                    self._reap(worker, process)
+        if self._signals.take_reopen():
+            log.logger.info("SIGUSR1: opening %s again", " ".join(self._log.reopen()) or "no file")
         now_s = time.monotonic()
-        if self._stop_requests and self._kill_at_s is None:
+        if self._signals.stops_at_once:
+            self._kill_at_s = 0.0
+        if self._signals.stop_requests and not self._stopping:
             self._begin_stop(now_s)
+        if not self._stopping:
+            self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
-        elif self._kill_at_s is None:
-            for worker in self._workers:
-                if worker.start_at_s is not None and now_s >= worker.start_at_s:
-                    self._start(worker, now_s)
-                elif worker.kill_at_s is not None and now_s >= worker.kill_at_s:
-                    t.cast("subprocess.Popen[bytes]", worker.process).kill()
-                    worker.kill_at_s = None
-            if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
-                self._ask_for_heartbeats(now_s)
+        self._state = self._describe_state()
+        self._systemd.say_status(self._state.summary())
+        self._systemd.say_alive(now_s)
+
+    def _do_asked(self) -> None:
+        while self._asked:
+            function = self._asked.popleft()
+            try:
+                function()
+            except Exception:  # noqa: BLE001  # the supervisor must go on
+                log.logger.exception("error in the supervisor")
+
+    def _keep_running(self, now_s: float) -> None:
+        """Do what is due while the server is not stopping."""
+        if self._signals.take_reload():
+            self.reload("SIGHUP")
+        for process in self._processes():
+            if process.kill_at_s is not None and now_s >= process.kill_at_s:
+                self._kill_overdue(process)
+        for worker in self._workers:
+            if worker.start_at_s is not None and now_s >= worker.start_at_s:
+                worker.start_at_s = None
+                if worker.current is None:
+                    worker.current = self._start(worker)
+        self._replace_next()
+        self._finish_reload()
+        if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
+            self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times = [self._kill_at_s]
-        if self._kill_at_s is None:
-            times = [self._heartbeat_at_s]
-            for worker in self._workers:
-                times += [worker.start_at_s, worker.kill_at_s]
+        times = [self._systemd.sign_at_s]
+        if self._stopping:
+            times.append(self._kill_at_s)
+        else:
+            times.append(self._heartbeat_at_s)
+            times += [worker.start_at_s for worker in self._workers]
+            times += [process.kill_at_s for process in self._processes()]
         due = [time_s for time_s in times if time_s is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def _start(self, worker: WorkerProcess, now_s: float) -> None:
-        worker.start({"target": self._target, "settings": self._settings.as_dict()}, now_s)
+    def _processes(self) -> list[WorkerProcess]:
+        return [process for worker in self._workers for process in worker.processes]
+
+    # --- the start of a worker ------------------------------------------------------------------
+
+    def _add_worker(self) -> None:
+        worker = Worker(len(self._workers) + 1)
+        self._workers.append(worker)
+        worker.current = self._start(worker)
+
+    def _start(self, worker: Worker) -> WorkerProcess:
+        process = WorkerProcess(worker.number, self._generation)
+        process.handlers["log"] = partial(self._log.follow, process)
+        process.handlers["warning"] = self._log.warn
+        process.start({"target": self._target, "settings": self._settings.as_dict()})
+        worker.starts += 1
         self._selector.register(
-            t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker
+            t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
         )
+        return process
 
-    def _receive(self, worker: WorkerProcess) -> None:
-        was_ready = worker.ready
-        is_open = worker.read_messages()
-        self._follow_log_options(worker)
-        if worker.ready and not was_ready:
-            log.logger.info("%s is ready", worker)
-            if self._heartbeat_s and self._heartbeat_at_s is None:
-                self._heartbeat_at_s = time.monotonic() + self._heartbeat_s
-            if not self._serving and all(other.ready for other in self._workers):
-                self._serving = True
-                log.logger.info("%s", self._describe())
-                for line in worker.about:
-                    log.logger.info("%s", line)
-        if not is_open and worker.channel is not None:
-            self._selector.unregister(worker.channel)
-            worker.channel.close()
-            worker.channel = None
+    def _receive(self, worker: Worker, process: WorkerProcess) -> None:
+        was_ready = process.was_ready
+        is_open = process.read_messages()
+        if process.was_ready and not was_ready:
+            self._welcome(worker, process)
+        if not is_open and process.channel is not None:
+            self._selector.unregister(process.channel)
+            process.channel.close()
+            process.channel = None
 
-    # --- the log file and the app's settings of logging ------------------------------------
+    def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
+        """Go on after a process has loaded the app and listens."""
+        log.logger.info("%s is ready", process)
+        if process.phase != "ready" or self._stopping:
+            return
+        if self._heartbeat_s and self._heartbeat_at_s is None:
+            self._heartbeat_at_s = time.monotonic() + self._heartbeat_s
+        if process is worker.successor:
+            self._retire(t.cast("WorkerProcess", worker.promote()), worker)
+        if not self._serving:
+            self._begin_to_serve(process)
+        if process.generation == self._generation:
+            self._is_new_code_ready = True
 
-    def _follow_log_options(self, worker: WorkerProcess) -> None:
-        """If a worker has sent the options of its log, apply them to the supervisor's log, and
-        begin to write the worker's lines to the log file. Log the warnings of the worker.
+    def _begin_to_serve(self, process: WorkerProcess) -> None:
+        """Start the other workers after the first, and log when all of them serve."""
+        if len(self._workers) == 1:
+            self._plan_workers(process)
+        if all(worker.is_ready for worker in self._workers):
+            self._serving = True
+            self._systemd.say_ready()
+            log.logger.info("%s", self._describe())
+            for line in process.about:
+                log.logger.info("%s", line)
+
+    def _plan_workers(self, first: WorkerProcess) -> None:
+        """Start the other workers, after the first has loaded the app, so that its memory can be
+        measured.
         """
-        if worker.log_options is not None:
-            from ...observability.logoptions import LogOptions
-            from .logpipe import LogWriter
-
-            options, worker.log_options = LogOptions(**worker.log_options), None
-            file_handler = None
-            if options.file is not None and worker.log_fd is not None:
-                self._logs = self._logs or LogWriter()
-                worker.log_reader = self._logs.read(worker.log_fd, options)
-                worker.log_fd = None
-                file_handler = self._logs.handler_for(options)
-            log.follow(options, file_handler)
-        for text in worker.warnings:
-            if text not in self._warned:  # all workers send the same warnings: log each once
-                self._warned.add(text)
-                log.logger.warning("%s", text)
-        worker.warnings.clear()
-
-    def _reopen_logs(self) -> None:
-        if self._hangups and self._logs is not None:
-            self._hangups = 0
-            log.logger.info("SIGHUP: opening %s again", " ".join(self._logs.reopen()))
+        for _ in range(self._settings.workers - 1):
+            self._add_worker()
 
     def _describe(self) -> str:
         settings = self._settings
         plural = "s" if settings.workers > 1 else ""
-        used = [memory_bytes(each.process.pid) for each in self._workers if each.process]
+        used = [memory_bytes(process.pid) for process in self._processes()]
         memory = max((size for size in used if size is not None), default=0)
         of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
         return (
@@ -354,138 +289,216 @@ class Supervisor:
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
 
+    # --- the replacement of a worker --------------------------------------------------------------
+
+    def reload(self, asked_by: str) -> None:
+        """Replace all workers by workers that load the code again. If a reload is in progress, it
+        starts again: the process that loads the app at the moment may have read the old code.
+
+        Args:
+            asked_by: what asked for it, for the log.
+        """
+        reopened = self._log.reopen()
+        log.logger.info(
+            "%s: loading %s again%s",
+            asked_by,
+            self._target or "the app",
+            f", and opening {' '.join(reopened)} again" if reopened else "",
+        )
+        self._systemd.say_reloading()
+        self._generation += 1
+        self._reloading, self._is_new_code_ready = True, False
+        for worker in self._workers:
+            if worker.current is not None:
+                worker.start_at_s = None  # the new code may load, although the last did not
+            if worker.successor is not None:
+                successor, worker.successor = worker.successor, None
+                self._retire(successor, worker)
+
+    def _must_leave(self, worker: Worker) -> bool:
+        process = worker.current
+        if process is None or process.phase != "ready" or worker.start_at_s is not None:
+            return False
+        is_outdated = self._reloading and process.generation < self._generation
+        return is_outdated or bool(process.leave_because)
+
+    def _replace_next(self) -> None:
+        """Start the successor of a worker that must leave, unless another is being replaced."""
+        if not self._serving or any(each.successor or each.leaving for each in self._workers):
+            return
+        for worker in self._workers:
+            if self._must_leave(worker):
+                if because := t.cast("WorkerProcess", worker.current).leave_because:
+                    log.logger.info("replacing %s: %s", worker.current, because)
+                worker.successor = self._start(worker)
+                return
+
+    def _retire(self, process: WorkerProcess, worker: Worker) -> None:
+        """Let a process finish its requests and end."""
+        worker.leaving.append(process)
+        settings = self._settings
+        process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
+
+    def _finish_reload(self) -> None:
+        """End the reload if all old processes have ended, so that none answers a further request
+        with the old code.
+        """
+        if self._reloading and self._serving and all(map(self._has_new_code, self._workers)):
+            self._reloading, self._failed_reload = False, None
+            self._systemd.say_ready()
+            log.logger.info("reloaded: all workers run the new code")
+
+    def _has_new_code(self, worker: Worker) -> bool:
+        return worker.is_ready and all(
+            process.generation == self._generation for process in worker.processes
+        )
+
+    def _fail_reload(self, process: WorkerProcess, reason: str) -> None:
+        """End a reload whose code cannot be loaded: the workers go on with the code they have."""
+        self._reloading = False
+        self._systemd.say_ready()  # the server serves, with the code that it has
+        self._failed_reload = FailedReload(time.time(), reason)
+        log.logger.error(
+            "the reload has failed, the workers go on with the code that they have: %s cannot load"
+            " the app%s:\n\n%s\n",
+            process,
+            f" {self._target!r}" if self._target else "",
+            reason,
+        )
+
     # --- workers that hang --------------------------------------------------------------------
 
     def _ask_for_heartbeats(self, now_s: float) -> None:
         self._heartbeat_at_s = now_s + self._heartbeat_s
-        for worker in self._workers:
-            if not worker.ready or worker.hangs:
+        for process in self._processes():
+            if process.phase != "ready":
                 continue
-            if worker.unanswered >= MAX_UNANSWERED:
-                self._kill_hanging(worker, now_s)
+            if process.unanswered >= MAX_UNANSWERED:
+                self._kill_hanging(process, now_s)
             else:
-                worker.ask_for_heartbeat()
+                process.ask_for_heartbeat()
 
-    def _kill_hanging(self, worker: WorkerProcess, now_s: float) -> None:
+    def _kill_hanging(self, process: WorkerProcess, now_s: float) -> None:
         log.logger.error(
             "%s hangs: it has shown no sign of life for %g s (--worker-timeout). It may be stopped,"
             " or native code in it may hold the GIL. Its threads' stacks follow, unless it is"
             " stopped; then it is killed",
-            worker,
+            process,
             self._settings.worker_timeout_s,
         )
-        worker.hangs = True
-        worker.kill_at_s = now_s + DUMP_S
-        t.cast("subprocess.Popen[bytes]", worker.process).send_signal(signal.SIGQUIT)
+        process.phase = "hanging"
+        process.kill_at_s = now_s + DUMP_S
+        process.send_signal(signal.SIGQUIT)
 
-    # --- the exit of a worker -----------------------------------------------------------------
+    def _kill_overdue(self, process: WorkerProcess) -> None:
+        if process.phase == "draining" and process.was_ready:
+            log.logger.error("%s has not finished its requests: killed", process)
+        process.kill()
 
-    def _reap(self, worker: WorkerProcess) -> None:
-        while worker.channel is not None:
-            # Read until the socket closes: the worker may have sent messages just before it died.
-            self._receive(worker)
-        code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
-        name, lived_s = str(worker), time.monotonic() - worker.started_s
-        if self._logs is not None and worker.log_reader is not None:
-            self._logs.finish(worker.log_reader)
-        worker.close()
-        if self._stop_requests:
+    # --- the end of a process -------------------------------------------------------------------
+
+    def _reap(self, worker: Worker, process: WorkerProcess) -> None:
+        while process.channel is not None:
+            # Read until the socket closes: the process may have sent messages just before it died.
+            self._receive(worker, process)
+        self._log.finish(process)
+        process.close()
+        is_leaving = process in worker.leaving
+        worker.remove(process)
+        if self._stopping:
             return
-        if not self._serving:
-            reason = f"The process {_describe_exit(code)} while loading."
-            self._give_up(name, worker.failure or reason)
-            # A worker exits with 2 if the configuration of the app is wrong. The server then exits
-            # with the same code.
-            self._exit_code = 2 if code == 2 else 1
-            return
-        delay_s = worker.backoff.delay_s(lived_s)
-        worker.start_at_s = time.monotonic() + delay_s
-        failure = [worker.failure] if worker.failure else []
+        if is_leaving:
+            if not process.was_killed:
+                log.logger.info("%s has ended after its last request", process)
+        elif not self._serving:
+            self._give_up(process)
+        else:
+            self._restart(worker, process)
+
+    def _restart(self, worker: Worker, process: WorkerProcess) -> None:
+        """Go on after a process has ended that should serve, or load the app."""
+        is_new_code = process.generation == self._generation and not self._is_new_code_ready
+        if self._reloading and is_new_code and not process.was_ready:
+            self._fail_reload(process, _explain_end(process))
+            if worker.current is not None:
+                return
+        delay_s = worker.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
+        if worker.current is None or worker.current.phase == "ready":
+            worker.start_at_s = time.monotonic() + delay_s
+        failure = [process.failure.rstrip()] if process.failure else []
         log.logger.error(
             "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
-            name,
-            "was killed because it hung" if worker.hangs else _describe_exit(code),
-            lived_s,
+            process,
+            _describe_end(process),
+            process.lived_s,
             f"in {delay_s:g} s" if delay_s else "now",
             *failure,
         )
 
-    def _give_up(self, name: str, reason: str) -> None:
-        """Stop the server, because a worker could not load the app; another worker could not load
-        it either.
+    def _give_up(self, process: WorkerProcess) -> None:
+        """Stop the server, because a process could not load the app when the server was started;
+        another process could not load it either.
         """
         log.logger.error(
             "%s cannot load the app%s:\n\n%s\n",
-            name,
+            process,
             f" {self._target!r}" if self._target else "",
-            reason.rstrip(),
+            _explain_end(process),
         )
-        self._stop_requests = 1
+        # A process exits with 2 if the configuration of the app is wrong. The server then exits
+        # with the same code.
+        self._exit_code = 2 if process.exit_code == 2 else 1
+        self._begin_stop(time.monotonic())
 
     # --- the exit of the server ---------------------------------------------------------------
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
-        if self._stop_signal:  # empty if the server stops because a worker cannot load the app
+        if self._signals.stop_signal:  # empty if the server stops because the app is not loaded
             log.logger.info(
                 "stopping on %s: requests that have begun may take %g s more",
-                self._stop_signal,
+                self._signals.stop_signal,
                 settings.grace_s,
             )
+        self._systemd.say_stopping()
+        self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
-        for worker in self._workers:
-            worker.start_at_s = None
-            worker.ask_to_stop()
+        for process in self._processes():
+            process.ask_to_stop(self._kill_at_s)
 
     def _kill_all(self) -> None:
-        for worker in self._workers:
-            if worker.process is not None:
-                log.logger.error("%s has not finished its requests: killed", worker)
-                worker.process.kill()
-                worker.process.wait()
-                self._exit_code = 1
+        for process in self._processes():
+            log.logger.error("%s has not finished its requests: killed", process)
+            process.kill_and_wait()
+            self._exit_code = 1
 
-    # --- signals ------------------------------------------------------------------------------
 
-    def _install_handlers(self) -> tuple[int, _Handlers]:
-        self._wakeup, waker = socket.socketpair()
-        self._wakeup.setblocking(False)
-        waker.setblocking(False)
-        self._waker = waker
-        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
-        before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        if signal.SIGHUP in before:
-            signal.signal(signal.SIGHUP, self._on_hangup)
-        # These handlers do nothing. SIGCHLD wakes the supervisor's loop by its arrival, and the
-        # loop then replaces workers that have died. SIGUSR1 and SIGUSR2 ask other servers to reopen
-        # their log files; without a handler they would kill this process.
-        for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
-            before[number] = signal.signal(number, lambda *_: None)
-        return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
+def _states_of(worker: Worker) -> list[ProcessState]:
+    restarts = max(0, worker.starts - 1)
+    states = [
+        ProcessState(
+            number=worker.number,
+            pid=process.pid,
+            phase=process.phase,
+            started_at_s=process.started_at_s,
+            restarts=restarts,
+            generation=process.generation,
+            info=dict(process.info),
+        )
+        for process in worker.processes
+    ]
+    return states or [ProcessState(worker.number, None, "waiting", None, restarts, 0)]
 
-    def _restore_handlers(self, fd: int, before: _Handlers) -> None:
-        signal.set_wakeup_fd(fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        self._selector.close()
-        self._wakeup.close()
-        self._waker.close()
 
-    def _on_hangup(self, number: int, frame: types.FrameType | None) -> None:
-        """Reopen the log file, as `kill -HUP` asks for. Stop if there is no log file, or if the
-        signal says that the terminal was closed.
-        """
-        if self._logs is None or self._terminal.is_closed():
-            self._on_stop(number, frame)
-        else:
-            self._hangups += 1
+def _explain_end(process: WorkerProcess) -> str:
+    """Return why a process could not load the app."""
+    return process.failure.rstrip() or f"The process {_describe_end(process)} while loading."
 
-    def _on_stop(self, number: int, frame: types.FrameType | None) -> None:
-        self._stop_requests += 1
-        self._stop_signal = self._stop_signal or signal.Signals(number).name
-        if self._stop_requests > 1 and number == signal.SIGINT:
-            # A second Ctrl+C ends the wait for the workers: they are killed at once.
-            self._kill_at_s = 0.0
+
+def _describe_end(process: WorkerProcess) -> str:
+    if process.phase == "hanging":
+        return "was killed because it hung"
+    return _describe_exit(process.exit_code or 0)
 
 
 def hold_port(settings: Settings) -> tuple[int, socket.socket]:

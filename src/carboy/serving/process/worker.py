@@ -3,13 +3,14 @@
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
-the reason; before that `log`, with the options of the log, and each `warning` for the log. It
-answers the message `alive?` with `alive`, from the thread that reads requests. The worker stops on
-the message `drain`, on SIGTERM, and when the socket closes because the supervisor has died: for a
-moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
-requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
-to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
-to stderr, even if native code holds the GIL.
+the reason; before that `log`, with the options of the log, and each `warning` for the log; `leave`,
+when it has reached a limit and another process must replace it. It answers the message `alive?`
+with `alive`, from the thread that reads requests. The worker stops on the message `drain`, on
+SIGTERM, and when the socket closes because the supervisor has died: for a moment responses ask
+clients to reconnect; then the worker closes the listening socket, finishes the requests that have
+begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends to both processes
+and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads to stderr, even if
+native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -38,10 +39,14 @@ from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
+from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .hangup import Terminal
+from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import types
 
     from _typeshed.wsgi import WSGIApplication
 
@@ -63,7 +68,8 @@ class Service:
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._access_log = access_log_of(app, settings)
-        self._server = server_of(app, settings, self._access_log)
+        self._watch = ViewWatch() if settings.view_timeout_s else None
+        self._server = server_of(app, settings, self._access_log, self._watch)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -74,10 +80,29 @@ class Service:
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
+        self.load()
+        self.listen()
+
+    def load(self) -> None:
+        """Load the app's models."""
         # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def limit(self, leave: cabc.Callable[[str], object]) -> None:
+        """Watch the limits on requests, memory and the time of views from now on.
+
+        Args:
+            leave: is called with the reason when a limit is reached.
+
+        Raises:
+            ConfigError: the process already uses more memory than it may.
+        """
+        WorkerLimits(self._settings, lambda: self._server.requests, self._watch, leave).start()
+
+    def listen(self) -> None:
+        """Accept connections from now on."""
         raise_descriptor_limit(self._settings.connections)
         self._server.start()
 
@@ -110,7 +135,10 @@ class Service:
 
 
 def server_of(
-    app: WSGIApplication, settings: Settings, access_log: AccessLog | None = None
+    app: WSGIApplication,
+    settings: Settings,
+    access_log: AccessLog | None = None,
+    watch: ViewWatch | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
@@ -121,6 +149,7 @@ def server_of(
         threads=settings.threads,
         pool=pool,
         timed=access_log is not None,
+        watch=watch,
         routes=partial(model_routes, app),
     )
     return HTTPServer(
@@ -172,38 +201,53 @@ def has_models(app: WSGIApplication) -> bool:
 
 class Control:
     """The worker's connection with its supervisor: receives the supervisor's messages and sends
-    reports.
+    reports. The messages are lines of JSON, `[word, payload]`, in both directions.
     """
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._service: Service | None = None
-        self._lock = threading.Lock()
+        # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
+        self._lock = threading.RLock()
+        self._sending = threading.Lock()
+        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
+            "alive?": self._answer_heartbeat,
+            "drain": lambda _: self.stop(),
+        }
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message of the supervisor that has this
+        word. The function must return soon, because it delays further messages.
+        """
+        self._handlers[word] = function
 
     def listen(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for message in self._messages():
-            if message != "alive?":
-                break
-            if self._service is not None:
-                self._service.call(partial(self.report, "alive"))
-        else:
-            self.on_orphaned()
-            log.logger.error("the supervisor has died: finishing the requests that have begun")
+        for word, payload in self._messages():
+            try:
+                self._handlers[word](payload)
+            except Exception:  # noqa: BLE001  # the worker must receive further messages
+                log.logger.exception("error while handling the supervisor's message %r", word)
+        self.on_orphaned()
+        log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
-    def _messages(self) -> cabc.Iterator[str]:
+    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
         """Yield the messages from the supervisor, until the socket to it is closed."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
-                    yield line.rstrip("\n")
+                    yield json.loads(line)
             except OSError:
                 pass  # the supervisor has died: end as if it had closed the socket
+
+    def _answer_heartbeat(self, payload: object) -> None:
+        if self._service is not None:
+            self._service.call(partial(self.report, "alive"))
 
     def stop(self) -> None:
         with self._lock:
@@ -215,17 +259,22 @@ class Control:
             # end the process at once.
             os._exit(0)
 
-    def report(self, status: str, text: str = "") -> None:
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+        message = json.dumps([word, payload]).encode() + b"\n"
         try:
-            self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
+            with self._sending:
+                self._channel.sendall(message)
         except OSError:
             pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
-        service.start()
-        with self._lock:
+        service.load()
+        service.limit(partial(self.report, "leave"))
+        with self._lock:  # `stop` must not end this process when it already accepts connections
+            service.listen()
             self._service = service
-        self.report("ready", "\n".join(service.about()))
+        self.report("ready", service.about())
         service.wait()
 
 
@@ -251,7 +300,7 @@ def send_log_lines(control: Control, fds: list[int]) -> None:
 
 
 def announce_log(control: Control, options: LogOptions) -> None:
-    control.report("log", json.dumps(options.as_dict()))
+    control.report("log", options.as_dict())
 
 
 def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
@@ -268,15 +317,36 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
             control.report("warning", text)
 
 
-def main(argv: list[str]) -> None:
-    control = Control(socket.socket(fileno=int(argv[0])))
+def handle_signals(control: Control) -> None:
+    """Handle signals as a worker does. The app may replace the handlers of SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Ignore SIGHUP by a handler that does nothing, and not by SIG_IGN, which programs that the app
-    # starts would inherit.
-    signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    terminal = Terminal()
+
+    def on_signal_for_supervisor(number: int, frame: types.FrameType | None) -> None:
+        if not terminal.is_closed():
+            # Log on another thread: this one may have been interrupted while it was logging.
+            threading.Thread(target=_name_supervisor, args=(number,), daemon=True).start()
+
+    # Handlers, and not SIG_IGN, which programs that the app starts would inherit.
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, on_signal_for_supervisor)
     if hasattr(faulthandler, "register"):  # Windows does not have this function
         faulthandler.register(signal.SIGQUIT)
+
+
+def _name_supervisor(number: int) -> None:
+    log.logger.warning(
+        "%s has no effect on this process, which is a worker. Send it to the supervisor, the"
+        " process %d",
+        signal.Signals(number).name,
+        os.getppid(),
+    )
+
+
+def main(argv: list[str]) -> None:
+    control = Control(socket.socket(fileno=int(argv[0])))
+    handle_signals(control)
     mask_failed_threads()
     control.listen()
     job = json.loads(argv[1])

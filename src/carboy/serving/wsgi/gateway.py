@@ -38,6 +38,7 @@ if t.TYPE_CHECKING:
     from ..http.exchange import Exchange
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
+    from .viewwatch import ViewWatch
 
     #: A function that accepts a request which is answered without a view: it chooses how the body
     #: is read and which function handles the request.
@@ -68,6 +69,7 @@ class Gateway:
         threads: how many views may run at the same time.
         pool: the server's threads.
         timed: whether to measure how long the application takes, for the access log.
+        watch: knows how long calls of the application take; None if that is not limited.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
 
@@ -87,6 +89,7 @@ class Gateway:
         threads: int,
         pool: LeaderPool,
         timed: bool = False,
+        watch: ViewWatch | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
@@ -95,6 +98,7 @@ class Gateway:
         self.call = pool.call
         self.leads = pool.leads
         self.timed = timed
+        self._call = Result if watch is None else watch.call
         self._pool = pool
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
@@ -245,12 +249,12 @@ class Gateway:
             exchange.extra = exchange.app = None
             if self.timed:
                 began_s = monotonic()
-                result = Result(app, environ, self.limits.joined_response_bytes)
+                result = self._call(app, environ, self.limits.joined_response_bytes)
                 exchange.view_s = monotonic() - began_s
                 if (fields := environ.get(FIELDS)) is not None:
                     exchange.fields = fields
             else:
-                result = Result(app, environ, self.limits.joined_response_bytes)
+                result = self._call(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)

@@ -1,0 +1,96 @@
+"""The state of a running server, as the supervisor publishes it for other threads."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .. import machine
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+
+@dataclass(frozen=True, slots=True)
+class FailedReload:
+    """A reload whose code could not be loaded, so that the workers go on with the code they have.
+
+    Attributes:
+        at_s: when the reload failed, in seconds since the epoch.
+        reason: why the app could not be loaded.
+    """
+
+    at_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """The state of one worker process, or of a worker that waits for its next process.
+
+    Attributes:
+        number: the number of the worker. While a process replaces another, two have this number.
+        pid: the process id; None if the worker waits for its next process.
+        phase: "loading", "ready", "draining", "hanging", or "waiting" if there is no process.
+        started_at_s: when the process was started, in seconds since the epoch; None without one.
+        restarts: how many processes under this number were started after the first one.
+        generation: how many reloads had been asked for when the process was started.
+        info: what the process has reported of itself.
+    """
+
+    number: int
+    pid: int | None
+    phase: str
+    started_at_s: float | None
+    restarts: int
+    generation: int
+    info: cabc.Mapping[str, t.Any] = field(default_factory=dict)
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """The resident memory of the process at the moment; None if the system does not tell."""
+        return machine.resident_bytes(self.pid) if self.pid is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """The state of the server at one moment.
+
+    Attributes:
+        target: the import path of the app; None if it is looked for.
+        addresses: the URLs on which the server listens.
+        pid: the process id of the supervisor.
+        started_at_s: when the supervisor was started, in seconds since the epoch.
+        serving: whether all workers have been ready once.
+        stopping: whether the server is stopping.
+        reloading: whether the workers are being replaced by workers with new code.
+        generation: how many reloads have been asked for.
+        failed_reload: the last reload, if it has failed.
+        processes: the worker processes.
+    """
+
+    target: str | None
+    addresses: tuple[str, ...]
+    pid: int
+    started_at_s: float
+    serving: bool = False
+    stopping: bool = False
+    reloading: bool = False
+    generation: int = 0
+    failed_reload: FailedReload | None = None
+    processes: tuple[ProcessState, ...] = ()
+
+    def summary(self) -> str:
+        """Return the state in one line, as `systemctl status` shows it."""
+        if self.stopping:
+            return f"stopping: {len(self.processes)} workers finish their requests"
+        ready = [process for process in self.processes if process.phase == "ready"]
+        if not self.serving:
+            return f"loading {self.target or 'the app'}"
+        text = f"{len(ready)} of {len({each.number for each in self.processes})} workers are ready"
+        if self.reloading:
+            new = sum(process.generation == self.generation for process in ready)
+            return f"reloading: {text}, {new} with the new code"
+        if self.failed_reload is not None:
+            return f"{text}; the last reload has failed, see the log"
+        return text
