@@ -23,6 +23,8 @@ if t.TYPE_CHECKING:
 DISK_BYTES = 24 * processes.MIB
 # When the log has this size, it is renamed, as logrotate does, and moved to another disk.
 MOVE_BYTES = 4 * processes.MIB
+# A draining process listens for less than this.
+DRAIN_S = 2.0
 # How long the disk stays full.
 FULL_S = 2.0
 
@@ -66,7 +68,8 @@ class SmallDisk:
 
     def close(self) -> None:
         if not self.reason:
-            subprocess.run(["umount", str(self.folder)], check=True)
+            # Lazily: a process that was killed may have files open for a moment.
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
 
 
 class Faults:
@@ -137,12 +140,9 @@ class Faults:
             raise
 
     def _kill(self) -> None:
-        """Kill a worker as soon as all workers listen: a client that connects to a server without
-        workers is refused, which is not a fault.
-        """
-        while processes.listeners(self.port) < max(2, self.workers):
-            if self._calm.wait(0.02):
-                return
+        """Kill a process of a worker, maybe one that is loading or draining."""
+        if not self._wait_for_listeners():
+            return
         worker = self._rng.choice(processes.children(self.supervisor))
         before_s = time.monotonic()
         # Clients look for their worker among the kills as soon as their connection ends.
@@ -154,6 +154,19 @@ class Faults:
             time.sleep(0.001)
         self.tally.kills[-1] = Kill(worker, before_s, time.monotonic())
         self.tally.note("workers killed")
+
+    def _wait_for_listeners(self) -> bool:
+        """Wait until two processes listen that are not draining: a client that connects to a server
+        without workers is refused, which is not a fault. Returns False if no fault is to be caused
+        any more.
+        """
+        since_s = time.monotonic()
+        while time.monotonic() - since_s < DRAIN_S:
+            if processes.listeners(self.port) < max(2, self.workers):
+                since_s = time.monotonic()
+            if self._calm.wait(0.02):
+                return False
+        return True
 
     def _reload(self) -> None:
         os.kill(self.supervisor, signal.SIGHUP)

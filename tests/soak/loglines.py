@@ -30,6 +30,8 @@ _OTHER = re.compile(
     rf"(?:{_DATE} :: [A-Z]+ :: |{_SECOND} \+\d{{4}} [A-Z]+ \[|\S+ - - \[|  |Traceback|[A-Z][a-z])"
     ".*|"
 )
+# What the server logs only if something is wrong with it.
+_FAULT = re.compile(r"error while |has not finished its requests| hangs: |Exception in thread")
 _FOREIGN_ID = re.compile(r'" \d{3} \d+ "-" "-" id=[0-9a-f]+-[0-9a-f]+ ')
 
 
@@ -40,6 +42,7 @@ class Lines:
         handled: how often the view's line is there, by number.
         access: how often the line of the access log is there, by number.
         damaged: lines that are not whole, or mixed with others.
+        faults: lines that say that something is wrong with the server.
         mixed_up: lines with the number of one request and the id of another one.
     """
 
@@ -47,6 +50,7 @@ class Lines:
         self.handled, self.access = bytearray(most), bytearray(most)
         self.damaged: list[str] = []
         self.mixed_up: list[str] = []
+        self.faults: list[str] = []
         self.count = 0
 
     def read(self, path: pathlib.Path) -> None:
@@ -56,7 +60,9 @@ class Lines:
 
     def _add(self, line: str) -> None:
         self.count += 1
-        if match := _HANDLED.fullmatch(line):
+        if _FAULT.search(line):
+            self.faults.append(line)
+        elif match := _HANDLED.fullmatch(line):
             self.handled[int(match[2])] += 1
             if match[1] != match[2]:
                 self.mixed_up.append(line)

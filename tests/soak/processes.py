@@ -39,11 +39,19 @@ def pss_bytes(pid: int) -> int:
 
 
 def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return _entries(f"/proc/{pid}/fd")
 
 
 def threads(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/task"))
+    return _entries(f"/proc/{pid}/task")
+
+
+def _entries(folder: str) -> int:
+    """Return how many entries a folder has; 0 if the process has ended meanwhile."""
+    try:
+        return len(os.listdir(folder))
+    except OSError:
+        return 0
 
 
 def listeners(port: int) -> int:

@@ -169,11 +169,6 @@ def memory_is_flat(histories: cabc.Iterable[History], began_s: float, calm_s: fl
     return Check("memory is flat", problems)
 
 
-def all_workers_are_there(workers: list[int], count: int) -> Check:
-    problems = [] if len(workers) == count else [f"{len(workers)} workers, not {count}"]
-    return Check("all workers are there at the end", problems)
-
-
 # --- log lines ----------------------------------------------------------------------------------
 
 
@@ -200,7 +195,8 @@ class Result:
         errors: exceptions in the threads of the soak test itself.
         left_out: the fault that cannot be caused on this machine, with the reason; "" if there is
             none.
-        descriptors: the processes with descriptors that remained open.
+        unsettled: what had not ended a while after the load: descriptors that remained open, a
+            worker too many or too few.
         stopped: what was wrong with the end of the server.
     """
 
@@ -212,7 +208,7 @@ class Result:
     workers: list[int]
     errors: list[str]
     left_out: str
-    descriptors: list[str]
+    unsettled: list[str]
     stopped: list[str]
     lines: Lines
 
@@ -234,10 +230,10 @@ class Result:
             no_request_is_lost(tally),
             every_answer_is_right(tally),
             log_lines(self.lines, self.missing, len(tally.kills)),
+            Check("the log names no fault of the server", self.lines.faults[:5]),
             memory_is_flat(self.histories, tally.began_s, self.calm_s),
-            Check("descriptors are closed when the clients have left", self.descriptors),
+            Check("descriptors are closed, and all workers there, after the load", self.unsettled),
             Check("no zombies", [f"process {pid}" for pid in sorted(self.watch.zombies)]),
-            all_workers_are_there(self.workers, self.options.workers),
             Check("SIGTERM ends the server with exit code 0", self.stopped),
         ]
 
@@ -258,6 +254,7 @@ class Result:
             f"\nlog lines: {self.lines.count:,}",
             *_indented(self.missing.examples),
             *_indented(f"damaged: {line[:300]!r}" for line in self.lines.damaged[:10]),
+            *_indented(f"fault: {line[:300]}" for line in self.lines.faults[:10]),
             *_indented(f"wrong id: {line[:300]!r}" for line in self.lines.mixed_up[:5]),
             "\nchecks",
         ]

@@ -43,7 +43,7 @@ from traffic import CLIENTS, Traffic
 HERE = pathlib.Path(__file__).resolve().parent
 START_S = 60.0
 STOP_S = 60.0
-# How long the server has after the load until all connections are closed.
+# How long the server has after the load until all connections are closed and a reload has ended.
 SETTLE_S = 20.0
 # The part of the run in which faults are caused.
 FAULTY = 2 / 3
@@ -119,6 +119,12 @@ class Server:
             if self.process.poll() is not None or time.monotonic() > end_s:
                 raise SystemExit(f"the server does not start:\n{self.output.read_text()}")
             time.sleep(0.05)
+
+    def write_stacks(self) -> None:
+        """Let the workers write the stacks of their threads to the server's output."""
+        for pid in processes.children(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGQUIT)
 
     def stop(self) -> list[str]:
         """Stop the server by SIGTERM; return what is wrong with how it has ended."""
@@ -196,7 +202,7 @@ class Soak:
             took_s = time.monotonic() - tally.began_s
             faults.stop()
             watch.stop()
-        descriptors = self._wait_for_descriptors(limits)
+        unsettled = self._wait_until_settled(limits)
         watch.sample()
         workers = processes.children(server.pid)
         stopped = server.stop()
@@ -210,7 +216,7 @@ class Soak:
             workers=workers,
             errors=traffic.errors + faults.errors,
             left_out=f"a full disk under the log ({self.disk.reason})" if self.disk.reason else "",
-            descriptors=descriptors,
+            unsettled=unsettled,
             stopped=stopped,
             lines=lines,
         )
@@ -253,21 +259,30 @@ class Soak:
                 break
         return calm_s or time.monotonic()
 
-    def _wait_for_descriptors(self, limits: tuple[int, int]) -> list[str]:
-        """Wait until no process has more descriptors than when it was new; return those that have
-        more after a while.
+    def _wait_until_settled(self, limits: tuple[int, int]) -> list[str]:
+        """Wait until a reload that was in progress has ended, and no process has more descriptors
+        than when it was new. Return what is not so after a while.
         """
-        supervisor = self.server.pid
-        of_supervisor, of_worker = limits
-        allowed = dict.fromkeys(processes.children(supervisor), of_worker + SPARE_DESCRIPTORS)
-        allowed[supervisor] = of_supervisor
         end_s = time.monotonic() + SETTLE_S
-        while True:
-            counts = {pid: processes.descriptors(pid) for pid in allowed}
-            over = [pid for pid in allowed if counts[pid] > allowed[pid]]
-            if not over or time.monotonic() > end_s:
-                return [f"process {pid}: {counts[pid]}, limit {allowed[pid]}" for pid in over]
+        while (problems := self._unsettled(limits)) and time.monotonic() < end_s:
             time.sleep(0.1)
+        if problems:
+            self.server.write_stacks()
+        return problems
+
+    def _unsettled(self, limits: tuple[int, int]) -> list[str]:
+        of_supervisor, of_worker = limits
+        workers = processes.children(self.server.pid)
+        allowed = dict.fromkeys(workers, of_worker + SPARE_DESCRIPTORS)
+        allowed[self.server.pid] = of_supervisor
+        problems = [
+            f"process {pid}: {count} descriptors, limit {limit}"
+            for pid, limit in allowed.items()
+            if (count := processes.descriptors(pid)) > limit
+        ]
+        if len(workers) != self.options.workers:
+            problems.append(f"{len(workers)} workers, not {self.options.workers}")
+        return problems
 
     def _read_logs(self) -> loglines.Lines:
         lines = loglines.Lines(self.tally.most)

@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
 CLIENTS = ("steady", "new connection", "pipelining", "slow", "idle", "vanishing")
 # How many requests a steady client sends before it opens a new connection, on average.
 PER_CONNECTION = 100
+# How many idle connections are opened before a request is sent on one of them.
+OPEN_AT_ONCE = 25
 # How long a slow client takes to send a request.
 SLOW_S = 1.0
 
@@ -244,28 +246,28 @@ class Traffic:
         """Keep many connections open; now and then send a request on one of them."""
         with selectors.DefaultSelector() as selector:
             idle: list[Connection] = []
+
+            def keep(connection: Connection | None) -> None:
+                if connection is not None:
+                    idle.append(connection)
+                    selector.register(connection, selectors.EVENT_READ, connection)
+
+            def take(connection: Connection) -> Connection:
+                selector.unregister(connection)
+                idle.remove(connection)
+                return connection
+
             while not self.stopping.is_set():
-                if len(idle) < self.idle_count:
-                    if (connection := self._connect()) is not None:
-                        idle.append(connection)
-                        selector.register(connection, selectors.EVENT_READ, connection)
-                    if len(idle) < self.idle_count:
-                        self.stopping.wait(0.002)
-                        continue
+                missing = self.idle_count - len(idle)
+                for _ in range(min(missing, OPEN_AT_ONCE)):
+                    keep(self._connect())
+                if missing and len(idle) == self.idle_count:
                     self.tally.note("times that all idle connections were open")
                 for key, _ in selector.select(0):
                     self._note_closed(key.data)
-                    selector.unregister(key.data)
-                    idle.remove(key.data)
-                    key.data.close()
+                    take(key.data).close()
                 if idle:
-                    chosen = rng.choice(idle)
-                    selector.unregister(chosen)
-                    idle.remove(chosen)
-                    asked = self._ask(chosen, [kinds.choose(rng)], "idle", rng)
-                    if asked is not None:
-                        idle.append(asked)
-                        selector.register(asked, selectors.EVENT_READ, asked)
+                    keep(self._ask(take(rng.choice(idle)), [kinds.choose(rng)], "idle", rng))
                 self.stopping.wait(0.05)
             for connection in idle:
                 connection.close()
