@@ -240,6 +240,7 @@ def test_second_sighup_restarts_the_reload(serve, tmp_path):
     server.wait_until_it_prints("reloaded")
     assert ask(server) == "new"
     assert successor not in children(server)
+    assert f"worker 1 (pid {successor}) was stopped while it loaded the app" in server.output
     assert server.output.count("is ready") == 2
 
 
@@ -255,6 +256,19 @@ def test_max_requests_replaces_workers_under_load_without_losing_a_request(serve
     assert not set(before) & set(children(server))
     counts = [int(n) for n in re.findall(r"it has answered (\d+) requests", server.output)]
     assert min(counts) >= 180
+
+
+def test_worker_at_its_limit_goes_on_until_a_successor_can_be_loaded(serve, tmp_path):
+    server = serve("--workers", "1", "--max-requests", "10")
+    (before,) = children(server)
+    deploy(tmp_path, BROKEN)
+    for _ in range(10):
+        assert ask(server) == "old"
+    server.wait_until_it_prints(f"and worker 1 (pid {before}) goes on; starting another in 0.5 s")
+    assert ask(server, "/pid") == str(before)
+    deploy(tmp_path, NEW)
+    wait_until(lambda: before not in children(server))
+    assert ask(server) == "new"
 
 
 def test_max_rss_replaces_a_worker_that_has_grown(serve):

@@ -153,6 +153,7 @@ class Supervisor:
     # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
+        self._publish()
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
                 self._signals.clear_wakeup()
@@ -174,9 +175,12 @@ class Supervisor:
             self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
+
+    def _publish(self) -> None:
+        """Tell other threads and systemd the state, before the loop sleeps."""
         self._state = self._describe_state()
         self._systemd.say_status(self._state.summary())
-        self._systemd.say_alive(now_s)
+        self._systemd.say_alive(time.monotonic())
 
     def _do_asked(self) -> None:
         while self._asked:
@@ -291,12 +295,15 @@ class Supervisor:
 
     # --- the replacement of a worker --------------------------------------------------------------
 
-    def reload(self, asked_by: str) -> None:
+    def reload(self, asked_by: str) -> int:
         """Replace all workers by workers that load the code again. If a reload is in progress, it
         starts again: the process that loads the app at the moment may have read the old code.
 
         Args:
             asked_by: what asked for it, for the log.
+
+        Returns:
+            The generation of the workers with the new code.
         """
         reopened = self._log.reopen()
         log.logger.info(
@@ -314,6 +321,21 @@ class Supervisor:
             if worker.successor is not None:
                 successor, worker.successor = worker.successor, None
                 self._retire(successor, worker)
+        return self._generation
+
+    def _replace_next(self) -> None:
+        """Start the successor of a worker that must leave, unless another is being replaced."""
+        if not self._serving or any(each.successor or each.leaving for each in self._workers):
+            return
+        leaving = [worker for worker in self._workers if self._must_leave(worker)]
+        if not leaving:
+            return
+        # The oldest process first: if workers reach their limits faster than they can be replaced,
+        # each has its turn.
+        worker = min(leaving, key=lambda worker: t.cast("WorkerProcess", worker.current).started_s)
+        if because := t.cast("WorkerProcess", worker.current).leave_because:
+            log.logger.info("replacing %s: %s", worker.current, because)
+        worker.successor = self._start(worker)
 
     def _must_leave(self, worker: Worker) -> bool:
         process = worker.current
@@ -321,17 +343,6 @@ class Supervisor:
             return False
         is_outdated = self._reloading and process.generation < self._generation
         return is_outdated or bool(process.leave_because)
-
-    def _replace_next(self) -> None:
-        """Start the successor of a worker that must leave, unless another is being replaced."""
-        if not self._serving or any(each.successor or each.leaving for each in self._workers):
-            return
-        for worker in self._workers:
-            if self._must_leave(worker):
-                if because := t.cast("WorkerProcess", worker.current).leave_because:
-                    log.logger.info("replacing %s: %s", worker.current, because)
-                worker.successor = self._start(worker)
-                return
 
     def _retire(self, process: WorkerProcess, worker: Worker) -> None:
         """Let a process finish its requests and end."""
@@ -353,11 +364,19 @@ class Supervisor:
             process.generation == self._generation for process in worker.processes
         )
 
-    def _fail_reload(self, process: WorkerProcess, reason: str) -> None:
+    def _fails_reload(self, process: WorkerProcess) -> bool:
+        """Return whether a process that has ended shows that the new code cannot be loaded. Once
+        another process has loaded it, that is not so.
+        """
+        is_first = process.generation == self._generation and not self._is_new_code_ready
+        return self._reloading and is_first and not process.was_ready
+
+    def _fail_reload(self, process: WorkerProcess) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
+        reason = _explain_end(process)
         self._reloading = False
-        self._systemd.say_ready()  # the server serves, with the code that it has
         self._failed_reload = FailedReload(time.time(), reason)
+        self._systemd.say_ready()  # the server serves, with the code that it has
         log.logger.error(
             "the reload has failed, the workers go on with the code that they have: %s cannot load"
             " the app%s:\n\n%s\n",
@@ -408,29 +427,31 @@ class Supervisor:
         if self._stopping:
             return
         if is_leaving:
-            if not process.was_killed:
-                log.logger.info("%s has ended after its last request", process)
+            _log_end_of_replaced(process)
         elif not self._serving:
             self._give_up(process)
+        elif self._fails_reload(process):
+            self._fail_reload(process)
+            if worker.current is None:
+                self._restart(worker, process)
         else:
             self._restart(worker, process)
 
     def _restart(self, worker: Worker, process: WorkerProcess) -> None:
-        """Go on after a process has ended that should serve, or load the app."""
-        is_new_code = process.generation == self._generation and not self._is_new_code_ready
-        if self._reloading and is_new_code and not process.was_ready:
-            self._fail_reload(process, _explain_end(process))
-            if worker.current is not None:
-                return
+        """Let another process be started after one has ended that should serve, or load the app.
+        After the death of the current process, its successor is that other one, if there is any.
+        """
         delay_s = worker.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
         if worker.current is None or worker.current.phase == "ready":
             worker.start_at_s = time.monotonic() + delay_s
+        goes_on = f", and {worker.current} goes on" if worker.is_ready else ""
         failure = [process.failure.rstrip()] if process.failure else []
         log.logger.error(
-            "%s %s after %.0f s; starting another %s" + (":\n%s" if failure else ""),
+            "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
             process,
             _describe_end(process),
             process.lived_s,
+            goes_on,
             f"in {delay_s:g} s" if delay_s else "now",
             *failure,
         )
@@ -488,6 +509,15 @@ def _states_of(worker: Worker) -> list[ProcessState]:
         for process in worker.processes
     ]
     return states or [ProcessState(worker.number, None, "waiting", None, restarts, 0)]
+
+
+def _log_end_of_replaced(process: WorkerProcess) -> None:
+    if not process.was_ready:
+        log.logger.info("%s was stopped while it loaded the app", process)
+    elif process.exit_code == 0:
+        log.logger.info("%s has ended after its last request", process)
+    elif not process.was_killed:
+        log.logger.error("%s %s during its last requests", process, _describe_end(process))
 
 
 def _explain_end(process: WorkerProcess) -> str:
