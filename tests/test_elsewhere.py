@@ -385,8 +385,8 @@ def test_what_the_system_cannot_do_is_refused_in_one_line(folder, option, value,
 def test_port_in_use_is_an_error(folder):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        for command in ("run", "serve"):
+        for command, expected in (("run", 1), ("serve", 2)):
             code, _, err = cli(folder, command, "--port", port)
-            assert code == 1
+            assert code == expected
             assert f"port {port} is in use by another program" in err
             assert "Traceback" not in err

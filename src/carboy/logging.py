@@ -62,14 +62,16 @@ def configure_by_keys(app: App) -> None:
     """Configure logging as the app's keys `LOG_*` ask for, before the first request. Without them
     nothing is done.
 
-    carboy's own servers have done it before they listen, and refuse to start with wrong keys. Other
-    servers do not; there the keys have no effect, and an error is logged. Requests are answered.
+    carboy's own servers have done it before they listen, and have reported wrong keys. Other
+    servers have not; there wrong keys have no effect, and an error is logged. Requests are
+    answered.
     """
     if is_any_set(app):
-        from .observability.setup import configure
+        from .observability.setup import configure, is_tried
 
         try:
-            configure(app)
+            if not is_tried(app):
+                configure(app)
         except Exception as exc:  # noqa: BLE001  # a log must not make requests fail
             _report(exc)
 

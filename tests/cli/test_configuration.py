@@ -232,3 +232,26 @@ def test_check_finds_variables_that_are_no_settings_of_the_server(carboy):
     assert done.returncode == 2
     assert "CARBOY_SERVE_THREDS has no effect" in done.stdout
     assert "Did you mean 'CARBOY_SERVE_THREADS'?" in done.stdout
+
+
+def test_check_finds_variables_that_the_server_refuses(carboy):
+    done = carboy("config", "--check", files={"app.py": APP}, CARBOY_SERVE_THREADS="four")
+    assert done.returncode == 2
+    assert "got 'four' from the environment variable CARBOY_SERVE_THREADS." in done.stdout
+
+
+def test_error_that_names_a_secret_is_not_masked_like_its_value(carboy):
+    done = carboy("config", files={"app.py": APP}, SECRET_KEY_FILE="key")
+    assert done.returncode == 2
+    assert (
+        "environment variable SECRET_KEY_FILE: the file 'key' should contain the secret SECRET_KEY"
+        " and nothing else, but it cannot be read: No such file or directory."
+    ) in done.stderr
+
+
+def test_check_finds_a_variable_that_misspells_a_key_of_the_projects_files(carboy):
+    files = {"app.py": APP, "config.py": "PAGE_SIZE = 20\nREGION_1 = 'a'\n"}
+    done = carboy("config", "--check", files=files, CARBOY_PAGESIZE="9", CARBOY_REGION_2="b")
+    assert done.returncode == 2
+    assert "CARBOY_PAGESIZE: PAGESIZE is not a known key. Did you mean 'PAGE_SIZE'?" in done.stdout
+    assert "REGION" not in done.stdout

@@ -160,7 +160,8 @@ def test_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, carboy_comm
 )
 def test_new_project_passes_its_own_tests(given, tmp_path):
     assert new("shop", *given).exit_code == 0
-    done = run(sys.executable, "-m", "pytest", "-q", cwd=tmp_path / "shop", check=False)
+    pytest_ = (sys.executable, "-m", "pytest", "-q", "-W", "error")
+    done = run(*pytest_, cwd=tmp_path / "shop", check=False)
     assert done.returncode == 0, done.stdout
     assert "warning" not in done.stdout
 

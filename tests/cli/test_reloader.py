@@ -76,6 +76,19 @@ def test_changes_of_configuration_files_reach_the_app(program, tmp_path):
 
 
 @pytest.mark.parametrize("program", ["carboy run"], indirect=True)
+def test_changes_of_a_secret_file_reach_the_app(program, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("the first secret key\n")
+    (tmp_path / "app.py").write_text(
+        (tmp_path / "app.py").read_text().replace('app.config["COLOUR"]', "app.secret_key")
+    )
+    (tmp_path / ".env").write_text("CARBOY_TITLE=old\nSECRET_KEY_FILE=key\n")
+    wait_until(lambda: answer(program) == "old the first secret key production", pause_s=0.05)
+    key.write_text("the second secret key\n")
+    wait_until(lambda: answer(program) == "old the second secret key production", pause_s=0.05)
+
+
+@pytest.mark.parametrize("program", ["carboy run"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "broken", "meanwhile", "repaired"),
     [

@@ -146,3 +146,8 @@ def test_request_id_of_the_server_is_in_the_line(format):
     app = Carboy("shop", root_path=".")
     with app.test_request_context(environ_overrides={"carboy.request_id": "r-17"}):
         assert "r-17" in line(format)
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_request_id_of_the_record_is_in_the_line_outside_of_a_request(format):
+    assert line(format, request_id="r-17\n").count("r-17\\n") == 1

@@ -186,6 +186,22 @@ def test_format_without_effect_is_said():
     assert said[0].startswith("LOG_FORMAT has no effect")
 
 
+@pytest.mark.parametrize("keys", [{"LOG_FORMAT": "json"}, {"LOG_FILE": "/"}])
+def test_what_a_server_has_reported_is_not_logged_again_at_the_first_request(keys, capsys):
+    said: list[str] = []
+    app = make_app(**keys)
+    with new_root_logger():
+        logging.basicConfig(handlers=[logging.StreamHandler()])
+        try:
+            configure(app, warn=said.append)
+        except ConfigError as exc:
+            said.append(str(exc))
+        assert app.test_client().get("/").status_code == 200
+        shown = capsys.readouterr().err
+    assert len(said) == 1
+    assert "LOG_" not in shown
+
+
 def test_file_that_the_program_writes_itself_is_left_to_it(path):
     said: list[str] = []
     with new_root_logger() as root:

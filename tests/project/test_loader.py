@@ -294,7 +294,9 @@ def test_secret_file_takes_precedence_over_a_key_in_config_py(project):
 def test_unusable_secret_file_is_refused(project, make, reason):
     make(project.root / "secret")
     project.setenv(SECRET_KEY_FILE="secret")
-    with pytest.raises(ProjectError, match=f"SECRET_KEY_FILE names the file.*{reason}"):
+    with pytest.raises(
+        ProjectError, match=f"the secret SECRET_KEY and nothing else, but .*{reason}"
+    ):
         project.load()
 
 

@@ -427,6 +427,16 @@ def test_stream_that_fails_is_logged_as_aborted():
         assert (line["status"], line["bytes"], line["aborted"]) == (200, 2, True)
 
 
+def test_error_that_the_server_logs_has_the_id_of_its_request(caplog):
+    with Stage() as stage:
+        stage.serve(make_app())
+        client = stage.connect()
+        client.send(head("GET", "/broken-stream", [("X-Request-ID", "a-1")]))
+        assert client.see_end()
+    [record] = [each for each in caplog.records if "/broken-stream" in each.getMessage()]
+    assert record.request_id == "a-1"
+
+
 def test_each_request_of_a_connection_has_one_line():
     with logged() as (log, lines), Stage(access_log=log) as stage:
         stage.serve(make_app())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import fcntl
 import json
+import logging
 import os
 import pathlib
 import pty
@@ -18,6 +19,9 @@ import threading
 import pytest
 import requests
 from polling import wait_until
+from rootlogger import new_root_logger
+
+from carboy.serving import log
 
 pytestmark = pytest.mark.integration
 
@@ -324,6 +328,46 @@ def test_bad_value_ends_a_server_with_code_2(folder, words, key, value, message)
 
 
 # --- handlers of the program ------------------------------------------------------------------
+
+CONFIGURED = """
+import logging
+import os
+from carboy import Carboy
+
+logging.basicConfig(level="INFO")
+app = Carboy(__name__)
+app.config["LOG_FORMAT"] = "json"
+
+@app.get("/")
+def index():
+    return str(os.getpid())
+"""
+
+
+def test_key_without_effect_is_said_once_for_all_workers(serve, folder):
+    (folder / "shop.py").write_text(CONFIGURED)
+    server = serve("--workers", "2")
+    seen: set[str] = set()
+    wait_until(lambda: seen.add(requests.get(server.url, timeout=30).text) or len(seen) == 2)
+    assert server.stop() == 0
+    assert server.output.count("LOG_FORMAT has no effect") == 1
+
+
+def test_message_about_the_log_is_on_stderr_once(capfd, monkeypatch):
+    monkeypatch.setattr(log.logger, "propagate", False)
+    with new_root_logger() as root:
+        log.configure()
+        of_log = logging.getLogger("carboy.log")
+        of_log.warning("alone")
+        root.addHandler(logging.StreamHandler())
+        of_log.warning("beside the program")
+        root.handlers[0].setLevel(logging.ERROR)
+        of_log.warning("beside errors")
+        shown = capfd.readouterr().err
+    assert [shown.count(each) for each in ("alone", "beside the program", "beside errors")] == [
+        1
+    ] * 3
+
 
 SEED = """
 import logging

@@ -12,36 +12,48 @@ import pytest
 from carboy.serving import machine
 
 
+@pytest.fixture
+def container(tmp_path, monkeypatch):
+    """Write the files of a container with limits below a folder that takes the place of `/`."""
+
+    def write(*, affinity=4, cpu_max="max 100000", memory_max="max"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(affinity)))
+        for name, text in {
+            "proc/self/cgroup": "0::/\n",
+            "proc/self/mountinfo": "3 2 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/cpu.max": cpu_max,
+            "sys/fs/cgroup/memory.max": memory_max,
+        }.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return str(tmp_path)
+
+    return write
+
+
 @pytest.mark.parametrize(
-    ("files", "cpus"),
+    ("affinity", "quota", "cpus"),
     [
-        pytest.param({}, None, id="no cgroups"),
-        pytest.param({"cpu.max": "max 100000"}, None, id="no quota"),
-        pytest.param({"cpu.max": "150000 100000"}, 1.5, id="v2"),
-        pytest.param(
-            {"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, id="v1"
-        ),
-        pytest.param(
-            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-            None,
-            id="v1 no quota",
-        ),
+        (4, "max", (4, "CPU affinity")),
+        (4, "900000", (4, "CPU affinity")),
+        (4, "150000", (2, "quota of 1.5 in cgroup /")),
+        (4, "20000", (1, "quota of 0.2 in cgroup /")),
+        (4, "1", (1, "quota of 1e-05 in cgroup /")),
+        (64, "max", (64, "CPU affinity")),
     ],
 )
-def test_quota_of_a_container_is_read(tmp_path, files, cpus):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert machine.cgroup_cpus(str(tmp_path)) == cpus
+def test_cpus_follow_affinity_and_quota(container, affinity, quota, cpus):
+    root = container(affinity=affinity, cpu_max=f"{quota} 100000")
+    assert machine.find_cpus(root) == cpus
 
 
-@pytest.mark.parametrize(
-    ("affinity", "quota", "workers"), [(4, None, 4), (4, 1.5, 2), (4, 0.2, 1), (64, None, 8)]
-)
-def test_default_workers_follow_affinity_and_quota(monkeypatch, affinity, quota, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(affinity)))
-    monkeypatch.setattr(machine, "cgroup_cpus", lambda: quota)
-    assert machine.default_workers() == workers
+def test_memory_limit_is_that_of_the_container_or_the_memory_of_the_machine(container):
+    assert machine.memory_limit(container(memory_max="1048576")) == (2**20, "cgroup /")
+    of_machine = machine.memory_limit(container(memory_max="max"))
+    assert of_machine.source == "this machine"
+    assert of_machine.amount > 2**28
+    more = str(int(of_machine.amount) + 4096)
+    assert machine.memory_limit(container(memory_max=more)) == of_machine
 
 
 @pytest.mark.parametrize(

@@ -584,7 +584,7 @@ def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
         timeout=30,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"port {server.port} is in use by another program" in done.stderr
     assert "Traceback" not in done.stderr
 

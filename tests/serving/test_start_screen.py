@@ -14,7 +14,7 @@ from rootlogger import new_root_logger
 from carboy import Carboy
 from carboy.serving.accesslog import access_log_of
 from carboy.serving.settings import make_settings
-from carboy.serving.startscreen import about, advice_on_other_flask, memory_bytes
+from carboy.serving.startscreen import about, advice_on_other_flask
 
 APP = """
 import logging
@@ -112,14 +112,6 @@ def test_access_log_without_a_handler_goes_to_stderr():
         assert lines(Carboy("shop"), access_log="json") == [
             "log: stderr; access log: json, to stderr"
         ]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_a_process_is_known():
-    import os
-
-    assert memory_bytes(os.getpid()) > 2**20
-    assert memory_bytes(2**30) is None
 
 
 # ------------------------------------------------------------------------------ the other Flask

@@ -17,7 +17,7 @@ _OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "sta
 # How click's messages about an argument begin that a command does not take.
 _REFUSALS = ("Got unexpected extra argument", "No such command")
 # The commands that need no app.
-_WITHOUT_APP = (["new"], ["secret"])
+_WITHOUT_APP = (["ctl"], ["new"], ["secret"])
 _SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
 
 

@@ -95,6 +95,13 @@ class Model:
         return self._replica.loaded
 
     @property
+    def loaded_bytes(self) -> int:
+        """How much the memory of this process grew by while the model was loaded; 0 if the system
+        does not tell.
+        """
+        return self._replica.loaded_bytes
+
+    @property
     def doc(self) -> str:
         """The docstring of the model's class, or else that of its `predict`."""
         own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None

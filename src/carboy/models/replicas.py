@@ -17,6 +17,7 @@ from carboy.contract.signature import predict_at
 from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
 from carboy.core.logmasking import get_masked_logger
+from carboy.core.processmemory import resident_bytes
 from carboy.errors import ModelLoadError, SignatureError
 
 from .queue.calls import one_by_one
@@ -137,6 +138,8 @@ class InProcess:
 
     Attributes:
         loading: whether a thread builds the model at the moment.
+        loaded_bytes: how much the memory of this process grew by while the model was built; 0 if
+            the system does not tell. Models that are built at the same time count for each other.
         compute: computes a batch; see `Replica`. PERF: once the model is loaded, the attribute
             holds the function that computes, so that a batch need not check whether the model is
             loaded.
@@ -161,6 +164,7 @@ class InProcess:
         self._failed_attempts = 0
         self._failure: ModelLoadError | None = None
         self.loading = False
+        self.loaded_bytes = 0
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
         if self.loaded:
@@ -182,6 +186,7 @@ class InProcess:
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
             self.loading = True
+            before_bytes = resident_bytes() or 0
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
@@ -190,6 +195,7 @@ class InProcess:
                 raise
             finally:
                 self.loading = False
+            self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
             self.loaded = True
             return compute
 

@@ -54,14 +54,16 @@ def _escaped(match: re.Match[str]) -> str:
     return _SHORT.get(char) or (f"\\x{ord(char):02x}" if char < "\u0100" else f"\\u{ord(char):04x}")
 
 
-def request_id() -> str | None:
-    """Return the id of the current request; None without a request. Known secrets in the id are
-    masked, because the client may have chosen it.
+def request_id(record: logging.LogRecord) -> str | None:
+    """Return the id of the current request, or else the one that the record got by `extra=`; None
+    if there is neither. Known secrets in the id are masked, because the client may have chosen it.
     """
     active = _cv.get(None)
     request = active[1] if active else None
     given = request._environ.get(REQUEST_ID) if request is not None else None
-    return None if given is None else mask_known(given)
+    if given is None:
+        given = getattr(record, "request_id", None)
+    return None if given is None else mask_known(str(given))
 
 
 class _Fields(dict[str, t.Any]):
@@ -161,7 +163,7 @@ class TextFormatter(SafeFormatter):
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         fields = _Fields(vars(record) | extra)
-        fields["request_id"] = request_id() or "-"
+        fields["request_id"] = request_id(record) or "-"
         if self.usesTime():
             fields["asctime"] = self.formatTime(record)
         line = self._fill(self._template, fields)
@@ -182,7 +184,7 @@ class JSONFormatter(SafeFormatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.message,
-            "request_id": request_id(),
+            "request_id": request_id(record),
             "pid": record.process,
             "thread": record.threadName,
         }

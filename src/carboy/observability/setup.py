@@ -12,6 +12,7 @@ import errno
 import logging
 import threading
 import typing as t
+import weakref
 from dataclasses import replace
 
 from .formatters import make_formatter
@@ -38,6 +39,8 @@ _lock = threading.RLock()
 _handlers: dict[str | None, LineHandler] = {}
 # The loggers of apps that have a handler of their own until the root logger gets one.
 _early: list[_EarlyLogger] = []
+# The apps for which `configure` was called in this process.
+_tried: weakref.WeakSet[App] = weakref.WeakSet()
 
 
 def open_directly(options: LogOptions) -> LineTarget:
@@ -91,10 +94,19 @@ def configure(
         ConfigError: a value is not valid, or the file cannot be written.
     """
     with _lock:
+        if app is not None:
+            _tried.add(app)
         options = read_options(app)
         if options is not None:
             _configure(app, options, terminal, warn)
         return options
+
+
+def is_tried(app: App) -> bool:
+    """Return whether `configure` was called for an app in this process. Its caller has reported the
+    keys that are not valid or have no effect.
+    """
+    return app in _tried
 
 
 def _configure(

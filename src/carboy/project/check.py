@@ -81,6 +81,9 @@ def _unknown_key(
 ) -> list[str]:
     origin = origin_of(config, key)
     near = nearest(key, known)
+    if near is None and origin.source == "variable":
+        # Keys that are only similar, such as REGION_1 and REGION_2, may both be right.
+        near = _same_letters(key, config.keys() - {key})
     advice = f" Did you mean {near!r}?" if near else ""
     if declared and origin.source in {"file", "variable", "option"}:
         advice = advice or did_you_mean(key, declared)
@@ -113,8 +116,14 @@ def nearest(name: str, known: t.Iterable[str]) -> str | None:
     """Return the known name that `name` probably misspells; None if there is none."""
     import difflib
 
-    plain = {each.replace("_", ""): each for each in known}
-    if (same := plain.get(name.upper().replace("_", ""))) is not None:
+    known = list(known)
+    if (same := _same_letters(name, known)) is not None:
         return same
-    found = difflib.get_close_matches(name, list(plain.values()), n=1, cutoff=_SIMILARITY)
+    found = difflib.get_close_matches(name, known, n=1, cutoff=_SIMILARITY)
     return found[0] if found else None
+
+
+def _same_letters(name: str, known: t.Iterable[str]) -> str | None:
+    """Return the known name that differs from `name` in underscores and case only."""
+    plain = {each.replace("_", ""): each for each in known}
+    return plain.get(name.upper().replace("_", ""))

@@ -11,6 +11,7 @@ import typing as t
 
 from .layers import Layer, Loaded
 from .origins import Origin, shortened
+from .reloading import watch
 
 SUFFIX = "_FILE"
 # The largest size of a file with a secret. A larger file can hardly contain a key or a password.
@@ -21,7 +22,7 @@ def read_secret_files(
     layer: Layer, secrets: t.Iterable[str], root: str, problems: list[str]
 ) -> None:
     """In a layer, replace the path `X_FILE` of each declared secret `X` by `X`, the text of that
-    file.
+    file. The reloader of the development server watches the file.
     """
     for key in secrets:
         named = layer.pop(key + SUFFIX, None)
@@ -34,12 +35,13 @@ def read_secret_files(
             )
             continue
         path = os.path.join(root, str(named.value))
+        watch([path])
         try:
             text = _read(path)
         except ValueError as exc:
             problems.append(
-                f"{named.origin}: {key}{SUFFIX} names the file {str(named.value)!r}, but {exc}."
-                f" The file must contain the secret {key} and nothing else."
+                f"{named.origin}: the file {str(named.value)!r} should contain the secret {key} and"
+                f" nothing else, but {exc}."
             )
             continue
         place = f"{shortened(path)}, named by {named.origin}"

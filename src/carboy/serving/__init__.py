@@ -59,7 +59,7 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
     if get_load_dotenv():
         cli.load_dotenv()
     settings = prepare(arguments)
-    target = import_path(app) if settings.workers else None
+    target = import_path(app) if settings.workers != 0 else None
     if target is None:
         serve_here(app, settings)
         return
@@ -126,6 +126,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .startscreen import advice_on_other_flask
 
     _refuse_limits_of_workers(settings)
+    _refuse_management(settings)
     systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     port, holder = hold_port(settings)
@@ -162,6 +163,17 @@ def serve_here(app: Carboy, settings: Settings) -> None:
             signal.signal(number, handler)
         systemd.close()
         holder.close()
+
+
+def _refuse_management(settings: Settings) -> None:
+    """Raise ServingError for settings that have no effect without a supervisor."""
+    for name in ("control", "management"):
+        if getattr(settings, name) not in ("", "off"):
+            raise ServingError(
+                f"Setting {name!r} needs worker processes, whose supervisor answers there, but this"
+                " server serves from one process. Leave it out; 'probes' answers /readyz on the"
+                " port of the app."
+            )
 
 
 def _refuse_limits_of_workers(settings: Settings) -> None:

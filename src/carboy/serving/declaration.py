@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Network, ip_address, ip_network
 
 from ..core.bytesizes import format_size, parse_size
+from ..core.processmemory import resident_bytes
 from ..errors import AddressError, ServingError
 from . import machine
+from .management.controlpath import parse_control
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -164,6 +166,16 @@ def _parse_connections(text: str) -> int:
     return number
 
 
+def _parse_management(text: str) -> str:
+    """Return the address of the management listener as HOST:PORT; the host may be left out."""
+    if not text.strip():
+        raise ValueError
+    host, _, port = text.strip().rpartition(":")
+    number = _parse_whole(0, 65535)(port)
+    address = machine.resolve(host.removeprefix("[").removesuffix("]") or "127.0.0.1")
+    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+
+
 def _parse_seconds(least: float) -> cabc.Callable[[str], float]:
     def parse(text: str) -> float:
         if not re.fullmatch(r"\d{1,9}(\.\d*)?|\.\d+", text.strip()) or float(text) < least:
@@ -254,7 +266,7 @@ def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
 
 def _parse_resident_size(text: str) -> int | None:
     size_bytes = parse_size(text)
-    if size_bytes and machine.resident_bytes() is None:
+    if size_bytes and resident_bytes() is None:
         raise ValueError("this system does not tell how much memory a process uses: only 0 works")
     return size_bytes or None
 
@@ -292,8 +304,30 @@ OptionalCount = t.Annotated[
         lambda number: str(number or 0),
     ),
 ]
-Workers = t.Annotated[int, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+Workers = t.Annotated[int | None, ValueFormat(_parse_workers, "a whole number, at least 0", "N")]
+MemoryLimit = t.Annotated[
+    int | None, ValueFormat(parse_size, "a size such as 512M or 2G, or 0 for no limit", "SIZE")
+]
 Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
+WholeNumber = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
+ControlPath = t.Annotated[
+    str,
+    ValueFormat(
+        parse_control,
+        "a path for a Unix socket, such as /run/shop/control.sock, or off",
+        "PATH",
+        error=AddressError,
+    ),
+]
+ManagementAddress = t.Annotated[
+    str,
+    ValueFormat(
+        _parse_management,
+        "an address of this machine with a port, such as 127.0.0.1:9000",
+        "ADDRESS:PORT",
+        error=AddressError,
+    ),
+]
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
 ]

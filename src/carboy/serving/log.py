@@ -59,13 +59,25 @@ def configure() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     of_log = logging.getLogger("carboy.log")
-    of_log.handlers[:] = [_handler()]
+    to_stderr = _handler()
+    to_stderr.addFilter(lambda record: not _root_logger_shows(record))
+    of_log.handlers[:] = [to_stderr]
     of_log.setLevel(logging.INFO)
     # If the app has configured the root logger, that logger also writes carboy's messages about
     # models. So this handler drops them, to avoid writing them twice.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def _root_logger_shows(record: logging.LogRecord) -> bool:
+    """Return whether a handler of the root logger writes the record to stderr."""
+    from .startscreen import describe
+
+    return any(
+        handler.level <= record.levelno and describe([handler]) == "stderr"
+        for handler in logging.root.handlers
+    )
 
 
 def configure_for_app(

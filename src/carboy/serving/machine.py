@@ -1,4 +1,4 @@
-"""What this machine offers: addresses and ports, number of CPUs, number of files that may be
+"""What this machine offers: addresses and ports, CPUs, memory, number of files that may be
 open.
 """
 
@@ -8,9 +8,12 @@ import os
 import selectors
 import signal
 import socket
+import typing as t
 
-# The largest default number of workers: each worker holds a copy of the app and its models in
-# memory.
+from . import cgroups
+from .cgroups import ResourceLimit
+
+# The largest default number of workers: each worker holds a copy of the app in memory.
 MAX_DEFAULT_WORKERS = 8
 # Whether this system can run worker processes. On Windows it cannot: processes there cannot share a
 # port, and no signal tells the supervisor that a worker has ended.
@@ -55,59 +58,63 @@ def bind_exclusively(sock: socket.socket, address: tuple[str, int]) -> None:
     sock.bind(address)
 
 
-def default_workers() -> int:
-    """Return how many workers the server starts by default: one for each CPU that this process may
-    use, at most `MAX_DEFAULT_WORKERS`; 0 if this system cannot run workers.
+def default_workers() -> int | None:
+    """Return how many workers the server starts by default: None if it can choose a number when it
+    has loaded the app; 0 if this system cannot run workers.
     """
-    return min(usable_cpus(), MAX_DEFAULT_WORKERS) if HAS_WORKERS else 0
+    return None if HAS_WORKERS else 0
+
+
+class Cpus(t.NamedTuple):
+    """The CPUs that this process may use.
+
+    Attributes:
+        number: how many there are, at least 1.
+        source: what determines the number, as a text for messages.
+    """
+
+    number: int
+    source: str
 
 
 def usable_cpus() -> int:
     """Return the number of CPUs that the process's CPU affinity and the container's quota allow."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows lack `sched_getaffinity`
-        cpus = os.cpu_count() or 1
-    quota = cgroup_cpus()
-    if quota is not None:
-        cpus = min(cpus, max(1, round(quota)))
-    return cpus
+    return find_cpus().number
 
 
-def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
-    """Return how many CPUs the container's quota allows, such as 1.5; None without a quota."""
-    try:
-        with open(f"{root}/cpu.max", encoding="ascii") as file:
-            # In cgroup v2, quota and period are in one file.
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        try:
-            with (
-                # In cgroup v1, quota and period are in two files.
-                open(f"{root}/cpu/cpu.cfs_quota_us", encoding="ascii") as quota_file,
-                open(f"{root}/cpu/cpu.cfs_period_us", encoding="ascii") as period_file,
-            ):
-                quota, period = quota_file.read(), period_file.read()
-        except OSError:
-            return None
-    try:
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None  # the quota is "max", which means no limit
-
-
-def resident_bytes(pid: int | None = None) -> int | None:
-    """Return how much memory of a process is in RAM (its resident set size, RSS); None if the
-    system does not tell (Linux only).
+def find_cpus(root: str = "/") -> Cpus:
+    """Return the CPUs that the process's CPU affinity and the quota of its cgroups allow. A quota
+    is rounded to whole CPUs.
 
     Args:
-        pid: the process; None for the calling one.
+        root: the folder that is taken for "/" when the files of cgroups are looked up. Tests pass
+            another folder.
     """
     try:
-        with open(f"/proc/{pid or 'self'}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
+        cpus = Cpus(len(os.sched_getaffinity(0)), "CPU affinity")
+    except AttributeError:  # macOS and Windows lack `sched_getaffinity`
+        cpus = Cpus(os.cpu_count() or 1, "this machine")
+    quota = cgroups.cpu_quota(root)
+    if quota is None or quota.amount >= cpus.number:
+        return cpus
+    return Cpus(max(1, round(quota.amount)), f"quota of {quota.amount:.3g} in {quota.source}")
+
+
+def memory_limit(root: str = "/") -> ResourceLimit | None:
+    """Return the memory that the processes of this server can have together, in bytes: the limit of
+    the cgroup or the machine's memory, whichever is less; None if the system tells neither. `root`
+    is that of `find_cpus`.
+    """
+    limits = [_machine_memory(), cgroups.memory_limit(root)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _machine_memory() -> ResourceLimit | None:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows, and systems without these values
         return None
+    return ResourceLimit(size, "this machine") if size > 0 else None
 
 
 def affordable_connections() -> int:

@@ -438,7 +438,9 @@ class PendingPrediction(Ticket):
             # the error.
             except Exception:  # noqa: BLE001
                 logger.exception(
-                    "error in the teardown of a request of model %r", self.route.model.name
+                    "error in the teardown of a request of model %r",
+                    self.route.model.name,
+                    extra={"request_id": self.exchange.request_id},
                 )
 
     def cancel(self) -> None:
@@ -512,7 +514,11 @@ class PendingPrediction(Ticket):
         try:
             exchange.stream("200 OK", headers, chunks)
         except Exception:  # noqa: BLE001  # the thread ends after this
-            logger.exception("error while sending a stream of model %r", route.model.name)
+            logger.exception(
+                "error while sending a stream of model %r",
+                route.model.name,
+                extra={"request_id": exchange.request_id},
+            )
         finally:
             chunks.close()
             self._leave_context()
@@ -553,7 +559,9 @@ class PendingPrediction(Ticket):
         # system lets no further thread start.
         except BaseException:  # noqa: BLE001
             logger.exception(
-                "error while responding to a request of model %r", self.route.model.name
+                "error while responding to a request of model %r",
+                self.route.model.name,
+                extra={"request_id": self.exchange.request_id},
             )
             self.exchange.drop()
 

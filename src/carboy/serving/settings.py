@@ -27,10 +27,13 @@ from .declaration import (
     PREFIX,
     AccessLogFormat,
     Connections,
+    ControlPath,
     Count,
     Given,
     HeadSize,
     Host,
+    ManagementAddress,
+    MemoryLimit,
     OptionalCount,
     OptionalSize,
     Port,
@@ -41,6 +44,7 @@ from .declaration import (
     Setting,
     Size,
     Timeout,
+    WholeNumber,
     Workers,
     YesOrNo,
     declare,
@@ -77,13 +81,24 @@ class Settings:
         short="-p",
         platform="PORT",
     )
+    # None: the server chooses, when it knows whether the app has models and how much memory it
+    # takes (`process.capacity`).
     workers: Workers = declare(
-        1,
-        "Worker processes. With 0, app.serve() serves from the calling process.",
+        None,
+        "Worker processes. A number that does not fit into the memory is refused. With 0,"
+        " app.serve() serves from the calling process.",
         short="-w",
         platform="WEB_CONCURRENCY",
         compute=machine.default_workers,
-        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}; 0 on Windows",
+        computed="one per CPU as far as they fit into the memory, at most"
+        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
+    )
+    # None: what the system tells (`machine.memory_limit`).
+    memory_limit_bytes: MemoryLimit = declare(
+        None,
+        "Memory that all processes of the server may use together, such as 512M or 2G, by which the"
+        " number of workers is decided; 0 for no limit.",
+        computed="the limit of the cgroup (container), or the machine's memory",
     )
     # The default is 16 threads because views that wait (for a database, another service, NumPy
     # without the GIL) need more threads than there are CPUs. A further thread is started only when
@@ -204,6 +219,28 @@ class Settings:
     # The default of `grace_s` is 30 s, as are those of gunicorn's graceful_timeout and Kubernetes'
     # terminationGracePeriodSeconds.
     grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
+    control: ControlPath = declare(
+        "",
+        "The Unix socket for carboy ctl, which only the user of the server may use; off for none.",
+        computed="ADDRESS:PORT.sock in the folder carboy of XDG_RUNTIME_DIR or /run, or in a"
+        " private folder of the temporary folder",
+    )
+    # By default there is no TCP address for the management, because it would need a second free
+    # port.
+    management: ManagementAddress = declare(
+        "",
+        "An address for the probes /livez, /readyz and /startupz, apart from the app, such as"
+        " 127.0.0.1:9000. The control socket answers them, too.",
+        computed="none",
+    )
+    probes: YesOrNo = declare(
+        False,
+        "Whether the server answers /livez, /readyz and /startupz on the port of the app, too,"
+        " instead of the app.",
+    )
+    min_models: WholeNumber = declare(
+        0, "How many models the app must have; with fewer it is not ready (/readyz)."
+    )
 
     @property
     def url(self) -> str:
@@ -286,6 +323,11 @@ def make_settings(
             "Setting 'proxy_headers' has no effect without the setting 'proxy'. Set 'proxy' to the"
             " number of trusted proxies or to their addresses, or leave out 'proxy_headers'."
         )
+    if values.get("workers") == 0 and "memory_limit_bytes" in values:
+        raise ServingError(
+            "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
+            " it out, or set 'workers' to at least 1."
+        )
     return Settings(**values)
 
 
@@ -336,3 +378,25 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
         f" of the server.{did_you_mean(name, known, prefix=PREFIX)}"
         for name in sorted(unknown - set(known))
     ]
+
+
+def problems_of_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+    """Return an error message for each environment variable by which a server would refuse to
+    start, and a warning for each that has no effect.
+    """
+    problems = unknown_variables(environ)
+    for setting in SETTINGS:
+        given = _find_value(setting, {}, environ, as_argument)
+        if given is not None:
+            problems += _problems_by(setting.parse, given)
+    # Only values that are valid one by one can contradict each other.
+    return problems or _problems_by(make_settings, {}, environ)
+
+
+def _problems_by(read: cabc.Callable[..., object], *args: object) -> list[str]:
+    """Call `read` with the arguments. Return the text of the error that it raises, if any."""
+    try:
+        read(*args)
+    except ServingError as exc:
+        return [str(exc)]
+    return []

@@ -91,18 +91,3 @@ def _describe(handler: logging.Handler) -> str:
     stream = getattr(handler, "stream", None)
     names = {id(sys.stderr): "stderr", id(sys.stdout): "stdout"}
     return names.get(id(stream), type(handler).__name__)
-
-
-def memory_bytes(pid: int) -> int | None:
-    """Return how much memory a process uses; None if the system does not tell (Linux only).
-
-    Memory that several processes share is divided among them (PSS).
-    """
-    try:
-        with open(f"/proc/{pid}/smaps_rollup") as file:
-            for line in file:
-                if line.startswith("Pss:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None

@@ -1,10 +1,12 @@
-"""Read the size of a PNG, GIF, WebP or AVIF picture without reading the whole file into memory.
+"""Read the size of a PNG, GIF, WebP, AVIF or TIFF picture without reading the whole file into
+memory.
 
-For the other formats, JPEG, BMP and TIFF, Pillow is used, which reads little of such a file. But
-Pillow reads a WebP or AVIF file into memory before it tells the size, and each chunk of a PNG file
-to verify it. Of a GIF, Pillow tells the size of the first frame only, although later frames may be
-larger. So this module reads the few bytes of these formats that tell the size, and skips the others
-(of PNG it reads all, in small pieces, to verify the checksums).
+For the other formats, JPEG and BMP, Pillow is used, which reads little of such a file. But Pillow
+reads a WebP or AVIF file into memory before it tells the size, and each chunk of a PNG file to
+verify it. Of a GIF, Pillow tells the size of the first frame only, although later frames may be
+larger. For a damaged TIFF file, it writes warnings to stderr. So this module reads the few bytes of
+these formats that tell the size, and skips the others (of PNG it reads all, in small pieces, to
+verify the checksums).
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ import zlib
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    Size: t.TypeAlias = tuple[int, int]
-
 _PIECE_BYTES = 64 * 1024
 # How many parts (frames, blocks, chunks, boxes) a picture file may have: this number, and one more
 # for each `_BYTES_PER_PART` of its size. The smallest parts of usual files are the blocks of GIF,
@@ -25,6 +25,25 @@ _PIECE_BYTES = 64 * 1024
 # of millions of empty parts would take seconds.
 _FREE_PARTS = 100_000
 _BYTES_PER_PART = 128
+
+
+class Size(t.NamedTuple):
+    """The size of a picture.
+
+    Attributes:
+        width, height: in pixels. For an animation, they are large enough for all its frames; for a
+            file of several pages, they are those of the page with most pixels.
+        frames: how many frames or pages there are.
+    """
+
+    width: int
+    height: int
+    frames: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """The number of pixels of one frame."""
+        return self.width * self.height
 
 
 def reads(kind: str) -> bool:
@@ -35,8 +54,7 @@ def reads(kind: str) -> bool:
 
 
 def size_of(kind: str, stream: t.IO[bytes], length: int) -> Size:
-    """Return width and height of a picture. For an animation, they are large enough for all its
-    frames.
+    """Return the size of a picture.
 
     Args:
         kind: the format of the picture; `reads(kind)` must be true.
@@ -109,9 +127,10 @@ def _size_of_png(file: _Cursor) -> Size:
     file.at -= length + 4
     width, height = struct.unpack(">II", file.take(8))
     file.skip(9)
-    while _png_chunk(file)[1] != b"IEND":
-        pass
-    return width, height
+    frames = 0
+    while (kind := _png_chunk(file)[1]) != b"IEND":
+        frames += kind == b"fcTL"
+    return Size(width, height, max(frames, 1))
 
 
 def _png_chunk(file: _Cursor) -> tuple[int, bytes]:
@@ -152,7 +171,7 @@ def _size_of_gif(file: _Cursor) -> Size:
             frames += 1
     if not frames:
         raise ValueError("it holds no image")
-    return width, height
+    return Size(width, height, frames)
 
 
 def _skip_palette(file: _Cursor, flags: int) -> None:
@@ -192,14 +211,28 @@ def _size_of_webp(file: _Cursor) -> Size:
     file.at = 8
     file.skip(length)
     if kind == b"VP8X":
-        return _uint24(head[4:7]) + 1, _uint24(head[7:10]) + 1
+        is_animation = head[0] & 0x02
+        frames = _frames_of_webp(file, end=file.at) if is_animation else 1
+        return Size(_uint24(head[4:7]) + 1, _uint24(head[7:10]) + 1, frames)
     if kind == b"VP8L" and head[0] == 0x2F:
         bits = int.from_bytes(head[1:5], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        return Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
     if kind == b"VP8 " and head[3:6] == b"\x9d\x01\x2a":
         width, height = struct.unpack("<HH", head[6:10])
-        return width & 0x3FFF, height & 0x3FFF
+        return Size(width & 0x3FFF, height & 0x3FFF)
     raise ValueError("it does not begin with an image")
+
+
+def _frames_of_webp(file: _Cursor, end: int) -> int:
+    frames = 0
+    file.at = 12
+    while file.at + 8 <= end:
+        file.count()
+        kind, length = struct.unpack("<4sI", file.take(8))
+        file.skip(length)
+        file.at += length & 1  # chunks begin at even positions
+        frames += kind == b"ANMF"
+    return max(frames, 1)
 
 
 def _uint24(data: bytes) -> int:
@@ -210,28 +243,35 @@ def _uint24(data: bytes) -> int:
 
 # The kinds of AVIF boxes in which boxes with the size of an image may lie, and how many bytes each
 # such box has between its head and the first box in it.
-_HOLDERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0}
+_HOLDERS = {b"meta": 4} | dict.fromkeys(
+    (b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0
+)
 
 
 def _size_of_avif(file: _Cursor) -> Size:
     sizes: list[Size] = []
+    frames = 1
     while file.at < file.length:
         kind, length = _box(file)
         if kind in _HOLDERS:
             file.skip(_HOLDERS[kind])
         elif kind == b"ispe":
             file.skip(length)
-            sizes.append(_size_at(file.at - length + 4, file))
+            sizes.append(Size(*_uint32_pair(file.at - length + 4, file)))
         elif kind == b"tkhd":
             # The size of an animation, as fixed-point numbers with 16 bits after the point.
             file.skip(length)
-            width, height = _size_at(file.at - 8, file)
-            sizes.append((width >> 16, height >> 16))
+            width, height = _uint32_pair(file.at - 8, file)
+            sizes.append(Size(width >> 16, height >> 16))
+        elif kind in (b"stsz", b"stz2"):
+            # How many samples a track has. The samples of a picture are its frames.
+            file.skip(length)
+            frames = max(frames, _uint32_pair(file.at - length + 4, file)[1])
         else:
             file.skip(length)
     if not sizes:
         raise ValueError("it holds no image")
-    return max(sizes, key=lambda size: size[0] * size[1])
+    return max(sizes, key=lambda size: size.pixels)._replace(frames=frames)
 
 
 def _box(file: _Cursor) -> tuple[bytes, int]:
@@ -250,11 +290,69 @@ def _box(file: _Cursor) -> tuple[bytes, int]:
     return kind, start + length - file.at
 
 
-def _size_at(at: int, file: _Cursor) -> Size:
+def _uint32_pair(at: int, file: _Cursor) -> tuple[int, int]:
+    """Return the two numbers at a position of the file, and leave the cursor where it is."""
     end, file.at = file.at, at
-    width, height = struct.unpack(">II", file.take(8))
+    first, second = struct.unpack(">II", file.take(8))
     file.at = end
-    return width, height
+    return first, second
+
+
+# --- TIFF: a linked list of pages, each of which is a list of tags.
+# Sources: TIFF 6.0, https://libtiff.gitlab.io/libtiff/specification/bigtiff.html
+
+_WIDTH, _HEIGHT = 256, 257
+# The formats of whole numbers (of 8, 16, 32 and 64 bits), by the number of their type.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+class _TIFFLayout(t.NamedTuple):
+    """The formats of the parts of a TIFF file, for `struct`. BigTIFF has other ones than TIFF."""
+
+    order: str
+    offset: str
+    length: str
+    entry: str
+
+
+def _size_of_tiff(file: _Cursor) -> Size:
+    order = "<" if file.take(2) == b"II" else ">"
+    (version,) = struct.unpack(order + "H", file.take(2))
+    if version == 43:
+        layout = _TIFFLayout(order, "Q", "Q", "HHQ8s")
+        file.skip(4)
+    else:
+        layout = _TIFFLayout(order, "I", "H", "HHI4s")
+    pages: dict[int, Size] = {}
+    while at := _tiff_value(file, layout, layout.offset):
+        if at in pages:
+            raise ValueError("its pages are in a circle")
+        file.at = at
+        pages[at] = _tiff_page(file, layout)
+    if not all(page.pixels for page in pages.values()):
+        raise ValueError("it has no pixels")
+    largest = max(pages.values(), key=lambda page: page.pixels, default=Size(0, 0))
+    return largest._replace(frames=len(pages))
+
+
+def _tiff_page(file: _Cursor, layout: _TIFFLayout) -> Size:
+    """Read the tags of a page of a TIFF file, and return the size of the page."""
+    found = {_WIDTH: 0, _HEIGHT: 0}
+    for _ in range(_tiff_value(file, layout, layout.length)):
+        file.count()
+        entry = file.take(struct.calcsize(layout.order + layout.entry))
+        tag, kind, length, value = struct.unpack(layout.order + layout.entry, entry)
+        if tag in found:
+            if kind not in _NUMBERS or length != 1:
+                raise ValueError("it has a size that is no number")
+            (number,) = struct.unpack_from(layout.order + _NUMBERS[kind], value)
+            found[tag] = max(found[tag], number)
+    return Size(found[_WIDTH], found[_HEIGHT])
+
+
+def _tiff_value(file: _Cursor, layout: _TIFFLayout, format: str) -> int:
+    data = file.take(struct.calcsize(layout.order + format))
+    return t.cast("int", struct.unpack(layout.order + format, data)[0])
 
 
 _READERS: dict[str, cabc.Callable[[_Cursor], Size]] = {
@@ -262,4 +360,5 @@ _READERS: dict[str, cabc.Callable[[_Cursor], Size]] = {
     "GIF": _size_of_gif,
     "WEBP": _size_of_webp,
     "AVIF": _size_of_avif,
+    "TIFF": _size_of_tiff,
 }

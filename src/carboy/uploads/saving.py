@@ -13,11 +13,13 @@ from ..errors import Fault, InputError, InputTooLargeError, UnsupportedInputErro
 from . import picturesize
 from .clientnames import MAX_CHARACTERS, fault_of_name, plain_name, shown
 from .contenttypes import HEAD_BYTES, FileType, name_of, type_of, types_of, word_for
+from .picturesize import Size
 from .uploadfolder import SavedFile, Staged, absolute, discard, identity, prepare, publish, stage
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    import PIL.Image
     from werkzeug.datastructures import FileStorage
 
     from .uploadfolder import Owner
@@ -29,6 +31,8 @@ if t.TYPE_CHECKING:
 DEFAULT_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 # The default of `max_bytes`: enough for photographs of phones (3 to 8 MB) and for most documents.
 DEFAULT_MAX_BYTES = 32 * 1024 * 1024
+# The default of `max_frames`: half a minute of an animation with 30 frames per second.
+DEFAULT_MAX_FRAMES = 1000
 # How many bytes Pillow may read of one picture to find its size. The limit exists because Pillow
 # keeps these bytes in memory. It is high because the header of a photograph has some MB if it
 # contains a second picture, such as a map of depths.
@@ -44,6 +48,7 @@ def save(
     max_bytes: int = DEFAULT_MAX_BYTES,
     types: str | cabc.Sequence[str] = DEFAULT_TYPES,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_frames: int | None = DEFAULT_MAX_FRAMES,
     max_folder_bytes: int | None = None,
 ) -> SavedFile:
     """Check a file that a client has sent, and store it under a new random name.
@@ -67,9 +72,10 @@ def save(
         types: the allowed media types, such as "application/pdf", "image/*" or "*/*". SVG and HTML
             can contain scripts: "image/*" and "text/*" do not include them, "image/svg+xml",
             "text/html" and "*/*" do.
-        max_pixels: the largest width times height that a picture may have; for JPEG, BMP and TIFF,
-            Pillow must be installed. An animation may have any number of frames, none of which may
-            be larger. None: no limit.
+        max_pixels: the largest width times height that a picture may have, also each frame of an
+            animation; for JPEG and BMP, Pillow must be installed. None: no limit.
+        max_frames: how many frames an animation may have, and how many pages a TIFF file. None: no
+            limit.
         max_folder_bytes: how many bytes all files of the folder may take together, without the
             files that this file replaces. None: no limit.
 
@@ -82,7 +88,7 @@ def save(
         OSError: the folder cannot be written. If another process has locked it for 5 s, the error
             is also an HTTP exception: 503 with Retry-After.
     """
-    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
+    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_frames, max_folder_bytes)
     return _store([] if file is None else [file], folder, rules)[0]
 
 
@@ -95,6 +101,7 @@ def save_all(
     max_bytes: int = DEFAULT_MAX_BYTES,
     types: str | cabc.Sequence[str] = DEFAULT_TYPES,
     max_pixels: int | None = DEFAULT_MAX_PIXELS,
+    max_frames: int | None = DEFAULT_MAX_FRAMES,
     max_folder_bytes: int | None = None,
 ) -> list[SavedFile]:
     """Check several files, and store all of them, or none if one is refused.
@@ -109,7 +116,7 @@ def save_all(
     Raises:
         InputError, ValueError, OSError: for the same reasons as in `save`.
     """
-    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_folder_bytes)
+    rules = _Rules.of(keep, owner, max_bytes, types, max_pixels, max_frames, max_folder_bytes)
     return _store(files, folder, rules)
 
 
@@ -121,6 +128,7 @@ class _Rules(t.NamedTuple):
     max_bytes: int
     types: tuple[FileType, ...]
     max_pixels: int | None
+    max_frames: int | None
     max_folder_bytes: int | None
 
     @classmethod
@@ -131,6 +139,7 @@ class _Rules(t.NamedTuple):
         max_bytes: int,
         types: str | cabc.Sequence[str],
         max_pixels: int | None,
+        max_frames: int | None,
         max_folder_bytes: int | None,
     ) -> _Rules:
         if keep not in {"all", "latest"}:
@@ -142,12 +151,16 @@ class _Rules(t.NamedTuple):
             )
         if max_bytes < 1:
             raise ValueError(f"max_bytes={max_bytes!r}: expected 1 or more.")
+        if max_frames is not None and max_frames < 1:
+            raise ValueError(f"max_frames={max_frames!r}: expected 1 or more, or None.")
         if max_folder_bytes is not None and max_folder_bytes < 1:
             raise ValueError(f"max_folder_bytes={max_folder_bytes!r}: expected 1 or more, or None.")
         allowed = types_of(types)
         _check_max_pixels(max_pixels, [each.pillow for each in allowed if each.pillow])
         who = None if owner is None else identity(owner)
-        return cls(keep == "latest", who, max_bytes, allowed, max_pixels, max_folder_bytes)
+        return cls(
+            keep == "latest", who, max_bytes, allowed, max_pixels, max_frames, max_folder_bytes
+        )
 
     def quota_for(self, files: list[_Received]) -> cabc.Callable[[int], object] | None:
         """Return a function that checks `max_folder_bytes`; None if there is no such limit.
@@ -181,7 +194,7 @@ def _check_max_pixels(max_pixels: int | None, formats: list[str]) -> None:
         import PIL.Image  # noqa: F401
     except ImportError:
         raise RuntimeError(
-            "Pillow is needed to count the pixels of JPEG, BMP and TIFF and is not installed: `pip"
+            "Pillow is needed to count the pixels of JPEG and BMP and is not installed: `pip"
             " install pillow`. Or pass max_pixels=None, and pictures of any number of pixels are"
             " stored."
         ) from None
@@ -269,58 +282,66 @@ def _check(file: _Received, rules: _Rules) -> FileType:
         got = word_for(kind, file.stream.read(HEAD_BYTES))
         expected = _alternatives([name_of(each) for each in rules.types])
         raise file.refusal(UnsupportedInputError, expected, got)
-    if kind.pillow and rules.max_pixels is not None:
-        _check_picture(file, kind, rules.max_pixels)
+    if kind.pillow:
+        _check_picture(file, kind, rules)
     return kind
 
 
-def _check_picture(file: _Received, kind: FileType, max_pixels: int) -> None:
-    """Raise InputError if a picture has too many pixels, or cannot be read because it is damaged.
+def _check_picture(file: _Received, kind: FileType, rules: _Rules) -> None:
+    """Raise InputError if a picture has too many pixels or frames, or cannot be read because it is
+    damaged.
 
     Only the header and the structure of the file are read. Decoding the pixels, which would find
     more damages, takes up to a second, and four bytes of memory per pixel.
     """
     try:
-        if picturesize.reads(kind.pillow):
-            sizes = [picturesize.size_of(kind.pillow, file.stream, file.size)]
-        else:
-            sizes = _sizes_by_pillow(file, kind.pillow)
+        size = _size_of(file, kind.pillow, rules)
     except MemoryError:
         raise
     except Exception as exc:  # Pillow documents none of the errors that it raises for bad files
         got = f"a damaged {name_of(kind)}"
         raise file.refusal(InputError, "a whole picture", got) from exc
-    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
-    if sizes and width * height <= max_pixels:
-        return
-    raise file.refusal(
-        InputTooLargeError,
-        f"a picture of at most {max_pixels:,} pixels",
-        f"{width} x {height}" if sizes else f"more than {PILLOW_MAX_PIXELS:,}",
-        "Scale it down and send it again.",
-    )
+    if rules.max_pixels is not None and size.pixels > rules.max_pixels:
+        raise file.refusal(
+            InputTooLargeError,
+            f"a picture of at most {rules.max_pixels:,} pixels",
+            f"{size.width} x {size.height}",
+            "Scale it down and send it again.",
+        )
+    if rules.max_frames is not None and size.frames > rules.max_frames:
+        raise file.refusal(
+            InputTooLargeError, f"at most {rules.max_frames:,} frames or pages", f"{size.frames:,}"
+        )
 
 
-def _sizes_by_pillow(file: _Received, name: str) -> list[tuple[int, int]]:
-    """Return width and height of a picture, or of each page of a TIFF file, as Pillow reads them.
-    The list is empty if a page has more pixels than Pillow allows.
+def _size_of(file: _Received, name: str, rules: _Rules) -> Size:
+    """Return the size of a picture, as far as a rule limits it.
+
+    Args:
+        file: the picture.
+        name: Pillow's name of its format.
+        rules: the rules.
     """
-    import PIL.Image
+    has_one_frame = not picturesize.reads(name)
+    if rules.max_pixels is None and (has_one_frame or rules.max_frames is None):
+        return Size(0, 0)
+    if has_one_frame:
+        return _size_by_pillow(file, name)
+    return picturesize.size_of(name, file.stream, file.size)
 
+
+def _size_by_pillow(file: _Received, name: str) -> Size:
+    from PIL import BmpImagePlugin, JpegImagePlugin
+
+    # `PIL.Image.open` would write warnings to stderr: of many pixels, and of the further pictures
+    # that a JPEG file may contain.
+    formats: dict[str, cabc.Callable[[t.IO[bytes]], PIL.Image.Image]] = {
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "JPEG": JpegImagePlugin.JpegImageFile,
+    }
     file.stream.seek(0)
     reader = HeaderReader(file.stream, file.size, max_bytes=_MAX_HEADER_BYTES)
-    sizes = []
-    try:
-        picture = PIL.Image.open(t.cast("t.IO[bytes]", reader), formats=[name])
-        sizes.append(picture.size)
-        while name == "TIFF":
-            picture.seek(picture.tell() + 1)
-            sizes.append(picture.size)
-    except EOFError:  # `seek` raises this error behind the last page of a TIFF file
-        pass
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        return []
-    return sizes
+    return Size(*formats[name](t.cast("t.IO[bytes]", reader)).size)
 
 
 @contextlib.contextmanager

@@ -392,7 +392,12 @@ class Connection:
         try:
             server.admit(exchange)
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
-            logger.exception("error while admitting %s %s", exchange.method, exchange.path)
+            logger.exception(
+                "error while admitting %s %s",
+                exchange.method,
+                exchange.path,
+                extra={"request_id": exchange.request_id},
+            )
             refused = Refused(INTERNAL_ERROR, head)
             self._events = deque([refused])
             self._end_input(refused)
@@ -626,6 +631,11 @@ class Connection:
         self._watch(WRITE)
 
     # --- the end of an exchange ----------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops soon."""
+        return self._server.draining
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after the response to this one."""

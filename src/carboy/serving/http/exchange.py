@@ -62,6 +62,10 @@ class Transport(t.Protocol):
     def environ(self) -> cabc.Mapping[str, t.Any]:
         """The WSGI environ entries that all requests of the connection share."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops soon."""
+
     def receive(self) -> bool:
         """Block until more of the request body arrives; returns False if no more will arrive."""
 

@@ -431,7 +431,12 @@ class HTTPServer:
             try:
                 exchange.handler(exchange)
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
-                logger.exception("error while serving %s %s", exchange.method, exchange.path)
+                logger.exception(
+                    "error while serving %s %s",
+                    exchange.method,
+                    exchange.path,
+                    extra={"request_id": exchange.request_id},
+                )
                 exchange.fail()
             thread.turns += 1
             if len(unsent) >= MAX_UNSENT:

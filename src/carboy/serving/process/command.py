@@ -11,7 +11,7 @@ from ...cli.discovery import ScriptInfo, pass_script_info
 from ...cli.groups import CheckedCommand
 from ...errors import ConfigError, ServingError
 from .. import log, machine, prepare, serve_here
-from ..settings import SETTINGS, as_option, unknown_variables
+from ..settings import SETTINGS, as_option, problems_of_variables
 
 if t.TYPE_CHECKING:
     from ...app import Carboy
@@ -36,7 +36,13 @@ def _option(setting: Setting) -> click.Option:
 
 class _ServeCommand(CheckedCommand):
     def problems(self) -> list[str]:
-        return unknown_variables()
+        return problems_of_variables()
+
+
+class _ServeError(click.ClickException):
+    """The server cannot start with its settings, and could not if it were started again."""
+
+    exit_code = 2
 
 
 @click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
@@ -58,20 +64,20 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
         settings = prepare(options, describe=as_option)
     except (ConfigError, ServingError) as exc:
         raise click.UsageError(str(exc)) from None
-    if not settings.workers and machine.HAS_WORKERS:
+    if settings.workers == 0 and machine.HAS_WORKERS:
         raise click.UsageError(
             "Setting 'workers': expected at least 1, got 0. Only app.serve() can serve without"
             " workers: from the process that calls it."
         )
     try:
-        if not settings.workers:
+        if settings.workers == 0:
             _serve_without_workers(info, settings)
             return
         exit_code = Supervisor(info.app_import_path, settings).run()
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
     except ServingError as exc:
-        raise click.ClickException(str(exc)) from None
+        raise _ServeError(str(exc)) from None
     sys.exit(exit_code)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .. import machine
+from ...core.processmemory import resident_bytes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -49,7 +49,7 @@ class ProcessState:
     @property
     def resident_bytes(self) -> int | None:
         """The resident memory of the process at the moment; None if the system does not tell."""
-        return machine.resident_bytes(self.pid) if self.pid is not None else None
+        return resident_bytes(self.pid) if self.pid is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class ServerState:
         generation: how many reloads have been asked for.
         failed_reload: the last reload, if it has failed.
         processes: the worker processes.
+        capacity: what CPUs and memory there are, what a worker takes of them, and how many workers
+            fit (`capacity.Plan.as_dict`); empty until the first worker has loaded the app.
     """
 
     target: str | None
@@ -79,6 +81,7 @@ class ServerState:
     generation: int = 0
     failed_reload: FailedReload | None = None
     processes: tuple[ProcessState, ...] = ()
+    capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return the state in one line, as `systemctl status` shows it."""

@@ -38,9 +38,11 @@ from functools import partial
 
 from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
+from ...core.processmemory import in_mib
 from ...errors import AddressError
 from .. import log, machine
-from ..startscreen import memory_bytes
+from . import capacity
+from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .supervisorlog import SupervisorLog
@@ -50,6 +52,7 @@ from .workerprocess import Worker, WorkerProcess
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..management.management import Management
     from ..settings import Settings
 
 
@@ -72,6 +75,8 @@ class Supervisor:
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
+        # None until the first worker has loaded the app.
+        self._plan: capacity.Plan | None = None
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._systemd = SystemdNotifier()
@@ -88,6 +93,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._management: Management | None = None
         self._started_at_s = time.time()
         self._state = self._describe_state()
 
@@ -97,8 +103,10 @@ class Supervisor:
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
-            AddressError: the address cannot be listened on.
+            AddressError: the address, or that of the management, cannot be listened on.
         """
+        from ..management.management import Management
+
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
@@ -109,10 +117,14 @@ class Supervisor:
             self._signals.install()
             at_end.callback(self._signals.restore)
             at_end.callback(self._end_processes)
+            self._management = Management(self, self._settings)
+            at_end.callback(self._management.stop)
+            self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
+            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
         if self._serving or self._signals.stop_signal:
@@ -148,6 +160,7 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+            capacity=self._plan.as_dict() if self._plan is not None else {},
         )
 
     # --- the loop -----------------------------------------------------------------------------
@@ -221,6 +234,10 @@ class Supervisor:
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
 
+    def find_process(self, pid: int) -> WorkerProcess | None:
+        """Return the worker process with this process id, if it has not ended."""
+        return next((process for process in self._processes() if process.pid == pid), None)
+
     # --- the start of a worker ------------------------------------------------------------------
 
     def _add_worker(self) -> None:
@@ -230,14 +247,56 @@ class Supervisor:
 
     def _start(self, worker: Worker) -> WorkerProcess:
         process = WorkerProcess(worker.number, self._generation)
+        process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
-        process.start({"target": self._target, "settings": self._settings.as_dict()})
+        if self._management is not None:
+            self._management.watch(process)
+        process.start(
+            {"target": self._target, "settings": self._settings.as_dict()},
+            variables=thread_environment(machine.usable_cpus(), self._computing_processes),
+        )
         worker.starts += 1
         self._selector.register(
             t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
         )
         return process
+
+    @property
+    def _computing_processes(self) -> int:
+        """Among how many processes the CPUs are divided. Until the first worker has loaded the app,
+        a number that the user leaves to the server is taken for one.
+        """
+        if self._plan is not None:
+            return self._plan.workers
+        return self._settings.workers or 1
+
+    def _on_loaded(self, process: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        """Let a process listen that has loaded the app. Of the first one, measure the memory
+        before, and decide how many workers there will be.
+        """
+        if self._plan is None and not self._stopping:
+            self._make_plan(process, loaded)
+        if not self._stopping:
+            process.send("listen")
+
+    def _make_plan(self, first: WorkerProcess, loaded: capacity.LoadedApp) -> None:
+        assumed = self._computing_processes
+        plan = self._plan = capacity.make_plan(
+            self._settings.workers,
+            machine.find_cpus(),
+            capacity.limit_of(self._settings),
+            capacity.measure(first.pid, loaded),
+        )
+        if plan.refused:
+            log.logger.error("%s", capacity.explain_refusal(plan))
+            self._exit_code = 2
+            self._begin_stop(time.monotonic())
+        elif loaded["libraries"] and plan.threads != threads_of_each(plan.cpus.number, assumed):
+            first.leave_because = (
+                f"its libraries ({', '.join(loaded['libraries'])}) were imported as for"
+                f" {assumed} worker, and there are {plan.workers}"
+            )
 
     def _receive(self, worker: Worker, process: WorkerProcess) -> None:
         was_ready = process.was_ready
@@ -252,6 +311,8 @@ class Supervisor:
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
         log.logger.info("%s is ready", process)
+        if self._management is not None:
+            self._management.welcome(process)
         if process.phase != "ready" or self._stopping:
             return
         if self._heartbeat_s and self._heartbeat_at_s is None:
@@ -271,25 +332,28 @@ class Supervisor:
             self._serving = True
             self._systemd.say_ready()
             log.logger.info("%s", self._describe())
-            for line in process.about:
+            plan = t.cast("capacity.Plan", self._plan)
+            about_management = self._management.about() if self._management is not None else []
+            for line in (*capacity.describe(plan), *process.about, *about_management):
                 log.logger.info("%s", line)
+            if warning := capacity.warning(plan):
+                log.logger.warning("%s", warning)
 
     def _plan_workers(self, first: WorkerProcess) -> None:
-        """Start the other workers, after the first has loaded the app, so that its memory can be
+        """Start the other workers, after the first has loaded the app, so that its memory could be
         measured.
         """
-        for _ in range(self._settings.workers - 1):
+        for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
             self._add_worker()
 
     def _describe(self) -> str:
-        settings = self._settings
-        plural = "s" if settings.workers > 1 else ""
-        used = [memory_bytes(process.pid) for process in self._processes()]
-        memory = max((size for size in used if size is not None), default=0)
-        of_memory = f"{memory / 2**20:.0f} MiB and " if memory else ""
+        settings, plan = self._settings, t.cast("capacity.Plan", self._plan)
+        plural = "s" if plan.workers > 1 else ""
+        memory = plan.measured.worker
+        of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
         return (
             f"serving {self._target or 'the app'} on {settings.url}:"
-            f" {settings.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
+            f" {plan.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
 

@@ -33,6 +33,8 @@ from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
+from ..management.questions import QUESTION, Answers
+from ..management.workertopics import WorkerTopics, models_of
 from ..settings import Settings
 from ..startscreen import about, advice_on_other_flask
 from ..threads.pool import LeaderPool
@@ -41,6 +43,8 @@ from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
 from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .capacity import wanted_workers
+from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
 from .workerlimits import WorkerLimits
 
@@ -50,13 +54,21 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from ...models.model import Model
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
     from ..wsgi.gateway import Routes
+    from .capacity import LoadedApp
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
 EXIT_S = 5.0
+# Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
+# answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
+# time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
+# Measured: a tenth of that delay with the shorter interval, and 5 % less throughput of eight
+# threads that compute in Python (bench/probes.py).
+DEFAULT_SWITCH_S, PROBES_SWITCH_S = 0.005, 0.0005
 
 
 class Service:
@@ -73,6 +85,8 @@ class Service:
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
+        if settings.probes:
+            hand_over_gil_sooner()
 
     def about(self) -> list[str]:
         """Return lines for the log that say what the app offers, and where its logs go."""
@@ -89,6 +103,14 @@ class Service:
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
+
+    def loaded(self) -> LoadedApp:
+        """Return what the supervisor must know to decide how many workers there will be."""
+        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
+        return {
+            "models": {name: model.loaded_bytes for name, model in models.items()},
+            "libraries": imported_libraries(),
+        }
 
     def limit(self, leave: cabc.Callable[[str], object]) -> None:
         """Watch the limits on requests, memory and the time of views from now on.
@@ -134,6 +156,14 @@ class Service:
             close_models(EXIT_S)
 
 
+def hand_over_gil_sooner() -> None:
+    """Let threads that compute in Python hand over the GIL after `PROBES_SWITCH_S`, unless the app
+    has set the interval itself.
+    """
+    if sys.getswitchinterval() == DEFAULT_SWITCH_S:
+        sys.setswitchinterval(PROBES_SWITCH_S)
+
+
 def server_of(
     app: WSGIApplication,
     settings: Settings,
@@ -143,22 +173,27 @@ def server_of(
     """Return the HTTP server for an application. The caller must start it."""
     limits = settings.http_limits()
     pool = LeaderPool(settings.threads)
-    gateway = Gateway(
-        app,
-        limits=limits,
-        threads=settings.threads,
-        pool=pool,
-        timed=access_log is not None,
-        watch=watch,
-        routes=partial(model_routes, app),
-    )
+    options: dict[str, t.Any] = {
+        "limits": limits,
+        "threads": settings.threads,
+        "pool": pool,
+        "timed": access_log is not None,
+        "watch": watch,
+        "routes": partial(model_routes, app),
+    }
+    if settings.probes:
+        from ..management.appprobes import ProbingGateway
+
+        gateway: Gateway = ProbingGateway(app, settings.min_models, **options)
+    else:
+        gateway = Gateway(app, **options)
     return HTTPServer(
         settings.host,
         settings.port,
         handler=gateway,
         pool=pool,
         limits=limits,
-        multiprocess=settings.workers > 1,
+        multiprocess=wanted_by(app, settings) > 1,
         # Poll the sockets before sleeping (busy-polling) only if another CPU remains for clients
         # and other threads.
         spins=usable_cpus() > 1,
@@ -195,8 +230,15 @@ def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Return whether an application, which may be any WSGI application, has models."""
-    return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
+    """Return whether an application has models."""
+    return bool(models_of(app))
+
+
+def wanted_by(app: WSGIApplication, settings: Settings) -> int:
+    """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
+    memory.
+    """
+    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
 class Control:
@@ -213,7 +255,9 @@ class Control:
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
             "alive?": self._answer_heartbeat,
             "drain": lambda _: self.stop(),
+            "listen": lambda _: self._may_listen.set(),
         }
+        self._may_listen = threading.Event()
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
@@ -271,6 +315,12 @@ class Control:
     def serve(self, service: Service) -> None:
         service.load()
         service.limit(partial(self.report, "leave"))
+        if advice := advice_on_sessions():
+            self.report("warning", advice)
+        self.report("loaded", service.loaded())
+        # Meanwhile the supervisor measures the memory of this process. If it does not want it to
+        # serve, it sends `drain`, which ends the process here.
+        self._may_listen.wait()
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
@@ -312,7 +362,7 @@ def configure_log(app: WSGIApplication, control: Control, settings: Settings) ->
     options = log.configure_for_app(app, warn=partial(control.report, "warning"))
     if options is not None and options.file is None:
         announce_log(control, options)
-    if settings.workers > 1:
+    if wanted_by(app, settings) > 1:
         for text in lossy_in_several_processes():
             control.report("warning", text)
 
@@ -346,6 +396,8 @@ def _name_supervisor(number: int) -> None:
 
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
+    topics = WorkerTopics()
+    control.on(QUESTION, Answers(control.report, topics.topics()).answer)
     handle_signals(control)
     mask_failed_threads()
     control.listen()
@@ -363,7 +415,7 @@ def main(argv: list[str]) -> None:
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
         asked_by = debugmode.disable_in_environment()
-        app = load(job["target"])
+        topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         if advice := advice_on_other_flask(app):

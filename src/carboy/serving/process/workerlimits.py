@@ -12,9 +12,9 @@ import threading
 import typing as t
 
 from ...core.bytesizes import format_size
+from ...core.processmemory import resident_bytes
 from ...errors import ConfigError
 from .. import log
-from ..machine import resident_bytes
 from ..threads.stacks import format_stacks
 
 if t.TYPE_CHECKING:

@@ -125,11 +125,17 @@ class WorkerProcess:
     def lived_s(self) -> float:
         return time.monotonic() - self.started_s
 
-    def start(self, job: dict[str, t.Any], fds: cabc.Sequence[int] = ()) -> None:
+    def start(
+        self,
+        job: dict[str, t.Any],
+        fds: cabc.Sequence[int] = (),
+        variables: cabc.Mapping[str, str] | None = None,
+    ) -> None:
         """Start the process.
 
         Args:
             job: what the process must know, as JSON.
+            variables: environment variables for the process, in addition to those of this one.
             fds: file descriptors that the process inherits, in addition to those of the socket and
                 the log.
         """
@@ -140,7 +146,7 @@ class WorkerProcess:
             _command(theirs.fileno(), json.dumps(job)),
             pass_fds=[theirs.fileno(), self.log_fd, write_fd, *fds],
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env={**_environment(), **(variables or {})},
         )
         theirs.close()
         os.close(write_fd)

@@ -265,7 +265,12 @@ class Gateway:
             else:
                 _stream(exchange, result)
         except BaseException:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
-            logger.exception("error while answering %s %s", exchange.method, exchange.path)
+            logger.exception(
+                "error while answering %s %s",
+                exchange.method,
+                exchange.path,
+                extra={"request_id": exchange.request_id},
+            )
             exchange.respond(500, [TEXT, CLOSE], INTERNAL_ERROR)
 
 

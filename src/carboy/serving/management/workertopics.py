@@ -1,0 +1,100 @@
+"""What a worker process tells its supervisor when it is asked: the health of its models, their
+counts, the stacks of its threads, the levels of its loggers.
+
+These functions run on the thread that reads the supervisor's messages. None of them waits for a
+view or a model.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...core.masking import mask_text
+from ..threads.stacks import stacks_of_others
+from .loglevels import LogLevels
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+    from carboy.models.collection import Models
+    from carboy.models.model import Model
+
+    from .questions import Answering
+
+
+class WorkerTopics:
+    """Answers the questions about one worker process.
+
+    Attributes:
+        app: the application; None until it is imported.
+    """
+
+    def __init__(self) -> None:
+        self.app: WSGIApplication | None = None
+        self._levels = LogLevels()
+
+    def topics(self) -> dict[str, Answering]:
+        """Return the functions that answer, by topic."""
+        return {
+            "health": lambda _: models_health(self.app),
+            "models": lambda _: describe_models(self.app),
+            "stacks": lambda _: stacks_of_others(),
+            "log-level": self._log_level,
+        }
+
+    def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
+        return self._levels.apply(app_logger_name(self.app), **arguments)
+
+
+def models_of(app: WSGIApplication | None) -> Models | None:
+    """Return the models of an application, which may be any WSGI application; None if it is none
+    with models.
+    """
+    return vars(app).get("models") if hasattr(app, "__dict__") else None
+
+
+def app_logger_name(app: WSGIApplication | None) -> str | None:
+    name = getattr(app, "name", None)
+    return name if isinstance(name, str) else None
+
+
+# ------------------------------------------------------------------------------------ models
+
+
+def models_health(app: WSGIApplication | None) -> dict[str, str]:
+    """Return, for each model of an application, why it is not ready, or "". Never blocks."""
+    models = models_of(app)
+    if not models:
+        return {}
+    reasons = models.health().reasons
+    return {name: mask_text(reasons.get(name, "")) for name in models}
+
+
+def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
+    """Return the state, the limits and the counts of each model."""
+    return [_describe_model(model) for model in (models_of(app) or {}).values()]
+
+
+def _describe_model(model: Model) -> dict[str, t.Any]:
+    counts, options = model.statistics(), model.options
+    return {
+        "name": model.name,
+        "url": model.rule,
+        "version": model.version,
+        "device": options.device,
+        "not_ready": mask_text(model.not_ready()),
+        "batch": options.batch,
+        "concurrency": options.concurrency,
+        "deadline_s": options.deadline_s,
+        "queue": options.queue_items,
+        "waiting": counts.waiting,
+        "computing": counts.computing,
+        "answered": counts.answered,
+        "failed": counts.failed,
+        "refused": counts.refused,
+        "expired": counts.expired,
+        "cancelled": counts.cancelled,
+        "batches": counts.batches,
+        "waited_s": counts.waited_s,
+        "computed_s": counts.computed_s,
+    }

@@ -1,0 +1,265 @@
+"""How many workers the CPUs and the memory of this machine, or of its container, carry.
+
+The first worker loads the app alone and is measured before it listens. Then `make_plan` decides how
+many workers there will be.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import dataclass, field
+
+from ...core.processmemory import MIB, in_mib, memory_of
+from .. import machine
+from ..cgroups import ResourceLimit
+from .computethreads import set_by_user, threads_of_each
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ...core.processmemory import ProcessMemory
+    from ..settings import Settings
+
+
+def wanted_workers(asked: int | None, cpus: int, *, has_models: bool) -> int:
+    """Return how many workers there should be if memory were not limited.
+
+    Args:
+        asked: the number that the user has set; None if the server chooses.
+        cpus: the number of CPUs.
+        has_models: whether the app has models. Each worker loads all of them, and a model computes
+            on several CPUs by itself, so that one worker is enough.
+    """
+    if asked is not None:
+        return asked
+    return 1 if has_models else min(cpus, machine.MAX_DEFAULT_WORKERS)
+
+
+class LoadedApp(t.TypedDict):
+    """What a worker reports when it has loaded the app.
+
+    Attributes:
+        models: how many bytes the worker's resident memory grew by while each model was loaded, by
+            the name of the model. What the app's modules loaded when they were imported belongs to
+            no model.
+        libraries: the numerical libraries that the app has imported.
+    """
+
+    models: dict[str, int]
+    libraries: list[str]
+
+
+def limit_of(settings: Settings) -> ResourceLimit | None:
+    """Return the memory that the server may use; None if there is no limit."""
+    stated = settings.memory_limit_bytes
+    if stated is None:
+        return machine.memory_limit()
+    return ResourceLimit(stated, "--memory-limit") if stated else None
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the first worker needs, measured when it had loaded the app and its models.
+
+    Attributes:
+        worker: the memory of the worker; None if the system does not tell.
+        supervisor: likewise of the supervisor.
+        models: the memory of each model (`LoadedApp`).
+    """
+
+    worker: ProcessMemory | None = None
+    supervisor: ProcessMemory | None = None
+    models: cabc.Mapping[str, int] = field(default_factory=dict)
+
+    def needed_bytes(self, workers: int) -> int:
+        """Return how much memory the supervisor and a number of workers need together. Files that
+        are mapped count once, because all workers map the same.
+        """
+        own = self.worker.own_bytes if self.worker else 0
+        files = self.worker.file_bytes if self.worker else 0
+        supervisor = self.supervisor.own_bytes if self.supervisor else 0
+        return supervisor + files + workers * own
+
+    def fitting(self, limit_bytes: float) -> int | None:
+        """Return how many workers fit into the memory; None if the memory is not known."""
+        if self.worker is None or self.worker.own_bytes <= 0:
+            return None
+        return max(0, int((limit_bytes - self.needed_bytes(0)) // self.worker.own_bytes))
+
+
+def measure(pid: int, loaded: LoadedApp) -> Measurement:
+    """Measure the memory of a worker, with its process id, and of this process, the supervisor."""
+    return Measurement(memory_of(pid), memory_of(os.getpid()), loaded["models"])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many workers there are, and what this was computed from.
+
+    Attributes:
+        workers: the number of workers.
+        asked: the number that the user has set; None if the server has chosen.
+        cpus: the CPUs that the server may use.
+        limit: the memory that the server may use; None if it is not limited, or not known.
+        measured: the memory of the first worker.
+        fits: how many workers fit into the memory; None if that is not known.
+    """
+
+    workers: int
+    asked: int | None
+    cpus: machine.Cpus
+    limit: ResourceLimit | None
+    measured: Measurement
+    fits: int | None
+
+    @property
+    def threads(self) -> int:
+        """On how many threads the numerical libraries of each worker compute."""
+        return threads_of_each(self.cpus.number, self.workers)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the user has asked for more workers than fit. A single worker is never refused,
+        because the one that was measured runs.
+        """
+        return self.fits is not None and self.workers > max(1, self.fits)
+
+    @property
+    def has_room_for_successor(self) -> bool:
+        """Whether another worker fits while all of them run, as when one of them is replaced."""
+        return self.fits is None or self.workers < self.fits
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return the plan as values that JSON can express, and as the lines of the log."""
+        worker, limit = self.measured.worker, self.limit
+        return {
+            "workers": self.workers,
+            "asked": self.asked,
+            "cpus": self.cpus._asdict(),
+            "threads": self.threads,
+            "memory_limit": limit and {"bytes": int(limit.amount), "source": limit.source},
+            "worker_memory": worker and worker._asdict(),
+            "models": dict(self.measured.models),
+            "fits": self.fits,
+            "text": describe(self),
+        }
+
+
+def make_plan(
+    asked: int | None, cpus: machine.Cpus, limit: ResourceLimit | None, measured: Measurement
+) -> Plan:
+    """Decide how many workers there will be.
+
+    A number that the user has asked for is kept, even if it does not fit (`Plan.refused`). A number
+    that the server chooses leaves room for one worker more, because a worker is replaced only when
+    its successor has loaded the app; but there is at least one worker.
+    """
+    fits = measured.fitting(limit.amount) if limit is not None else None
+    workers = wanted_workers(asked, cpus.number, has_models=bool(measured.models))
+    if asked is None and fits is not None:
+        workers = max(1, min(workers, fits - 1))
+    return Plan(workers, asked, cpus, limit, measured, fits)
+
+
+# ------------------------------------------------------------------------------ texts for the log
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the lines for the log that say what the server has and what its workers take."""
+    lines = [_about_cpus(plan), _about_memory(plan)]
+    if plan.asked is None:
+        lines.append(_about_choice(plan))
+    return [line for line in lines if line]
+
+
+def _about_cpus(plan: Plan) -> str:
+    by_user = ", ".join(f"{name}={value}" for name, value in set_by_user().items())
+    return (
+        f"CPUs: {plan.cpus.number} ({plan.cpus.source}); numerical libraries compute on"
+        f" {_count(plan.threads, 'thread')} in each worker"
+        + (f", except for what is set: {by_user}" if by_user else " (OMP_NUM_THREADS and the like)")
+    )
+
+
+def _about_memory(plan: Plan) -> str:
+    worker, models = plan.measured.worker, plan.measured.models
+    if worker is None:
+        return ""
+    # Models that take less than half a MiB would be shown as 0 MiB.
+    large = [f"model {name} {in_mib(size)}" for name, size in models.items() if size > MIB / 2]
+    of_it = f" (of it {', '.join(large)})" if large else ""
+    return (
+        f"memory: {in_mib(worker.own_bytes)} in each worker{of_it}, and"
+        f" {in_mib(worker.file_bytes)} of files that workers share; "
+        + (
+            f"the {in_mib(plan.limit.amount)} of {plan.limit.source} have room for"
+            f" {_count(plan.fits or 0, 'worker')}"
+            if plan.limit is not None
+            else "no limit"
+        )
+    )
+
+
+def _about_choice(plan: Plan) -> str:
+    """Return why there are as many workers as there are."""
+    worker, models = plan.measured.worker, plan.measured.models
+    wanted = wanted_workers(None, plan.cpus.number, has_models=bool(models))
+    if plan.workers < wanted:
+        return (
+            f"{_count(plan.workers, 'worker')} instead of {wanted}, because no more fit into the"
+            f" memory with room for a successor: {sum_of(plan.measured, wanted + 1)}"
+        )
+    if not models:
+        return ""
+    cost = f" and takes {in_mib(worker.own_bytes)} more" if worker is not None else ""
+    return (
+        "1 worker holds a replica of each model. Each further one (--workers) loads replicas of its"
+        f" own{cost}"
+    )
+
+
+def warning(plan: Plan) -> str:
+    """Return a warning for the log if more than what runs does not fit into the memory; else ""."""
+    if plan.limit is None or plan.has_room_for_successor:
+        return ""
+    of_limit = f"the {in_mib(plan.limit.amount)} of {plan.limit.source}"
+    if plan.fits is not None and plan.fits < plan.workers:
+        return (
+            f"the memory limit is too low: {sum_of(plan.measured, plan.workers)}, more than"
+            f" {of_limit}. Raise the limit; or, if it is not true, state it by --memory-limit"
+        )
+    return (
+        f"no memory for a successor: {sum_of(plan.measured, plan.workers + 1)}, more than"
+        f" {of_limit}. A worker is replaced only when its successor has loaded the app: raise the"
+        f" limit{', or use fewer workers' if plan.workers > 1 else ''}"
+    )
+
+
+def explain_refusal(plan: Plan) -> str:
+    """Return the error message for a number of workers that does not fit into the memory."""
+    limit = t.cast("ResourceLimit", plan.limit)
+    fits = max(1, plan.fits or 0)
+    return (
+        f"Setting 'workers': {plan.workers} workers do not fit into the memory:"
+        f" {sum_of(plan.measured, plan.workers)}, more than the {in_mib(limit.amount)} of"
+        f" {limit.source}. Set --workers to {fits}{' or less' if fits > 1 else ''}, or leave it"
+        " out, or raise the limit. If the limit is not true, state it by --memory-limit; 0 means no"
+        " limit."
+    )
+
+
+def sum_of(measured: Measurement, workers: int) -> str:
+    """Return the sum of the memory of a number of workers as a text."""
+    worker, supervisor = measured.worker, measured.supervisor
+    parts = [f"{in_mib(supervisor.own_bytes)} (supervisor)"] if supervisor else []
+    if worker is not None:
+        parts += [
+            f"{in_mib(worker.file_bytes)} (files that workers share)",
+            f"{workers} x {in_mib(worker.own_bytes)} (a worker)",
+        ]
+    return f"{' + '.join(parts)} = {in_mib(measured.needed_bytes(workers))}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
