@@ -60,7 +60,7 @@ _LIMIT_LINES = {
     "keep_alive_s": "nothing",
     "connections": "`all ... connections are open: ...`",
     "backlog": "nothing: the system drops what exceeds it (`nstat -az TcpExtListenDrops`)",
-    "max_websockets": "status 503 in the access log",
+    "max_websockets": "`refused a WebSocket of ...: all ... of this worker are in use`",
     "websocket_idle_s": "nothing: the client gets a close frame",
     "view_timeout_s": "`... has taken more than ... s (--view-timeout)`, with its stack",
     "worker_timeout_s": "`worker ... hangs: ...`, with the stacks of its threads",
