@@ -20,10 +20,12 @@ if t.TYPE_CHECKING:
     from tally import Tally
 
 _COLUMNS = (ANSWERED, KILLED, LEFT, LOST, WRONG)
-# A trend over less time than this is not judged: caches, threads and the heap of a worker are still
-# growing to their size.
+# A trend over less time than this, or by fewer samples, is not judged.
 MIN_TREND_S = 20.0
 MIN_SAMPLES = 5
+# Nor is the trend of a process that was there for fewer requests (of all clients to all workers)
+# before: its caches, its threads and its heap are still growing to their size.
+WARM_REQUESTS = 20_000
 # A process counts as flat if its trend grows by at most so much. A tenth of a kilobyte that each
 # request leaves behind would be more after some ten thousand of them.
 FLAT_BYTES = 2 * MIB
@@ -142,7 +144,7 @@ def trend_of(history: History, began_s: float, calm_s: float) -> Growth | None:
     samples = measured(history, began_s, calm_s)
     if len(samples) < MIN_SAMPLES or samples[-1].time_s - samples[0].time_s < MIN_TREND_S:
         return None
-    if history.samples[0].time_s > calm_s and history.role == "worker":
+    if samples[0].requests - history.samples[0].requests < WARM_REQUESTS:
         return None
     return growth_of(samples, lambda sample: sample.pss)
 
