@@ -82,10 +82,10 @@ def advice_on_sessions(environ: cabc.Mapping[str, str] = os.environ) -> str:
     if not number:
         return ""
     return (
-        f"{number} session{'s' if number > 1 else ''} of ONNX Runtime compute on as many threads as"
-        f" this machine has cores: only version {'.'.join(map(str, _FIRST_ONNX_RUNTIME))} and newer"
-        f" read {_ONNX_RUNTIME}, which is {threads} here. Upgrade onnxruntime, or make the sessions"
-        f" with SessionOptions whose intra_op_num_threads is {threads}"
+        f"sessions of ONNX Runtime ({number} of them) compute on as many threads as the machine has"
+        f" cores: only version {'.'.join(map(str, _FIRST_ONNX_RUNTIME))} and newer read"
+        f" {_ONNX_RUNTIME}, which is {threads} here. Upgrade onnxruntime, or make the sessions with"
+        f" SessionOptions whose intra_op_num_threads is {threads}"
     )
 
 
