@@ -26,6 +26,8 @@ MIN_SAMPLES = 5
 # Nor is the trend of a process that was there for fewer requests (of all clients to all workers)
 # before: its caches, its threads and its heap are still growing to their size.
 WARM_REQUESTS = 20_000
+# In a run with more requests than this, the supervisor and at least one worker must be judged.
+LONG_REQUESTS = 200_000
 # A process counts as flat if its trend grows by at most so much. A tenth of a kilobyte that each
 # request leaves behind would be more after some ten thousand of them.
 FLAT_BYTES = 2 * MIB
@@ -151,7 +153,10 @@ def trend_of(history: History, began_s: float, calm_s: float) -> Growth | None:
 
 def memory_is_flat(histories: cabc.Iterable[History], began_s: float, calm_s: float) -> Check:
     problems = []
+    roles = set()
+    most_requests = 0
     for history in histories:
+        most_requests = max(most_requests, history.samples[-1].requests)
         name = f"{history.role} {history.pid}"
         most = max(sample.pss for sample in history.samples)
         if most > MOST_BYTES:
@@ -159,6 +164,7 @@ def memory_is_flat(histories: cabc.Iterable[History], began_s: float, calm_s: fl
         trend = trend_of(history, began_s, calm_s)
         if trend is None:
             continue
+        roles.add(history.role)
         limit = FLAT_BYTES + FLAT_SHARE * trend.mean
         if trend.growth > limit:
             samples = measured(history, began_s, calm_s)
@@ -168,6 +174,8 @@ def memory_is_flat(histories: cabc.Iterable[History], began_s: float, calm_s: fl
                 f" {samples[-1].requests - samples[0].requests:,} requests"
                 f" (limit {limit / MIB:.2f} MiB)"
             )
+    if most_requests > LONG_REQUESTS and roles != {"supervisor", "worker"}:
+        problems.append("the supervisor or all workers were not there for long enough to be judged")
     return Check("memory is flat", problems)
 
 
