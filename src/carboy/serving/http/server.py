@@ -655,13 +655,16 @@ class HTTPServer:
     # --- for connections, from any thread ------------------------------------------------------
 
     def watch(self, fd: int, mask: int) -> None:
-        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`."""
+        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`, and its
+        errors.
+        """
         try:
             self._poller.change(fd, mask)
-        # Ignore the error: `ignore` has removed the socket from the poller, because the system had
-        # reported an error.
         except OSError:
-            pass
+            # `ignore` has removed the socket from the poller, because the system had reported an
+            # error. The poller must report the error again, so that the connection, which now waits
+            # for the socket, is closed.
+            self._poller.add(fd, mask)
 
     def ignore(self, fd: int) -> None:
         """From now on, report no events for the socket `fd`."""
