@@ -7,13 +7,15 @@ export VENV
 BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
+# The most seconds that `make soak` takes.
+SOAK_S ?= 1800
 
 ifeq ($(PYTHON),)
 $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons unit stress lowest newest conformance extensions check format bench \
+.PHONY: help run test ci test-all-pythons unit stress soak lowest newest conformance extensions check format bench \
 	coverage wheel pins clean
 
 help: ## list these commands
@@ -25,8 +27,8 @@ run: ## install, train and serve the digits example at http://127.0.0.1:5000/; P
 test: ## all checks and tests, installing what they need
 	@$(PYTHON) scripts/stages.py $(STAGES)
 
-ci: ## what .ci/run does: `make test`, and `make newest`
-	@$(PYTHON) scripts/stages.py $(STAGES) newest
+ci: ## what .ci/run does: `make test`, `make soak` and `make newest`
+	@$(PYTHON) scripts/stages.py $(STAGES) soak newest
 
 test-all-pythons: ## `make test` on each Python that is installed, `make newest` on 3.14, 3.15
 	@$(PYTHON) scripts/all_pythons.py
@@ -38,6 +40,10 @@ unit: ## the tests of tests/ only; ARGS="-k name -x" go to pytest
 stress: ## the tests of races, many turns each
 	@$(BOOTSTRAP) test
 	@$(BIN)/python -m pytest -m stress --timeout 600 $(ARGS)
+
+soak: ## 10^6 requests while workers die, clients leave, the disk is full; SOAK_S=300 bounds it
+	@$(BOOTSTRAP) test
+	@$(BIN)/python tests/soak/run.py --seconds $(SOAK_S) $(ARGS)
 
 lowest: ## the quick tests, with the lowest versions of what carboy requires
 	@$(BOOTSTRAP) lowest

@@ -49,10 +49,18 @@ def request_headers(shape: shapes.Shape, cookie: str | None) -> dict[str, str]:
 
 
 def load(
-    port: int, shape: shapes.Shape, cookie: str | None, *, seconds: float, connections: int
+    port: int,
+    shape: shapes.Shape,
+    cookie: str | None,
+    *,
+    seconds: float,
+    connections: int,
+    tls: bool = False,
 ) -> Load:
+    """Send requests for some seconds. TLS needs wrk."""
     if shutil.which("wrk"):
-        return _by_wrk(port, shape, cookie, seconds, connections)
+        scheme = "https" if tls else "http"
+        return _by_wrk(f"{scheme}://127.0.0.1:{port}", shape, cookie, seconds, connections)
     return _by_sockets(port, shape, cookie, seconds, connections)
 
 
@@ -76,7 +84,7 @@ def _lua_bytes(data: bytes) -> str:
 
 
 def _by_wrk(
-    port: int, shape: shapes.Shape, cookie: str | None, seconds: float, connections: int
+    url: str, shape: shapes.Shape, cookie: str | None, seconds: float, connections: int
 ) -> Load:
     headers = request_headers(shape, cookie)
     script = _LUA.format(
@@ -92,7 +100,7 @@ def _by_wrk(
         # wrk accepts whole seconds only.
         done = subprocess.run(
             ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", path,
-             f"http://127.0.0.1:{port}{shape.path}"],
+             f"{url}{shape.path}"],
             capture_output=True, text=True, check=True, timeout=seconds + 30,
         )  # fmt: skip
     found = json.loads(done.stdout.partition("RESULT ")[2])

@@ -13,6 +13,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ class Kind:
     """The module without which this peer is skipped."""
     python: str = sys.executable
     env: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tls: bool = False
 
 
 GRANIAN = (
@@ -83,6 +85,7 @@ class Server:
 
     def __init__(self, kind: Kind, *, threads: int, workers: int = 1) -> None:
         self.name = kind.name
+        self.tls = kind.tls
         self.port = free_port()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         words = {"PORT": str(self.port), "THREADS": str(threads), "WORKERS": str(workers)}
@@ -101,13 +104,19 @@ class Server:
             if self.process.poll() is not None:
                 break
             with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection = self._connection()
                 connection.request("GET", "/")
                 connection.getresponse().read()
                 connection.close()
                 return
             time.sleep(0.05)
         raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{self.printed()}")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self.tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        context = ssl._create_unverified_context()  # the certificate is one of this run
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=context)
 
     def printed(self) -> str:
         """Return the end of the server's output."""

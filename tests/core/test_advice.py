@@ -99,5 +99,6 @@ def test_other_errors_get_no_advice(error):
 
 def test_suggestion_is_near_or_one_of_three():
     assert did_you_mean("rotues", ["routes", "run", "shell", "serve"]) == " Did you mean 'routes'?"
+    assert did_you_mean("THREDS", ["THREADS", "PROBES"]) == " Did you mean 'THREADS'?"
     assert did_you_mean("zzz", ["a", "b"], prefix="m:") == " Did you mean 'm:a' or 'm:b'?"
     assert did_you_mean("zzz", ["a", "b", "c", "d"]) == ""

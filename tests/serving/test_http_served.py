@@ -621,14 +621,23 @@ def test_http_1_0_connection_closes_unless_keep_alive_is_requested(server):
 
 
 H2C = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"]
-WEBSOCKET = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+WEBSOCKET = [
+    *("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+]
 
 
-def test_websocket_upgrade_is_400_from_views_and_ignored_by_predictions(server):
+def test_websocket_is_400_from_an_ordinary_view_and_the_connection_closes(server):
+    answer = server.talk(get("/n/1", *WEBSOCKET) + get("/n/2"))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"Connection: close" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+def test_upgrade_of_a_post_to_a_websocket_is_ignored(server):
     with server.connect() as client:
         answers = Answers(client)
-        client.sendall(get("/n/1", *WEBSOCKET) + post("/sum", b"[4]", *WEBSOCKET) + get("/n/2"))
-        assert answers.next()[0] == 400
+        client.sendall(post("/sum", b"[4]", *WEBSOCKET) + get("/n/2"))
         assert [answers.next() for _ in range(2)] == [(200, b"4.0"), (200, b"2")]
 
 
@@ -1024,6 +1033,7 @@ SEEDS = [
     framed(CHUNKED, body=b"1;a=b\r\nx\r\n0\r\nT: v\r\n\r\n")[: -len(SMUGGLED)] % b"/echo",
     get("/n/2", *H2C),
     post("/sum", b"[4]", *WEBSOCKET),
+    get("/n/4", *WEBSOCKET),
     b"HEAD http://x/n/3 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     get("/stream/1"),
     post("/count", b"5"),

@@ -11,7 +11,9 @@ import pytest
 
 from carboy import Carboy
 from carboy.models.protocol import Endpoint, JsonProtocol
+from carboy.serving.http.address import Address
 from carboy.serving.http.limits import Limits
+from carboy.serving.http.listener import Listener
 from carboy.serving.http.server import HTTPServer
 from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
 from carboy.serving.threads.leader import PoolThread
@@ -77,7 +79,9 @@ def gateway():
 @pytest.fixture
 def end_round(gateway):
     """Ends the round as a thread of the server does it."""
-    server = HTTPServer("127.0.0.1", 0, handler=gateway, pool=LeaderPool(1), limits=Limits())
+    server = HTTPServer(
+        [Listener(Address("127.0.0.1", 0))], handler=gateway, pool=LeaderPool(1), limits=Limits()
+    )
     yield lambda: server.handle(None, PoolThread())
     server.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -25,6 +26,12 @@ from carboy.serving.settings import (
 OTHERS = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("81", 81),
+    "bind": ("[::1]:81, unix:/run/app.sock", ("[::1]:81", "unix:/run/app.sock")),
+    "socket_mode": ("0600", "600"),
+    "tls_cert": ("/etc/tls/cert.pem", "/etc/tls/cert.pem"),
+    "tls_key": ("/etc/tls/key.pem", "/etc/tls/key.pem"),
+    "tls_password_file": ("/etc/tls/password", "/etc/tls/password"),
+    "tls_client_ca": ("/etc/tls/ca.pem", "/etc/tls/ca.pem"),
     "workers": ("9", 9),
     "memory_limit_bytes": ("1.5G", 3 * 2**29),
     "threads": ("3", 3),
@@ -42,6 +49,8 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "max_websockets": ("8", 8),
+    "websocket_idle_s": ("9", 9.0),
     "access_log": ("JSON", "json"),
     "access_log_query": ("yes", True),
     "metrics": ("no", False),
@@ -58,7 +67,13 @@ OTHERS = {
     "min_models": ("2", 2),
 }
 # Arguments without which another one is refused, because it would have no effect.
-NEEDED = {"proxy_headers": {"proxy": 1}}
+NEEDED = {
+    "proxy_headers": {"proxy": 1},
+    "socket_mode": {"bind": "unix:/run/app.sock"},
+    "tls_key": {"tls_cert": "cert.pem"},
+    "tls_password_file": {"tls_cert": "cert.pem"},
+    "tls_client_ca": {"tls_cert": "cert.pem"},
+}
 
 
 # ------------------------------------------------------------------------ where values are from
@@ -153,7 +168,7 @@ def test_names_of_released_settings_are_kept():
     names = {setting.field: (setting.option, setting.variables[0]) for setting in SETTINGS}
     assert names["max_body_bytes"] == ("--max-body", "CARBOY_SERVE_MAX_BODY")
     assert names["grace_s"] == ("--grace", "CARBOY_SERVE_GRACE_S")
-    assert {setting.short for setting in SETTINGS} == {"", "-h", "-p", "-w", "-t"}
+    assert {setting.short for setting in SETTINGS} == {"", "-h", "-p", "-b", "-w", "-t"}
 
 
 # ----------------------------------------------------------------------------- wrong values
@@ -186,6 +201,12 @@ def test_names_of_released_settings_are_kept():
         pytest.param({"max_requests": -1}, {}, "a whole number, or 0 for no", id="requests"),
         pytest.param({"max_rss": "1GX"}, {}, "a size such as 500M or 1.5G", id="memory"),
         pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
+        pytest.param({"control": "/" + "x" * 200}, {}, "a socket's path at most", id="long path"),
+        pytest.param({"control": ""}, {}, "a path for a Unix socket", id="no path"),
+        pytest.param({"management": "127.0.0.1"}, {}, "an address of this machine with", id="bare"),
+        pytest.param({"management": "no.invalid:9"}, {}, "'no.invalid:9' (", id="no address"),
+        pytest.param({"management": ":70000"}, {}, "got ':70000'", id="port of management"),
+        pytest.param({"min_models": -1}, {}, "a whole number, at least 0, got -1", id="models"),
         pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
         pytest.param({"max_held_bodies": 0}, {}, "a size such as 64K", id="size of 0"),
         pytest.param({"max_head": "1000"}, {}, "a size of at least 1K", id="size too small"),
@@ -230,6 +251,60 @@ def test_names_of_released_settings_are_kept():
         pytest.param(
             {"proxy": 0}, {"CARBOY_PROXY_HEADERS": "for"}, "no effect", id="headers of no proxy"
         ),
+        pytest.param({"bind": "8000"}, {}, "'8000' is not an address", id="port alone"),
+        pytest.param({"bind": ["[::1]:1", ""]}, {}, "an address is empty", id="empty address"),
+        pytest.param(
+            {"bind": ["localhost:1", "127.0.0.1:1"]}, {}, "127.0.0.1:1 is named twice", id="twice"
+        ),
+        pytest.param({"bind": "no.invalid:1"}, {}, "'no.invalid:1' (", id="unknown host"),
+        pytest.param(
+            {"bind": "unix:/" + "x" * 200}, {}, "has 201 bytes, but the system", id="path too long"
+        ),
+        pytest.param(
+            {"bind": "127.0.0.1:1", "port": 2},
+            {},
+            "Setting 'port' from the argument port of app.serve() has no effect beside the setting"
+            " 'bind'",
+            id="port beside bind",
+        ),
+        pytest.param(
+            {"bind": "127.0.0.1:1"},
+            {"CARBOY_SERVE_HOST": "0.0.0.0"},
+            "Setting 'host' from the environment variable CARBOY_SERVE_HOST has no effect",
+            id="host beside bind",
+        ),
+        pytest.param(
+            {"port": 2},
+            {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"},
+            "has no effect because systemd passes the sockets",
+            id="port beside passed sockets",
+        ),
+        pytest.param(
+            {},
+            {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"},
+            "LISTEN_FDS must be the number of sockets that systemd passes, but it is 'many'",
+            id="wrong number of passed sockets",
+        ),
+        pytest.param(
+            {"socket_mode": "600"}, {}, "the server creates no Unix socket", id="mode of nothing"
+        ),
+        *(
+            pytest.param(
+                {"bind": "unix:/run/app.sock", "socket_mode": mode},
+                {},
+                "permissions as for chmod, such as 660 or 666",
+                id=f"mode {mode}",
+            )
+            for mode in ["rw", "999", "66", "444", 0o660]
+        ),
+        pytest.param(
+            {"tls_key": "key.pem"},
+            {},
+            "Setting 'tls_key' has no effect without the setting 'tls_cert'. Set 'tls_cert' to the"
+            " file of the certificate, or leave out 'tls_key'.",
+            id="key without certificate",
+        ),
+        pytest.param({"tls_cert": ""}, {}, "the path of a file", id="certificate without a name"),
         pytest.param(
             {"workers": 0, "memory_limit": "1G"},
             {},
@@ -335,5 +410,32 @@ NOT_SETTINGS = {
 }
 
 
+def test_urls_are_those_of_all_addresses():
+    settings = make_settings({"bind": ["unix:/run/a", "[::1]:2", "127.0.0.1:1"]}, {})
+    assert settings.urls == ["unix:/run/a", "http://[::1]:2", "http://127.0.0.1:1"]
+    assert settings.url == "http://[::1]:2"
+    assert Settings(bind=("unix:/run/a",)).url == ""
+    assert Settings(tls_cert="/cert.pem").url == "https://127.0.0.1:8000"
+
+
+def test_bind_is_chosen_by_the_user_before_the_port_of_a_platform():
+    settings = make_settings({"bind": "127.0.0.1:1"}, {"PORT": "80"})
+    assert settings.urls == ["http://127.0.0.1:1"]
+
+
 def test_url_has_brackets_around_an_ipv6_address():
     assert Settings(host="::1", port=1).url == "http://[::1]:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9000", "127.0.0.1:9000"),
+        (":9000", "127.0.0.1:9000"),
+        ("0.0.0.0:9000", "0.0.0.0:9000"),
+        ("[::1]:9000", "[::1]:9000"),
+        ("127.0.0.1:0", "127.0.0.1:0"),
+    ],
+)
+def test_address_of_the_management_is_read(text, address):
+    assert make_settings({"management": text}, {}).management == address

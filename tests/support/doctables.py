@@ -46,6 +46,42 @@ def settings() -> str:
     return table(("Option", "Environment", "Argument", "Default", "Meaning"), rows)
 
 
+# By the field of a limit: what the log says when it is reached.
+_LIMIT_LINES = {
+    "threads": "nothing: further requests wait for a thread. In the access log `ms` grows, and"
+    " `view_ms` does not",
+    "max_body_bytes": "`refused a body of ... bytes from ...: --max-body is ...`",
+    "max_held_bodies_bytes": "status 503 in the access log; the client is told `bodies-full`",
+    "max_held_responses_bytes": "`clients have not read too many responses`",
+    "max_head_bytes": "`refused a request from ...: 431 REQUEST HEADER FIELDS TOO LARGE`",
+    "max_headers": "`refused a request from ...: 431 REQUEST HEADER FIELDS TOO LARGE`",
+    "head_timeout_s": "`refused a request from ...: 408 REQUEST TIMEOUT`",
+    "body_timeout_s": "`refused a request from ...: its body is incomplete`",
+    "stall_timeout_s": "`aborted=true` in the access log",
+    "keep_alive_s": "nothing",
+    "connections": "`all ... connections are open: ...`",
+    "backlog": "nothing: the system drops what exceeds it (`nstat -az TcpExtListenDrops`)",
+    "max_websockets": "`refused a WebSocket of ...: all ... of this worker are in use`",
+    "websocket_idle_s": "nothing: the client gets a close frame",
+    "view_timeout_s": "`... has taken more than ... s (--view-timeout)`, with its stack",
+    "worker_timeout_s": "`worker ... hangs: ...`, with the stacks of its threads",
+    "max_requests": "`it has answered ... requests (--max-requests)`",
+    "max_rss_bytes": "`it uses ... MiB of resident memory (--max-rss is ...)`",
+    "memory_limit_bytes": "at the start, how many workers fit, and why",
+    "grace_s": "`worker ... has not finished its requests: killed`; exit code 1",
+}
+
+
+def limits() -> str:
+    """The limits of the server, and how to find out that one was reached."""
+    rows = [
+        (f"`{setting.option}`", setting.default_text, _LIMIT_LINES[setting.field])
+        for setting in SETTINGS
+        if setting.field in _LIMIT_LINES
+    ]
+    return table(("Limit", "Default", "What the log says when it is reached"), rows)
+
+
 def config_keys(prefix: str) -> str:
     rows = (
         (f"`{name}`", f"`{key.default!r}`".replace("'", ""), key.help)
@@ -67,6 +103,7 @@ def metrics() -> str:
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "metrics": metrics,
+    "limits of the server": limits,
     "config keys JSON": partial(config_keys, "JSON"),
     "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),

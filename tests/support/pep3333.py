@@ -203,7 +203,9 @@ def app(environ, start_response):
 
 
 def main() -> None:
+    from carboy.serving.http.address import Address
     from carboy.serving.http.limits import Limits
+    from carboy.serving.http.listener import Listener
     from carboy.serving.http.server import HTTPServer
     from carboy.serving.threads.pool import LeaderPool
     from carboy.serving.wsgi.gateway import Gateway
@@ -213,7 +215,9 @@ def main() -> None:
         port = free.getsockname()[1]
     limits, pool = Limits(), LeaderPool(4)
     gateway = Gateway(app, limits=limits, threads=4, pool=pool)
-    server = HTTPServer("127.0.0.1", port, handler=gateway, pool=pool, limits=limits)
+    server = HTTPServer(
+        [Listener(Address("127.0.0.1", port))], handler=gateway, pool=pool, limits=limits
+    )
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     server.start()
     print(port, flush=True)

@@ -90,6 +90,7 @@ def start(
     port: int,
     cwd: str | os.PathLike[str] | None = None,
     env: t.Mapping[str, str] | None = None,
+    pass_fds: t.Sequence[int] = (),
 ) -> Program:
     """Start a program in its own process group, with its output in `log`."""
     with log.open("wb") as out:
@@ -101,6 +102,7 @@ def start(
             cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
+            pass_fds=pass_fds,
         )
     return Program(process, port, log)
 

@@ -17,9 +17,11 @@ from dataclasses import replace
 from polling import PATIENCE_S
 
 from carboy.observability.access import AccessLog
+from carboy.serving.http.address import Address
 from carboy.serving.http.connection import Connection
 from carboy.serving.http.forwarded import TrustedProxies
 from carboy.serving.http.limits import Limits
+from carboy.serving.http.listener import Listener
 from carboy.serving.http.poller import make_poller
 from carboy.serving.http.server import HTTPServer
 from carboy.serving.metrics.workermetrics import WorkerMetrics
@@ -247,15 +249,20 @@ class StageHandler:
 
     Attributes:
         on_admit: is called with each request when its head is there.
+        on_upgrade: is called afterwards with each request that asks for a WebSocket.
         after_round: what is called at the end of the round.
     """
 
     def __init__(self) -> None:
         self.on_admit: t.Callable[[t.Any], object]
+        self.on_upgrade: t.Callable[[t.Any], object] = lambda exchange: None
         self.after_round: list[t.Callable[[], object]] = []
 
     def admit(self, exchange: t.Any) -> object:
         return self.on_admit(exchange)
+
+    def upgrade(self, exchange: t.Any) -> object:
+        return self.on_upgrade(exchange)
 
 
 class Stage:
@@ -286,12 +293,11 @@ class Stage:
         metrics: WorkerMetrics | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.pool = LeaderPool(threads)
+        self.pool = LeaderPool(threads, self.limits.websockets)
         self.handler = StageHandler()
         self.poller = StagePoller(poller or make_poller())
         self.server = HTTPServer(
-            host,
-            port,
+            [Listener(Address(host, port))],
             handler=self.handler,
             pool=self.pool,
             limits=self.limits,
@@ -332,6 +338,7 @@ class Stage:
             routes=routes,
         )
         self.handler.on_admit = gateway.admit
+        self.handler.on_upgrade = gateway.upgrade
         self.handler.after_round = gateway.after_round
         return gateway
 

@@ -85,6 +85,9 @@ def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") ->
 
     names = sorted(set(candidates) - {name})
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    # Beside a name that differs by a letter or two, one that merely has letters in common is noise.
+    similar = [difflib.SequenceMatcher(None, other, name).ratio() for other in near]
+    near = [other for other, each in zip(near, similar, strict=True) if each > 0.7 * similar[0]]
     if not near and len(names) <= 3:
         near = names
     if not near:

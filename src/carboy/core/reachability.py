@@ -70,7 +70,7 @@ def advice_in_container(host: str) -> str:
     """Return a sentence that says how to make the server reachable, if it runs in a container and
     listens on a `host` that nobody outside of the container can reach; else "".
     """
-    if host.startswith("unix://") or not is_in_container():
+    if host.startswith("unix:") or not is_in_container():
         return ""
     if any(os.environ.get(name) for name in _FORWARDED_BY_EDITOR):
         return ""

@@ -196,7 +196,7 @@ class CombinedFormat(LineFormat):
         )
         request_id = self._id(request) if "HTTP_X_REQUEST_ID" in headers else request.request_id
         line = (
-            f'{client} - - [{self._stamp}] "{request.method} {target} {request.version}"'
+            f'{client or "-"} - - [{self._stamp}] "{request.method} {target} {request.version}"'
             f" {request.status} {request.body_bytes} {self._referers[headers.get('HTTP_REFERER')]}"
             f" {self._agents[headers.get('HTTP_USER_AGENT')]} id={request_id}"
             f" ms={times[int((ended_s - request.began_s) * 1e6)]}"

@@ -91,7 +91,6 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         arguments: the values that the caller has set, by the names of the settings.
         **options: passed to `make_settings`.
     """
-    from ..core.reachability import advice_in_container
     from . import log
     from .settings import make_settings, unknown_variables
 
@@ -103,12 +102,22 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         # The environment sets `LOG_*` keys. They hold until the app is loaded, whose config may set
         # the same keys.
         log.follow(t.cast("LogOptions", read_options(None)), None)
-    for warning in unknown_variables():
+    warnings = [*unknown_variables(), _advice_in_container(settings)]
+    if settings.tls_cert:
+        from .certificates import read_certificate
+
+        warnings.append(read_certificate(settings).warning)
+    for warning in filter(None, warnings):
         log.logger.warning("%s", warning)
-    advice = advice_in_container(settings.host)
-    if advice:
-        log.logger.warning("%s", advice)
     return settings
+
+
+def _advice_in_container(settings: Settings) -> str:
+    """Return advice if this is a container and nobody outside of it can reach any address."""
+    from ..core.reachability import advice_in_container
+
+    texts = [advice_in_container(each.host or str(each)) for each in settings.addresses]
+    return texts[0] if all(texts) else ""
 
 
 def serve_here(app: Carboy, settings: Settings) -> None:
@@ -120,7 +129,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from . import log
     from .process import debugmode
     from .process.serversignals import handlers_without_workers
-    from .process.supervisor import hold_port
+    from .process.sockets import ServerSockets
     from .process.systemd import SystemdNotifier
     from .process.worker import Service
     from .startscreen import advice_on_other_flask
@@ -129,16 +138,18 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     _refuse_management(settings)
     systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
-    port, holder = hold_port(settings)
+    sockets = ServerSockets(settings)
     # Without a supervisor nobody shows the metrics.
-    settings = replace(settings, port=port, workers=1, metrics=False)
+    settings = replace(sockets.settings, workers=1, metrics=False)
     log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)
-    service = Service(app, settings)
+    descriptors = [None if fd is None else os.dup(fd) for fd in sockets.descriptors]
+    service = Service(app, settings, descriptors)
 
     def stop() -> None:
         systemd.say_stopping()
+        sockets.withdraw()
         service.stop()
 
     handlers = handlers_without_workers(stop)
@@ -148,7 +159,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         log.logger.info(
             "serving %s on %s from this process, with %d threads",
             app.name,
-            settings.url,
+            ", ".join(settings.urls),
             settings.threads,
         )
         for line in service.about():
@@ -163,7 +174,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         systemd.close()
-        holder.close()
+        sockets.close()
 
 
 def _refuse_management(settings: Settings) -> None:

@@ -7,6 +7,7 @@ Module `settings` contains the settings themselves.
 from __future__ import annotations
 
 import math
+import os
 import re
 import typing as t
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ..core.bytesizes import format_size, parse_size
 from ..core.processmemory import resident_bytes
 from ..errors import AddressError, ServingError
 from . import machine
+from .http.address import Address, parse_address
 from .management.controlpath import parse_control
 
 if t.TYPE_CHECKING:
@@ -81,6 +83,7 @@ class Setting:
         variable: a shorter name of the environment variable; empty if there is none.
         compute: returns the default value if it depends on the machine, such as the number of CPUs.
         computed: describes the result of `compute` for `--help` and the documentation.
+        several: whether the option may be given several times. In text, commas separate the values.
     """
 
     field: str
@@ -92,6 +95,7 @@ class Setting:
     variable: str = ""
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
+    several: bool = False
 
     @property
     def argument(self) -> str:
@@ -128,8 +132,9 @@ class Setting:
             return self.format.parse(text)
         except ValueError as exc:
             detail = f" ({exc})" if exc.args else ""
+            shown = text if isinstance(value, tuple) else value
             raise self.format.error(
-                f"Setting {self.argument!r}: expected {self.format.expected}, got {given.value!r}"
+                f"Setting {self.argument!r}: expected {self.format.expected}, got {shown!r}"
                 f"{detail} from {given.source}. {given.advice} The default is"
                 f" {self.default_text}."
             ) from None
@@ -183,6 +188,39 @@ def _parse_seconds(least: float) -> cabc.Callable[[str], float]:
         return float(text)
 
     return parse
+
+
+# ------------------------------------------------------------------------ addresses and files
+
+
+def _parse_bind(text: str) -> tuple[str, ...]:
+    """Return the addresses in a list, with the IP addresses of hosts, as `str(Address)` writes
+    them.
+    """
+    addresses = [_resolve(parse_address(part.strip())) for part in text.split(",")]
+    found = [str(address) for address in addresses]
+    for address in found:
+        if found.count(address) > 1:
+            raise ValueError(f"{address} is named twice")
+    return tuple(found)
+
+
+def _resolve(address: Address) -> Address:
+    return address if address.path else address._replace(host=machine.resolve(address.host))
+
+
+def _parse_mode(text: str) -> str:
+    # The owner must be allowed to read and write. So the number 0o660 is refused, too, whose text
+    # is 432, if a program gives it in place of the text 660.
+    if not re.fullmatch(r"0?[67][0-7]{2}", text.strip()):
+        raise ValueError
+    return text.strip()[-3:]
+
+
+def _parse_file(text: str) -> str:
+    if not text:
+        raise ValueError
+    return os.path.abspath(text)
 
 
 # --------------------------------------------------------------------------------- proxies
@@ -294,6 +332,20 @@ Port = t.Annotated[
         _parse_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError
     ),
 ]
+Bind = t.Annotated[
+    tuple[str, ...],
+    ValueFormat(
+        _parse_bind,
+        "addresses such as 0.0.0.0:8000, [::1]:8000 or unix:/run/app.sock",
+        "ADDRESS",
+        ",".join,
+        error=AddressError,
+    ),
+]
+Mode = t.Annotated[
+    str, ValueFormat(_parse_mode, "permissions as for chmod, such as 660 or 666", "MODE")
+]
+File = t.Annotated[str, ValueFormat(_parse_file, "the path of a file", "FILE")]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
 OptionalCount = t.Annotated[
     int | None,

@@ -21,19 +21,23 @@ import os
 import typing as t
 from dataclasses import asdict, dataclass, fields
 
-from ..errors import ServingError
+from ..errors import AddressError, ServingError
 from . import machine
+from .activation import passed_count
 from .declaration import (
     PREFIX,
     AccessLogFormat,
+    Bind,
     Connections,
     ControlPath,
     Count,
+    File,
     Given,
     HeadSize,
     Host,
     ManagementAddress,
     MemoryLimit,
+    Mode,
     OptionalCount,
     OptionalSize,
     Port,
@@ -49,6 +53,7 @@ from .declaration import (
     YesOrNo,
     declare,
 )
+from .http.address import Address, parse_address
 from .http.limits import Limits
 
 if t.TYPE_CHECKING:
@@ -80,6 +85,42 @@ class Settings:
         "Port to listen on; with 0 the system chooses a free one.",
         short="-p",
         platform="PORT",
+    )
+    bind: Bind = declare(
+        (),
+        "Address to listen on, in place of host and port: 0.0.0.0:8000, [::1]:8000, or"
+        " unix:/run/app.sock for a Unix socket. The option may be repeated; elsewhere, commas"
+        " separate several addresses.",
+        short="-b",
+        computed="host and port",
+        several=True,
+    )
+    # The default is for a proxy that runs as a member of the server's group. Other users of the
+    # machine, who could connect to a port of 127.0.0.1, cannot connect.
+    socket_mode: Mode = declare(
+        "660",
+        "Permissions of the Unix sockets that the server creates, as for chmod. Who may write can"
+        " connect.",
+    )
+    tls_cert: File = declare(
+        "",
+        "File with the server's certificate and the intermediate certificates after it (PEM)."
+        " Ports then speak HTTPS; Unix sockets do not.",
+        computed="none, no TLS",
+    )
+    tls_key: File = declare(
+        "",
+        "File with the private key of the certificate (PEM).",
+        computed="the certificate's file",
+    )
+    tls_password_file: File = declare(
+        "", "File with the password of an encrypted private key.", computed="none"
+    )
+    tls_client_ca: File = declare(
+        "",
+        "File with the certificates of authorities (PEM). Clients must then have a certificate that"
+        " one of these has issued.",
+        computed="none",
     )
     # None: the server chooses, when it knows whether the app has models and how much memory it
     # takes (`process.capacity`).
@@ -147,7 +188,8 @@ class Settings:
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
-        "How long a client may take to send request line and headers; then the response is 408.",
+        "How long a client may take to send request line and headers; then the response is 408."
+        " A TLS handshake may take as long.",
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
@@ -164,6 +206,16 @@ class Settings:
         _HTTP.linger_s,
         "How long the rest of a refused body is discarded, so that the client can read the"
         " response.",
+    )
+    max_websockets: Count = declare(
+        _HTTP.websockets,
+        "Largest number of open WebSockets of a worker; each has threads of its own. Further ones"
+        " are refused with 503.",
+    )
+    websocket_idle_s: Seconds = declare(
+        _HTTP.websocket_idle_s,
+        "How long a WebSocket may transfer nothing in either direction before it is closed; 0 for"
+        " no limit.",
     )
     connections: Connections = declare(
         _HTTP.connections,
@@ -252,9 +304,23 @@ class Settings:
     )
 
     @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The addresses to listen on."""
+        if self.bind:
+            return tuple(map(parse_address, self.bind))
+        return (Address(self.host, self.port),)
+
+    @property
+    def urls(self) -> list[str]:
+        """The addresses as users write them: URLs, and `unix:` with the path of a Unix socket."""
+        return [address.url(tls=bool(self.tls_cert)) for address in self.addresses]
+
+    @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        """The URL that links to the app begin with; "" if there are only Unix sockets, which have
+        no URL.
+        """
+        return next((url for url in self.urls if url.startswith("http")), "")
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
@@ -271,6 +337,8 @@ class Settings:
             stall_s=self.stall_timeout_s,
             keep_alive_s=self.keep_alive_s,
             linger_s=self.linger_s,
+            websockets=self.max_websockets,
+            websocket_idle_s=self.websocket_idle_s,
             connections=self.connections,
             backlog=self.backlog,
         )
@@ -319,19 +387,19 @@ def make_settings(
     """
     _refuse_unknown(arguments)
     values: dict[str, t.Any] = {}
+    sources: dict[str, str] = {}
     for setting in SETTINGS:
         given = _find_value(setting, arguments, environ, describe)
         if given is not None:
             values[setting.field] = setting.parse(given)
-            if setting.field == "port" and given.by_platform:
+            if not given.by_platform:
+                sources[setting.field] = given.source
+            elif setting.field == "port":
                 values.setdefault("host", ALL_ADDRESSES)
         elif setting.compute is not None:
             values[setting.field] = setting.compute()
-    if "proxy_headers" in values and values.get("proxy", "0") == "0":
-        raise ServingError(
-            "Setting 'proxy_headers' has no effect without the setting 'proxy'. Set 'proxy' to the"
-            " number of trusted proxies or to their addresses, or leave out 'proxy_headers'."
-        )
+    _refuse_ineffective(values)
+    _refuse_second_address(values, sources, passed_count(environ))
     if values.get("workers") == 0 and "memory_limit_bytes" in values:
         raise ServingError(
             "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
@@ -344,6 +412,53 @@ def make_settings(
     return Settings(**values)
 
 
+# For settings that need another one: the setting that they need, and what it must be set to.
+_NEEDS = {
+    "proxy_headers": ("proxy", "the number of trusted proxies or to their addresses"),
+    **dict.fromkeys(
+        ("tls_key", "tls_password_file", "tls_client_ca"),
+        ("tls_cert", "the file of the certificate"),
+    ),
+}
+
+
+def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
+    """Raise ServingError if a value would have no effect, because of the value of another setting,
+    or because that one is not set.
+    """
+    for name, (needed, what) in _NEEDS.items():
+        if name in values and values.get(needed, "0") == "0":
+            raise ServingError(
+                f"Setting {name!r} has no effect without the setting {needed!r}. Set {needed!r} to"
+                f" {what}, or leave out {name!r}."
+            )
+
+
+def _refuse_second_address(
+    values: cabc.Mapping[str, t.Any], sources: cabc.Mapping[str, str], passed: int
+) -> None:
+    """Raise AddressError if the user has set host or port, which have no effect because of `bind`,
+    or because systemd passes sockets; and if `socket_mode` has no effect without a Unix socket.
+    """
+    bind = values.get("bind", ())
+    for name in ("host", "port"):
+        if name in sources and (bind or passed):
+            because = (
+                "beside the setting 'bind', which has all addresses"
+                if bind
+                else "because systemd passes the sockets to listen on (LISTEN_FDS)"
+            )
+            raise AddressError(
+                f"Setting {name!r} from {sources[name]} has no effect {because}. Leave it out, or"
+                " write the address into 'bind', such as 0.0.0.0:8000."
+            )
+    if "socket_mode" in sources and not any(text.startswith("unix:") for text in bind):
+        raise AddressError(
+            "Setting 'socket_mode' has no effect, because the server creates no Unix socket. Name"
+            " one by the setting 'bind', such as unix:/run/app.sock, or leave out 'socket_mode'."
+        )
+
+
 def _find_value(
     setting: Setting,
     arguments: cabc.Mapping[str, object],
@@ -351,7 +466,7 @@ def _find_value(
     describe: cabc.Callable[[Setting], str],
 ) -> Given | None:
     value = arguments.get(setting.argument)
-    if value is not None:
+    if value is not None and value != ():  # click gives () if an option is not repeated
         return Given(value, describe(setting))
     for name in setting.variables:
         if text := environ.get(name):

@@ -49,6 +49,20 @@ def advice_on_other_flask(app: WSGIApplication) -> str:
     return explain_use_by_extensions(t.cast("Carboy", app)) if isinstance(app, Dispatcher) else ""
 
 
+def advice_on_socketio(app: WSGIApplication, workers: int) -> str:
+    """Return a warning for the log if an app uses Flask-SocketIO, and there are several workers;
+    else "".
+    """
+    extensions = getattr(app, "extensions", None)
+    if workers <= 1 or not isinstance(extensions, dict) or "socketio" not in extensions:
+        return ""
+    return (
+        f"the app uses Socket.IO, and there are {workers} workers. Requests of one client"
+        " may reach different workers, which do not know each other's clients: set --workers 1, or"
+        ' let clients connect with {transports: ["websocket"]} and set a message_queue.'
+    )
+
+
 def docs_path(app: Carboy) -> str | None:
     """Return the URL path of the page that documents the app's API; None if it has no such page."""
     if not app._is_documentation_wanted():

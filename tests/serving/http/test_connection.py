@@ -249,7 +249,7 @@ def test_trailers_and_chunk_extensions_are_dropped_and_bounded(stage, end):
 
 def test_upgrade_is_ignored(stage):
     client, _ = echo(stage)
-    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
     assert client.ask(head(headers=upgrade)).body == b"GET / "
     client, _ = echo(stage)
     answer = client.ask(post(b"body", headers=[("Connection", "Upgrade"), ("Upgrade", "h2c")]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import socket
+import struct
 
 import pytest
 from stage import Stage, head
@@ -82,6 +84,31 @@ def test_client_that_leaves_closes_the_file(stage, path):
     client.leave()
     stage.until(lambda: not stage.connections)
     assert app.file.closed
+
+
+def test_client_that_resets_before_the_response_begins_closes_the_file(path, free_port):
+    class SlowApp(FileApp):
+        def __call__(self, environ, start_response):
+            (connection,) = stage.connections
+            linger = struct.pack("ii", 1, 0)
+            client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client._socket.close()
+            # Meanwhile the server reads the reset, and then the poller reports the hang-up.
+            for _ in range(3):
+                stage.server.handle(stage.server.poll(), stage.pool.current())
+            assert connection.state.name == "ANSWERING"
+            return super().__call__(environ, start_response)
+
+    app = SlowApp(path)
+    with Stage(port=free_port) as stage:
+        stage.listen()
+        stage.serve(app)
+        client = stage.knock()
+        stage.clients.clear()  # the app closes it
+        client.send(head())
+        stage.until(lambda: hasattr(app, "file"))
+        stage.until(lambda: not stage.connections)
+        assert app.file.closed
 
 
 def test_file_that_becomes_shorter_cuts_the_response(stage, path):

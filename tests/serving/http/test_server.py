@@ -16,7 +16,9 @@ from polling import PATIENCE_S
 from stage import Stage, head, post
 
 from carboy.serving.http import server as module
+from carboy.serving.http.address import Address
 from carboy.serving.http.limits import Limits
+from carboy.serving.http.listener import Listener
 from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait, make_poller
 from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.http.transitions import ANSWERING, HEAD
@@ -529,7 +531,9 @@ def test_view_that_waits_does_not_delay_other_clients(free_port):
 
     pool, limits = LeaderPool(4), Limits()
     gateway = Gateway(served, limits=limits, threads=4, pool=pool)
-    server = HTTPServer("127.0.0.1", free_port, handler=gateway, pool=pool, limits=limits)
+    server = HTTPServer(
+        [Listener(Address("127.0.0.1", free_port))], handler=gateway, pool=pool, limits=limits
+    )
     server.start()
     try:
         slow = [socket.create_connection(("127.0.0.1", free_port), PATIENCE_S) for _ in range(3)]
@@ -562,7 +566,9 @@ def test_pipelined_requests_to_a_view_that_waits_do_not_wait_for_the_next_sweep(
 
     pool, limits = LeaderPool(4), Limits()
     gateway = Gateway(served, limits=limits, threads=4, pool=pool)
-    server = HTTPServer("127.0.0.1", free_port, handler=gateway, pool=pool, limits=limits)
+    server = HTTPServer(
+        [Listener(Address("127.0.0.1", free_port))], handler=gateway, pool=pool, limits=limits
+    )
     server.start()
     try:
         with socket.create_connection(("127.0.0.1", free_port), PATIENCE_S) as client:
@@ -662,7 +668,12 @@ def test_call_that_arrives_while_the_leader_polls_before_it_sleeps_is_made_at_on
     poller, pool, limits = CalledMeanwhile(make_poller()), LeaderPool(1), Limits()
     gateway = Gateway(app, limits=limits, threads=1, pool=pool)
     server = HTTPServer(
-        "127.0.0.1", 0, handler=gateway, pool=pool, limits=limits, poller=poller, spins=True
+        [Listener(Address("127.0.0.1", 0))],
+        handler=gateway,
+        pool=pool,
+        limits=limits,
+        poller=poller,
+        spins=True,
     )
     pool._loop = server
     for _ in range(TRY_EVERY - 1):

@@ -13,13 +13,12 @@ import pytest
 from carboy.errors import AddressError
 from carboy.serving.management import controlpath
 from carboy.serving.management.controlpath import (
-    MAX_PATH_BYTES,
     ControlSocket,
     default_path,
-    is_served,
     parse_control,
     runtime_folders,
 )
+from carboy.serving.unixsocket import MAX_PATH_BYTES, is_served
 
 
 @pytest.fixture

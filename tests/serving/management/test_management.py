@@ -29,3 +29,12 @@ def test_address_that_this_machine_does_not_have_is_refused():
 def test_address_is_split_into_host_and_port(address):
     host, port = management.split_address(address)
     assert management._join(host, port) == address
+
+
+def test_control_socket_is_named_after_an_address_with_a_port(tmp_path, monkeypatch):
+    monkeypatch.setattr(controlpath, "runtime_folders", lambda: [str(tmp_path / "r")])
+    settings = Settings(bind=("unix:/run/app.sock", "127.0.0.1:81"))
+    control = management._open_control_socket(settings)
+    assert control is not None
+    assert control.path == str(tmp_path / "r" / "127.0.0.1:81.sock")
+    control.close()

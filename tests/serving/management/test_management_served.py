@@ -78,6 +78,7 @@ class Server:
         self.management_port = spawning.free_port()
         self.options = [
             *("--workers", str(workers), "--threads", str(THREADS), "--control", "s"),
+            *("--drain", "0.1"),
             *("--management", f"127.0.0.1:{self.management_port}", "--probes", "yes", *options),
         ]
         self.program = self.start()
@@ -499,12 +500,10 @@ def taken(tmp_path):
     ("options", "words"),
     [
         (["--control", "x" * 200], "bytes, a socket's path at most 107) from the option --control"),
-        (["--control", "s"], "another server listens on it. Stop that server, or choose another"),
+        (["--control", "s"], "another server listens on it. Stop that server ("),
         (["--control", "shop.py"], "there is a file that is not a socket. Remove it, or choose"),
         (["--control", "none/s"], "there is no folder"),
         (["--management", "TAKEN"], "Address already in use. Find who uses the port by 'ss"),
-        (["--management", "nowhere.invalid:9"], "'nowhere.invalid:9'"),
-        (["--min-models", "-1"], "expected a whole number, at least 0"),
     ],
 )
 def test_server_does_not_start_with_a_wrong_setting(tmp_path, taken, options, words):

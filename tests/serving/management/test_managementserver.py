@@ -150,3 +150,22 @@ def test_threads_of_clients_end_after_the_response(serve):
     wait_until(
         lambda: not any(each.name == "carboy-management-client" for each in threading.enumerate())
     )
+
+
+def test_client_that_leaves_before_the_response_is_no_error(serve, caplog):
+    entered, release = threading.Event(), threading.Event()
+
+    def wait(_):
+        entered.set()
+        release.wait(PATIENCE_S)
+        return {"text": "x" * 10_000_000}  # more than the system takes
+
+    address = serve(commands={"/wait": wait})
+    with socket.create_connection(address) as client:
+        client.sendall(b"POST /wait HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}")
+        assert entered.wait(PATIENCE_S)
+    release.set()
+    wait_until(
+        lambda: not any(each.name == "carboy-management-client" for each in threading.enumerate())
+    )
+    assert caplog.records == []

@@ -28,7 +28,7 @@ from time import monotonic
 from ..log import logger
 from .exchange import CONTINUE, Exchange, completed
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
-from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
+from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser, Upgrade
 from .poller import READ, WRITE, wait_for
 from .sendfile import FileSection
 from .transitions import (
@@ -55,7 +55,10 @@ from .transitions import (
     SENT,
     SENT_UNREAD,
     TRANSITIONS,
+    UPGRADE,
+    UPGRADED,
 )
+from .websocket import CLOSE_S, FAILED, GOING_AWAY, NORMAL, WebSocketSocket
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -84,9 +87,10 @@ _NEVER = float("inf")
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
-_HANDED_OVER = frozenset({READING, ANSWERING})
-# The states in which the response to the current request is not complete.
-_ACTIVE = frozenset({BODY, READING, ANSWERING})
+HANDED_OVER = frozenset({READING, ANSWERING})
+_NOT_WATCHED = frozenset({UPGRADED, CLOSED})
+# The states in which the body of a request is arriving, or the response is not complete.
+ACTIVE = frozenset({BODY, READING, ANSWERING})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
@@ -168,6 +172,9 @@ class Server(t.Protocol):
     def admit(self, exchange: Exchange) -> object:
         """Choose how the body of a request is read, and which function handles the request."""
 
+    def upgrade(self, exchange: Exchange) -> object:
+        """Choose which function handles a request that asks for a WebSocket."""
+
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Let the thread that runs the event loop call a function soon. Return at once."""
 
@@ -187,6 +194,7 @@ class Connection:
     Attributes:
         state: one of the states in `carboy.serving.http.transitions`; changed only while the
             connection's lock is held.
+        half_closes: whether the socket can still receive when its sending side is closed.
         environ: the WSGI environ entries that all requests of the connection share.
         deadline_s: the time after which the server calls `expire`, on the clock of
             `time.monotonic`.
@@ -204,10 +212,13 @@ class Connection:
         "_parser",
         "_server",
         "_socket",
+        "_websocket",
         "deadline_s",
         "environ",
         "state",
     )
+
+    half_closes = True
 
     def __init__(
         self, server: Server, sock: socket.socket, environ: dict[str, t.Any], limits: Limits
@@ -220,7 +231,8 @@ class Connection:
         self._parser = RequestParser(limits)
         # Which events the poller is to report for the socket: READ, WRITE or both.
         self._mask = READ
-        # The parser events that are not handled yet; `EOF` or `Refused` can only be the last one.
+        # The parser events that are not handled yet; `EOF`, `Refused` or `Upgrade` can only be the
+        # last one.
         self._events: deque[InputEvent] = deque()
         # The request that is arriving or being answered; None between two requests.
         self._exchange: Exchange | None = None
@@ -228,14 +240,12 @@ class Connection:
         self._out: list[bytes | memoryview | FileSection] = []
         # How many bytes of memory are reserved for the current response.
         self._held_bytes = 0
+        # The socket as the application sees it, which has taken it; None in all states but
+        # UPGRADED and CLOSED.
+        self._websocket: WebSocketSocket | None = None
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the body of a request is arriving, or a response is not complete."""
-        return self.state in _ACTIVE
 
     # --- input, on the leading thread ----------------------------------------------------------
 
@@ -367,8 +377,8 @@ class Connection:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                # Leave `EOF` or `Refused` in the queue: other methods look for it there to find out
-                # that the client's input has ended.
+                # Leave `EOF`, `Refused` or `Upgrade` in the queue: other methods look for it there
+                # to find out that the client's input has ended.
                 events.appendleft(event)
                 self._end_input(event)
                 break
@@ -390,6 +400,10 @@ class Connection:
             return
         if exchange.body_mode != "buffered":
             self._hand_over_unread(exchange)
+            return
+        if events and type(events[0]) is Upgrade:
+            self._server.upgrade(exchange)
+            self._hand_over_whole(exchange)
             return
         self._step(BODY_EXPECTED)
         self.deadline_s = monotonic() + exchange.body_timeout_s
@@ -547,7 +561,7 @@ class Connection:
         """
         while True:
             with self._lock:
-                if self.state is CLOSED:
+                if self.state not in HANDED_OVER:
                     return False
                 try:
                     sent = self._socket.send(data)
@@ -622,7 +636,7 @@ class Connection:
         """Send as much of the file as the socket accepts; returns True if all of it was sent."""
         sent = 0
         try:
-            sent = section.send_to(self._fd)
+            sent = self._send_file(section)
         except BlockingIOError:
             pass
         except OSError:
@@ -634,6 +648,9 @@ class Connection:
         del self._out[0]
         section.close()
         return True
+
+    def _send_file(self, section: FileSection) -> int:
+        return section.send_to(self._fd)
 
     def _await_writable(self, *, progress: bool) -> None:
         """Let the event loop call `flush` when the socket accepts more. `progress` says whether
@@ -677,7 +694,7 @@ class Connection:
         """
         self._lock.acquire()  # PERF: `with self._lock` would take 0.15 us longer
         try:
-            if self._exchange is not exchange or self.state not in _HANDED_OVER:
+            if self._exchange is not exchange or self.state not in HANDED_OVER:
                 if file is not None:
                     file.close()
                 return
@@ -712,7 +729,7 @@ class Connection:
         Returns False if the memory for responses that clients have not read is used up.
         """
         with self._lock:
-            if self.state not in _HANDED_OVER:
+            if self.state not in HANDED_OVER:
                 # If the connection is closed, no memory is needed, because `finish` will drop the
                 # response.
                 return True
@@ -741,7 +758,7 @@ class Connection:
         response is incomplete.
         """
         with self._lock:
-            if self._exchange is exchange and self.state in _HANDED_OVER:
+            if self._exchange is exchange and self.state in HANDED_OVER:
                 self._close()
 
     def _resume_sent(self) -> None:
@@ -822,7 +839,10 @@ class Connection:
         self._mask = 0
         self.deadline_s = _NEVER
         self._server.forget(self._fd)
-        self._socket.close()
+        if self._websocket is None:
+            self._socket.close()
+        else:
+            self._websocket.shut()
 
     def _count(self, exchange: Exchange) -> None:
         """Count a request in the metrics, if there are any, before its response is sent. So no
@@ -846,13 +866,94 @@ class Connection:
             exchange.unsent_bytes += part.left if isinstance(part, FileSection) else len(part)
         exchange.body_bytes = max(0, exchange.body_bytes - exchange.unsent_bytes)
         exchange.status = exchange.status or CLIENT_CLOSED
-        if self.state is HEAD or self.state in _ACTIVE:  # else it was counted with its response
+        if self.state is HEAD or self.state in ACTIVE:  # else it was counted with its response
             self._count(exchange)
         if (access_log := self._server.access_log) is None:
             return
         exchange.fields = {**(exchange.fields or {}), "aborted": True}
         exchange.logged = True
         access_log.pending.append(access_log.line(exchange, monotonic()))
+
+    # --- WebSockets ----------------------------------------------------------------------------
+
+    def offer_socket(self) -> WebSocketSocket:
+        """Return the socket for an application that answers a request for a WebSocket. It belongs
+        to the application as soon as the application uses it.
+        """
+        with self._lock:
+            event = self._events[0] if self._events else None
+            early = event.received if isinstance(event, Upgrade) else b""
+        return WebSocketSocket(self._socket, early, self, stall_s=self._limits.stall_s)
+
+    def hand_over(self, sock: WebSocketSocket) -> bool:
+        """Let the application have the socket from now on. Returns False if it is too late: the
+        client has disconnected, or a response has begun.
+        """
+        with self._lock:
+            exchange = self._exchange
+            if self.state is not ANSWERING or exchange is None or exchange.begun:
+                return False
+            self._step(UPGRADE)
+            self._websocket = sock
+            self._events.clear()
+            self._mask = 0
+            self._server.ignore(self._fd)
+            exchange.upgraded = True
+            # `end_websocket` logs and counts the request.
+            exchange.logged = True
+            self._await_idle(sock)
+            return True
+
+    def end_websocket(self, exchange: Exchange, sock: WebSocketSocket) -> None:
+        """Close a WebSocket whose view has ended, when its client has received what was sent, and
+        log and count its request. Do nothing if the application has not taken the socket.
+        """
+        if exchange.upgraded:
+            code = FAILED if exchange.status[:1] == "5" else NORMAL
+            closed = sock.sent.closing
+            with self._lock:
+                if self.state is UPGRADED:
+                    self._end_websocket(sock, code, self._limits.linger_s)
+            sock.drain()
+            self.close()
+            exchange.status = sock.sent.status or CLIENT_CLOSED
+            exchange.body_bytes = sock.sent.sent_bytes
+            if not (closed or sock.received.closing):
+                exchange.fields = {**(exchange.fields or {}), "aborted": True}
+            self._count(exchange)
+            if (access_log := self._server.access_log) is not None:
+                access_log.pending.append(access_log.line(exchange, monotonic()))
+        sock.detach()
+
+    def go_away(self, within_s: float) -> None:
+        """End the WebSocket, if the connection is one, because the server stops. Its client has
+        `within_s` seconds to answer.
+        """
+        with self._lock:
+            sock = self._websocket
+            if self.state is UPGRADED and sock is not None and not sock.closes:
+                self._end_websocket(sock, GOING_AWAY, within_s)
+
+    def _expire_websocket(self) -> None:
+        sock = self._websocket
+        assert sock is not None
+        if sock.closes:
+            self._close()
+            return
+        self._await_idle(sock)
+        if self.deadline_s <= monotonic():
+            self._end_websocket(sock, GOING_AWAY, CLOSE_S)
+
+    def _await_idle(self, sock: WebSocketSocket) -> None:
+        idle_s = self._limits.websocket_idle_s
+        self.deadline_s = sock.active_s + idle_s if idle_s else _NEVER
+
+    def _end_websocket(self, sock: WebSocketSocket, code: int, wait_s: float) -> None:
+        """Send the client a Close frame, unless the application has sent one, and close the
+        connection after `wait_s` seconds, if the application has not closed it by then.
+        """
+        sock.send_close(code)
+        self.deadline_s = min(self.deadline_s, monotonic() + wait_s)
 
     # --- states and the poller -----------------------------------------------------------------
 
@@ -880,6 +981,12 @@ class Connection:
 
     # --- from outside, on the leading thread ---------------------------------------------------
 
+    def refuse(self, response: bytes) -> None:
+        """Send an error response and close the connection, instead of reading a request."""
+        with self._lock:
+            self._events.append(Refused(response, self._parser.begun_head()))
+            self._advance()
+
     def reset(self) -> None:
         """Handle an error or hang-up that the poller reports for the socket."""
         disconnected = None
@@ -887,9 +994,9 @@ class Connection:
             # If the poller watches this socket for input, a read finds its errors, so ignore the
             # report. It may even be about another socket, closed by now, that had the same file
             # descriptor.
-            if self.state is CLOSED or self._mask == READ:
+            if self.state in _NOT_WATCHED or self._mask == READ:
                 return
-            if self.state in _HANDED_OVER:
+            if self.state in HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
                 # Let the poller ignore the socket: it is level-triggered, and would report the
@@ -915,6 +1022,8 @@ class Connection:
                 self._probe()
             elif state is HEAD:
                 self._refuse(Refused(HEAD_TOO_SLOW, self._parser.begun_head()))
+            elif state is UPGRADED:
+                self._expire_websocket()
             else:
                 self._close()
 

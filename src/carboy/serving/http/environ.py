@@ -14,6 +14,9 @@ if t.TYPE_CHECKING:
     from .exchange import Exchange
 
 Environ = dict[str, t.Any]
+# The key under which an application finds the socket of a client that asks for a WebSocket.
+# Werkzeug's server offers it there, and libraries such as simple-websocket look for it.
+SOCKET = "werkzeug.socket"
 
 
 def base_environ(*, multiprocess: bool) -> Environ:

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
 
     from .parser import RequestHead
     from .sendfile import FileSection
+    from .websocket import WebSocketSocket
 
 #: How a request body is read. "buffered": the server collects it, and calls the handler when it is
 #: complete; "streamed": the application reads it while it arrives; "discarded": the server drops
@@ -101,6 +102,16 @@ class Transport(t.Protocol):
     def abort(self, exchange: Exchange) -> None:
         """Close the connection before the response is complete."""
 
+    def offer_socket(self) -> WebSocketSocket:
+        """Return the socket for an application that answers a request for a WebSocket. It belongs
+        to the application as soon as the application uses it.
+        """
+
+    def end_websocket(self, exchange: Exchange, sock: WebSocketSocket) -> None:
+        """Close a WebSocket whose view has ended, when its client has received what was sent, and
+        write its request to the access log. Do nothing if the application has not taken the socket.
+        """
+
 
 class Exchange:
     """A request and its response. Used by one thread at a time.
@@ -142,6 +153,8 @@ class Exchange:
         held: whether memory for the response has been reserved.
         status: the status of the response, such as "200"; empty while there is none.
         body_bytes: the size of the response's body; if it is streamed, what was sent of it so far.
+        upgraded: whether the application has taken the socket, for a WebSocket. What it responds
+            then is dropped.
         route: the rule of the application that the path matches, such as "/items/<int:id>"; empty
             if there is none. None until the application has found it.
         logged: whether the access log has the line of this request already.
@@ -182,6 +195,7 @@ class Exchange:
     status = ""
     body_bytes = 0
     unsent_bytes = 0
+    upgraded = False
     logged = False
     route: str | None = ""
     began_s = view_s = 0.0

@@ -54,7 +54,8 @@ class TrustedProxies:
     Args:
         proxies: the number of proxies between clients and server, such as "2", or the addresses and
             networks of the proxies, such as "10.0.0.0/8,192.0.2.1". With a number, whoever connects
-            to the server counts as a trusted proxy.
+            to the server counts as a trusted proxy. So does in any case who connects to a Unix
+            socket, because the permissions of its file say who may.
         headers: "for", "proto", "host", "port" and "prefix" for the headers X-Forwarded-*, or
             "forwarded" for the header Forwarded, separated by commas.
     """
@@ -75,7 +76,7 @@ class TrustedProxies:
 
         Args:
             headers: the request headers by their WSGI names.
-            peer: the address that the connection comes from.
+            peer: the address that the connection comes from; "" for a Unix socket.
 
         Raises:
             ForwardedError: a proxy has written a scheme, host, port or prefix that is not valid.
@@ -152,6 +153,8 @@ class TrustedProxies:
         return len(clients) or 1
 
     def _trusts(self, text: str) -> bool:
+        if not text:
+            return True
         # A link-local IPv6 address is followed by a zone, such as "%eth0" in `fe80::1%eth0`, which
         # the networks of the setting do not have.
         address = ip_address(text.partition("%")[0])

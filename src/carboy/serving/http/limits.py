@@ -77,6 +77,18 @@ class Limits:
     # is 30 s; the client normally has the response after milliseconds.
     linger_s: float = 10.0
 
+    # --- WebSockets ---
+
+    # Largest number of WebSockets of a worker. Each has a thread for its view, and usually one of
+    # its library that reads from it: 256 of them take about 50 MB. Long before that many are busy
+    # at the same time, the GIL is the limit.
+    websockets: int = 256
+    # For how many seconds a WebSocket may transfer nothing in either direction. Werkzeug and most
+    # servers have no limit, so the default is much longer than the pauses of programs that send a
+    # message now and then; it ends the WebSockets that clients have forgotten. Clients that have
+    # vanished are found sooner, by TCP keepalive.
+    websocket_idle_s: float = 3600.0
+
     # --- connections ---
 
     # Largest number of open connections per worker, including idle ones. Further clients wait in
@@ -104,12 +116,16 @@ def plain_text(status: str, detail: str) -> bytes:
     return f"{status}: {detail}\n".encode()
 
 
-def refusal(status: str, detail: str = "") -> bytes:
-    """Return a complete error response, after which the server closes the connection."""
+def refusal(status: str, detail: str = "", headers: str = "") -> bytes:
+    """Return a complete error response, after which the server closes the connection.
+
+    Args:
+        headers: further header lines, each with its line break.
+    """
     text = plain_text(status.title(), detail) if detail else b""
     typed = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""
-    head = f"HTTP/1.1 {status}\r\n{typed}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-    return head.encode("latin-1") + text
+    framing = f"Content-Length: {len(text)}\r\nConnection: close\r\n"
+    return f"HTTP/1.1 {status}\r\n{typed}{headers}{framing}\r\n".encode("latin-1") + text
 
 
 HEAD_TOO_LARGE: t.Final = refusal("431 REQUEST HEADER FIELDS TOO LARGE")

@@ -1,5 +1,4 @@
-"""Options of listening sockets: stop accepting connections without losing clients, and TCP
-keepalive.
+"""Listening sockets: open them, and close them without losing clients.
 
 When a listening socket is closed, the kernel resets the connections in its backlog, although their
 clients are connected and may have sent a request. So before the server closes the socket, it
@@ -11,10 +10,17 @@ listening socket too. Linux only; on other systems a connection may be lost when
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 import sys
+import typing as t
+
+from ..machine import bind_exclusively
+
+if t.TYPE_CHECKING:
+    import ssl
+
+    from .address import Address
 
 # The value of SO_ATTACH_FILTER in <asm-generic/socket.h>; Python's `socket` module lacks the
 # constant.
@@ -34,12 +40,111 @@ _DROP_SYN = [
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
+class Listener:
+    """A socket on which the server listens.
+
+    Args:
+        address: where clients connect to.
+        shared: a socket that listens already, and on which other processes listen, too. Without it,
+            `open` makes a socket that only this server uses; its port may be shared with the
+            sockets of other processes (SO_REUSEPORT).
+        tls: the certificate and options of TLS; None if connections are not encrypted.
+
+    Attributes:
+        environ: entries of the WSGI environ that all connections to this address share.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        shared: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.address = address
+        self.tls = tls
+        self.is_shared = shared is not None
+        self._socket = shared
+        self.environ: dict[str, t.Any] = {
+            "wsgi.url_scheme": "https" if tls else "http",
+            # PEP 3333 asks for a name and a port, which a Unix socket does not have. They are used
+            # only for requests of HTTP/1.0 without a Host header.
+            "SERVER_NAME": address.host or "localhost",
+            "SERVER_PORT": "80" if address.path else str(address.port),
+        }
+
+    def open(self, backlog: int) -> None:
+        """Begin to listen.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        if self._socket is not None:
+            self._socket.setblocking(False)
+            if not self.address.path:
+                enable_keepalive(self._socket)
+            return
+        listener = socket.socket(self.address.family, socket.SOCK_STREAM)
+        try:
+            # Share the port with the sockets of other workers: each worker process has a listening
+            # socket of its own.
+            if hasattr(socket, "SO_REUSEPORT"):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            enable_keepalive(listener)
+            listener.setblocking(False)
+            bind_exclusively(listener, (self.address.host, self.address.port))
+            listener.listen(backlog)
+        except OSError as exc:
+            listener.close()
+            raise OSError(f"carboy cannot listen on {self.address}: {exc.strerror}") from None
+        self._socket = listener
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket; -1 if it is not open."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def accept(self) -> tuple[socket.socket, str, int]:
+        """Return the socket of a new client and the client's host and port, "" and 0 for a client
+        of a Unix socket.
+
+        Raises:
+            BlockingIOError: no client waits.
+        """
+        assert self._socket is not None
+        sock, address = self._socket.accept()
+        if self.address.path:
+            return sock, "", 0
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock, address[0], address[1]
+
+    def refuse_new(self) -> bool:
+        """Let the kernel drop new connections, so that those in the backlog can be accepted before
+        the socket is closed. Returns False if that is not possible, or if other processes go on
+        listening on the socket.
+        """
+        return not self.is_shared and self._socket is not None and refuse_new(self._socket)
+
+    @property
+    def bound_to(self) -> tuple[str, int] | str:
+        """The name of the open socket: host and port, or the path of a Unix socket."""
+        assert self._socket is not None
+        name = self._socket.getsockname()
+        return name[:2] if isinstance(name, tuple) else name
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
 def refuse_new(listener: socket.socket) -> bool:
     """Let the kernel drop new connections to a listening socket, so that those in its backlog can
     be accepted before it is closed. Returns False if the system cannot do that.
     """
     if sys.platform != "linux":
         return False
+    import ctypes
+
     instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
     buffer = ctypes.create_string_buffer(instructions)
     program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))

@@ -19,6 +19,7 @@ from enum import Enum
 import httptools
 
 from ..log import logger
+from . import upgrade
 from .limits import HEAD_TOO_LARGE, INTERNAL_ERROR, refusal
 
 if t.TYPE_CHECKING:
@@ -69,6 +70,17 @@ class Refused(t.NamedTuple):
     head: RequestHead
 
 
+class Upgrade(t.NamedTuple):
+    """The last event of a connection, in place of `END`: the request whose head came before asks
+    for a WebSocket, and what the client sends from now on is not HTTP.
+
+    Attributes:
+        received: what has arrived behind the head.
+    """
+
+    received: bytes
+
+
 # The WSGI names of the request headers whose values the access log contains.
 LOGGED_HEADERS = ("HTTP_X_REQUEST_ID", "HTTP_USER_AGENT", "HTTP_REFERER")
 
@@ -92,7 +104,7 @@ END: t.Final = Mark.END
 EOF: t.Final = Mark.EOF
 
 #: The types of events. `bytes` is a piece of the current request's body.
-InputEvent = RequestHead | bytes | Mark | Refused
+InputEvent = RequestHead | bytes | Mark | Refused | Upgrade
 
 
 class RefusedError(ValueError):
@@ -119,8 +131,8 @@ class RequestParser:
         "_in_head",
         "_limits",
         "_most_head_bytes",
-        "_oversized",
         "_parser",
+        "_refused",
         "_repeated",
         "_skips_head",
         "_url",
@@ -144,14 +156,17 @@ class RequestParser:
         self._dropped_bytes = 0
         # How many bytes have arrived since the last parser event, to enforce `limits.head_bytes`.
         self._head_bytes = 0
-        # The complete request head that was refused because it is too large; None if none was.
-        self._oversized: RequestHead | None = None
+        # The complete request head that was refused, because it is too large or asks for a
+        # WebSocket in a wrong way; None if none was.
+        self._refused: RequestHead | None = None
         # Whether the next head is the artificial one of `_ignore_upgrade`, which is not returned as
         # an event.
         self._skips_head = False
 
     def feed(self, data: bytes) -> list[InputEvent]:
-        """Parse input and return its events. Must not be called after a `Refused` event."""
+        """Parse input and return its events. Must not be called after an event `Refused` or
+        `Upgrade`.
+        """
         events = self._events = []
         error: Exception | None = None
         # PERF: the size of a head is computed only if it may exceed the limit. A head that arrives
@@ -172,7 +187,7 @@ class RequestParser:
         if refused is None and not 2 <= len(events) <= 3:
             refused = self._check_bounds(len(data))
         if refused is not None:
-            events.append(Refused(refused, self._oversized or self.begun_head()))
+            events.append(Refused(refused, self._refused or self.begun_head()))
         elif self._headers is not None and not self._in_head:
             self._in_head = True
             events.append(BEGIN)
@@ -212,14 +227,19 @@ class RequestParser:
 
     def _recover(self, error: Exception, data: bytes) -> bytes | None:
         """Handle the error with which llhttp has stopped; returns an error response if the input is
-        refused. After an Upgrade header the parser continues, and None is returned.
+        refused. After an Upgrade header that does not ask for a WebSocket, the parser continues,
+        and None is returned.
 
         NOTE: do not call this inside `except`, where exceptions of the callbacks would get a wrong
         `__context__`.
         """
         while isinstance(error, httptools.HttpParserUpgrade):
             data = data[error.args[0] :]
-            self._ignore_upgrade()
+            head = self._events[-2]
+            assert isinstance(head, RequestHead)
+            if upgrade.is_asked_for(head):
+                return self._upgrade(head, data)
+            self._ignore_upgrade(head)
             another = self._try(data)
             if another is None:
                 return None
@@ -246,17 +266,31 @@ class RequestParser:
             return exc
         return None
 
-    def _ignore_upgrade(self) -> None:
-        """Continue in HTTP/1.1 after a head with an Upgrade header: the server has no other
-        protocol (RFC 9110, 7.8).
+    def _upgrade(self, head: RequestHead, received: bytes) -> bytes | None:
+        """Report a request that asks for a WebSocket, or return an error response if it does so in
+        a wrong way.
+
+        HTTP ends here in both cases, also if the application refuses the WebSocket later: a proxy
+        may have begun to pass on everything, without looking whether it is a request that the
+        client must not send (request smuggling).
+        """
+        refused = upgrade.refusal_of(head)
+        if refused is None:
+            self._events[-1] = Upgrade(received)
+        else:
+            self._refused = head
+            del self._events[-2:]
+        return refused
+
+    def _ignore_upgrade(self, head: RequestHead) -> None:
+        """Continue in HTTP/1.1 after a head with an Upgrade header that asks for a protocol which
+        the server does not speak (RFC 9110, 7.8).
 
         llhttp takes everything after such a head, including the body, for data of the other
         protocol, and reports the end of the request. So a new parser is created, and is given an
         artificial head with the same body length, after which it can parse the body. Java's HTTP
         client requests an upgrade to HTTP/2 in each request.
         """
-        head = self._events[-2]
-        assert isinstance(head, RequestHead)
         length = int(head.headers.get("CONTENT_LENGTH", 0))
         if length:
             framing = b"Content-Length: %d" % length
@@ -278,7 +312,7 @@ class RequestParser:
         for index, event in enumerate(self._events):
             if type(event) is RequestHead and event.size > self._most_head_bytes:
                 del self._events[index:]
-                self._oversized = event
+                self._refused = event
                 return HEAD_TOO_LARGE
         return None
 

@@ -187,8 +187,10 @@ def make_poller() -> Poller:
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
-def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
-    """Block the calling thread until a socket is ready for `mask`; returns False at the timeout."""
+def wait_for(sock: socket.socket, mask: int, timeout_s: float | None) -> bool:
+    """Block the calling thread until a socket is ready for `mask`; returns False at the timeout, if
+    there is one.
+    """
     with _Selector() as selector:
         wanted = selectors.EVENT_READ if mask & READ else 0
         wanted |= selectors.EVENT_WRITE if mask & WRITE else 0

@@ -19,6 +19,9 @@ if t.TYPE_CHECKING:
 # The most bytes that one call of sendfile sends. PERF: 4 MiB would be no faster, and other clients
 # must wait during the call.
 SEND_BYTES = 1024 * 1024
+# The most bytes of a file that are read at once if they must be encrypted. What the client does not
+# accept of them is read again later.
+COPY_BYTES = 128 * 1024
 # The classes of files that sendfile can send: their descriptor has the same bytes that `read`
 # returns, unlike that of a GzipFile, for example.
 _PLAIN = (io.BufferedReader, io.BufferedRandom, io.FileIO)
@@ -48,7 +51,19 @@ class FileSection:
             BlockingIOError: the socket accepts nothing at the moment.
             OSError: the client has disconnected, or the file has become shorter.
         """
-        sent = os.sendfile(fd, self._fd, self._offset, min(self.left, SEND_BYTES))
+        return self._advance(os.sendfile(fd, self._fd, self._offset, min(self.left, SEND_BYTES)))
+
+    def copy_to(self, send: cabc.Callable[[bytes], int]) -> int:
+        """Read a part of the file and pass it to `send`, which returns how many of its bytes it has
+        sent; return this number.
+
+        Raises:
+            BlockingIOError: the client accepts nothing at the moment.
+            OSError: the client has disconnected, or the file has become shorter.
+        """
+        return self._advance(send(os.pread(self._fd, min(self.left, COPY_BYTES), self._offset)))
+
+    def _advance(self, sent: int) -> int:
         if not sent:
             raise OSError("the file has become shorter while it was sent")
         self._offset += sent

@@ -16,7 +16,6 @@ import errno
 import logging
 import os
 import signal
-import socket
 import threading
 import typing as t
 from collections import deque
@@ -26,26 +25,27 @@ from time import monotonic
 from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
-from ..machine import bind_exclusively
 from .budget import Budget
-from .connection import Connection, flush_all
+from .connection import ACTIVE, Connection, flush_all
 from .environ import base_environ
 from .exchange import CLOSE, TEXT
 from .forwarded import ForwardedError
 from .limits import plain_text
-from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 from .sendfile import FileWrapper
 from .transitions import IDLE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import socket
 
     from .connection import RequestLog
     from .exchange import Exchange
     from .forwarded import TrustedProxies
     from .limits import Limits
+    from .listener import Listener
     from .poller import Events, Poller
+    from .transitions import State
 
 # Seconds between two checks of all connections for expired deadlines.
 SWEEP_S = 0.25
@@ -85,6 +85,11 @@ class Handler(t.Protocol):
         answers the request.
         """
 
+    def upgrade(self, exchange: Exchange) -> object:
+        """Set `exchange.handler` to the function that answers a request for a WebSocket, after
+        `admit`.
+        """
+
     @property
     def after_round(self) -> list[cabc.Callable[[], object]]:
         """Functions that the server calls and removes, the latest first, when all requests that
@@ -100,7 +105,7 @@ class ServerMonitor(t.Protocol):
         response.
         """
 
-    def sample(self, connections: list[Connection]) -> None:
+    def sample(self, connections: int, active: int) -> None:
         """Note how many connections are open and how many requests are being handled."""
 
 
@@ -146,12 +151,39 @@ class Pool(t.Protocol):
         """If the calling thread runs the event loop, let another thread run it from now on."""
 
 
+class Client(t.Protocol):
+    """The methods and attributes that the server uses of a client's connection, or of the TLS
+    handshake that precedes it. The methods are called on the leading thread.
+    """
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def deadline_s(self) -> float:
+        """The time after which the server calls `expire`, on the clock of `time.monotonic`."""
+
+    def readable(self) -> None: ...
+
+    def flush(self) -> None:
+        """Continue to send, because the socket accepts more data."""
+
+    def reset(self) -> None:
+        """Handle an error or hang-up that the poller reports for the socket."""
+
+    def expire(self) -> None: ...
+
+    def stop(self) -> None:
+        """Close the connection as soon as it has no request to answer, because the server stops."""
+
+    def close(self) -> None: ...
+
+
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
 
     Args:
-        host: an IPv4 or IPv6 address to listen on.
-        port: the port, which may be shared with other processes (SO_REUSEPORT).
+        listeners: the addresses to listen on; at least one.
         handler: decides how requests are answered.
         pool: the threads that run the server.
         limits: sizes and timeouts.
@@ -175,8 +207,7 @@ class HTTPServer:
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        listeners: cabc.Sequence[Listener],
         *,
         handler: Handler,
         pool: Pool,
@@ -192,6 +223,7 @@ class HTTPServer:
         self.draining = self.stopping = False
         self.requests = 0
         self.admit = handler.admit if proxies is None else self._admit_behind_proxy
+        self.upgrade = handler.upgrade
         self._proxies = proxies
         self.call = pool.call
         self.pool = pool
@@ -209,24 +241,26 @@ class HTTPServer:
         self.round_s = 0.0
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
-        self._host, self._port = host, port
         self._handler = handler
         self._limits = limits
         self._poller = make_poller() if poller is None else poller
         self.wake = self._poller.wake
         self._spin_wait = SpinWait(self._poller) if spins else None
-        self._connections: dict[int, Connection] = {}
-        self._listener: socket.socket | None = None
+        self._connections: dict[int, Client] = {}
+        self._listeners = list(listeners)
+        # The listeners whose sockets are open, by file descriptor.
+        self._open: dict[int, Listener] = {}
+        # Whether the poller watches the open listeners.
         self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
-        self._environ = base_environ(multiprocess=multiprocess)
-        self._environ["SERVER_NAME"] = host
-        self._environ["SERVER_PORT"] = str(port)
+        environ = base_environ(multiprocess=multiprocess)
         if hasattr(os, "sendfile"):
-            self._environ["wsgi.file_wrapper"] = FileWrapper
+            environ["wsgi.file_wrapper"] = FileWrapper
         if access_log is not None:
-            self._environ[FIELDS] = None
+            environ[FIELDS] = None
+        for listener in self._listeners:
+            listener.environ = environ | listener.environ
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -240,38 +274,45 @@ class HTTPServer:
         self.pool.start(self)
 
     def listen(self) -> None:
-        """Open the listening socket, but start no threads. Raises OSError, as `start` does."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        """Open the listening sockets, but start no threads. Raises OSError, as `start` does."""
         try:
-            # Share the port with the sockets of other workers: each worker process has a listening
-            # socket of its own.
-            if hasattr(socket, "SO_REUSEPORT"):
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            enable_keepalive(listener)
-            listener.setblocking(False)
-            bind_exclusively(listener, (self._host, self._port))
-            listener.listen(self._limits.backlog)
-        except OSError as exc:
-            listener.close()
+            for listener in self._listeners:
+                listener.open(self._limits.backlog)
+                self._open[listener.fileno()] = listener
+        except OSError:
+            self._close_listeners()
             self._poller.close()
-            raise OSError(
-                f"carboy cannot listen on {self._host}:{self._port}: {exc.strerror}"
-            ) from None
-        self._listener = listener
+            raise
         self._listen(yes=True)
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before
-        the listening socket is closed. Returns False if the system cannot do that.
+        the listening sockets are closed. Returns False if it cannot do that for any of them.
         """
-        return self._listener is not None and refuse_new(self._listener)
+        refused = [listener.refuse_new() for listener in self._open.values()]
+        return any(refused)
+
+    def drain(self) -> None:
+        """From now on, let responses ask clients to open a new connection, and leave the clients of
+        shared sockets to the other processes that listen on them. Returns at once.
+
+        The clients that wait in the backlog of a shared socket are accepted first: if this process
+        is the last one, nobody else will. They have the time until `stop` to send a request.
+        """
+        self.draining = True
+        self.call(self._leave_shared)
 
     def stop(self) -> None:
         """Accept no more connections, and close each open one after its current response. Returns
         at once.
         """
         self.call(self._stop)
+
+    def end_websockets(self, within_s: float) -> None:
+        """End all WebSockets, because the server stops; each client has `within_s` seconds to
+        answer. Returns at once.
+        """
+        self.call(partial(self._end_websockets, within_s))
 
     def wait(self) -> None:
         """Block until the last response is sent and the threads have stopped.
@@ -289,9 +330,7 @@ class HTTPServer:
             connection.close()
         if self.access_log is not None:
             self.access_log.flush(wait_s=LAST_LINES_S)
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._close_listeners()
         self._poller.close()
 
     @property
@@ -299,27 +338,55 @@ class HTTPServer:
         """Whether the server was stopped and all connections are closed."""
         return self._drained.is_set()
 
+    def await_drained(self, timeout_s: float) -> bool:
+        """Wait until the server was stopped and all connections are closed. Returns False at the
+        timeout.
+        """
+        return self._drained.wait(timeout_s)
+
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[Client]:
         return list(self._connections.values())
 
     @property
-    def address(self) -> tuple[str, int] | None:
-        """Return the host and port on which the server listens; None if it does not listen."""
-        return None if self._listener is None else self._listener.getsockname()[:2]
+    def address(self) -> tuple[str, int] | str | None:
+        """Return the host and port, or the path, of the first socket on which the server listens;
+        None if it does not listen.
+        """
+        return next((listener.bound_to for listener in self._open.values()), None)
 
     def _stop(self) -> None:
         self.stopping = self.draining = True
-        if self._listener is not None:
-            # Accept all clients in the backlog, because closing the listening socket would reset
-            # their connections.
-            self._accept(self._listener, max_count=1 << 20)
-            self._listen(yes=False)
-            self._listener.close()
-            self._listener = None
+        for listener in list(self._open.values()):
+            self._leave(listener)
         for connection in self.connections:
             connection.stop()
         self._check_drained()
+
+    def _end_websockets(self, within_s: float) -> None:
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.go_away(within_s)
+
+    def _leave(self, listener: Listener) -> None:
+        """Stop to listen on a socket. First accept all clients in the backlog, because closing the
+        socket would reset their connections.
+        """
+        self._accept(listener, max_count=1 << 20)
+        fd = listener.fileno()
+        del self._open[fd]
+        if self._listens:
+            self._poller.remove(fd)
+        listener.close()
+
+    def _leave_shared(self) -> None:
+        for listener in [each for each in self._open.values() if each.is_shared]:
+            self._leave(listener)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._open.clear()
 
     def _check_drained(self) -> None:
         if self.stopping and not self._connections:
@@ -475,7 +542,7 @@ class HTTPServer:
             if connection.deadline_s < now_s:
                 connection.expire()
         self._report()
-        if not self._listens and self._listener is not None:
+        if not self._listens:
             self._listen(yes=len(self._connections) < self._limits.connections)
 
     def _report(self) -> None:
@@ -483,13 +550,18 @@ class HTTPServer:
         if self.access_log is not None:
             self.access_log.flush()
         if self._metrics is not None:
-            self._metrics.sample(self.connections)
+            clients = self.connections
+            active = sum(client.state in ACTIVE for client in clients)
+            self._metrics.sample(len(clients), active)
 
     def _accept_at(self, fd: int) -> None:
-        if self._listener is not None and fd == self._listener.fileno():
-            self._accept(self._listener, MAX_ACCEPTS)
+        listener = self._open.get(fd)
+        if listener is not None:
+            # Accept one client at a time from a shared socket, so that the other processes that
+            # listen on it get their part.
+            self._accept(listener, 1 if listener.is_shared else MAX_ACCEPTS)
 
-    def _accept(self, listener: socket.socket, max_count: int) -> None:
+    def _accept(self, listener: Listener, max_count: int) -> None:
         for accepted in range(max_count):
             # A server that stops accepts all clients in the backlog, because the connections that
             # are left there are reset.
@@ -500,7 +572,7 @@ class HTTPServer:
                     self._listen(yes=False)  # stop accepting: further clients wait in the backlog
                     return
             try:
-                sock, address = listener.accept()
+                sock, host, port = listener.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:  # this client has left; others may wait
@@ -512,8 +584,7 @@ class HTTPServer:
                     # call of `_sweep`.
                     self._listen(yes=False)
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.add(sock, *address[:2])
+            self.add(sock, host, port, listener)
 
     def _admit_behind_proxy(self, exchange: Exchange) -> None:
         """Store in `exchange.origin` what trusted proxies say about the client, then let the
@@ -546,38 +617,54 @@ class HTTPServer:
         )
         return made
 
-    def add(self, sock: socket.socket, host: str, port: int) -> Connection:
-        """Add a connection that was accepted from the client address `host` and `port`."""
+    def add(
+        self, sock: socket.socket, host: str, port: int, listener: Listener | None = None
+    ) -> Client:
+        """Add a connection that was accepted from the client address `host` and `port` by
+        `listener`, or by the first listener.
+        """
         sock.setblocking(False)
-        environ = self._environ.copy()
+        listener = listener or self._listeners[0]
+        environ = listener.environ.copy()
         # A server that listens on `::` sees the client 192.0.2.1 as `::ffff:192.0.2.1`: remove the
         # prefix.
         environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()
-        connection = self._connections[fd] = Connection(self, sock, environ, self._limits)
+        client: Client
+        if listener.tls is None:
+            client = Connection(self, sock, environ, self._limits)
+        else:
+            from .handshake import Handshake
+
+            client = Handshake(listener.tls, self, sock, environ, self._limits)
+        self._connections[fd] = client
         self._poller.add(fd, READ)
-        return connection
+        return client
 
     def _listen(self, *, yes: bool) -> None:
-        if self._listener is None or yes == self._listens:
+        if yes == self._listens:
             return
         self._listens = yes
-        if yes:
-            self._poller.add(self._listener.fileno(), READ)
-        else:
-            self._poller.remove(self._listener.fileno())
+        for fd in self._open:
+            if yes:
+                self._poller.add(fd, READ)
+            else:
+                self._poller.remove(fd)
 
     # --- for connections, from any thread ------------------------------------------------------
 
     def watch(self, fd: int, mask: int) -> None:
-        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`."""
+        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`, and its
+        errors.
+        """
         try:
             self._poller.change(fd, mask)
-        # Ignore the error: `ignore` has removed the socket from the poller, because the system had
-        # reported an error.
         except OSError:
-            pass
+            # `ignore` has removed the socket from the poller, because the system had reported an
+            # error. The poller must report the error again, so that the connection, which now waits
+            # for the socket, is closed.
+            self._poller.add(fd, mask)
 
     def ignore(self, fd: int) -> None:
         """From now on, report no events for the socket `fd`."""
@@ -585,6 +672,10 @@ class HTTPServer:
             self._poller.remove(fd)
         except OSError:
             pass
+
+    def replace(self, fd: int, client: Client) -> None:
+        """Let `client` handle the events of the socket `fd` from now on."""
+        self._connections[fd] = client
 
     def forget(self, fd: int) -> None:
         """Remove the connection whose socket `fd` its caller is about to close."""

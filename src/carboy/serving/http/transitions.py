@@ -14,6 +14,10 @@ A request whose handler is called before the whole body has arrived:
     HEAD --REQUEST_UNREAD--> READING --RESPONDED--> SENDING
     SENDING --SENT_UNREAD--> DISCARDING --BODY_ENDED--> IDLE
 
+A request that asks for a WebSocket, whose socket the application takes:
+
+    ANSWERING --UPGRADE--> UPGRADED
+
 The last response of a connection; CLOSE leads from every other state to CLOSED:
 
     ANSWERING --RESPONDED_LAST--> CLOSING --LINGER--> LINGERING
@@ -55,6 +59,8 @@ class State(Enum):
     CLOSING = "as SENDING, and the connection closes after this response"
     # In the state LINGERING, the event loop reads from the socket and discards what it reads.
     LINGERING = "half-closed, until the client has read the response"
+    # In the state UPGRADED, the application reads from the socket.
+    UPGRADED = "the application has taken the socket, and speaks the WebSocket protocol on it"
     CLOSED = "the socket is closed"
 
     # PERF: with this hash, looking up the next state takes 0.06 us instead of 0.13, because Enum's
@@ -75,6 +81,7 @@ class Step(Enum):
     REFUSED = "the client's input is invalid, or arrives too slowly"
     SENT = "the whole response is sent"
     SENT_UNREAD = "the whole response is sent, but the request's body has not ended"
+    UPGRADE = "the application takes the socket, to speak the WebSocket protocol on it"
     LINGER = "the client may still be sending and must first read the response"
     CLOSE = "the socket is closed: by the client, after a timeout, or after the last response"
 
@@ -102,7 +109,19 @@ class Table(dict[tuple[State, Step], State]):
 
 # PERF: the members of `State` and `Step` are global variables, too, because a lookup in the enum
 # class takes 0.06 us, and a request needs 25 lookups.
-IDLE, HEAD, BODY, READING, ANSWERING, SENDING, DISCARDING, CLOSING, LINGERING, CLOSED = State
+(
+    IDLE,
+    HEAD,
+    BODY,
+    READING,
+    ANSWERING,
+    SENDING,
+    DISCARDING,
+    CLOSING,
+    LINGERING,
+    UPGRADED,
+    CLOSED,
+) = State
 (
     HEAD_BEGUN,
     BODY_EXPECTED,
@@ -114,6 +133,7 @@ IDLE, HEAD, BODY, READING, ANSWERING, SENDING, DISCARDING, CLOSING, LINGERING, C
     REFUSED,
     SENT,
     SENT_UNREAD,
+    UPGRADE,
     LINGER,
     CLOSE,
 ) = Step
@@ -135,6 +155,7 @@ _STEPS: dict[tuple[State, Step], State] = {
     (READING, RESPONDED_LAST): CLOSING,
     (ANSWERING, RESPONDED): SENDING,
     (ANSWERING, RESPONDED_LAST): CLOSING,
+    (ANSWERING, UPGRADE): UPGRADED,
     (SENDING, SENT): IDLE,
     (SENDING, SENT_UNREAD): DISCARDING,
     (DISCARDING, BODY_ENDED): IDLE,

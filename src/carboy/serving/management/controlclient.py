@@ -12,7 +12,8 @@ import stat
 import typing as t
 
 from ...errors import CarboyError
-from .controlpath import OFF, SUFFIX, is_served, runtime_folders, user_name, why_not_private
+from ..unixsocket import is_served, user_name
+from .controlpath import OFF, SUFFIX, runtime_folders, why_not_private
 from .controlrequests import ANSWER_S, LOOP_S, PREFIX
 from .managementserver import SERVER_NAME
 

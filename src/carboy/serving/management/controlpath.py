@@ -1,22 +1,16 @@
-"""The control socket of a server as a file: its default path, who may use it, and when a server may
-take a path.
-
-The file of a Unix socket outlives its server: after a `kill -9` it stays, and nobody listens. So a
-server that finds a file at its path asks whether somebody listens there, and replaces it if not.
-"""
+"""The control socket of a server: its default path, and who may use it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import socket
 import stat
-import sys
 import tempfile
 import typing as t
 
 from ...errors import AddressError
+from ..unixsocket import MAX_PATH_BYTES, UnixSocket, user_name
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -24,8 +18,6 @@ if t.TYPE_CHECKING:
 # The value of the setting `control` that switches the control socket off.
 OFF = "off"
 SUFFIX = ".sock"
-# `struct sockaddr_un` has room for 108 bytes on Linux, 104 on BSD and macOS, with a NUL at the end.
-MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 # Only the user of the server may connect: on Linux, macOS and BSD, whoever connects needs the
 # permission to write the file.
 MODE = 0o600
@@ -118,37 +110,10 @@ def why_not_private(folder: str) -> str:
     return "other users may write to it" if found.st_mode & 0o022 else ""
 
 
-def user_name(uid: int) -> str:
-    """Return how a message names a user, such as "user shop (uid 1000)"."""
-    import pwd
-
-    try:
-        return f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"
-
-
 # ----------------------------------------------------------------------------- taking a path
 
 
-def is_served(path: str) -> bool:
-    """Return whether a server listens on the Unix socket at a path.
-
-    Raises:
-        OSError: the system does not let this user find out.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Do not block: connecting to a living server waits if its backlog is full.
-        probe.setblocking(False)
-        code = probe.connect_ex(path)
-    if code in (errno.ECONNREFUSED, errno.ENOENT):
-        return False
-    if code in (0, errno.EAGAIN, errno.EINPROGRESS):
-        return True
-    raise OSError(code, os.strerror(code))
-
-
-class ControlSocket:
+class ControlSocket(UnixSocket):
     """A listening Unix socket for this user alone.
 
     Raises:
@@ -156,82 +121,11 @@ class ControlSocket:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with _alone_in_folder_of(path):
-                _remove_stale(path)
-                self.socket.bind(path)
-                # Nobody can connect before `listen`, so it does not matter that the file has other
-                # permissions for a moment.
-                os.chmod(path, MODE)
-                self.socket.listen(BACKLOG)
-                self._identity = _identity(path)
-        except OSError as exc:
-            self.socket.close()
-            raise AddressError(_explain(exc, path)) from None
-        except AddressError:
-            self.socket.close()
-            raise
-
-    def close(self) -> None:
-        """Close the socket, and remove its file unless another server has replaced it."""
-        self.socket.close()
-        with contextlib.suppress(OSError), _alone_in_folder_of(self.path):
-            if _identity(self.path) == self._identity:
-                os.unlink(self.path)
-
-
-@contextlib.contextmanager
-def _alone_in_folder_of(path: str) -> cabc.Iterator[None]:
-    """Let no other server replace a socket in the folder meanwhile. Otherwise two servers that
-    start at the same time could both find a stale file, and one would remove the new socket of the
-    other.
-    """
-    import fcntl
-
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise AddressError(
-            f"Cannot create the control socket {path}: there is a file that is not a socket. Remove"
-            " it, or choose another path with --control."
+        super().__init__(
+            path,
+            MODE,
+            BACKLOG,
+            failure=f"Cannot create the control socket {path}",
+            option="--control",
+            shown_by=f"carboy ctl --socket {path} status",
         )
-    if is_served(path):
-        raise AddressError(
-            f"Cannot create the control socket {path}: another server listens on it. Stop that"
-            f" server, or choose another path with --control. 'carboy ctl --socket {path} status'"
-            " shows it."
-        )
-    os.unlink(path)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    found = os.lstat(path)
-    return found.st_dev, found.st_ino
-
-
-def _explain(exc: OSError, path: str) -> str:
-    what, folder = f"Cannot create the control socket {path}", os.path.dirname(path)
-    if isinstance(exc, FileNotFoundError):
-        return (
-            f"{what}: there is no folder {folder}. Create it (systemd does by RuntimeDirectory=),"
-            " or choose another path with --control."
-        )
-    if isinstance(exc, NotADirectoryError):
-        return f"{what}: {folder} is not a folder. Choose another path with --control."
-    return (
-        f"{what}: {exc.strerror}. Choose a path with --control that {user_name(os.geteuid())} may"
-        " write."
-    )

@@ -140,7 +140,9 @@ def _open_control_socket(settings: Settings) -> ControlSocket | None:
     path = settings.control
     if not path:
         try:
-            path = default_path(_join(settings.host, settings.port))
+            # An address with a port, if there is one, so that `carboy ctl --port` finds the server.
+            addresses = sorted(settings.addresses, key=lambda address: bool(address.path))
+            path = default_path(str(addresses[0]))
         except AddressError as exc:
             log.logger.warning(
                 "'carboy ctl' cannot reach this server: %s Name a path by --control, or set it to"

@@ -163,16 +163,22 @@ class _ManagementHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         command = self.server.commands.get(self._path)
-        if command is None:
-            self._send(self._not_found())
-            return
+        self._send(self._not_found() if command is None else self._do(command))
+
+    def _do(self, command: Command) -> Page:
         try:
-            self._send(json_page(200, command(self._arguments())))
+            return self._call(command, self._arguments())
         except ControlRequestError as exc:
-            self._send(json_page(409, {"error": mask_text(str(exc))}))
+            return json_page(409, {"error": mask_text(str(exc))})
+
+    def _call(self, command: Command, arguments: dict[str, t.Any]) -> Page:
+        try:
+            return json_page(200, command(arguments))
+        except ControlRequestError:
+            raise
         except Exception as exc:  # noqa: BLE001  # the user of `carboy ctl` needs the reason
             log.logger.exception("error while doing the control request %s", self._path)
-            self._send(json_page(500, {"error": mask_text(f"{type(exc).__name__}: {exc}")}))
+            return json_page(500, {"error": mask_text(f"{type(exc).__name__}: {exc}")})
 
     @property
     def _path(self) -> str:

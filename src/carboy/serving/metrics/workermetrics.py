@@ -14,7 +14,6 @@ if t.TYPE_CHECKING:
 
     from carboy.models.model import Model
 
-    from ..http.connection import Connection
     from ..threads.slots import ViewSlots
     from .sharedtable import Cells
 
@@ -67,10 +66,14 @@ class WorkerMetrics:
             model.queue.count_in(Counters(*counters))
             self._models.append((model, waiting, computing))
 
-    def sample(self, connections: list[Connection]) -> None:
-        """Note the current values of the gauges. The server calls this several times a second."""
-        self._connections[0] = len(connections)
-        self._active_requests[0] = sum([connection.is_active for connection in connections])
+    def sample(self, connections: int, active: int) -> None:
+        """Note the current values of the gauges. The server calls this several times a second.
+
+        Args:
+            connections: how many connections are open.
+            active: how many of them have a request that is being handled.
+        """
+        self._connections[0], self._active_requests[0] = connections, active
         if self._slots is not None:
             self._active_views[0] = self._slots.busy
             self._waiting_views[0] = self._slots.waiting

@@ -27,6 +27,7 @@ def _option(setting: Setting) -> click.Option:
     return click.Option(
         names,
         metavar=setting.format.metavar,
+        multiple=setting.several,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
         # click must not read the environment variable of the option. `make_settings` reads it,
         # because `app.serve()`, which does not use click, needs it too.

@@ -26,20 +26,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import os
 import selectors
 import signal
-import socket
 import time
 import typing as t
-from dataclasses import replace
 from functools import partial
 
-from ...core.advice import port_in_use
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
-from ...errors import AddressError
 from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
@@ -47,12 +42,14 @@ from . import capacity
 from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
+from .sockets import ServerSockets
 from .supervisorlog import SupervisorLog
 from .systemd import SystemdNotifier
 from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import socket
 
     from ..management.management import Management
     from ..management.managementserver import PageFunction
@@ -66,6 +63,8 @@ MAX_UNANSWERED = 3
 # Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
 # threads, the second kills it.
 DUMP_S = 1.0
+# How many seconds a process that loads the app may take to end, if it is not needed any more.
+LOADING_GRACE_S = 1.0
 
 
 class Supervisor:
@@ -114,9 +113,9 @@ class Supervisor:
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
-            port, port_holder = hold_port(self._settings)
-            at_end.callback(port_holder.close)
-            self._settings = replace(self._settings, port=port)
+            self._sockets = ServerSockets(self._settings)
+            at_end.callback(self._sockets.close)
+            self._settings = self._sockets.settings
             self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
             self._signals.install()
             at_end.callback(self._signals.restore)
@@ -163,7 +162,7 @@ class Supervisor:
     def _describe_state(self) -> ServerState:
         return ServerState(
             target=self._target,
-            addresses=(self._settings.url,),
+            addresses=tuple(self._settings.urls),
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             serving=self._serving,
@@ -264,8 +263,13 @@ class Supervisor:
         process.handlers["warning"] = self._log.warn
         if self._management is not None:
             self._management.watch(process)
-        job: dict[str, t.Any] = {"target": self._target, "settings": self._settings.as_dict()}
-        fds = []
+        descriptors = self._sockets.descriptors
+        fds = [fd for fd in descriptors if fd is not None]
+        job: dict[str, t.Any] = {
+            "target": self._target,
+            "settings": self._settings.as_dict(),
+            "descriptors": descriptors,
+        }
         if self._metrics is not None:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
             fds.append(process.metrics_fd)
@@ -367,7 +371,7 @@ class Supervisor:
         memory = plan.measured.worker
         of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
         return (
-            f"serving {self._target or 'the app'} on {settings.url}:"
+            f"serving {self._target or 'the app'} on {', '.join(settings.urls)}:"
             f" {plan.workers} worker{plural} with {of_memory}{settings.threads} threads each,"
             f" bodies up to {format_size(settings.max_body_bytes)}"
         )
@@ -424,10 +428,11 @@ class Supervisor:
         return is_outdated or bool(process.leave_because)
 
     def _retire(self, process: WorkerProcess, worker: Worker) -> None:
-        """Let a process finish its requests and end."""
+        """Let a process finish its requests and end. One that still loads the app has none."""
         worker.leaving.append(process)
         settings = self._settings
-        process.ask_to_stop(time.monotonic() + settings.drain_s + settings.grace_s)
+        grace_s = settings.drain_s + settings.grace_s if process.was_ready else LOADING_GRACE_S
+        process.ask_to_stop(time.monotonic() + grace_s)
 
     def _finish_reload(self) -> None:
         """End the reload if all old processes have ended, so that none answers a further request
@@ -565,6 +570,7 @@ class Supervisor:
         self._systemd.say_stopping()
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
+        self._sockets.withdraw()
         for process in self._processes():
             process.ask_to_stop(self._kill_at_s)
 
@@ -610,52 +616,6 @@ def _describe_end(process: WorkerProcess) -> str:
     if process.phase == "hanging":
         return "was killed because it hung"
     return _describe_exit(process.exit_code or 0)
-
-
-def hold_port(settings: Settings) -> tuple[int, socket.socket]:
-    """Check that the port is free; return its number and a socket that keeps it reserved.
-
-    Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
-    same port and get half of the requests. So a socket without the option is bound first, which
-    fails if another server uses the port. The returned socket never listens, so it receives no
-    connections. If there are no workers on this system, the socket is not bound: the server itself
-    binds the port.
-
-    Raises:
-        AddressError: the port is in use, the address does not belong to this machine, or binding is
-            not permitted.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            machine.bind_exclusively(probe, address)
-            address = t.cast("tuple[str, int]", probe.getsockname()[:2])
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        if machine.HAS_WORKERS:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            machine.bind_exclusively(holder, address)
-    except OSError as exc:
-        raise AddressError(_explain_bind(exc, settings)) from None
-    return address[1], holder
-
-
-def _explain_bind(exc: OSError, settings: Settings) -> str:
-    where = f"Cannot listen on {settings.url}"
-    port = settings.port
-    if exc.errno == errno.EADDRINUSE:
-        return f"{where}: {port_in_use(port)}"
-    if exc.errno == errno.EACCES:
-        return (
-            f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"
-            " forward to it by a proxy or the container's port mapping."
-        )
-    if exc.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where}: this machine does not have that address. Use 127.0.0.1 for this machine"
-            " alone, or 0.0.0.0 for all its networks."
-        )
-    return f"{where}: {exc.strerror}."
 
 
 def _describe_exit(code: int) -> str:

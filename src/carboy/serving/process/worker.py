@@ -38,7 +38,7 @@ from ..management.workertopics import WorkerTopics, models_of
 from ..metrics.sharedtable import SharedTable
 from ..metrics.workermetrics import WorkerMetrics
 from ..settings import Settings
-from ..startscreen import about, advice_on_other_flask
+from ..startscreen import about, advice_on_other_flask, advice_on_socketio
 from ..threads.pool import LeaderPool
 from ..wsgi import proxyfix
 from ..wsgi.gateway import Gateway
@@ -48,6 +48,7 @@ from . import debugmode
 from .capacity import wanted_workers
 from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
+from .sockets import make_listeners
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -59,12 +60,17 @@ if t.TYPE_CHECKING:
     from ...models.model import Model
     from ...observability.access import AccessLog
     from ...observability.logoptions import LogOptions
+    from ..certificates import Certificate
+    from ..http.listener import Listener
     from ..wsgi.gateway import Routes
     from .capacity import LoadedApp
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
 EXIT_S = 5.0
+# How many seconds before the end of the grace period the open WebSockets are ended: their clients
+# and views need a moment to end as well. At most half of the grace period.
+CLOSE_WEBSOCKETS_S = 3.0
 # Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
 # answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
 # time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
@@ -87,12 +93,27 @@ class Service:
     """
 
     def __init__(
-        self, app: WSGIApplication, settings: Settings, table: SharedTable | None = None
+        self,
+        app: WSGIApplication,
+        settings: Settings,
+        descriptors: cabc.Sequence[int | None] | None = None,
+        table: SharedTable | None = None,
     ) -> None:
+        """Args:
+        descriptors: the sockets that the workers share, as `make_listeners` takes them; none
+            by default.
+        table: the memory that the supervisor shares, for the metrics; None for a table of this
+            process alone.
+        """
         self.metrics = WorkerMetrics(table) if settings.metrics else None
         self._access_log = access_log_of(app, settings)
+        self._certificate = certificate_of(settings)
+        tls = self._certificate and self._certificate.context
+        listeners = make_listeners(settings, descriptors, tls)
         self._watch = ViewWatch() if settings.view_timeout_s else None
-        self._server = server_of(app, settings, self._access_log, self._watch, self.metrics)
+        self._server = server_of(
+            app, settings, self._access_log, self._watch, listeners, self.metrics
+        )
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -101,7 +122,8 @@ class Service:
 
     def about(self) -> list[str]:
         """Return lines for the log that say what the app offers, and where its logs go."""
-        return about(self._app, self._settings, self._access_log)
+        lines = about(self._app, self._settings, self._access_log)
+        return [*lines, f"TLS: {self._certificate}"] if self._certificate else lines
 
     def start(self) -> None:
         """Load the app's models, then listen, so that no request has to wait for the models."""
@@ -153,13 +175,19 @@ class Service:
             threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:
-        self._server.draining = True
-        time.sleep(self._settings.drain_s)
+        self._server.drain()
+        settings = self._settings
+        until_s = time.monotonic() + settings.drain_s + settings.grace_s
+        time.sleep(settings.drain_s)
         if self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
             # for it.
-            time.sleep(self._settings.drain_s / 4)
+            time.sleep(settings.drain_s / 4)
         self._server.stop()
+        # WebSockets end by themselves only if their clients leave.
+        close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
+        if not self._server.await_drained(max(0.0, until_s - close_s - time.monotonic())):
+            self._server.end_websockets(close_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
@@ -177,11 +205,26 @@ def hand_over_gil_sooner() -> None:
         sys.setswitchinterval(PROBES_SWITCH_S)
 
 
+def certificate_of(settings: Settings) -> Certificate | None:
+    """Return the TLS certificate that the settings name; None if they name none.
+
+    Raises:
+        ServingError: the certificate cannot be used.
+    """
+    if not settings.tls_cert:
+        return None
+    # `ssl` is imported only where TLS is used.
+    from ..certificates import read_certificate
+
+    return read_certificate(settings)
+
+
 def server_of(
     app: WSGIApplication,
     settings: Settings,
     access_log: AccessLog | None = None,
     watch: ViewWatch | None = None,
+    listeners: cabc.Sequence[Listener] | None = None,
     metrics: WorkerMetrics | None = None,
 ) -> HTTPServer:
     """Return the HTTP server for an application. The caller must start it."""
@@ -191,7 +234,7 @@ def server_of(
 
         tracing = Tracing()
     limits = settings.http_limits()
-    pool = LeaderPool(settings.threads)
+    pool = LeaderPool(settings.threads, settings.max_websockets)
     options: dict[str, t.Any] = {
         "limits": limits,
         "threads": settings.threads,
@@ -210,8 +253,7 @@ def server_of(
     if metrics is not None:
         metrics.follow_views(gateway.slots)
     return HTTPServer(
-        settings.host,
-        settings.port,
+        make_listeners(settings) if listeners is None else listeners,
         handler=gateway,
         pool=pool,
         limits=limits,
@@ -451,10 +493,12 @@ def main(argv: list[str]) -> None:
         topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
-        if advice := advice_on_other_flask(app):
+        several = advice_on_socketio(app, wanted_by(app, settings))
+        for advice in filter(None, (advice_on_other_flask(app), several)):
             control.report("warning", advice)
         configure_log(app, control, settings)
-        control.serve(Service(app, settings, open_table(job.get("metrics_fd"))))
+        table = open_table(job.get("metrics_fd"))
+        control.serve(Service(app, settings, job["descriptors"], table))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(_explain(exc)))
         sys.exit(exit_code(exc))

@@ -49,14 +49,17 @@ class LeaderPool(LeaderFollowers):
 
     Args:
         views: how many views may run at the same time.
+        apart: how many threads there may be that never run the event loop.
 
     Attributes:
         calls: functions that the thread that runs the event loop must call, in this order.
     """
 
-    def __init__(self, views: int) -> None:
+    def __init__(self, views: int, apart: int = 0) -> None:
         super().__init__()
         self._most = views + SPARE_THREADS
+        self._most_apart = apart
+        self._apart: set[threading.Thread] = set()
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
         self.calls: deque[cabc.Callable[[], object]] = deque()
@@ -73,7 +76,7 @@ class LeaderPool(LeaderFollowers):
         if self._loop is not None:
             self._loop.wake()
         until_s = monotonic() + JOIN_S
-        for thread in self._started:
+        for thread in [*self._started, *list(self._apart)]:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until_s - monotonic()))
 
@@ -116,6 +119,35 @@ class LeaderPool(LeaderFollowers):
             if thread.stepped_aside or self._leading > 1:
                 self.finish(thread)
         self.leave(thread)
+
+    # --- threads for what takes long -----------------------------------------------------------
+
+    def run_apart(self, work: cabc.Callable[..., object], *args: t.Any) -> bool:
+        """Call a function on a new thread, which never runs the event loop. Returns False if there
+        are as many such threads as allowed, or the system allows no more.
+        """
+        thread = threading.Thread(
+            target=self._work_apart, args=(work, *args), name="carboy-apart", daemon=True
+        )
+        with self._lock:
+            if self._stopping or len(self._apart) >= self._most_apart:
+                return False
+            self._apart.add(thread)
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            self._apart.discard(thread)
+            logger.error("no more than %d threads can be started: %s", len(self._apart), exc)
+            return False
+        return True
+
+    def _work_apart(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
+        try:
+            work(*args)
+        except BaseException:  # noqa: BLE001  # it is logged as those of all threads of the pool
+            logger.exception("error while serving")
+        finally:
+            self._apart.discard(threading.current_thread())
 
     # --- the leading thread --------------------------------------------------------------------
 

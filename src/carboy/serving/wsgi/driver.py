@@ -25,6 +25,10 @@ INTERNAL_ERROR = b"500 Internal Server Error\n"
 _NO_CHUNKS: cabc.Iterator[bytes] = iter(())  # exhausted, so that all responses can share it
 
 
+class NoResponseError(RuntimeError):
+    """Raised if an application answers without calling `start_response`."""
+
+
 class Result:
     """Status, headers and body of the response that an application gives to one request.
 
@@ -39,7 +43,7 @@ class Result:
         joined_bytes: if the Content-Length is at most this, the chunks are joined to one `body`.
 
     Raises:
-        RuntimeError: the application answered without calling `start_response`.
+        NoResponseError: the application answered without calling `start_response`.
         Exception: whatever else the application raises before the first byte of the body.
     """
 
@@ -143,7 +147,7 @@ class Result:
             except StopIteration:
                 break
         if not self.status:
-            raise RuntimeError("The application answered without calling start_response.")
+            raise NoResponseError("The application answered without calling start_response.")
         self._sent = True
         return self._in_order(chain([first], chunks))
 

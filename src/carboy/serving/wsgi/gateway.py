@@ -3,6 +3,7 @@
     a request --> without a body, or with a small one: when it has arrived, a view slot runs the app
               --> with a longer body: when its beginning has arrived, the app reads the rest
               --> with a body longer than allowed: 413, without occupying a thread
+              --> for a WebSocket: the app runs on a thread of its own, and may take the socket
               --> for a model's prediction that needs no thread: see `routes`
 
 A view slot is the permission to run one view. A slow client occupies no thread while it sends a
@@ -21,14 +22,14 @@ from time import monotonic
 from carboy.core.bytesizes import body_too_large, format_size
 from carboy.observability.environkeys import FIELDS, REQUEST_ID, ROUTE
 
-from ..http.environ import environ_of
+from ..http.environ import SOCKET, environ_of
 from ..http.exchange import CLOSE, TEXT
 from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, plain_text
 from ..log import Notices, logger
 from ..threads.slots import ViewSlots
 from ..threads.timing import TimingTable
 from .body import EMPTY, ChunkedBody, SizedBody
-from .driver import INTERNAL_ERROR, Result
+from .driver import INTERNAL_ERROR, NoResponseError, Result
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -45,6 +46,11 @@ if t.TYPE_CHECKING:
     #: is read and which function handles the request.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
+
+
+# By these errors an application may end whose socket was a WebSocket: python-engineio raises
+# ConnectionError, as Werkzeug's server expects, and other applications give no response.
+_ENDS_OF_WEBSOCKETS = (ConnectionError, NoResponseError)
 
 
 def _body_of_413(exchange: Exchange, detail: str) -> tuple[tuple[str, str], bytes]:
@@ -145,6 +151,10 @@ class Gateway:
             exchange.handler = self.take_begun
             exchange.body_timeout_s = limits.body_s
 
+    def upgrade(self, exchange: Exchange) -> None:
+        """Let a thread of its own answer a request for a WebSocket."""
+        exchange.handler = self.take_websocket
+
     def _refuse_length(self, exchange: Exchange) -> None:
         """Refuse a request with a 413 before its body arrives, because the Content-Length exceeds
         the limit.
@@ -209,6 +219,24 @@ class Gateway:
         else:
             self.slots.run_slow(self._answer_unread, exchange)
 
+    def take_websocket(self, exchange: Exchange) -> None:
+        """Let the application respond to a request for a WebSocket, or take its socket. If all
+        threads for WebSockets are in use, refuse the request.
+        """
+        if self._pool.run_apart(self._answer_websocket, exchange):
+            return
+        most = self.limits.websockets
+        self._notices.note(
+            "websockets",
+            logging.WARNING,
+            "refused a WebSocket of %s: all %d of this worker are in use (--max-websockets)",
+            exchange.client,
+            most,
+        )
+        status = "503 Service Unavailable"
+        text = plain_text(status, "Too many WebSockets are open. Try again later.")
+        exchange.respond(status, [TEXT, CLOSE, ("Retry-After", "5")], text)
+
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
         """Run a view after the predictions of its round (the requests that were read together).
 
@@ -233,6 +261,14 @@ class Gateway:
             body = SizedBody(exchange.read, exchange.length)
         self.step_aside()
         self._call_app(exchange, body)
+
+    def _answer_websocket(self, exchange: Exchange) -> None:
+        sock = exchange.transport.offer_socket()
+        exchange.extra = {SOCKET: sock}
+        try:
+            self._call_app(exchange, EMPTY)
+        finally:
+            exchange.transport.end_websocket(exchange, sock)
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.disconnected and exchange.app is None:
@@ -277,7 +313,9 @@ class Gateway:
                 exchange.send_file(result.status, result.headers, result.file)
             else:
                 _stream(exchange, result)
-        except BaseException:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
+        except BaseException as exc:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
+            if exchange.upgraded and isinstance(exc, _ENDS_OF_WEBSOCKETS):
+                return
             logger.exception(
                 "error while answering %s %s",
                 exchange.method,

@@ -10,14 +10,11 @@ import typing as t
 from _thread import get_ident
 from time import monotonic
 
+from ..http.environ import SOCKET
 from .driver import Result
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-# The key of the environ by which a view takes over the socket of its client. Such a view goes on
-# for as long as the client stays.
-SOCKET = "werkzeug.socket"
 
 
 class RunningView(t.NamedTuple):
@@ -46,6 +43,7 @@ class ViewWatch:
 
     def call(self, app: WSGIApplication, environ: dict[str, t.Any], joined_bytes: int) -> Result:
         """Call the application, as `Result` does."""
+        # The view of a WebSocket goes on for as long as the client stays.
         if SOCKET in environ:
             return Result(app, environ, joined_bytes)
         ident = get_ident()
