@@ -470,6 +470,8 @@ def test_program_that_is_not_carboy_is_named(tmp_path, monkeypatch):
         (["status", "--socket", "off"], "The control socket is off"),
         (["app.py"], "No such command 'app.py'"),
         (["status", "--socket", "s", "--port", "80"], "both choose the server"),
+        (["--socket", "none", "status"], "There is no control socket none"),
+        (["--port", "80", "status", "--socket", "s"], "both choose the server"),
         (["log-level", "loud", "--socket", "s"], "'loud' is not one of"),
         (["log-level", "debug", "--reset", "--socket", "s"], "leave out LEVEL"),
     ],

@@ -78,8 +78,8 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
             raise CtlError("A server on this system has no control socket.")
         from .controlclient import ControlClientError
 
-        is_named = click.get_current_context().get_parameter_source("socket")
-        if port is not None and is_named is ParameterSource.COMMANDLINE:
+        source = click.get_current_context().get_parameter_source("socket")
+        if port is not None and source is not ParameterSource.ENVIRONMENT and socket is not None:
             raise click.UsageError("--socket and --port both choose the server: leave out one.")
         try:
             function(_Target(None if port is not None else socket, port, as_json), **arguments)
@@ -92,12 +92,17 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
 
 
 @click.group("ctl", short_help="Look at and control a running server.")
-def ctl_group() -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="The server that listens there.")
+@click.option("--socket", metavar="PATH", help="The server's control socket.")
+@click.pass_context
+def ctl_group(context: click.Context, /, **options: t.Any) -> None:
     """Look at and control a server that 'carboy serve' has started.
 
-    Without '--socket' and '--port', it is the only server that runs as this user. Only the user of
-    the server, and root, may control it.
+    Without '--socket' and '--port', it is the only server that runs as this user. Both options may
+    also be given after COMMAND. Only the user of the server, and root, may control it.
     """
+    given = {name: value for name, value in options.items() if value is not None}
+    context.default_map = dict.fromkeys(ctl_group.commands, given)
 
 
 @ctl_group.command("status", short_help="Show the state of the server.")
