@@ -159,15 +159,6 @@ class Counts:
             latencies[bucket] += 1
             queue_s[wait_bucket] += 1
 
-    def add_batch(self, size: int, took_s: float) -> None:
-        """Record that a batch of `size` predictions was computed for `took_s` seconds."""
-        self.batch_sizes[size] = self.batch_sizes.get(size, 0) + 1
-        compute_s, sizes = self.counters.compute_s, self.counters.sizes
-        compute_s[bisect_left(PREDICTION_BOUNDS_S, took_s)] += 1
-        compute_s[-1] += took_s
-        sizes[bisect_left(BATCH_BOUNDS, size)] += 1
-        sizes[-1] += size
-
     def copy(self, *, waiting: int, computing: int, stuck: bool) -> Statistics:
         outcomes = list(map(int, self.counters.outcomes))
         return Statistics(
@@ -413,7 +404,13 @@ class QueueState:
         if slot.stuck:
             slot.stuck = False
             self.stuck_slots -= 1
-        self.counts.add_batch(size, took_s)
+        counts = self.counts
+        counts.batch_sizes[size] = counts.batch_sizes.get(size, 0) + 1
+        compute_s, sizes = counts.counters.compute_s, counts.counters.sizes
+        compute_s[bisect_left(PREDICTION_BOUNDS_S, took_s)] += 1
+        compute_s[-1] += took_s
+        sizes[bisect_left(BATCH_BOUNDS, size)] += 1
+        sizes[-1] += size
         waiting = self.waiting.finished(
             now_s, size=size, took_s=took_s, computing=self.computing_items
         )
