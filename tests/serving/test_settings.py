@@ -311,6 +311,22 @@ def test_names_of_released_settings_are_kept():
             "'memory_limit' has no effect without workers",
             id="memory limit without workers",
         ),
+        *(
+            pytest.param(
+                {"workers": 0, name: value},
+                {},
+                f"Setting {name!r} has no effect without workers: ",
+                id=f"{name} without workers",
+            )
+            for name, value in {
+                "max_requests": 5,
+                "max_rss": "1G",
+                "view_timeout_s": 3,
+                "control": "s",
+                "management": "127.0.0.1:9000",
+                "metrics": "yes",
+            }.items()
+        ),
         pytest.param(
             {"memory_limit": "half"}, {}, "a size such as 512M or 2G, or 0", id="memory limit"
         ),

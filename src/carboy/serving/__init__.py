@@ -132,15 +132,16 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from .process.sockets import ServerSockets
     from .process.systemd import SystemdNotifier
     from .process.worker import Service
+    from .settings import refuse_without_workers
     from .startscreen import advice_on_other_flask
 
-    _refuse_limits_of_workers(settings)
-    _refuse_management(settings)
+    # Without a supervisor nobody shows the metrics, which are on by default.
+    settings = replace(settings, metrics=False)
+    refuse_without_workers(settings.as_dict())
     systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     sockets = ServerSockets(settings)
-    # Without a supervisor nobody shows the metrics.
-    settings = replace(sockets.settings, workers=1, metrics=False)
+    settings = replace(sockets.settings, workers=1)
     log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)
@@ -175,32 +176,6 @@ def serve_here(app: Carboy, settings: Settings) -> None:
             signal.signal(number, handler)
         systemd.close()
         sockets.close()
-
-
-def _refuse_management(settings: Settings) -> None:
-    """Raise ServingError for settings that have no effect without a supervisor."""
-    for name in ("control", "management"):
-        if getattr(settings, name) not in ("", "off"):
-            raise ServingError(
-                f"Setting {name!r} needs worker processes, whose supervisor answers there, but this"
-                " server serves from one process. Leave it out; 'probes' answers /readyz on the"
-                " port of the app."
-            )
-
-
-def _refuse_limits_of_workers(settings: Settings) -> None:
-    """Refuse settings that say when a worker is replaced, if there is nobody to replace it."""
-    limits = {
-        "max_requests": settings.max_requests,
-        "max_rss": settings.max_rss_bytes,
-        "view_timeout": settings.view_timeout_s,
-    }
-    for name, value in limits.items():
-        if value:
-            raise ServingError(
-                f"Setting {name!r} has no effect without workers, because nobody could replace the"
-                " process that serves. Serve with workers, or leave it out."
-            )
 
 
 def import_path(app: Carboy) -> str | None:

@@ -400,11 +400,8 @@ def make_settings(
             values[setting.field] = setting.compute()
     _refuse_ineffective(values)
     _refuse_second_address(values, sources, passed_count(environ))
-    if values.get("workers") == 0 and "memory_limit_bytes" in values:
-        raise ServingError(
-            "Setting 'memory_limit' has no effect without workers, whose number it decides. Leave"
-            " it out, or set 'workers' to at least 1."
-        )
+    if values.get("workers") == 0:
+        refuse_without_workers(values)
     if values.get("tracing"):
         from .tracing import require_package
 
@@ -431,6 +428,35 @@ def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
             raise ServingError(
                 f"Setting {name!r} has no effect without the setting {needed!r}. Set {needed!r} to"
                 f" {what}, or leave out {name!r}."
+            )
+
+
+# For settings that have no effect without workers: the reason.
+_NEED_WORKERS = {
+    "memory_limit_bytes": "it decides how many there are",
+    **dict.fromkeys(
+        ("max_requests", "max_rss_bytes", "view_timeout_s"),
+        "nobody could replace the process that serves",
+    ),
+    **dict.fromkeys(
+        ("control", "management", "metrics"),
+        "their supervisor answers there. 'probes' answers /readyz on the port of the app",
+    ),
+}
+
+
+def refuse_without_workers(values: cabc.Mapping[str, t.Any]) -> None:
+    """Raise ServingError for the first value that would have no effect without workers.
+
+    Args:
+        values: the values that the user has set, by `Setting.field`.
+    """
+    for setting in SETTINGS:
+        reason = _NEED_WORKERS.get(setting.field)
+        if reason is not None and values.get(setting.field) not in (None, "", "off", 0):
+            raise ServingError(
+                f"Setting {setting.argument!r} has no effect without workers: {reason}. Leave it"
+                " out, or serve with workers."
             )
 
 
