@@ -55,5 +55,6 @@ def test_without_ci_skips_are_allowed(tmp_path):
 def test_each_listed_test_exists():
     for allowed in no_skips.read_list(ROOT):
         file, _, _ = allowed.test.partition("::")
-        assert allowed.reason in (ROOT / file).read_text("utf-8")
+        files = [ROOT / file, *SUPPORT.glob("*.py")]  # a fixture of tests/support may skip it
+        assert any(allowed.reason in each.read_text("utf-8") for each in files)
         assert allowed.because
