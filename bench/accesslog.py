@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 import pathlib
-import statistics
 import tempfile
 
-import _client
+import _compare
 import _measure
 import _servers
 from apps import shapes
@@ -57,40 +56,31 @@ def worker_cpu_s(server: _servers.Server) -> float:
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
+def report(found: dict[str, _compare.Measured], head: str, target: float) -> None:
+    """Print the ratios of all servers to the first, which has the feature off, and whether the
+    second reaches the target.
+    """
+    off = next(iter(found.values()))
+    rows = []
+    for name, each in found.items():
+        rate, cpu = each.ratios_to(off)
+        rows.append((name, f"{rate:.3f}", f"{cpu:.3f}", f"{min(each.cpu_us):.1f}"))
+    head_row = (head, "requests/s to off", "CPU to off", "least CPU us per request")
+    print(_measure.table(head_row, rows))
+    name, rate_text, *_ = rows[1]
+    verdict = "pass" if float(rate_text) >= target else "MISS"
+    print(f"{name} to off: {rate_text}, target >= {target}: {verdict}")
+
+
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    parser.add_argument("--connections", type=int, default=_client.CONNECTIONS)
-    parser.add_argument("--rounds", type=int)
-    options = parser.parse_args()
-    rounds = options.rounds or (4 if options.quick else 20)
-    shape = shapes.BY_KEY["text"]
+    options = _compare.add_arguments(_measure.arguments(__doc__))
     _measure.print_machine("carboy")
     with (
         tempfile.TemporaryDirectory() as folder,
         _servers.running(kinds(folder), threads=16) as servers,
     ):
-        rates: dict[str, list[float]] = {name: [] for name in servers}
-        cpu_us: dict[str, list[float]] = {name: [] for name in servers}
-        for turn in range(rounds + 1):
-            for name in list(servers)[:: 1 if turn % 2 else -1]:
-                server, used_s = servers[name], worker_cpu_s(servers[name])
-                load = _client.load(
-                    server.port, shape, None, seconds=1, connections=options.connections
-                )
-                if turn:  # the first round is not counted: caches, specialised bytecode
-                    rates[name].append(load.requests_per_s)
-                    used_s = worker_cpu_s(server) - used_s
-                    cpu_us[name].append(used_s / load.requests_per_s * 1e6)
-    lines = []
-    for name in servers:
-        rate = statistics.median(a / b for a, b in zip(rates[name], rates["off"], strict=True))
-        cpu = statistics.median(a / b for a, b in zip(cpu_us[name], cpu_us["off"], strict=True))
-        least = min(cpu_us[name])
-        lines.append((name, f"{rate:.3f}", f"{cpu:.3f}", f"{least:.1f}"))
-    head = ("text view, access log", "requests/s to off", "CPU to off", "least CPU us per request")
-    print(_measure.table(head, lines))
-    found = float(lines[1][1])
-    print(f"text to off: {found:.3f}, target >= {TARGET}: {'pass' if found >= TARGET else 'MISS'}")
+        found = _compare.compare(servers, shapes.BY_KEY["text"], options, worker_cpu_s)
+    report(found, "text view, access log", TARGET)
 
 
 if __name__ == "__main__":
