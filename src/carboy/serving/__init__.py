@@ -145,7 +145,9 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     log.configure_for_app(app, warn=log.logger.warning)
     for warning in filter(None, (debug_warning, advice_on_other_flask(app))):
         log.logger.warning("%s", warning)
-    descriptors = [None if fd is None else os.dup(fd) for fd in sockets.descriptors]
+    descriptors = [
+        None if each is None else (os.dup(each.fileno()), True) for each in sockets.shared
+    ]
     service = Service(app, settings, descriptors)
 
     def stop() -> None:

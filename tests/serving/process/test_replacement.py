@@ -162,6 +162,33 @@ def test_reload_under_load_loses_no_request(serve, tmp_path):
     assert len(children(server)) == 2
 
 
+def listening_sockets(server: Program) -> set[str]:
+    """Return the inodes of the sockets that listen on the server's port."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    fields = [line.split() for line in lines]
+    end, listen = f":{server.port:04X}", "0A"
+    return {each[9] for each in fields if each[1].endswith(end) and each[3] == listen}
+
+
+def test_successor_listens_on_the_socket_of_the_process_that_it_replaces(serve):
+    server = serve("--workers", "2")
+    before = listening_sockets(server)
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_until_it_prints("reloaded: all workers")
+    assert len(before) == 2
+    assert listening_sockets(server) == before
+
+
+def test_worker_that_is_killed_leaves_no_socket_on_which_clients_would_wait(serve):
+    server = serve("--workers", "2")
+    before = listening_sockets(server)
+    os.kill(children(server)[0], signal.SIGKILL)
+    server.wait_until_it_prints("starting another now")
+    wait_until(lambda: server.output.count(" is ready") == 3)
+    after = listening_sockets(server)
+    assert (len(after), len(after & before)) == (2, 1)
+
+
 def test_code_that_cannot_be_imported_leaves_the_old_code_serving(serve, tmp_path):
     server = serve("--workers", "2")
     before = children(server)

@@ -45,9 +45,9 @@ class Listener:
 
     Args:
         address: where clients connect to.
-        shared: a socket that listens already, and on which other processes listen, too. Without it,
-            `open` makes a socket that only this server uses; its port may be shared with the
+        sock: the bound socket. Without it, `open` binds one, whose port may be shared with the
             sockets of other processes (SO_REUSEPORT).
+        is_shared: whether other processes listen on the same socket.
         tls: the certificate and options of TLS; None if connections are not encrypted.
 
     Attributes:
@@ -57,14 +57,15 @@ class Listener:
     def __init__(
         self,
         address: Address,
+        sock: socket.socket | None = None,
         *,
-        shared: socket.socket | None = None,
+        is_shared: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address = address
         self.tls = tls
-        self.is_shared = shared is not None
-        self._socket = shared
+        self.is_shared = is_shared
+        self._socket = sock
         self.environ: dict[str, t.Any] = {
             "wsgi.url_scheme": "https" if tls else "http",
             # PEP 3333 asks for a name and a port, which a Unix socket does not have. They are used
@@ -79,25 +80,16 @@ class Listener:
         Raises:
             OSError: the address cannot be used.
         """
-        if self._socket is not None:
+        try:
+            self._socket = self._socket or bind(self.address)
             self._socket.setblocking(False)
             if not self.address.path:
                 enable_keepalive(self._socket)
-            return
-        listener = socket.socket(self.address.family, socket.SOCK_STREAM)
-        try:
-            # Share the port with the sockets of other workers: each worker process has a listening
-            # socket of its own.
-            if hasattr(socket, "SO_REUSEPORT"):
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            enable_keepalive(listener)
-            listener.setblocking(False)
-            bind_exclusively(listener, (self.address.host, self.address.port))
-            listener.listen(backlog)
+            if not self.is_shared:
+                self._socket.listen(backlog)
         except OSError as exc:
-            listener.close()
+            self.close()
             raise OSError(f"carboy cannot listen on {self.address}: {exc.strerror}") from None
-        self._socket = listener
 
     def fileno(self) -> int:
         """Return the descriptor of the socket; -1 if it is not open."""
@@ -135,6 +127,24 @@ class Listener:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a socket that is bound to a port, and does not listen yet. The sockets of other
+    workers may be bound to the same port.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        if hasattr(socket, "SO_REUSEPORT"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bind_exclusively(sock, (address.host, address.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def refuse_new(listener: socket.socket) -> bool:

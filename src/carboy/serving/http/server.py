@@ -292,15 +292,18 @@ class HTTPServer:
         refused = [listener.refuse_new() for listener in self._open.values()]
         return any(refused)
 
-    def drain(self) -> None:
+    def drain(self, *, has_successor: bool = False) -> None:
         """From now on, let responses ask clients to open a new connection, and leave the clients of
         shared sockets to the other processes that listen on them. Returns at once.
 
         The clients that wait in the backlog of a shared socket are accepted first: if this process
         is the last one, nobody else will. They have the time until `stop` to send a request.
+
+        Args:
+            has_successor: whether another process listens on all sockets of this one.
         """
         self.draining = True
-        self.call(self._leave_shared)
+        self.call(partial(self._leave_shared, all_are=has_successor))
 
     def stop(self) -> None:
         """Accept no more connections, and close each open one after its current response. Returns
@@ -379,8 +382,8 @@ class HTTPServer:
             self._poller.remove(fd)
         listener.close()
 
-    def _leave_shared(self) -> None:
-        for listener in [each for each in self._open.values() if each.is_shared]:
+    def _leave_shared(self, *, all_are: bool) -> None:
+        for listener in [each for each in self._open.values() if each.is_shared or all_are]:
             self._leave(listener)
 
     def _close_listeners(self) -> None:

@@ -1,9 +1,13 @@
-"""Reserve the addresses of the server before anything is loaded, and open the sockets that its
-workers share.
+"""Reserve the addresses of the server before anything is loaded, and open its sockets.
 
-Each worker opens a socket of its own for a TCP port (SO_REUSEPORT), so that the kernel spreads the
+Each worker has a socket of its own for a TCP port (SO_REUSEPORT), so that the kernel spreads the
 clients evenly. A Unix socket cannot be shared in that way, and neither can a socket that systemd
-has opened. Such a socket is opened here, and passed to each worker as a file descriptor.
+has opened: all workers listen on the same one.
+
+The supervisor opens all sockets, and passes them to the processes of the workers as file
+descriptors. If a process is replaced, its successor gets the same sockets. So the clients that have
+connected, but that the old process has not accepted, are accepted by its successor, and at no
+moment a client cannot connect.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from ...core.advice import port_in_use
 from ...errors import AddressError, ServingError
 from .. import machine
 from ..activation import take_passed_sockets
-from ..http.listener import Listener
+from ..http.listener import Listener, bind
 from ..unixsocket import UnixSocket
 
 if t.TYPE_CHECKING:
@@ -89,10 +93,19 @@ class ServerSockets:
         self.shared.append(None)
         return address._replace(port=port)
 
-    @property
-    def descriptors(self) -> list[int | None]:
-        """The file descriptors of `shared`, for the process of a worker."""
-        return [None if sock is None else sock.fileno() for sock in self.shared]
+    def open_for_worker(self) -> WorkerSockets:
+        """Open the sockets of one worker. They do not listen yet: the worker's process lets them
+        listen when it has loaded the app.
+        """
+        own: list[socket.socket | None] = []
+        for address, shared in zip(self.settings.addresses, self.shared, strict=True):
+            own.append(None)
+            if shared is None and machine.HAS_WORKERS:
+                try:
+                    own[-1] = bind(address)
+                except OSError:
+                    pass  # the worker's process tries it itself, and reports the error
+        return WorkerSockets(self.shared, own)
 
     def withdraw(self) -> None:
         """Remove the files of Unix sockets, so that no new client connects: the clients in the
@@ -107,28 +120,68 @@ class ServerSockets:
             sock.close()
 
 
+#: A file descriptor, and whether all workers listen on its socket.
+Descriptor = tuple[int, bool]
+
+
+class WorkerSockets:
+    """The sockets on which one worker listens: its processes, one after the other.
+
+    Args:
+        shared: for each address, the socket on which all workers listen; None if there is none.
+        own: for each address, the socket of this worker; None if there is none.
+    """
+
+    def __init__(
+        self,
+        shared: cabc.Sequence[socket.socket | None],
+        own: cabc.Sequence[socket.socket | None],
+    ) -> None:
+        self._shared = shared
+        self._own = own
+
+    @property
+    def descriptors(self) -> list[Descriptor | None]:
+        """The descriptors of the sockets, for `make_listeners`; None where the process opens a
+        socket itself.
+        """
+        found: list[Descriptor | None] = []
+        for shared, own in zip(self._shared, self._own, strict=True):
+            sock = shared or own
+            found.append(None if sock is None else (sock.fileno(), shared is not None))
+        return found
+
+    def close(self) -> None:
+        """Close the worker's own sockets in this process. The process of the worker goes on
+        listening on them.
+        """
+        for sock in filter(None, self._own):
+            sock.close()
+
+
 def make_listeners(
     settings: Settings,
-    descriptors: cabc.Sequence[int | None] | None = None,
+    descriptors: cabc.Sequence[Descriptor | None] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> list[Listener]:
-    """Return the listeners of one worker.
+    """Return the listeners of one process of a worker.
 
     Args:
         settings: those of `ServerSockets`.
-        descriptors: the file descriptors of the shared sockets, in the order of
-            `ServerSockets.descriptors`. The listeners close them. None if there are no shared
-            sockets.
+        descriptors: those of `WorkerSockets`. The listeners close them. None if this process opens
+            all sockets itself.
         tls: the certificate for the ports.
     """
     listeners = []
     addresses = settings.addresses
-    for address, fd in zip(addresses, descriptors or [None] * len(addresses), strict=True):
-        shared = None
-        if fd is not None:
+    for address, passed in zip(addresses, descriptors or [None] * len(addresses), strict=True):
+        sock, is_shared = None, False
+        if passed is not None:
+            fd, is_shared = passed
             os.set_inheritable(fd, False)  # programs that the app starts must not keep it open
-            shared = socket.socket(fileno=fd)
-        listeners.append(Listener(address, shared=shared, tls=None if address.path else tls))
+            sock = socket.socket(fileno=fd)
+        tls_here = None if address.path else tls
+        listeners.append(Listener(address, sock, is_shared=is_shared, tls=tls_here))
     return listeners
 
 

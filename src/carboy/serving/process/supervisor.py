@@ -138,6 +138,8 @@ class Supervisor:
         """Kill the processes that are left if the loop has failed, and finish the log files."""
         for process in self._processes():
             process.kill_and_wait()
+        for worker in self._workers:
+            worker.close_sockets()
         self._log.stop()
 
     # --- for other threads --------------------------------------------------------------------
@@ -263,8 +265,11 @@ class Supervisor:
         process.handlers["warning"] = self._log.warn
         if self._management is not None:
             self._management.watch(process)
-        descriptors = self._sockets.descriptors
-        fds = [fd for fd in descriptors if fd is not None]
+        if worker.sockets is None:
+            worker.sockets = self._sockets.open_for_worker()
+        process.sockets = worker.sockets
+        descriptors = worker.sockets.descriptors
+        fds = [each[0] for each in descriptors if each is not None]
         job: dict[str, t.Any] = {
             "target": self._target,
             "settings": self._settings.as_dict(),
@@ -432,7 +437,8 @@ class Supervisor:
         worker.leaving.append(process)
         settings = self._settings
         grace_s = settings.drain_s + settings.grace_s if process.was_ready else LOADING_GRACE_S
-        process.ask_to_stop(time.monotonic() + grace_s)
+        has_successor = worker.is_ready and process.sockets is worker.sockets
+        process.ask_to_stop(time.monotonic() + grace_s, has_successor=has_successor)
 
     def _finish_reload(self) -> None:
         """End the reload if all old processes have ended, so that none answers a further request
@@ -571,6 +577,8 @@ class Supervisor:
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s
         self._sockets.withdraw()
+        for worker in self._workers:
+            worker.close_sockets()
         for process in self._processes():
             process.ask_to_stop(self._kill_at_s)
 

@@ -64,6 +64,7 @@ if t.TYPE_CHECKING:
     from ..http.listener import Listener
     from ..wsgi.gateway import Routes
     from .capacity import LoadedApp
+    from .sockets import Descriptor
 
 # How many seconds the exit of the process may be delayed by models and by threads of the app that
 # are not daemons.
@@ -96,12 +97,12 @@ class Service:
         self,
         app: WSGIApplication,
         settings: Settings,
-        descriptors: cabc.Sequence[int | None] | None = None,
+        descriptors: cabc.Sequence[Descriptor | None] | None = None,
         table: SharedTable | None = None,
     ) -> None:
         """Args:
-        descriptors: the sockets that the workers share, as `make_listeners` takes them; none
-            by default.
+        descriptors: the sockets to listen on, as `make_listeners` takes them; by default this
+            process opens them.
         table: the memory that the supervisor shares, for the metrics; None for a table of this
             process alone.
         """
@@ -167,15 +168,19 @@ class Service:
         """Let the thread that runs the event loop call a function soon. Return at once."""
         self._server.call(work)
 
-    def stop(self) -> None:
+    def stop(self, *, has_successor: bool = False) -> None:
         """Begin to stop: for a moment, responses ask clients to reconnect, which leads them to
         other workers. Returns at once.
+
+        Args:
+            has_successor: whether another process listens on the same sockets.
         """
         if self._stopping.acquire(blocking=False):
-            threading.Thread(target=self._drain, daemon=True).start()
+            drain = partial(self._drain, has_successor=has_successor)
+            threading.Thread(target=drain, daemon=True).start()
 
-    def _drain(self) -> None:
-        self._server.drain()
+    def _drain(self, *, has_successor: bool) -> None:
+        self._server.drain(has_successor=has_successor)
         settings = self._settings
         until_s = time.monotonic() + settings.drain_s + settings.grace_s
         time.sleep(settings.drain_s)
@@ -320,7 +325,7 @@ class Control:
         self._sending = threading.Lock()
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
             "alive?": self._answer_heartbeat,
-            "drain": lambda _: self.stop(),
+            "drain": lambda has_successor: self.stop(has_successor=bool(has_successor)),
             "listen": lambda _: self._may_listen.set(),
         }
         self._may_listen = threading.Event()
@@ -359,11 +364,11 @@ class Control:
         if self._service is not None:
             self._service.call(partial(self.report, "alive"))
 
-    def stop(self) -> None:
+    def stop(self, *, has_successor: bool = False) -> None:
         with self._lock:
             service = self._service
         if service is not None:
-            service.stop()
+            service.stop(has_successor=has_successor)
         else:
             # The app is still being loaded. An import cannot be interrupted and no client waits, so
             # end the process at once.

@@ -31,6 +31,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from .logpipe import PipeReader
+    from .sockets import WorkerSockets
 
 # A worker that lived for this many seconds probably died from a request and not from a fault at
 # startup, so it is restarted without a delay.
@@ -74,6 +75,7 @@ class WorkerProcess:
     Attributes:
         handlers: by the word of a message from the process, the function that receives the payload.
             The supervisor adds the words that concern more than the process.
+        sockets: those on which the process listens.
         about: what the process says of the app when it is ready: lines for the log.
         failure: why the process could not load the app, as it has reported; "" if it has not.
         info: what the process has reported of itself by messages `info`, for `ServerState`.
@@ -96,6 +98,7 @@ class WorkerProcess:
             "leave": self._on_leave,
             "ready": self._on_ready,
         }
+        self.sockets: WorkerSockets | None = None
         self.about: list[str] = []
         self.failure = ""
         self.info: dict[str, t.Any] = {}
@@ -194,13 +197,17 @@ class WorkerProcess:
             except OSError:
                 pass  # the process has died, or hangs; the supervisor's loop will notice it
 
-    def ask_to_stop(self, kill_at_s: float) -> None:
+    def ask_to_stop(self, kill_at_s: float, *, has_successor: bool = False) -> None:
         """Let the process finish its requests and end. If it has not ended at the time `kill_at_s`,
         it is killed.
+
+        Args:
+            has_successor: whether another process listens on the same sockets, so that this one can
+                leave new clients to it.
         """
         self.phase = "draining"
         self.kill_at_s = kill_at_s
-        self.send("drain")
+        self.send("drain", has_successor)
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
@@ -271,6 +278,8 @@ class Worker:
             is started at `start_at_s`.
         successor: the process that loads the app to replace `current`; None if there is none.
         leaving: processes that finish their last requests.
+        sockets: those on which `current` and `successor` listen; None before the first process, and
+            after the death of the current one.
         starts: how many processes were started under this number.
         start_at_s: no process is started under this number before this time. None if none has to
             be started, or if it may be started at once.
@@ -282,6 +291,7 @@ class Worker:
         self.current: WorkerProcess | None = None
         self.successor: WorkerProcess | None = None
         self.leaving: list[WorkerProcess] = []
+        self.sockets: WorkerSockets | None = None
         self.starts = 0
         self.start_at_s: float | None = None
 
@@ -293,6 +303,14 @@ class Worker:
     @property
     def is_ready(self) -> bool:
         return self.current is not None and self.current.phase == "ready"
+
+    def close_sockets(self) -> None:
+        """Close the sockets in this process, so that the next process gets new ones. Processes that
+        have got the old ones go on listening on them.
+        """
+        if self.sockets is not None:
+            self.sockets.close()
+            self.sockets = None
 
     def promote(self) -> WorkerProcess | None:
         """Let the successor take the place of the current process, if there is a successor. Return
@@ -308,6 +326,9 @@ class Worker:
         loaded takes its place.
         """
         if process is self.current:
+            # The clients in the backlog are disconnected, so that they can ask another worker at
+            # once: nobody knows how long the next process takes to load the app.
+            self.close_sockets()
             self.current = None
             self.promote()
         elif process is self.successor:
