@@ -30,6 +30,10 @@
     ├── CancelledError              499     cancelled             RuntimeError
     ├── AnswerError                 500     answer-invalid        TypeError
     ├── CrashError                  500     prediction-crashed    RuntimeError
+    ├── ControlError                500     control-failed        RuntimeError
+    │   ├── ControlClientError      500     control-no-server
+    │   ├── ControlRequestError     500     control-refused
+    │   └── WorkerAnswerError       500     worker-no-answer
     ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── StarterError                500     project-not-created   ValueError
     ├── DocumentationError          500     documentation-invalid ValueError
@@ -346,6 +350,30 @@ class CrashError(CarboyError, RuntimeError):
     """
 
     slug = "prediction-crashed"
+
+
+class ControlError(CarboyError, RuntimeError):
+    """A running server cannot be controlled as asked for, by `carboy ctl` or another program."""
+
+    slug = "control-failed"
+
+
+class ControlClientError(ControlError):
+    """There is no server that does the request."""
+
+    slug = "control-no-server"
+
+
+class ControlRequestError(ControlError):
+    """The server cannot do the request."""
+
+    slug = "control-refused"
+
+
+class WorkerAnswerError(ControlError):
+    """A worker could not answer a question of its supervisor; the text is its reason."""
+
+    slug = "worker-no-answer"
 
 
 class BulkFileError(CarboyError, ValueError):

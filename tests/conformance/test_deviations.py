@@ -42,4 +42,5 @@ def test_every_extension_is_documented():
     names = [line.partition("==")[0] for line in asked_for.splitlines() if "==" in line]
     helpers = {"cachelib", "email-validator", "httpx", "opentelemetry-sdk"}
     helpers |= {"Flask-Principal", "pytest", "pytest-randomly", "pytest-timeout"}
+    helpers |= {"websocket-client"}
     assert [name for name in names if name not in helpers and name not in page] == []

@@ -451,7 +451,8 @@ def test_stalled_handshakes_delay_nobody_and_are_closed_in_time(server):
     for client in stalled:
         assert b"HTTP" not in read_until_closed(client)
         client.close()
-    assert "the TLS handshake of 127.0.0.1 took too long" in server.program.output
+    # The line is written after the connection is closed.
+    wait_until(lambda: "the TLS handshake of 127.0.0.1 took too long" in server.program.output)
 
 
 # ---------------------------------------------------------------------- certificates of clients

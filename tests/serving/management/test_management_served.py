@@ -16,7 +16,8 @@ import pytest
 import spawning
 from polling import PATIENCE_S, wait_until
 
-from carboy.serving.management.controlclient import ControlClient, ControlClientError, find_socket
+from carboy.errors import ControlClientError
+from carboy.serving.management.controlclient import ControlClient, find_socket
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.serving.management.questions import Answers, Questions, WorkerAnswerError
+from carboy.errors import WorkerAnswerError
+from carboy.serving.management.questions import Answers, Questions
 
 
 @pytest.fixture

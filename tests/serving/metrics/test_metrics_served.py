@@ -173,7 +173,9 @@ def test_killed_workers_lose_no_counts_but_those_of_requests_in_flight(serve):
     computed = found.sum("carboy_model_predictions_total", model="double", outcome="ok")
     assert answered <= computed <= answered + kills * CLIENTS
     assert found.sum("carboy_worker_restarts_total") == kills
-    assert 0 < load.lost <= kills * 3 * CLIENTS
+    # A client may lose a second request, if it has connected anew before the socket of the killed
+    # worker was closed.
+    assert 0 < load.lost <= kills * 3 * CLIENTS * 2
 
 
 def test_counts_stay_when_workers_are_replaced_by_a_reload(serve):

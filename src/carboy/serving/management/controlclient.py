@@ -11,7 +11,7 @@ import socket
 import stat
 import typing as t
 
-from ...errors import CarboyError
+from ...errors import ControlClientError
 from ..unixsocket import is_served, user_name
 from .controlpath import OFF, SUFFIX, runtime_folders, why_not_private
 from .controlrequests import ANSWER_S, LOOP_S, PREFIX
@@ -19,10 +19,6 @@ from .managementserver import SERVER_NAME
 
 # How long a server may take to answer. A server that is stopped (SIGSTOP) does not answer at all.
 RESPONSE_S = ANSWER_S + LOOP_S + 5.0
-
-
-class ControlClientError(CarboyError, RuntimeError):
-    """There is no server that does the request; the text says why, and what to do."""
 
 
 class ControlClient:

@@ -14,10 +14,9 @@ import typing as t
 from concurrent.futures import Future, wait
 from dataclasses import asdict
 
+from ...errors import ControlRequestError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
-from .managementserver import ControlRequestError
-from .questions import WorkerAnswerError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -76,7 +76,7 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
     def run(socket: str | None, port: int | None, as_json: bool, **arguments: t.Any) -> None:
         if not hasattr(os, "geteuid"):
             raise CtlError("A server on this system has no control socket.")
-        from .controlclient import ControlClientError
+        from ...errors import ControlClientError
 
         source = click.get_current_context().get_parameter_source("socket")
         if port is not None and source is not ParameterSource.ENVIRONMENT and socket is not None:

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 from ...core.masking import mask_text
-from ...errors import CarboyError
+from ...errors import ControlRequestError
 from .. import log
 
 if t.TYPE_CHECKING:
@@ -42,10 +42,6 @@ class Page(t.NamedTuple):
     status: int
     body: bytes
     content_type: str = JSON
-
-
-class ControlRequestError(CarboyError, RuntimeError):
-    """A control request cannot be done; the text says why, and what to do."""
 
 
 #: Returns the response to a GET.

@@ -17,7 +17,7 @@ import typing as t
 from concurrent.futures import Future
 
 from ...core.masking import mask_text
-from ...errors import CarboyError
+from ...errors import WorkerAnswerError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -26,10 +26,6 @@ if t.TYPE_CHECKING:
     Answering = cabc.Callable[[dict[str, t.Any]], object]
 
 QUESTION, ANSWER = "question", "answer"
-
-
-class WorkerAnswerError(CarboyError, RuntimeError):
-    """A worker could not answer a question; the text is its reason."""
 
 
 class Questions:
