@@ -119,13 +119,24 @@ def start(folder: pathlib.Path, issued: Issued, *options: str) -> spawning.Progr
     return spawning.serve(folder, "shop", APP, *issued.options, *options)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tls")
+def serving(folder: pathlib.Path) -> t.Iterator[Server]:
     authority = Authority(folder)
     program = start(folder, authority.issue("server"), "--head-timeout", f"{HANDSHAKE_S:g}")
     yield Server(program, authority)
     program.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    yield from serving(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def fresh_server(tmp_path):
+    """A server that has logged nothing of a client yet: such lines are written at most once in ten
+    seconds.
+    """
+    yield from serving(tmp_path)
 
 
 # ------------------------------------------------------------------------------------ requests
@@ -436,23 +447,23 @@ def test_wrong_client_is_closed_and_disturbs_no_other(server, misbehave):
     assert server.program.output.count("Traceback") == tracebacks
 
 
-def test_stalled_handshakes_delay_nobody_and_are_closed_in_time(server):
+def test_stalled_handshakes_delay_nobody_and_are_closed_in_time(fresh_server):
     hello = client_hello()
     stalled = []
     for n in range(100):
-        client = server.connect()
+        client = fresh_server.connect()
         client.sendall(hello[: (0, 1, 200, len(hello))[n % 4]])
         stalled.append(client)
     began_s, answered = time.monotonic(), 0
     while time.monotonic() - began_s < HANDSHAKE_S / 3:
-        assert server.get() == b"hello"
+        assert fresh_server.get() == b"hello"
         answered += 1
     assert answered >= 5  # hundreds on a quiet machine
     for client in stalled:
         assert b"HTTP" not in read_until_closed(client)
         client.close()
     # The line is written after the connection is closed.
-    wait_until(lambda: "the TLS handshake of 127.0.0.1 took too long" in server.program.output)
+    fresh_server.program.wait_until_it_prints("the TLS handshake of 127.0.0.1 took too long")
 
 
 # ---------------------------------------------------------------------- certificates of clients
