@@ -104,9 +104,11 @@ def configure(
 
 def is_tried(app: App) -> bool:
     """Return whether `configure` was called for an app in this process. Its caller has reported the
-    keys that are not valid or have no effect.
+    keys that are not valid or have no effect. If another thread calls `configure` at the moment,
+    wait for it: before, a record would be lost.
     """
-    return app in _tried
+    with _lock:
+        return app in _tried
 
 
 def _configure(
