@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import typing as t
 
@@ -59,6 +60,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"The name differs in each run, use naming.stable_repr: {item.nodeid}"
             )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sighup_is_not_ignored() -> cabc.Iterator[None]:
+    """Let programs under test receive SIGHUP also if the tests run under nohup, which makes them
+    ignore it: a new program gets the default action of a signal that has a handler here.
+    """
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)

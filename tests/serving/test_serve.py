@@ -84,14 +84,6 @@ def next_(x: int) -> int:
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def sighup_is_not_ignored():
-    """Let servers receive SIGHUP also if the tests run under nohup, which makes them ignore it."""
-    before = signal.signal(signal.SIGHUP, lambda *_: None)  # the default action in a new program
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def serve(spawn, carboy_command, tmp_path):
     """Serve APP; returns the program once all its workers are ready."""

@@ -471,7 +471,7 @@ def test_program_that_is_not_carboy_is_named(tmp_path, monkeypatch):
         (["status", "--socket", "off"], "The control socket is off"),
         (["app.py"], "No such command 'app.py'"),
         (["status", "--socket", "s", "--port", "80"], "both choose the server"),
-        (["--socket", "none", "status"], "There is no control socket none"),
+        (["--socket", "none", "status"], "/none. Start the server"),
         (["--port", "80", "status", "--socket", "s"], "both choose the server"),
         (["log-level", "loud", "--socket", "s"], "'loud' is not one of"),
         (["log-level", "debug", "--reset", "--socket", "s"], "leave out LEVEL"),
@@ -503,7 +503,7 @@ def taken(tmp_path):
     ("options", "words"),
     [
         (["--control", "x" * 200], "bytes, a socket's path at most 107) from the option --control"),
-        (["--control", "s"], "another server listens on it. Stop that server ("),
+        (["--control", "s"], "another server listens on it. Stop that server, or"),
         (["--control", "shop.py"], "there is a file that is not a socket. Remove it, or choose"),
         (["--control", "none/s"], "there is no folder"),
         (["--management", "TAKEN"], "Address already in use. Find who uses the port by 'ss"),

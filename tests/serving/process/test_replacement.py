@@ -67,14 +67,6 @@ while not pathlib.Path("go").exists():
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def sighup_is_not_ignored() -> cabc.Iterator[None]:
-    """Let servers receive SIGHUP also if the tests run under nohup, which makes them ignore it."""
-    before = signal.signal(signal.SIGHUP, lambda *_: None)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def serve(spawn, carboy_command, tmp_path) -> cabc.Callable[..., Program]:
     """Serve APP; returns the program once all its workers are ready."""
