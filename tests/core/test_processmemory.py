@@ -25,6 +25,8 @@ print(json.dumps([before, heap, files]))
 """
 
 
+# In an integration test, because in the chroot of other Pythons the file would lie in memory.
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_heap_is_the_own_memory_of_a_process_and_mapped_files_are_not(tmp_path):
     path = tmp_path / "large"
