@@ -127,7 +127,6 @@ class Supervisor:
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
-            self._state = self._describe_state()
             while self._processes() or not self._stopping:
                 self._run_once()
         if self._serving or self._signals.stop_signal:

@@ -87,7 +87,10 @@ class Service:
     `stop` may be called from any thread, and more than once.
 
     Args:
-        table: the memory for the metrics; None for memory of this process alone.
+        descriptors: the sockets to listen on, as `make_listeners` takes them; by default this
+            process opens them.
+        table: the memory for the metrics, which the supervisor shares; None for memory of this
+            process alone.
 
     Attributes:
         metrics: the metrics of this process; None if the setting `metrics` is off.
@@ -100,12 +103,6 @@ class Service:
         descriptors: cabc.Sequence[Descriptor | None] | None = None,
         table: SharedTable | None = None,
     ) -> None:
-        """Args:
-        descriptors: the sockets to listen on, as `make_listeners` takes them; by default this
-            process opens them.
-        table: the memory that the supervisor shares, for the metrics; None for a table of this
-            process alone.
-        """
         self.metrics = WorkerMetrics(table) if settings.metrics else None
         self._access_log = access_log_of(app, settings)
         self._certificate = certificate_of(settings)
