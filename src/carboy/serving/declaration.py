@@ -178,7 +178,7 @@ def _parse_management(text: str) -> str:
     host, _, port = text.strip().rpartition(":")
     number = _parse_whole(0, 65535)(port)
     address = machine.resolve(host.removeprefix("[").removesuffix("]") or "127.0.0.1")
-    return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
+    return str(Address(address, number))
 
 
 def _parse_seconds(least: float) -> cabc.Callable[[str], float]:

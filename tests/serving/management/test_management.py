@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy.errors import AddressError
+from carboy.serving.http.address import Address, parse_address
 from carboy.serving.management import controlpath, management
 from carboy.serving.settings import Settings
 
@@ -27,8 +28,8 @@ def test_address_that_this_machine_does_not_have_is_refused():
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9000", "[::1]:9000"])
 def test_address_is_split_into_host_and_port(address):
-    host, port = management.split_address(address)
-    assert management._join(host, port) == address
+    host, port, _ = parse_address(address)
+    assert str(Address(host, port)) == address
 
 
 def test_control_socket_is_named_after_an_address_with_a_port(tmp_path, monkeypatch):

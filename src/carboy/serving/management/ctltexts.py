@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ...core.processmemory import in_mib
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -25,10 +27,6 @@ def format_age(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts)
-
-
-def format_memory(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:.0f} MiB"
 
 
 def format_time(at_s: float) -> str:
@@ -83,7 +81,7 @@ def _workers(processes: cabc.Sequence[Response]) -> str:
 
 def _memory(processes: cabc.Sequence[Response]) -> str:
     known = [each["resident_bytes"] for each in processes if each["resident_bytes"] is not None]
-    return f"{format_memory(sum(known))} in worker processes" if known else "unknown"
+    return f"{in_mib(sum(known))} in worker processes" if known else "unknown"
 
 
 def _reloads(status: Response) -> str:
@@ -119,7 +117,7 @@ def _worker(process: Response, status: Response) -> tuple[object, ...]:
         process["phase"],
         "-" if started_s is None else format_age(status["now_s"] - started_s),
         process["restarts"],
-        "-" if size is None else format_memory(size),
+        "-" if size is None else in_mib(size),
         "old" if is_old else "new" if status["reloading"] else "current",
     )
 

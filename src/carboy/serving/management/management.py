@@ -15,6 +15,7 @@ from ipaddress import ip_address
 
 from ...errors import AddressError
 from .. import log, machine
+from ..http.address import address_of, parse_address
 from .controlpath import OFF, ControlSocket, default_path
 from .controlrequests import ControlRequests
 from .health import ServerHealth
@@ -24,6 +25,7 @@ from .questions import ANSWER, QUESTION, Questions
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..http.address import Address
     from ..process.workerprocess import WorkerProcess
     from ..settings import Settings
     from .controlrequests import Managed
@@ -75,10 +77,10 @@ class Management:
         if self._control is not None:
             lines.append(f"control socket: {self._control.path} (carboy ctl)")
         if self._listener is not None:
-            host, port = self._listener.getsockname()[:2]
+            address = address_of(self._listener)
             paths = " ".join(self._pages)
-            others = "" if ip_address(host).is_loopback else ", for other machines too"
-            lines.append(f"management: http://{_join(host, port)} ({paths}{others})")
+            others = "" if ip_address(address.host).is_loopback else ", for other machines too"
+            lines.append(f"management: {address.url(tls=False)} ({paths}{others})")
         return lines
 
     def start(self) -> None:
@@ -157,33 +159,22 @@ def _open_listener(address: str) -> socket.socket | None:
     """Listen on the TCP address of the setting `management`; None if it is not set."""
     if not address:
         return None
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    wanted = parse_address(address)
+    listener = socket.socket(wanted.family, socket.SOCK_STREAM)
     try:
-        machine.bind_exclusively(listener, (host, port))
+        machine.bind_exclusively(listener, (wanted.host, wanted.port))
         listener.listen(BACKLOG)
     except OSError as exc:
         listener.close()
-        raise AddressError(_explain_listen(exc, address)) from None
+        raise AddressError(_explain_listen(exc, wanted)) from None
     return listener
 
 
-def _explain_listen(exc: OSError, address: str) -> str:
+def _explain_listen(exc: OSError, address: Address) -> str:
     find = ""
     if exc.errno == errno.EADDRINUSE:
-        find = f"Find who uses the port by 'ss -ltnp sport = :{split_address(address)[1]}', or "
+        find = f"Find who uses the port by 'ss -ltnp sport = :{address.port}', or "
     advice = f"{find}choose another address by --management"
     return (
         f"Cannot listen on {address} for probes: {exc.strerror}. {advice[0].upper()}{advice[1:]}."
     )
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of an address such as `127.0.0.1:9000` or `[::1]:9000`."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -12,7 +12,7 @@ import threading
 import typing as t
 
 from ...core.bytesizes import format_size
-from ...core.processmemory import resident_bytes
+from ...core.processmemory import in_mib, resident_bytes
 from ...errors import ConfigError
 from .. import log
 from ..threads.stacks import format_stacks
@@ -101,9 +101,7 @@ class WorkerLimits:
     def _check_memory(self) -> None:
         if self._most_bytes is not None and (used := resident_bytes() or 0) >= self._most_bytes:
             limit = format_size(self._settings.max_rss_bytes)
-            self._ask_to_leave(
-                f"it uses {used / 2**20:.0f} MiB of resident memory (--max-rss is {limit})"
-            )
+            self._ask_to_leave(f"it uses {in_mib(used)} of resident memory (--max-rss is {limit})")
 
     def _check_views(self, overdue: list[RunningView]) -> None:
         limit_s, threads = self._settings.view_timeout_s, self._settings.threads
@@ -132,7 +130,7 @@ class WorkerLimits:
 def _refuse_small(limit_bytes: int, loaded_bytes: int) -> None:
     if loaded_bytes >= limit_bytes:
         raise ConfigError(
-            f"Setting 'max_rss': a worker uses {loaded_bytes / 2**20:.0f} MiB of resident memory"
+            f"Setting 'max_rss': a worker uses {in_mib(loaded_bytes)} of resident memory"
             f" when it has loaded the app, which is not below the limit of"
             f" {format_size(limit_bytes)}: it would be replaced for ever. Raise --max-rss, or leave"
             " it out."
