@@ -329,8 +329,7 @@ def test_request_with_ambiguous_framing_is_400_and_closes_the_connection(server,
     answer = server.talk(AMBIGUOUS[name] % path)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert b"\r\nConnection: close\r\n" in answer
-    assert answer.count(b"HTTP/1.1 400 ") == 1
-    assert b"666" not in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 UNDERSTOOD = {
