@@ -56,19 +56,20 @@ def test_prefix_without_a_slash_is_redirected_so_that_links_work():
 @pytest.mark.parametrize(
     ("config", "gone"),
     [
-        ({"OPENAPI_ENABLED": False}, {"/docs", "/redoc", "/openapi.json"}),
-        ({"OPENAPI_DOCS_PATH": None}, {"/docs"}),
-        ({"OPENAPI_REDOC_PATH": ""}, {"/redoc"}),
+        ({"OPENAPI_ENABLED": False}, ["/docs", "/redoc", "/openapi.json"]),
+        ({"OPENAPI_DOCS_PATH": None}, ["/docs"]),
+        ({"OPENAPI_REDOC_PATH": ""}, ["/redoc"]),
         # Without the document the other pages have nothing to show.
-        ({"OPENAPI_JSON_PATH": None}, {"/docs", "/redoc", "/openapi.json"}),
+        ({"OPENAPI_JSON_PATH": None}, ["/docs", "/redoc", "/openapi.json"]),
     ],
     ids=str,
 )
 def test_page_that_is_switched_off_is_not_linked(config, gone):
     client = app_with_pages(**config).test_client()
-    for path in PAGES - gone - {"/openapi.json"}:
+    left = PAGES.difference(gone)
+    for path in left - {"/openapi.json"}:
         links = links_of(client, f"http://localhost{path}", "http://localhost")
-        assert links - {path} == PAGES - gone - {path}
+        assert links - {path} == left - {path}
 
 
 def test_page_whose_files_are_not_installed_is_not_linked(monkeypatch):
