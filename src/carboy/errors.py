@@ -130,6 +130,18 @@ class EndpointConflictError(SetupError):
     slug = "endpoint-conflict"
 
 
+class DeploymentError(CarboyError, RuntimeError):
+    """Files for the deployment of an app cannot be generated or written. `diff` shows how files
+    that exist differ from the generated ones.
+    """
+
+    slug = "deployment-invalid"
+
+    def __init__(self, message: str, *, diff: str = "") -> None:
+        super().__init__(message)
+        self.diff = diff
+
+
 class ServingError(CarboyError, RuntimeError):
     """The app cannot be served with the given options."""
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..core.texttemplates import text_environment
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -68,17 +70,11 @@ def _render(path: str, variables: dict[str, t.Any]) -> bytes:
 
 
 def _environment() -> t.Any:
-    from jinja2 import Environment, StrictUndefined
-
-    return Environment(  # noqa: S701  # most of the files are no HTML, and names are plain
+    return text_environment(
         block_start_string="[%",
         block_end_string="%]",
         variable_start_string="[[",
         variable_end_string="]]",
         comment_start_string="[#",
         comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
     )

@@ -1,0 +1,111 @@
+"""Write generated files into a project: all of them, or none; never over files of the user."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+import typing as t
+
+from ..errors import DeploymentError
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+
+class GeneratedFile(t.NamedTuple):
+    """A file for the project."""
+
+    path: str  # relative to the project's folder, with "/" between folders
+    text: str
+    mode: int = 0o644
+
+
+class WrittenFile(t.NamedTuple):
+    """What has become of a generated file."""
+
+    path: str
+    outcome: t.Literal["created", "replaced", "unchanged"]
+    diff: str  # from the file that was there, to the generated one; "" unless it was replaced
+
+
+def write_files(
+    root: str, files: cabc.Sequence[GeneratedFile], *, force: bool
+) -> list[WrittenFile]:
+    """Write generated files into a project's folder.
+
+    Args:
+        root: the project's folder.
+        files: the files, all of which are written, or none.
+        force: whether files that exist with other content are replaced.
+
+    Raises:
+        DeploymentError: a file exists with other content, and `force` is false; or a file cannot be
+            written. Nothing has changed then.
+    """
+    written = [_compare(root, file) for file in files]
+    replaced = [each for each in written if each.outcome == "replaced"]
+    if replaced and not force:
+        names = ", ".join(each.path for each in replaced)
+        raise DeploymentError(
+            f"{names}: exists with other content. Nothing was written. --force replaces what exists"
+            " by what is shown here.",
+            diff="".join(each.diff for each in replaced),
+        )
+    changes = [
+        file for file, each in zip(files, written, strict=True) if each.outcome != "unchanged"
+    ]
+    _replace_all(root, changes)
+    return written
+
+
+def _compare(root: str, file: GeneratedFile) -> WrittenFile:
+    path = os.path.join(root, *file.path.split("/"))
+    try:
+        with open(path, encoding="utf-8", newline="") as existing:
+            before = existing.read()
+    except FileNotFoundError:
+        return WrittenFile(file.path, "created", "")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DeploymentError(f"{file.path}: cannot be read: {exc}. Nothing was written.") from None
+    if before == file.text:
+        return WrittenFile(file.path, "unchanged", "")
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True),
+        file.text.splitlines(keepends=True),
+        file.path,
+        f"{file.path} (generated)",
+    )
+    # A last line without a newline would run into the next line of the diff.
+    diff = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+    return WrittenFile(file.path, "replaced", diff)
+
+
+def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
+    """Write each file under another name, then give all of them their names, so that a full disk or
+    a folder that cannot be written leaves no half of the files behind.
+    """
+    prepared: list[tuple[str, str]] = []
+    try:
+        for file in files:
+            path = os.path.join(root, *file.path.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            prepared.append((_write_beside(path, file), path))
+        for temporary, path in prepared:
+            os.replace(temporary, path)
+    except OSError as exc:
+        for temporary, _ in prepared:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+        raise DeploymentError(f"The files cannot be written: {exc}.") from None
+
+
+def _write_beside(path: str, file: GeneratedFile) -> str:
+    """Write the text of a file into a temporary file in the same folder, and return its path."""
+    descriptor, temporary = tempfile.mkstemp(
+        prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path)
+    )
+    with open(descriptor, "w", encoding="utf-8", newline="") as out:
+        out.write(file.text)
+    os.chmod(temporary, file.mode)
+    return temporary

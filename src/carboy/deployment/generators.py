@@ -1,0 +1,110 @@
+"""Make commands of functions that generate files: `carboy gunicorn`, `carboy nginx`, ..."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from functools import cache, wraps
+
+import click
+
+from ..cli.discovery import ScriptInfo, pass_script_info
+from ..cli.results import results_on_stdout
+from ..core.texttemplates import text_environment
+from ..errors import DeploymentError
+from .facts import Facts
+from .generatedfiles import GeneratedFile, write_files
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..app import Carboy
+
+    Generate = cabc.Callable[..., "Generated"]
+
+
+class Generated(t.NamedTuple):
+    """The files that a command generates, and what the user does next with them."""
+
+    files: list[GeneratedFile]
+    next_step: str
+
+
+def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.Command]:
+    """Decorate a function that generates files, so that it becomes a command of `carboy`.
+
+    The function gets the `Facts` of the app and the command's own options, and returns
+    `Generated`. It raises `DeploymentError` if its files cannot be made. The command has the
+    argument MODULE:APP and the options `--force` and `--print`.
+    """
+
+    def decorate(generate: Generate) -> click.Command:
+        @wraps(generate)
+        def command(
+            info: ScriptInfo,
+            /,
+            out: t.TextIO,
+            target: str | None,
+            force: bool,
+            only_print: bool,
+            **options: t.Any,
+        ) -> None:
+            info.choose_app(target)
+            try:
+                facts = collect_facts(info)
+                generated = generate(facts, **options)
+                if only_print:
+                    out.write("".join(file.text for file in generated.files))
+                    return
+                written = write_files(facts.root, generated.files, force=force)
+            except DeploymentError as exc:
+                out.write(exc.diff)
+                raise click.UsageError(str(exc)) from None
+            out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
+            out.write(f"\n{generated.next_step}\n")
+
+        decorated = _ARGUMENT(_FORCE(_PRINT(pass_script_info(results_on_stdout(command)))))
+        return click.command(name, short_help=short_help)(decorated)
+
+    return decorate
+
+
+_ARGUMENT = click.argument("target", metavar="[MODULE:APP]", required=False)
+_FORCE = click.option("--force", is_flag=True, help="Replace files that exist; a diff is shown.")
+_PRINT = click.option("--print", "only_print", is_flag=True, help="Show the files, write none.")
+
+
+def collect_facts(info: ScriptInfo) -> Facts:
+    """Load the app of a command line, and return what is known of it.
+
+    Raises:
+        click.UsageError: the app is not found.
+        DeploymentError: the app cannot be imported, or a setting of the server is not valid.
+    """
+    from ..serving.settings import make_settings
+
+    return Facts(_load(info), info.app_import_path, os.getcwd(), make_settings({}))
+
+
+def _load(info: ScriptInfo) -> Carboy:
+    try:
+        return info.load_app()
+    except click.ClickException:
+        raise
+    except Exception as exc:
+        raise DeploymentError(
+            f"The app cannot be imported: {type(exc).__name__}: {exc}. 'carboy routes' shows the"
+            " traceback."
+        ) from exc
+
+
+def render(template: str, **variables: t.Any) -> str:
+    """Render a template of the folder `templates`."""
+    return t.cast("str", _templates().get_template(template).render(variables))
+
+
+@cache
+def _templates() -> t.Any:
+    from jinja2 import PackageLoader
+
+    return text_environment(loader=PackageLoader("carboy.deployment"))

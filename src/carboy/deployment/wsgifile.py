@@ -1,0 +1,31 @@
+"""`carboy wsgi`: a file by which mod_wsgi and other WSGI servers import the app."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+
+if t.TYPE_CHECKING:
+    from .facts import Facts
+
+
+@generator("wsgi", short_help="Write a .wsgi file for mod_wsgi.")
+def wsgi_command(facts: Facts) -> Generated:
+    """Write a file NAME.wsgi, by which mod_wsgi and other WSGI servers import the app.
+
+    The object in it is `application`. The file adds the project's folder to `sys.path` itself, so
+    that the server may be started in any folder.
+    """
+    imported = facts.imported
+    name = f"{facts.name}.wsgi"
+    text = render(
+        "app.wsgi.jinja",
+        module=imported.module,
+        name=imported.expression.removesuffix("()"),
+        calls=imported.expression.endswith("()"),
+        folder=os.path.relpath(imported.folder, facts.root),
+    )
+    return Generated([GeneratedFile(name, text)], f"Try it with: carboy serve {name}")
