@@ -7,6 +7,8 @@ export VENV
 BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
+# What .ci/run does besides: it takes minutes, or needs root and Debian.
+HEAVY := test-servers test-webservers test-containers soak newest
 # The most seconds that `make soak` takes.
 SOAK_S ?= 1800
 
@@ -15,7 +17,7 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons unit stress soak lowest newest conformance extensions check format bench \
+.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers unit stress soak lowest newest conformance extensions check format bench \
 	coverage wheel pins clean
 
 help: ## list these commands
@@ -27,8 +29,8 @@ run: ## install, train and serve the digits example at http://127.0.0.1:5000/; P
 test: ## all checks and tests, installing what they need
 	@$(PYTHON) scripts/stages.py $(STAGES)
 
-ci: ## what .ci/run does: `make test`, `make soak` and `make newest`
-	@$(PYTHON) scripts/stages.py $(STAGES) soak newest
+ci: ## what .ci/run does: `make test`, and what takes minutes or needs root and Debian
+	@$(PYTHON) scripts/stages.py $(STAGES) $(HEAVY)
 
 test-all-pythons: ## `make test` on each Python that is installed, `make newest` on 3.14, 3.15
 	@$(PYTHON) scripts/all_pythons.py
@@ -44,6 +46,18 @@ stress: ## the tests of races, many turns each
 soak: ## 10^6 requests while workers die, clients leave, the disk is full; SOAK_S=300 bounds it
 	@$(BOOTSTRAP) test
 	@$(BIN)/python tests/soak/run.py --seconds $(SOAK_S) $(ARGS)
+
+test-servers: ## an app under gunicorn, uWSGI, mod_wsgi and other WSGI servers (root, Debian)
+	@$(BOOTSTRAP) servers
+	@$(BIN)/python -m pytest tests/deployed/servers $(ARGS)
+
+test-webservers: ## an app behind nginx, Apache and Caddy, and as a systemd unit (root, Debian)
+	@$(BOOTSTRAP) webservers
+	@$(BIN)/python -m pytest tests/deployed/webservers $(ARGS)
+
+test-containers: ## images of apps, built and run (root, Debian)
+	@$(BOOTSTRAP) containers
+	@$(BIN)/python -m pytest tests/deployed/containers $(ARGS)
 
 lowest: ## the quick tests, with the lowest versions of what carboy requires
 	@$(BOOTSTRAP) lowest

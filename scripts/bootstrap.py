@@ -335,10 +335,13 @@ def apt(*packages: str) -> bool:
 
 # Command that must be there -> Debian package that brings it.
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
+SERVERS: dict[str, str] = {}
+WEBSERVERS = {"nginx": "nginx"}
+CONTAINERS: dict[str, str] = {}
 
 
-def system() -> None:
-    missing = [package for command, package in SYSTEM.items() if shutil.which(command) is None]
+def system(commands: dict[str, str]) -> None:
+    missing = [package for command, package in commands.items() if shutil.which(command) is None]
     if missing and not apt(*missing):
         say(f"not installed: {', '.join(missing)}; the tests that need them are skipped by name")
 
@@ -348,12 +351,30 @@ def test() -> None:
     flask_installed()
     http_corpora()
     newman()
-    system()
+    system(SYSTEM)
+
+
+def servers() -> None:
+    project("dev")
+    system(SERVERS)
+
+
+def webservers() -> None:
+    project("dev")
+    system(WEBSERVERS)
+
+
+def containers() -> None:
+    project("dev")
+    system(CONTAINERS)
 
 
 TARGETS: dict[str, cabc.Callable[[], None]] = {
     "example": lambda: project("example"),
     "test": test,
+    "servers": servers,
+    "webservers": webservers,
+    "containers": containers,
     "lint": lambda: project("lint"),
     "conformance": conformance,
     "extensions": extensions,

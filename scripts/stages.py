@@ -26,6 +26,9 @@ BUDGETS_S = {
     "conformance": 20,
     "extensions": 45,
     "wheel": 30,
+    "test-servers": 120,
+    "test-webservers": 120,
+    "test-containers": 300,
     "soak": 180,  # with SOAK_S=150, as in .ci/run
     "newest": 210,
 }
