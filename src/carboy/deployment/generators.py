@@ -8,10 +8,11 @@ from functools import cache, wraps
 
 import click
 
+from ..cli.configuration import load_with_origins
 from ..cli.discovery import ScriptInfo, pass_script_info
 from ..cli.results import results_on_stdout
 from ..core.texttemplates import text_environment
-from ..errors import DeploymentError
+from ..errors import DeploymentError, ServingError
 from .facts import Facts
 from .generatedfiles import GeneratedFile, write_files
 
@@ -83,12 +84,17 @@ def collect_facts(info: ScriptInfo) -> Facts:
     """
     from ..serving.settings import make_settings
 
-    return Facts(_load(info), info.app_import_path, os.getcwd(), make_settings({}))
+    app = _load(info)
+    try:
+        settings = make_settings({})
+    except ServingError as exc:
+        raise DeploymentError(str(exc)) from exc
+    return Facts(app, info.app_import_path, os.getcwd(), settings)
 
 
 def _load(info: ScriptInfo) -> Carboy:
     try:
-        return info.load_app()
+        return load_with_origins(info)
     except click.ClickException:
         raise
     except Exception as exc:
