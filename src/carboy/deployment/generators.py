@@ -8,6 +8,7 @@ from functools import cache, wraps
 
 import click
 
+from ..cli.configuration import load_with_origins
 from ..cli.discovery import NoAppException, ScriptInfo, pass_script_info
 from ..cli.failures import RefusedCommandError
 from ..cli.results import results_on_stdout
@@ -89,14 +90,14 @@ def collect_facts(info: ScriptInfo) -> Facts:
     try:
         settings = make_settings({})
     except ServingError as exc:
-        raise DeploymentError(str(exc)) from None
+        raise DeploymentError(str(exc)) from exc
     return Facts(app, info.app_import_path, os.getcwd(), settings)
 
 
 def _load(info: ScriptInfo) -> Carboy:
     failure: BaseException
     try:
-        return info.load_app()
+        return load_with_origins(info)
     except NoAppException as exc:
         if exc.__cause__ is None:
             raise DeploymentError(exc.message) from None
