@@ -20,6 +20,11 @@ Severity = t.Literal["error", "warning"]
 # The modules that define checks, relative to this package.
 _MODULES = (
     ".configchecks",
+    ".dockerfilechecks",
+    ".folderchecks",
+    ".gitchecks",
+    ".modelfilechecks",
+    ".startchecks",
 )  # fmt: skip
 # The second part of a code begins with the letter of the severity.
 _SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}
