@@ -27,9 +27,9 @@ def app():
 
 
 def test_hook_that_keeps_predictions_on_threads_is_found(app, tmp_path):
-    assert findings_of("carboy.W008", app, tmp_path) == []
+    assert findings_of("carboy.W007", app, tmp_path) == []
     app.before_request(sign_in)
-    (found,) = findings_of("carboy.W008", app, tmp_path)
+    (found,) = findings_of("carboy.W007", app, tmp_path)
     assert found.place.endswith(f"test_appchecks.py:{sign_in.__code__.co_firstlineno}")
     assert "/double" in found.message
     assert "before_request functions must run first" in found.message
@@ -39,20 +39,20 @@ def test_hook_of_another_blueprint_is_no_mistake(app, tmp_path):
     blueprint = Blueprint("pages", __name__)
     blueprint.before_request(sign_in)
     app.register_blueprint(blueprint)
-    assert findings_of("carboy.W008", app, tmp_path) == []
+    assert findings_of("carboy.W007", app, tmp_path) == []
 
 
 def test_middleware_around_the_app_is_named(app, tmp_path):
     original = app.wsgi_app
     app.wsgi_app = lambda environ, start_response: original(environ, start_response)
-    (found,) = findings_of("carboy.W008", app, tmp_path)
+    (found,) = findings_of("carboy.W007", app, tmp_path)
     assert found.place == "model double"
 
 
 def test_app_without_models_has_no_predictions_on_threads(tmp_path):
     app = Carboy(__name__)
     app.before_request(sign_in)
-    assert findings_of("carboy.W008", app, tmp_path) == []
+    assert findings_of("carboy.W007", app, tmp_path) == []
 
 
 @pytest.fixture

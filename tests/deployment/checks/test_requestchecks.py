@@ -109,7 +109,7 @@ def write(folder, name, text):
 )
 def test_form_without_a_token_is_found(app, tmp_path, text, is_found):
     write(tmp_path, "page.html", text)
-    found = findings_of("carboy.W009", app, tmp_path)
+    found = findings_of("carboy.W008", app, tmp_path)
     assert len(found) == is_found
     if is_found:
         line = 3 if "{{" in text else 1
@@ -120,7 +120,7 @@ def test_form_in_python_code_is_found(app, tmp_path, monkeypatch):
     (tmp_path / "pages_of_shop.py").write_text(f"PAGE = '''\n{FORM.format('')}'''\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     __import__("pages_of_shop")
-    (found,) = findings_of("carboy.W009", app, tmp_path)
+    (found,) = findings_of("carboy.W008", app, tmp_path)
     assert found.place.endswith("pages_of_shop.py:2")
 
 
@@ -146,11 +146,11 @@ def test_protected_app_has_no_findings(app, tmp_path, protect):
     def add(order: Order) -> int:
         return order.number
 
+    assert len(findings_of("carboy.W008", app, tmp_path)) == 1
     assert len(findings_of("carboy.W009", app, tmp_path)) == 1
-    assert len(findings_of("carboy.W010", app, tmp_path)) == 1
     protect(app)
+    assert findings_of("carboy.W008", app, tmp_path) == []
     assert findings_of("carboy.W009", app, tmp_path) == []
-    assert findings_of("carboy.W010", app, tmp_path) == []
 
 
 def test_templates_of_an_environment_in_the_project_are_not_read(app, tmp_path):
@@ -158,7 +158,7 @@ def test_templates_of_an_environment_in_the_project_are_not_read(app, tmp_path):
     folder.mkdir(parents=True)
     write(folder, "page.html", FORM.format(""))
     app.template_folder = str(folder / "templates")
-    assert findings_of("carboy.W009", app, tmp_path) == []
+    assert findings_of("carboy.W008", app, tmp_path) == []
 
 
 # ---------------------------------------------------------------------------------- typed records
@@ -182,7 +182,7 @@ def add_by_form(order: t.Annotated[Order, Form()]) -> int:
 )
 def test_record_that_takes_forms_too_is_found(app, tmp_path, view, is_found):
     app.add_url_rule("/orders", view_func=view, methods=["POST", "PUT"])
-    found = findings_of("carboy.W010", app, tmp_path)
+    found = findings_of("carboy.W009", app, tmp_path)
     assert [view.__name__ in each.message for each in found] == [True] * is_found
 
 
@@ -209,5 +209,5 @@ def test_records_and_forms_of_an_app_without_sessions_are_no_mistake(tmp_path):
     app = Carboy("orders", root_path=str(tmp_path))
     app.add_url_rule("/orders", view_func=variables["add"], methods=["POST"])
     write(tmp_path, "page.html", FORM.format(""))
+    assert findings_of("carboy.W008", app, tmp_path) == []
     assert findings_of("carboy.W009", app, tmp_path) == []
-    assert findings_of("carboy.W010", app, tmp_path) == []

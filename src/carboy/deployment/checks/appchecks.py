@@ -37,7 +37,7 @@ def find_other_flask(facts: Facts) -> cabc.Iterator[Found]:
 
 
 @check(
-    "carboy.W008",
+    "carboy.W007",
     "Predictions wait on a thread each, because something must run before the view of the model.",
     remedy="Register a hook with the blueprint that needs it, and not with the app. Let 'carboy"
     " serve --proxy' do what ProxyFix does. Or silence this code, if no more predictions come at"

@@ -21,7 +21,13 @@ Severity = t.Literal["error", "warning"]
 _MODULES = (
     ".appchecks",
     ".configchecks",
+    ".dockerfilechecks",
+    ".folderchecks",
+    ".gitchecks",
+    ".modelfilechecks",
     ".requestchecks",
+    ".serverchecks",
+    ".startchecks",
 )  # fmt: skip
 # The second part of a code begins with the letter of the severity.
 _SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}

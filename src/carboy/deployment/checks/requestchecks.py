@@ -92,7 +92,7 @@ def _compares(function: types.FunctionType) -> bool:
 
 
 @check(
-    "carboy.W009",
+    "carboy.W008",
     'A form with `method="post"` is not protected against requests that other sites forge (CSRF).',
     remedy="Set SESSION_COOKIE_SAMESITE = 'Lax', so that browsers do not send the session with"
     " forms of other sites. If other apps run on subdomains, or for old browsers, use CSRFProtect"
@@ -115,7 +115,7 @@ _TOKEN_WORDS = ("csrf", "xsrf", "hidden_tag", "quick_form", "render_form")
 
 
 @check(
-    "carboy.W010",
+    "carboy.W009",
     "A view whose record is meant to come as JSON takes forms, too, so that other sites can forge"
     " its requests by the user's cookies (CSRF).",
     remedy="Mark the parameter: Annotated[Flower, Body()] takes no forms. Or set"
