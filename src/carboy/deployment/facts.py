@@ -82,6 +82,20 @@ class Facts:
             return names[0]
         return next(f"{name}()" for name in FACTORY_NAMES if hasattr(module, name))
 
+    @cached_property
+    def serve_command(self) -> list[str]:
+        """The command that serves the app in production, in the project's folder."""
+        as_flask = ["--as-flask"] if os.environ.get("CARBOY_AS_FLASK") == "1" else []
+        return ["carboy", *as_flask, "serve", self._relative_target]
+
+    @property
+    def _relative_target(self) -> str:
+        """The app as the argument of a command in the project's folder."""
+        path, expression = split_import_path(self.target or self.imported.target)
+        if os.path.isabs(path):
+            path = os.path.relpath(path, self.root)
+        return f"{path}:{expression}" if expression else path
+
     @property
     def python_version(self) -> str:
         """The version of this Python, such as "3.11"."""
