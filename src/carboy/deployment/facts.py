@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 
 from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
+from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..serving.wsgi.proxyfix import find_proxy_fix
@@ -127,7 +128,7 @@ class Facts:
     @cached_property
     def serve_command(self) -> list[str]:
         """The command that serves the app in production, in the project's folder."""
-        as_flask = ["--as-flask"] if os.environ.get("CARBOY_AS_FLASK") == "1" else []
+        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
         return ["carboy", *as_flask, "serve", self._relative_target]
 
     @property

@@ -86,7 +86,7 @@ def deploy_command(
     image: str | None,
     memory_bytes: int | None,
 ) -> Generated:
-    r"""Write the files by which a hosting platform runs the app.
+    """Write the files by which a hosting platform runs the app.
 
     \b
     cloudrun  Cloud Run     deploy/service.yaml
@@ -98,7 +98,7 @@ def deploy_command(
 
     Nothing is uploaded: the command that does it is shown. The memory that the app needs is
     measured by starting it once, with its models, unless '--memory' says it.
-    """
+    """  # noqa: D301 - click needs the character, and not two
     name = platform.check_name(facts.name if name is None else name)
     if image is not None:
         _check_image(image, platform)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
+from ...serving.wsgi.proxyfix import find_proxy_fix
 from ..generators import Generated, render
 
 if t.TYPE_CHECKING:
@@ -158,7 +159,8 @@ class Release:
             more: further settings.
         """
         settings = {
-            "proxy": str(proxy),
+            # An app with ProxyFix reads the headers of proxies itself.
+            **({} if find_proxy_fix(self.facts.app) else {"proxy": str(proxy)}),
             "drain_s": f"{times.drain_s:g}",
             "grace_s": f"{times.grace_s:g}",
             **more,
