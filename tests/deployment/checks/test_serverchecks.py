@@ -109,3 +109,31 @@ def test_loopback_address_of_this_container_is_found_if_it_is_set(app, tmp_path,
             (found,) = findings_of("carboy.E008", app, tmp_path, **{field: value})
             assert found.place == f"environment variable {name}"
             assert findings_of("carboy.E008", app, tmp_path, host="0.0.0.0") == []
+
+
+# ------------------------------------------------------------------------------- workers x memory
+
+
+@pytest.mark.integration
+def test_workers_that_do_not_fit_into_the_memory_are_found(app, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = "from carboy import Carboy\napp = Carboy(__name__)\n"
+    (tmp_path / "app.py").write_text(source)
+    (found,) = findings_of("carboy.E009", app, tmp_path, workers=40, memory_limit="200M")
+    assert "40 workers do not fit into the memory" in found.message
+    assert "the 200 MiB of --memory-limit" in found.message
+    assert findings_of("carboy.E009", app, tmp_path, workers=2, memory_limit="8G") == []
+
+
+def test_number_of_workers_that_the_server_chooses_fits(app, tmp_path):
+    assert findings_of("carboy.E009", app, tmp_path, memory_limit="64M") == []
+    assert findings_of("carboy.E009", app, tmp_path, workers=1, memory_limit="64M") == []
+    assert findings_of("carboy.E009", app, tmp_path, workers=40, memory_limit="0") == []
+
+
+@pytest.mark.integration
+def test_app_that_cannot_be_started_is_reported_instead_of_its_memory(app, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("1 / 0\n")
+    (found,) = findings_of("carboy.E009", app, tmp_path, workers=2, memory_limit="8G")
+    assert "cannot be started" in found.message

@@ -6,6 +6,11 @@ import os
 import re
 import typing as t
 
+from ...core.processmemory import in_mib
+from ...errors import DeploymentError
+from ...serving import machine
+from ...serving.process import capacity
+from ..appmemory import measure_app
 from .checkregistry import Found, check
 from .dockerfilechecks import instructions
 from .places import place_of_setting
@@ -163,3 +168,35 @@ def _loopback_setting(facts: Facts) -> str | None:
 def _is_container() -> bool:
     signs = ("/.dockerenv", "/run/.containerenv")
     return "KUBERNETES_SERVICE_HOST" in os.environ or any(map(os.path.exists, signs))
+
+
+# -------------------------------------------------------------------------------- workers x memory
+
+
+@check(
+    "carboy.E009",
+    "The workers that are set do not fit into the memory together.",
+    remedy="Set fewer (--workers, CARBOY_SERVE_WORKERS, WEB_CONCURRENCY), or let 'carboy serve'"
+    " choose; or raise the limit of the container. If the limit is not true, state it by"
+    " CARBOY_SERVE_MEMORY_LIMIT.",
+    deploy=True,
+)
+def find_too_many_workers(facts: Facts) -> cabc.Iterator[Found]:
+    """Start the app once to measure it, if there is a number of workers to multiply."""
+    limit = capacity.limit_of(facts.settings)
+    if limit is None or (facts.settings.workers or 0) < 2:
+        return
+    place = place_of_setting("workers")
+    try:
+        measured = measure_app(facts.target)
+    except DeploymentError as exc:
+        yield Found(place, str(exc))
+        return
+    plan = capacity.make_plan(facts.settings.workers, machine.find_cpus(), limit, measured)
+    if plan.refused:
+        yield Found(
+            place,
+            f"{plan.workers} workers do not fit into the memory:"
+            f" {capacity.sum_of(measured, plan.workers)}, more than the {in_mib(limit.amount)} of"
+            f" {limit.source}.",
+        )
