@@ -7,7 +7,7 @@ import inspect
 import sys
 import typing as t
 
-from ...core.annotations import declared
+from ...core.annotations import declared, innermost
 from .appcode import (
     code_of,
     functions_of,
@@ -42,7 +42,7 @@ _ALLOW_CREDENTIALS = "access-control-allow-credentials"
 )
 def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
     places = {
-        place_of_function(function)
+        _place_of_cors(function)
         for function in functions_of(facts)
         if _lets_any_origin_in(facts, function)
     }
@@ -55,13 +55,23 @@ def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _lets_any_origin_in(facts: Facts, function: types.FunctionType) -> bool:
-    if function.__module__.startswith("flask_cors."):
+    if _is_of_flask_cors(function):
         options = _flask_cors_options(facts, function)
         return any(each.supports_credentials and each.allow_all_origins for each in options)
     texts = {text.lower() for text in texts_in(function)}
     if not {_ALLOW_ORIGIN, _ALLOW_CREDENTIALS} <= texts:
         return False
     return "*" in texts or (_reads_origin(function, texts) and not _compares(function))
+
+
+def _is_of_flask_cors(function: types.FunctionType) -> bool:
+    # Not `__module__`, which a wrapper takes over from the view.
+    return str(function.__globals__.get("__name__")).startswith("flask_cors.")
+
+
+def _place_of_cors(function: types.FunctionType) -> str:
+    view = innermost(function)
+    return "extension Flask-CORS" if _is_of_flask_cors(view) else place_of_function(view)
 
 
 def _flask_cors_options(facts: Facts, function: types.FunctionType) -> list[t.Any]:
