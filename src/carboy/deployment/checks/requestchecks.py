@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     import types
 
-    from ...contract.operation import BodySpec
+    from ...contract.operation import BodySpec, Operation
     from ..facts import Facts
 
 _FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
@@ -135,18 +135,22 @@ def find_records_from_forms(facts: Facts) -> cabc.Iterator[Found]:
     if place_of_session_use(facts) is None or protects_forms(facts):
         return
     for view, methods in _views_and_methods(facts):
-        contract = declared(view, "contract")
-        if contract is None:
-            continue
-        operations = {id(each): each for each in map(contract.operation, methods)}
-        for operation in operations.values():
+        for operation in _operations(view, methods):
             if operation.body is not None and _takes_json_and_forms(operation.body):
                 yield Found(
                     place_of_function(operation.function),
                     f"{operation.function.__name__} reads its record from JSON and from forms."
-                    " JSON of another site is refused by browsers (CORS), a form is not: it comes"
-                    " with the user's session.",
+                    " Browsers refuse JSON for another site (CORS), but send a form, with the"
+                    " user's session.",
                 )
+
+
+def _operations(view: t.Any, methods: set[str]) -> list[Operation]:
+    """Return the operations of a typed view for some methods; none if the view has no types."""
+    contract = declared(view, "contract")
+    if contract is None or not methods:
+        return []
+    return [each for name, each in contract.operations.items() if name in {"*", *methods}]
 
 
 def _views_and_methods(facts: Facts) -> cabc.Iterator[tuple[t.Any, set[str]]]:
