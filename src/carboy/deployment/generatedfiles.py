@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tempfile
@@ -85,27 +86,40 @@ def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
     """Write each file under another name, then give all of them their names, so that a full disk or
     a folder that cannot be written leaves no half of the files behind.
     """
-    prepared: list[tuple[str, str]] = []
-    try:
-        for file in files:
-            path = os.path.join(root, *file.path.split("/"))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            prepared.append((_write_beside(path, file), path))
-        for temporary, path in prepared:
-            os.replace(temporary, path)
-    except OSError as exc:
-        for temporary, _ in prepared:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-        raise DeploymentError(f"The files cannot be written: {exc}.") from None
+    with contextlib.ExitStack() as undo:
+        try:
+            prepared = [_write_beside(root, file, undo) for file in files]
+            for temporary, path in prepared:
+                os.replace(temporary, path)
+        except OSError as exc:
+            raise DeploymentError(f"The files cannot be written: {exc}.") from None
+        undo.pop_all()
 
 
-def _write_beside(path: str, file: GeneratedFile) -> str:
-    """Write the text of a file into a temporary file in the same folder, and return its path."""
+def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) -> tuple[str, str]:
+    """Write the text of a file into a temporary file in the file's own folder. Return the paths of
+    the two.
+    """
+    path = os.path.join(root, *file.path.split("/"))
+    _make_folder(os.path.dirname(path), undo)
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path)
     )
+    undo.callback(_remove, os.unlink, temporary)
     with open(descriptor, "w", encoding="utf-8", newline="") as out:
         out.write(file.text)
     os.chmod(temporary, file.mode)
-    return temporary
+    return temporary, path
+
+
+def _make_folder(folder: str, undo: contextlib.ExitStack) -> None:
+    if not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder), undo)
+        os.mkdir(folder)
+        undo.callback(_remove, os.rmdir, folder)
+
+
+def _remove(remove: cabc.Callable[[str], None], path: str) -> None:
+    """Remove what a failed command has made. A temporary file that has got its name is gone."""
+    with contextlib.suppress(OSError):
+        remove(path)
