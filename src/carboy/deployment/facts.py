@@ -152,6 +152,22 @@ class Facts:
         ]
 
     @property
+    def written_folders(self) -> list[str]:
+        """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
+        and `UPLOAD_FOLDER`, and the instance folder, if it exists.
+        """
+        from ..observability.logoptions import read_options
+
+        log = read_options(self.app)
+        uploads = self.app.config.get("UPLOAD_FOLDER")
+        found = [
+            os.path.dirname(log.file) if log is not None and log.file else "",
+            os.path.join(self.root, uploads) if uploads else "",
+            self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
+        ]
+        return sorted(set(filter(None, found)))
+
+    @property
     def static_max_age_s(self) -> int | None:
         """For how many seconds browsers may cache static files; None if they must ask each time."""
         value = self.app.config["SEND_FILE_MAX_AGE_DEFAULT"]
