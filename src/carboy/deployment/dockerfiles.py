@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 import click
 
 from ..compat import ENV_VAR
-from ..core.urls import LOOPBACK
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .imagepackages import Packages, read_packages
-from .nginxfiles import nginx_text
-from .website import make_website
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -60,7 +57,6 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         GeneratedFile("Dockerfile", image.dockerfile()),
         GeneratedFile(".dockerignore", image.dockerignore()),
         GeneratedFile("compose.yaml", image.compose()),
-        GeneratedFile(NGINX_PATH, image.nginx_conf()),
         *image.packages.new_files,
     ]
     return Generated(files, image.next_step())
@@ -83,11 +79,15 @@ class Image:
     volumes: tuple[str, ...]
 
     def dockerfile(self) -> str:
+        for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
+        torch_index = _TORCH_INDEX if for_cpu else None
         return render(
             "Dockerfile.jinja",
             python=self.facts.python_version,
             packages=self.packages,
-            torch_index=_TORCH_INDEX if self.packages.torch and not self._devices else None,
+            files=self.packages.files,
+            torch_index=torch_index,
+            installations=self.packages.installations(torch_index),
             home=HOME,
             folder=_inside(self.facts, self.facts.imported.folder),
             port=self.port,
@@ -165,8 +165,8 @@ def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    log_folder = _log_folder(facts) if _logs_to_stdout(facts) else None
-    known = [each for each in facts.written_folders if each != log_folder]
+    elsewhere = facts.log_folder if _logs_to_stdout(facts) else None
+    known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
         raise DeploymentError(
@@ -179,7 +179,7 @@ def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
 
 def _logs_to_stdout(facts: Facts) -> bool:
     """Return whether the app logs to a file, and an environment variable can change that."""
-    return bool(facts.app.config["LOG_FILE"]) and facts.app.config.project is not None
+    return facts.log_folder is not None and facts.app.config.project is not None
 
 
 def _inside(facts: Facts, path: str) -> str:
@@ -193,7 +193,10 @@ def _inside(facts: Facts, path: str) -> str:
 def _path_below(path: str, folder: str) -> str | None:
     """Return a path relative to a folder, with "/"; None if it is not below the folder."""
     relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-    is_below = not os.path.isabs(relative) and relative.split(os.sep)[0] not in {os.curdir, os.pardir}
+    is_below = not os.path.isabs(relative) and relative.split(os.sep)[0] not in {
+        os.curdir,
+        os.pardir,
+    }
     return relative.replace(os.sep, "/") if is_below else None
 
 

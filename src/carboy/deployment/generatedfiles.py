@@ -106,8 +106,8 @@ def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
 
 
 def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) -> tuple[str, str]:
-    """Write the content of a file into a temporary file in the file's own folder. Return the paths of
-    the two.
+    """Write the content of a file into a temporary file in the file's own folder. Return the paths
+    of the two.
     """
     path = os.path.join(root, *file.path.split("/"))
     _make_folder(os.path.dirname(path), undo)

@@ -19,13 +19,15 @@ if t.TYPE_CHECKING:
 
 CONSTRAINTS = "constraints.txt"
 _WHEELS = "wheels"
+# The file that the Dockerfile makes of the dependencies in pyproject.toml.
+_LISTED = "/dependencies.txt"
 # Packages that install others; the versions of an environment say nothing about the app.
 _INSTALLERS = frozenset({"pip", "setuptools", "wheel", "uv"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A line that reads another file, which is relative to the file that has the line.
 _INCLUDED = re.compile(r"\s*(?:-[rc]|--requirement|--constraint)[\s=]*([^\s#]+)")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
-_PINS = f"""\
+_PINS = """\
 # The versions of the packages that were installed here when `carboy docker` made this file. The
 # image installs the same. To take newer ones, delete this file and run the command again.
 """
@@ -54,6 +56,23 @@ class Packages(t.NamedTuple):
     wheel_is_required: bool
     torch: bool
     new_files: list[GeneratedFile]
+
+    @property
+    def files(self) -> list[str]:
+        """What pip reads, relative to the project."""
+        found = [self.requirements, *self.included, self.constraints, self.wheel]
+        return [file for file in found if file]
+
+    def installations(self, torch_index: str | None) -> list[str]:
+        """Return the arguments of `pip install`, for one or two calls of it."""
+        index = f"--extra-index-url {torch_index} " if torch_index else ""
+        pins = f"--constraint {self.constraints} " if self.constraints else ""
+        file = _LISTED if self.requirements == "pyproject.toml" else self.requirements
+        required = [f"--requirement {file}"] if file else []
+        own = [] if self.wheel_is_required else [f"./{self.wheel}"]
+        if self.has_hashes:  # pip would ask for a hash of the wheel, too
+            return [*required, *own]
+        return [index + pins + " ".join([*required, *own])]
 
 
 def read_packages(facts: Facts) -> Packages:
@@ -93,7 +112,9 @@ def _read_requirements(facts: Facts) -> dict[str, list[str]]:
             _dependencies_of(text) if name == "pyproject.toml" else text.splitlines()
         )
         here = os.path.dirname(name)
-        included = [os.path.join(here, each[1]) for line in lines if (each := _INCLUDED.match(line))]
+        included = [
+            os.path.join(here, each[1]) for line in lines if (each := _INCLUDED.match(line))
+        ]
         waiting += [path for each in included if (path := os.path.normpath(each)) not in found]
     return found
 
