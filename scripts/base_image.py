@@ -11,7 +11,7 @@ All of that needs root, on a Debian. buildah keeps images and containers below .
 
 from __future__ import annotations
 
-import os
+import platform
 import shutil
 import subprocess
 import typing as t
@@ -28,10 +28,10 @@ PACKAGES = ("python3", "python3-venv", "ca-certificates")
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def buildah(*arguments: str | os.PathLike[str]) -> str:
+def buildah(*arguments: str | pathlib.Path) -> str:
     """Run buildah, with a storage of its own, and return what it prints."""
     storage = ["--root", HOME / "storage", "--runroot", HOME / "run", "--storage-driver", "vfs"]
-    command = [os.fspath(part) for part in ("buildah", *storage, *arguments)]
+    command = [str(part) for part in ("buildah", *storage, *arguments)]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -42,7 +42,7 @@ def buildah(*arguments: str | os.PathLike[str]) -> str:
 
 def prepare() -> None:
     """Make the image unless it stands."""
-    suite = debian_pythons.platform.freedesktop_os_release()["VERSION_CODENAME"]
+    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
     stamp = bootstrap.Stamp(HOME / ".stamp", suite, *PACKAGES, PATH)
     if stamp.holds():
         return
@@ -63,8 +63,8 @@ def make_root(root: pathlib.Path, suite: str) -> None:
     included = f"--include={','.join(PACKAGES)}"
     # debootstrap mounts /proc in the folder. A mount of a namespace ends with it.
     apart = ["unshare", "--mount", "--propagation", "private"]
-    install = ["debootstrap", "--variant=minbase", included, suite, root, debian_pythons.mirror()]
-    bootstrap.run(*apart, *install, quiet=True)
+    install = ["debootstrap", "--variant=minbase", included, suite, str(root)]
+    bootstrap.run(*apart, *install, debian_pythons.mirror(), quiet=True)
     bootstrap.run("chroot", root, "python3", "-m", "venv", "--copies", "/usr/local", quiet=True)
     for archive in (root / "var" / "cache" / "apt" / "archives").glob("*.deb"):
         archive.unlink()

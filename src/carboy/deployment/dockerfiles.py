@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 import typing as t
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .imagepackages import Packages, read_packages
+from .nginxfiles import nginx_text
+from .website import make_website
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -50,25 +53,28 @@ _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
     " and the instance folder, are known. All others are read-only.",
 )
 def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generated:
-    """Write Dockerfile, .dockerignore, compose.yaml, and nginx' configuration for the latter.
+    """Write Dockerfile, .dockerignore, compose.yaml, and the configuration of nginx for the latter.
 
     The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
     nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
     if port == PROBES:
-        raise DeploymentError(f"Port {PROBES} is that of the probes in the container. Choose another.")
-    image = Image(facts, read_packages(facts), port, _volumes(facts, volumes))
+        raise DeploymentError(
+            f"Port {PROBES} is that of the probes in the container. Choose another."
+        )
+    image = AppImage(facts, read_packages(facts), port, _volumes(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
         GeneratedFile(".dockerignore", image.dockerignore()),
         GeneratedFile("compose.yaml", image.compose()),
+        GeneratedFile(NGINX_PATH, image.nginx_conf()),
         *image.packages.new_files,
     ]
     return Generated(files, image.next_step())
 
 
 @dataclass(frozen=True)
-class Image:
+class AppImage:
     """The image of an app, and how it is run.
 
     Attributes:
@@ -114,7 +120,7 @@ class Image:
             "compose.yaml.jinja",
             name=self.facts.name,
             port=self.port,
-            volumes=[(f"data{number or ''}", path) for number, path in enumerate(self.volumes)],
+            volumes=[(_name_of_volume(path), path) for path in self.volumes],
             grace_s=math.ceil(grace_s),
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
@@ -199,9 +205,16 @@ def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
 
 
+def _name_of_volume(path: str) -> str:
+    """Return the name of a volume, which follows from the path alone: if it changed with the other
+    volumes, a new compose.yaml would mount the data of another folder.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{HOME}/").strip("/"))
+
+
 def _logs_to_stdout(facts: Facts) -> bool:
     """Return whether the app logs to a file, and an environment variable can change that."""
-    return facts.log_folder is not None and facts.app.config.project is not None
+    return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 
 
 def _inside(facts: Facts, path: str) -> str:

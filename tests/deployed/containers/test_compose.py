@@ -17,8 +17,7 @@ import digits
 import pytest
 import yaml
 from deployedapp import Asked, ask, multipart
-
-from conftest import KEY, carboy, hide_secrets
+from imageprojects import KEY, carboy, hide_secrets
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

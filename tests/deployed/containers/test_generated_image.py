@@ -14,9 +14,8 @@ import urllib.request
 import containers
 import deployedapp
 import pytest
+from imageprojects import CANARY, KEY
 from polling import PATIENCE_S, wait_until
-
-from conftest import CANARY, KEY
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 

@@ -9,8 +9,7 @@ import pathlib
 import containers
 import pytest
 from deployedapp import Asked, ask
-
-from conftest import KEY, carboy
+from imageprojects import KEY, carboy
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
