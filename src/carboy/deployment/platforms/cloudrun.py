@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import PORT, NameRule, Platform, environment
-from .sizing import GIB_IN_MIB, Size, round_up, smallest
+from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -22,11 +22,11 @@ KILLED_AFTER_S = 10
 # The most memory for a number of CPUs.
 # https://cloud.google.com/run/docs/configuring/services/memory-limits
 _CPUS = (
-    Size("1", 4 * GIB_IN_MIB),
-    Size("2", 8 * GIB_IN_MIB),
-    Size("4", 16 * GIB_IN_MIB),
-    Size("6", 24 * GIB_IN_MIB),
-    Size("8", 32 * GIB_IN_MIB),
+    MachineSize("1", 4 * GIB_IN_MIB),
+    MachineSize("2", 8 * GIB_IN_MIB),
+    MachineSize("4", 16 * GIB_IN_MIB),
+    MachineSize("6", 24 * GIB_IN_MIB),
+    MachineSize("8", 32 * GIB_IN_MIB),
 )
 # The second generation of the execution environment has at least 512 MiB.
 _LEAST_MIB = 512
@@ -57,7 +57,8 @@ def _next_step(release: Release, image: str, path: str) -> str:
     hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
     return release.next_step(
         f"{make_image}gcloud builds submit --tag {image} && gcloud run services replace {path}",
-        once=f"carboy secret new --print | gcloud secrets create {secret} --data-file=-"
+        once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
+        " --data-file=-"
         if release.reads_secrets
         else "",
         hints=[] if release.image else [hint],

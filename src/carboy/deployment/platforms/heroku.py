@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import NameRule, Platform, options
-from .sizing import GIB_IN_MIB, Size, smallest
+from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -21,13 +21,13 @@ if t.TYPE_CHECKING:
 KILLED_AFTER_S = 30
 # https://devcenter.heroku.com/articles/dyno-types
 _DYNOS = (
-    Size("basic", 512),
-    Size("standard-2x", GIB_IN_MIB),
-    Size("performance-m", 2560),
-    Size("performance-l", 14 * GIB_IN_MIB),
-    Size("performance-l-ram", 30 * GIB_IN_MIB),
-    Size("performance-xl", 62 * GIB_IN_MIB),
-    Size("performance-2xl", 126 * GIB_IN_MIB),
+    MachineSize("basic", 512),
+    MachineSize("standard-2x", GIB_IN_MIB),
+    MachineSize("performance-m", 2560),
+    MachineSize("performance-l", 14 * GIB_IN_MIB),
+    MachineSize("performance-l-ram", 30 * GIB_IN_MIB),
+    MachineSize("performance-xl", 62 * GIB_IN_MIB),
+    MachineSize("performance-2xl", 126 * GIB_IN_MIB),
 )
 # The files by one of which Heroku knows a project of Python and its packages.
 _PACKAGE_LISTS = ("requirements.txt", "Pipfile.lock", "poetry.lock", "uv.lock")

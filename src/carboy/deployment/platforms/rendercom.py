@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import DNS_LABEL, Platform, environment
-from .sizing import GIB_IN_MIB, Size, smallest
+from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -21,12 +21,12 @@ if t.TYPE_CHECKING:
 MOST_S = 300
 # https://render.com/docs/web-services#instance-types
 _PLANS = (
-    Size("starter", 512),
-    Size("standard", 2 * GIB_IN_MIB),
-    Size("pro", 4 * GIB_IN_MIB),
-    Size("pro plus", 8 * GIB_IN_MIB),
-    Size("pro max", 16 * GIB_IN_MIB),
-    Size("pro ultra", 32 * GIB_IN_MIB),
+    MachineSize("starter", 512),
+    MachineSize("standard", 2 * GIB_IN_MIB),
+    MachineSize("pro", 4 * GIB_IN_MIB),
+    MachineSize("pro plus", 8 * GIB_IN_MIB),
+    MachineSize("pro max", 16 * GIB_IN_MIB),
+    MachineSize("pro ultra", 32 * GIB_IN_MIB),
 )
 
 
