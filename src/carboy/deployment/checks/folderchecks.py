@@ -7,8 +7,8 @@ import stat
 import typing as t
 
 from ...project.origins import shortened
+from ..projectfiles import matches, walk
 from .checkregistry import Found, check
-from .projectfiles import matches, walk
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import typing as t
 
-from .projectfiles import TextLine
+from ..projectfiles import TextLine
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -10,8 +10,8 @@ import typing as t
 
 from ...cli.discovery import is_app
 from ...project.origins import shortened
+from ..projectfiles import TextLine, deployment_files, lines_of, read_text
 from .checkregistry import Found, check
-from .projectfiles import TextLine, deployment_files, lines_of, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -40,7 +40,7 @@ _DEBUG = re.compile(
     remedy="Start the app by 'carboy serve', or by another server for production.",
 )
 def find_development_server(facts: Facts) -> cabc.Iterator[Found]:
-    for path in deployment_files(facts.root):
+    for path in deployment_files(facts):
         for line in lines_of(facts.root, path):
             if reason := _starts_development(facts.root, line):
                 yield Found(line.place, reason)
