@@ -175,6 +175,32 @@ class Facts:
         ]
 
     @property
+    def written_folders(self) -> list[str]:
+        """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
+        and `UPLOAD_FOLDER`, and the instance folder, if it exists.
+        """
+        uploads = self.app.config.get("UPLOAD_FOLDER")
+        found = [
+            self.log_folder,
+            os.path.join(self.root, uploads) if uploads else "",
+            self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
+        ]
+        return sorted(set(filter(None, found)))
+
+    @property
+    def log_folder(self) -> str | None:
+        """The folder of `LOG_FILE`, an absolute path; None if the log goes to no file."""
+        from ..observability.logoptions import read_options
+
+        log = read_options(self.app)
+        return os.path.dirname(log.file) if log is not None and log.file else None
+
+    @property
+    def devices(self) -> set[str]:
+        """The devices that models have declared, such as "cuda:0"."""
+        return {each for model in self._models if (each := model.options.device)}
+
+    @property
     def static_max_age_s(self) -> int | None:
         """For how many seconds browsers may cache static files; None if they must ask each time."""
         value = self.app.config["SEND_FILE_MAX_AGE_DEFAULT"]
