@@ -20,6 +20,7 @@ _OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
 _DEPLOYMENT_FILES = (
     "app.yaml",
     "compose*.y*ml",
+    "deployment*.y*ml",
     "containerfile*",
     "*.containerfile",
     "docker-compose*.y*ml",
@@ -27,9 +28,11 @@ _DEPLOYMENT_FILES = (
     "*.dockerfile",
     "*entrypoint*.sh",
     "fly.toml",
+    "k8s*.y*ml",
     "procfile*",
     "render.yaml",
     "*.service",
+    "service.y*ml",
     "supervisord.conf",
 )
 # Words in the names of deployment files that are for development only: Dockerfile.dev.
@@ -48,6 +51,9 @@ class TextLine(t.NamedTuple):
     @property
     def place(self) -> str:
         return f"{self.path}:{self.number}"
+
+    def continued_by(self, text: str) -> TextLine:
+        return self._replace(text=f"{self.text} {text.strip()}")
 
 
 def walk(
@@ -136,7 +142,7 @@ def lines_of(root: str, path: str) -> list[TextLine]:
             continue
         part = text.rstrip().removesuffix("\\")
         if continued:
-            lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} {part.strip()}")
+            lines[-1] = lines[-1].continued_by(part)
         else:
             lines.append(TextLine(path, number, part))
         continued = part != text.rstrip()

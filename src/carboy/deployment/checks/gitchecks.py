@@ -51,14 +51,8 @@ def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
             yield Found(line.place, f"The {KEY_NAME} of the app is committed to git.")
         elif _sets_key(line):
             yield Found(line.place, f"A {KEY_NAME} is committed to git.")
-    for key in keys:
-        if key not in committed and len(key) >= _MIN_UNMISTAKABLE:
-            yield from _find_in_history(facts.root, key)
-
-
-def _find_in_history(root: str, key: str) -> cabc.Iterator[Found]:
-    added = next(commits_that_add(root, key), None)
-    if added is not None:
+    others = [key for key in keys if key not in committed and len(key) >= _MIN_UNMISTAKABLE]
+    for added in commits_that_add(facts.root, others).values():
         yield Found(
             f"git commit {added.commit}: {added.path}",
             f"The {KEY_NAME} of the app is in an earlier version of this file.",

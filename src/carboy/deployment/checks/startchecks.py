@@ -21,6 +21,8 @@ if t.TYPE_CHECKING:
 
 # In exec form, the words of a command are the strings of a JSON array.
 _EXEC_FORM = str.maketrans("[],\"'", "     ")
+# An item of a list in YAML that is no pair: neither of YAML, nor of an environment.
+_WORD_OF_LIST = re.compile(r"\s*- +(-\S+|[^\s=]*[^\s=:])\s*")
 _OPTIONS = r"(?:\s+-\S+(?:\s+[^-\s]\S*)?)*"
 _RUN_COMMAND = re.compile(rf"(?<![\w.-])(flask|carboy){_OPTIONS}\s+run(?![\w.-])")
 _PYTHON = re.compile(
@@ -41,9 +43,21 @@ _DEBUG = re.compile(
 )
 def find_development_server(facts: Facts) -> cabc.Iterator[Found]:
     for path in deployment_files(facts):
-        for line in lines_of(facts.root, path):
+        for line in _join_lists(lines_of(facts.root, path)):
             if reason := _starts_development(facts.root, line):
                 yield Found(line.place, reason)
+
+
+def _join_lists(lines: list[TextLine]) -> list[TextLine]:
+    """Join a command that is a list of words in YAML: the words follow the line before them."""
+    joined: list[TextLine] = []
+    for line in lines:
+        word = _WORD_OF_LIST.fullmatch(line.text)
+        if joined and word:
+            joined[-1] = joined[-1].continued_by(word[1])
+        else:
+            joined.append(line)
+    return joined
 
 
 def _starts_development(root: str, line: TextLine) -> str | None:
