@@ -37,6 +37,7 @@ _DEPLOYMENT_FILES = (
 )
 # Words in the names of deployment files that are for development only: Dockerfile.dev.
 _FOR_DEVELOPMENT = frozenset({"dev", "development", "local", "override", "test", "testing"})
+_EXEC_FORM = str.maketrans("[],\"'", "     ")
 # A larger file is not one that people write.
 _MAX_BYTES = 1024 * 1024
 
@@ -51,6 +52,13 @@ class TextLine(t.NamedTuple):
     @property
     def place(self) -> str:
         return f"{self.path}:{self.number}"
+
+    @property
+    def words(self) -> str:
+        """The text with spaces instead of quotes, brackets and commas: in exec form, the words of a
+        command are the strings of a JSON array.
+        """
+        return self.text.translate(_EXEC_FORM)
 
     def continued_by(self, text: str) -> TextLine:
         return self._replace(text=f"{self.text} {text.strip()}")

@@ -19,11 +19,14 @@ Severity = t.Literal["error", "warning"]
 
 # The modules that define checks, relative to this package.
 _MODULES = (
+    ".appchecks",
     ".configchecks",
     ".dockerfilechecks",
     ".folderchecks",
     ".gitchecks",
     ".modelfilechecks",
+    ".requestchecks",
+    ".serverchecks",
     ".startchecks",
 )  # fmt: skip
 # The second part of a code begins with the letter of the severity.

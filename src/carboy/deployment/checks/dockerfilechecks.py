@@ -41,7 +41,7 @@ class Instruction(t.NamedTuple):
     arguments: list[str]
 
 
-def _instructions(facts: Facts, *names: str) -> cabc.Iterator[Instruction]:
+def instructions(facts: Facts, *names: str) -> cabc.Iterator[Instruction]:
     """Yield the instructions of all Dockerfiles that have one of the names."""
     for path in filter(is_dockerfile, deployment_files(facts)):
         for line in lines_of(facts.root, path):
@@ -64,7 +64,7 @@ def _split(text: str) -> list[str]:
     " --mount=type=secret' while the image is built. Replace the secret if the image was pushed.",
 )
 def find_secret_in_dockerfile(facts: Facts) -> cabc.Iterator[Found]:
-    for line, name, arguments in _instructions(facts, "ENV", "ARG"):
+    for line, name, arguments in instructions(facts, "ENV", "ARG"):
         for variable, value in _variables(name, arguments):
             if names_known_secret(variable) and not _is_public(variable) and value != "":
                 yield Found(line.place, f"{name} {variable} is stored in the image.")
@@ -92,7 +92,7 @@ def _variables(name: str, arguments: list[str]) -> cabc.Iterator[tuple[str, str 
     " 'docker run --env-file .env'. Replace the secrets in it if the image was pushed.",
 )
 def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
-    for line, name, arguments in _instructions(facts, "COPY", "ADD"):
+    for line, name, arguments in instructions(facts, "COPY", "ADD"):
         if any(argument.startswith("--from") for argument in arguments):
             continue
         for source in _sources(arguments):

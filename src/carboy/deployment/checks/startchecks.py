@@ -19,8 +19,6 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
-# In exec form, the words of a command are the strings of a JSON array.
-_EXEC_FORM = str.maketrans("[],\"'", "     ")
 # An item of a list in YAML that is no pair: neither of YAML, nor of an environment.
 _WORD_OF_LIST = re.compile(r"\s*- +(-\S+|[^\s=]*[^\s=:])\s*")
 _OPTIONS = r"(?:\s+-\S+(?:\s+[^-\s]\S*)?)*"
@@ -61,7 +59,7 @@ def _join_lists(lines: list[TextLine]) -> list[TextLine]:
 
 
 def _starts_development(root: str, line: TextLine) -> str | None:
-    words = line.text.translate(_EXEC_FORM)
+    words = line.words
     if found := _RUN_COMMAND.search(words):
         return f"'{found[1]} run' is the development server."
     if found := _DEBUG.search(words):

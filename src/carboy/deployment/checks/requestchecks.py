@@ -1,0 +1,155 @@
+"""Checks of what requests of other sites may do with the sessions of the app's users."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import sys
+import typing as t
+
+from ...core.annotations import declared
+from .appcode import (
+    code_of,
+    functions_of,
+    has_sessions,
+    place_of_session_use,
+    post_forms,
+    protects_forms,
+    texts_in,
+)
+from .checkregistry import Found, check
+from .places import place_of_function
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    import types
+
+    from ...contract.operation import BodySpec
+    from ..facts import Facts
+
+_FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
+_WRITING = {"POST", "PUT", "PATCH", "DELETE"}
+_ALLOW_ORIGIN = "access-control-allow-origin"
+_ALLOW_CREDENTIALS = "access-control-allow-credentials"
+
+
+@check(
+    "carboy.E006",
+    "Any site may send requests with the user's cookies and read the responses (CORS: origin `*`"
+    " with credentials).",
+    remedy="List the origins that may do so, such as origins=['https://shop.example'] of"
+    " Flask-CORS; or leave the credentials out (supports_credentials=False).",
+)
+def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
+    places = {
+        place_of_function(function)
+        for function in functions_of(facts)
+        if _lets_any_origin_in(facts, function)
+    }
+    for place in sorted(places):
+        yield Found(
+            place,
+            "Responses allow credentials to every origin: any page that a user visits can read what"
+            " the app shows to that user.",
+        )
+
+
+def _lets_any_origin_in(facts: Facts, function: types.FunctionType) -> bool:
+    if function.__module__.startswith("flask_cors."):
+        options = _flask_cors_options(facts, function)
+        return any(each.supports_credentials and each.allow_all_origins for each in options)
+    texts = {text.lower() for text in texts_in(function)}
+    if not {_ALLOW_ORIGIN, _ALLOW_CREDENTIALS} <= texts:
+        return False
+    return "*" in texts or (_reads_origin(function, texts) and not _compares(function))
+
+
+def _flask_cors_options(facts: Facts, function: types.FunctionType) -> list[t.Any]:
+    """Return the options by which Flask-CORS handles responses in one of its functions: the one
+    that `CORS(app)` registers, or the wrapper of a view with `@cross_origin`.
+    """
+    variables = inspect.getclosurevars(function).nonlocals
+    if "resources" in variables:
+        return [options for _, options in variables["resources"]]
+    if "_options" in variables:
+        core = sys.modules["flask_cors.core"]
+        return [core.get_cors_options(facts.app, variables["_options"])]
+    return []
+
+
+def _reads_origin(function: types.FunctionType, texts: set[str]) -> bool:
+    names = {name for code in code_of(function) for name in code.co_names}
+    return bool({"origin", "http_origin"} & {*texts, *names})
+
+
+def _compares(function: types.FunctionType) -> bool:
+    """Return whether a function compares something, as one that looks an origin up in a list."""
+    return any(
+        instruction.opname in {"COMPARE_OP", "CONTAINS_OP"}
+        for code in code_of(function)
+        for instruction in dis.get_instructions(code)
+    )
+
+
+@check(
+    "carboy.W008",
+    'A form with `method="post"` is not protected against requests that other sites forge (CSRF).',
+    remedy="Set SESSION_COOKIE_SAMESITE = 'Lax', so that browsers do not send the session with"
+    " forms of other sites. If other apps run on subdomains, or for old browsers, use CSRFProtect"
+    " of Flask-WTF, too.",
+)
+def find_unprotected_forms(facts: Facts) -> cabc.Iterator[Found]:
+    if not has_sessions(facts) or protects_forms(facts):
+        return
+    for form in post_forms(facts):
+        if not any(word in form.text.lower() for word in _TOKEN_WORDS):
+            yield Found(
+                form.place,
+                "The form has no token, and browsers may send the session with it from pages of"
+                " other sites: such a page can act as the user who visits it.",
+            )
+
+
+# What is in a form that has a token, or in which a macro of an extension writes one.
+_TOKEN_WORDS = ("csrf", "xsrf", "hidden_tag", "quick_form", "render_form")
+
+
+@check(
+    "carboy.W009",
+    "A view whose record is meant to come as JSON takes forms, too, so that other sites can forge"
+    " its requests by the user's cookies (CSRF).",
+    remedy="Mark the parameter: Annotated[Flower, Body()] takes no forms. Or set"
+    " SESSION_COOKIE_SAMESITE = 'Lax'.",
+)
+def find_records_from_forms(facts: Facts) -> cabc.Iterator[Found]:
+    if place_of_session_use(facts) is None or protects_forms(facts):
+        return
+    for view, methods in _views_and_methods(facts):
+        contract = declared(view, "contract")
+        if contract is None:
+            continue
+        operations = {id(each): each for each in map(contract.operation, methods)}
+        for operation in operations.values():
+            if operation.body is not None and _takes_json_and_forms(operation.body):
+                yield Found(
+                    place_of_function(operation.function),
+                    f"{operation.function.__name__} reads its record from JSON and from forms."
+                    " JSON of another site is refused by browsers (CORS), a form is not: it comes"
+                    " with the user's session.",
+                )
+
+
+def _views_and_methods(facts: Facts) -> cabc.Iterator[tuple[t.Any, set[str]]]:
+    """Yield each view with the methods for which it is registered and that change something."""
+    models = vars(facts.app).get("models") or {}
+    predicting = {end.name for model in models.values() for end in model.endpoints.values()}
+    found: dict[str, set[str]] = {}
+    for rule in facts.app.url_map.iter_rules():
+        if rule.endpoint not in predicting:
+            found.setdefault(rule.endpoint, set()).update((rule.methods or set()) & _WRITING)
+    for endpoint, methods in found.items():
+        yield facts.app.view_functions.get(endpoint), methods
+
+
+def _takes_json_and_forms(body: BodySpec) -> bool:
+    return "application/json" in body.media_types and bool(_FORM_TYPES & {*body.media_types})
