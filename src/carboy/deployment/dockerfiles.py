@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,8 @@ if t.TYPE_CHECKING:
 
 # The folder of the project in the image.
 HOME = "/app"
+# The port of the probes in the container.
+PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
 # Seconds from the end of the app's own grace to the moment at which Docker kills the container.
 _KILL_MARGIN_S = 5
@@ -52,6 +55,8 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
     The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
     nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
+    if port == PROBES:
+        raise DeploymentError(f"Port {PROBES} is that of the probes in the container. Choose another.")
     image = Image(facts, read_packages(facts), port, _volumes(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
@@ -89,10 +94,11 @@ class Image:
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=HOME,
-            folder=_inside(self.facts, self.facts.imported.folder),
+            folder=_code_folder(self.facts),
             port=self.port,
-            volumes=self.volumes,
-            volumes_json=json.dumps(self.volumes),
+            probes=PROBES,
+            volumes=json.dumps(self.volumes) if self.volumes else None,
+            volumes_in_shell=shlex.join(self.volumes),
             logs_to_stdout=_logs_to_stdout(self.facts),
             command=json.dumps(self._command),
         )
@@ -113,6 +119,7 @@ class Image:
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
+            home=HOME,
             gpus=self._devices,
         )
 
@@ -157,6 +164,21 @@ class Image:
         """The static folders in the project, relative to it."""
         folders = [_path_below(each.folder, self.facts.root) for each in self.facts.static_folders]
         return sorted({each for each in folders if each})
+
+
+def _code_folder(facts: Facts) -> str:
+    """Return the folder in the container from which the app is imported.
+
+    Raises:
+        DeploymentError: the app is outside of the project.
+    """
+    folder = _inside(facts, facts.imported.folder)
+    if not _is_below(folder, HOME):
+        raise DeploymentError(
+            f"The app is in {folder}, outside of the current folder, whose files are all that an"
+            " image contains. Run this command in the folder of the project."
+        )
+    return folder
 
 
 def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
