@@ -137,7 +137,9 @@ def test_torch_comes_as_wheels_for_cpus_unless_a_model_declares_a_device(project
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1+cu128\n")
     docker()
     assert "torch==2.9.1\n" in (project / "constraints.txt").read_text()
-    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in instructions(project, "RUN")[1]
+    assert (
+        "--extra-index-url https://download.pytorch.org/whl/cpu" in instructions(project, "RUN")[1]
+    )
     assert "deploy" not in services(project)["app"]
     model = "\n@app.model('/double', device='cuda:0')\ndef double(x: float) -> float:\n    return 2 * x\n"
     (project / "shop.py").write_text(APP + model)

@@ -56,7 +56,9 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
     nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
     if port == PROBES:
-        raise DeploymentError(f"Port {PROBES} is that of the probes in the container. Choose another.")
+        raise DeploymentError(
+            f"Port {PROBES} is that of the probes in the container. Choose another."
+        )
     image = Image(facts, read_packages(facts), port, _volumes(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),

@@ -89,7 +89,18 @@ class Check(t.NamedTuple):
 
     def findings(self, facts: Facts) -> cabc.Iterator[Finding]:
         for place, message in self.find(facts):
-            yield Finding(self.code, self.severity, place, message, self.remedy)
+            yield Finding(
+                self.code, self.severity, _in_one_line(place), _in_one_line(message), self.remedy
+            )
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text in which line breaks, and bytes that are not UTF-8, are escaped. Names of files
+    may have both.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class Findings(t.NamedTuple):
