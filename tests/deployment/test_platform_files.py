@@ -8,6 +8,7 @@ import sys
 import tomllib
 import typing as t
 
+import guides
 import jsonschema
 import kubernetes_validate
 import platformschemas
@@ -19,6 +20,7 @@ from carboy.cli import cli
 from carboy.core.processmemory import ProcessMemory
 from carboy.deployment.platforms.deploycommand import PLATFORMS
 from carboy.deployment.platforms.sizing import room_for
+from carboy.serving.metrics import families
 from carboy.serving.process.capacity import Measurement
 
 if t.TYPE_CHECKING:
@@ -143,6 +145,15 @@ def test_documents_of_kubernetes_select_the_pods():
     assert service["spec"]["selector"] == labels
     assert budget["spec"]["selector"]["matchLabels"] == labels
     assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_how_to_scales_by_documented_keys_and_by_a_metric_that_exists():
+    page = (guides.DOCS / "howto" / "platforms.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    scaled = yaml.safe_load(block)
+    jsonschema.validate(scaled, platformschemas.KEDA)
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    assert families.WAITING_PREDICTIONS.name in query
 
 
 def test_procfile_has_one_process_of_the_web():

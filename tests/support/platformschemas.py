@@ -102,6 +102,33 @@ RENDER = record(
     }
 )
 
+# https://keda.sh/docs/latest/reference/scaledobject-spec and, for the trigger,
+# https://keda.sh/docs/latest/scalers/prometheus/
+KEDA = record(
+    {
+        "apiVersion": {"const": "keda.sh/v1alpha1"},
+        "kind": {"const": "ScaledObject"},
+        "metadata": record({"name": TEXT}),
+        "spec": record(
+            {
+                "scaleTargetRef": record({"name": TEXT}),
+                "triggers": listed(
+                    record(
+                        {
+                            "type": {"const": "prometheus"},
+                            "metadata": record(
+                                {"serverAddress": TEXT, "query": TEXT, "threshold": TEXT}
+                            ),
+                        }
+                    )
+                ),
+            },
+            minReplicaCount=whole(0, 1000),
+            maxReplicaCount=whole(1, 1000),
+        ),
+    }
+)
+
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOR: Schema = {
     "enum": ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"],

@@ -57,7 +57,8 @@ def _next_step(release: Release, image: str, path: str) -> str:
     hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
     return release.next_step(
         f"{make_image}gcloud builds submit --tag {image} && gcloud run services replace {path}",
-        once=f"carboy secret new --print | gcloud secrets create {secret} --data-file=-"
+        once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
+        " --data-file=-"
         if release.reads_secrets
         else "",
         hints=[] if release.image else [hint],

@@ -131,8 +131,7 @@ class Release:
 
     @property
     def has_models(self) -> bool:
-        # An app without models has not imported the package `models`; reading `app.models` would.
-        return bool(vars(self.facts.app).get("models"))
+        return bool(self.facts._models)
 
     @property
     def has_dockerfile(self) -> bool:
