@@ -11,6 +11,7 @@ import pytest
 from checkfindings import findings_of
 
 from carboy import Body, Carboy, Form, request, session
+from carboy.views import MethodView
 
 
 class Order(msgspec.Struct):
@@ -211,3 +212,30 @@ def test_records_and_forms_of_an_app_without_sessions_are_no_mistake(tmp_path):
     write(tmp_path, "page.html", FORM.format(""))
     assert findings_of("carboy.W008", app, tmp_path) == []
     assert findings_of("carboy.W009", app, tmp_path) == []
+
+
+def test_methods_of_a_view_class_are_looked_at_one_by_one(app, tmp_path):
+    class Orders(MethodView):
+        def get(self) -> str:
+            return "all"
+
+        def post(self, order: Order) -> int:
+            return order.number
+
+        def put(self, order: t.Annotated[Order, Body()]) -> int:
+            return order.number
+
+        def delete(self):
+            return ""
+
+    app.add_url_rule("/orders", view_func=Orders.as_view("orders"))
+    (found,) = findings_of("carboy.W009", app, tmp_path)
+    assert found.message.startswith("post reads its record")
+
+
+def test_checks_make_no_secret_key(tmp_path):
+    app = Carboy("shop", root_path=str(tmp_path), instance_path=str(tmp_path / "instance"))
+    app.config.from_project(tmp_path, environment="development")
+    for code in ("carboy.W002", "carboy.W008", "carboy.W009", "carboy.E003", "carboy.E005"):
+        findings_of(code, app, tmp_path)
+    assert not (tmp_path / "instance").exists()

@@ -18,6 +18,8 @@ from ...core.otherflask import added_to, packages_of
 from ...globals import session
 from ...helpers import flash
 from ...project.origins import shortened
+from .places import value_of_key
+from .projectfiles import read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -126,7 +128,7 @@ def _is_session_of_module(function: types.FunctionType, code: types.CodeType) ->
 
 def has_sessions(facts: Facts) -> bool:
     """Return whether users probably have sessions: the app has a secret key, or uses sessions."""
-    return bool(facts.app.config.get("SECRET_KEY")) or place_of_session_use(facts) is not None
+    return bool(value_of_key(facts, "SECRET_KEY")) or place_of_session_use(facts) is not None
 
 
 def post_forms(facts: Facts) -> cabc.Iterator[PostForm]:
@@ -143,8 +145,7 @@ def _sources(facts: Facts) -> cabc.Iterator[tuple[str, str]]:
     for module in modules_of(facts):
         path = file_of(module)
         if path.endswith(".py") and is_in_project(facts, path):
-            with open(path, encoding="utf-8", errors="replace") as file:
-                yield path, file.read()
+            yield path, read_text(path)
 
 
 def _templates(facts: Facts) -> cabc.Iterator[tuple[str, str]]:
@@ -189,8 +190,9 @@ _ORIGIN_WORDS = ("csrf", "xsrf", "origin", "referer", "referrer", "sec-fetch-sit
 
 
 def _mentions_origin(hook: types.FunctionType) -> bool:
-    if hook.__module__.startswith("flask_wtf"):  # whose configuration was asked
+    module = str(hook.__module__)
+    if module.startswith("flask_wtf"):  # whose configuration was asked
         return False
     names = {name for code in code_of(hook) for name in code.co_names}
-    words = " ".join({hook.__name__, hook.__module__, *names, *texts_in(hook)}).lower()
+    words = " ".join({hook.__name__, module, *names, *texts_in(hook)}).lower()
     return any(word in words for word in _ORIGIN_WORDS)

@@ -67,7 +67,7 @@ def find_missing_key(facts: Facts) -> cabc.Iterator[Found]:
 @check(
     "carboy.W001",
     "SECRET_KEY is missing. No module of the app seems to need it.",
-    remedy=f"If the app or an extension signs anything: {_NEW_KEY} Otherwise silence this code.",
+    remedy=f"{_NEW_KEY} If nothing in the app is signed, silence this code.",
     deploy=True,
 )
 def find_unneeded_missing_key(facts: Facts) -> cabc.Iterator[Found]:

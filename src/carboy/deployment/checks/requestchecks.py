@@ -7,7 +7,7 @@ import inspect
 import sys
 import typing as t
 
-from ...core.annotations import declared
+from ...core.annotations import declared, innermost
 from .appcode import (
     code_of,
     functions_of,
@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     import types
 
-    from ...contract.operation import BodySpec
+    from ...contract.operation import BodySpec, Operation
     from ..facts import Facts
 
 _FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
@@ -42,7 +42,7 @@ _ALLOW_CREDENTIALS = "access-control-allow-credentials"
 )
 def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
     places = {
-        place_of_function(function)
+        _place_of_cors(function)
         for function in functions_of(facts)
         if _lets_any_origin_in(facts, function)
     }
@@ -55,13 +55,23 @@ def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _lets_any_origin_in(facts: Facts, function: types.FunctionType) -> bool:
-    if function.__module__.startswith("flask_cors."):
+    if _is_of_flask_cors(function):
         options = _flask_cors_options(facts, function)
         return any(each.supports_credentials and each.allow_all_origins for each in options)
     texts = {text.lower() for text in texts_in(function)}
     if not {_ALLOW_ORIGIN, _ALLOW_CREDENTIALS} <= texts:
         return False
     return "*" in texts or (_reads_origin(function, texts) and not _compares(function))
+
+
+def _is_of_flask_cors(function: types.FunctionType) -> bool:
+    # Not `__module__`, which a wrapper takes over from the view.
+    return str(function.__globals__.get("__name__")).startswith("flask_cors.")
+
+
+def _place_of_cors(function: types.FunctionType) -> str:
+    view = innermost(function)
+    return "extension Flask-CORS" if _is_of_flask_cors(view) else place_of_function(view)
 
 
 def _flask_cors_options(facts: Facts, function: types.FunctionType) -> list[t.Any]:
@@ -125,18 +135,22 @@ def find_records_from_forms(facts: Facts) -> cabc.Iterator[Found]:
     if place_of_session_use(facts) is None or protects_forms(facts):
         return
     for view, methods in _views_and_methods(facts):
-        contract = declared(view, "contract")
-        if contract is None:
-            continue
-        operations = {id(each): each for each in map(contract.operation, methods)}
-        for operation in operations.values():
+        for operation in _operations(view, methods):
             if operation.body is not None and _takes_json_and_forms(operation.body):
                 yield Found(
                     place_of_function(operation.function),
                     f"{operation.function.__name__} reads its record from JSON and from forms."
-                    " JSON of another site is refused by browsers (CORS), a form is not: it comes"
-                    " with the user's session.",
+                    " Browsers refuse JSON for another site (CORS), but send a form, with the"
+                    " user's session.",
                 )
+
+
+def _operations(view: t.Any, methods: set[str]) -> list[Operation]:
+    """Return the operations of a typed view for some methods; none if the view has no types."""
+    contract = declared(view, "contract")
+    if contract is None or not methods:
+        return []
+    return [each for name, each in contract.operations.items() if name in {"*", *methods}]
 
 
 def _views_and_methods(facts: Facts) -> cabc.Iterator[tuple[t.Any, set[str]]]:

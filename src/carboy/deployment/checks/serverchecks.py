@@ -80,8 +80,8 @@ def find_missing_health_check(facts: Facts) -> cabc.Iterator[Found]:
         return
     yield Found(
         place_of_setting("management"),
-        "The server answers no probes, and the app has no route such as /healthz: a process that"
-        " hangs still gets requests, and a new one gets them too early.",
+        "The server answers no probes, and the app has no route such as /healthz: a load balancer"
+        " or a platform sends requests also while the app is being loaded or cannot answer.",
     )
 
 
