@@ -16,6 +16,8 @@ from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .imagepackages import Packages, read_packages
+from .nginxfiles import nginx_text
+from .website import make_website
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
