@@ -1,10 +1,11 @@
 """Each command that generates files refuses bad use in one line, with exit code 2, and leaves no
-file behind.
+file behind. What it generates has no mistake that `carboy check` finds.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import pathlib
 import re
 import sys
@@ -228,3 +229,19 @@ def test_name_that_the_platform_refuses_is_refused(folder, platform, name):
     (folder / "app.py").write_text(APP)
     message = refusal_of("deploy", "--to", platform, "--memory", "512M", "--name", name)
     assert f"{name!r}" in message or "has no" in message
+
+
+# --- what is generated is not bad itself ----------------------------------------------------------
+
+# The codes of checks of files that commands generate.
+CODES_OF_FILES = {"carboy.E110", "carboy.E111", "carboy.E112", "carboy.E113", "carboy.W114"}
+
+
+def test_generated_files_have_no_mistake_that_carboy_check_finds(folder):
+    (folder / "app.py").write_text(APP)
+    (folder / ".env").write_text("SECRET_KEY=\n")
+    for line in LINES:
+        result = run(*line, "--force")
+        assert result.exit_code == 0, result.output
+    report = json.loads(run("check", "--deploy", "--json", "--fail-level", "never").stdout)
+    assert [each for each in report["findings"] if each["code"] in CODES_OF_FILES] == []
