@@ -99,6 +99,7 @@ def test_key_in_use_is_found_in_the_history(repository):
     assert place.startswith("git commit ")
     assert place.endswith(": app.py")
     assert repository.found("carboy.E101", OTHER_KEY) == []
+    assert repository.found("carboy.E101", OTHER_KEY, SECRET_KEY_FALLBACKS=[KEY]) == [place]
 
 
 def test_finding_does_not_show_the_key(repository):

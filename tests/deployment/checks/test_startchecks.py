@@ -64,6 +64,13 @@ def test_continued_line_has_the_number_of_its_first_line(root):
     assert [place for place, _ in found("carboy.E110", root)] == ["Dockerfile:2"]
 
 
+@pytest.mark.parametrize("path", ["compose.yaml", "deploy/k8s.yaml"])
+def test_command_that_is_a_list_in_yaml_is_found(root, path):
+    (root / "deploy").mkdir()
+    (root / path).write_text("shop:\n  command:\n    - flask\n    - --app=shop\n    - 'run'\n")
+    assert [place for place, _ in found("carboy.E110", root)] == [f"{path}:2"]
+
+
 @pytest.mark.parametrize(
     ("path", "line"),
     [

@@ -18,8 +18,8 @@ from ...core.otherflask import added_to, packages_of
 from ...globals import session
 from ...helpers import flash
 from ...project.origins import shortened
+from ..projectfiles import read_text
 from .places import value_of_key
-from .projectfiles import read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -103,7 +103,9 @@ class Findings(t.NamedTuple):
 
 def _one_line(text: str) -> str:
     """Return a text in which names of files cannot end the line, or control the terminal."""
-    return "".join(each if each.isprintable() else "?" for each in text)
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def check(

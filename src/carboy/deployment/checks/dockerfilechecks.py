@@ -9,17 +9,17 @@ import shlex
 import typing as t
 
 from ...core.masking import names_known_secret
-from .checkregistry import Found, check
-from .gitchecks import uses_env_file
-from .projectfiles import (
+from ..projectfiles import (
     TextLine,
     deployment_files,
-    files_below,
+    files_named,
     is_dockerfile,
     lines_of,
     matches,
     read_text,
 )
+from .checkregistry import Found, check
+from .gitchecks import uses_env_file
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -43,7 +43,7 @@ class Instruction(t.NamedTuple):
 
 def instructions(facts: Facts, *names: str) -> cabc.Iterator[Instruction]:
     """Yield the instructions of all Dockerfiles that have one of the names."""
-    for path in filter(is_dockerfile, deployment_files(facts.root)):
+    for path in filter(is_dockerfile, deployment_files(facts)):
         for line in lines_of(facts.root, path):
             name, _, rest = line.text.strip().partition(" ")
             if name.upper() in names:
@@ -132,8 +132,7 @@ def _is_excluded(facts: Facts) -> bool:
     remedy="Let them belong to the user of the server instead: 'COPY --chown=app', 'chown app'.",
 )
 def find_chmod(facts: Facts) -> cabc.Iterator[Found]:
-    scripts = [os.path.relpath(entry.path, facts.root) for entry in files_below(facts.root, "*.sh")]
-    for path in sorted({*deployment_files(facts.root), *scripts}):
+    for path in sorted({*deployment_files(facts), *files_named(facts, "*.sh")}):
         for line in lines_of(facts.root, path):
             if found := _CHMOD.search(line.text):
                 yield Found(line.place, f"'chmod {found[1]}' lets every user change it.")

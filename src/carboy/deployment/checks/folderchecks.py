@@ -6,9 +6,10 @@ import os
 import stat
 import typing as t
 
+from ...errors import ConfigError
 from ...project.origins import shortened
+from ..projectfiles import matches, walk
 from .checkregistry import Found, check
-from .projectfiles import matches, walk
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -45,18 +46,20 @@ def find_world_writable(facts: Facts) -> cabc.Iterator[Found]:
 def _folders_of(facts: Facts) -> list[str]:
     """Return the project's folder, and those outside of it that the app uses."""
     app = facts.app
-    used = [app.instance_path, app.static_folder, app.template_folder, _log_folder(facts)]
+    code = [os.path.join(app.root_path, each or "") for each in ("", app.template_folder)]
+    shown = [each.folder for each in facts.static_folders]
     folders = [facts.root]
-    for folder in used:
-        path = os.path.abspath(os.path.join(app.root_path, folder)) if folder else ""
-        if os.path.isdir(path) and not any(_is_in(path, known) for known in folders):
-            folders.append(path)
+    for folder in map(os.path.abspath, (*code, *shown, *_written_folders(facts))):
+        if os.path.isdir(folder) and not any(_is_in(folder, known) for known in folders):
+            folders.append(folder)
     return folders
 
 
-def _log_folder(facts: Facts) -> str | None:
-    path = facts.app.config.get("LOG_FILE")
-    return os.path.dirname(os.path.join(facts.root, path)) if isinstance(path, str) else None
+def _written_folders(facts: Facts) -> list[str]:
+    try:
+        return facts.written_folders
+    except (ConfigError, TypeError):  # a wrong value, which another check reports
+        return []
 
 
 def _is_in(path: str, folder: str) -> bool:
@@ -67,27 +70,24 @@ def _find_world_writable_below(folder: str) -> cabc.Iterator[Found]:
     """Find a folder that all users may change, or the files and folders in it. What is below a
     folder that is found can be replaced anyway, and is not reported again.
     """
-    if _is_world_writable(os.stat(folder).st_mode):
+    if _is_world_writable(folder):
         yield _found_writable(folder)
         return
-    for entry in walk(folder, lambda entry: not _mode_is_writable(entry)):
-        if _mode_is_writable(entry):
+    for entry in walk(folder, lambda entry: not _is_world_writable(entry.path)):
+        if _is_world_writable(entry.path):
             yield _found_writable(entry.path)
 
 
 def _found_writable(path: str) -> Found:
     what = "files in it" if os.path.isdir(path) else "it"
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    return Found(
-        shortened(path), f"Every user of this machine may change {what}: its mode is {mode:o}."
-    )
+    return Found(shortened(path), f"Every user of this machine may change {what}.")
 
 
-def _mode_is_writable(entry: os.DirEntry[str]) -> bool:
-    return _is_world_writable(entry.stat(follow_symlinks=False).st_mode)
-
-
-def _is_world_writable(mode: int) -> bool:
+def _is_world_writable(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:  # it was removed meanwhile
+        return False
     if stat.S_ISDIR(mode):  # in a sticky folder, such as /tmp, users change their own files only
         return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
     return stat.S_ISREG(mode) and bool(mode & stat.S_IWOTH)
@@ -104,8 +104,6 @@ def find_private_static_files(facts: Facts) -> cabc.Iterator[Found]:
         entries = list(walk(folder, hidden=True))
         for kind, patterns in _PRIVATE.items():
             files = [entry.path for entry in entries if matches(entry.name, patterns)]
-            if kind == "logs":
-                files += set(_log_file_in(facts, folder)).difference(files)
             if files:
                 yield Found(shortened(files[0]), f"{url} shows everybody {kind}{_more(files)}.")
 
@@ -113,14 +111,6 @@ def find_private_static_files(facts: Facts) -> cabc.Iterator[Found]:
 def _static_folders(facts: Facts) -> list[tuple[str, str]]:
     """Return the static folders, each once, with the beginning of the URLs of its files."""
     return list({each.folder: each.url for each in facts.static_folders}.items())
-
-
-def _log_file_in(facts: Facts, folder: str) -> list[str]:
-    path = facts.app.config.get("LOG_FILE")
-    if not isinstance(path, str):
-        return []
-    path = os.path.abspath(os.path.join(facts.root, path))
-    return [path] if _is_in(path, folder) else []
 
 
 def _more(files: list[str]) -> str:

@@ -9,15 +9,15 @@ import typing as t
 from ...core.masking import looks_secret
 from ...core.weakkeys import weakness_of
 from ...project.secretkey import KEY_NAME, value_of
+from ..projectfiles import matches
 from .checkregistry import Found, check
 from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
-from .projectfiles import matches
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..facts import Facts
-    from .projectfiles import TextLine
+    from ..projectfiles import TextLine
 
 # A shorter key may stand anywhere by chance, so that a line must name it as well. (Another check
 # reports such keys, because they can be guessed.)
@@ -39,7 +39,7 @@ _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'
 @check(
     "carboy.E101",
     "A secret key is committed to git: whoever reads the repository can sign in as any user.",
-    remedy="Remove it from the file, and make a new key with 'carboy secret new': the old one stays"
+    remedy="Make a new key with 'carboy secret new', and remove the old one from the file: it stays"
     " in the history of the repository.",
 )
 def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
@@ -51,14 +51,8 @@ def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
             yield Found(line.place, f"The {KEY_NAME} of the app is committed to git.")
         elif _sets_key(line):
             yield Found(line.place, f"A {KEY_NAME} is committed to git.")
-    for key in keys:
-        if key not in committed and len(key) >= _MIN_UNMISTAKABLE:
-            yield from _find_in_history(facts.root, key)
-
-
-def _find_in_history(root: str, key: str) -> cabc.Iterator[Found]:
-    added = next(commits_that_add(root, key), None)
-    if added is not None:
+    others = [key for key in keys if key not in committed and len(key) >= _MIN_UNMISTAKABLE]
+    for added in commits_that_add(facts.root, others).values():
         yield Found(
             f"git commit {added.commit}: {added.path}",
             f"The {KEY_NAME} of the app is in an earlier version of this file.",

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import typing as t
 
-from .projectfiles import TextLine
+from ..projectfiles import TextLine
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -95,19 +95,24 @@ def tracked_lines(root: str, texts: cabc.Iterable[str]) -> list[TextLine]:
     ]
 
 
-def commits_that_add(root: str, text: str) -> cabc.Iterator[AddedText]:
-    """Yield the commits of all branches, the latest first, that have added a text to a file of
-    settings below a folder. The search ends after 20 seconds.
+def commits_that_add(root: str, texts: cabc.Collection[str]) -> dict[str, AddedText]:
+    """Return the latest commit of any branch that has added a text to a file of settings below a
+    folder, for each of the texts that was found. The search ends after 20 seconds.
     """
-    wanted = text.encode()
+    wanted = {text: text.encode() for text in texts}
+    found: dict[str, AddedText] = {}
     commit = path = ""
-    for line in _output(root, *_LOG, "--", *_SETTINGS_FILES):
+    for line in _output(root, *_LOG, "--", *_SETTINGS_FILES) if texts else ():
         if line.startswith(b"\0"):
             commit = line[1:].strip().decode()
         elif line.startswith(b"+++ b/"):
             path = os.fsdecode(line.removeprefix(b"+++ b/").rstrip())
-        elif line.startswith(b"+") and wanted in line:
-            yield AddedText(commit, path)
+        elif line.startswith(b"+"):
+            here = {text for text, data in wanted.items() if data in line}
+            found.update((text, AddedText(commit, path)) for text in here - found.keys())
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def _git(root: str, *arguments: str, given: str = "") -> bytes:

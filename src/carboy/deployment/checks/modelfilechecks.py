@@ -7,16 +7,16 @@ import re
 import typing as t
 
 from ...project.origins import shortened
+from ..projectfiles import files_named, read_text
 from .checkregistry import Found, check
 from .modelfiles import (
     MadeBy,
     digest_of,
     installed_version,
     makers_of,
-    pickles_below,
+    pickles_of,
     recorded_digest,
 )
-from .projectfiles import files_below, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -35,7 +35,7 @@ _PINNED = re.compile(r"^([\w.-]+)==([\w.+!-]+)", re.MULTILINE)
     deploy=True,
 )
 def find_pickle_without_digest(facts: Facts) -> cabc.Iterator[Found]:
-    for path in pickles_below(facts.root):
+    for path in pickles_of(facts):
         if recorded_digest(path, facts.root) is None:
             yield Found(shortened(path), "The file is a pickle without a recorded SHA-256 digest.")
 
@@ -47,7 +47,7 @@ def find_pickle_without_digest(facts: Facts) -> cabc.Iterator[Found]:
     " somebody has replaced it, or it was not copied completely.",
 )
 def find_changed_pickle(facts: Facts) -> cabc.Iterator[Found]:
-    for path in pickles_below(facts.root):
+    for path in pickles_of(facts):
         recorded = recorded_digest(path, facts.root)
         if recorded is not None and digest_of(path) != recorded[0]:
             yield Found(shortened(path), f"{shortened(recorded[1])} has another SHA-256 digest.")
@@ -59,11 +59,11 @@ def find_changed_pickle(facts: Facts) -> cabc.Iterator[Found]:
     remedy="Install the version that has written the file, or write the file anew.",
 )
 def find_other_version(facts: Facts) -> cabc.Iterator[Found]:
-    for path in pickles_below(facts.root):
+    for path in pickles_of(facts):
         for made in sorted(makers_of(path)):
             yield from _compare(path, made)
-    for entry in files_below(facts.root, "mlmodel"):
-        yield from _compare_model_folder(os.path.dirname(entry.path))
+    for path in files_named(facts, "mlmodel"):
+        yield from _compare_model_folder(os.path.dirname(os.path.join(facts.root, path)))
 
 
 def _compare_model_folder(folder: str) -> cabc.Iterator[Found]:

@@ -13,10 +13,12 @@ import re
 import typing as t
 import zlib
 
-from .projectfiles import files_below, read_text
+from ..projectfiles import files_named, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from ..facts import Facts
 
 # Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
 _NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
@@ -53,11 +55,12 @@ class MadeBy(t.NamedTuple):
     version: str
 
 
-def pickles_below(root: str) -> list[str]:
-    """Return the paths of model files below a folder that pickle reads. A pointer of Git LFS, or a
+def pickles_of(facts: Facts) -> list[str]:
+    """Return the paths of a project's model files that pickle reads. A pointer of Git LFS, or a
     file of SPSS with the ending ".sav", is none.
     """
-    return [entry.path for entry in files_below(root, *_NAMES) if _begins_as_pickle(entry.path)]
+    paths = (os.path.join(facts.root, path) for path in files_named(facts, *_NAMES))
+    return list(filter(_begins_as_pickle, paths))
 
 
 def _begins_as_pickle(path: str) -> bool:

@@ -11,10 +11,10 @@ from ...errors import DeploymentError
 from ...serving import machine
 from ...serving.process import capacity
 from ..appmemory import measure_app
+from ..projectfiles import TextLine, deployment_files, is_dockerfile, lines_of
 from .checkregistry import Found, check
 from .dockerfilechecks import instructions
 from .places import place_of_setting
-from .projectfiles import TextLine, deployment_files, files_below, is_dockerfile, lines_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -62,7 +62,6 @@ _HEALTH_SETTING = re.compile(
     r"|CARBOY_SERVE_(?:MANAGEMENT|PROBES)",
     re.IGNORECASE,
 )
-_MANIFESTS = ("k8s*.y*ml", "service.y*ml", "deployment*.y*ml")
 
 
 @check(
@@ -77,7 +76,7 @@ def find_missing_health_check(facts: Facts) -> cabc.Iterator[Found]:
         return
     if any(map(_is_health_path, facts.app.url_map.iter_rules())):
         return
-    if any(_HEALTH_SETTING.search(line.text) for line in _deployment_lines(facts.root)):
+    if any(_HEALTH_SETTING.search(line.text) for line in _deployment_lines(facts)):
         return
     yield Found(
         place_of_setting("management"),
@@ -91,10 +90,9 @@ def _is_health_path(rule: t.Any) -> bool:
     return any(_HEALTH_ROUTE.fullmatch(re.sub(r"[^a-z]", "", each)) for each in segments)
 
 
-def _deployment_lines(root: str) -> cabc.Iterator[TextLine]:
-    manifests = (os.path.relpath(each.path, root) for each in files_below(root, *_MANIFESTS))
-    for path in (*deployment_files(root), *manifests):
-        yield from lines_of(root, path)
+def _deployment_lines(facts: Facts) -> cabc.Iterator[TextLine]:
+    for path in deployment_files(facts):
+        yield from lines_of(facts.root, path)
 
 
 # ------------------------------------------------------------------------- address in a container
@@ -118,7 +116,7 @@ _ADDRESS_VARIABLE = re.compile(
     deploy=True,
 )
 def find_unreachable_address(facts: Facts) -> cabc.Iterator[Found]:
-    for path in filter(is_dockerfile, deployment_files(facts.root)):
+    for path in filter(is_dockerfile, deployment_files(facts)):
         for line in _start_commands(facts, path):
             if _SERVER.search(line.words) and _listens_on_loopback(facts, line):
                 yield Found(line.place, "The server that the image starts listens on 127.0.0.1.")

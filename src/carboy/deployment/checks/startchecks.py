@@ -10,8 +10,8 @@ import typing as t
 
 from ...cli.discovery import is_app
 from ...project.origins import shortened
+from ..projectfiles import TextLine, deployment_files, lines_of, read_text
 from .checkregistry import Found, check
-from .projectfiles import TextLine, deployment_files, lines_of, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -19,6 +19,8 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
+# An item of a list in YAML that is no pair: neither of YAML, nor of an environment.
+_WORD_OF_LIST = re.compile(r"\s*- +(-\S+|[^\s=]*[^\s=:])\s*")
 _OPTIONS = r"(?:\s+-\S+(?:\s+[^-\s]\S*)?)*"
 _RUN_COMMAND = re.compile(rf"(?<![\w.-])(flask|carboy){_OPTIONS}\s+run(?![\w.-])")
 _PYTHON = re.compile(
@@ -38,10 +40,22 @@ _DEBUG = re.compile(
     remedy="Start the app by 'carboy serve', or by another server for production.",
 )
 def find_development_server(facts: Facts) -> cabc.Iterator[Found]:
-    for path in deployment_files(facts.root):
-        for line in lines_of(facts.root, path):
+    for path in deployment_files(facts):
+        for line in _join_lists(lines_of(facts.root, path)):
             if reason := _starts_development(facts.root, line):
                 yield Found(line.place, reason)
+
+
+def _join_lists(lines: list[TextLine]) -> list[TextLine]:
+    """Join a command that is a list of words in YAML: the words follow the line before them."""
+    joined: list[TextLine] = []
+    for line in lines:
+        word = _WORD_OF_LIST.fullmatch(line.text)
+        if joined and word:
+            joined[-1] = joined[-1].continued_by(word[1])
+        else:
+            joined.append(line)
+    return joined
 
 
 def _starts_development(root: str, line: TextLine) -> str | None:

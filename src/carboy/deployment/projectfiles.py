@@ -1,4 +1,4 @@
-"""The files of a project, for checks that read them."""
+"""The files of a project: which there are, and what is in those that people write."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .facts import Facts
+
 # Folders of tools, which hold files of others.
 _OF_TOOLS = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
+# Folders of the system, for a command that runs in "/", as in some containers.
+_OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
 # Files that say how the app is started in production, or in which image it runs.
 _DEPLOYMENT_FILES = (
     "app.yaml",
     "compose*.y*ml",
+    "deployment*.y*ml",
     "containerfile*",
     "*.containerfile",
     "docker-compose*.y*ml",
@@ -23,9 +28,11 @@ _DEPLOYMENT_FILES = (
     "*.dockerfile",
     "*entrypoint*.sh",
     "fly.toml",
+    "k8s*.y*ml",
     "procfile*",
     "render.yaml",
     "*.service",
+    "service.y*ml",
     "supervisord.conf",
 )
 # Words in the names of deployment files that are for development only: Dockerfile.dev.
@@ -52,6 +59,9 @@ class TextLine(t.NamedTuple):
         command are the strings of a JSON array.
         """
         return self.text.translate(_EXEC_FORM)
+
+    def continued_by(self, text: str) -> TextLine:
+        return self._replace(text=f"{self.text} {text.strip()}")
 
 
 def walk(
@@ -86,18 +96,25 @@ def walk(
 
 
 def _is_of_tools(folder: os.DirEntry[str]) -> bool:
-    """Return whether a folder holds files that tools have written, and not the project."""
+    """Return whether a folder holds files of tools or of the system, and not of the project."""
     is_environment = os.path.isfile(os.path.join(folder.path, "pyvenv.cfg"))
-    return folder.name in _OF_TOOLS or is_environment
+    return folder.name in _OF_TOOLS or folder.path in _OF_SYSTEM or is_environment
 
 
-def files_below(root: str, *patterns: str) -> cabc.Iterator[os.DirEntry[str]]:
-    """Yield the regular files below a folder whose names, in lower case, match one of the patterns,
-    as in a shell.
+def files_below(root: str) -> list[str]:
+    """Return the paths of the regular files below a folder, relative to it."""
+    return [
+        os.path.relpath(entry.path, root)
+        for entry in walk(root)
+        if entry.is_file(follow_symlinks=False)
+    ]
+
+
+def files_named(facts: Facts, *patterns: str) -> list[str]:
+    """Return the files of a project whose names, in lower case, match one of the patterns, as in a
+    shell.
     """
-    for entry in walk(root):
-        if entry.is_file(follow_symlinks=False) and matches(entry.name, patterns):
-            yield entry
+    return [path for path in facts.files if matches(os.path.basename(path), patterns)]
 
 
 def matches(name: str, patterns: cabc.Iterable[str]) -> bool:
@@ -105,14 +122,14 @@ def matches(name: str, patterns: cabc.Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
-def deployment_files(root: str) -> list[str]:
-    """Return the paths of files, relative to the project's folder, that say how the app is started
-    in production: Dockerfiles, units, a Procfile, and so on.
+def deployment_files(facts: Facts) -> list[str]:
+    """Return the files of a project that say how the app is started in production: Dockerfiles,
+    units, a Procfile, and so on.
     """
     return [
-        os.path.relpath(entry.path, root)
-        for entry in files_below(root, *_DEPLOYMENT_FILES)
-        if _FOR_DEVELOPMENT.isdisjoint(re.split(r"[^a-z]+", entry.name.lower()))
+        path
+        for path in files_named(facts, *_DEPLOYMENT_FILES)
+        if _FOR_DEVELOPMENT.isdisjoint(re.split(r"[^a-z]+", os.path.basename(path).lower()))
     ]
 
 
@@ -133,7 +150,7 @@ def lines_of(root: str, path: str) -> list[TextLine]:
             continue
         part = text.rstrip().removesuffix("\\")
         if continued:
-            lines[-1] = lines[-1]._replace(text=f"{lines[-1].text} {part.strip()}")
+            lines[-1] = lines[-1].continued_by(part)
         else:
             lines.append(TextLine(path, number, part))
         continued = part != text.rstrip()
