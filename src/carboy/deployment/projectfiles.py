@@ -135,6 +135,8 @@ def deployment_files(facts: Facts) -> list[str]:
 
 def is_dockerfile(path: str) -> bool:
     name = os.path.basename(path)
+    if name.endswith(".dockerignore"):  # the files that one Dockerfile does not copy
+        return False
     return matches(name, ("dockerfile*", "*.dockerfile", "containerfile*", "*.containerfile"))
 
 

@@ -99,6 +99,16 @@ def test_env_file_that_dockerignore_excludes_is_not_reported(tmp_path, ignored):
     assert found("carboy.E113", tmp_path) == []
 
 
+def test_dockerignore_of_one_dockerfile_comes_before_that_of_all(tmp_path):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / ".env").write_text("")
+    (tmp_path / "Dockerfile.dockerignore").write_text("# COPY . .\n.env\n")
+    assert found("carboy.E113", tmp_path) == []
+    (tmp_path / "Dockerfile.dockerignore").write_text("COPY . .\n")
+    (tmp_path / ".dockerignore").write_text(".env\n")
+    assert [place for place, _ in found("carboy.E113", tmp_path)] == ["Dockerfile:2"]
+
+
 @pytest.mark.parametrize("line", ["COPY app.py .", "COPY src/ .", "COPY --from=build . .", "COPY"])
 def test_copy_of_other_files_is_not_reported(tmp_path, line):
     write_dockerfile(tmp_path, line)

@@ -13,6 +13,8 @@ from checkfindings import findings_of
 
 from carboy import Carboy
 
+pytestmark = pytest.mark.integration  # git must be installed
+
 KEY = "f3d9a1c07b52e84496aa10de5c7b8f21"
 OTHER_KEY = "0b7e61c2d94f4d3fa85e2c6b1790da38"
 

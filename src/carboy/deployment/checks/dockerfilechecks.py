@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
+_IGNORED = ".dockerignore"
 _ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
 # Matches a mode with which others may write, but not one of a sticky folder such as /tmp (1777).
 _CHMOD = re.compile(
@@ -98,7 +99,11 @@ def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
         for source in _sources(arguments):
             if matches(os.path.basename(source), _ENV_FILES):
                 yield Found(line.place, f"{name} {source} puts it into the image.")
-            elif _is_whole_folder(source) and uses_env_file(facts) and not _is_excluded(facts):
+            elif (
+                _is_whole_folder(source)
+                and uses_env_file(facts)
+                and not _is_excluded(facts, line.path)
+            ):
                 yield Found(
                     line.place,
                     f"{name} {source} puts .env into the image, as .dockerignore does not exclude"
@@ -116,10 +121,13 @@ def _is_whole_folder(source: str) -> bool:
     return os.path.normpath(source.lstrip("/") or ".") in {".", "*"}
 
 
-def _is_excluded(facts: Facts) -> bool:
-    """Return whether .dockerignore excludes `.env`: the last line that matches it decides."""
+def _is_excluded(facts: Facts, dockerfile: str) -> bool:
+    """Return whether .dockerignore, or the file of that kind for one Dockerfile alone, excludes
+    `.env`: the last line that matches it decides.
+    """
+    paths = [os.path.join(facts.root, each) for each in (f"{dockerfile}{_IGNORED}", _IGNORED)]
     excluded = False
-    for line in read_text(os.path.join(facts.root, ".dockerignore")).splitlines():
+    for line in read_text(next(filter(os.path.isfile, paths), "")).splitlines():
         pattern = line.strip().removeprefix("!").strip("/").removeprefix("./")
         if not pattern.startswith("#") and fnmatch.fnmatchcase(".env", pattern.removeprefix("**/")):
             excluded = not line.strip().startswith("!")
