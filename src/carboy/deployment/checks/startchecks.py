@@ -90,7 +90,7 @@ def _run_calls(path: str) -> cabc.Iterator[ast.Call]:
     tree = _parse(path)
     names = {"app", "application", *_names_of_apps(tree)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _variable_that_runs(node) in names:
+        if isinstance(node, ast.Call) and _variable_with(node, "run") in names:
             yield node
 
 
@@ -102,11 +102,11 @@ def _names_of_apps(tree: ast.AST) -> cabc.Iterator[str]:
                 yield from (each.id for each in node.targets if isinstance(each, ast.Name))
 
 
-def _variable_that_runs(call: ast.Call) -> str | None:
-    """Return `x` for the call `x.run()`."""
-    method = call.func
-    if isinstance(method, ast.Attribute) and method.attr == "run":
-        return method.value.id if isinstance(method.value, ast.Name) else None
+def _variable_with(call: ast.Call, method: str) -> str | None:
+    """Return `x` if a call is `x.method()`."""
+    function = call.func
+    if isinstance(function, ast.Attribute) and function.attr == method:
+        return function.value.id if isinstance(function.value, ast.Name) else None
     return None
 
 
@@ -119,19 +119,20 @@ def _parse(path: str) -> ast.Module:
 
 @check(
     "carboy.E111",
-    "A module calls `app.run()` when it is imported: a server for production, which imports it,"
-    " would start the development server instead of serving the app.",
-    remedy="Write the call below 'if __name__ == \"__main__\":', or use 'carboy run'.",
+    "A module calls `app.run()` or `app.serve()` when it is imported: a server that imports the app"
+    " starts another server instead of serving it.",
+    remedy="Write the call below 'if __name__ == \"__main__\":', or use 'carboy run' and 'carboy"
+    " serve' instead.",
 )
 def find_run_at_import(facts: Facts) -> cabc.Iterator[Found]:
     for module in _modules_of(facts):
         path = module.__file__ or ""
         for call in _calls_at_import(_parse(path).body):
-            name = _variable_that_runs(call)
-            if name is not None and is_app(getattr(module, name, None)):
-                yield Found(
-                    f"{shortened(path)}:{call.lineno}", f"{ast.unparse(call)} is called at import."
-                )
+            for method in ("run", "serve"):
+                name = _variable_with(call, method)
+                if name is not None and is_app(getattr(module, name, None)):
+                    place = f"{shortened(path)}:{call.lineno}"
+                    yield Found(place, f"{name}.{method}() is called at import.")
 
 
 def _modules_of(facts: Facts) -> list[types.ModuleType]:
