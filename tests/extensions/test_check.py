@@ -1,21 +1,16 @@
-"""`carboy check` recognises what extensions do: Flask-CORS, and CSRFProtect of Flask-WTF."""
+"""`carboy check` recognises what extensions do: CORS, and CSRFProtect of Flask-WTF."""
 
 from __future__ import annotations
 
-import os
-import sys
-
 import flask
 import pytest
+from checkfindings import findings_of
 from flask_cors import CORS, cross_origin
+from flask_socketio import SocketIO
 from flask_wtf import CSRFProtect
 
 if flask.Flask.__module__.partition(".")[0] != "carboy":
     pytest.skip("the command is carboy's", allow_module_level=True)
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "support"))
-
-from checkfindings import findings_of
 
 
 @pytest.mark.parametrize(
@@ -55,6 +50,20 @@ def test_view_with_cross_origin_is_found(app, tmp_path, options, is_open):
 
     places = [each.place for each in findings_of("carboy.E006", app, tmp_path)]
     assert ["test_check.py:" in place for place in places] == [True] * is_open
+
+
+@pytest.mark.parametrize(
+    ("options", "is_open"),
+    [
+        ({"cors_allowed_origins": "*"}, True),
+        ({"cors_allowed_origins": "*", "cors_credentials": False}, False),
+        ({}, False),
+    ],
+)
+def test_sockets_for_any_origin_are_found(app, tmp_path, options, is_open):
+    SocketIO(app, async_mode="threading", **options)
+    places = [each.place for each in findings_of("carboy.E006", app, tmp_path)]
+    assert places == ["extension Flask-SocketIO"] * is_open
 
 
 @pytest.mark.parametrize(("enabled", "count"), [(True, 0), (False, 1)])

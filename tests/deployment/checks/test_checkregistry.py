@@ -76,7 +76,7 @@ def test_variable_that_the_app_does_not_read_is_refused(tmp_path, monkeypatch):
 def test_place_and_message_are_printable_lines(tmp_path):
     each = all_checks()[0]._replace(find=lambda facts: [("a\n\x1b[2J\udcff.py", "b\n")])
     (found,) = each.findings(facts_of(Carboy(__name__), tmp_path))
-    assert (found.place, found.message) == (r"a\n\x1b[2J\udcff.py", r"b\n")
+    assert (found.place, found.message) == ("a\\n\\x1b[2J\\udcff.py", "b\\n")
 
 
 @pytest.mark.parametrize(

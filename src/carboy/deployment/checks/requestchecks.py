@@ -37,8 +37,9 @@ _ALLOW_CREDENTIALS = "access-control-allow-credentials"
     "carboy.E006",
     "Any site may send requests with the user's cookies and read the responses (CORS: origin `*`"
     " with credentials).",
-    remedy="List the origins that may do so, such as origins=['https://shop.example'] of"
-    " Flask-CORS; or leave the credentials out (supports_credentials=False).",
+    remedy="List the origins that may do so: origins=['https://shop.example'] of Flask-CORS,"
+    " cors_allowed_origins of Flask-SocketIO. Or leave the credentials out"
+    " (supports_credentials=False, cors_credentials=False).",
 )
 def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
     places = {
@@ -46,6 +47,8 @@ def find_open_cors(facts: Facts) -> cabc.Iterator[Found]:
         for function in functions_of(facts)
         if _lets_any_origin_in(facts, function)
     }
+    if _lets_any_origin_into_socketio(facts):
+        places.add("extension Flask-SocketIO")
     for place in sorted(places):
         yield Found(
             place,
@@ -85,6 +88,16 @@ def _flask_cors_options(facts: Facts, function: types.FunctionType) -> list[t.An
         core = sys.modules["flask_cors.core"]
         return [core.get_cors_options(facts.app, variables["_options"])]
     return []
+
+
+def _lets_any_origin_into_socketio(facts: Facts) -> bool:
+    """Return whether Flask-SocketIO has `cors_allowed_origins="*"`. It allows credentials unless it
+    is told otherwise.
+    """
+    server = getattr(facts.app.extensions.get("socketio"), "server", None)
+    engine = getattr(server, "eio", None)
+    origins = getattr(engine, "cors_allowed_origins", None)
+    return origins in ("*", ["*"]) and bool(getattr(engine, "cors_credentials", False))
 
 
 def _reads_origin(function: types.FunctionType, texts: set[str]) -> bool:
