@@ -97,6 +97,26 @@ def test_loopback_address_in_a_dockerfile_is_found(app, tmp_path, dockerfile, li
     assert places == ([] if line is None else [f"Dockerfile:{line}"])
 
 
+@pytest.mark.parametrize(
+    ("call", "is_found"),
+    [
+        ("app.serve()", True),
+        ("app.serve(host='localhost', threads=4)", True),
+        ("app.serve(bind=['127.0.0.1:80'])", True),
+        ("app.serve(host='0.0.0.0')", False),
+        ("app.serve(host=HOST)", False),
+        ("app.serve(**OPTIONS)", False),
+        ("print(app)", False),
+    ],
+)
+def test_program_that_serves_on_the_loopback_address_is_found(app, tmp_path, call, is_found):
+    (tmp_path / "main.py").write_text(f"app = make_app()\n{call}\n")
+    (tmp_path / "Dockerfile").write_text('FROM a\nCMD ["python", "/srv/main.py"]\n')
+    assert len(findings_of("carboy.E008", app, tmp_path)) == is_found
+    (tmp_path / "Dockerfile").write_text("FROM a\nENV PORT=80\nCMD python -m main\n")
+    assert len(findings_of("carboy.E008", app, tmp_path)) == (is_found and call != "app.serve()")
+
+
 def test_loopback_address_of_this_container_is_found_if_it_is_set(app, tmp_path, monkeypatch):
     monkeypatch.setattr(serverchecks, "_is_container", lambda: True)
     assert findings_of("carboy.E008", app, tmp_path) == []

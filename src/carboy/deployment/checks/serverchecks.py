@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import typing as t
@@ -15,6 +16,7 @@ from ..projectfiles import TextLine, deployment_files, is_dockerfile, lines_of
 from .checkregistry import Found, check
 from .dockerfilechecks import instructions
 from .places import place_of_setting
+from .startchecks import calls_in_programs
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -118,7 +120,7 @@ _ADDRESS_VARIABLE = re.compile(
 def find_unreachable_address(facts: Facts) -> cabc.Iterator[Found]:
     for path in filter(is_dockerfile, deployment_files(facts)):
         for line in _start_commands(facts, path):
-            if _SERVER.search(line.words) and _listens_on_loopback(facts, line):
+            if any(_are_loopback(facts, line, each) for each in _servers(facts, line)):
                 yield Found(line.place, "The server that the image starts listens on 127.0.0.1.")
     if _is_container() and facts.settings.addresses and (field := _loopback_setting(facts)):
         yield Found(place_of_setting(field), "This is a container, and the address is 127.0.0.1.")
@@ -133,8 +135,21 @@ def _start_commands(facts: Facts, path: str) -> cabc.Iterator[TextLine]:
         yield line
 
 
-def _listens_on_loopback(facts: Facts, line: TextLine) -> bool:
-    if addresses := _ADDRESS.findall(line.words):
+def _servers(facts: Facts, line: TextLine) -> cabc.Iterator[list[str]]:
+    """Yield, for each server that a command starts, the addresses that it is told."""
+    if _SERVER.search(line.words):
+        yield _ADDRESS.findall(line.words)
+    for _, call in calls_in_programs(facts.root, line.words, "serve"):
+        # A name of None is that of `**options`.
+        values = [each.value for each in call.keywords if each.arg in {"host", "bind", None}]
+        yield [ast.unparse(value).strip("[('\"") for value in values]
+
+
+def _are_loopback(facts: Facts, line: TextLine, addresses: list[str]) -> bool:
+    """Return whether a server listens on loopback addresses only: those that the command line or
+    the program says, or else those of environment variables, or else the default.
+    """
+    if addresses:
         return all(map(_LOOPBACK.match, addresses))
     if "gunicorn" in line.words and _has_gunicorn_file(facts, line):
         return False

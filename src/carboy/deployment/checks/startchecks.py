@@ -64,33 +64,37 @@ def _starts_development(root: str, line: TextLine) -> str | None:
         return f"'{found[1]} run' is the development server."
     if found := _DEBUG.search(words):
         return f"{' '.join(found[1].split())} switches debug mode on."
+    for place, _ in calls_in_programs(root, words, "run"):
+        return f"The program calls app.run() ({place}), which starts the development server."
+    return None
+
+
+def calls_in_programs(root: str, words: str, method: str) -> cabc.Iterator[tuple[str, ast.Call]]:
+    """Yield the calls of a method of an app, in the programs in Python that a command starts. Each
+    comes with its place.
+    """
     for found in _PYTHON.finditer(words):
-        place = _call_of_run(root, found[1], found[2])
-        if place is not None:
-            return f"The program calls app.run() ({place}), which starts the development server."
-    return None
+        for file in _files_of_program(found[1], found[2]):
+            path = os.path.join(root, file)
+            for call in _calls_of(path, method):
+                yield f"{shortened(path)}:{call.lineno}", call
 
 
-def _call_of_run(root: str, module: str | None, script: str | None) -> str | None:
-    """Return where a program, which is a module or a script, calls `run` of an app."""
-    files = (
-        [f"{module.replace('.', '/')}{end}" for end in (".py", "/__main__.py")] if module else []
-    )
-    # In an image, the script is in another folder than here.
-    files += [script.lstrip("/"), os.path.basename(script)] if script else []
-    for file in files:
-        path = os.path.join(root, file)
-        for call in _run_calls(path):
-            return f"{shortened(path)}:{call.lineno}"
-    return None
+def _files_of_program(module: str | None, script: str | None) -> cabc.Iterator[str]:
+    """Yield where a program, which is a module or a script, may be in the project."""
+    if module:
+        yield from (f"{module.replace('.', '/')}{end}" for end in (".py", "/__main__.py"))
+    if script:
+        # In an image, the script is in another folder than here.
+        yield from dict.fromkeys((script.lstrip("/"), os.path.basename(script)))
 
 
-def _run_calls(path: str) -> cabc.Iterator[ast.Call]:
-    """Yield the calls of `run` of a variable that is an app by its name, or by its value."""
+def _calls_of(path: str, method: str) -> cabc.Iterator[ast.Call]:
+    """Yield the calls of a method of a variable that is an app by its name, or by its value."""
     tree = _parse(path)
     names = {"app", "application", *_names_of_apps(tree)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _variable_with(node, "run") in names:
+        if isinstance(node, ast.Call) and _variable_with(node, method) in names:
             yield node
 
 
