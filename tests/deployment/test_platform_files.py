@@ -227,6 +227,32 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
     assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
 
 
+def test_pod_may_write_in_the_folders_of_the_app_alone():
+    app = container("k8s", source=f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n")
+    assert app["securityContext"]["readOnlyRootFilesystem"]
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
+    pod = parsed("k8s", "--force")[0]["spec"]["template"]["spec"]
+    mounts = [mount["name"] for mount in pod["containers"][0]["volumeMounts"]]
+    assert [volume["name"] for volume in pod["volumes"]] == mounts
+
+
+DEVICE = MODELS.replace("('/double')", "('/double', device='cuda:0')")
+
+
+def test_pod_gets_the_device_that_a_model_has_declared():
+    limits = container("k8s", source=DEVICE)["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in container("k8s", "--force")["resources"]["limits"]
+    for document in parsed("k8s", "--force", source=DEVICE):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "heroku", "render", "spaces"])
+def test_device_that_the_files_do_not_ask_for_is_named(platform):
+    assert "The models use cuda:0, for which" in deploy(platform, source=DEVICE).stdout
+    assert "The models use" not in deploy(platform, "--force").stdout
+
+
 def test_next_command_uses_the_image():
     result = deploy("k8s", "--image", "registry.example/shop:3")
     assert (

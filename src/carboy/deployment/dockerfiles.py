@@ -62,7 +62,7 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
-    image = AppImage(facts, read_packages(facts), port, _volumes(facts, volumes))
+    image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
         GeneratedFile(".dockerignore", image.dockerignore()),
@@ -187,7 +187,7 @@ def _code_folder(facts: Facts) -> str:
     return folder
 
 
-def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
+def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:
     """Return the folders in which the app writes, as paths in the container.
 
     Raises:

@@ -72,5 +72,6 @@ HEROKU = Platform(
         " and has 3 to 30 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

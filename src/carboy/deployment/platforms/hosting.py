@@ -27,8 +27,6 @@ if t.TYPE_CHECKING:
 # another. All platforms that run images are told this one, so that an image with a port of its own
 # works as well.
 PORT = 8000
-# The port of the probes and metrics, where a platform can reach a second port.
-MANAGEMENT_PORT = 9000
 # How many seconds the server may need to end its processes, after the time for its requests is
 # over. A platform that kills earlier would cut off what the server logs then.
 MARGIN_S = 2.0
@@ -62,6 +60,7 @@ class Platform:
         title: its name in texts.
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
+        gives_devices: whether its file asks for the devices that models have declared.
         generate: writes the files for a release.
     """
 
@@ -69,6 +68,7 @@ class Platform:
     title: str
     names: NameRule
     takes_image: bool
+    gives_devices: bool
     generate: cabc.Callable[[Release], Generated]
 
     def check_name(self, name: str) -> str:
@@ -134,6 +134,11 @@ class Release:
         return bool(self.facts._models)
 
     @property
+    def devices(self) -> list[str]:
+        """The devices, other than the CPU, that models have declared."""
+        return sorted(each for each in self.facts.devices if not each.startswith("cpu"))
+
+    @property
     def has_dockerfile(self) -> bool:
         return self.has_file("Dockerfile")
 
@@ -184,8 +189,15 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        lines = [*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"]
-        return "\n".join(lines)
+        lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
+        return "\n".join([*lines, f"Then:  {command}"])
+
+    def _hint_at_devices(self) -> cabc.Iterator[str]:
+        if self.devices and not self.platform.gives_devices:
+            yield (
+                f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
+                f" what {self.platform.title} offers."
+            )
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:

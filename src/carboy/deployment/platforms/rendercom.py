@@ -62,4 +62,6 @@ def _requirements(release: Release) -> str:
     return "." if file == "pyproject.toml" else f"-r {file}"
 
 
-RENDER = Platform("render", "Render", DNS_LABEL, takes_image=False, generate=_generate)
+RENDER = Platform(
+    "render", "Render", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)
