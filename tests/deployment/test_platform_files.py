@@ -228,11 +228,12 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
 
 
 def test_pod_may_write_in_the_folders_of_the_app_alone():
-    app = container("k8s", source=f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n")
+    source = f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n"
+    pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
+    app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
     assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
-    pod = parsed("k8s", "--force")[0]["spec"]["template"]["spec"]
-    mounts = [mount["name"] for mount in pod["containers"][0]["volumeMounts"]]
+    mounts = [mount["name"] for mount in app["volumeMounts"]]
     assert [volume["name"] for volume in pod["volumes"]] == mounts
 
 
