@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 
 from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
+from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..serving.wsgi.proxyfix import find_proxy_fix
@@ -123,6 +124,20 @@ class Facts:
         if names:
             return names[0]
         return next(f"{name}()" for name in FACTORY_NAMES if hasattr(module, name))
+
+    @cached_property
+    def serve_command(self) -> list[str]:
+        """The command that serves the app in production, in the project's folder."""
+        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
+        return ["carboy", *as_flask, "serve", self._relative_target]
+
+    @property
+    def _relative_target(self) -> str:
+        """The app as the argument of a command in the project's folder."""
+        path, expression = split_import_path(self.target or self.imported.target)
+        if os.path.isabs(path):
+            path = os.path.relpath(path, self.root)
+        return f"{path}:{expression}" if expression else path
 
     @property
     def python_version(self) -> str:
