@@ -237,6 +237,17 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     assert [volume["name"] for volume in pod["volumes"]] == mounts
 
 
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_log_goes_where_the_platform_looks_for_it(platform):
+    logs = f"{PROJECT}app.config['LOG_FILE'] = 'logs/app.log'\n"
+    assert "/dev/stdout" not in written(platform, source=PROJECT)
+    text = written(platform, "--force", source=logs)
+    if platform == "heroku":
+        assert "\nweb: CARBOY_LOG_FILE=/dev/stdout carboy serve app:app --" in text
+    else:
+        assert '- key: CARBOY_LOG_FILE\n        value: "/dev/stdout"\n' in text
+
+
 DEVICE = MODELS.replace("('/double')", "('/double', device='cuda:0')")
 
 

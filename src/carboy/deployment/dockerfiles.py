@@ -105,7 +105,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=_logs_to_stdout(self.facts),
+            logs_to_stdout=logs_to_stdout(self.facts),
             command=json.dumps(self._command),
         )
 
@@ -193,7 +193,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if _logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
@@ -212,7 +212,7 @@ def _name_of_volume(path: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{HOME}/").strip("/"))
 
 
-def _logs_to_stdout(facts: Facts) -> bool:
+def logs_to_stdout(facts: Facts) -> bool:
     """Return whether the app logs to a file, and an environment variable can change that."""
     return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 

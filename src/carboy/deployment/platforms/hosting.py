@@ -15,6 +15,7 @@ from functools import cached_property
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
 from ...serving.wsgi.proxyfix import find_proxy_fix
+from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
 
 if t.TYPE_CHECKING:
@@ -121,6 +122,13 @@ class Release:
     def command(self) -> str:
         """The command that starts the server, for a shell in the project's folder."""
         return shlex.join(self.facts.serve_command)
+
+    @property
+    def log_environment(self) -> dict[str, str]:
+        """The variables by which the log goes where a platform looks for it, and not into a file
+        that nobody can read there. (Images of `carboy docker` have them.)
+        """
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if logs_to_stdout(self.facts) else {}
 
     @property
     def reads_secrets(self) -> bool:

@@ -36,7 +36,10 @@ def _generate(release: Release) -> Generated:
         "render.yaml",
         plan=smallest(release.room, _PLANS, RENDER.title).name,
         requirements=_requirements(release),
-        environment=environment(release.settings(1, times, probes="yes")),
+        environment={
+            **release.log_environment,
+            **environment(release.settings(1, times, probes="yes")),
+        },
         shutdown_s=times.platform_s,
     )
     files = [
