@@ -138,6 +138,14 @@ def test_container_of_cloud_run_is_one_of_kubernetes():
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_probes_of_cloud_run_stay_within_its_limits():
+    app = container("cloudrun", source=MODELS)
+    for probe in (app["startupProbe"], app["livenessProbe"]):
+        assert probe["timeoutSeconds"] <= probe["periodSeconds"]
+    startup = app["startupProbe"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] <= 240
+
+
 def test_documents_of_kubernetes_select_the_pods():
     deployment, service, autoscaler, budget = parsed("k8s")
     labels = deployment["spec"]["template"]["metadata"]["labels"]

@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
 from ...serving.wsgi.proxyfix import find_proxy_fix
@@ -135,7 +136,7 @@ class Release:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return self.facts.app.config.project is not None
+        return has_project(self.facts.app)
 
     @property
     def has_models(self) -> bool:
