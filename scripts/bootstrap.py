@@ -7,7 +7,8 @@
     bootstrap.py extensions       another, with extensions, and Flask beside it
     bootstrap.py lowest           another, with the lowest versions that carboy allows
     bootstrap.py bench            another, with the peers that bench/ compares
-    bootstrap.py where NAME       print the interpreter of one of the last four
+    bootstrap.py servers          another, with other WSGI servers
+    bootstrap.py where NAME       print the interpreter of one of the last five
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -333,15 +334,19 @@ def apt(*packages: str) -> bool:
     return done.returncode == 0
 
 
-# Command that must be there -> Debian package that brings it.
+# Command or file that must be there -> Debian package that brings it.
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
-SERVERS: dict[str, str] = {}
+SERVERS = {"nginx": "nginx", "/usr/include/ev.h": "libev-dev"}
 WEBSERVERS = {"nginx": "nginx"}
 CONTAINERS: dict[str, str] = {}
 
 
-def system(commands: dict[str, str]) -> None:
-    missing = [package for command, package in commands.items() if shutil.which(command) is None]
+def system(needed: dict[str, str]) -> None:
+    missing = [
+        package
+        for name, package in needed.items()
+        if not (os.path.exists(name) if os.path.isabs(name) else shutil.which(name))
+    ]
     if missing and not apt(*missing):
         say(f"not installed: {', '.join(missing)}; the tests that need them are skipped by name")
 
@@ -357,6 +362,7 @@ def test() -> None:
 def servers() -> None:
     project("dev")
     system(SERVERS)
+    beside("servers", requirements=ROOT / "tests" / "deployed" / "servers" / "requirements.txt")
 
 
 def webservers() -> None:
