@@ -7,8 +7,9 @@
     bootstrap.py extensions       another, with extensions, and Flask beside it
     bootstrap.py lowest           another, with the lowest versions that carboy allows
     bootstrap.py bench            another, with the peers that bench/ compares
-    bootstrap.py servers          another, with other WSGI servers
-    bootstrap.py where NAME       print the interpreter of one of the last five
+    bootstrap.py servers          another, with other WSGI servers; and `debian`
+    bootstrap.py debian           run by /usr/bin/python3: one that Debian's mod_wsgi can use
+    bootstrap.py where NAME       print the interpreter of one of the last six
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -336,7 +337,15 @@ def apt(*packages: str) -> bool:
 
 # Command or file that must be there -> Debian package that brings it.
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
-SERVERS = {"nginx": "nginx", "/usr/include/ev.h": "libev-dev"}
+APACHE_MODULES = "/usr/lib/apache2/modules"
+SERVERS = {
+    "nginx": "nginx",
+    "/usr/include/ev.h": "libev-dev",
+    "/usr/sbin/apache2": "apache2",
+    f"{APACHE_MODULES}/mod_wsgi.so": "libapache2-mod-wsgi-py3",
+    "apxs": "apache2-dev",
+    "/usr/bin/python3-config": "python3-dev",
+}
 WEBSERVERS = {"nginx": "nginx"}
 CONTAINERS: dict[str, str] = {}
 
@@ -363,6 +372,14 @@ def servers() -> None:
     project("dev")
     system(SERVERS)
     beside("servers", requirements=ROOT / "tests" / "deployed" / "servers" / "requirements.txt")
+    if os.path.exists(f"{APACHE_MODULES}/mod_wsgi.so"):
+        run("/usr/bin/python3", __file__, "debian")
+
+
+def debian() -> None:
+    """Make an environment of this Python, which Debian's mod_wsgi embeds; with its own mod_wsgi."""
+    listed = ROOT / "tests" / "deployed" / "servers" / "requirements-debian.txt"
+    beside("debian", requirements=listed)
 
 
 def webservers() -> None:
@@ -379,6 +396,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "example": lambda: project("example"),
     "test": test,
     "servers": servers,
+    "debian": debian,
     "webservers": webservers,
     "containers": containers,
     "lint": lambda: project("lint"),

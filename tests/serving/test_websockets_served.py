@@ -20,6 +20,7 @@ import spawning
 import websocket
 from authority import Authority
 from polling import PATIENCE_S, wait_until
+from tlsrelay import plain_socket
 
 pytestmark = pytest.mark.integration
 
@@ -432,14 +433,16 @@ def test_websockets_work_over_tls(serve, tmp_path):
     authority = Authority(tmp_path)
     server = serve(*authority.issue("server").options, "--grace", "4", "--drain", "0")
 
+    @contextlib.contextmanager
     def connect_securely(path):
-        sock = authority.client_context().wrap_socket(
+        tls = authority.client_context().wrap_socket(
             socket.create_connection(("127.0.0.1", server.port), PATIENCE_S),
             server_hostname="localhost",
         )
-        ws = Client()
-        ws.connect(f"wss://localhost:{server.port}{path}", socket=sock)
-        return contextlib.closing(ws)
+        with plain_socket(tls) as sock, contextlib.closing(Client()) as ws:
+            sock.settimeout(PATIENCE_S)
+            ws.connect(f"wss://localhost:{server.port}{path}", socket=sock)
+            yield ws
 
     with connect_securely("/echo") as ws, ThreadPoolExecutor(1) as sender:
         # Both sides send at the same time: more than the buffers of TCP take.

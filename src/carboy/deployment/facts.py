@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
 import typing as t
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import timedelta
+from functools import cached_property, partial
 
 from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
+from ..core.annotations import declared, layers
+from ..core.statics import StaticFiles
+from ..serving.wsgi.proxyfix import find_proxy_fix
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from werkzeug.routing import Rule
+
     from ..app import Carboy
+    from ..models.model import Model
+    from ..serving.http.address import Address
     from ..serving.settings import Settings
 
 # The files that may say which packages a project needs, the most exact ones first.
 _REQUIREMENTS = ("requirements.lock", "requirements.txt", "pyproject.toml")
+
+# How many seconds web servers wait for a response unless they are told otherwise: nginx's default.
+USUAL_WAIT_S = 60.0
+# How many seconds longer than the app a web server waits, so that the client gets the app's own
+# answer to what takes too long (503 or 504, a Close frame).
+MARGIN_S = 5.0
+# For how many seconds a stream of a view, or what has no limit of time, may be silent before a web
+# server ends it.
+SILENCE_S = 3600.0
 
 
 class StaticFolder(t.NamedTuple):
@@ -37,6 +57,28 @@ class ImportedApp(t.NamedTuple):
     def target(self) -> str:
         """The app as gunicorn and others are told it: "module:expression"."""
         return f"{self.module}:{self.expression}"
+
+
+class SpecialRoute(t.NamedTuple):
+    """Requests that need more of a web server than others: a stream of items, a WebSocket, or a
+    prediction that takes long.
+    """
+
+    rule: str  # as in the app, such as /answers/<int:number>
+    # The path, if the rule has no variables; else a regular expression for the whole path (without
+    # anchors), in which a variable is [^/]+ or .+: it may match more than the rule does.
+    path: str
+    is_pattern: bool
+    streams: bool
+    websocket: bool
+    wait_s: float  # how long the app may send nothing
+
+
+class TrustedHeaders(t.NamedTuple):
+    """The headers of proxies that the app believes, by `--proxy` or by ProxyFix."""
+
+    names: frozenset[str]  # of for, proto, host, port, prefix, forwarded; empty if none count
+    is_only_proxy: bool  # whether the web server next to the app is the only proxy
 
 
 @dataclass(frozen=True)
@@ -95,7 +137,9 @@ class Facts:
 
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
-        """The existing static folders, except those of blueprints with a host or subdomain."""
+        """The existing static folders, except those of blueprints with a host or subdomain, and
+        those whose files the app sends in a way of its own (such as to certain users).
+        """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
         return [
             StaticFolder(rule.rule.removesuffix("<path:filename>"), owner.static_folder)
@@ -103,12 +147,129 @@ class Facts:
             if (owner := owners.get(rule.endpoint)) is not None
             if not rule.host and not rule.subdomain
             if owner.static_folder and os.path.isdir(owner.static_folder)
+            if type(owner).send_static_file is StaticFiles.send_static_file
+            if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+
+    @property
+    def static_max_age_s(self) -> int | None:
+        """For how many seconds browsers may cache static files; None if they must ask each time."""
+        value = self.app.config["SEND_FILE_MAX_AGE_DEFAULT"]
+        return int(value.total_seconds()) if isinstance(value, timedelta) else value
 
     @property
     def body_limit(self) -> int | None:
         """The largest body, in bytes, that the app takes in any request; None if there is no limit:
-        the limit of the server or of the app's MAX_CONTENT_LENGTH, whichever is smaller.
+        the limit of the server, or of the app's MAX_CONTENT_LENGTH and its models, whichever is
+        smaller.
         """
-        limits = (self.settings.max_body_bytes, self.app.config["MAX_CONTENT_LENGTH"])
+        of_app = [self.app.config["MAX_CONTENT_LENGTH"], *self._body_limits_of_models()]
+        limits = [self.settings.max_body_bytes]
+        if all(of_app):
+            limits.append(max(of_app))
         return min((limit for limit in limits if limit), default=None)
+
+    def _body_limits_of_models(self) -> cabc.Iterator[int]:
+        for model in self._models:
+            yield from (endpoint.max_body_bytes() for endpoint in model.endpoints.values())
+
+    @property
+    def _models(self) -> list[Model]:
+        # An app without models has not imported the package; reading `app.models` would.
+        return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def wait_s(self) -> float:
+        """How many seconds a web server waits for the response of an ordinary view."""
+        limit_s = self.settings.view_timeout_s
+        return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
+
+    @cached_property
+    def special_routes(self) -> list[SpecialRoute]:
+        """The routes that need more of a web server than `wait_s` and buffered responses."""
+        predicting = {
+            endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
+        }
+        found = (
+            self._special_route(rule, predicting.get(rule.endpoint))
+            for rule in self.app.url_map.iter_rules()
+            if not rule.build_only
+        )
+        return sorted({route for route in found if route is not None})
+
+    def _special_route(self, rule: Rule, model: Model | None) -> SpecialRoute | None:
+        path, is_pattern = _path_of(rule)
+        special = partial(SpecialRoute, rule.rule, path, is_pattern)
+        if rule.websocket:
+            idle_s = self.settings.websocket_idle_s
+            return special(False, True, idle_s + MARGIN_S if idle_s else 24 * SILENCE_S)
+        if model is not None:
+            deadline_s = model.options.deadline_s
+            wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
+            streams = model.answers.streams
+            if streams or wait_s > self.wait_s:
+                return special(streams, False, max(wait_s, self.wait_s))
+            return None
+        if _streams(self.app.view_functions.get(rule.endpoint)):
+            return special(True, False, SILENCE_S)
+        return None
+
+    @property
+    def address(self) -> Address:
+        """The address at which a web server on the same machine reaches the app: a Unix socket, if
+        the server has one.
+        """
+        addresses = self.settings.addresses
+        chosen = next((each for each in addresses if each.path), addresses[0])
+        return chosen._replace(host=_LOCAL.get(chosen.host, chosen.host))
+
+    @cached_property
+    def trusted_headers(self) -> TrustedHeaders:
+        """The headers of proxies that the app believes. An app that believes none as yet is going
+        to be served with `--proxy 1`, because there is a web server in front of it.
+        """
+        fix = find_proxy_fix(self.app)
+        if fix is not None:
+            counts = {name: getattr(fix, f"x_{name}", 0) for name in _PROXY_FIX}
+            names = frozenset(name for name, count in counts.items() if count)
+            return TrustedHeaders(names, max(counts.values()) <= 1)
+        names = frozenset(self.settings.proxy_headers.split(","))
+        return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
+
+    @property
+    def trusts_proxies(self) -> bool:
+        """Whether the app, or the server by its settings, reads the headers of proxies."""
+        return self.settings.proxy != "0" or find_proxy_fix(self.app) is not None
+
+
+# Where a server that listens on all addresses is reached on the same machine.
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_PROXY_FIX = ("for", "proto", "host", "port", "prefix")
+
+
+def _is_view_of_static_files(view: object) -> bool:
+    """Return whether a view is the one that carboy adds for a static folder."""
+    return getattr(view, "__module__", "").startswith("carboy.")
+
+
+def _streams(view: object) -> bool:
+    """Return whether a view is known to send its response item by item."""
+    contract = declared(view, "contract")
+    if contract is not None and any(each.answer.streams for each in contract.operations.values()):
+        return True
+    return any(map(inspect.isgeneratorfunction, layers(view)))
+
+
+def _path_of(rule: Rule) -> tuple[str, bool]:
+    """Return the path of a rule, and whether it is a regular expression."""
+    parts = rule._trace[rule._trace.index((False, "|")) + 1 :]
+    if not any(dynamic for dynamic, _ in parts):
+        return "".join(text for _, text in parts), False
+    return "".join(
+        _VARIABLES[rule._converters[text].part_isolating] if dynamic else re.escape(text)
+        for dynamic, text in parts
+    ), True
+
+
+# Regular expressions for a variable, by whether it is a part of one segment of the path.
+_VARIABLES = {True: "[^/]+", False: ".+"}

@@ -26,12 +26,19 @@ INSTEAD = (
 
 
 def has_proxy_fix(app: object) -> bool:
-    """Return whether an application is wrapped in `ProxyFix`, or in a subclass of it. (The class is
-    recognised by its name.)
+    """Return whether an application is wrapped in `ProxyFix`, or in a subclass of it."""
+    return find_proxy_fix(app) is not None
+
+
+def find_proxy_fix(app: object) -> object | None:
+    """Return the object of `ProxyFix`, or of a subclass, in which an application is wrapped. (The
+    class is recognised by its name.)
     """
-    return any(
-        "ProxyFix" in (cls.__name__ for cls in type(layer).__mro__) for layer in _layers(app)
-    )
+    return next((layer for layer in _layers(app) if _is_proxy_fix(type(layer))), None)
+
+
+def _is_proxy_fix(cls: type) -> bool:
+    return "ProxyFix" in (each.__name__ for each in cls.__mro__)
 
 
 def _layers(app: object) -> cabc.Iterator[object]:

@@ -1,0 +1,160 @@
+"""What an app says about itself to those who write the configuration of a web server."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from carboy import Blueprint, Carboy
+from carboy.deployment.facts import Facts, SpecialRoute, StaticFolder
+from carboy.serving.settings import make_settings
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def app(tmp_path):
+    (tmp_path / "static").mkdir()
+    return Carboy("shop", root_path=str(tmp_path))
+
+
+def facts_of(app, **settings) -> Facts:
+    return Facts(app, None, app.root_path, make_settings(settings, {}))
+
+
+# ---------------------------------------------------------------------------------- static files
+
+
+def test_static_folders_are_those_of_the_app_and_of_its_blueprints(app, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name, folder in (("admin", "pictures"), ("gone", "not-there")):
+        blueprint = Blueprint(name, "shop", root_path=str(tmp_path), static_folder=folder)
+        app.register_blueprint(blueprint, url_prefix=f"/{name}")
+    assert facts_of(app).static_folders == [
+        StaticFolder("/static/", str(tmp_path / "static")),
+        StaticFolder("/admin/pictures/", str(tmp_path / "pictures")),
+    ]
+
+
+def test_files_that_the_app_sends_in_its_own_way_are_left_to_it(app, tmp_path):
+    app.view_functions["static"] = lambda filename: "only for members"
+    assert facts_of(app).static_folders == []
+
+    class Own(Carboy):
+        def send_static_file(self, filename):
+            return super().send_static_file(filename)
+
+    assert facts_of(Own("shop", root_path=str(tmp_path))).static_folders == []
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(None, None), (0, 0), (60, 60), (dt.timedelta(hours=1), 3600)]
+)
+def test_time_in_caches_of_browsers_is_that_of_the_config(app, value, seconds):
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = value
+    assert facts_of(app).static_max_age_s == seconds
+
+
+# --------------------------------------------------------------------------------- sizes of bodies
+
+
+@pytest.mark.parametrize(
+    ("server", "of_app", "of_model", "limit"),
+    [
+        ("64M", None, None, 64 * MIB),
+        ("64M", 1 * MIB, None, 1 * MIB),
+        ("64M", 1 * MIB, 8 * MIB, 8 * MIB),
+        ("4M", 1 * MIB, 8 * MIB, 4 * MIB),
+        ("0", 1 * MIB, None, 1 * MIB),
+        ("0", None, 8 * MIB, None),
+    ],
+)
+def test_body_limit_is_the_largest_that_the_app_takes(app, server, of_app, of_model, limit):
+    app.config["MAX_CONTENT_LENGTH"] = of_app
+    app.model("/sum", max_body_bytes=of_model)(sum_of)
+    assert facts_of(app, max_body=server).body_limit == limit
+
+
+def sum_of(x: list[float]) -> float:
+    return sum(x)
+
+
+# ---------------------------------------------------------------- routes that need more than others
+
+
+def test_special_routes_are_streams_websockets_and_long_predictions(app):
+    @app.get("/lines/<int:count>")
+    def lines(count: int) -> Iterator[int]:
+        yield from range(count)
+
+    @app.get("/files/<path:name>.log")
+    def log(name):
+        yield "text"
+
+    @app.route("/chat", websocket=True)
+    def chat():
+        return ""
+
+    def echo(x: float) -> Iterator[float]:
+        yield x
+
+    app.model("/quick")(sum_of)
+    app.model("/slow", name="slow", deadline_s=100)(sum_of)
+    app.model("/endless", name="endless", deadline_s=None)(sum_of)
+    app.model("/echo")(echo)
+    app.add_url_rule("/", view_func=lambda: "page", endpoint="index")
+    assert facts_of(app).special_routes == [
+        SpecialRoute("/chat", "/chat", False, False, True, 3605),
+        SpecialRoute("/echo", "/echo", False, True, False, 60),
+        SpecialRoute("/endless", "/endless", False, False, False, 3600),
+        SpecialRoute("/files/<path:name>.log", r"/files/.+\.log", True, True, False, 3600),
+        SpecialRoute("/lines/<int:count>", "/lines/[^/]+", True, True, False, 3600),
+        SpecialRoute("/slow", "/slow", False, False, False, 105),
+    ]
+
+
+def test_wait_for_views_is_longer_than_their_time_limit(app):
+    assert facts_of(app).wait_s == 60
+    assert facts_of(app, view_timeout_s=20).wait_s == 60
+    assert facts_of(app, view_timeout_s=90).wait_s == 95
+
+
+# ------------------------------------------------------------------------------------------ proxies
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "is_only_proxy"),
+    [
+        ({}, {"for", "proto"}, True),
+        ({"proxy": "1", "proxy_headers": "for,host"}, {"for", "host"}, True),
+        ({"proxy": "2"}, {"for", "proto"}, False),
+        ({"proxy": "10.0.0.0/8", "proxy_headers": "forwarded"}, {"forwarded"}, False),
+    ],
+)
+def test_trusted_headers_are_those_of_the_settings(app, settings, names, is_only_proxy):
+    facts = facts_of(app, **settings)
+    assert facts.trusted_headers == (names, is_only_proxy)
+    assert facts.trusts_proxies is bool(settings)
+
+
+def test_trusted_headers_are_those_of_proxyfix_if_the_app_has_it(app):
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=2, x_proto=0, x_host=1)
+    facts = facts_of(app)
+    assert facts.trusted_headers == ({"for", "host"}, False)
+    assert facts.trusts_proxies
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({}, "127.0.0.1:8000"),
+        ({"host": "0.0.0.0", "port": 80}, "127.0.0.1:80"),
+        ({"bind": ["[::]:8000"]}, "[::1]:8000"),
+        ({"bind": ["192.0.2.1:8000", "unix:/run/shop.sock"]}, "unix:/run/shop.sock"),
+    ],
+)
+def test_address_is_the_one_that_programs_on_the_same_machine_use(app, settings, address):
+    assert str(facts_of(app, **settings).address) == address
