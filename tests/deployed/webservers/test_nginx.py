@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import deployedapp
+import guides
 import pytest
 import spawning
 import website
@@ -194,3 +197,32 @@ def ask_at(port: int, path: str) -> str:
     with contextlib.closing(deployedapp.connect(f"http://127.0.0.1:{port}")) as connection:
         connection.request("GET", path)
         return connection.getresponse().read().decode()
+
+
+# -------------------------------------------------------------------------------------- the how-to
+
+
+class ReaderWithNginx(guides.Reader):
+    """Lets nginx listen on a free port in place of 8080, and carboy find the port of the guide."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__(guides.DOCS / "howto" / "nginx.md", folder)
+        self.nginx_port = spawning.free_port()
+        self.env["CARBOY_SERVE_PORT"] = str(self.port)
+        self.env["PATH"] += f"{os.pathsep}{os.path.dirname(nginx())}"
+
+    def _here(self, text: str) -> str:
+        return super()._here(text).replace("127.0.0.1:8080", f"127.0.0.1:{self.nginx_port}")
+
+
+def test_how_to_works_as_written():
+    with website.shared_folder() as folder:
+        reader = ReaderWithNginx(folder)
+        try:
+            reader.follow()
+        finally:
+            pid = folder / "nginx.pid"
+            if pid.exists():  # the guide has failed before it stopped nginx
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid.read_text()), signal.SIGTERM)
+            reader.close()
