@@ -175,7 +175,7 @@ def locate_app(
             raise NoAppException(
                 f"While importing {module_name!r}, an ImportError was raised:"
                 f"\n\n{format_for_user(exc)}{_missing_flask_hint(exc)}"
-            ) from None
+            ) from exc
         if not raise_if_not_found:
             return None
         raise NoAppException(_no_module(module_name, exc)) from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import typing as t
 from dataclasses import dataclass
 
@@ -67,10 +68,10 @@ class Website:
     @property
     def serve_command(self) -> str:
         """The command that serves the app as the web server expects it."""
-        target = f" {self.facts.target}" if self.facts.target else ""
-        bind = "" if self.upstream == self.facts.address else f" --bind {self.upstream}"
-        proxy = "" if self.facts.trusts_proxies else " --proxy 1"
-        return f"carboy serve{target}{bind}{proxy}"
+        is_known = self.upstream == self.facts.address
+        bind = () if is_known else ("--bind", str(self.upstream))
+        proxy = () if self.facts.trusts_proxies else ("--proxy", "1")
+        return shlex.join([*self.facts.serve_command, *bind, *proxy])
 
 
 def website_options(command: Command) -> Command:
