@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
+from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import (
     DEFAULT_FILES,
@@ -18,6 +19,7 @@ from ..cli.discovery import (
     prepare_import,
     split_import_path,
 )
+from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
@@ -136,6 +138,25 @@ class Facts:
             return names[0]
         return next(f"{name}()" for name in FACTORY_NAMES if hasattr(module, name))
 
+    @cached_property
+    def serve_command(self) -> list[str]:
+        """The command that serves the app in production, in the project's folder."""
+        as_flask = ["--as-flask"] if self.is_as_flask else []
+        return ["carboy", *as_flask, "serve", self._relative_target]
+
+    @property
+    def is_as_flask(self) -> bool:
+        """Whether carboy takes the place of Flask in the app, by `--as-flask`."""
+        return bool(os.environ.get(ENV_VAR))
+
+    @property
+    def _relative_target(self) -> str:
+        """The app as the argument of a command in the project's folder."""
+        path, expression = split_import_path(self.target or self.imported.target)
+        if os.path.isabs(path):
+            path = os.path.relpath(path, self.root)
+        return f"{path}:{expression}" if expression else path
+
     @property
     def python_version(self) -> str:
         """The version of this Python, such as "3.11"."""
@@ -162,6 +183,32 @@ class Facts:
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+
+    @property
+    def written_folders(self) -> list[str]:
+        """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
+        and `UPLOAD_FOLDER`, and the instance folder, if it exists.
+        """
+        uploads = self.app.config.get("UPLOAD_FOLDER")
+        found = [
+            self.log_folder,
+            os.path.join(self.root, uploads) if uploads else "",
+            self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
+        ]
+        return sorted(set(filter(None, found)))
+
+    @property
+    def log_folder(self) -> str | None:
+        """The folder of `LOG_FILE`, an absolute path; None if the log goes to no file."""
+        from ..observability.logoptions import read_options
+
+        log = read_options(self.app)
+        return os.path.dirname(log.file) if log is not None and log.file else None
+
+    @property
+    def devices(self) -> set[str]:
+        """The devices that models have declared, such as "cuda:0"."""
+        return {each for model in self._models if (each := model.options.device)}
 
     @property
     def static_max_age_s(self) -> int | None:
@@ -200,20 +247,23 @@ class Facts:
         limit_s = self.settings.view_timeout_s
         return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
 
-    @cached_property
-    def special_routes(self) -> list[SpecialRoute]:
-        """The routes that need more of a web server than `wait_s` and buffered responses."""
+    def special_routes(self, wait_s: float) -> list[SpecialRoute]:
+        """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
+        to send responses that it has buffered.
+        """
         predicting = {
             endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
         }
         found = (
-            self._special_route(rule, predicting.get(rule.endpoint))
+            self._special_route(rule, predicting.get(rule.endpoint), wait_s)
             for rule in self.app.url_map.iter_rules()
             if not rule.build_only
         )
         return sorted({route for route in found if route is not None})
 
-    def _special_route(self, rule: Rule, model: Model | None) -> SpecialRoute | None:
+    def _special_route(
+        self, rule: Rule, model: Model | None, usual_s: float
+    ) -> SpecialRoute | None:
         path, is_pattern = _path_of(rule)
         special = partial(SpecialRoute, rule.rule, path, is_pattern)
         if rule.websocket:
@@ -223,12 +273,20 @@ class Facts:
             deadline_s = model.options.deadline_s
             wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
             streams = model.answers.streams
-            if streams or wait_s > self.wait_s:
-                return special(streams, False, max(wait_s, self.wait_s))
+            if streams or wait_s > usual_s:
+                return special(streams, False, max(wait_s, usual_s))
             return None
         if _streams(self.app.view_functions.get(rule.endpoint)):
             return special(True, False, SILENCE_S)
         return None
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names in TRUSTED_HOSTS, without ports. One that begins with a dot stands for the name
+        after the dot, and for all names below it.
+        """
+        trusted = self.app.config["TRUSTED_HOSTS"] or []
+        return list(dict.fromkeys(re.sub(r":\d+$", "", host) for host in trusted))
 
     @property
     def address(self) -> Address:
@@ -251,6 +309,15 @@ class Facts:
             return TrustedHeaders(names, max(counts.values()) <= 1)
         names = frozenset(self.settings.proxy_headers.split(","))
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
+
+    def trusts_connections_from(self, host: str) -> bool:
+        """Return whether the server is going to believe a proxy that connects to this host of the
+        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """
+        if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
+            return True
+        networks = map(ip_network, self.settings.proxy.split(","))
+        return any(ip_address(host) in network for network in networks)
 
     @property
     def trusts_proxies(self) -> bool:
