@@ -634,6 +634,18 @@ def test_ambiguous_requests_are_one_request_for_both_servers_or_none(site):
     assert not wrong
 
 
+def test_refused_websocket_opens_no_tunnel(site):
+    """A web server that takes a refused WebSocket for an open one passes on what follows."""
+    record = site.folder / "record.txt"
+    record.write_text("")
+    wish = f"GET /chat HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    wrong = f"{wish}Sec-WebSocket-Version: 7\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    after = f"GET /next/tunnel HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+    refused, *others = statuses_in(raw(site, f"{wrong}{after}".encode()))
+    assert refused in {400, 426}
+    assert len(record.read_text().splitlines()) == len(others)
+
+
 def test_pipelined_requests_are_answered_in_order(site):
     one = b"GET /hello/%d HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\n%b\r\n"
     requests = [one % (number, b"") for number in range(9)] + [one % (9, b"Connection: close\r\n")]
