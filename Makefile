@@ -9,6 +9,8 @@ BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
 # What .ci/run does besides: it takes minutes, or needs root and Debian.
 HEAVY := test-servers test-webservers test-containers soak newest
+# A process of tests per CPU. `loadfile`: the tests of a file share a server.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # The most seconds that `make soak` takes.
 SOAK_S ?= 1800
 
@@ -35,9 +37,9 @@ ci: ## what .ci/run does: `make test`, and what takes minutes or needs root and 
 test-all-pythons: ## `make test` on each Python that is installed, `make newest` on 3.14, 3.15
 	@$(PYTHON) scripts/all_pythons.py
 
-unit: ## the tests of tests/ only; ARGS="-k name -x" go to pytest
+unit: ## the tests of tests/ only; ARGS="-n 0 -k name -x" go to pytest
 	@$(BOOTSTRAP) test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 stress: ## the tests of races, many turns each
 	@$(BOOTSTRAP) test
@@ -61,10 +63,10 @@ test-containers: ## images of apps, built and run (root, Debian)
 
 lowest: ## the quick tests, with the lowest versions of what carboy requires
 	@$(BOOTSTRAP) lowest
-	@$(PYTHON) scripts/lowest.py $(ARGS)
+	@$(PYTHON) scripts/lowest.py $(PARALLEL) $(ARGS)
 
 newest: ## the quick tests on a newer Python of Debian's testing, by chroot (root, Debian)
-	@$(PYTHON) scripts/debian_pythons.py newest $(ARGS)
+	@$(PYTHON) scripts/debian_pythons.py newest $(PARALLEL) $(ARGS)
 
 conformance: ## Flask's own test suite against carboy
 	@$(BOOTSTRAP) conformance

@@ -37,10 +37,8 @@ def _relay(tls: ssl.SSLSocket, inner: socket.socket) -> None:
             sock.setblocking(False)
         to_server, to_client = b"", b""
         while True:
-            for sock, unread, unsent in (
-                (tls, to_client, to_server),
-                (inner, to_server, to_client),
-            ):
+            _watch(selector, tls, reads=not to_client, writes=bool(to_server))
+            _watch(selector, inner, reads=not to_server, writes=bool(to_client))
             selector.select()
             try:
                 to_client = _transfer(tls, inner, to_client)
