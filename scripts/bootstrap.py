@@ -336,7 +336,7 @@ def apt(*packages: str) -> bool:
 # Command that must be there -> Debian package that brings it.
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
 SERVERS: dict[str, str] = {}
-WEBSERVERS = {"nginx": "nginx"}
+WEBSERVERS = {"nginx": "nginx", "caddy": "caddy", "systemd-analyze": "systemd"}
 CONTAINERS: dict[str, str] = {}
 
 

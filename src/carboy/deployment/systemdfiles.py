@@ -32,7 +32,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # How many seconds after the end of `--grace` systemd kills what is left. The server kills its
 # workers itself before that, and logs which ones.
 STOP_MARGIN_S = 5
-# The folders that `ProtectHome=tmpfs` and `PrivateTmp=yes` hide.
+# The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 # The settings that `ListenStream=` and its neighbours replace.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
@@ -137,13 +137,15 @@ def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
     if not facts.trusts_proxies and _is_local(facts):
         defaults["proxy"] = "1"  # only a web server on this machine can reach the app
     for setting in SETTINGS:
-        given = [name for name in setting.variables if os.environ.get(name)]
+        # The first of the variables counts.
+        name = next((name for name in setting.variables if os.environ.get(name)), "")
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
             # contradict the sockets that systemd passes. It ignores PORT, which the app may read.
-            yield from ((name, "") for name in given if name != setting.platform)
-        elif given:
-            yield from ((name, os.environ[name]) for name in given)
+            if name not in {"", setting.platform}:
+                yield name, ""
+        elif name:
+            yield name, os.environ[name]
         elif setting.field in defaults:
             yield setting.variables[0], defaults[setting.field]
 
