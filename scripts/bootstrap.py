@@ -317,7 +317,9 @@ def apt(*packages: str) -> bool:
         return False
     say(f"installing by apt: {' '.join(packages)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages]
+    # Another apt may be running, which has the lock.
+    waits = ["-o", "DPkg::Lock::Timeout=300"]
+    install = ["apt-get", "-qq", "-y", "--no-install-recommends", *waits, "install", *packages]
     with services_stopped():
         for command in (["apt-get", "-qq", "update"], install):
             done = subprocess.run(
@@ -337,7 +339,12 @@ def apt(*packages: str) -> bool:
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
 SERVERS: dict[str, str] = {}
 WEBSERVERS = {"nginx": "nginx", "caddy": "caddy", "systemd-analyze": "systemd"}
-CONTAINERS: dict[str, str] = {}
+CONTAINERS = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "docker-compose": "docker-compose",  # reads compose.yaml; needs no engine for that
+    "ip": "iproute2",
+}
 
 
 def system(commands: dict[str, str]) -> None:
@@ -367,6 +374,10 @@ def webservers() -> None:
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
+    if os.geteuid() == 0 and all(map(shutil.which, CONTAINERS)):
+        import base_image
+
+        base_image.prepare()
 
 
 TARGETS: dict[str, cabc.Callable[[], None]] = {

@@ -18,8 +18,12 @@ class GeneratedFile(t.NamedTuple):
     """A file for the project."""
 
     path: str  # relative to the project's folder, with "/" between folders
-    text: str
+    text: str | bytes  # bytes for a file that is not text, of which no diff is shown
     mode: int = 0o644
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode() if isinstance(self.text, str) else self.text
 
 
 class WrittenFile(t.NamedTuple):
@@ -63,23 +67,28 @@ def write_files(
 def _compare(root: str, file: GeneratedFile) -> WrittenFile:
     path = os.path.join(root, *file.path.split("/"))
     try:
-        with open(path, encoding="utf-8", newline="") as existing:
+        with open(path, "rb") as existing:
             before = existing.read()
+        if before == file.content:
+            return WrittenFile(file.path, "unchanged", "")
+        return WrittenFile(file.path, "replaced", _diff(file, before))
     except FileNotFoundError:
         return WrittenFile(file.path, "created", "")
     except (OSError, UnicodeDecodeError) as exc:
         raise DeploymentError(f"{file.path}: cannot be read: {exc}. Nothing was written.") from None
-    if before == file.text:
-        return WrittenFile(file.path, "unchanged", "")
+
+
+def _diff(file: GeneratedFile, before: bytes) -> str:
+    if isinstance(file.text, bytes):
+        return f"{file.path} differs\n"
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True),
+        before.decode().splitlines(keepends=True),
         file.text.splitlines(keepends=True),
         file.path,
         f"{file.path} (generated)",
     )
     # A last line without a newline would run into the next line of the diff.
-    diff = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
-    return WrittenFile(file.path, "replaced", diff)
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
 def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
@@ -97,8 +106,8 @@ def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
 
 
 def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) -> tuple[str, str]:
-    """Write the text of a file into a temporary file in the file's own folder. Return the paths of
-    the two.
+    """Write the content of a file into a temporary file in the file's own folder. Return the paths
+    of the two.
     """
     path = os.path.join(root, *file.path.split("/"))
     _make_folder(os.path.dirname(path), undo)
@@ -106,8 +115,8 @@ def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) ->
         prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path)
     )
     undo.callback(_remove, os.unlink, temporary)
-    with open(descriptor, "w", encoding="utf-8", newline="") as out:
-        out.write(file.text)
+    with open(descriptor, "wb") as out:
+        out.write(file.content)
     os.chmod(temporary, file.mode)
     return temporary, path
 

@@ -57,7 +57,7 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 facts = collect_facts(info)
                 generated = generate(facts, **options)
                 if only_print:
-                    out.write("".join(file.text for file in generated.files))
+                    out.writelines(f.text for f in generated.files if isinstance(f.text, str))
                     return
                 written = write_files(facts.root, generated.files, force=force)
             except DeploymentError as exc:
