@@ -21,7 +21,7 @@ def app(tmp_path):
 
 
 def website_of(app, settings=None, **options) -> Website:
-    facts = Facts(app, None, app.root_path, make_settings(settings or {}, {}))
+    facts = Facts(app, "shop:app", app.root_path, make_settings(settings or {}, {}))
     return make_website(facts, **options)
 
 
@@ -121,7 +121,7 @@ def test_app_is_reached_where_the_settings_say(app, bind, upstream):
     [
         ({}, ["header_up X-Forwarded-Port 80", "header_up -X-Forwarded-Prefix"]),
         ({"proxy": "2"}, ["trusted_proxies 0.0.0.0/0 ::/0"]),
-        ({"proxy": "10.0.0.0/8,192.0.2.1"}, ["trusted_proxies 10.0.0.0/8 192.0.2.1"]),
+        ({"proxy": "10.0.0.0/8,127.0.0.1"}, ["trusted_proxies 10.0.0.0/8 127.0.0.1"]),
         (
             {"proxy": "1", "proxy_headers": "forwarded"},
             ['header_up Forwarded "for={remote_host};proto={scheme}"'],

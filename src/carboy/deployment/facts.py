@@ -221,11 +221,6 @@ class Facts:
         return list(self.app.models.values()) if vars(self.app).get("models") else []
 
     @property
-    def devices(self) -> list[str]:
-        """The devices that the models name, such as "cuda:0", but for the CPU."""
-        return sorted({model.options.device or "cpu" for model in self._models} - {"cpu"})
-
-    @property
     def wait_s(self) -> float:
         """How many seconds a web server waits for the response of an ordinary view."""
         limit_s = self.settings.view_timeout_s

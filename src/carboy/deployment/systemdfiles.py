@@ -92,14 +92,14 @@ def systemd_command(
         "user": user,
         "group": group,
         "root": quote_path(facts.root),
-        "start": _command(sys.executable, "-m", "carboy", "serve", _target(facts)),
+        "start": _command(sys.executable, "-m", *facts.serve_command),
         "reload": _reload_command(control),
         "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
         "stop_s": math.ceil(settings.drain_s + settings.grace_s) + STOP_MARGIN_S,
         "read": _binds(_hidden_folders(facts)),
         "written": _words(each for each in written if each not in hidden),
         "written_in_hidden": _binds(hidden),
-        "devices": facts.devices,
+        "devices": sorted(facts.devices - {"cpu"}),
         "addresses": [_stream(each) for each in settings.addresses],
         "has_unix_socket": any(each.path for each in settings.addresses),
         "settings": settings,
@@ -114,10 +114,6 @@ def systemd_command(
 def _user_named(name: str) -> str:
     """Return a name for the user of the service, from the name of the project."""
     return (name if name[0].isalpha() else f"app-{name}")[:31].rstrip("-")
-
-
-def _target(facts: Facts) -> str:
-    return facts.target or facts.imported.target
 
 
 def _reload_command(control: str) -> str:
