@@ -14,6 +14,7 @@ import subprocess
 from functools import partial
 
 import deployedapp
+import guides
 import pytest
 import spawning
 import website
@@ -149,3 +150,10 @@ def test_caddy_gets_the_certificates_itself(project):
         connection.close()
         redirected = cases.ask(site, "/seen", Host=f"localhost:{site.ports.http}")
         assert (redirected.status, redirected.headers["Location"]) == (308, url)
+
+
+def test_how_to_works_as_written(tmp_path):
+    caddy()
+    reader = guides.Reader(guides.DOCS / "howto" / "caddy.md", tmp_path)
+    reader.follow()
+    reader.close()

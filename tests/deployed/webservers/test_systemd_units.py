@@ -12,6 +12,7 @@ import subprocess
 import typing as t
 
 import deployedapp
+import guides
 import privatesystemd
 import pytest
 import spawning
@@ -305,3 +306,9 @@ def test_wrong_configuration_is_not_started_again_and_again(service):
     assert service.show("ActiveState") == "failed"
     assert service.show("NRestarts") == "0"
     assert "Setting 'threads'" in service.log
+
+
+def test_how_to_works_as_written(tmp_path):
+    reader = guides.Reader(guides.DOCS / "howto" / "systemd.md", tmp_path)
+    reader.follow()
+    reader.close()
