@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import deployedapp
 import guides
@@ -255,6 +256,28 @@ def test_reload_waits_for_the_new_code_and_says_whether_it_serves(service):
     assert service.show("ActiveState") == "active"
     assert "the last reload has failed" in service.show("StatusText")
     assert service.ask("/pid") == after
+
+
+def test_restart_under_load_refuses_no_client(service):
+    service.do("start")
+    before = service.ask("/supervisor")
+    stopped: list[bool] = []
+
+    def load() -> int:
+        count = 0
+        while not stopped:
+            service.ask("/pid")
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as threads:
+        loads = [threads.submit(load) for _ in range(4)]
+        try:
+            service.do("restart")
+        finally:
+            stopped.append(True)
+        assert all(each.result(PATIENCE_S) > 0 for each in loads)
+    assert service.ask("/supervisor") != before
 
 
 def test_server_that_hangs_is_ended_by_the_watchdog_and_started_again(service):
