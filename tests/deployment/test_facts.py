@@ -106,7 +106,7 @@ def test_special_routes_are_streams_websockets_and_long_predictions(app):
     app.model("/endless", name="endless", deadline_s=None)(sum_of)
     app.model("/echo")(echo)
     app.add_url_rule("/", view_func=lambda: "page", endpoint="index")
-    assert facts_of(app).special_routes == [
+    assert facts_of(app).special_routes(60) == [
         SpecialRoute("/chat", "/chat", False, False, True, 3605),
         SpecialRoute("/echo", "/echo", False, True, False, 60),
         SpecialRoute("/endless", "/endless", False, False, False, 3600),
@@ -114,6 +114,7 @@ def test_special_routes_are_streams_websockets_and_long_predictions(app):
         SpecialRoute("/lines/<int:count>", "/lines/[^/]+", True, True, False, 3600),
         SpecialRoute("/slow", "/slow", False, False, False, 105),
     ]
+    assert "/quick" in [route.path for route in facts_of(app).special_routes(10)]
 
 
 def test_wait_for_views_is_longer_than_their_time_limit(app):
@@ -145,6 +146,12 @@ def test_trusted_headers_are_those_of_proxyfix_if_the_app_has_it(app):
     facts = facts_of(app)
     assert facts.trusted_headers == ({"for", "host"}, False)
     assert facts.trusts_proxies
+
+
+def test_hosts_are_the_trusted_ones_without_ports(app):
+    assert facts_of(app).hosts == []
+    app.config["TRUSTED_HOSTS"] = ["shop.example", "shop.example:8000", ".shops.example"]
+    assert facts_of(app).hosts == ["shop.example", ".shops.example"]
 
 
 @pytest.mark.parametrize(

@@ -184,20 +184,23 @@ class Facts:
         limit_s = self.settings.view_timeout_s
         return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
 
-    @cached_property
-    def special_routes(self) -> list[SpecialRoute]:
-        """The routes that need more of a web server than `wait_s` and buffered responses."""
+    def special_routes(self, wait_s: float) -> list[SpecialRoute]:
+        """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
+        to send responses that it has buffered.
+        """
         predicting = {
             endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
         }
         found = (
-            self._special_route(rule, predicting.get(rule.endpoint))
+            self._special_route(rule, predicting.get(rule.endpoint), wait_s)
             for rule in self.app.url_map.iter_rules()
             if not rule.build_only
         )
         return sorted({route for route in found if route is not None})
 
-    def _special_route(self, rule: Rule, model: Model | None) -> SpecialRoute | None:
+    def _special_route(
+        self, rule: Rule, model: Model | None, usual_s: float
+    ) -> SpecialRoute | None:
         path, is_pattern = _path_of(rule)
         special = partial(SpecialRoute, rule.rule, path, is_pattern)
         if rule.websocket:
@@ -207,12 +210,20 @@ class Facts:
             deadline_s = model.options.deadline_s
             wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
             streams = model.answers.streams
-            if streams or wait_s > self.wait_s:
-                return special(streams, False, max(wait_s, self.wait_s))
+            if streams or wait_s > usual_s:
+                return special(streams, False, max(wait_s, usual_s))
             return None
         if _streams(self.app.view_functions.get(rule.endpoint)):
             return special(True, False, SILENCE_S)
         return None
+
+    @property
+    def hosts(self) -> list[str]:
+        """The names in TRUSTED_HOSTS, without ports. One that begins with a dot stands for the name
+        after the dot, and for all names below it.
+        """
+        trusted = self.app.config["TRUSTED_HOSTS"] or []
+        return list(dict.fromkeys(re.sub(r":\d+$", "", host) for host in trusted))
 
     @property
     def address(self) -> Address:

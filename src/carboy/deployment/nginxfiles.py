@@ -1,0 +1,155 @@
+"""`carboy nginx`: the configuration of nginx in front of the app."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..errors import DeploymentError
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+from .website import Website, make_website, website_options
+
+if t.TYPE_CHECKING:
+    from ..serving.http.address import Address
+    from .facts import Facts, SpecialRoute, StaticFolder
+
+PATH = "deploy/nginx.conf"
+# Types of static files and responses that are worth compressing, besides text/html.
+_COMPRESSED = (
+    "text/css text/plain text/csv text/javascript application/javascript application/json"
+    " application/problem+json image/svg+xml"
+)
+
+
+@generator("nginx", short_help="Write the configuration of nginx in front of the app.")
+@website_options
+def nginx_command(facts: Facts, **options: t.Any) -> Generated:
+    """Write deploy/nginx.conf: nginx in front of the app.
+
+    nginx includes the file in its block `http`, as it does all files of /etc/nginx/conf.d. It
+    sends static files itself and passes all other requests on to `carboy serve`.
+    """
+    website = make_website(facts, **options)
+    file = os.path.join(facts.root, PATH)
+    steps = (
+        f"Serve the app with: {website.serve_command}\n"
+        f"Then, on Debian: ln -s {file} /etc/nginx/conf.d/{facts.name}.conf && nginx -t &&"
+        " systemctl reload nginx"
+    )
+    return Generated([GeneratedFile(PATH, nginx_text(website))], steps)
+
+
+def nginx_text(website: Website) -> str:
+    """Return the configuration, which is for nginx's block `http`."""
+    facts = website.facts
+    settings = facts.settings
+    return render(
+        "nginx.conf.jinja",
+        website=website,
+        name=facts.name,
+        variable=_variable(facts.name),
+        names=" ".join(website.hosts) or "_",
+        upstream=_upstream(website.upstream),
+        listen=_listen(website.listen),
+        listen_tls=_listen(website.listen_tls),
+        redirect=_redirect(website.listen_tls),
+        certificate=website.certificate and tuple(map(quote_path, website.certificate)),
+        body_limit=facts.body_limit or 0,
+        compressed=_COMPRESSED,
+        wait=_seconds(website.wait_s),
+        head_time=_seconds(settings.head_timeout_s),
+        pause_time=_seconds(settings.stall_timeout_s),
+        # Shorter than the app's, so that the app never closes a connection on which nginx is just
+        # sending a request.
+        idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
+        forwarded=_forwarded(website),
+        routes=[_route(route) for route in website.special_routes],
+        folders=[_folder(folder) for folder in website.static_folders],
+        sends_root=any(folder.url == "/" for folder in website.static_folders),
+        cache_control=_cache_control(facts.static_max_age_s),
+    )
+
+
+def _variable(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def quote(text: str) -> str:
+    """Write a text as an argument in nginx's configuration."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def quote_path(path: str) -> str:
+    """Write the path of a file as an argument in nginx's configuration.
+
+    Raises:
+        DeploymentError: the path contains `$`, with which variables begin in nginx.
+    """
+    if "$" in path:
+        raise DeploymentError(
+            f"nginx cannot use a path that contains '$': {path}. Rename the folder."
+        )
+    return quote(path)
+
+
+def _upstream(address: Address) -> str:
+    return quote_path(str(address))
+
+
+def _listen(address: Address) -> list[str]:
+    if address.host:
+        return [str(address)]
+    return [str(address.port), f"[::]:{address.port}"]
+
+
+def _redirect(address: Address) -> str:
+    """Return the beginning of URLs that clients of the HTTP port are redirected to."""
+    return "https://$host" + ("" if address.port == 443 else f":{address.port}")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds * 1000:.0f}ms"
+
+
+def _cache_control(max_age_s: int | None) -> str:
+    return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
+
+
+def _forwarded(website: Website) -> list[tuple[str, str]]:
+    """Return the headers about the client that nginx sets, with their values.
+
+    The only proxy replaces what clients have sent. One of several proxies appends, so that the app
+    finds the values of all of them.
+    """
+    trusted = website.facts.trusted_headers
+    own = {
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": f"${_variable(website.facts.name)}_host",
+        "X-Forwarded-Port": "$server_port",
+        # Without the host, in which a client could write a further element.
+        "Forwarded": "for=$remote_addr;proto=$scheme",
+    }
+    if "forwarded" not in trusted.names:
+        del own["Forwarded"]
+    if trusted.is_only_proxy:
+        untold = {name: '""' for name in ("X-Forwarded-Prefix", "Forwarded") if name not in own}
+        return [*((name, f'"{value}"') for name, value in own.items()), *untold.items()]
+    return [
+        (name, f'"$http_{name.lower().replace("-", "_")}, {value}"') for name, value in own.items()
+    ]
+
+
+def _route(route: SpecialRoute) -> tuple[str, str, str]:
+    """Return the arguments of `location`, the time limit, and the rule for a comment."""
+    place = f"~ {quote(f'^{route.path}$')}" if route.is_pattern else f"= {quote(route.path)}"
+    return place, _seconds(route.wait_s), " ".join(route.rule.split())
+
+
+def _folder(folder: StaticFolder) -> tuple[str, str]:
+    """Return the arguments of `location` and of `alias`."""
+    # `^~` lets no location with a regular expression have the files. The root must not have it, or
+    # no such location would ever be used.
+    place = quote(folder.url) if folder.url == "/" else f"^~ {quote(folder.url)}"
+    return place, quote_path(os.path.join(folder.folder, ""))

@@ -1,0 +1,179 @@
+"""What the configuration of nginx, Apache and Caddy has in common: the options of their commands,
+and what these and the facts of the app make of the website.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from dataclasses import dataclass
+
+import click
+
+from ..errors import DeploymentError
+from ..serving.http.address import Address, parse_address
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .facts import Facts, SpecialRoute, StaticFolder
+
+    Command = cabc.Callable[..., t.Any]
+
+# A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
+_HOST = re.compile(
+    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]*[a-z0-9])*", re.IGNORECASE
+)
+
+
+class CertificateFiles(t.NamedTuple):
+    """Absolute paths of files in PEM format; they need not exist on this machine."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Website:
+    """An app as a web server offers it to clients.
+
+    Attributes:
+        facts: what the app says about itself.
+        hosts: the names of the website; empty if it has any name. `*.shop.example` stands for all
+            names below shop.example, `.shop.example` for that name, too.
+        upstream: where the web server reaches the app.
+        listen: the address for HTTP; without a host, all addresses of the machine.
+        listen_tls: the address for HTTPS.
+        certificate: None if there is no HTTPS.
+        wait_s: how long the web server waits for the app, except on special routes.
+        static_folders: those whose files the web server sends itself.
+    """
+
+    facts: Facts
+    hosts: tuple[str, ...]
+    upstream: Address
+    listen: Address
+    listen_tls: Address
+    certificate: CertificateFiles | None
+    wait_s: float
+    static_folders: tuple[StaticFolder, ...]
+
+    @property
+    def special_routes(self) -> list[SpecialRoute]:
+        """The routes that need other settings than the rest of the app."""
+        return self.facts.special_routes(self.wait_s)
+
+    @property
+    def serve_command(self) -> str:
+        """The command that serves the app as the web server expects it."""
+        target = f" {self.facts.target}" if self.facts.target else ""
+        bind = "" if self.upstream == self.facts.address else f" --bind {self.upstream}"
+        proxy = "" if self.facts.trusts_proxies else " --proxy 1"
+        return f"carboy serve{target}{bind}{proxy}"
+
+
+def website_options(command: Command) -> Command:
+    """Decorate a generator with the options of all web servers, for `make_website`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option(
+        "--server-name",
+        "names",
+        metavar="HOST",
+        multiple=True,
+        help="A host name of the website; may be repeated. By default those in TRUSTED_HOSTS.",
+    ),
+    click.option(
+        "--upstream",
+        metavar="ADDRESS",
+        help="Where the app is served: 127.0.0.1:8000 or unix:/run/shop/app.sock. By default as"
+        " CARBOY_SERVE_BIND says, else 127.0.0.1:8000.",
+    ),
+    click.option("--listen", metavar="[HOST:]PORT", default="80", help="Port for HTTP; 80."),
+    click.option("--listen-tls", metavar="[HOST:]PORT", default="443", help="For HTTPS; 443."),
+    click.option("--tls-cert", metavar="FILE", help="Certificate; HTTP is redirected to HTTPS."),
+    click.option("--tls-key", metavar="FILE", help="Its key, if it is not in the same file."),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=1),
+        metavar="SECONDS",
+        help="How long a view may take; by default 60, or longer than --view-timeout.",
+    ),
+    click.option(
+        "--static/--no-static",
+        default=True,
+        help="Whether the web server sends static files; with --no-static the app does, whose hooks"
+        " then see these requests.",
+    ),
+)
+
+
+def make_website(
+    facts: Facts,
+    *,
+    names: cabc.Sequence[str] = (),
+    upstream: str | None = None,
+    listen: str = "80",
+    listen_tls: str = "443",
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    timeout: float | None = None,
+    static: bool = True,
+) -> Website:
+    """Make a website of the facts and the options.
+
+    Raises:
+        DeploymentError: an option is not valid, or contradicts the app's settings.
+    """
+    if facts.settings.tls_cert and not upstream and not facts.address.path:
+        raise DeploymentError(
+            "The server of the app speaks HTTPS itself (CARBOY_SERVE_TLS_CERT). Behind a web server"
+            " it speaks HTTP: remove that setting, and pass --tls-cert here."
+        )
+    return Website(
+        facts,
+        tuple(map(_check_host, names)) or tuple(filter(_HOST.fullmatch, facts.hosts)),
+        _read_address("--upstream", upstream) if upstream else facts.address,
+        _read_port("--listen", listen),
+        _read_port("--listen-tls", listen_tls),
+        _certificate(facts.root, tls_cert, tls_key),
+        timeout or facts.wait_s,
+        tuple(facts.static_folders) if static else (),
+    )
+
+
+def _check_host(text: str) -> str:
+    if _HOST.fullmatch(text) is None:
+        raise DeploymentError(
+            f"--server-name {text!r}: expected a host name, such as shop.example or *.shop.example."
+        )
+    return text
+
+
+def _read_address(option: str, text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as exc:
+        raise DeploymentError(
+            f"{option}: {exc}. Expected 127.0.0.1:8000 or unix:/run/app.sock."
+        ) from None
+
+
+def _read_port(option: str, text: str) -> Address:
+    address = _read_address(option, text if ":" in text else f"*:{text}")
+    if address.path or not address.port:
+        raise DeploymentError(f"{option} {text!r}: expected a port, such as 80 or 127.0.0.1:8080.")
+    return address._replace(host="") if address.host == "*" else address
+
+
+def _certificate(root: str, cert: str | None, key: str | None) -> CertificateFiles | None:
+    if not cert:
+        if key:
+            raise DeploymentError("--tls-key needs --tls-cert: the file of the certificate.")
+        return None
+    return CertificateFiles(os.path.join(root, cert), os.path.join(root, key or cert))
