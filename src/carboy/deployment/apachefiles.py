@@ -69,7 +69,6 @@ def apache_text(website: Website, *, command: str, modules: list[str], app: str)
         https=_virtual_host(website.listen_tls),
         https_port="" if website.listen_tls.port == 443 else f":{website.listen_tls.port}",
         certificate=website.certificate and tuple(map(quote_path, website.certificate)),
-        body_limit=facts.body_limit or 0,
         head_time=_seconds(settings.head_timeout_s),
         pause_time=_seconds(settings.stall_timeout_s),
         compressed=_COMPRESSED,
@@ -99,10 +98,15 @@ def proxied_app(website: Website) -> str:
     whole_wait, whole_upgrade = waits.pop("/")
     return render(
         "apache-proxy.jinja",
+        body_limit=facts.body_limit,
         url=_upstream_url(website.upstream, facts.name),
         wait=_seconds(whole_wait),
         upgrade=whole_upgrade,
-        routes=[(prefix, _seconds(wait), upgrade) for prefix, (wait, upgrade) in waits.items()],
+        # The longest first: a URL is looked up among those that the file has named before it.
+        routes=[
+            (prefix, _seconds(wait), upgrade)
+            for prefix, (wait, upgrade) in sorted(waits.items(), reverse=True)
+        ],
         # Shorter than the app's, so that the app never closes a connection on which Apache is just
         # sending a request.
         idle_time=_seconds(min(60.0, max(1.0, facts.settings.keep_alive_s - 5))),

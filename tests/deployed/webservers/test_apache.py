@@ -8,6 +8,7 @@ import apacheserver
 import pytest
 import spawning
 import website
+import websitecases as cases
 from websitecases import *  # noqa: F403  # each web server is asked the same
 
 
@@ -42,4 +43,21 @@ def restarting_site(project):
 @pytest.fixture(scope="module")
 def differences() -> dict[str, str]:
     """Requests whose response differs from that of `carboy serve`, and why."""
-    return {}
+    return {
+        **cases.OF_STATIC_FILES,
+        **cases.OF_LONG_TEXTS,
+        **cases.OF_THE_CLIENT,
+        **cases.OF_BUFFERED_BODIES,
+        **OF_SHORT_TEXTS,
+        **OF_ALLOW,
+    }
+
+
+OF_SHORT_TEXTS = dict.fromkeys(
+    (
+        *("page", "description of the model", "empty body", "body of 2 MiB", "upload"),
+        *("upload of 2 MiB",),
+    ),
+    "Vary: Accept-Encoding: mod_deflate compresses texts of each length",
+)
+OF_ALLOW = dict.fromkeys(("OPTIONS", "method that is not allowed"), "Allow has another order")
