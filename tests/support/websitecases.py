@@ -1,9 +1,9 @@
 """What holds of a website behind each web server: tests that the test module of a web server takes
 over by `from websitecases import *`.
 
-That module defines the fixtures `site` and `secure_site` (a `website.Website`, by HTTP and by
-HTTPS), and `differences`: which requests of `deployedapp.REQUESTS` have another response than that
-of `carboy serve`, with the reason.
+That module defines the fixtures `site`, `secure_site` and `hasty_site` (each a `website.Website`:
+by HTTP, by HTTPS, and with `--timeout 1`), and `differences`: which requests of
+`deployedapp.REQUESTS` have another response than that of `carboy serve`, with the reason.
 """
 
 from __future__ import annotations
@@ -499,15 +499,14 @@ def test_reload_of_the_app_under_load_loses_nothing(site):
     assert len(statuses) > 20
 
 
-def test_app_that_is_down_is_answered_for_and_found_again(restarting_site):
+def test_app_that_is_down_is_answered_for_and_found_again(hasty_site):
     """The app is killed, then started again, without a change of the web server."""
-    site = restarting_site
-    assert ask(site, "/pid").status == 200
-    site.app.stop(signal.SIGKILL)
-    assert ask(site, "/pid").status in {502, 503}
-    assert ask(site, "/static/style.css").status == 200
-    site.start_app()
-    wait_until(lambda: ask(site, "/pid").status == 200)
+    assert ask(hasty_site, "/static/style.css").status == 200
+    hasty_site.app.stop(signal.SIGKILL)
+    assert ask(hasty_site, "/pid").status in {502, 503}
+    assert ask(hasty_site, "/static/style.css").status == 200
+    hasty_site.start_app()
+    wait_until(lambda: ask(hasty_site, "/pid").status == 200)
 
 
 # ------------------------------------------------------------------------------------------- desync

@@ -72,7 +72,8 @@ def nginx_text(website: Website) -> str:
 
 
 def _variable(name: str) -> str:
-    return name.replace("-", "_")
+    """Return the beginning of the names of variables; a digit there would mean something else."""
+    return "carboy_" + name.replace("-", "_")
 
 
 def quote(text: str) -> str:

@@ -160,12 +160,12 @@ def _read_address(option: str, text: str) -> Address:
         return parse_address(text)
     except ValueError as exc:
         raise DeploymentError(
-            f"{option}: {exc}. Expected 127.0.0.1:8000 or unix:/run/app.sock."
+            f"{option}: {exc}. Expected an address, such as 127.0.0.1:8000."
         ) from None
 
 
 def _read_port(option: str, text: str) -> Address:
-    address = _read_address(option, text if ":" in text else f"*:{text}")
+    address = _read_address(option, f"*:{text}" if text.isdecimal() else text)
     if address.path or not address.port:
         raise DeploymentError(f"{option} {text!r}: expected a port, such as 80 or 127.0.0.1:8080.")
     return address._replace(host="") if address.host == "*" else address
