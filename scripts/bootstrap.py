@@ -346,7 +346,7 @@ SERVERS = {
     "apxs": "apache2-dev",
     "/usr/bin/python3-config": "python3-dev",
 }
-WEBSERVERS = {"nginx": "nginx"}
+WEBSERVERS = {"nginx": "nginx", "/usr/sbin/apache2": "apache2"}
 CONTAINERS: dict[str, str] = {}
 
 

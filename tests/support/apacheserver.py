@@ -118,6 +118,4 @@ def _load(names: t.Iterable[str]) -> str:
     if "ssl" in wanted:
         wanted.add("socache_shmcb")
     ordered = [*(name for name in _FIRST if name in wanted), *sorted(wanted - {*_FIRST})]
-    return "\n".join(
-        f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in ordered
-    )
+    return "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in ordered)

@@ -16,9 +16,7 @@ from .website import Website, make_website, website_options
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
-    from .facts import StaticFolder
-
-    from .facts import Facts
+    from .facts import Facts, StaticFolder
 
 PATH = "deploy/apache.conf"
 # Modules that both kinds of configuration use, by the names that Debian's a2enmod takes.

@@ -43,21 +43,13 @@ def restarting_site(project):
 @pytest.fixture(scope="module")
 def differences() -> dict[str, str]:
     """Requests whose response differs from that of `carboy serve`, and why."""
-    return {
-        **cases.OF_STATIC_FILES,
-        **cases.OF_LONG_TEXTS,
-        **cases.OF_THE_CLIENT,
-        **cases.OF_BUFFERED_BODIES,
-        **OF_SHORT_TEXTS,
-        **OF_ALLOW,
-    }
+    return {**cases.OF_STATIC_FILES, **OF_TEXTS, **cases.OF_THE_CLIENT, **cases.OF_BUFFERED_BODIES}
 
 
-OF_SHORT_TEXTS = dict.fromkeys(
+OF_TEXTS = dict.fromkeys(
     (
-        *("page", "description of the model", "empty body", "body of 2 MiB", "upload"),
-        *("upload of 2 MiB",),
+        *("page", "description of the model", "document", "large response", "empty body"),
+        *("body of 2 MiB", "upload", "upload of 2 MiB", "stream", "stream that fails"),
     ),
-    "Vary: Accept-Encoding: mod_deflate compresses texts of each length",
+    "Vary: Accept-Encoding, because texts of each length are compressed for clients that accept it",
 )
-OF_ALLOW = dict.fromkeys(("OPTIONS", "method that is not allowed"), "Allow has another order")
