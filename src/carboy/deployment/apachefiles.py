@@ -1,25 +1,29 @@
-"""`carboy apache`: the configuration of Apache in front of the app.
-
-`apache_text` also makes the configuration that lets Apache run the app itself, by mod_wsgi.
+"""`carboy apache`: the configuration of Apache, which passes requests on to `carboy serve`, or runs
+the app itself by mod_wsgi.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import typing as t
 from urllib.parse import quote as encoded
+
+import click
 
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .website import Website, make_website, website_options
+from .wsgifile import wsgi_file
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
     from .facts import Facts, StaticFolder
 
 PATH = "deploy/apache.conf"
-# Modules that both kinds of configuration use, by the names that Debian's a2enmod takes.
+# Modules that both kinds of configuration use.
 _MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
 # Types of static files and responses that are worth compressing.
 _COMPRESSED = (
@@ -32,34 +36,36 @@ _NOT_IN_PATHS = frozenset("\"'\\$%")
 
 @generator("apache", short_help="Write the configuration of Apache in front of the app.")
 @website_options
-def apache_command(facts: Facts, **options: t.Any) -> Generated:
+@click.option("--mod-wsgi", is_flag=True, help="Apache runs the app itself, by mod_wsgi.")
+def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generated:
     """Write deploy/apache.conf: Apache in front of the app.
 
     Apache includes the file as it does all files of /etc/apache2/sites-enabled. It sends static
-    files itself and passes all other requests on to `carboy serve`.
+    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, it runs the
+    app in processes of its own, by a file NAME.wsgi that is written as well.
     """
+    if mod_wsgi and options["upstream"]:
+        raise DeploymentError(
+            "--mod-wsgi and --upstream exclude each other: with --mod-wsgi, Apache runs the app"
+            " itself."
+        )
     website = make_website(facts, **options)
-    modules = ["proxy", "proxy_http"]
-    text = apache_text(website, command="carboy apache", modules=modules, app=proxied_app(website))
-    steps = f"Serve the app with: {website.serve_command}\n{install_steps(website, PATH, modules)}"
-    return Generated([GeneratedFile(PATH, text)], steps)
+    file = GeneratedFile(PATH, apache_text(website, mod_wsgi=mod_wsgi))
+    install = _install_steps(website, mod_wsgi=mod_wsgi)
+    if mod_wsgi:
+        return Generated([wsgi_file(facts), file], install)
+    return Generated([file], f"Serve the app with: {website.serve_command}\nThen, {install}")
 
 
-def apache_text(website: Website, *, command: str, modules: list[str], app: str) -> str:
-    """Return the configuration of a website.
-
-    Args:
-        command: the command that writes it, for the comment.
-        modules: the modules that `app` needs.
-        app: the directives by which requests reach the app.
-    """
+def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
+    """Return the configuration of a website, whose app Apache runs itself if `mod_wsgi` is set."""
     facts = website.facts
     settings = facts.settings
     return render(
         "apache.conf.jinja",
-        command=command,
-        modules=" ".join(_all_modules(website, modules)),
-        app=app,
+        modules=" ".join(_modules(website, mod_wsgi=mod_wsgi)),
+        mod_wsgi=mod_wsgi,
+        app=_app_run_by_apache(website) if mod_wsgi else _app_behind_apache(website),
         website=website,
         names=_names(website),
         listen=[line for line in map(_listen, _addresses(website)) if line],
@@ -75,21 +81,42 @@ def apache_text(website: Website, *, command: str, modules: list[str], app: str)
     )
 
 
-def install_steps(website: Website, path: str, modules: list[str]) -> str:
-    """Say how a file becomes part of Debian's Apache."""
-    site = website.facts.name
+def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
+    """Say how the file becomes part of Debian's Apache."""
+    name = website.facts.name
+    package = "apt install libapache2-mod-wsgi-py3 && " if mod_wsgi else ""
     return (
-        f"Then, on Debian: a2enmod {' '.join(_all_modules(website, modules))} && ln -s"
-        f" {os.path.join(website.facts.root, path)} /etc/apache2/sites-available/{site}.conf &&"
-        f" a2dissite 000-default && a2ensite {site} && apachectl configtest && apachectl graceful"
+        f"on Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
+        f" {os.path.join(website.facts.root, PATH)} /etc/apache2/sites-available/{name}.conf &&"
+        f" a2dissite 000-default && a2ensite {name} && apachectl configtest && apachectl graceful"
     )
 
 
-def _all_modules(website: Website, modules: list[str]) -> list[str]:
-    return sorted([*_MODULES, *modules, *(["http2", "ssl"] if website.certificate else [])])
+def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
+    """Return the modules that the configuration needs, by the names that a2enmod takes."""
+    for_app = ["wsgi"] if mod_wsgi else ["proxy", "proxy_http"]
+    return sorted([*_MODULES, *for_app, *(["http2", "ssl"] if website.certificate else [])])
 
 
-def proxied_app(website: Website) -> str:
+def _app_run_by_apache(website: Website) -> str:
+    """Return the directives by which mod_wsgi runs the app."""
+    facts = website.facts
+    waits = (website.wait_s, *(route.wait_s for route in website.special_routes))
+    script = wsgi_file(facts).path
+    return render(
+        "apache-wsgi.jinja",
+        name=facts.name,
+        body_limit=facts.body_limit,
+        threads=facts.settings.threads,
+        wait=_seconds(max(waits)),
+        root=quote_path(facts.root),
+        script=quote_path(os.path.join(facts.root, script)),
+        script_name=script,
+        python_home=quote_path(sys.prefix) if sys.prefix != sys.base_prefix else "",
+    )
+
+
+def _app_behind_apache(website: Website) -> str:
     """Return the directives that pass requests on to `carboy serve`."""
     facts = website.facts
     waits = _waits(website)
@@ -192,8 +219,6 @@ def _seconds(seconds: float) -> str:
 
 def _folder(folder: StaticFolder) -> tuple[str, str, str]:
     """Return the URL of a folder, the URL as a regular expression, and the path."""
-    import re
-
     return folder.url, re.escape(folder.url), _checked_path(folder.folder)
 
 
