@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
 
-from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
+from ..cli.discovery import (
+    DEFAULT_FILES,
+    FACTORY_NAMES,
+    WSGI_FILE,
+    prepare_import,
+    split_import_path,
+)
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
+from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 
 if t.TYPE_CHECKING:
@@ -109,6 +116,11 @@ class Facts:
     @cached_property
     def imported(self) -> ImportedApp:
         path, expression = split_import_path(self.target or self._found_file)
+        if path.endswith(WSGI_FILE):
+            raise DeploymentError(
+                f"{path} is not a module, and others import the app from one. Name the module from"
+                " which this file imports the app: MODULE:APP."
+            )
         module = prepare_import(path)
         return ImportedApp(sys.path[0], module, expression or self._expression(module))
 
@@ -177,6 +189,10 @@ class Facts:
     def _models(self) -> list[Model]:
         # An app without models has not imported the package; reading `app.models` would.
         return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self._models)
 
     @property
     def wait_s(self) -> float:
