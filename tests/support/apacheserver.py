@@ -12,6 +12,7 @@ import typing as t
 import pytest
 import spawning
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODULES = pathlib.Path("/usr/lib/apache2/modules")
 # What Debian's Apache always loads, of what matters here.
 _ALWAYS = ("mpm_event", "authz_core", "authz_host", "dir", "env", "negotiation", "status")
@@ -23,7 +24,7 @@ ServerRoot {folder}
 DefaultRuntimeDir {folder}
 PidFile {folder}/apache.pid
 ErrorLog {folder}/error.log
-LogLevel warn {levels}
+LogLevel warn
 ServerName localhost
 DocumentRoot {folder}
 TypesConfig /etc/mime.types
@@ -33,7 +34,6 @@ MaxRequestWorkers 150
 GracefulShutdownTimeout 5
 {user}
 {modules}
-{listen}
 <Directory />
     AllowOverride None
     Require all denied
@@ -48,9 +48,7 @@ def start(
     file: pathlib.Path,
     port: int,
     *,
-    listen: str = "",
     before: str = "",
-    levels: str = "",
 ) -> spawning.Program:
     """Start Apache with a site's configuration, and wait until it listens.
 
@@ -58,9 +56,7 @@ def start(
         folder: for all files of this Apache.
         file: the configuration of the site; a comment in it names the modules that it needs.
         port: the port on which the site listens.
-        listen: a `Listen` directive, if the site has none.
         before: further directives, before those of the site.
-        levels: log levels of modules.
     """
     needs_apache()
     text = file.read_text()
@@ -73,12 +69,10 @@ def start(
             file=file,
             user=user,
             modules=_load(_named_modules(text)),
-            listen=listen,
             before=before,
-            levels=levels,
         )
     )
-    command = [*_command(), "-f", str(main)]
+    command = ["/usr/sbin/apache2", "-f", str(main)]
     tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert tested.returncode == 0, tested.stderr
     assert tested.stderr == "Syntax OK\n"
@@ -103,8 +97,16 @@ def errors(folder: pathlib.Path) -> str:
     return (folder / "error.log").read_text(errors="replace")
 
 
-def _command() -> list[str]:
-    return ["/usr/sbin/apache2"]
+def debian_script(name: str) -> str:
+    """Return the path of a console script of the environment of Debian's Python, or skip the test:
+    that is the Python in Debian's mod_wsgi.
+    """
+    where = ["/usr/bin/python3", str(ROOT / "scripts" / "bootstrap.py"), "where", "debian"]
+    found = subprocess.run(where, capture_output=True, text=True, check=False)
+    path = (ROOT / found.stdout.strip()).with_name(name)
+    if found.returncode or not path.exists():
+        pytest.skip(f"no {name} of Debian's Python: `make test-servers` as root installs it")
+    return str(path)
 
 
 def _named_modules(text: str) -> list[str]:

@@ -76,7 +76,12 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
         head_time=_seconds(settings.head_timeout_s),
         pause_time=_seconds(settings.stall_timeout_s),
         compressed=_COMPRESSED,
-        folders=[_folder(folder) for folder in website.static_folders],
+        folders=[
+            _folder(folder)
+            for folder in website.static_folders
+            # A folder at the root would hide the app from mod_wsgi.
+            if not (mod_wsgi and folder.url == "/")
+        ],
         cache_control=_cache_control(facts.static_max_age_s),
     )
 

@@ -52,7 +52,9 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
-        wait_s=math.ceil(max([facts.wait_s, *(each.wait_s for each in facts.special_routes)])),
+        wait_s=math.ceil(
+            max([facts.wait_s, *(each.wait_s for each in facts.special_routes(facts.wait_s))])
+        ),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )

@@ -26,12 +26,12 @@ def wsgi_command(facts: Facts) -> Generated:
 
 def wsgi_file(facts: Facts) -> GeneratedFile:
     imported = facts.imported
+    name, call, arguments = imported.expression.partition("(")
     text = render(
         "app.wsgi.jinja",
-        target=imported.target,
         module=imported.module,
-        name=imported.expression.removesuffix("()"),
-        calls=imported.expression.endswith("()"),
+        name=name,
+        call=call + arguments,
         folder=os.path.relpath(imported.folder, facts.root),
     )
     return GeneratedFile(f"{facts.name}.wsgi", text)
