@@ -345,6 +345,7 @@ SERVERS = {
     f"{APACHE_MODULES}/mod_wsgi.so": "libapache2-mod-wsgi-py3",
     "apxs": "apache2-dev",
     "/usr/bin/python3-config": "python3-dev",
+    "/usr/lib/uwsgi/plugins/python3_plugin.so": "uwsgi-plugin-python3",
 }
 WEBSERVERS = {"nginx": "nginx", "/usr/sbin/apache2": "apache2"}
 CONTAINERS: dict[str, str] = {}

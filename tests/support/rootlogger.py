@@ -18,9 +18,10 @@ def new_root_logger() -> t.Iterator[logging.Logger]:
     root = logging.getLogger()
     before = {logger: (logger.level, logger.handlers[:]) for logger in loggers()}
     for logger in before:
-        if not logger.name.startswith("carboy"):  # tests of the same process leave levels behind
+        # Earlier tests of the same process leave levels and handlers behind.
+        if not logger.name.startswith("carboy"):
             logger.setLevel(logging.NOTSET)
-    root.handlers.clear()
+            logger.handlers.clear()
     root.setLevel(logging.WARNING)
     try:
         yield root
