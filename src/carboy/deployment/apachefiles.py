@@ -151,7 +151,7 @@ def _waits(website: Website) -> dict[str, tuple[float, bool]]:
     found = {"/": (website.wait_s, False)}
     for route in website.special_routes:
         fixed = route.rule.partition("<")[0] if route.is_pattern else route.path
-        prefix = encoded(fixed, safe="/-._~!$&'()*+,;=:@")
+        prefix = encoded(fixed, safe="/-._~!&()*+,;=:@")
         wait, upgrade = found.get(prefix, (0.0, False))
         found[prefix] = max(wait, route.wait_s), upgrade or route.websocket
     return found
