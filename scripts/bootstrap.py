@@ -319,7 +319,9 @@ def apt(*packages: str) -> bool:
         return False
     say(f"installing by apt: {' '.join(packages)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages]
+    # Another apt may be running, which has the lock.
+    waits = ["-o", "DPkg::Lock::Timeout=300"]
+    install = ["apt-get", "-qq", "-y", "--no-install-recommends", *waits, "install", *packages]
     with services_stopped():
         for command in (["apt-get", "-qq", "update"], install):
             done = subprocess.run(
@@ -348,7 +350,12 @@ SERVERS = {
     "/usr/lib/uwsgi/plugins/python3_plugin.so": "uwsgi-plugin-python3",
 }
 WEBSERVERS = {"nginx": "nginx", "/usr/sbin/apache2": "apache2"}
-CONTAINERS: dict[str, str] = {}
+CONTAINERS = {
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "docker-compose": "docker-compose",  # reads compose.yaml; needs no engine for that
+    "ip": "iproute2",
+}
 
 
 def system(needed: dict[str, str]) -> None:
@@ -391,6 +398,10 @@ def webservers() -> None:
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
+    if os.geteuid() == 0 and all(map(shutil.which, CONTAINERS)):
+        import base_image
+
+        base_image.prepare()
 
 
 TARGETS: dict[str, cabc.Callable[[], None]] = {

@@ -163,6 +163,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         dict[str, t.Any] | str | None,
         _CHECK_OF_LOG,
     ),
+    # Absent, so that a program that knows nothing of it finds no new key.
+    "CHECK_SILENCED": ConfigKey(
+        ABSENT,
+        'the codes that `carboy check` does not report, such as `["carboy.W001"]`; in the'
+        " environment with commas",
+        list[str],
+    ),
 }
 OWN_DEFAULTS: t.Mapping[str, t.Any] = {
     name: key.default for name, key in OWN_KEYS.items() if key.default is not ABSENT

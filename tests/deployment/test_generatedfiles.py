@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -63,6 +65,28 @@ def test_failure_leaves_nothing_half_written(tmp_path, obstacle):
     with pytest.raises(DeploymentError, match=r"cannot be (written|read)"):
         write_files(str(tmp_path), files, force=True)
     assert contents(tmp_path) == before
+
+
+# The program may write 4 bytes into each file, as on a disk that is full after those. Python
+# ignores the signal SIGXFSZ, so writing more is an OSError.
+_ON_A_FULL_DISK = """\
+import resource, sys
+from carboy.deployment.generatedfiles import GeneratedFile, write_files
+resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
+files = [GeneratedFile("a.conf", "one\\n"), GeneratedFile("new/sub/b.conf", "more than four")]
+write_files(sys.argv[1], files, force=True)
+"""
+
+
+def test_full_disk_leaves_nothing_half_written(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_FULL_DISK, tmp_path],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "DeploymentError: The files cannot be written: [Errno 27]" in done.stderr
+    assert os.listdir(tmp_path) == []
 
 
 def test_file_that_is_not_text_is_not_replaced(tmp_path):

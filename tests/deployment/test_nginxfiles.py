@@ -116,6 +116,12 @@ def test_folder_that_nginx_cannot_name_is_refused(app, tmp_path):
         text_of(app)
 
 
+def test_files_sent_by_a_header_that_nginx_does_not_know_are_refused(app):
+    app.config["USE_X_SENDFILE"] = True
+    with pytest.raises(DeploymentError, match="USE_X_SENDFILE is set, but nginx"):
+        text_of(app)
+
+
 def test_command_writes_the_file_and_says_what_to_do(tmp_path, monkeypatch):
     from click.testing import CliRunner
 

@@ -83,3 +83,13 @@ def test_app_whose_server_speaks_https_itself_is_refused(app, tmp_path):
     with pytest.raises(DeploymentError, match="speaks HTTPS itself"):
         make_website(facts)
     assert make_website(facts, upstream="unix:/run/shop.sock")
+
+
+@pytest.mark.parametrize("upstream", ["127.0.0.1:8000", "[::1]:8000"])
+def test_proxy_that_the_app_would_not_believe_is_refused(app, upstream):
+    facts = facts_of(app, proxy="10.0.0.0/8")
+    with pytest.raises(DeploymentError, match=r"CARBOY_PROXY=10\.0\.0\.0/8 does not contain"):
+        make_website(facts, upstream=upstream)
+    assert make_website(facts, upstream="unix:/run/shop.sock")
+    assert make_website(facts, upstream="10.0.0.5:8000")
+    assert make_website(facts_of(app, proxy="127.0.0.0/8,::1"), upstream=upstream)

@@ -42,7 +42,11 @@ def test_tutorial_works_as_written_in_a_notebook(reader):
     assert shown in printed
 
 
-@pytest.mark.parametrize("page", [guides.DOCS / "tutorial.md", *HOWTOS], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page",
+    [guides.DOCS / "tutorial.md", guides.DOCS / "deploy.md", *HOWTOS],
+    ids=lambda p: p.stem,
+)
 def test_links_lead_to_existing_files(page):
     for target in guides.links(page):
         assert (page.parent / target).exists(), target

@@ -12,6 +12,7 @@ import typing as t
 from functools import partial
 
 from carboy.config import OWN_KEYS
+from carboy.deployment.checks.checkregistry import all_checks
 from carboy.serving.metrics.families import FAMILIES
 from carboy.serving.settings import SETTINGS
 
@@ -100,10 +101,21 @@ def metrics() -> str:
     return table(("Metric", "Type", "Labels", "Meaning"), rows)
 
 
+def checks() -> str:
+    """The checks of `carboy check`."""
+    rows = (
+        (f"`{each.code}`", "`--deploy`" if each.deploy else "always", each.title, each.remedy)
+        for each in all_checks()
+    )
+    return table(("Code", "Made", "Mistake", "Remedy"), rows)
+
+
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "metrics": metrics,
     "limits of the server": limits,
+    "checks": checks,
+    "config keys CHECK": partial(config_keys, "CHECK"),
     "config keys JSON": partial(config_keys, "JSON"),
     "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),

@@ -19,6 +19,7 @@ from .groups import CheckedCommand
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
+    from ..project.configproblems import ConfigProblem
     from ..project.origins import Origin
     from ..sansio.app import App
 
@@ -43,7 +44,7 @@ def config_command(
     if check:
         if keys or as_json:
             raise click.UsageError("'--check' checks all keys; leave '--json' and KEY out.")
-        _check(app, _problems_of_commands(), out)
+        _check(app, out)
         return
     known = [key for key in keys if key in config]
     if known or not keys:
@@ -78,20 +79,27 @@ def recorded_origins() -> t.Iterator[None]:
         Config._records_origins = False
 
 
-def _load_app(info: ScriptInfo) -> App:
-    """Return the app that the command is for. While the app is loaded, its config records which
-    line of code assigns each key.
+def load_with_origins(info: ScriptInfo) -> App:
+    """Return the app that a command is for. While the app is loaded, its config records which line
+    of code assigns each key.
     """
     with recorded_origins():
         app = info.load_app()
-    config = app.config
-    if not isinstance(config, Config):
-        raise click.UsageError(
-            f"The app's config is not a carboy.Config but {type(config).__name__}, which does not"
-            " record where values come from."
-        )
-    if config.project is None and config._origins is not None:
+    config: object = app.config  # which may be another class of the user
+    if isinstance(config, Config) and config.project is None and config._origins is not None:
+        if info.set_debug_flag:
+            config._origins.pop("DEBUG", None)  # the command itself has set it
         _note_environment(config._origins)
+    return app
+
+
+def _load_app(info: ScriptInfo) -> App:
+    app = load_with_origins(info)
+    if not isinstance(app.config, Config):
+        raise click.UsageError(
+            f"The app's config is not a carboy.Config but {type(app.config).__name__}, which does"
+            " not record where values come from."
+        )
     return app
 
 
@@ -99,8 +107,7 @@ def _note_environment(origins: dict[str, Origin]) -> None:
     """Record what has set DEBUG and ENV (such as an environment variable), for an app that does not
     call `app.config.from_project()`, which would have recorded this.
 
-    No line of the app's code has set them: the app read ENV from the environment when it was
-    created, and this command set DEBUG when it loaded the app.
+    Unless the app's code has set them, the app read both from the environment when it was created.
     """
     from ..config import get_env
     from ..project.dotenvfile import files_read, read_env_file
@@ -114,16 +121,24 @@ def _note_environment(origins: dict[str, Origin]) -> None:
         variables = Variables({})
     debug = variables.layer(()).get("DEBUG")
     default = Origin("default", f"environment {get_env()}")
-    origins["DEBUG"] = debug.origin if debug else default
+    origins.setdefault("DEBUG", debug.origin if debug else default)
     for name in ("CARBOY_ENV", "FLASK_ENV"):
         if "ENV" not in origins and os.environ.get(name):
             origins["ENV"] = variables.origin_of(name)
 
 
-def _check(app: App, of_commands: list[str], out: t.TextIO) -> None:
-    from ..project.check import problems_of
+def config_problems(app: App) -> list[ConfigProblem]:
+    """Return the problems in the configuration of an app, in its keys for logging, and in the
+    environment variables that commands read.
+    """
+    from ..project.configproblems import ConfigProblem, problems_of
 
-    problems = [*problems_of(app.config), *_problems_of_logging(app), *of_commands]
+    others = (*_problems_of_logging(app), *_problems_of_commands())
+    return [*problems_of(app.config), *(ConfigProblem("", text) for text in others)]
+
+
+def _check(app: App, out: t.TextIO) -> None:
+    problems = config_problems(app)
     for problem in problems:
         click.echo(problem, file=out)
     if problems:
@@ -135,7 +150,10 @@ def _problems_of_commands() -> list[str]:
     """Return the problems of the environment variables from which `carboy serve` reads its
     settings.
     """
-    root = click.get_current_context().find_root()
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return []
+    root = context.find_root()
     group = root.command
     serve = group.get_command(root, "serve") if isinstance(group, click.Group) else None
     return serve.problems() if isinstance(serve, CheckedCommand) else []
@@ -156,7 +174,7 @@ def _problems_of_logging(app: App) -> list[str]:
 
 def _sorted_keys(config: Config) -> list[str]:
     """Return all keys of a config by name; keys that still have their default value come last."""
-    from ..project.check import origin_of
+    from ..project.configproblems import origin_of
 
     return sorted(config, key=lambda key: (origin_of(config, key).source == "default", key))
 
@@ -181,7 +199,7 @@ def _shown(config: Config, key: str) -> t.Any:
 
 
 def _table(config: Config, keys: list[str], only_some: bool) -> t.Iterator[str]:
-    from ..project.check import origin_of
+    from ..project.configproblems import origin_of
 
     if not only_some:
         yield from _heading(config)
@@ -216,7 +234,7 @@ def _with_text_keys(value: t.Any) -> t.Any:
 
 
 def _as_json(config: Config, keys: list[str]) -> str:
-    from ..project.check import origin_of
+    from ..project.configproblems import origin_of
 
     values = {}
     for key in keys:

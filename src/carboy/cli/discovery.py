@@ -177,7 +177,7 @@ def locate_app(
     except ImportError as exc:
         if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
             # The module exists, but an import inside it failed.
-            raise _failed_import(module_name, exc) from None
+            raise _failed_import(module_name, exc) from exc
         if not raise_if_not_found:
             return None
         raise NoAppException(_no_module(module_name, exc)) from None
@@ -208,7 +208,7 @@ def load_wsgi_file(path: str, app_name: str | None) -> Flask:
         with open(path, "rb") as source:
             exec(compile(source.read(), path, "exec"), vars(module))  # noqa: S102
     except ImportError as exc:
-        raise _failed_import(path, exc) from None
+        raise _failed_import(path, exc) from exc
     return find_app_by_string(module, app_name or "application")
 
 

@@ -26,6 +26,14 @@ _CARBOY = tuple(
 _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
+class RefusedCommandError(click.ClickException):
+    """An error of a command that click shows in one line, with exit code 2. (For a `UsageError`,
+    click would show the usage of the command as well.)
+    """
+
+    exit_code = 2
+
+
 def format_for_user(exc: BaseException) -> str:
     """Format a traceback without the frames of carboy; with all frames if there are no others.
     Secrets are masked.

@@ -8,6 +8,7 @@ import typing as t
 import click
 
 from ..errors import ConfigError
+from .failures import RefusedCommandError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -130,14 +131,6 @@ def _refuse_two_targets(ctx: click.Context) -> None:
         raise click.UsageError(f"{' and '.join(given)} name different places. Choose one.")
 
 
-class _RefusedError(click.ClickException):
-    """An error of `carboy secret` that click shows in one line, with exit code 2. (For a
-    `UsageError`, click would show the usage of the command as well.)
-    """
-
-    exit_code = 2
-
-
 def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
     """Return what `work(*args)` returns. A ConfigError becomes an error message of one line, with
     exit code 2.
@@ -145,7 +138,7 @@ def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
     try:
         return work(*args)
     except ConfigError as exc:
-        raise _RefusedError(str(exc)) from None
+        raise RefusedCommandError(str(exc)) from None
 
 
 def _find_hiding_variable() -> str | None:

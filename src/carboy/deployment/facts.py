@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
+from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import (
     DEFAULT_FILES,
@@ -18,6 +19,7 @@ from ..cli.discovery import (
     prepare_import,
     split_import_path,
 )
+from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
@@ -140,6 +142,25 @@ class Facts:
             return names[0]
         return next(f"{name}()" for name in FACTORY_NAMES if hasattr(module, name))
 
+    @cached_property
+    def serve_command(self) -> list[str]:
+        """The command that serves the app in production, in the project's folder."""
+        as_flask = ["--as-flask"] if self.is_as_flask else []
+        return ["carboy", *as_flask, "serve", self._relative_target]
+
+    @property
+    def is_as_flask(self) -> bool:
+        """Whether carboy takes the place of Flask in the app, by `--as-flask`."""
+        return bool(os.environ.get(ENV_VAR))
+
+    @property
+    def _relative_target(self) -> str:
+        """The app as the argument of a command in the project's folder."""
+        path, expression = split_import_path(self.target or self.imported.target)
+        if os.path.isabs(path):
+            path = os.path.relpath(path, self.root)
+        return f"{path}:{expression}" if expression else path
+
     @property
     def python_version(self) -> str:
         """The version of this Python, such as "3.11"."""
@@ -166,6 +187,32 @@ class Facts:
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+
+    @property
+    def written_folders(self) -> list[str]:
+        """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
+        and `UPLOAD_FOLDER`, and the instance folder, if it exists.
+        """
+        uploads = self.app.config.get("UPLOAD_FOLDER")
+        found = [
+            self.log_folder,
+            os.path.join(self.root, uploads) if uploads else "",
+            self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
+        ]
+        return sorted(set(filter(None, found)))
+
+    @property
+    def log_folder(self) -> str | None:
+        """The folder of `LOG_FILE`, an absolute path; None if the log goes to no file."""
+        from ..observability.logoptions import read_options
+
+        log = read_options(self.app)
+        return os.path.dirname(log.file) if log is not None and log.file else None
+
+    @property
+    def devices(self) -> set[str]:
+        """The devices that models have declared, such as "cuda:0"."""
+        return {each for model in self._models if (each := model.options.device)}
 
     @property
     def static_max_age_s(self) -> int | None:
@@ -266,6 +313,15 @@ class Facts:
             return TrustedHeaders(names, max(counts.values()) <= 1)
         names = frozenset(self.settings.proxy_headers.split(","))
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
+
+    def trusts_connections_from(self, host: str) -> bool:
+        """Return whether the server is going to believe a proxy that connects to this host of the
+        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """
+        if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
+            return True
+        networks = map(ip_network, self.settings.proxy.split(","))
+        return any(ip_address(host) in network for network in networks)
 
     @property
     def trusts_proxies(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tempfile
@@ -17,8 +18,12 @@ class GeneratedFile(t.NamedTuple):
     """A file for the project."""
 
     path: str  # relative to the project's folder, with "/" between folders
-    text: str
+    text: str | bytes  # bytes for a file that is not text, of which no diff is shown
     mode: int = 0o644
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode() if isinstance(self.text, str) else self.text
 
 
 class WrittenFile(t.NamedTuple):
@@ -62,50 +67,68 @@ def write_files(
 def _compare(root: str, file: GeneratedFile) -> WrittenFile:
     path = os.path.join(root, *file.path.split("/"))
     try:
-        with open(path, encoding="utf-8", newline="") as existing:
+        with open(path, "rb") as existing:
             before = existing.read()
+        if before == file.content:
+            return WrittenFile(file.path, "unchanged", "")
+        return WrittenFile(file.path, "replaced", _diff(file, before))
     except FileNotFoundError:
         return WrittenFile(file.path, "created", "")
     except (OSError, UnicodeDecodeError) as exc:
         raise DeploymentError(f"{file.path}: cannot be read: {exc}. Nothing was written.") from None
-    if before == file.text:
-        return WrittenFile(file.path, "unchanged", "")
+
+
+def _diff(file: GeneratedFile, before: bytes) -> str:
+    if isinstance(file.text, bytes):
+        return f"{file.path} differs\n"
     lines = difflib.unified_diff(
-        before.splitlines(keepends=True),
+        before.decode().splitlines(keepends=True),
         file.text.splitlines(keepends=True),
         file.path,
         f"{file.path} (generated)",
     )
     # A last line without a newline would run into the next line of the diff.
-    diff = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
-    return WrittenFile(file.path, "replaced", diff)
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
 def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
     """Write each file under another name, then give all of them their names, so that a full disk or
     a folder that cannot be written leaves no half of the files behind.
     """
-    prepared: list[tuple[str, str]] = []
-    try:
-        for file in files:
-            path = os.path.join(root, *file.path.split("/"))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            prepared.append((_write_beside(path, file), path))
-        for temporary, path in prepared:
-            os.replace(temporary, path)
-    except OSError as exc:
-        for temporary, _ in prepared:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-        raise DeploymentError(f"The files cannot be written: {exc}.") from None
+    with contextlib.ExitStack() as undo:
+        try:
+            prepared = [_write_beside(root, file, undo) for file in files]
+            for temporary, path in prepared:
+                os.replace(temporary, path)
+        except OSError as exc:
+            raise DeploymentError(f"The files cannot be written: {exc}.") from None
+        undo.pop_all()
 
 
-def _write_beside(path: str, file: GeneratedFile) -> str:
-    """Write the text of a file into a temporary file in the same folder, and return its path."""
+def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) -> tuple[str, str]:
+    """Write the content of a file into a temporary file in the file's own folder. Return the paths
+    of the two.
+    """
+    path = os.path.join(root, *file.path.split("/"))
+    _make_folder(os.path.dirname(path), undo)
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path)
     )
-    with open(descriptor, "w", encoding="utf-8", newline="") as out:
-        out.write(file.text)
+    undo.callback(_remove, os.unlink, temporary)
+    with open(descriptor, "wb") as out:
+        out.write(file.content)
     os.chmod(temporary, file.mode)
-    return temporary
+    return temporary, path
+
+
+def _make_folder(folder: str, undo: contextlib.ExitStack) -> None:
+    if not os.path.isdir(folder):
+        _make_folder(os.path.dirname(folder), undo)
+        os.mkdir(folder)
+        undo.callback(_remove, os.rmdir, folder)
+
+
+def _remove(remove: cabc.Callable[[str], None], path: str) -> None:
+    """Remove what a failed command has made. A temporary file that has got its name is gone."""
+    with contextlib.suppress(OSError):
+        remove(path)

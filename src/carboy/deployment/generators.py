@@ -8,10 +8,13 @@ from functools import cache, wraps
 
 import click
 
-from ..cli.discovery import ScriptInfo, pass_script_info
+from ..cli.configuration import load_with_origins
+from ..cli.discovery import NoAppException, ScriptInfo, pass_script_info
+from ..cli.failures import RefusedCommandError
 from ..cli.results import results_on_stdout
+from ..core.masking import mask_text
 from ..core.texttemplates import text_environment
-from ..errors import DeploymentError
+from ..errors import DeploymentError, ServingError
 from .facts import Facts
 from .generatedfiles import GeneratedFile, write_files
 
@@ -54,12 +57,12 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 facts = collect_facts(info)
                 generated = generate(facts, **options)
                 if only_print:
-                    out.write("".join(file.text for file in generated.files))
+                    out.writelines(f.text for f in generated.files if isinstance(f.text, str))
                     return
                 written = write_files(facts.root, generated.files, force=force)
             except DeploymentError as exc:
                 out.write(exc.diff)
-                raise click.UsageError(str(exc)) from None
+                raise RefusedCommandError(str(exc)) from None
             out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
             out.write(f"\n{generated.next_step}\n")
 
@@ -78,24 +81,34 @@ def collect_facts(info: ScriptInfo) -> Facts:
     """Load the app of a command line, and return what is known of it.
 
     Raises:
-        click.UsageError: the app is not found.
-        DeploymentError: the app cannot be imported, or a setting of the server is not valid.
+        DeploymentError: the app is not found or cannot be imported, or a setting of the server is
+            not valid.
     """
     from ..serving.settings import make_settings
 
-    return Facts(_load(info), info.app_import_path, os.getcwd(), make_settings({}))
+    app = _load(info)
+    try:
+        settings = make_settings({})
+    except ServingError as exc:
+        raise DeploymentError(str(exc)) from exc
+    return Facts(app, info.app_import_path, os.getcwd(), settings)
 
 
 def _load(info: ScriptInfo) -> Carboy:
+    failure: BaseException
     try:
-        return info.load_app()
-    except click.ClickException:
-        raise
-    except Exception as exc:
-        raise DeploymentError(
-            f"The app cannot be imported: {type(exc).__name__}: {exc}. 'carboy routes' shows the"
-            " traceback."
-        ) from exc
+        return load_with_origins(info)
+    except NoAppException as exc:
+        if exc.__cause__ is None:
+            raise DeploymentError(exc.message) from None
+        failure = exc.__cause__
+    # A program may end at its import, by sys.exit("Set DATABASE_URL.").
+    except (Exception, SystemExit) as exc:  # noqa: BLE001
+        failure = exc
+    reason = " ".join(mask_text(f"{type(failure).__name__}: {failure}").split())
+    raise DeploymentError(
+        f"The app cannot be imported: {reason}. 'carboy routes' shows the traceback."
+    ) from failure
 
 
 def render(template: str, **variables: t.Any) -> str:

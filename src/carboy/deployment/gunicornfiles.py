@@ -40,7 +40,8 @@ def gunicorn_command(facts: Facts, **options: t.Any) -> Generated:
         has_models=facts.has_models,
         settings=settings,
     )
-    advice = proxy_advice(facts, "gunicorn")
+    command = "carboy --as-flask -m gunicorn" if facts.is_as_flask else "gunicorn"
     return Generated(
-        [GeneratedFile("gunicorn.conf.py", text)], f"Start the app in this folder: gunicorn{advice}"
+        [GeneratedFile("gunicorn.conf.py", text)],
+        f"Start the app in this folder: {command}{proxy_advice(facts, 'gunicorn')}",
     )

@@ -41,9 +41,18 @@ def nginx_command(facts: Facts, **options: t.Any) -> Generated:
 
 
 def nginx_text(website: Website) -> str:
-    """Return the configuration, which is for nginx's block `http`."""
+    """Return the configuration, which is for nginx's block `http`.
+
+    Raises:
+        DeploymentError: nginx cannot do what the app needs.
+    """
     facts = website.facts
     settings = facts.settings
+    if facts.app.config["USE_X_SENDFILE"]:
+        raise DeploymentError(
+            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
+            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
+        )
     return render(
         "nginx.conf.jinja",
         website=website,

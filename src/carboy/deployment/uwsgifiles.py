@@ -52,9 +52,8 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
-        wait_s=math.ceil(
-            max([facts.wait_s, *(each.wait_s for each in facts.special_routes(facts.wait_s))])
-        ),
+        is_as_flask=facts.is_as_flask,
+        wait_s=math.ceil(_longest_wait(facts)),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
@@ -64,6 +63,14 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
         f" uwsgi.reload{advice}",
     )
+
+
+def _longest_wait(facts: Facts) -> float:
+    """Return how many seconds uWSGI's process for HTTP waits for a response: it has one time limit
+    for all routes.
+    """
+    usual_s = facts.wait_s
+    return max([usual_s, *(route.wait_s for route in facts.special_routes(usual_s))])
 
 
 def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:

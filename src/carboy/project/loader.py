@@ -28,7 +28,7 @@ from ..core.masking import mask_text, note_secret_change
 from ..errors import ConfigError, ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
-from .check import describe_value, nearest
+from .configproblems import describe_value, nearest
 from .dotenvfile import (
     DEFAULT_NAMES,
     EnvLine,

@@ -168,6 +168,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         for line in service.about():
             log.logger.info("%s", line)
         systemd.say_ready()
+        systemd.explain_abort()
         # The thread that runs the event loop gives the signs of life, so that they prove that
         # requests are read.
         systemd.keep_alive(service.call)

@@ -118,6 +118,7 @@ class Supervisor:
             self._settings = self._sockets.settings
             self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
             self._signals.install()
+            self._systemd.explain_abort()
             at_end.callback(self._signals.restore)
             at_end.callback(self._end_processes)
             self._management = Management(self, self._settings, self._pages())

@@ -9,8 +9,10 @@ Source: sd_notify(3), sd_watchdog_enabled(3), systemd.service(5)
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
+import sys
 import threading
 import time
 import typing as t
@@ -85,6 +87,13 @@ class SystemdNotifier:
         while self._address and self._interval_s is not None:
             call(lambda: self.say_alive(time.monotonic()))
             time.sleep(self._interval_s)
+
+    def explain_abort(self) -> None:
+        """Let this process write the stacks of its threads to stderr before it dies, because
+        systemd ends a process that gives no sign of life by SIGABRT.
+        """
+        if self._interval_s is not None and sys.stderr is not None:
+            faulthandler.enable()
 
     def close(self) -> None:
         """Send nothing from now on."""

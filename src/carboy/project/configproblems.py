@@ -1,4 +1,5 @@
-"""Find what is wrong with the configuration of a loaded app: `carboy config --check`.
+"""Find what is wrong with the configuration of a loaded app, for `carboy config --check` and
+`carboy check`.
 
 `from_project()` refuses wrong types and missing values itself. This module also checks the values
 that code has assigned, and finds keys that may be misspelt. `from_project()` accepts unknown keys,
@@ -27,14 +28,24 @@ _SIMILARITY = 0.85
 _REMEDY = " Declare it there, or remove it."
 
 
+class ConfigProblem(t.NamedTuple):
+    """What is wrong with a config key or a variable, and what has set it."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
 def origin_of(config: Config, key: str) -> Origin:
     """Return where the value of a key comes from."""
     origins = config._origins or {}
     return origins.get(key, DEFAULT if key in DEFAULT_CONFIG else Origin("code", "code"))
 
 
-def problems_of(config: Config) -> list[str]:
-    """Return a text for each problem in the configuration of an app."""
+def problems_of(config: Config) -> list[ConfigProblem]:
+    """Return the problems in the configuration of an app."""
     declared = _declared_types(config)
     known = {**built_in_types(), **declared}
     problems = []
@@ -54,11 +65,12 @@ def _declared_types(config: Config) -> dict[str, t.Any]:
     return {field.key: field.type for field in fields_of(config.project.declared)}
 
 
-def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[str]:
+def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[ConfigProblem]:
     try:
         checked(value_of(config, key), annotation)
     except ValueError as exc:
-        return [f"{origin_of(config, key)}: {key}: {exc}, got {description(config, key)}."]
+        message = f"{key}: {exc}, got {description(config, key)}."
+        return [ConfigProblem(str(origin_of(config, key)), message)]
     return []
 
 
@@ -78,7 +90,7 @@ def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:
 
 def _unknown_key(
     config: Config, key: str, known: t.Mapping[str, t.Any], declared: t.Mapping[str, t.Any]
-) -> list[str]:
+) -> list[ConfigProblem]:
     origin = origin_of(config, key)
     near = nearest(key, known)
     if near is None and origin.source == "variable":
@@ -87,13 +99,14 @@ def _unknown_key(
     advice = f" Did you mean {near!r}?" if near else ""
     if declared and origin.source in {"file", "variable", "option"}:
         advice = advice or did_you_mean(key, declared)
-        return [f"{origin}: {key} is not declared by the project's class.{advice or _REMEDY}"]
+        message = f"{key} is not declared by the project's class.{advice or _REMEDY}"
+        return [ConfigProblem(str(origin), message)]
     if near is None or "site-packages" in origin.place:
         return []
-    return [f"{origin}: {key} is not a known key.{advice}"]
+    return [ConfigProblem(str(origin), f"{key} is not a known key.{advice}")]
 
 
-def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]:
+def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[ConfigProblem]:
     """Return a problem for each variable of a `.env` file that has the name of a config key,
     exactly or nearly, and sets no key because it lacks a prefix.
     """
@@ -104,11 +117,12 @@ def _unused_variables(config: Config, known: t.Mapping[str, t.Any]) -> list[str]
         # A key that still has its default lacks the value of the variable. If a file or code has
         # set the key, it has probably read the variable.
         if origin_of(config, name) is DEFAULT:
-            problems.append(f"{origin}: {name} sets no config key. Write CARBOY_{name}.")
+            advice = f"Write CARBOY_{name}."
         elif name not in config and (near := nearest(name, {*known, *config})):
-            problems.append(
-                f"{origin}: {name} sets no config key. If {near} is meant, write CARBOY_{near}."
-            )
+            advice = f"If {near} is meant, write CARBOY_{near}."
+        else:
+            continue
+        problems.append(ConfigProblem(str(origin), f"{name} sets no config key. {advice}"))
     return problems
 
 

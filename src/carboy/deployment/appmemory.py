@@ -1,0 +1,98 @@
+"""Measure how much memory an app takes, by starting the server once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+from ..core.processmemory import memory_of
+from ..errors import ControlClientError, DeploymentError
+from ..serving.management.controlclient import ControlClient
+from ..serving.process.capacity import Measurement
+from ..serving.settings import SETTINGS
+
+# How often the server is asked whether it has loaded the app, in seconds.
+_PAUSE_S = 0.1
+# The variables that are not passed on to the server: those that set its options, because the
+# measurement has its own, and those by which systemd passes sockets and waits for messages.
+_OWN_VARIABLES = {name for setting in SETTINGS for name in setting.variables} | {
+    *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
+    *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+}
+
+
+def measure_app(target: str | None) -> Measurement:
+    """Start a server with one worker in the current folder, wait until it has loaded the app and
+    its models, and measure its processes. It listens on a private Unix socket.
+
+    Args:
+        target: the app as the command was told it; None if the server shall find it.
+
+    Raises:
+        DeploymentError: the app cannot be started; or the system does not tell how much memory a
+            process has.
+    """
+    with tempfile.TemporaryDirectory(prefix="carboy-") as folder, _start(target, folder) as server:
+        try:
+            control = ControlClient(os.path.join(folder, "control.sock"))
+            return _measure(server.pid, _wait_until_ready(server, control, folder))
+        finally:
+            server.terminate()
+
+
+def _start(target: str | None, folder: str) -> subprocess.Popen[bytes]:
+    chosen = [] if target is None else ["--app", target]
+    options = {
+        "--bind": f"unix:{os.path.join(folder, 'app.sock')}",
+        "--control": os.path.join(folder, "control.sock"),
+        "--workers": "1",
+        "--memory-limit": "0",
+        "--drain": "0",
+    }
+    command = [sys.executable, "-m", "carboy", *chosen, "serve"]
+    with open(_log(folder), "wb") as log:
+        return subprocess.Popen(  # noqa: S603 - the running Python, and the app of the user
+            [*command, *(word for option in options.items() for word in option)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={name: each for name, each in os.environ.items() if name not in _OWN_VARIABLES},
+        )
+
+
+def _log(folder: str) -> str:
+    return os.path.join(folder, "server.log")
+
+
+def _wait_until_ready(
+    server: subprocess.Popen[bytes], control: ControlClient, folder: str
+) -> dict[str, t.Any]:
+    """Return the status of the server as soon as it has loaded the app."""
+    while server.poll() is None:
+        try:
+            status = control.request("status")
+        except ControlClientError:  # the control socket is not there yet
+            status = {}
+        if status.get("serving"):
+            return status
+        time.sleep(_PAUSE_S)
+    with open(_log(folder), encoding="utf-8", errors="replace") as log:
+        printed = log.read().strip().splitlines() or ["it has printed nothing"]
+    raise DeploymentError(
+        f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows"
+        " all of it. --memory states the memory of a container, so that nothing is measured.)"
+    )
+
+
+def _measure(supervisor: int, status: dict[str, t.Any]) -> Measurement:
+    worker = memory_of(status["processes"][0]["pid"])
+    if worker is None:
+        raise DeploymentError(
+            "This system does not tell how much memory the app takes. State the memory of a"
+            " container, such as --memory 512M."
+        )
+    return Measurement(worker, memory_of(supervisor), status["capacity"]["models"])

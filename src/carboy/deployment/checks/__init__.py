@@ -1,0 +1,7 @@
+"""`carboy check`: find mistakes in an app, its configuration and its project before users do.
+
+Each check is a function with a stable code, registered by `checkregistry.check`. The command, the
+exit code, the JSON and the table in docs/howto/check.md are the same for all of them. Codes of the
+running app and its configuration have the numbers 001 to 099, those of files and repositories 101
+to 199. A code is never given to another check.
+"""

@@ -1,0 +1,151 @@
+"""The register of all checks, and the findings of those that are run."""
+
+from __future__ import annotations
+
+import importlib
+import typing as t
+
+from ...core.advice import did_you_mean
+from ...errors import DeploymentError
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..facts import Facts
+
+    Find = cabc.Callable[[Facts], cabc.Iterable["Found"]]
+
+Severity = t.Literal["error", "warning"]
+
+# The modules that define checks, relative to this package.
+_MODULES = (
+    ".configchecks",
+)  # fmt: skip
+# The second part of a code begins with the letter of the severity.
+_SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}
+SILENCED_KEY = "CHECK_SILENCED"
+
+_checks: dict[str, Check] = {}
+
+
+class Found(t.NamedTuple):
+    """A place where a check has found its mistake.
+
+    Attributes:
+        place: where it is, such as "shop.py:12", "Dockerfile:3" or "environment variable
+            CARBOY_DEBUG".
+        message: what is wrong there, in sentences.
+    """
+
+    place: str
+    message: str
+
+
+class Finding(t.NamedTuple):
+    """What the user is told: a mistake, where it is, and how to correct it."""
+
+    code: str
+    severity: Severity
+    place: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {self.severity}: {self.message} [{self.code}]\n"
+            f"    Remedy: {self.remedy}\n"
+        )
+
+
+class Check(t.NamedTuple):
+    """A kind of mistake, and the function that finds it.
+
+    Attributes:
+        code: the stable name of the check, such as "carboy.E001": E for errors, W for warnings.
+        title: the mistake in general, in one sentence, for the table in the documentation.
+        remedy: what the user has to do, in sentences.
+        deploy: whether the check is made with `--deploy` only, because what it finds is a mistake
+            in production and none during development.
+        find: finds the mistake in an app and its project.
+    """
+
+    code: str
+    title: str
+    remedy: str
+    deploy: bool
+    find: Find
+
+    @property
+    def severity(self) -> Severity:
+        return _SEVERITIES[self.code.partition(".")[2][0]]
+
+    def findings(self, facts: Facts) -> cabc.Iterator[Finding]:
+        for place, message in self.find(facts):
+            yield Finding(self.code, self.severity, place, message, self.remedy)
+
+
+class Findings(t.NamedTuple):
+    """The findings of all checks that were made, in the order of their codes."""
+
+    shown: list[Finding]
+    silenced: list[Finding]
+
+
+def check(
+    code: str, title: str, *, remedy: str, deploy: bool = False
+) -> cabc.Callable[[Find], Find]:
+    """Decorate a function that finds a mistake, so that `carboy check` calls it.
+
+    The function gets the `Facts` of the app, and yields a `Found` for each place of the mistake.
+    The arguments are the attributes of `Check`.
+    """
+
+    def register(find: Find) -> Find:
+        if code in _checks:
+            raise ValueError(f"Two checks have the code {code!r}: give this one a new number.")
+        _checks[code] = Check(code, title, remedy, deploy, find)
+        return find
+
+    return register
+
+
+def all_checks() -> list[Check]:
+    """Return all checks in the order of their codes: errors first, then warnings."""
+    for module in _MODULES:
+        importlib.import_module(module, __package__)
+    return [_checks[code] for code in sorted(_checks)]
+
+
+def run_checks(facts: Facts, *, deploy: bool) -> Findings:
+    """Make all checks of an app and its project.
+
+    Args:
+        facts: the app and its project.
+        deploy: whether the checks for production are made, too.
+
+    Raises:
+        DeploymentError: the config key CHECK_SILENCED names a code that does not exist.
+    """
+    silenced = silenced_codes(facts)
+    findings = Findings([], [])
+    for each in all_checks():
+        if deploy or not each.deploy:
+            found = findings.silenced if each.code in silenced else findings.shown
+            found.extend(each.findings(facts))
+    return findings
+
+
+def silenced_codes(facts: Facts) -> list[str]:
+    """Return the codes that the config key CHECK_SILENCED lists."""
+    value = facts.app.config.get(SILENCED_KEY) or []
+    if isinstance(value, str) or not all(isinstance(code, str) for code in value):
+        raise DeploymentError(
+            f"{SILENCED_KEY}: expected a list of codes, such as ['carboy.W001'], got {value!r}."
+        )
+    codes = [each.code for each in all_checks()]
+    for code in value:
+        if code not in codes:
+            raise DeploymentError(
+                f"{SILENCED_KEY}: there is no check {code!r}.{did_you_mean(code, codes)}"
+            )
+    return list(value)

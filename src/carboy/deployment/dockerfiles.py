@@ -1,0 +1,239 @@
+"""`carboy docker`: the image of an app, and a compose file with nginx in front of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shlex
+import typing as t
+from dataclasses import dataclass, replace
+
+import click
+
+from ..compat import ENV_VAR
+from ..errors import DeploymentError
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+from .imagepackages import Packages, read_packages
+from .nginxfiles import nginx_text
+from .website import make_website
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .facts import Facts
+
+# The folder of the project in the image.
+HOME = "/app"
+# The port of the probes in the container.
+PROBES = 9000
+NGINX_PATH = "deploy/nginx.compose.conf"
+# Seconds from the end of the app's own grace to the moment at which Docker kills the container.
+_KILL_MARGIN_S = 5
+# Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
+_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+
+
+@generator("docker", short_help="Write a Dockerfile, and a compose.yaml with nginx.")
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65535),
+    default=8000,
+    show_default=True,
+    help="The port on which the app listens in the container; the variable PORT changes it.",
+)
+@click.option(
+    "--volume",
+    "volumes",
+    metavar="FOLDER",
+    multiple=True,
+    help="A folder in which the app writes; may be repeated. Those of UPLOAD_FOLDER and LOG_FILE,"
+    " and the instance folder, are known. All others are read-only.",
+)
+def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generated:
+    """Write Dockerfile, .dockerignore, compose.yaml, and the configuration of nginx for the latter.
+
+    The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
+    nor constraints.txt, the versions that are installed here are written to constraints.txt.
+    """
+    if port == PROBES:
+        raise DeploymentError(
+            f"Port {PROBES} is that of the probes in the container. Choose another."
+        )
+    image = AppImage(facts, read_packages(facts), port, _volumes(facts, volumes))
+    files = [
+        GeneratedFile("Dockerfile", image.dockerfile()),
+        GeneratedFile(".dockerignore", image.dockerignore()),
+        GeneratedFile("compose.yaml", image.compose()),
+        GeneratedFile(NGINX_PATH, image.nginx_conf()),
+        *image.packages.new_files,
+    ]
+    return Generated(files, image.next_step())
+
+
+@dataclass(frozen=True)
+class AppImage:
+    """The image of an app, and how it is run.
+
+    Attributes:
+        facts: what the app says about itself.
+        packages: what is installed in the image.
+        port: the port on which the app listens.
+        volumes: the folders in which the app may write, as paths in the container.
+    """
+
+    facts: Facts
+    packages: Packages
+    port: int
+    volumes: tuple[str, ...]
+
+    def dockerfile(self) -> str:
+        for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
+        torch_index = _TORCH_INDEX if for_cpu else None
+        return render(
+            "Dockerfile.jinja",
+            python=self.facts.python_version,
+            packages=self.packages,
+            files=self.packages.files,
+            torch_index=torch_index,
+            installations=self.packages.installations(torch_index),
+            home=HOME,
+            folder=_code_folder(self.facts),
+            port=self.port,
+            probes=PROBES,
+            volumes=json.dumps(self.volumes) if self.volumes else None,
+            volumes_in_shell=shlex.join(self.volumes),
+            logs_to_stdout=_logs_to_stdout(self.facts),
+            command=json.dumps(self._command),
+        )
+
+    def dockerignore(self) -> str:
+        inside = [each.removeprefix(f"{HOME}/") for each in self.volumes if _is_below(each, HOME)]
+        return render("dockerignore.jinja", volumes=inside)
+
+    def compose(self) -> str:
+        settings = self.facts.settings
+        grace_s = settings.drain_s + settings.grace_s + _KILL_MARGIN_S
+        return render(
+            "compose.yaml.jinja",
+            name=self.facts.name,
+            port=self.port,
+            volumes=[(_name_of_volume(path), path) for path in self.volumes],
+            grace_s=math.ceil(grace_s),
+            trusts_proxies=self.facts.trusts_proxies,
+            nginx_path=NGINX_PATH,
+            static_folders=self._static_folders,
+            home=HOME,
+            gpus=self._devices,
+        )
+
+    def nginx_conf(self) -> str:
+        website = make_website(self.facts, upstream=f"app:{self.port}", listen="80")
+        folders = self.facts.static_folders
+        shown = tuple(
+            folder._replace(folder=f"{HOME}/{path}")
+            for folder in folders
+            if (path := _path_below(folder.folder, self.facts.root))
+        )
+        return nginx_text(replace(website, static_folders=shown))
+
+    def next_step(self) -> str:
+        name = self.facts.name
+        missing = (
+            ""
+            if self.packages.requirements
+            else "There is no requirements.txt: the image has carboy and nothing else. Write there"
+            " what the app imports, and run this again with --force.\n"
+        )
+        return (
+            f"{missing}Build the image, and run it:\n\n"
+            f"    docker build --tag {name} .\n"
+            f"    docker run --publish {self.port}:{self.port} --env SECRET_KEY {name}\n\n"
+            "Or with nginx in front, on http://127.0.0.1:8080/:\n\n"
+            "    docker compose up --build"
+        )
+
+    @property
+    def _command(self) -> list[str]:
+        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
+        return ["carboy", *as_flask, "serve", self.facts.imported.target]
+
+    @property
+    def _devices(self) -> list[str]:
+        """The devices, other than the CPU, that models of the app have declared."""
+        return [each for each in self.facts.devices if not each.startswith("cpu")]
+
+    @property
+    def _static_folders(self) -> list[str]:
+        """The static folders in the project, relative to it."""
+        folders = [_path_below(each.folder, self.facts.root) for each in self.facts.static_folders]
+        return sorted({each for each in folders if each})
+
+
+def _code_folder(facts: Facts) -> str:
+    """Return the folder in the container from which the app is imported.
+
+    Raises:
+        DeploymentError: the app is outside of the project.
+    """
+    folder = _inside(facts, facts.imported.folder)
+    if not _is_below(folder, HOME):
+        raise DeploymentError(
+            f"The app is in {folder}, outside of the current folder, whose files are all that an"
+            " image contains. Run this command in the folder of the project."
+        )
+    return folder
+
+
+def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
+    """Return the folders in which the app writes, as paths in the container.
+
+    Raises:
+        DeploymentError: a folder is the whole project.
+    """
+    elsewhere = facts.log_folder if _logs_to_stdout(facts) else None
+    known = [each for each in facts.written_folders if each != elsewhere]
+    folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
+    if facts.root in folders:
+        raise DeploymentError(
+            "The app writes in the folder of the project itself, which holds its code. Let it write"
+            " in a folder of its own, such as data: --volume data."
+        )
+    inside = {_inside(facts, each) for each in folders}
+    return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
+
+
+def _name_of_volume(path: str) -> str:
+    """Return the name of a volume, which follows from the path alone: if it changed with the other
+    volumes, a new compose.yaml would mount the data of another folder.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{HOME}/").strip("/"))
+
+
+def _logs_to_stdout(facts: Facts) -> bool:
+    """Return whether the app logs to a file, and an environment variable can change that."""
+    return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
+
+
+def _inside(facts: Facts, path: str) -> str:
+    """Return where a file or folder of this machine is in the container."""
+    if path == facts.root:
+        return HOME
+    below = _path_below(path, facts.root)
+    return f"{HOME}/{below}" if below else path
+
+
+def _path_below(path: str, folder: str) -> str | None:
+    """Return a path relative to a folder, with "/"; None if it is not below the folder."""
+    relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    is_below = not os.path.isabs(relative) and relative.split(os.sep)[0] not in {
+        os.curdir,
+        os.pardir,
+    }
+    return relative.replace(os.sep, "/") if is_below else None
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/") or path == folder

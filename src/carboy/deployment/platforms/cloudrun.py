@@ -1,0 +1,78 @@
+"""Cloud Run: `deploy/service.yaml`.
+
+Its contract: an image that listens on all addresses at the port in PORT, which Cloud Run sets;
+probes on that port; SIGTERM, and SIGKILL after 10 s. Files that the app writes use its memory.
+https://cloud.google.com/run/docs/container-contract
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..generatedfiles import GeneratedFile
+from ..generators import Generated
+from .hosting import PORT, NameRule, Platform, environment
+from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
+
+if t.TYPE_CHECKING:
+    from .hosting import Release
+
+# How many seconds after SIGTERM Cloud Run sends SIGKILL.
+KILLED_AFTER_S = 10
+# The most memory for a number of CPUs.
+# https://cloud.google.com/run/docs/configuring/services/memory-limits
+_CPUS = (
+    MachineSize("1", 4 * GIB_IN_MIB),
+    MachineSize("2", 8 * GIB_IN_MIB),
+    MachineSize("4", 16 * GIB_IN_MIB),
+    MachineSize("6", 24 * GIB_IN_MIB),
+    MachineSize("8", 32 * GIB_IN_MIB),
+)
+# The second generation of the execution environment has at least 512 MiB.
+_LEAST_MIB = 512
+# Upper-case letters are not allowed in the name of an image. So nothing is deployed by mistake as
+# long as this name is there.
+_UNKNOWN_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/{name}:1"
+
+
+def _generate(release: Release) -> Generated:
+    times = release.stop_times(KILLED_AFTER_S)
+    cpus = smallest(release.room, _CPUS, CLOUD_RUN.title).name
+    image = release.image or _UNKNOWN_IMAGE.format(name=release.name)
+    text = release.write(
+        "service.yaml",
+        image=image,
+        port=PORT,
+        environment=environment(release.settings(1, times, probes="yes")),
+        cpus=cpus,
+        memory_mib=round_up(release.room.mib, 128, _LEAST_MIB),
+    )
+    path = "deploy/service.yaml"
+    return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
+
+
+def _next_step(release: Release, image: str, path: str) -> str:
+    secret = f"{release.name}-secret-key"
+    make_image = "" if release.has_dockerfile else "carboy docker && "
+    hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
+    return release.next_step(
+        f"{make_image}gcloud builds submit --tag {image} && gcloud run services replace {path}",
+        once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
+        " --data-file=-"
+        if release.reads_secrets
+        else "",
+        hints=[] if release.image else [hint],
+    )
+
+
+CLOUD_RUN = Platform(
+    "cloudrun",
+    "Cloud Run",
+    NameRule(
+        r"[a-z]([a-z0-9-]{0,47}[a-z0-9])?",
+        "lower-case letters, digits and hyphens, begins with a letter, does not end with a hyphen,"
+        " and has at most 49 characters",
+    ),
+    takes_image=True,
+    generate=_generate,
+)

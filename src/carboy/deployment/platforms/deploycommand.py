@@ -1,0 +1,132 @@
+"""`carboy deploy`: the files by which a hosting platform runs the app."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import click
+
+from ...cli.failures import RefusedCommandError
+from ...core.advice import did_you_mean
+from ...core.bytesizes import parse_size
+from ...errors import DeploymentError
+from ..appmemory import measure_app
+from ..generators import generator
+from .cloudrun import CLOUD_RUN
+from .flyio import FLY
+from .heroku import HEROKU
+from .hosting import Platform, Release
+from .kubernetes import KUBERNETES
+from .rendercom import RENDER
+from .sizing import Room, describe, room_for, stated_room
+from .spaces import SPACES
+
+if t.TYPE_CHECKING:
+    from ..facts import Facts
+    from ..generators import Generated
+
+PLATFORMS = {each.key: each for each in (CLOUD_RUN, FLY, HEROKU, RENDER, SPACES, KUBERNETES)}
+
+
+class _PlatformName(click.ParamType[Platform]):
+    name = "|".join(PLATFORMS)
+
+    def convert(
+        self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Platform:
+        if isinstance(value, Platform):
+            return value
+        if value in PLATFORMS:
+            return PLATFORMS[value]
+        raise RefusedCommandError(
+            f"There is no platform {value!r}: --to takes one of {', '.join(PLATFORMS)}."
+            f"{did_you_mean(value, PLATFORMS)}"
+        )
+
+
+class _MemorySize(click.ParamType[int]):
+    name = "size"
+
+    def convert(
+        self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            size_bytes = parse_size(value)
+        except ValueError:
+            size_bytes = 0
+        if size_bytes:
+            return size_bytes
+        raise RefusedCommandError(f"--memory {value!r} is not a size such as 512M or 2G.")
+
+
+@click.option(
+    "--to",
+    "platform",
+    type=_PlatformName(),
+    required=True,
+    metavar="PLATFORM",
+    help=f"One of {', '.join(PLATFORMS)}.",
+)
+@click.option("--name", help="Name of the app on the platform.  [default: the folder's name]")
+@click.option("--image", help="Image to run, such as registry.example/shop:1 (cloudrun, k8s).")
+@click.option(
+    "--memory",
+    "memory_bytes",
+    type=_MemorySize(),
+    help="Memory that the app needs, such as 512M.  [default: what it takes when it is started]",
+)
+@generator("deploy", short_help="Write the files of a hosting platform.")
+def deploy_command(
+    facts: Facts,
+    platform: Platform,
+    name: str | None,
+    image: str | None,
+    memory_bytes: int | None,
+) -> Generated:
+    """Write the files by which a hosting platform runs the app.
+
+    \b
+    cloudrun  Cloud Run     deploy/service.yaml
+    fly       Fly.io        fly.toml
+    heroku    Heroku        Procfile, .python-version
+    render    Render        render.yaml, .python-version
+    spaces    Hugging Face  README.md
+    k8s       Kubernetes    deploy/k8s.yaml
+
+    Nothing is uploaded: the command that does it is shown. The memory that the app needs is
+    measured by starting it once, with its models, unless '--memory' says it.
+    """  # noqa: D301 - click needs the character, and not two
+    name = platform.check_name(facts.name if name is None else name)
+    if image is not None:
+        _check_image(image, platform)
+    room = _room(facts, memory_bytes)
+    return platform.generate(Release(facts, platform, name, image, room))
+
+
+def _room(facts: Facts, memory_bytes: int | None) -> Room:
+    if memory_bytes is not None:
+        return stated_room(memory_bytes)
+    click.echo("Starting the app to measure its memory. (--memory SIZE avoids it.)", err=True)
+    measured = measure_app(facts.target)
+    room = room_for(measured)
+    click.echo(f"It takes {describe(measured)}: {room.mib} MiB with room for requests.", err=True)
+    return room
+
+
+# A name of an image, without the details: a registry and folders, a tag, a digest.
+_IMAGE = r"[A-Za-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?"
+
+
+def _check_image(image: str, platform: Platform) -> None:
+    if not platform.takes_image:
+        raise DeploymentError(
+            f"--image has no effect with {platform.title}, which builds the app itself. Leave it"
+            " out."
+        )
+    if not re.fullmatch(_IMAGE, image):
+        raise DeploymentError(
+            f"--image {image!r} is not the name of an image, such as registry.example/shop:1."
+        )

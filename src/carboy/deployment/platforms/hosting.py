@@ -1,0 +1,200 @@
+"""What hosting platforms have in common: names, memory, the port, the time for stopping, and the
+settings of the server there.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+import typing as t
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...errors import DeploymentError
+from ...serving.settings import SETTINGS
+from ...serving.wsgi.proxyfix import find_proxy_fix
+from ..generators import Generated, render
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..facts import Facts
+    from .sizing import Room
+
+# The port on which the images of `carboy docker` listen, unless the environment variable PORT says
+# another. All platforms that run images are told this one, so that an image with a port of its own
+# works as well.
+PORT = 8000
+# The port of the probes and metrics, where a platform can reach a second port.
+MANAGEMENT_PORT = 9000
+# How many seconds the server may need to end its processes, after the time for its requests is
+# over. A platform that kills earlier would cut off what the server logs then.
+MARGIN_S = 2.0
+
+
+class NameRule(t.NamedTuple):
+    """Which names a platform accepts.
+
+    Attributes:
+        pattern: a regular expression for the whole name.
+        text: the rule in words, after "a name has".
+    """
+
+    pattern: str
+    text: str
+
+
+# A label of DNS (RFC 1123).
+DNS_LABEL = NameRule(
+    r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+    "lower-case letters, digits and hyphens, no hyphen at its ends, and at most 63 characters",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A hosting platform.
+
+    Attributes:
+        key: its name on the command line.
+        title: its name in texts.
+        names: which names it accepts for an app.
+        takes_image: whether its file names an image, which is built and pushed by other commands.
+        generate: writes the files for a release.
+    """
+
+    key: str
+    title: str
+    names: NameRule
+    takes_image: bool
+    generate: cabc.Callable[[Release], Generated]
+
+    def check_name(self, name: str) -> str:
+        """Return a name that the platform accepts.
+
+        Raises:
+            DeploymentError: the platform refuses the name.
+        """
+        if re.fullmatch(self.names.pattern, name):
+            return name
+        raise DeploymentError(
+            f"{self.title} refuses the name {name!r}: a name has {self.names.text}. Choose another"
+            " one by --name."
+        )
+
+
+class StopTimes(t.NamedTuple):
+    """How long an app may take to stop, in seconds.
+
+    Attributes:
+        drain_s: the server's setting `drain_s`.
+        grace_s: the server's setting `grace_s`.
+        platform_s: when the platform may kill what still runs: after the server is done.
+    """
+
+    drain_s: float
+    grace_s: float
+    platform_s: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """An app that is going to run on a platform.
+
+    Attributes:
+        facts: the app and its project.
+        platform: the platform.
+        name: the name of the app there.
+        image: the image that the user has named.
+        room: how much memory the app needs.
+    """
+
+    facts: Facts
+    platform: Platform
+    name: str
+    image: str | None
+    room: Room
+
+    @cached_property
+    def command(self) -> str:
+        """The command that starts the server, for a shell in the project's folder."""
+        return shlex.join(self.facts.serve_command)
+
+    @property
+    def reads_secrets(self) -> bool:
+        """Whether the app reads its secret key from the environment. (An app that does not call
+        `from_project()` sets its key itself, in a way that nobody can know.)
+        """
+        return self.facts.app.config.project is not None
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self.facts._models)
+
+    @property
+    def has_dockerfile(self) -> bool:
+        return self.has_file("Dockerfile")
+
+    def has_file(self, name: str) -> bool:
+        return os.path.isfile(os.path.join(self.facts.root, name))
+
+    def stop_times(self, most_s: float = math.inf) -> StopTimes:
+        """Return how long the server may take to stop on a platform that waits for at most `most_s`
+        seconds between SIGTERM and SIGKILL.
+        """
+        settings = self.facts.settings
+        drain_s = min(settings.drain_s, (most_s - MARGIN_S) / 2)
+        grace_s = min(settings.grace_s, most_s - MARGIN_S - drain_s)
+        return StopTimes(drain_s, grace_s, math.ceil(drain_s + grace_s + MARGIN_S))
+
+    def settings(self, proxy: int, times: StopTimes, **more: str) -> dict[str, str]:
+        """Return the settings of the server on a platform, by the names of their arguments.
+
+        Args:
+            proxy: how many addresses the platform's proxies add to X-Forwarded-For.
+            times: how long the server may take to stop.
+            more: further settings.
+        """
+        settings = {
+            # An app with ProxyFix reads the headers of proxies itself.
+            **({} if find_proxy_fix(self.facts.app) else {"proxy": str(proxy)}),
+            "drain_s": f"{times.drain_s:g}",
+            "grace_s": f"{times.grace_s:g}",
+            **more,
+        }
+        # An app whose models come from a folder may find none there.
+        return settings | ({"min_models": "1"} if self.has_models else {})
+
+    def write(self, template: str, **variables: t.Any) -> str:
+        """Render a template of the folder `templates/platforms`."""
+        return render(
+            f"platforms/{template}.jinja",
+            release=self,
+            made_by=f"carboy deploy --to {self.platform.key}",
+            **variables,
+        )
+
+    def next_step(self, command: str, *, once: str = "", hints: cabc.Iterable[str] = ()) -> str:
+        """Return the text that says what the user does next.
+
+        Args:
+            command: the command that brings a release to the platform.
+            once: the commands that prepare the platform before the first release.
+            hints: sentences about what is missing.
+        """
+        lines = [*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"]
+        return "\n".join(lines)
+
+
+def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:
+    """Return settings of the server as environment variables."""
+    variables = {setting.argument: setting.variable or setting.variables[0] for setting in SETTINGS}
+    return {variables[name]: value for name, value in settings.items()}
+
+
+def options(settings: cabc.Mapping[str, str]) -> str:
+    """Return settings of the server as options of `carboy serve`."""
+    names = {setting.argument: setting.option for setting in SETTINGS}
+    return " ".join(f"{names[name]} {shlex.quote(value)}" for name, value in settings.items())

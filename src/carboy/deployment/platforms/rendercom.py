@@ -1,0 +1,65 @@
+"""Render: `render.yaml` and `.python-version`.
+
+Its contract: the server listens on all addresses at the port in PORT (10000); a new instance gets
+requests when `healthCheckPath` answers 2xx; SIGTERM, and SIGKILL after `maxShutdownDelaySeconds`.
+https://render.com/docs/blueprint-spec
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..generatedfiles import GeneratedFile
+from ..generators import Generated
+from .hosting import DNS_LABEL, Platform, environment
+from .sizing import GIB_IN_MIB, MachineSize, smallest
+
+if t.TYPE_CHECKING:
+    from .hosting import Release
+
+# The largest `maxShutdownDelaySeconds`.
+MOST_S = 300
+# https://render.com/docs/web-services#instance-types
+_PLANS = (
+    MachineSize("starter", 512),
+    MachineSize("standard", 2 * GIB_IN_MIB),
+    MachineSize("pro", 4 * GIB_IN_MIB),
+    MachineSize("pro plus", 8 * GIB_IN_MIB),
+    MachineSize("pro max", 16 * GIB_IN_MIB),
+    MachineSize("pro ultra", 32 * GIB_IN_MIB),
+)
+
+
+def _generate(release: Release) -> Generated:
+    times = release.stop_times(MOST_S)
+    text = release.write(
+        "render.yaml",
+        plan=smallest(release.room, _PLANS, RENDER.title).name,
+        requirements=_requirements(release),
+        environment=environment(release.settings(1, times, probes="yes")),
+        shutdown_s=times.platform_s,
+    )
+    files = [
+        GeneratedFile("render.yaml", text),
+        GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
+    ]
+    hint = (
+        "Render installs what requirements.txt lists. Write it first; carboy is in there by the"
+        " path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
+    )
+    next_step = release.next_step(
+        "git push",
+        once="commit render.yaml and .python-version, and connect the repository at"
+        " https://dashboard.render.com/blueprints",
+        hints=[] if release.facts.requirements else [hint],
+    )
+    return Generated(files, next_step)
+
+
+def _requirements(release: Release) -> str:
+    """Return the arguments of `pip install` that install what the project needs."""
+    file = release.facts.requirements or "requirements.txt"
+    return "." if file == "pyproject.toml" else f"-r {file}"
+
+
+RENDER = Platform("render", "Render", DNS_LABEL, takes_image=False, generate=_generate)

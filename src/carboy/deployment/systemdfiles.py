@@ -1,0 +1,255 @@
+"""`carboy systemd`: a service by which systemd starts, watches and confines the app, and the
+sockets that systemd opens for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+import site
+import sys
+import typing as t
+
+import click
+
+from ..errors import DeploymentError
+from ..serving.management.controlpath import OFF
+from ..serving.settings import SETTINGS
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..serving.http.address import Address
+    from .facts import Facts
+
+# What systemd accepts as the name of a user: its manual page, systemd.exec(5), refers to
+# <https://systemd.io/USER_NAMES>.
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
+# How many seconds after the end of `--grace` systemd kills what is left. The server kills its
+# workers itself before that, and logs which ones.
+STOP_MARGIN_S = 5
+# The folders that `ProtectHome=tmpfs` and `PrivateTmp=yes` hide.
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+# The settings that `ListenStream=` and its neighbours replace.
+_OF_SOCKETS = ("host", "port", "bind", "socket_mode")
+
+
+class _UserName(click.ParamType[str]):
+    name = "user"
+
+    def convert(self, value: str, param: object, ctx: click.Context | None) -> str:
+        if not _USER.fullmatch(value):
+            self.fail(
+                f"{value!r}: expected the name of a user of the system: at most 31 letters, digits,"
+                " hyphens and underscores, with a letter or underscore first."
+            )
+        return value
+
+
+@click.option(
+    "--user",
+    type=_UserName(),
+    metavar="NAME",
+    help="The user of the service.  [default: the name of the project]",
+)
+@click.option(
+    "--group",
+    type=_UserName(),
+    default="www-data",
+    show_default=True,
+    metavar="NAME",
+    help="The group of the web server, which may connect to Unix sockets.",
+)
+@click.option(
+    "--writable",
+    metavar="FOLDER",
+    multiple=True,
+    help="A folder in which the app may write, such as one for uploads; may be repeated.",
+)
+@generator("systemd", short_help="Write a service and a socket for systemd.")
+def systemd_command(
+    facts: Facts, *, user: str | None, group: str, writable: tuple[str, ...]
+) -> Generated:
+    """Write deploy/NAME.service and deploy/NAME.socket, by which systemd serves the app.
+
+    systemd opens the sockets, starts the app, waits until it is ready, starts it again if it dies
+    or hangs, and confines it: the app can write to its own folders only.
+
+    Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
+    """
+    name = facts.name
+    user = user or _user_named(name)
+    written = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
+    control = facts.settings.control or f"/run/{name}/control.sock"
+    hidden = _hidden_folders(facts)
+    variables = {
+        "name": name,
+        "user": user,
+        "group": group,
+        "path": quote_path,
+        "root": facts.root,
+        "start": _command(sys.executable, "-m", "carboy", "serve", _target(facts)),
+        "reload": _reload_command(control),
+        "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
+        "stop_s": math.ceil(facts.settings.drain_s + facts.settings.grace_s) + STOP_MARGIN_S,
+        "written": _words(written),
+        "hides_home": not hidden,
+        "shown": _words(each.replace(":", r"\:") for each in hidden),
+        "uses_devices": _uses_devices(facts),
+        "addresses": [_stream(each) for each in facts.settings.addresses],
+        "has_unix_socket": any(each.path for each in facts.settings.addresses),
+        "socket_mode": facts.settings.socket_mode,
+        "backlog": facts.settings.backlog,
+    }
+    files = [
+        GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
+        for kind in ("service", "socket")
+    ]
+    return Generated(files, _next_step(facts, user, written))
+
+
+def _user_named(name: str) -> str:
+    """Return a name for the user of the service, from the name of the project."""
+    return (name if name[0].isalpha() else f"app-{name}")[:31].rstrip("-")
+
+
+def _target(facts: Facts) -> str:
+    return facts.target or facts.imported.target
+
+
+def _reload_command(control: str) -> str:
+    """Return the command that reloads the app. `carboy ctl` waits until the reload has ended, and
+    fails if the reload does, so that `systemctl reload` fails, too.
+    """
+    if control == OFF:
+        return "/bin/kill -HUP $MAINPID"
+    return _command(sys.executable, "-m", "carboy", "ctl", "--socket", control, "reload")
+
+
+def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
+    """Yield the environment variables of the service: those that set settings of the server now,
+    and what the server needs under systemd.
+    """
+    found: dict[str, str] = {}
+    for setting in SETTINGS:
+        is_set = {name: os.environ[name] for name in setting.variables if os.environ.get(name)}
+        if setting.field in _OF_SOCKETS:
+            # An empty variable keeps the server from reading the setting from .env, which would
+            # contradict the sockets that systemd passes. PORT is ignored then, and is the app's.
+            is_set = dict.fromkeys(is_set.keys() - {setting.platform}, "")
+        found.update(is_set)
+    if control != OFF:
+        found["CARBOY_SERVE_CONTROL"] = control
+    if facts.settings.proxy == "0" and "CARBOY_SERVE_PROXY" not in found and _is_local(facts):
+        found["CARBOY_SERVE_PROXY"] = "1"
+    return iter(found.items())
+
+
+def _is_local(facts: Facts) -> bool:
+    """Return whether only programs on this machine can reach the app, such as a web server."""
+    return all(
+        each.path or each.host == "::1" or each.host.startswith("127.")
+        for each in facts.settings.addresses
+    )
+
+
+def _stream(address: Address) -> str:
+    """Return the value of `ListenStream=` for an address."""
+    if not address.path and not address.port:
+        raise DeploymentError(
+            "Setting 'port' is 0, so that the system would choose another port at each start, and"
+            " no web server could find it. Set CARBOY_SERVE_PORT, or CARBOY_SERVE_BIND."
+        )
+    return quote_path(address.path or str(address))
+
+
+def _hidden_folders(facts: Facts) -> list[str]:
+    """Return the folders that the app is imported from and that systemd would hide from it, because
+    they are in a home folder or a temporary one: none of them within another.
+    """
+    libraries = [sys.prefix, sys.base_prefix, *site.getsitepackages(), *sys.path]
+    static = [each.folder for each in facts.static_folders]
+    needed = sorted({os.path.abspath(each) for each in [facts.root, *static, *libraries] if each})
+    found: list[str] = []
+    for folder in filter(os.path.exists, needed):
+        if _is_within(folder, _HIDDEN) and not _is_within(folder, found):
+            found.append(folder)
+    return found
+
+
+def _is_within(path: str, folders: cabc.Iterable[str]) -> bool:
+    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
+
+
+def _uses_devices(facts: Facts) -> bool:
+    """Return whether a model names a device, such as a GPU, whose files systemd must not hide."""
+    models = facts.app.models.values() if "models" in vars(facts.app) else ()
+    return any(model.options.device not in {None, "cpu"} for model in models)
+
+
+def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
+    name, group = facts.name, _group_of(user)
+    steps = [f"useradd --system --shell /usr/sbin/nologin {user}"] if group is None else []
+    if written:
+        steps.append(f"chown -R {user}: {shlex.join(written)}")
+    if os.path.exists(os.path.join(facts.root, ".env")):
+        steps.append(f"chgrp {group or user} .env && chmod 640 .env    # the service reads it")
+    steps += [
+        f"install -m 600 /dev/null /etc/{name}.env    # for SECRET_KEY=... and other secrets",
+        f"install -m 644 deploy/{name}.service deploy/{name}.socket /etc/systemd/system/",
+        "systemctl daemon-reload",
+        f"systemctl enable --now {name}.socket {name}.service",
+    ]
+    return "Then, as root, in this folder:\n  " + "\n  ".join(steps)
+
+
+def _group_of(user: str) -> str | None:
+    """Return the main group of a user of this machine; None if there is no such user."""
+    import grp
+    import pwd
+
+    try:
+        return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    except KeyError:
+        return None
+
+
+# ------------------------------------------------------------------ texts as systemd reads them
+
+
+def quote_path(path: str) -> str:
+    """Return a path as the value of a line that takes one path. systemd.unit(5): `%` begins a
+    specifier, such as %n.
+    """
+    _refuse_control_characters(path)
+    return path.replace("%", "%%")
+
+
+def quote(word: str) -> str:
+    """Return a word of a line that takes several words. systemd.syntax(7): words that contain
+    spaces are in quotes, and a backslash escapes.
+    """
+    word = quote_path(word)
+    if re.fullmatch(r"[\w@%+=:,./()-]+", word):
+        return word
+    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'
+
+
+def _words(words: cabc.Iterable[str]) -> str:
+    return " ".join(map(quote, words))
+
+
+def _command(*words: str) -> str:
+    """Return a command line. systemd.service(5): `$` begins a variable, also within quotes."""
+    return _words(word.replace("$", "$$") for word in words)
+
+
+def _refuse_control_characters(text: str) -> None:
+    if not text.isprintable():
+        raise DeploymentError(
+            f"{text!r} contains a character that a unit of systemd cannot express. Rename it."
+        )

@@ -1,0 +1,206 @@
+"""Each command that generates files refuses bad use in one line, with exit code 2, and leaves no
+file behind.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pathlib
+import re
+import sys
+import typing as t
+
+import pytest
+from click.testing import CliRunner, Result
+
+from carboy.cli import cli
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+APP = "from carboy import Carboy\napp = Carboy(__name__)\n"
+
+# The options without which a command writes no files.
+OPTIONS: dict[str, list[list[str]]] = {
+    # Without `spaces`, which keeps the text of README.md (test_platform_files.py).
+    "deploy": [
+        ["--to", platform, "--memory", "100M"]
+        for platform in ("cloudrun", "fly", "heroku", "render", "k8s")
+    ],
+}
+
+
+def generators() -> list[str]:
+    """Return the names of the commands that generate files: those whose functions are in
+    `carboy.deployment`, except for `check`, which writes none.
+    """
+    commands = importlib.metadata.distribution("carboy").entry_points.select(
+        group="carboy.commands"
+    )
+    modules = {command.name: command.module for command in commands}
+    return sorted(
+        name
+        for name, module in modules.items()
+        if module.startswith("carboy.deployment.") and name != "check"
+    )
+
+
+LINES = [[name, *options] for name in generators() for options in OPTIONS.get(name, [[]])]
+each_command = pytest.mark.parametrize("line", LINES, ids=" ".join)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[pathlib.Path]:
+    """A project's folder, in which the commands run. It is below `tmp_path`, because its name is
+    the name of the app.
+    """
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield folder
+    for name in {"app", "wsgi", "shop", "other"} - before:
+        sys.modules.pop(name, None)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else b"a folder"
+        for path in folder.rglob("*")
+    }
+
+
+def run(*line: str) -> Result:
+    return CliRunner().invoke(cli, line)
+
+
+def refusal_of(*line: str) -> str:
+    """Run a command that must fail and must not change the folder. Return its error message, which
+    must be the only line on stderr.
+    """
+    folder = pathlib.Path.cwd()
+    before = contents(folder)
+    result = run(*line)
+    assert result.exit_code == 2, result.output
+    assert contents(folder) == before
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("Error: ")
+    return lines[0].removeprefix("Error: ")
+
+
+def test_table_has_all_commands_that_generate_files():
+    assert {"wsgi"} <= {line[0] for line in LINES}
+
+
+@each_command
+def test_folder_without_an_app_is_refused(line):
+    assert "No application: neither wsgi.py nor app.py is in" in refusal_of(*line)
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("from sys import nothing", "ImportError: cannot import name 'nothing' from 'sys'"),
+        ("open('no/such/file')", "FileNotFoundError:"),
+        ("app = (", "SyntaxError: '(' was never closed (app.py, line 1)"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+        ("raise SystemExit('Set DATABASE_URL.')", "SystemExit: Set DATABASE_URL."),
+    ],
+    ids=["missing module", "missing name", "missing file", "syntax", "two lines", "exit"],
+)
+def test_app_that_does_not_import_is_refused(line, folder, source, reason):
+    (folder / "app.py").write_text(source)
+    message = refusal_of(*line)
+    assert f"The app cannot be imported: {reason}" in message
+    assert "'carboy routes' shows the traceback" in message
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("app:nothing", "has nothing named 'nothing'"),
+        ("other.py", "There is no module 'other'"),
+        ("app:app.config", "is neither a name nor a call"),
+    ],
+)
+def test_app_that_is_not_where_the_argument_says_is_refused(line, folder, target, message):
+    (folder / "app.py").write_text(APP)
+    assert message in refusal_of(*line, target)
+
+
+@each_command
+def test_secret_in_the_error_of_an_import_is_not_shown(line, folder):
+    (folder / "app.py").write_text("raise ValueError('postgres://shop:hunter22@db/shop')")
+    assert "hunter22" not in refusal_of(*line)
+
+
+@each_command
+def test_setting_of_the_server_that_is_not_valid_is_refused(line, folder, monkeypatch):
+    (folder / "app.py").write_text(APP)
+    monkeypatch.setenv("CARBOY_SERVE_WORKERS", "many")
+    assert "expected a whole number, at least 0, got 'many'" in refusal_of(*line)
+
+
+@each_command
+def test_unknown_option_is_refused(line, folder):
+    (folder / "app.py").write_text(APP)
+    before = contents(folder)
+    result = run(*line, "--forc")
+    assert result.exit_code == 2
+    assert re.search(r"No such option '--forc'.*Did you mean.*'--force'", result.stderr)
+    assert contents(folder) == before
+
+
+@each_command
+def test_files_that_exist_are_replaced_by_force_only_and_a_diff_is_shown(line, folder):
+    (folder / "app.py").write_text(APP)
+    before = set(contents(folder))
+    created = run(*line)
+    assert created.exit_code == 0, created.output
+    generated = contents(folder)
+    files = [name for name in generated if name not in before and (folder / name).is_file()]
+    assert files
+
+    assert run(*line).exit_code == 0  # nothing differs, so nothing is replaced
+    assert contents(folder) == generated
+
+    for name in files:
+        for other in files:  # a command must not write the files that are missing, either
+            (folder / other).unlink()
+        (folder / name).write_text("mine\n")
+        message = refusal_of(*line)
+        assert f"{name}: exists with other content. Nothing was written. --force" in message
+        assert f"--- {name}\n+++ {name} (generated)\n" in run(*line).stdout
+
+        forced = run(*line, "--force")
+        assert forced.exit_code == 0
+        assert "-mine\n" in forced.stdout
+        assert contents(folder) == generated
+
+
+@each_command
+def test_file_in_the_place_of_a_folder_is_refused(line, folder):
+    (folder / "app.py").write_text(APP)
+    assert run(*line).exit_code == 0
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "app.py"]
+    obstacle = files[0]
+    obstacle.unlink()
+    obstacle.mkdir()
+    message = refusal_of(*line)
+    assert f"{obstacle.relative_to(folder).as_posix()}: cannot be read" in message
+
+
+@each_command
+def test_print_writes_no_file(line, folder):
+    (folder / "app.py").write_text(APP)
+    before = contents(folder)
+    result = run(*line, "--print")
+    assert result.exit_code == 0, result.output
+    assert result.stdout
+    assert contents(folder) == before

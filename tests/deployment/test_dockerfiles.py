@@ -1,0 +1,245 @@
+"""What `carboy docker` writes, from the facts of an app. tests/deployed/containers builds it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import sys
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from carboy.cli import cli
+
+APP = """\
+from carboy import Carboy
+app = Carboy(__name__)
+"""
+
+MODEL = """
+@app.model('/double', device='cuda:0')
+def double(x: float) -> float:
+    return 2 * x
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    folder = tmp_path / "My Shop"
+    folder.mkdir()
+    (folder / "shop.py").write_text(APP)
+    (folder / "requirements.txt").write_text("carboy\nnumpy>=1\n")
+    (folder / "static").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield folder
+    sys.modules.pop("shop", None)
+
+
+def docker(*options: str, target: str = "shop.py") -> str:
+    result = CliRunner().invoke(cli, ["docker", target, *options])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*options: str) -> str:
+    result = CliRunner().invoke(cli, ["docker", "shop.py", *options])
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+def instructions(folder, name: str) -> list[str]:
+    """Return the arguments of an instruction of the Dockerfile, each time it is there."""
+    text = (folder / "Dockerfile").read_text().replace("\\\n", "")
+    return re.findall(rf"^{name} +(.*)$", text, re.MULTILINE)
+
+
+def services(folder) -> dict:
+    return yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+
+
+def test_app_is_started_in_exec_form_by_a_user_without_rights(project):
+    docker()
+    assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop:app"]
+    assert instructions(project, "USER") == ["10001:10001"]
+    assert "ENTRYPOINT" not in (project / "Dockerfile").read_text()
+    python = "{}.{}".format(*sys.version_info)
+    assert instructions(project, "FROM")[0] == f"python:{python}-slim AS base"
+
+
+def test_versions_of_this_environment_become_constraints(project):
+    docker()
+    lines = (project / "constraints.txt").read_text().splitlines()
+    version = importlib.metadata.version("numpy")
+    assert f"numpy=={version}" in lines
+    assert f"werkzeug=={importlib.metadata.version('werkzeug')}" in lines  # carboy requires it
+    assert not [line for line in lines if line.startswith(("carboy=", "pip=", "pytest="))]
+    (pip,) = [each for each in instructions(project, "RUN") if "pip --python" in each]
+    assert pip.split(" install ")[1].split()[1:] == [
+        *("--constraint", "constraints.txt", "--requirement", "requirements.txt"),
+        "./wheels/" + os.listdir("wheels")[0],
+    ]
+
+
+def test_constraints_that_exist_are_kept(project):
+    (project / "constraints.txt").write_text("numpy==1.26.4\n")
+    docker()
+    assert (project / "constraints.txt").read_text() == "numpy==1.26.4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("requirements.lock", "numpy==2.0.0\n", ["--requirement requirements.lock ./{wheel}"]),
+        (
+            "requirements.lock",
+            "numpy==2.0.0 --hash=sha256:00\n",
+            ["--requirement requirements.lock", "./{wheel}"],
+        ),
+        (
+            "requirements.txt",
+            "./{wheel}[docs]\n",
+            ["--constraint constraints.txt --requirement requirements.txt"],
+        ),
+        (
+            "pyproject.toml",
+            '[project]\nname = "shop"\ndependencies = ["numpy"]\n',
+            ["--constraint constraints.txt --requirement /dependencies.txt ./{wheel}"],
+        ),
+    ],
+    ids=["lock", "lock with hashes", "carboy as a wheel", "pyproject"],
+)
+def test_packages_are_those_that_the_project_names(project, name, text, expected):
+    docker()
+    wheel = "wheels/" + os.listdir("wheels")[0]
+    (project / "requirements.txt").unlink()
+    (project / name).write_text(text.format(wheel=wheel))
+    docker("--force")
+    found = [
+        each.split("check ")[1] for each in instructions(project, "RUN") if "pip --python" in each
+    ]
+    assert found == [each.format(wheel=wheel) for each in expected]
+
+
+def test_included_requirements_are_copied_and_pinned(project):
+    (project / "requirements").mkdir()
+    (project / "requirements.txt").write_text("-r requirements/base.txt\n")
+    (project / "requirements" / "base.txt").write_text("pandas  # tables\n-r more.txt\n")
+    (project / "requirements" / "more.txt").write_text('numpy; python_version > "3"\n')
+    docker()
+    assert {"requirements/base.txt", "requirements/more.txt"} <= {
+        each.split()[0] for each in instructions(project, "COPY")
+    }
+    pinned = re.findall("^[a-z-]+(?===)", (project / "constraints.txt").read_text(), re.MULTILINE)
+    assert {"pandas", "python-dateutil", "numpy"} <= set(pinned)
+
+
+def test_torch_comes_as_wheels_for_cpus_unless_a_model_declares_a_device(project):
+    (project / "requirements.txt").write_text("torch\n")
+    # What pip writes when it has installed PyTorch: the tests do without its gigabyte.
+    info = project / "torch-2.9.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1+cu128\n")
+    docker()
+    assert "torch==2.9.1\n" in (project / "constraints.txt").read_text()
+    assert (
+        "--extra-index-url https://download.pytorch.org/whl/cpu" in instructions(project, "RUN")[1]
+    )
+    assert "deploy" not in services(project)["app"]
+    (project / "shop.py").write_text(APP + MODEL)
+    del sys.modules["shop"]
+    docker("--force")
+    assert "pytorch.org" not in (project / "Dockerfile").read_text()
+    (device,) = services(project)["app"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+
+
+def test_folders_in_which_the_app_writes_are_volumes(project):
+    config = "app.config.update(UPLOAD_FOLDER='uploads', LOG_FILE='logs/app.log')\n"
+    (project / "shop.py").write_text(APP + config)
+    docker("--volume", "cache/images", "--volume", "/var/lib/shop", "--volume", "/tmp/scratch")
+    folders = ["/app/cache/images", "/app/logs", "/app/uploads", "/var/lib/shop"]
+    assert json.loads(instructions(project, "VOLUME")[0]) == folders
+    assert instructions(project, "RUN")[-1].split()[-4:] == folders
+    assert [each.split(":")[1] for each in services(project)["app"]["volumes"]] == folders
+    assert "uploads\n" in (project / ".dockerignore").read_text()
+    assert services(project)["app"]["read_only"]
+
+
+def test_log_goes_to_stdout_if_a_variable_can_change_the_file(project):
+    (project / "config.py").write_text("LOG_FILE = 'logs/app.log'\n")
+    (project / "shop.py").write_text(APP + "app.config.from_project()\n")
+    docker()
+    assert "CARBOY_LOG_FILE=/dev/stdout" in instructions(project, "ENV")
+    assert instructions(project, "VOLUME") == []
+
+
+def test_port_is_that_of_the_option(project):
+    docker("--port", "9123")
+    assert instructions(project, "EXPOSE") == ["9123"]
+    assert "PORT=9123" in " ".join(instructions(project, "ENV"))
+    assert "app:9123" in (project / "deploy" / "nginx.compose.conf").read_text()
+
+
+def test_nginx_gets_the_static_folders_of_the_project(project):
+    docker()
+    assert services(project)["nginx"]["volumes"] == [
+        "./deploy/nginx.compose.conf:/etc/nginx/conf.d/default.conf:ro",
+        "./static:/app/static:ro",
+    ]
+    assert '"/app/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
+
+
+def test_code_in_a_folder_is_started_there(project):
+    (project / "src").mkdir()
+    (project / "src" / "shop.py").write_text(APP)
+    (project / "shop.py").unlink()
+    docker(target="src/shop.py")
+    assert instructions(project, "WORKDIR") == ["/app", "/app/src"]
+    assert json.loads(instructions(project, "CMD")[0])[-1] == "shop:app"
+
+
+def test_second_run_changes_nothing(project):
+    docker()
+    lines = docker().split("\n\n")[0].splitlines()
+    assert lines
+    assert {line.rpartition(": ")[2] for line in lines} == {"unchanged"}
+
+
+def test_project_without_requirements_is_told_what_the_image_lacks(project):
+    (project / "requirements.txt").unlink()
+    assert "There is no requirements.txt: the image has carboy and nothing else." in docker()
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (
+            {"requirements.txt": "-r ../all.txt\n"},
+            [],
+            "../all.txt, which the requirements include, is outside of the project",
+        ),
+        ({"requirements.txt": "-r gone.txt\n"}, [], "gone.txt: cannot be read"),
+        ({"requirements.txt": None, "pyproject.toml": "["}, [], "pyproject.toml: "),
+        (
+            {"requirements.txt": None, "pyproject.toml": "[tool.poetry]\n"},
+            [],
+            "pyproject.toml has no 'dependencies' in [project]",
+        ),
+        ({}, ["--volume", "."], "writes in the folder of the project itself"),
+        ({}, ["--port", "80"], "80 is not in the range 1024<=x<=65535"),
+        ({}, ["--port", "9000"], "Port 9000 is that of the probes"),
+    ],
+)
+def test_what_cannot_become_an_image_is_refused_in_a_line(project, files, options, message):
+    for name, text in files.items():
+        if text is None:
+            (project / name).unlink()
+        else:
+            (project / name).write_text(text)
+    before = sorted(os.listdir(project))
+    assert message in " ".join(refused(*options).split())
+    assert [name for name in sorted(os.listdir(project)) if name != "__pycache__"] == before

@@ -1,0 +1,456 @@
+"""`carboy deploy` writes files that platforms accept, with what it knows of the app."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import sys
+import tomllib
+import typing as t
+
+import guides
+import jsonschema
+import kubernetes_validate
+import platformschemas
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from carboy.cli import cli
+from carboy.core.processmemory import ProcessMemory
+from carboy.deployment.platforms.deploycommand import PLATFORMS
+from carboy.deployment.platforms.sizing import room_for
+from carboy.serving.metrics import families
+from carboy.serving.process.capacity import Measurement
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+APP = "from carboy import Carboy\napp = Carboy(__name__)\n"
+PROJECT = f"{APP}app.config.from_project()\n"
+MODELS = f"{APP}@app.model('/double')\ndef double(x: float) -> float:\n    return 2 * x\n"
+FILES = {
+    "cloudrun": "deploy/service.yaml",
+    "fly": "fly.toml",
+    "heroku": "Procfile",
+    "render": "render.yaml",
+    "spaces": "README.md",
+    "k8s": "deploy/k8s.yaml",
+}
+SCHEMAS = {
+    "cloudrun": platformschemas.CLOUD_RUN,
+    "fly": platformschemas.FLY,
+    "render": platformschemas.RENDER,
+    "spaces": platformschemas.SPACE,
+}
+each_platform = pytest.mark.parametrize("platform", FILES)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[pathlib.Path]:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield folder
+    sys.modules.pop("app", None)
+
+
+def deploy(platform: str, *options: str, source: str = APP) -> Result:
+    """Run the command in the current folder, for an app with this source text."""
+    pathlib.Path("app.py").write_text(source)
+    sys.modules.pop("app", None)
+    stated = () if "--memory" in options else ("--memory", "100M")
+    return CliRunner().invoke(cli, ["deploy", "--to", platform, *stated, *options])
+
+
+def written(platform: str, *options: str, source: str = APP) -> str:
+    """Return the text of the platform's file."""
+    result = deploy(platform, *options, source=source)
+    assert result.exit_code == 0, result.output
+    return pathlib.Path(FILES[platform]).read_text()
+
+
+def parsed(platform: str, *options: str, source: str = APP) -> t.Any:
+    """Return the content of the platform's file; of several documents, a list."""
+    text = written(platform, *options, source=source)
+    if platform == "fly":
+        return tomllib.loads(text)
+    if platform == "spaces":
+        return yaml.safe_load(text.split("---\n")[1])
+    documents = list(yaml.safe_load_all(text))
+    return documents if platform == "k8s" else documents[0]
+
+
+def container(platform: str, *options: str, source: str = APP) -> dict[str, t.Any]:
+    """Return the container of a Deployment, or of a service of Cloud Run."""
+    content = parsed(platform, *options, source=source)
+    top = content[0] if platform == "k8s" else content
+    return t.cast("dict[str, t.Any]", top["spec"]["template"]["spec"]["containers"][0])
+
+
+def variables(platform: str, *options: str, source: str = APP) -> dict[str, str]:
+    """Return the environment variables in the platform's file."""
+    content = parsed(platform, *options, source=source)
+    if platform == "fly":
+        return t.cast("dict[str, str]", content["env"])
+    if platform == "render":
+        return {each["key"]: each.get("value", "") for each in content["services"][0]["envVars"]}
+    found = container(platform, *options, "--force", source=source)["env"]
+    return {each["name"]: each.get("value", "") for each in found}
+
+
+def test_each_platform_has_a_file():
+    assert sorted(PLATFORMS) == sorted(FILES)
+
+
+# ------------------------------------------------------------------------------------ schemas
+
+
+@pytest.mark.parametrize("platform", SCHEMAS)
+@pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
+def test_file_has_the_documented_keys(platform, source):
+    jsonschema.validate(parsed(platform, source=source), SCHEMAS[platform])
+
+
+@pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+def test_kubernetes_accepts_each_document(version, source):
+    documents = parsed("k8s", source=source)
+    assert [document["kind"] for document in documents] == [
+        "Deployment",
+        "Service",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+    ]
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_container_of_cloud_run_is_one_of_kubernetes():
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "shop"},
+        "spec": {"containers": [{"name": "app", **container("cloudrun", source=PROJECT)}]},
+    }
+    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_documents_of_kubernetes_select_the_pods():
+    deployment, service, autoscaler, budget = parsed("k8s")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert service["spec"]["selector"] == labels
+    assert budget["spec"]["selector"]["matchLabels"] == labels
+    assert autoscaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_how_to_scales_by_documented_keys_and_by_a_metric_that_exists():
+    page = (guides.DOCS / "howto" / "platforms.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    scaled = yaml.safe_load(block)
+    jsonschema.validate(scaled, platformschemas.KEDA)
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    assert families.WAITING_PREDICTIONS.name in query
+
+
+def test_procfile_has_one_process_of_the_web():
+    lines = [line for line in written("heroku").splitlines() if not line.startswith("#")]
+    assert len(lines) == 1
+    assert re.fullmatch(r"web: carboy serve app:app( --[a-z-]+ [0-9.]+)+", lines[0])
+
+
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_python_version_is_that_of_the_project(platform):
+    written(platform)
+    version = pathlib.Path(".python-version").read_text()
+    assert version == "{}.{}\n".format(*sys.version_info)
+
+
+@each_platform
+def test_file_says_that_it_was_made_by_a_command(platform):
+    assert f"# Made by 'carboy deploy --to {platform}'" in written(platform)
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "render", "k8s"])
+def test_target_that_needs_quotes_is_quoted(platform):
+    source = "from carboy import Carboy\ndef make(name):\n    return Carboy(name)\n"
+    target = "app:make('x: \"y\"')"
+    assert parsed(platform, target, source=source)
+
+
+def test_start_command_is_quoted_for_the_shell():
+    source = "from carboy import Carboy\ndef make(name):\n    return Carboy(name)\n"
+    service = parsed("render", 'app:make("x")', source=source)["services"][0]
+    assert service["startCommand"] == "carboy serve 'app:make(\"x\")'"
+
+
+# -------------------------------------------------------------------------------- what is known
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "render", "k8s"])
+def test_app_with_models_is_ready_only_with_one(platform):
+    assert "CARBOY_SERVE_MIN_MODELS" not in variables(platform)
+    assert variables(platform, "--force", source=MODELS)["CARBOY_SERVE_MIN_MODELS"] == "1"
+
+
+def test_app_with_models_has_one_worker_on_heroku_which_sets_two():
+    assert "--workers" not in written("heroku")
+    assert "--workers 1" in written("heroku", "--force", source=MODELS)
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "render"])
+def test_secret_key_comes_from_the_platform_if_the_app_reads_it(platform):
+    assert "SECRET_KEY" not in variables(platform)
+    assert variables(platform, "--force", source=PROJECT)["SECRET_KEY"] == ""
+
+
+@each_platform
+def test_secret_is_in_no_file_and_no_output(platform, monkeypatch):
+    pathlib.Path(".env").write_text("SECRET_KEY=in-the-file-0123456789\n")
+    monkeypatch.setenv("DATABASE_PASSWORD", "in-the-environment-0123456789")
+    result = deploy(platform, source=PROJECT)
+    for text in (result.output, pathlib.Path(FILES[platform]).read_text()):
+        assert "in-the-environment" not in text
+        assert "in-the-file" not in text
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "render", "k8s"])
+def test_app_with_proxy_fix_reads_the_headers_itself(platform):
+    fixed = (
+        "from werkzeug.middleware.proxy_fix import ProxyFix\n"
+        f"{APP}app.wsgi_app = ProxyFix(app.wsgi_app)\n"
+    )
+    assert "CARBOY_PROXY" in variables(platform)
+    assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
+
+
+def test_next_command_uses_the_image():
+    result = deploy("k8s", "--image", "registry.example/shop:3")
+    assert (
+        "docker push registry.example/shop:3 && kubectl apply -f deploy/k8s.yaml" in result.stdout
+    )
+    assert (
+        container("k8s", "--image", "registry.example/shop:3")["image"] == "registry.example/shop:3"
+    )
+
+
+def test_next_command_makes_a_dockerfile_only_if_there_is_none():
+    assert "carboy docker && docker build" in deploy("k8s").stdout
+    pathlib.Path("Dockerfile").write_text("FROM scratch\n")
+    assert "carboy docker" not in deploy("k8s", "--force").stdout
+
+
+# ------------------------------------------------------------------------------------- memory
+
+
+def test_room_is_that_of_two_workers_and_half_of_it_again():
+    measured = Measurement(
+        ProcessMemory(100 * 2**20, 20 * 2**20), ProcessMemory(24 * 2**20, 11 * 2**20)
+    )
+    assert room_for(measured).mib == (24 + 20 + 2 * 100) * 1.5
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpu", "given"),
+    [
+        ("100M", "1", "512Mi"),
+        ("600M", "1", "640Mi"),
+        ("5G", "2", "5120Mi"),
+        ("30G", "8", "30720Mi"),
+    ],
+)
+def test_cloud_run_gets_the_cpus_that_the_memory_requires(memory, cpu, given):
+    limits = container("cloudrun", "--memory", memory)["resources"]["limits"]
+    assert limits == {"cpu": cpu, "memory": given}
+
+
+@pytest.mark.parametrize(
+    ("memory", "machine"),
+    [
+        ("100M", ("shared", 1, "256mb")),
+        ("2G", ("shared", 1, "2048mb")),
+        ("3G", ("shared", 2, "3072mb")),
+        ("9G", ("shared", 8, "9216mb")),
+        ("20G", ("performance", 4, "20480mb")),
+        ("40G", ("performance", 8, "40960mb")),
+    ],
+)
+def test_machine_of_fly_has_enough_memory(memory, machine):
+    (vm,) = parsed("fly", "--memory", memory)["vm"]
+    assert (vm["cpu_kind"], vm["cpus"], vm["memory"]) == machine
+
+
+@pytest.mark.parametrize(
+    ("memory", "plan"), [("100M", "starter"), ("1G", "standard"), ("5G", "pro plus")]
+)
+def test_plan_of_render_has_enough_memory(memory, plan):
+    assert parsed("render", "--memory", memory)["services"][0]["plan"] == plan
+
+
+def test_larger_dyno_is_a_part_of_the_commands():
+    assert "ps:type" not in deploy("heroku").stdout
+    assert "heroku ps:type web=performance-m" in deploy("heroku", "--memory", "2G").stdout
+
+
+def test_pod_has_the_memory_that_it_requests():
+    resources = container("k8s", "--memory", "300M")["resources"]
+    assert resources["requests"] == resources["limits"] == {"cpu": "1", "memory": "320Mi"}
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "heroku", "render", "spaces"])
+def test_more_memory_than_the_platform_has_is_refused(platform):
+    result = deploy(platform, "--memory", "1000G")
+    assert result.exit_code == 2
+    assert re.search(r"offers at most \d+ MiB, and the app needs 1024000 MiB", result.stderr)
+
+
+@pytest.mark.integration
+def test_memory_is_measured_by_starting_the_app(folder):
+    (folder / "app.py").write_text(MODELS + "BALLAST = b'x' * 200_000_000\n")
+    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"It takes 2\d\d MiB in each worker", result.stderr)
+    limits = yaml.safe_load_all((folder / FILES["k8s"]).read_text())
+    memory = next(limits)["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert 600 <= int(memory["memory"].removesuffix("Mi")) <= 1000
+
+
+@pytest.mark.integration
+def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
+    (folder / "app.py").write_text(
+        f"{APP}@app.model('/m')\nclass Model:\n    def __init__(self):\n"
+        "        open('no-such-file')\n    def predict(self, x: float) -> float: ...\n"
+    )
+    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    assert result.exit_code == 2
+    assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
+    assert "no-such-file" in result.stderr
+    assert not (folder / "deploy").exists()
+
+
+# ---------------------------------------------------------------------------- time for stopping
+
+
+@pytest.mark.parametrize(
+    ("grace", "platform", "server", "killed_after"),
+    [
+        ("30", "cloudrun", 7.5, 10),
+        ("3", "cloudrun", 3, 10),
+        ("30", "fly", 30, 33),
+        ("1000", "fly", 297.5, 300),
+        ("30", "render", 30, 33),
+        ("30", "k8s", 30, 38),  # 5 s of preStop
+        ("1000", "k8s", 1000, 1008),
+    ],
+)
+def test_server_stops_before_the_platform_kills_it(
+    monkeypatch, grace, platform, server, killed_after
+):
+    monkeypatch.setenv("CARBOY_SERVE_GRACE_S", grace)
+    assert float(variables(platform)["CARBOY_SERVE_GRACE_S"]) == server
+    content = parsed(platform, "--force")
+    if platform == "fly":
+        assert content["kill_signal"] == "SIGTERM"
+        assert content["kill_timeout"] == killed_after
+    elif platform == "render":
+        assert content["services"][0]["maxShutdownDelaySeconds"] == killed_after
+    elif platform == "k8s":
+        assert (
+            content[0]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == killed_after
+        )
+
+
+def test_server_stops_before_heroku_kills_it():
+    assert "--drain 0.5 --grace 27.5" in written("heroku")
+
+
+# --------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("platform", "name"),
+    [
+        ("cloudrun", "2048"),
+        ("cloudrun", "a" * 50),
+        ("fly", "Shop"),
+        ("fly", "shop_1"),
+        ("heroku", "ab"),
+        ("heroku", "a" * 31),
+        ("render", "-shop"),
+        ("spaces", "my--shop"),
+        ("spaces", "a" * 97),
+        ("k8s", "shop.example"),
+        ("k8s", "2048"),
+        ("k8s", ""),
+    ],
+)
+def test_name_that_the_platform_refuses_is_refused(platform, name):
+    result = deploy(platform, "--name", name)
+    assert result.exit_code == 2
+    assert f"refuses the name {name!r}: a name has " in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not pathlib.Path(FILES[platform]).exists()
+
+
+@each_platform
+def test_name_is_that_of_the_folder_unless_an_option_says_another(platform):
+    assert "shop" in deploy(platform).stdout + pathlib.Path(FILES[platform]).read_text()
+    other = deploy(platform, "--name", "market", "--force").stdout
+    assert "market" in other + pathlib.Path(FILES[platform]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("herok", "Did you mean 'heroku'?"), ("aws", ""), ("", "")]
+)
+def test_unknown_platform_is_refused_with_the_nearest_name(name, advice):
+    result = deploy(name)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "--to takes one of cloudrun, fly, heroku, render, spaces, k8s." in result.stderr
+    assert advice in result.stderr
+
+
+@pytest.mark.parametrize("platform", ["fly", "heroku", "render", "spaces"])
+def test_image_is_refused_where_it_has_no_effect(platform):
+    result = deploy(platform, "--image", "shop:1")
+    assert result.exit_code == 2
+    assert "--image has no effect" in result.stderr
+
+
+@pytest.mark.parametrize("image", ["", "-rm", "a b", "a\nb", "shop;ls"])
+def test_image_that_cannot_be_one_is_refused(image):
+    result = deploy("k8s", "--image", image)
+    assert result.exit_code == 2
+    assert "is not the name of an image" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["", "0", "-1", "much"])
+def test_memory_that_is_no_size_is_refused(size):
+    result = deploy("k8s", "--memory", size)
+    assert result.exit_code == 2
+    assert "is not a size such as 512M" in result.stderr
+
+
+# --------------------------------------------------------------------------------------- README
+
+
+def test_text_of_a_readme_is_kept_below_the_block_of_a_space(folder):
+    (folder / "README.md").write_text("# My shop\n\nSells things.\n---\n")
+    assert deploy("spaces").exit_code == 2  # it exists, so a diff is shown and nothing is written
+    assert deploy("spaces", "--force").exit_code == 0
+    text = (folder / "README.md").read_text()
+    assert text.startswith("---\n# Made by")
+    assert text.endswith("\n---\n# My shop\n\nSells things.\n---\n")
+    assert deploy("spaces").exit_code == 0  # the same block again
+    assert (folder / "README.md").read_text() == text
+
+
+def test_readme_that_is_no_text_is_left_alone(folder):
+    (folder / "README.md").write_bytes(b"\xff")
+    result = deploy("spaces", "--force")
+    assert result.exit_code == 2
+    assert "README.md: cannot be read" in result.stderr
+    assert (folder / "README.md").read_bytes() == b"\xff"
