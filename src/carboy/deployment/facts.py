@@ -125,7 +125,11 @@ class Facts:
                 " which this file imports the app: MODULE:APP."
             )
         module = prepare_import(path)
-        return ImportedApp(sys.path[0], module, expression or self._expression(module))
+        expression = expression or self._expression(module)
+        # A factory may be named without a call.
+        named = vars(sys.modules[module]).get(expression)
+        calls = inspect.isfunction(named) and "()"
+        return ImportedApp(sys.path[0], module, f"{expression}{calls or ''}")
 
     @property
     def _found_file(self) -> str:
