@@ -63,7 +63,7 @@ def services(folder) -> dict:
 
 def test_app_is_started_in_exec_form_by_a_user_without_rights(project):
     docker()
-    assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop:app"]
+    assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop.py"]
     assert instructions(project, "USER") == ["10001:10001"]
     assert "ENTRYPOINT" not in (project / "Dockerfile").read_text()
     python = "{}.{}".format(*sys.version_info)
@@ -198,13 +198,23 @@ def test_nginx_gets_the_static_folders_of_the_project(project):
     assert '"/srv/my-shop/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
 
 
-def test_code_in_a_folder_is_started_there(project):
+def test_code_in_a_folder_is_started_in_the_folder_of_the_project(project):
     (project / "src").mkdir()
-    (project / "src" / "shop.py").write_text(APP)
-    (project / "shop.py").unlink()
+    (project / "shop.py").rename(project / "src" / "shop.py")
     docker(target="src/shop.py")
-    assert instructions(project, "WORKDIR") == ["/srv/my-shop", "/srv/my-shop/src"]
-    assert json.loads(instructions(project, "CMD")[0])[-1] == "shop:app"
+    # As here: relative paths, such as that of a model, mean the same files.
+    assert instructions(project, "WORKDIR") == ["/srv/my-shop", "/srv/my-shop"]
+    assert json.loads(instructions(project, "CMD")[0])[-1] == "src/shop.py"
+
+
+def test_package_that_is_on_the_path_by_an_editable_install_is_found_in_the_image(
+    project, monkeypatch
+):
+    (project / "src").mkdir()
+    (project / "shop.py").rename(project / "src" / "shop.py")
+    monkeypatch.syspath_prepend(str(project / "src"))
+    docker(target="shop:app")
+    assert json.loads(instructions(project, "CMD")[0])[-1] == "src/shop:app"
 
 
 def test_second_run_changes_nothing(project):
@@ -217,6 +227,16 @@ def test_second_run_changes_nothing(project):
 def test_project_without_requirements_is_told_what_the_image_lacks(project):
     (project / "requirements.txt").unlink()
     assert "There is no requirements.txt: the image has carboy and nothing else." in docker()
+
+
+def test_installed_package_is_refused_because_it_is_no_file_of_the_project(project, monkeypatch):
+    installed = project.parent / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (project / "shop.py").rename(installed / "shop.py")
+    monkeypatch.syspath_prepend(str(installed))
+    result = CliRunner().invoke(cli, ["docker", "shop"])
+    assert result.exit_code == 2, result.output
+    assert "The module shop is installed" in result.output
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import click
 
-from ..compat import ENV_VAR
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
@@ -60,6 +59,7 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
+    _refuse_code_elsewhere(facts)
     image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
@@ -103,13 +103,13 @@ class AppImage:
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=self.home,
-            folder=_code_folder(self.facts),
             port=self.port,
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
             logs_to_stdout=logs_to_stdout(self.facts),
-            command=json.dumps(self._command),
+            # In the folder of the project, like here, so that relative paths mean the same files.
+            command=json.dumps(self.facts.serve_command),
         )
 
     def dockerignore(self) -> str:
@@ -159,11 +159,6 @@ class AppImage:
         )
 
     @property
-    def _command(self) -> list[str]:
-        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
-        return ["carboy", *as_flask, "serve", self.facts.imported.target]
-
-    @property
     def _devices(self) -> list[str]:
         """The devices, other than the CPU, that models of the app have declared."""
         return [each for each in self.facts.devices if not each.startswith("cpu")]
@@ -180,19 +175,20 @@ def _home(facts: Facts) -> str:
     return f"/srv/{facts.name}"
 
 
-def _code_folder(facts: Facts) -> str:
-    """Return the folder in the container from which the app is imported.
-
-    Raises:
-        DeploymentError: the app is outside of the project.
-    """
-    folder = _inside(facts, facts.imported.folder)
-    if not _is_below(folder, _home(facts)):
+def _refuse_code_elsewhere(facts: Facts) -> None:
+    """Raise DeploymentError if the app is imported from outside of the project."""
+    imported = facts.imported
+    if imported.is_installed:
         raise DeploymentError(
-            f"The app is in {folder}, outside of the current folder, whose files are all that an"
-            " image contains. Run this command in the folder of the project."
+            f"The module {imported.module} is installed, so that it is not one of the files of the"
+            " project, which are all that an image contains. Name its file or folder, such as"
+            f" src/{imported.module.replace('.', '/')}."
         )
-    return folder
+    if imported.folder != facts.root and not _path_below(imported.folder, facts.root):
+        raise DeploymentError(
+            f"The app is in {imported.folder}, outside of the current folder, whose files are all"
+            " that an image contains. Run this command in the folder of the project."
+        )
 
 
 def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:

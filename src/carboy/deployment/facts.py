@@ -62,6 +62,7 @@ class ImportedApp(t.NamedTuple):
     folder: str  # the folder that must be on `sys.path`, an absolute path
     module: str
     expression: str  # "app", or "create_app()"; evaluated in the module
+    is_installed: bool = False  # whether the module is an installed one, and no file of the project
 
     @property
     def target(self) -> str:
@@ -129,7 +130,15 @@ class Facts:
         # A factory may be named without a call.
         named = vars(sys.modules[module]).get(expression)
         calls = inspect.isfunction(named) and "()"
-        return ImportedApp(sys.path[0], module, f"{expression}{calls or ''}")
+        folder = _folder_of_package(module)
+        # What is installed is found without a folder on `sys.path`.
+        is_installed = "site-packages" in folder.split(os.sep)
+        return ImportedApp(
+            self.root if is_installed else folder,
+            module,
+            f"{expression}{calls or ''}",
+            is_installed,
+        )
 
     @property
     def _found_file(self) -> str:
@@ -158,9 +167,18 @@ class Facts:
     def _relative_target(self) -> str:
         """The app as the argument of a command in the project's folder."""
         path, expression = split_import_path(self.target or self.imported.target)
-        if os.path.isabs(path):
+        if not os.path.exists(path):  # the name of a module
+            path = self._relative_module(path)
+        elif os.path.isabs(path):
             path = os.path.relpath(path, self.root)
         return f"{path}:{expression}" if expression else path
+
+    def _relative_module(self, name: str) -> str:
+        """Return the name of a module; or its path, if it is in another folder of the project that
+        an editable install has put on `sys.path`, such as src: elsewhere nobody does so.
+        """
+        folder = os.path.relpath(self.imported.folder, self.root)
+        return name if folder == os.curdir else os.path.join(folder, *name.split("."))
 
     @property
     def python_version(self) -> str:
@@ -335,6 +353,14 @@ class Facts:
     def trusts_proxies(self) -> bool:
         """Whether the app, or the server by its settings, reads the headers of proxies."""
         return self.settings.proxy != "0" or find_proxy_fix(self.app) is not None
+
+
+def _folder_of_package(module_name: str) -> str:
+    """Return the folder from which a module, or the outermost package around it, was imported."""
+    outermost = sys.modules[module_name.partition(".")[0]]
+    # A package without a file __init__.py has a folder only.
+    file: str = next(iter(getattr(outermost, "__path__", ())), outermost.__file__ or "")
+    return os.path.dirname(os.path.realpath(file))
 
 
 # Where a server that listens on all addresses is reached on the same machine.
