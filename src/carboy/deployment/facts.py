@@ -10,6 +10,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
+from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
 from ..compat import ENV_VAR
@@ -295,6 +296,15 @@ class Facts:
             return TrustedHeaders(names, max(counts.values()) <= 1)
         names = frozenset(self.settings.proxy_headers.split(","))
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
+
+    def trusts_connections_from(self, host: str) -> bool:
+        """Return whether the server is going to believe a proxy that connects to this host of the
+        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """
+        if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
+            return True
+        networks = map(ip_network, self.settings.proxy.split(","))
+        return any(ip_address(host) in network for network in networks)
 
     @property
     def trusts_proxies(self) -> bool:
