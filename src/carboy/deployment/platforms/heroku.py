@@ -39,10 +39,15 @@ def _generate(release: Release) -> Generated:
         # Heroku sets WEB_CONCURRENCY to at least 2, and each worker loads each model.
         settings["workers"] = "1"
     files = [
-        GeneratedFile("Procfile", release.write("Procfile", options=options(settings))),
+        GeneratedFile("Procfile", _procfile(release, options(settings))),
         GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
     ]
     return Generated(files, _next_step(release))
+
+
+def _procfile(release: Release, settings: str) -> str:
+    variables = " ".join(f"{name}={each}" for name, each in release.log_environment.items())
+    return release.write("Procfile", command=f"{variables} {release.command} {settings}".lstrip())
 
 
 def _next_step(release: Release) -> str:
@@ -72,5 +77,6 @@ HEROKU = Platform(
         " and has 3 to 30 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

@@ -36,7 +36,10 @@ def _generate(release: Release) -> Generated:
         "render.yaml",
         plan=smallest(release.room, _PLANS, RENDER.title).name,
         requirements=_requirements(release),
-        environment=environment(release.settings(1, times, probes="yes")),
+        environment={
+            **release.log_environment,
+            **environment(release.settings(1, times, probes="yes")),
+        },
         shutdown_s=times.platform_s,
     )
     files = [
@@ -62,4 +65,6 @@ def _requirements(release: Release) -> str:
     return "." if file == "pyproject.toml" else f"-r {file}"
 
 
-RENDER = Platform("render", "Render", DNS_LABEL, takes_image=False, generate=_generate)
+RENDER = Platform(
+    "render", "Render", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)
