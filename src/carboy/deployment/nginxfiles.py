@@ -73,7 +73,8 @@ def nginx_text(website: Website) -> str:
         # sending a request.
         idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
         forwarded=_forwarded(website),
-        routes=[_route(route) for route in website.special_routes],
+        # Streams need nothing else, because no response is buffered.
+        routes=[_route(route) for route in website.special_routes if route.wait_s > website.wait_s],
         folders=[_folder(folder) for folder in website.static_folders],
         sends_root=any(folder.url == "/" for folder in website.static_folders),
         cache_control=_cache_control(facts.static_max_age_s),
