@@ -125,10 +125,9 @@ class Facts:
             )
         module = prepare_import(path)
         expression = expression or self._expression(module)
-        # A factory may be named without a call.
-        named = vars(sys.modules[module]).get(expression)
-        calls = inspect.isfunction(named) and "()"
-        return ImportedApp(sys.path[0], module, f"{expression}{calls or ''}")
+        if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
+            expression += "()"  # a factory may be named without a call
+        return ImportedApp(sys.path[0], module, expression)
 
     @property
     def _found_file(self) -> str:
