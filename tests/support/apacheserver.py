@@ -58,33 +58,42 @@ def start(
         port: the port on which the site listens.
         before: further directives, before those of the site.
     """
-    needs_apache()
-    text = file.read_text()
-    main = folder / "apache2.conf"
-    # Apache started by root answers requests as another user.
-    user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
-    main.write_text(
-        _MAIN.format(
-            folder=folder,
-            file=file,
-            user=user,
-            modules=_load(_named_modules(text)),
-            before=before,
-        )
-    )
-    command = ["/usr/sbin/apache2", "-f", str(main)]
-    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
-    assert tested.returncode == 0, tested.stderr
-    assert tested.stderr == "Syntax OK\n"
-    program = spawning.start(
-        [*command, "-D", "FOREGROUND"], log=folder / "log", port=port, cwd=folder
-    )
+    command = [*_configured(folder, file.read_text(), before), "-D", "FOREGROUND"]
+    program = spawning.start(command, log=folder / "log", port=port, cwd=folder)
     try:
         program.wait_until_it_listens()
     except BaseException:
         program.stop()
         raise
     return program
+
+
+def check(folder: pathlib.Path, text: str) -> None:
+    """Assert that Apache accepts a site's configuration without a word.
+
+    Args:
+        folder: for the files of this Apache.
+        text: the configuration.
+    """
+    _configured(folder, text, "")
+
+
+def _configured(folder: pathlib.Path, text: str, before: str) -> list[str]:
+    """Write the configuration of an Apache with a site, check it, and return the command line."""
+    needs_apache()
+    site, main = folder / "site.conf", folder / "apache2.conf"
+    site.write_text(text)
+    # Apache started by root answers requests as another user.
+    user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
+    modules = _load(_named_modules(text))
+    main.write_text(
+        _MAIN.format(folder=folder, file=site, user=user, modules=modules, before=before)
+    )
+    command = ["/usr/sbin/apache2", "-f", str(main)]
+    tested = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    assert tested.stderr == "Syntax OK\n", tested.stderr
+    return command
 
 
 def needs_apache() -> None:

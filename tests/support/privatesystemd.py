@@ -43,8 +43,11 @@ def missing() -> str:
     """Return why there can be no private systemd on this machine; "" if there can be."""
     if os.geteuid() != 0:
         return "needs root"
-    commands = (SYSTEMD, "systemctl", "unshare", "nsenter")
-    return ", ".join(f"needs {name}" for name in commands if shutil.which(name) is None)
+    for name in (SYSTEMD, "systemctl", "unshare", "nsenter"):
+        if shutil.which(name) is None:
+            return f"needs {name}"
+    try_out = ["unshare", "--mount", "sh", "-c", "mount -t cgroup2 none /mnt"]
+    return "" if _runs(*try_out) else "needs the right to mount cgroup2, as in a virtual machine"
 
 
 class PrivateSystemd:

@@ -16,7 +16,7 @@ from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .website import Website, make_website, website_options
-from .wsgifile import wsgi_file
+from .wsgifile import wsgi_file, wsgi_path
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
@@ -100,14 +100,16 @@ def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
 def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
     """Return the modules that the configuration needs, by the names that a2enmod takes."""
     for_app = ["wsgi"] if mod_wsgi else ["proxy", "proxy_http"]
-    return sorted([*_MODULES, *for_app, *(["http2", "ssl"] if website.certificate else [])])
+    return sorted(
+        [*_MODULES, *for_app, *(["http2", "rewrite", "ssl"] if website.certificate else [])]
+    )
 
 
 def _app_run_by_apache(website: Website) -> str:
     """Return the directives by which mod_wsgi runs the app."""
     facts = website.facts
     waits = (website.wait_s, *(route.wait_s for route in website.special_routes))
-    script = wsgi_file(facts).path
+    script = wsgi_path(facts)
     return render(
         "apache-wsgi.jinja",
         name=facts.name,
@@ -192,8 +194,10 @@ def _forwarded(website: Website) -> list[str]:
 
 
 def _names(website: Website) -> list[str]:
-    """Return the names of the website, `.shop.example` as two."""
-    found = []
+    """Return the names of the website, `.shop.example` as two. A website without names gets one,
+    because Apache would look up that of its address; as the first one, it has all requests.
+    """
+    found = [] if website.hosts else [website.facts.name]
     for host in website.hosts:
         found += [host[1:], f"*{host}"] if host.startswith(".") else [host]
     # The first is used as a name of the server, which has no wildcard.

@@ -127,18 +127,12 @@ class Facts:
             )
         module = prepare_import(path)
         expression = expression or self._expression(module)
-        # A factory may be named without a call.
-        named = vars(sys.modules[module]).get(expression)
-        calls = inspect.isfunction(named) and "()"
+        if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
+            expression += "()"  # a factory may be named without a call
         folder = _folder_of_package(module)
         # What is installed is found without a folder on `sys.path`.
         is_installed = "site-packages" in folder.split(os.sep)
-        return ImportedApp(
-            self.root if is_installed else folder,
-            module,
-            f"{expression}{calls or ''}",
-            is_installed,
-        )
+        return ImportedApp(self.root if is_installed else folder, module, expression, is_installed)
 
     @property
     def _found_file(self) -> str:

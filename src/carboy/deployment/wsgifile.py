@@ -32,6 +32,11 @@ def wsgi_file(facts: Facts) -> GeneratedFile:
         module=imported.module,
         name=name,
         call=call + arguments,
+        is_as_flask=facts.is_as_flask,
         folder=os.path.relpath(imported.folder, facts.root),
     )
-    return GeneratedFile(f"{facts.name}.wsgi", text)
+    return GeneratedFile(wsgi_path(facts), text)
+
+
+def wsgi_path(facts: Facts) -> str:
+    return f"{facts.name}.wsgi"
