@@ -138,6 +138,14 @@ def test_container_of_cloud_run_is_one_of_kubernetes():
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_probes_of_cloud_run_stay_within_its_limits():
+    app = container("cloudrun", source=MODELS)
+    for probe in (app["startupProbe"], app["livenessProbe"]):
+        assert probe["timeoutSeconds"] <= probe["periodSeconds"]
+    startup = app["startupProbe"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] <= 240
+
+
 def test_documents_of_kubernetes_select_the_pods():
     deployment, service, autoscaler, budget = parsed("k8s")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -225,6 +233,44 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
     )
     assert "CARBOY_PROXY" in variables(platform)
     assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
+
+
+def test_pod_may_write_in_the_folders_of_the_app_alone():
+    source = f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n"
+    pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
+    app = pod["containers"][0]
+    assert app["securityContext"]["readOnlyRootFilesystem"]
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
+    mounts = [mount["name"] for mount in app["volumeMounts"]]
+    assert [volume["name"] for volume in pod["volumes"]] == mounts
+
+
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_log_goes_where_the_platform_looks_for_it(platform):
+    logs = f"{PROJECT}app.config['LOG_FILE'] = 'logs/app.log'\n"
+    assert "/dev/stdout" not in written(platform, source=PROJECT)
+    text = written(platform, "--force", source=logs)
+    if platform == "heroku":
+        assert "\nweb: CARBOY_LOG_FILE=/dev/stdout carboy serve app:app --" in text
+    else:
+        assert '- key: CARBOY_LOG_FILE\n        value: "/dev/stdout"\n' in text
+
+
+DEVICE = MODELS.replace("('/double')", "('/double', device='cuda:0')")
+
+
+def test_pod_gets_the_device_that_a_model_has_declared():
+    limits = container("k8s", source=DEVICE)["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in container("k8s", "--force")["resources"]["limits"]
+    for document in parsed("k8s", "--force", source=DEVICE):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "heroku", "render", "spaces"])
+def test_device_that_the_files_do_not_ask_for_is_named(platform):
+    assert "The models use cuda:0, for which" in deploy(platform, source=DEVICE).stdout
+    assert "The models use" not in deploy(platform, "--force").stdout
 
 
 def test_next_command_uses_the_image():

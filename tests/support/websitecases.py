@@ -1,9 +1,9 @@
 """What holds of a website behind each web server: tests that the test module of a web server takes
 over by `from websitecases import *`.
 
-That module defines the fixtures `site` and `secure_site` (a `website.Website`, by HTTP and by
-HTTPS), and `differences`: which requests of `deployedapp.REQUESTS` have another response than that
-of `carboy serve`, with the reason.
+That module defines the fixtures `site`, `secure_site` and `hasty_site` (each a `website.Website`:
+by HTTP, by HTTPS, and with `--timeout 1`), and `differences`: which requests of
+`deployedapp.REQUESTS` have another response than that of `carboy serve`, with the reason.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import itertools
 import json
+import os
 import re
 import signal
 import socket
@@ -187,13 +188,13 @@ def test_host_in_the_request_line_counts_and_not_the_header(site):
 
 def test_static_files_are_sent_by_the_web_server(site):
     """They are sent while the app is stopped, which answers nothing then."""
-    site.app.process.send_signal(signal.SIGSTOP)
+    os.killpg(site.app.process.pid, signal.SIGSTOP)
     try:
         for path in ("/static/style.css", "/static/sub/page.html", "/admin/pictures/dot.svg"):
             assert ask(site, path).status == 200, path
         assert ask(site, "/static/with%20space.txt").body == b"spaced"
     finally:
-        site.app.process.send_signal(signal.SIGCONT)
+        os.killpg(site.app.process.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +330,7 @@ def test_client_that_sends_too_large_a_body_can_read_the_413(site, chunked):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(length // MIB):
                 sock.sendall(b"100000\r\n%b\r\n" % block if chunked else block)
+            sock.sendall(b"0\r\n\r\n" if chunked else b"")
         assert sock.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
@@ -366,8 +368,9 @@ def test_first_item_of_a_stream_arrives_before_the_second_is_made(site):
 )
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_items_of_a_stream_arrive_within_100_ms(site, path, body, encoding):
-    delays = [delay for _ in range(2) for delay in delays_of(site, path, body, encoding)]
-    assert statistics.median(delays) < 0.1
+    # A busy machine may delay all items of one stream, a web server that holds them those of each.
+    medians = (statistics.median(delays_of(site, path, body, encoding)) for _ in range(5))
+    assert any(median < 0.1 for median in medians)
 
 
 def delays_of(site: Website, path: str, body: bytes | None, encoding: str) -> list[float]:
@@ -405,7 +408,7 @@ def test_time_limit_is_that_of_the_route(hasty_site):
             hasty_site,
             "/ponder",
         )
-        assert view.result().status == 504
+        assert view.result().status in {502, 504}
         assert (model.result().status, model.result().json) == (200, "thought")
 
 
@@ -497,15 +500,14 @@ def test_reload_of_the_app_under_load_loses_nothing(site):
     assert len(statuses) > 20
 
 
-def test_app_that_is_down_is_answered_for_and_found_again(restarting_site):
+def test_app_that_is_down_is_answered_for_and_found_again(hasty_site):
     """The app is killed, then started again, without a change of the web server."""
-    site = restarting_site
-    assert ask(site, "/pid").status == 200
-    site.app.stop(signal.SIGKILL)
-    assert ask(site, "/pid").status in {502, 503}
-    assert ask(site, "/static/style.css").status == 200
-    site.start_app()
-    wait_until(lambda: ask(site, "/pid").status == 200)
+    assert ask(hasty_site, "/static/style.css").status == 200
+    hasty_site.app.stop(signal.SIGKILL)
+    assert ask(hasty_site, "/pid").status in {502, 503}
+    assert ask(hasty_site, "/static/style.css").status == 200
+    hasty_site.start_app()
+    wait_until(lambda: ask(hasty_site, "/pid").status == 200)
 
 
 # ------------------------------------------------------------------------------------------- desync
@@ -633,6 +635,18 @@ def test_ambiguous_requests_are_one_request_for_both_servers_or_none(site):
         if len(seen) != len(good) or seen != sorted(set(seen), key=seen.index):
             wrong[name] = (seen, answers)
     assert not wrong
+
+
+def test_refused_websocket_opens_no_tunnel(site):
+    """A web server that takes a refused WebSocket for an open one passes on what follows."""
+    record = site.folder / "record.txt"
+    record.write_text("")
+    wish = f"GET /chat HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    wrong = f"{wish}Sec-WebSocket-Version: 7\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    after = f"GET /next/tunnel HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+    refused, *others = statuses_in(raw(site, f"{wrong}{after}".encode()))
+    assert refused in {400, 426}
+    assert len(record.read_text().splitlines()) == len(others)
 
 
 def test_pipelined_requests_are_answered_in_order(site):

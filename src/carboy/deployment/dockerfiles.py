@@ -60,7 +60,7 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
-    image = AppImage(facts, read_packages(facts), port, _volumes(facts, volumes))
+    image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
         GeneratedFile(".dockerignore", image.dockerignore()),
@@ -108,7 +108,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=_logs_to_stdout(self.facts),
+            logs_to_stdout=logs_to_stdout(self.facts),
             command=json.dumps(self._command),
         )
 
@@ -195,13 +195,13 @@ def _code_folder(facts: Facts) -> str:
     return folder
 
 
-def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
+def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:
     """Return the folders in which the app writes, as paths in the container.
 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if _logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
@@ -220,7 +220,7 @@ def _name_of_volume(path: str, home: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
 
 
-def _logs_to_stdout(facts: Facts) -> bool:
+def logs_to_stdout(facts: Facts) -> bool:
     """Return whether the app logs to a file, and an environment variable can change that."""
     return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 

@@ -10,12 +10,14 @@ import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
+from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
 from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..serving.wsgi.proxyfix import find_proxy_fix
+from .projectfiles import files_below
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -149,6 +151,13 @@ class Facts:
         """The file of the project that says which packages it needs, relative to `root`."""
         files = (name for name in _REQUIREMENTS if os.path.isfile(os.path.join(self.root, name)))
         return next(files, None)
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The files of the project, relative to `root`, without those of tools, such as a virtual
+        environment.
+        """
+        return files_below(self.root)
 
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
@@ -287,6 +296,15 @@ class Facts:
             return TrustedHeaders(names, max(counts.values()) <= 1)
         names = frozenset(self.settings.proxy_headers.split(","))
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
+
+    def trusts_connections_from(self, host: str) -> bool:
+        """Return whether the server is going to believe a proxy that connects to this host of the
+        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """
+        if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
+            return True
+        networks = map(ip_network, self.settings.proxy.split(","))
+        return any(ip_address(host) in network for network in networks)
 
     @property
     def trusts_proxies(self) -> bool:

@@ -41,9 +41,18 @@ def nginx_command(facts: Facts, **options: t.Any) -> Generated:
 
 
 def nginx_text(website: Website) -> str:
-    """Return the configuration, which is for nginx's block `http`."""
+    """Return the configuration, which is for nginx's block `http`.
+
+    Raises:
+        DeploymentError: nginx cannot do what the app needs.
+    """
     facts = website.facts
     settings = facts.settings
+    if facts.app.config["USE_X_SENDFILE"]:
+        raise DeploymentError(
+            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
+            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
+        )
     return render(
         "nginx.conf.jinja",
         website=website,
@@ -64,7 +73,8 @@ def nginx_text(website: Website) -> str:
         # sending a request.
         idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
         forwarded=_forwarded(website),
-        routes=[_route(route) for route in website.special_routes],
+        # Streams need nothing else, because no response is buffered.
+        routes=[_route(route) for route in website.special_routes if route.wait_s > website.wait_s],
         folders=[_folder(folder) for folder in website.static_folders],
         sends_root=any(folder.url == "/" for folder in website.static_folders),
         cache_control=_cache_control(facts.static_max_age_s),
@@ -72,7 +82,8 @@ def nginx_text(website: Website) -> str:
 
 
 def _variable(name: str) -> str:
-    return name.replace("-", "_")
+    """Return the beginning of the names of variables; a digit there would mean something else."""
+    return "carboy_" + name.replace("-", "_")
 
 
 def quote(text: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import typing as t
 from dataclasses import dataclass
 
@@ -67,10 +68,10 @@ class Website:
     @property
     def serve_command(self) -> str:
         """The command that serves the app as the web server expects it."""
-        target = f" {self.facts.target}" if self.facts.target else ""
-        bind = "" if self.upstream == self.facts.address else f" --bind {self.upstream}"
-        proxy = "" if self.facts.trusts_proxies else " --proxy 1"
-        return f"carboy serve{target}{bind}{proxy}"
+        is_known = self.upstream == self.facts.address
+        bind = () if is_known else ("--bind", str(self.upstream))
+        proxy = () if self.facts.trusts_proxies else ("--proxy", "1")
+        return shlex.join([*self.facts.serve_command, *bind, *proxy])
 
 
 def website_options(command: Command) -> Command:
@@ -135,10 +136,17 @@ def make_website(
             "The server of the app speaks HTTPS itself (CARBOY_SERVE_TLS_CERT). Behind a web server"
             " it speaks HTTP: remove that setting, and pass --tls-cert here."
         )
+    address = _read_address("--upstream", upstream) if upstream else facts.address
+    if not facts.trusts_connections_from(address.host):
+        raise DeploymentError(
+            f"CARBOY_PROXY={facts.settings.proxy} does not contain {address.host}, from which the"
+            " web server connects to the app, so that the app would ignore what it says of clients."
+            " Add that address, or use a Unix socket: --upstream unix:/run/app.sock."
+        )
     return Website(
         facts,
         tuple(map(_check_host, names)) or tuple(filter(_HOST.fullmatch, facts.hosts)),
-        _read_address("--upstream", upstream) if upstream else facts.address,
+        address,
         _read_port("--listen", listen),
         _read_port("--listen-tls", listen_tls),
         _certificate(facts.root, tls_cert, tls_key),
@@ -160,12 +168,12 @@ def _read_address(option: str, text: str) -> Address:
         return parse_address(text)
     except ValueError as exc:
         raise DeploymentError(
-            f"{option}: {exc}. Expected 127.0.0.1:8000 or unix:/run/app.sock."
+            f"{option}: {exc}. Expected an address, such as 127.0.0.1:8000."
         ) from None
 
 
 def _read_port(option: str, text: str) -> Address:
-    address = _read_address(option, text if ":" in text else f"*:{text}")
+    address = _read_address(option, f"*:{text}" if text.isdecimal() else text)
     if address.path or not address.port:
         raise DeploymentError(f"{option} {text!r}: expected a port, such as 80 or 127.0.0.1:8080.")
     return address._replace(host="") if address.host == "*" else address

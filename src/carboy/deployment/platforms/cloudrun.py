@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import PORT, NameRule, Platform, environment
-from .sizing import GIB_IN_MIB, Size, round_up, smallest
+from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -22,11 +22,11 @@ KILLED_AFTER_S = 10
 # The most memory for a number of CPUs.
 # https://cloud.google.com/run/docs/configuring/services/memory-limits
 _CPUS = (
-    Size("1", 4 * GIB_IN_MIB),
-    Size("2", 8 * GIB_IN_MIB),
-    Size("4", 16 * GIB_IN_MIB),
-    Size("6", 24 * GIB_IN_MIB),
-    Size("8", 32 * GIB_IN_MIB),
+    MachineSize("1", 4 * GIB_IN_MIB),
+    MachineSize("2", 8 * GIB_IN_MIB),
+    MachineSize("4", 16 * GIB_IN_MIB),
+    MachineSize("6", 24 * GIB_IN_MIB),
+    MachineSize("8", 32 * GIB_IN_MIB),
 )
 # The second generation of the execution environment has at least 512 MiB.
 _LEAST_MIB = 512
@@ -74,5 +74,6 @@ CLOUD_RUN = Platform(
         " and has at most 49 characters",
     ),
     takes_image=True,
+    gives_devices=False,
     generate=_generate,
 )

@@ -11,7 +11,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import DNS_LABEL, PORT, Platform, environment
-from .sizing import GIB_IN_MIB, Size, round_up, smallest
+from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -20,8 +20,10 @@ if t.TYPE_CHECKING:
 MOST_S = 300
 # The most memory for a kind and number of CPUs; the least is an eighth (shared) or a quarter of it.
 # https://fly.io/docs/machines/guides-examples/machine-sizing/
-_SHARED = tuple(Size(f"shared {cpus}", cpus * 2 * GIB_IN_MIB) for cpus in (1, 2, 4, 8))
-_PERFORMANCE = tuple(Size(f"performance {cpus}", cpus * 8 * GIB_IN_MIB) for cpus in (4, 8, 16))
+_SHARED = tuple(MachineSize(f"shared {cpus}", cpus * 2 * GIB_IN_MIB) for cpus in (1, 2, 4, 8))
+_PERFORMANCE = tuple(
+    MachineSize(f"performance {cpus}", cpus * 8 * GIB_IN_MIB) for cpus in (4, 8, 16)
+)
 # Fly adds the client's address to X-Forwarded-For and then an address of the app, which is last.
 # https://fly.io/docs/networking/request-headers/
 _ADDED_ADDRESSES = 2
@@ -54,4 +56,6 @@ def _next_step(release: Release) -> str:
     return release.next_step(f"{make_image}fly deploy", once=once)
 
 
-FLY = Platform("fly", "Fly.io", DNS_LABEL, takes_image=False, generate=_generate)
+FLY = Platform(
+    "fly", "Fly.io", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)

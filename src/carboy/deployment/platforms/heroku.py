@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import NameRule, Platform, options
-from .sizing import GIB_IN_MIB, Size, smallest
+from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -21,13 +21,13 @@ if t.TYPE_CHECKING:
 KILLED_AFTER_S = 30
 # https://devcenter.heroku.com/articles/dyno-types
 _DYNOS = (
-    Size("basic", 512),
-    Size("standard-2x", GIB_IN_MIB),
-    Size("performance-m", 2560),
-    Size("performance-l", 14 * GIB_IN_MIB),
-    Size("performance-l-ram", 30 * GIB_IN_MIB),
-    Size("performance-xl", 62 * GIB_IN_MIB),
-    Size("performance-2xl", 126 * GIB_IN_MIB),
+    MachineSize("basic", 512),
+    MachineSize("standard-2x", GIB_IN_MIB),
+    MachineSize("performance-m", 2560),
+    MachineSize("performance-l", 14 * GIB_IN_MIB),
+    MachineSize("performance-l-ram", 30 * GIB_IN_MIB),
+    MachineSize("performance-xl", 62 * GIB_IN_MIB),
+    MachineSize("performance-2xl", 126 * GIB_IN_MIB),
 )
 # The files by one of which Heroku knows a project of Python and its packages.
 _PACKAGE_LISTS = ("requirements.txt", "Pipfile.lock", "poetry.lock", "uv.lock")
@@ -39,10 +39,15 @@ def _generate(release: Release) -> Generated:
         # Heroku sets WEB_CONCURRENCY to at least 2, and each worker loads each model.
         settings["workers"] = "1"
     files = [
-        GeneratedFile("Procfile", release.write("Procfile", options=options(settings))),
+        GeneratedFile("Procfile", _procfile(release, options(settings))),
         GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
     ]
     return Generated(files, _next_step(release))
+
+
+def _procfile(release: Release, settings: str) -> str:
+    variables = " ".join(f"{name}={each}" for name, each in release.log_environment.items())
+    return release.write("Procfile", command=f"{variables} {release.command} {settings}".lstrip())
 
 
 def _next_step(release: Release) -> str:
@@ -72,5 +77,6 @@ HEROKU = Platform(
         " and has 3 to 30 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

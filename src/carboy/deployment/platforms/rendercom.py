@@ -12,7 +12,7 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import DNS_LABEL, Platform, environment
-from .sizing import GIB_IN_MIB, Size, smallest
+from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
@@ -21,12 +21,12 @@ if t.TYPE_CHECKING:
 MOST_S = 300
 # https://render.com/docs/web-services#instance-types
 _PLANS = (
-    Size("starter", 512),
-    Size("standard", 2 * GIB_IN_MIB),
-    Size("pro", 4 * GIB_IN_MIB),
-    Size("pro plus", 8 * GIB_IN_MIB),
-    Size("pro max", 16 * GIB_IN_MIB),
-    Size("pro ultra", 32 * GIB_IN_MIB),
+    MachineSize("starter", 512),
+    MachineSize("standard", 2 * GIB_IN_MIB),
+    MachineSize("pro", 4 * GIB_IN_MIB),
+    MachineSize("pro plus", 8 * GIB_IN_MIB),
+    MachineSize("pro max", 16 * GIB_IN_MIB),
+    MachineSize("pro ultra", 32 * GIB_IN_MIB),
 )
 
 
@@ -36,7 +36,10 @@ def _generate(release: Release) -> Generated:
         "render.yaml",
         plan=smallest(release.room, _PLANS, RENDER.title).name,
         requirements=_requirements(release),
-        environment=environment(release.settings(1, times, probes="yes")),
+        environment={
+            **release.log_environment,
+            **environment(release.settings(1, times, probes="yes")),
+        },
         shutdown_s=times.platform_s,
     )
     files = [
@@ -62,4 +65,6 @@ def _requirements(release: Release) -> str:
     return "." if file == "pyproject.toml" else f"-r {file}"
 
 
-RENDER = Platform("render", "Render", DNS_LABEL, takes_image=False, generate=_generate)
+RENDER = Platform(
+    "render", "Render", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)

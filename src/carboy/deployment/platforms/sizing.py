@@ -23,7 +23,7 @@ class Room(t.NamedTuple):
     reason: str
 
 
-class Size(t.NamedTuple):
+class MachineSize(t.NamedTuple):
     """A size of a machine that a platform offers."""
 
     name: str
@@ -64,7 +64,7 @@ def round_up(mib: int, step_mib: int, least_mib: int) -> int:
     return max(least_mib, math.ceil(mib / step_mib) * step_mib)
 
 
-def smallest(room: Room, sizes: cabc.Sequence[Size], platform: str) -> Size:
+def smallest(room: Room, sizes: cabc.Sequence[MachineSize], platform: str) -> MachineSize:
     """Return the smallest size that has enough memory.
 
     Args:

@@ -13,13 +13,13 @@ import typing as t
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from .hosting import PORT, NameRule, Platform
-from .sizing import GIB_IN_MIB, Size, smallest
+from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:
     from .hosting import Release
 
 # https://huggingface.co/docs/hub/spaces-gpus
-_HARDWARE = (Size("cpu-basic", 16 * GIB_IN_MIB), Size("cpu-upgrade", 32 * GIB_IN_MIB))
+_HARDWARE = (MachineSize("cpu-basic", 16 * GIB_IN_MIB), MachineSize("cpu-upgrade", 32 * GIB_IN_MIB))
 # A block of YAML at the beginning of a file, between two lines of hyphens.
 _BLOCK = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
 
@@ -62,5 +62,6 @@ SPACES = Platform(
         " 96 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

@@ -1,0 +1,95 @@
+"""The options that the commands of all web servers have."""
+
+from __future__ import annotations
+
+import pytest
+
+from carboy import Carboy
+from carboy.deployment.facts import Facts
+from carboy.deployment.website import CertificateFiles, make_website
+from carboy.errors import DeploymentError
+from carboy.serving.settings import make_settings
+
+
+@pytest.fixture
+def app(tmp_path):
+    (tmp_path / "static").mkdir()
+    return Carboy("shop", root_path=str(tmp_path))
+
+
+def facts_of(app, **settings) -> Facts:
+    return Facts(app, "shop:app", app.root_path, make_settings(settings, {}))
+
+
+def test_website_without_options_is_what_the_app_says(app):
+    website = make_website(facts_of(app, bind=["unix:/run/shop.sock"], proxy="1"))
+    assert str(website.upstream) == "unix:/run/shop.sock"
+    assert (website.listen.host, website.listen.port, website.listen_tls.port) == ("", 80, 443)
+    assert website.hosts == ()
+    assert website.certificate is None
+    assert website.wait_s == 60
+    assert website.serve_command == "carboy serve shop:app"
+
+
+def test_command_that_serves_the_app_has_what_the_settings_lack(app):
+    website = make_website(facts_of(app), upstream="127.0.0.1:8080")
+    assert website.serve_command == "carboy serve shop:app --bind 127.0.0.1:8080 --proxy 1"
+    assert make_website(facts_of(app)).serve_command == "carboy serve shop:app --proxy 1"
+
+
+def test_names_are_those_of_the_option_or_else_the_trusted_hosts(app):
+    app.config["TRUSTED_HOSTS"] = ["shop.example:443", ".shop.example", "[::1]"]
+    assert make_website(facts_of(app)).hosts == ("shop.example", ".shop.example")
+    names = ("a.example", "*.b.example", "192.0.2.1")
+    assert make_website(facts_of(app), names=names).hosts == names
+
+
+def test_paths_of_certificates_are_absolute(app):
+    root = app.root_path
+    website = make_website(facts_of(app), tls_cert="a.pem", tls_key="/etc/a.key")
+    assert website.certificate == CertificateFiles(f"{root}/a.pem", "/etc/a.key")
+    website = make_website(facts_of(app), tls_cert="a.pem")
+    assert website.certificate == CertificateFiles(f"{root}/a.pem", f"{root}/a.pem")
+
+
+def test_static_files_can_be_left_to_the_app(app):
+    assert len(make_website(facts_of(app)).static_folders) == 1
+    assert make_website(facts_of(app), static=False).static_folders == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"names": ["a b"]}, "--server-name 'a b': expected a host name"),
+        ({"names": ["x;}"]}, "--server-name 'x;}': expected a host name"),
+        ({"names": [""]}, "--server-name '': expected a host name"),
+        ({"upstream": "8000"}, "--upstream: '8000' is not an address"),
+        ({"listen": "http"}, "--listen: 'http' is not an address"),
+        ({"listen": "unix:/run/x"}, "--listen 'unix:/run/x': expected a port"),
+        ({"listen_tls": "0"}, "--listen-tls '0': expected a port"),
+        ({"listen": "65536"}, "--listen: the port 65536 is larger than 65535"),
+        ({"tls_key": "a.key"}, "--tls-key needs --tls-cert"),
+    ],
+)
+def test_option_that_is_not_valid_is_refused_by_name(app, options, words):
+    with pytest.raises(DeploymentError) as info:
+        make_website(facts_of(app), **options)
+    assert words in str(info.value)
+
+
+def test_app_whose_server_speaks_https_itself_is_refused(app, tmp_path):
+    (tmp_path / "cert.pem").write_text("")
+    facts = facts_of(app, tls_cert=str(tmp_path / "cert.pem"))
+    with pytest.raises(DeploymentError, match="speaks HTTPS itself"):
+        make_website(facts)
+    assert make_website(facts, upstream="unix:/run/shop.sock")
+
+
+@pytest.mark.parametrize("upstream", ["127.0.0.1:8000", "[::1]:8000"])
+def test_proxy_that_the_app_would_not_believe_is_refused(app, upstream):
+    facts = facts_of(app, proxy="10.0.0.0/8")
+    with pytest.raises(DeploymentError, match=r"CARBOY_PROXY=10\.0\.0\.0/8 does not contain"):
+        make_website(facts, upstream=upstream)
+    assert make_website(facts, upstream="unix:/run/shop.sock")
+    assert make_website(facts, upstream="10.0.0.5:8000")
+    assert make_website(facts_of(app, proxy="127.0.0.0/8,::1"), upstream=upstream)
