@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -253,7 +254,9 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
     app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
-    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
+    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
     mounts = [mount["name"] for mount in app["volumeMounts"]]
     assert [volume["name"] for volume in pod["volumes"]] == mounts
 
