@@ -301,6 +301,13 @@ def test_next_command_uses_the_image():
     )
 
 
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_missing_list_of_packages_is_named(platform):
+    assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").touch()
+    assert "requirements.txt" not in deploy(platform).stdout
+
+
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():
     assert "carboy docker && docker build" in deploy("k8s").stdout
     pathlib.Path("Dockerfile").write_text("FROM scratch\n")
