@@ -117,6 +117,22 @@ def test_file_has_the_documented_keys(platform, source):
     jsonschema.validate(parsed(platform, source=source), SCHEMAS[platform])
 
 
+def test_cloud_build_makes_the_image_of_the_service_with_buildkit():
+    # Without BuildKit, Docker refuses the mounts (RUN --mount) of the Dockerfile.
+    image = "europe-docker.pkg.dev/shop/apps/shop:1"
+    assert container("cloudrun", "--image", image)["image"] == image
+    build = yaml.safe_load(pathlib.Path("deploy/cloudbuild.yaml").read_text())
+    assert build["steps"] == [
+        {
+            "name": "gcr.io/cloud-builders/docker",
+            "env": ["DOCKER_BUILDKIT=1"],
+            "args": ["build", "--tag", image, "."],
+        }
+    ]
+    assert build["images"] == [image]
+    assert "builds submit --config deploy/cloudbuild.yaml" in deploy("cloudrun", "--force").output
+
+
 @pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
 @pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
 def test_kubernetes_accepts_each_document(version, source):
