@@ -106,6 +106,15 @@ def test_folder_without_an_app_is_refused(line):
 
 
 @each_command
+def test_app_whose_path_would_begin_another_line_of_a_file_is_refused(line, folder):
+    (folder / "new\nline.py").write_text(APP)
+    name, *options = line
+    assert "cannot name an app whose path has a line break" in refusal_of(
+        name, "new\nline.py", *options
+    )
+
+
+@each_command
 @pytest.mark.parametrize(
     ("source", "reason"),
     [

@@ -189,6 +189,12 @@ def test_port_is_that_of_the_option(project):
     assert "app:9123" in (project / "deploy" / "nginx.compose.conf").read_text()
 
 
+def test_relative_folder_outside_of_the_project_is_relative_in_the_container_too(project):
+    (project / "shop.py").write_text(f"{APP}app.config['UPLOAD_FOLDER'] = '../uploads'\n")
+    docker()
+    assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/uploads"]
+
+
 def test_nginx_gets_the_static_folders_of_the_project(project):
     docker()
     assert services(project)["nginx"]["volumes"] == [
@@ -255,6 +261,11 @@ def test_installed_package_is_refused_because_it_is_no_file_of_the_project(proje
             "pyproject.toml has no 'dependencies' in [project]",
         ),
         ({}, ["--volume", "."], "writes in the folder of the project itself"),
+        # With these, Docker would make another folder a volume, or put the folder into the image.
+        ({}, ["--volume", "$HOME"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "a:b"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "#1"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "a\nUSER root"], "Docker cannot use a folder whose path contains"),
         ({}, ["--port", "80"], "80 is not in the range 1024<=x<=65535"),
         ({}, ["--port", "9000"], "Port 9000 is that of the probes"),
     ],

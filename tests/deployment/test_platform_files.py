@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 import typing as t
@@ -320,8 +321,31 @@ def test_next_command_uses_the_image():
 @pytest.mark.parametrize("platform", ["heroku", "render"])
 def test_missing_list_of_packages_is_named(platform):
     assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
-    pathlib.Path("requirements.txt").touch()
+    pathlib.Path("requirements.txt").write_text("carboy\n")
+    assert "requirements.txt must name the wheel of carboy" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").write_text("./wheels/carboy-0.1.0-py3-none-any.whl\n")
     assert "requirements.txt" not in deploy(platform).stdout
+
+
+@pytest.mark.parametrize(
+    ("platform", "is_said"),
+    [
+        ("cloudrun", True),
+        ("heroku", True),
+        ("render", True),
+        ("spaces", True),
+        ("fly", False),
+        ("k8s", False),
+    ],
+)
+def test_wheel_that_git_ignores_is_named_where_it_would_be_missing(platform, is_said):
+    # The usual .gitignore of Python projects has this line.
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    pathlib.Path(".gitignore").write_text("wheels/\n")
+    assert ("Git ignores the folder wheels" in deploy(platform).stdout) == is_said
+    # The remedy that the hint gives.
+    pathlib.Path(".gitignore").write_text("wheels/\n!/wheels/\n")
+    assert "Git ignores" not in deploy(platform, "--force").stdout
 
 
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():

@@ -30,8 +30,9 @@ _COMPRESSED = (
     "text/html text/css text/plain text/csv text/javascript application/javascript"
     " application/json application/problem+json image/svg+xml"
 )
-# What has a meaning in a quoted argument of Apache's configuration, or in an expression.
-_NOT_IN_PATHS = frozenset("\"'\\$%")
+# What has a meaning in a quoted argument of Apache's configuration, in an expression, or in the
+# pattern that <Directory> takes.
+_NOT_IN_PATHS = frozenset("\"'\\$%*?[]")
 
 
 @generator("apache", short_help="Write the configuration of Apache in front of the app.")
@@ -228,7 +229,8 @@ def _seconds(seconds: float) -> str:
 
 def _folder(folder: StaticFolder) -> tuple[str, str, str]:
     """Return the URL of a folder, the URL as a regular expression, and the path."""
-    return folder.url, re.escape(folder.url), _checked_path(folder.folder)
+    url = _checked_path(folder.url)
+    return url, re.escape(url), _checked_path(folder.folder)
 
 
 def _cache_control(seconds: int | None) -> str:
@@ -245,9 +247,9 @@ def _checked_path(path: str) -> str:
     Raises:
         DeploymentError: it contains what has a meaning there.
     """
-    if _NOT_IN_PATHS.intersection(path):
+    if not path.isprintable() or _NOT_IN_PATHS.intersection(path):
         raise DeploymentError(
-            f"Apache cannot use a path that contains one of {' '.join(sorted(_NOT_IN_PATHS))}:"
-            f" {path}. Rename the folder."
+            "Apache cannot use a path that contains a line break or one of"
+            f" {' '.join(sorted(_NOT_IN_PATHS))}: {path!r}. Rename it."
         )
     return path

@@ -27,6 +27,8 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
+# What has a meaning in a pattern of .dockerignore, in a variable or in a volume.
+_NOT_IN_FOLDERS = frozenset('$:\\"*?[]!#')
 # Seconds from the end of the app's own grace to the moment at which Docker kills the container.
 _KILL_MARGIN_S = 5
 # Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
@@ -167,7 +169,7 @@ class AppImage:
     def _static_folders(self) -> list[str]:
         """The static folders in the project, relative to it."""
         folders = [_path_below(each.folder, self.facts.root) for each in self.facts.static_folders]
-        return sorted({each for each in folders if each})
+        return sorted({_check_folder(each) for each in folders if each})
 
 
 def _home(facts: Facts) -> str:
@@ -199,14 +201,28 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     """
     elsewhere = facts.log_folder if logs_to_stdout(facts) else None
     known = [each for each in facts.written_folders if each != elsewhere]
-    folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
-    if facts.root in folders:
+    folders = [os.path.join(facts.root, each) for each in (*known, *more)]
+    inside = {_check_folder(_inside(facts, each)) for each in folders}
+    if _home(facts) in inside:
         raise DeploymentError(
             "The app writes in the folder of the project itself, which holds its code. Let it write"
             " in a folder of its own, such as data: --volume data."
         )
-    inside = {_inside(facts, each) for each in folders}
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
+
+
+def _check_folder(path: str) -> str:
+    """Return a path that the files of Docker can name.
+
+    Raises:
+        DeploymentError: it contains what has a meaning there.
+    """
+    if not path.isprintable() or _NOT_IN_FOLDERS.intersection(path):
+        raise DeploymentError(
+            f"Docker cannot use a folder whose path contains a line break or one of"
+            f" {' '.join(sorted(_NOT_IN_FOLDERS))}: {path!r}. Rename it."
+        )
+    return path
 
 
 def _name_of_volume(path: str, home: str) -> str:
@@ -222,11 +238,12 @@ def logs_to_stdout(facts: Facts) -> bool:
 
 
 def _inside(facts: Facts, path: str) -> str:
-    """Return where a file or folder of this machine is in the container."""
-    if path == facts.root:
-        return _home(facts)
+    """Return where a folder of this machine is in the container."""
     below = _path_below(path, facts.root)
-    return f"{_home(facts)}/{below}" if below else path
+    if below:
+        return f"{_home(facts)}/{below}"
+    # A relative path, such as ../data, means another folder there.
+    return os.path.normpath(re.sub(f"^{re.escape(facts.root)}(?=/|$)", _home(facts), path))
 
 
 def _path_below(path: str, folder: str) -> str | None:

@@ -172,7 +172,8 @@ class Facts:
         an editable install has put on `sys.path`, such as src: elsewhere nobody does so.
         """
         folder = os.path.relpath(self.imported.folder, self.root)
-        return name if folder == os.curdir else os.path.join(folder, *name.split("."))
+        is_elsewhere = folder.split(os.sep)[0] in {os.curdir, os.pardir}
+        return name if is_elsewhere else os.path.join(folder, *name.split("."))
 
     @property
     def python_version(self) -> str:
@@ -351,10 +352,11 @@ class Facts:
 
 def _folder_of_package(module_name: str) -> str:
     """Return the folder from which a module, or the outermost package around it, was imported."""
-    outermost = sys.modules[module_name.partition(".")[0]]
+    outermost = sys.modules.get(module_name.partition(".")[0])
     # A package without a file __init__.py has a folder only.
-    file: str = next(iter(getattr(outermost, "__path__", ())), outermost.__file__ or "")
-    return os.path.dirname(os.path.realpath(file))
+    folders = getattr(outermost, "__path__", None) or [getattr(outermost, "__file__", None)]
+    file = next(iter(folders))
+    return os.path.dirname(os.path.realpath(file)) if file else sys.path[0]
 
 
 # Where a server that listens on all addresses is reached on the same machine.

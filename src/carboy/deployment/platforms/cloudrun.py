@@ -82,5 +82,6 @@ CLOUD_RUN = Platform(
     ),
     takes_image=True,
     gives_devices=False,
+    gets_ignored_files=False,
     generate=_generate,
 )

@@ -16,8 +16,10 @@ from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
 from ...serving.wsgi.proxyfix import find_proxy_fix
+from ..checks.gitrepository import ignores
 from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
+from ..projectfiles import read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -63,6 +65,7 @@ class Platform:
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
         gives_devices: whether its file asks for the devices that models have declared.
+        gets_ignored_files: whether it gets files of the project that git ignores.
         generate: writes the files for a release.
     """
 
@@ -71,6 +74,7 @@ class Platform:
     names: NameRule
     takes_image: bool
     gives_devices: bool
+    gets_ignored_files: bool
     generate: cabc.Callable[[Release], Generated]
 
     def check_name(self, name: str) -> str:
@@ -198,24 +202,46 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
-        return "\n".join([*lines, f"Then:  {command}"])
+        hints = [*hints, *self._hint_at_devices(), *self._hint_at_ignored_wheel()]
+        return "\n".join([*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"])
 
-    def hint_at_packages(self, are_listed: bool) -> list[str]:
-        """Return a hint for a platform that installs what the project lists, if there is no list
-        that it reads.
+    def hints_at_packages(self, are_listed: bool) -> list[str]:
+        """Return what is missing for a platform that installs what the project lists.
+
+        Args:
+            are_listed: whether there is a list that the platform reads.
         """
-        hint = (
-            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
-            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-        )
-        return [] if are_listed else [hint]
+        list_file = self.facts.requirements
+        text = read_text(os.path.join(self.facts.root, list_file)) if list_file else ""
+        if not are_listed:
+            hint = (
+                f"{self.platform.title} installs what requirements.txt lists. Write it first;"
+                " carboy is in there by the path of its wheel (wheels/carboy-....whl), as 'carboy"
+                " new' does it."
+            )
+        elif list_file and not re.search(r"carboy-[^/]*\.whl", text):
+            hint = (
+                f"{list_file} must name the wheel of carboy, which is on no package index yet:"
+                " ./wheels/carboy-....whl, as 'carboy new' does it. 'carboy docker' writes the"
+                " wheel."
+            )
+        else:
+            return []
+        return [hint]
 
     def _hint_at_devices(self) -> cabc.Iterator[str]:
         if self.devices and not self.platform.gives_devices:
             yield (
                 f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
                 f" what {self.platform.title} offers."
+            )
+
+    def _hint_at_ignored_wheel(self) -> cabc.Iterator[str]:
+        wheel = "wheels/carboy.whl"  # each name in the folder is alike to git
+        if not self.platform.gets_ignored_files and ignores(self.facts.root, wheel):
+            yield (
+                f"Git ignores the folder wheels, so that {self.platform.title} does not get the"
+                " wheel of carboy. Add the line '!/wheels/' to the end of .gitignore."
             )
 
 
