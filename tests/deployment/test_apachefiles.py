@@ -117,6 +117,10 @@ def test_names_are_written_as_server_name_and_aliases(app):
     text = text_of(app, names=("*.b.example", ".a.example"))
     assert directives(text, "ServerName") == ['"a.example"']
     assert directives(text, "ServerAlias") == ['"*.b.example"', '"*.a.example"']
+    # Apache refuses a wildcard as the name of a server.
+    text = text_of(app, names=("*.b.example",))
+    assert directives(text, "ServerName") == []
+    assert directives(text, "ServerAlias") == ['"*.b.example"']
 
 
 def test_ports_on_which_debian_listens_anyway_are_not_named_again(app):

@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from carboy import Blueprint, Carboy
 from carboy.deployment.facts import Facts, SpecialRoute, StaticFolder
+from carboy.errors import DeploymentError
 from carboy.serving.settings import make_settings
 
 MIB = 1024 * 1024
@@ -76,6 +77,12 @@ def test_body_limit_is_the_largest_that_the_app_takes(app, server, of_app, of_mo
     app.config["MAX_CONTENT_LENGTH"] = of_app
     app.model("/sum", max_body_bytes=of_model)(sum_of)
     assert facts_of(app, max_body=server).body_limit == limit
+
+
+def test_negative_limit_of_bodies_is_refused(app):
+    app.config["MAX_CONTENT_LENGTH"] = -1
+    with pytest.raises(DeploymentError, match="MAX_CONTENT_LENGTH is -1: expected a number"):
+        _ = facts_of(app).body_limit
 
 
 def sum_of(x: list[float]) -> float:

@@ -116,6 +116,18 @@ def test_addresses_are_written_as_each_server_reads_them(project, options, bind,
     assert uwsgi(*options, "--protocol", "uwsgi", "--force")["socket"] == socket
 
 
+def test_percent_sign_is_no_variable_of_uwsgi(project):
+    project(PLAIN)
+    assert uwsgi("--bind", "unix:/run/100%n.sock")["http-socket"] == "/run/100%%n.sock"
+
+
+@pytest.mark.parametrize("path", ["/run/a\nmount = b.sock", "/run/$(HOME).sock"])
+def test_value_that_uwsgi_would_read_as_something_else_is_refused(project, path):
+    project(PLAIN)
+    assert "uWSGI cannot read a value" in run("uwsgi", "--bind", f"unix:{path}", code=2)
+    assert not os.path.exists("uwsgi.ini")
+
+
 def test_settings_of_the_environment_go_into_the_files(project, monkeypatch):
     project(PLAIN)
     for name, value in {

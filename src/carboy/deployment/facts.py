@@ -246,8 +246,17 @@ class Facts:
         """The largest body, in bytes, that the app takes in any request; None if there is no limit:
         the limit of the server, or of the app's MAX_CONTENT_LENGTH and its models, whichever is
         smaller.
+
+        Raises:
+            DeploymentError: MAX_CONTENT_LENGTH is negative.
         """
-        of_app = [self.app.config["MAX_CONTENT_LENGTH"], *self._body_limits_of_models()]
+        of_views = self.app.config["MAX_CONTENT_LENGTH"]
+        if of_views is not None and of_views < 0:
+            raise DeploymentError(
+                f"MAX_CONTENT_LENGTH is {of_views}: expected a number of bytes, or None for no"
+                " limit."
+            )
+        of_app = [of_views, *self._body_limits_of_models()]
         limits = [self.settings.max_body_bytes]
         if all(of_app):
             limits.append(max(of_app))

@@ -8,6 +8,7 @@ import typing as t
 
 import click
 
+from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .serveroptions import (
@@ -47,8 +48,8 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
     refuse_settings(settings, ["tls_password_file", "tls_client_ca", *without_tls], "uWSGI")
     text = render(
         "uwsgi.ini.jinja",
-        target=imported.target,
-        folder=os.path.relpath(imported.folder, facts.root),
+        target=_quote(imported.target),
+        folder=_quote(os.path.relpath(imported.folder, facts.root)),
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
@@ -80,10 +81,23 @@ def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, 
     `http-socket` the workers read them.
     """
     if protocol == "uwsgi":
-        return "socket", address.path or str(address)
+        return "socket", _quote(address.path or str(address))
     if address.path:
-        return "http-socket", address.path
+        return "http-socket", _quote(address.path)
     if settings.tls_cert:
         key = settings.tls_key or settings.tls_cert
-        return "https", f"{address},{settings.tls_cert},{key}"
+        return "https", _quote(f"{address},{settings.tls_cert},{key}")
     return "http", str(address)
+
+
+def _quote(text: str) -> str:
+    """Return a text as the value of an option. `%` begins a variable, and `$(` a placeholder.
+
+    Raises:
+        DeploymentError: uWSGI cannot read it.
+    """
+    if not text.isprintable() or "$(" in text:
+        raise DeploymentError(
+            f"uWSGI cannot read a value that contains a line break or '$(': {text!r}. Rename it."
+        )
+    return text.replace("%", "%%")
