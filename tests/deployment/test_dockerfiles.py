@@ -201,7 +201,10 @@ def test_nginx_gets_the_static_folders_of_the_project(project):
         "./deploy/nginx.compose.conf:/etc/nginx/conf.d/default.conf:ro",
         "./static:/srv/my-shop/static:ro",
     ]
-    assert '"/srv/my-shop/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
+    text = (project / "deploy" / "nginx.compose.conf").read_text()
+    assert '"/srv/my-shop/static/"' in text
+    assert text.startswith("# nginx in front of my-shop, written by `carboy docker`.")
+    assert "# The app is served by: the service app of compose.yaml\n" in text
 
 
 def test_code_in_a_folder_is_started_in_the_folder_of_the_project(project):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import typing as t
 from urllib.parse import quote as encoded
@@ -90,10 +91,11 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
 def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
     """Say how the file becomes part of Debian's Apache."""
     name = website.facts.name
+    file = shlex.quote(os.path.join(website.facts.root, PATH))
     package = "apt install libapache2-mod-wsgi-py3 && " if mod_wsgi else ""
     return (
         f"on Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
-        f" {os.path.join(website.facts.root, PATH)} /etc/apache2/sites-available/{name}.conf &&"
+        f" {file} /etc/apache2/sites-available/{name}.conf &&"
         f" a2dissite 000-default && a2ensite {name} && apachectl configtest && apachectl graceful"
     )
 

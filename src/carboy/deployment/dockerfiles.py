@@ -135,14 +135,19 @@ class AppImage:
         )
 
     def nginx_conf(self) -> str:
-        website = make_website(self.facts, upstream=f"app:{self.port}", listen="80")
+        # In a container there may be no IPv6.
+        website = make_website(self.facts, upstream=f"app:{self.port}", listen="0.0.0.0:80")
         folders = self.facts.static_folders
         shown = tuple(
             folder._replace(folder=f"{self.home}/{path}")
             for folder in folders
             if (path := _path_below(folder.folder, self.facts.root))
         )
-        return nginx_text(replace(website, static_folders=shown))
+        return nginx_text(
+            replace(website, static_folders=shown),
+            command="carboy docker",
+            served_by="the service app of compose.yaml",
+        )
 
     def next_step(self) -> str:
         name = self.facts.name

@@ -57,7 +57,7 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 facts = collect_facts(info)
                 generated = generate(facts, **options)
                 if only_print:
-                    out.writelines(f.text for f in generated.files if isinstance(f.text, str))
+                    out.writelines(printed(generated.files))
                     return
                 written = write_files(facts.root, generated.files, force=force)
             except DeploymentError as exc:
@@ -115,6 +115,14 @@ def _load(info: ScriptInfo) -> Carboy:
     raise DeploymentError(
         f"The app cannot be imported: {reason}. 'carboy routes' shows the traceback."
     ) from failure
+
+
+def printed(files: cabc.Sequence[GeneratedFile]) -> cabc.Iterator[str]:
+    """Yield the text of a file; of several files, each below a line with its path."""
+    for file in files:
+        if len(files) > 1:
+            yield f"==> {file.path} <==\n"
+        yield file.text if isinstance(file.text, str) else "(This file is not text.)\n"
 
 
 def render(template: str, **variables: t.Any) -> str:
