@@ -7,7 +7,9 @@
     bootstrap.py extensions       another, with extensions, and Flask beside it
     bootstrap.py lowest           another, with the lowest versions that carboy allows
     bootstrap.py bench            another, with the peers that bench/ compares
-    bootstrap.py where NAME       print the interpreter of one of the last four
+    bootstrap.py servers          another, with other WSGI servers; and `debian`
+    bootstrap.py debian           run by /usr/bin/python3: one that Debian's mod_wsgi can use
+    bootstrap.py where NAME       print the interpreter of one of the last six
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -335,10 +337,24 @@ def apt(*packages: str) -> bool:
     return done.returncode == 0
 
 
-# Command that must be there -> Debian package that brings it.
+# Command or file that must be there -> Debian package that brings it.
 SYSTEM = {"chromium": "chromium", "nginx": "nginx"}
-SERVERS: dict[str, str] = {}
-WEBSERVERS = {"nginx": "nginx"}
+APACHE_MODULES = "/usr/lib/apache2/modules"
+SERVERS = {
+    "nginx": "nginx",
+    "/usr/include/ev.h": "libev-dev",
+    "/usr/sbin/apache2": "apache2",
+    f"{APACHE_MODULES}/mod_wsgi.so": "libapache2-mod-wsgi-py3",
+    "apxs": "apache2-dev",
+    "/usr/bin/python3-config": "python3-dev",
+    "/usr/lib/uwsgi/plugins/python3_plugin.so": "uwsgi-plugin-python3",
+}
+WEBSERVERS = {
+    "nginx": "nginx",
+    "/usr/sbin/apache2": "apache2",
+    "caddy": "caddy",
+    "systemd-analyze": "systemd",
+}
 CONTAINERS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
@@ -347,8 +363,12 @@ CONTAINERS = {
 }
 
 
-def system(commands: dict[str, str]) -> None:
-    missing = [package for command, package in commands.items() if shutil.which(command) is None]
+def system(needed: dict[str, str]) -> None:
+    missing = [
+        package
+        for name, package in needed.items()
+        if not (os.path.exists(name) if os.path.isabs(name) else shutil.which(name))
+    ]
     if missing and not apt(*missing):
         say(f"not installed: {', '.join(missing)}; the tests that need them are skipped by name")
 
@@ -364,6 +384,15 @@ def test() -> None:
 def servers() -> None:
     project("dev")
     system(SERVERS)
+    beside("servers", requirements=ROOT / "tests" / "deployed" / "servers" / "requirements.txt")
+    if os.path.exists(f"{APACHE_MODULES}/mod_wsgi.so"):
+        run("/usr/bin/python3", __file__, "debian")
+
+
+def debian() -> None:
+    """Make an environment of this Python, which Debian's mod_wsgi embeds; with its own mod_wsgi."""
+    listed = ROOT / "tests" / "deployed" / "servers" / "requirements-debian.txt"
+    beside("debian", requirements=listed)
 
 
 def webservers() -> None:
@@ -384,6 +413,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "example": lambda: project("example"),
     "test": test,
     "servers": servers,
+    "debian": debian,
     "webservers": webservers,
     "containers": containers,
     "lint": lambda: project("lint"),

@@ -235,3 +235,83 @@ def test_debug_is_set_from_the_environment_unless_disabled(monkeypatch, set_debu
         ScriptInfo(create_app=lambda: app, set_debug_flag=set_debug_flag).load_app().debug
         is set_debug_flag
     )
+
+
+# ------------------------------------------------------------------------------------- .wsgi files
+
+WSGI = "import sys\nsys.path.insert(0, {folder!r})\nfrom {module} import app as application\n"
+
+
+@pytest.fixture
+def wsgi_file(tmp_path, monkeypatch):
+    """Writes a .wsgi file into one folder, and the app that it imports into another."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+
+    def write(name: str, text: str = WSGI, module: str = "shop_of_wsgi") -> str:
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / f"{module}.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
+        (tmp_path / name).write_text(text.format(folder=str(home), module=module))
+        return str(tmp_path / name)
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["shop_of_wsgi.wsgi", "carboy.wsgi", "my-shop.v2.wsgi", "json.wsgi", ".wsgi"]
+)
+def test_wsgi_file_is_loaded_whatever_its_name_is(wsgi_file, name):
+    app = ScriptInfo(wsgi_file(name)).load_app()
+    assert app.name == "shop_of_wsgi"
+    assert sys.modules["carboy"].Carboy is type(app)
+
+
+def test_app_that_is_made_in_a_wsgi_file_has_the_file_s_folder_as_its_root(wsgi_file, tmp_path):
+    path = wsgi_file("x.wsgi", "from carboy import Carboy\napplication = Carboy(__name__)\n")
+    assert ScriptInfo(path).load_app().root_path == str(tmp_path)
+
+
+def test_other_object_of_a_wsgi_file_may_be_named(wsgi_file):
+    path = wsgi_file("x.wsgi", WSGI + "other = application\ndel application\n")
+    assert ScriptInfo(f"{path}:other").load_app().name == "shop_of_wsgi"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("app = 1", ["has nothing named 'application'"], id="no application"),
+        pytest.param(
+            "import nothing_here", ["ImportError was raised", "nothing_here"], id="import"
+        ),
+        pytest.param(
+            WSGI + "application = __import__('functools').partial(application)",
+            ["not an application but partial", "app.wsgi_app = Middleware(app.wsgi_app)"],
+            id="middleware",
+        ),
+        pytest.param(
+            WSGI + "app = application\napplication = type('M', (), {{'__call__': app}})()",
+            ["not an application but M", "app.wsgi_app = Middleware(app.wsgi_app)"],
+            id="middleware beside the app",
+        ),
+    ],
+)
+def test_wsgi_file_without_an_app_is_refused(wsgi_file, text, words):
+    with pytest.raises(NoAppException) as caught:
+        ScriptInfo(wsgi_file("x.wsgi", text)).load_app()
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_wsgi_file_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(NoAppException, match=r"There is no file '.*none\.wsgi'"):
+        ScriptInfo(str(tmp_path / "none.wsgi")).load_app()
+
+
+def test_error_in_a_wsgi_file_is_raised_with_its_line(wsgi_file):
+    with pytest.raises(ZeroDivisionError) as caught:
+        ScriptInfo(wsgi_file("x.wsgi", "\n1 / 0")).load_app()
+    assert caught.traceback[-1].path.name == "x.wsgi"
+    assert caught.traceback[-1].lineno == 1

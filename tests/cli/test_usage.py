@@ -44,6 +44,7 @@ BOTH = (
 OF_SERVERS = (
     "'carboy {0}' has no option '{1}'. 'carboy {2}', which serves in {3}, has it: 'carboy {2} {1}'."
 )
+TWO_APPS = "Two apps are named: 'shop.py' and 'other.py'. Leave one of them out."
 
 
 @pytest.mark.parametrize(
@@ -86,13 +87,9 @@ OF_SERVERS = (
             ),
         ),
         ("new shop shop.py", "Got unexpected extra argument (shop.py)"),
-        (
-            "--app shop.py serve other.py",
-            (
-                "Two apps are named: 'shop.py' by --app and 'other.py' as argument. Leave one of"
-                " them out."
-            ),
-        ),
+        ("--app shop.py serve other.py", TWO_APPS),
+        ("run --app shop.py other.py", TWO_APPS),
+        ("--app shop.py serve --app other.py", TWO_APPS),
     ],
 )
 def test_wrong_command_line_is_answered_with_the_right_one(line, message):
@@ -109,16 +106,16 @@ def test_group_with_an_app_of_its_own_takes_no_app(app):
 def test_run_takes_the_app_as_an_argument(monkeypatch):
     served = []
     monkeypatch.setattr("carboy.cli.run_development", lambda app, *_, **__: served.append(app.name))
-    for args in (["shop.py"], ["shop:app"]):
+    for args in (["shop.py"], ["shop:app"], ["--app", "shop.py"], ["-A", "shop:app", "shop:app"]):
         assert CliRunner().invoke(cli, ["run", *args]).exit_code == 0
-    assert served == ["shop", "shop"]
+    assert served == ["shop"] * 4
 
 
 def test_file_that_is_no_module_is_named_with_a_name_that_is_one(folder):
-    (folder / "shop.wsgi").write_text(APP)
-    assert error_of("--app", "shop.wsgi", "routes") == (
-        f"The file '{folder / 'shop.wsgi'}' cannot be imported, because its name does not end in"
-        " '.py'. Rename or copy it, such as to 'shop_wsgi.py'."
+    (folder / "shop.txt").write_text(APP)
+    assert error_of("--app", "shop.txt", "routes") == (
+        f"The file '{folder / 'shop.txt'}' cannot be imported, because its name ends neither in"
+        " '.py' nor in '.wsgi'. Rename or copy it, such as to 'shop_txt.py'."
     )
 
 

@@ -1,9 +1,10 @@
 """Find the application of a command.
 
-The user names the application (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`).
-Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If no application is
-found, a `NoAppException` says where it was looked up. Exceptions of the user's code propagate,
-except for an `ImportError`, whose traceback is text in the message of a `NoAppException`.
+The user names the application (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`,
+`path/to/file.wsgi`). Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If
+no application is found, a `NoAppException` says where it was looked up. Exceptions of the user's
+code propagate, except for an `ImportError`, whose traceback is text in the message of a
+`NoAppException`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if t.TYPE_CHECKING:
 APP_NAMES = ("app", "application")
 FACTORY_NAMES = ("create_app", "make_app")
 DEFAULT_FILES = ("wsgi.py", "app.py")
+# How the names of files end that mod_wsgi and other WSGI servers are given.
+WSGI_FILE = ".wsgi"
 
 
 class NoAppException(click.UsageError):
@@ -97,7 +100,7 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
 
     raise NoAppException(
         f"'{module.__name__}:{app_name}' is not an application but {_describe(value)}"
-        f"{_at(module)}.{returned}{_flask_hint([value])}"
+        f"{_at(module)}.{returned}{_flask_hint([value])}{_middleware_hint(value)}"
         f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
     )
 
@@ -125,9 +128,13 @@ def prepare_import(path: str) -> str:
 
     module_name = ".".join(parts)
     _refuse_hidden(path, module_name)
+    _put_first_on_path(folder)
+    return module_name
+
+
+def _put_first_on_path(folder: str) -> None:
     if sys.path[0] != folder:
         sys.path.insert(0, folder)
-    return module_name
 
 
 def _refuse_hidden(path: str, module_name: str) -> None:
@@ -170,18 +177,48 @@ def locate_app(
     except ImportError as exc:
         if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
             # The module exists, but an import inside it failed.
-            from .failures import format_for_user
-
-            raise NoAppException(
-                f"While importing {module_name!r}, an ImportError was raised:"
-                f"\n\n{format_for_user(exc)}{_missing_flask_hint(exc)}"
-            ) from exc
+            raise _failed_import(module_name, exc) from exc
         if not raise_if_not_found:
             return None
         raise NoAppException(_no_module(module_name, exc)) from None
 
     module = sys.modules[module_name]
     return find_best_app(module) if app_name is None else find_app_by_string(module, app_name)
+
+
+def load_wsgi_file(path: str, app_name: str | None) -> Flask:
+    """Run a file for mod_wsgi and other WSGI servers, and return its app: `application`, unless
+    `app_name` names another object.
+
+    The name of such a file need not be that of a module, and may be that of one that it imports:
+    `app.wsgi` contains `from app import app as application`. So the file becomes a module under
+    another name.
+
+    Raises:
+        NoAppException: the file does not exist or cannot be imported, or has no such app.
+    """
+    path = os.path.realpath(path)
+    if not os.path.isfile(path):
+        raise NoAppException(f"There is no file {path!r}.")
+    module_name = "_wsgi_" + re.sub(r"\W", "_", os.path.basename(path))
+    module = sys.modules[module_name] = types.ModuleType(module_name)
+    module.__file__ = path
+    _put_first_on_path(os.path.dirname(path))
+    try:
+        with open(path, "rb") as source:
+            exec(compile(source.read(), path, "exec"), vars(module))  # noqa: S102
+    except ImportError as exc:
+        raise _failed_import(path, exc) from exc
+    return find_app_by_string(module, app_name or "application")
+
+
+def _failed_import(name: str, exc: ImportError) -> NoAppException:
+    from .failures import format_for_user
+
+    return NoAppException(
+        f"While importing {name!r}, an ImportError was raised:"
+        f"\n\n{format_for_user(exc)}{_missing_flask_hint(exc)}"
+    )
 
 
 class ScriptInfo:
@@ -207,6 +244,7 @@ class ScriptInfo:
         self.set_debug_flag = set_debug_flag
         self.load_dotenv_defaults = get_load_dotenv(load_dotenv_defaults)
         self._loaded_app: Flask | None = None
+        self._is_chosen = False
 
     def load_app(self) -> Flask:
         """Return the app. The first call imports or creates it."""
@@ -219,11 +257,11 @@ class ScriptInfo:
         return self._loaded_app
 
     def choose_app(self, target: str | None) -> None:
-        """Use the app that the argument MODULE:APP of a command names. If there is no argument
-        (`target` is None), do nothing.
+        """Use the app that the argument MODULE:APP of a command, or its option `--app`, names. If
+        there is neither (`target` is None), do nothing.
 
         Raises:
-            NoAppException: `--app` names another app, or the group of commands creates its own.
+            NoAppException: another app is named as well, or the group of commands creates its own.
         """
         if target is None:
             return
@@ -231,18 +269,21 @@ class ScriptInfo:
             raise NoAppException(f"This command creates its own app, and takes no {target!r}.")
         group = click.get_current_context().find_root()
         by_option = group.get_parameter_source("app") is ParameterSource.COMMANDLINE
-        if by_option and target != self.app_import_path:
+        if (by_option or self._is_chosen) and target != self.app_import_path:
             raise NoAppException(
-                f"Two apps are named: {self.app_import_path!r} by --app and {target!r} as argument."
-                " Leave one of them out."
+                f"Two apps are named: {self.app_import_path!r} and {target!r}. Leave one of them"
+                " out."
             )
         self.app_import_path = target
+        self._is_chosen = True
 
     def _find_app(self) -> Flask:
         if self.create_app is not None:
             return self.create_app()
         if self.app_import_path:
             path, name = split_import_path(self.app_import_path)
+            if path.endswith(WSGI_FILE):
+                return load_wsgi_file(path, name)
             return locate_app(prepare_import(path), name)
         for path in DEFAULT_FILES:
             app = locate_app(prepare_import(path), None, raise_if_not_found=False)
@@ -256,6 +297,21 @@ class ScriptInfo:
 
 
 pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
+
+
+def _choose_app(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    ctx.ensure_object(ScriptInfo).choose_app(value)
+
+
+# The option of the group, also after the name of a command that starts a server.
+app_option = click.option(
+    *("--app", "-A"),
+    metavar="MODULE:APP",
+    expose_value=False,
+    callback=_choose_app,
+    allow_from_autoenv=False,
+    help="The same as the argument MODULE:APP.",
+)
 
 
 def is_app(value: object) -> t.TypeGuard[Flask]:
@@ -338,8 +394,8 @@ def _no_module(module_name: str, exc: ImportError) -> str:
     file = os.path.join(sys.path[0], module_name)
     if os.path.isfile(file):
         return (
-            f"The file {file!r} cannot be imported, because its name does not end in '.py'. Rename"
-            f" or copy it, such as to '{module_name.replace('.', '_')}.py'."
+            f"The file {file!r} cannot be imported, because its name ends neither in '.py' nor in"
+            f" {WSGI_FILE!r}. Rename or copy it, such as to '{module_name.replace('.', '_')}.py'."
         )
     text = f"There is no module {module_name!r} in {sys.path[0]!r}, nor elsewhere on the path."
     folder, _, last = module_name.rpartition(".")
@@ -376,6 +432,15 @@ def _return_hint(name: str, returned: t.Any) -> str:
     if returned is not None:
         return ""
     return f" {name}() returned nothing: end it with 'return app'."
+
+
+def _middleware_hint(value: object) -> str:
+    """Say how an app is wrapped, if a value may be the wrapper of one: whoever serves the app that
+    is in it would leave out what it does.
+    """
+    if isinstance(value, type) or not callable(value):
+        return ""
+    return " Middleware is part of an app if you write 'app.wsgi_app = Middleware(app.wsgi_app)'."
 
 
 def _missing_flask_hint(exc: ImportError) -> str:

@@ -12,7 +12,7 @@ from ..errors import ServingError
 from ..helpers import get_debug_flag
 from . import global_options
 from .development import starts_debugger
-from .discovery import ScriptInfo, has_project, pass_script_info
+from .discovery import ScriptInfo, app_option, has_project, pass_script_info
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -98,6 +98,7 @@ class SeparatedPathType(click.Path):
 
 @click.command("run", short_help="Run the development server.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
+@app_option
 @click.option("--host", "-h", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port", "-p", default=5000, type=click.IntRange(0, 65535), help="Port to listen on."

@@ -22,7 +22,6 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from ..ctx import AppContext, RequestContext
 from ..globals import _cv, _cv_app, _cv_request, _find_request_ctx
-from ..logging import configure_by_keys
 from ..signals import (
     appcontext_tearing_down,
     request_finished,
@@ -33,6 +32,7 @@ from ..wrappers import Request, Response
 from .changetracking import ChangeTracked, note_change
 from .errorhandling import ErrorHandling
 from .fastpath import handle_request, is_matched_by_path, note_route
+from .firstrequest import prepare_first_request
 from .overrides import TRACKED_ATTRIBUTES, Overrides, find_overrides, record_original_steps
 from .urls import UrlBuilding
 
@@ -213,7 +213,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def full_dispatch_request(self) -> Response:
         """Call hooks, view and error handlers for the current request, and return the response."""
         if not self._got_first_request:
-            configure_by_keys(self)  # type: ignore[arg-type]
+            prepare_first_request(self)  # type: ignore[arg-type]
             self._got_first_request = True
         try:
             if request_started.receivers:

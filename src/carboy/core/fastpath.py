@@ -17,7 +17,6 @@ from functools import lru_cache
 
 from ..ctx import RequestContext
 from ..globals import _cv
-from ..logging import configure_by_keys
 from ..observability.environkeys import ROUTE
 from ..signals import (
     appcontext_popped,
@@ -28,6 +27,7 @@ from ..signals import (
     request_tearing_down,
 )
 from ..wrappers import Response, _content_type
+from .firstrequest import prepare_first_request
 from .urls import is_trusted_host
 
 if t.TYPE_CHECKING:
@@ -115,7 +115,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 if (made := ctx._request) is not None:
                     made.url_rule, made.view_args = hit
             if not app._got_first_request:
-                configure_by_keys(app)  # type: ignore[arg-type]
+                prepare_first_request(app)  # type: ignore[arg-type]
                 app._got_first_request = True
             try:
                 if request_started.receivers:

@@ -12,10 +12,17 @@ from datetime import timedelta
 from functools import cached_property, partial
 from ipaddress import ip_address, ip_network
 
-from ..cli.discovery import DEFAULT_FILES, FACTORY_NAMES, prepare_import, split_import_path
+from ..cli.discovery import (
+    DEFAULT_FILES,
+    FACTORY_NAMES,
+    WSGI_FILE,
+    prepare_import,
+    split_import_path,
+)
 from ..compat import ENV_VAR
 from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
+from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
 
@@ -112,8 +119,16 @@ class Facts:
     @cached_property
     def imported(self) -> ImportedApp:
         path, expression = split_import_path(self.target or self._found_file)
+        if path.endswith(WSGI_FILE):
+            raise DeploymentError(
+                f"{path} is not a module, and others import the app from one. Name the module from"
+                " which this file imports the app: MODULE:APP."
+            )
         module = prepare_import(path)
-        return ImportedApp(sys.path[0], module, expression or self._expression(module))
+        expression = expression or self._expression(module)
+        if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
+            expression += "()"  # a factory may be named without a call
+        return ImportedApp(sys.path[0], module, expression)
 
     @property
     def _found_file(self) -> str:
@@ -130,8 +145,13 @@ class Facts:
     @cached_property
     def serve_command(self) -> list[str]:
         """The command that serves the app in production, in the project's folder."""
-        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
+        as_flask = ["--as-flask"] if self.is_as_flask else []
         return ["carboy", *as_flask, "serve", self._relative_target]
+
+    @property
+    def is_as_flask(self) -> bool:
+        """Whether carboy takes the place of Flask in the app, by `--as-flask`."""
+        return bool(os.environ.get(ENV_VAR))
 
     @property
     def _relative_target(self) -> str:
@@ -227,6 +247,10 @@ class Facts:
     def _models(self) -> list[Model]:
         # An app without models has not imported the package; reading `app.models` would.
         return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self._models)
 
     @property
     def wait_s(self) -> float:

@@ -8,6 +8,7 @@ object's own `check` method for readiness probes.
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import traceback
 import typing as t
@@ -16,9 +17,15 @@ from time import monotonic
 from carboy.contract.signature import predict_at
 from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
+from carboy.core.foreignservers import (
+    preforking_server,
+    refuse_before_uwsgi_forks,
+    warn_of_fork,
+)
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
-from carboy.errors import ModelLoadError, SignatureError
+from carboy.errors import ModelLoadError, ServingError, SignatureError
+from carboy.observability.handlers import show_messages
 
 from .queue.calls import one_by_one
 
@@ -186,7 +193,7 @@ class InProcess:
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
             self.loading = True
-            before_bytes = resident_bytes() or 0
+            before_bytes, begun_s = resident_bytes() or 0, monotonic()
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
@@ -197,11 +204,13 @@ class InProcess:
                 self.loading = False
             self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
             self.loaded = True
+            _log_loaded(self._owner, monotonic() - begun_s)
             return compute
 
     def _build(self) -> cabc.Callable[..., t.Any]:
         source, model = self._source, None
         predict = source.predict
+        _prepare_load(self._owner)
         if source.is_class:
             try:
                 model = source.target()
@@ -237,6 +246,28 @@ class InProcess:
                 self.loaded = False
                 self.compute = self._load_and_compute
         _close(closing)
+
+
+def _prepare_load(owner: str) -> None:
+    """Look for what another server does before a model is loaded, and would make it hang.
+
+    Raises:
+        ModelLoadError: the model cannot be used in this process.
+    """
+    if preforking_server():
+        show_messages(_logger)
+    warn_of_fork(_logger)
+    try:
+        refuse_before_uwsgi_forks(owner)
+    except ServingError as exc:
+        raise ModelLoadError(str(exc)) from None
+
+
+def _log_loaded(owner: str, took_s: float) -> None:
+    """Say that a process has loaded a model: each worker of another server does so on its own."""
+    server = preforking_server()
+    process = f"process {os.getpid()}{f' of {server}' if server else ''}"
+    _logger.info("%s: loaded by %s in %.2f s", owner, process, took_s)
 
 
 def _close(model: t.Any) -> None:

@@ -22,7 +22,9 @@ from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
+from carboy.core.foreignservers import refuse_without_threads
 from carboy.core.problemdetails import Problem, Refusal, problem_of
+from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
     DeadlineError,
@@ -84,11 +86,14 @@ def register(
     Raises:
         SignatureError: the types of `predict` are not supported.
         ValueError: the rule or the name is not allowed.
+        ServingError: the server runs the app in a sub-interpreter, or without threads.
     """
     if "<" in rule:
         raise ValueError(
             f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
         )
+    refuse_model(f"Model {name!r}")
+    refuse_without_threads(f"Model {name!r}")
     model = Model(name, rule, target, options)
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:

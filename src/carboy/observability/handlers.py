@@ -230,3 +230,25 @@ _UNREAD = "stderr was not read for {:g} s: lines for it are dropped until it is"
 # The only target for stderr in a process. A second one could write into the middle of a line that
 # the first one has partly written.
 STDERR = StandardError()
+
+
+def stderr_handler() -> logging.Handler:
+    """Return a handler for what servers log: lines on stderr with time, level and process id."""
+    handler = LineHandler(STDERR)
+    handler.setFormatter(logging.Formatter(_SERVER_FORMAT, _SERVER_TIME))
+    return handler
+
+
+_SERVER_FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
+_SERVER_TIME = "%Y-%m-%d %H:%M:%S %z"
+
+
+def show_messages(logger: logging.Logger) -> None:
+    """Write the messages of a logger to stderr, unless the program has configured logging."""
+    if logger.handlers or logging.root.handlers:
+        return
+    handler = stderr_handler()
+    # If the program configures logging later, the root logger writes the messages.
+    handler.addFilter(lambda record: not logging.root.handlers)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

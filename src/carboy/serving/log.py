@@ -17,9 +17,7 @@ if t.TYPE_CHECKING:
     from ..observability.logoptions import LogOptions
 
 logger = get_masked_logger("carboy.serving")
-_FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
 _MAX_FIRST = 20
-_TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 # The least number of seconds between two lines of the same kind that `Notices` logs.
@@ -55,17 +53,19 @@ class Notices:
 
 def configure() -> None:
     """Write carboy's log messages to stderr, without changing the logging of the app."""
-    logger.handlers[:] = [_handler(), _FirstRecords()]
+    from ..observability.handlers import stderr_handler
+
+    logger.handlers[:] = [stderr_handler(), _FirstRecords()]
     logger.setLevel(logging.INFO)
     logger.propagate = False
     of_log = logging.getLogger("carboy.log")
-    to_stderr = _handler()
+    to_stderr = stderr_handler()
     to_stderr.addFilter(lambda record: not _root_logger_shows(record))
     of_log.handlers[:] = [to_stderr]
     of_log.setLevel(logging.INFO)
     # If the app has configured the root logger, that logger also writes carboy's messages about
     # models. So this handler drops them, to avoid writing them twice.
-    models = _handler()
+    models = stderr_handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
 
@@ -141,11 +141,3 @@ class _FirstRecords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.records) < _MAX_FIRST:
             self.records.append(record)
-
-
-def _handler() -> logging.Handler:
-    from ..observability.handlers import STDERR, LineHandler
-
-    handler = LineHandler(STDERR)
-    handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
-    return handler

@@ -7,7 +7,7 @@ import typing as t
 
 import click
 
-from ...cli.discovery import ScriptInfo, pass_script_info
+from ...cli.discovery import ScriptInfo, app_option, pass_script_info
 from ...cli.groups import CheckedCommand
 from ...errors import ConfigError, ServingError
 from .. import log, machine, prepare, serve_here
@@ -48,6 +48,7 @@ class _ServeError(click.ClickException):
 
 @click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
+@app_option
 @pass_script_info
 def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> None:
     """Serve the app in production.

@@ -1,0 +1,18 @@
+"""What is done once per process, when an app gets its first request, under each server."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..logging import configure_by_keys
+from .foreignservers import warn_of_fork
+from .subinterpreters import warn_of_libraries
+
+if t.TYPE_CHECKING:
+    from ..sansio.app import App
+
+
+def prepare_first_request(app: App) -> None:
+    configure_by_keys(app)
+    warn_of_libraries(app)
+    warn_of_fork(app.logger)

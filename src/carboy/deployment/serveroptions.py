@@ -1,0 +1,94 @@
+"""The options of commands that configure other WSGI servers, and what these servers share."""
+
+from __future__ import annotations
+
+import typing as t
+
+import click
+
+from ..errors import ConfigError, DeploymentError, ServingError
+from ..serving.settings import as_option, make_settings
+from ..serving.wsgi.proxyfix import find_proxy_fix
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..serving.settings import Settings
+    from .facts import Facts
+
+_OPTIONS = (
+    click.option(
+        "--bind",
+        "-b",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Address to listen on: 0.0.0.0:8000, [::1]:8000, or unix:/run/app.sock; may be"
+        " repeated.  [default: 127.0.0.1:8000]",
+    ),
+    click.option(
+        "--workers",
+        "-w",
+        metavar="NUMBER",
+        help="Worker processes.  [default: one per CPU; one if the app has models]",
+    ),
+    click.option(
+        "--threads",
+        "-t",
+        metavar="NUMBER",
+        help="Requests that each worker handles at the same time.  [default: 16]",
+    ),
+)
+
+Command = t.TypeVar("Command", bound="click.Command")
+
+
+def server_options(command: Command) -> Command:
+    """Add the options `--bind`, `--workers` and `--threads`, which `choose_settings` reads."""
+    for option in reversed(_OPTIONS):
+        option(command)
+    return command
+
+
+def choose_settings(facts: Facts, options: cabc.Mapping[str, t.Any]) -> Settings:
+    """Return the settings of `carboy serve` by the options of a command, the environment and
+    defaults.
+
+    Raises:
+        DeploymentError: a value is not valid.
+    """
+    given = {name: value for name, value in options.items() if value}
+    try:
+        settings = make_settings(given, describe=as_option)
+    except (ConfigError, ServingError) as exc:
+        raise DeploymentError(str(exc)) from None
+    if settings.workers == 0:
+        raise DeploymentError("Setting 'workers': expected at least 1, got 0.")
+    return settings
+
+
+def refuse_settings(settings: Settings, names: cabc.Iterable[str], server: str) -> None:
+    """Raise DeploymentError if one of these settings has a value: the other server would start
+    without what it asks for, and nobody would notice.
+    """
+    for name in names:
+        if getattr(settings, name):
+            raise DeploymentError(f"Setting {name!r}: {server} has no such setting. Leave it out.")
+
+
+def choose_workers(facts: Facts, settings: Settings) -> int | None:
+    """Return how many workers another server starts; None for one per CPU of the machine on which
+    it runs. Each worker loads each model.
+    """
+    if settings.workers is None and facts.has_models:
+        return 1
+    return settings.workers
+
+
+def proxy_advice(facts: Facts, server: str) -> str:
+    """Say that trusted proxies are a setting of `carboy serve` only, if they are set; else ""."""
+    if facts.settings.proxy == "0" or find_proxy_fix(facts.app) is not None:
+        return ""
+    return (
+        f"\nThe setting 'proxy' ({facts.settings.proxy}) does not hold under {server}: wrap the app"
+        " by werkzeug.middleware.proxy_fix.ProxyFix, or clients can choose their address."
+    )

@@ -1,0 +1,89 @@
+"""`carboy uwsgi`: the configuration by which uWSGI serves the app."""
+
+from __future__ import annotations
+
+import math
+import os
+import typing as t
+
+import click
+
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+from .serveroptions import (
+    choose_settings,
+    choose_workers,
+    proxy_advice,
+    refuse_settings,
+    server_options,
+)
+
+if t.TYPE_CHECKING:
+    from ..serving.http.address import Address
+    from ..serving.settings import Settings
+    from .facts import Facts
+
+
+@server_options
+@click.option(
+    "--protocol",
+    type=click.Choice(["http", "uwsgi"]),
+    default="http",
+    show_default=True,
+    help="What uWSGI speaks: HTTP, or the uwsgi protocol for a web server in front of it.",
+)
+@generator("uwsgi", short_help="Write uwsgi.ini.")
+def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated:
+    """Write uwsgi.ini, for 'uwsgi uwsgi.ini'.
+
+    Each worker imports the app and loads the models itself, so that nothing is shared by a fork,
+    and threads are enabled.
+
+    Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the file, as
+    far as uWSGI has the same setting.
+    """
+    settings, imported = choose_settings(facts, options), facts.imported
+    without_tls = ["tls_cert"] if protocol == "uwsgi" else []
+    refuse_settings(settings, ["tls_password_file", "tls_client_ca", *without_tls], "uWSGI")
+    text = render(
+        "uwsgi.ini.jinja",
+        target=imported.target,
+        folder=os.path.relpath(imported.folder, facts.root),
+        addresses=[_address(protocol, address, settings) for address in settings.addresses],
+        workers=choose_workers(facts, settings),
+        has_models=facts.has_models,
+        is_as_flask=facts.is_as_flask,
+        wait_s=math.ceil(_longest_wait(facts)),
+        grace_s=math.ceil(settings.grace_s),
+        settings=settings,
+    )
+    advice = proxy_advice(facts, "uWSGI")
+    return Generated(
+        [GeneratedFile("uwsgi.ini", text)],
+        "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
+        f" uwsgi.reload{advice}",
+    )
+
+
+def _longest_wait(facts: Facts) -> float:
+    """Return how many seconds uWSGI's process for HTTP waits for a response: it has one time limit
+    for all routes.
+    """
+    usual_s = facts.wait_s
+    return max([usual_s, *(route.wait_s for route in facts.special_routes(usual_s))])
+
+
+def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:
+    """Return the option by which uWSGI listens on an address, and its value.
+
+    `http` and `https` start a process that reads the requests, of TCP ports only; with
+    `http-socket` the workers read them.
+    """
+    if protocol == "uwsgi":
+        return "socket", address.path or str(address)
+    if address.path:
+        return "http-socket", address.path
+    if settings.tls_cert:
+        key = settings.tls_key or settings.tls_cert
+        return "https", f"{address},{settings.tls_cert},{key}"
+    return "http", str(address)

@@ -1,0 +1,210 @@
+"""`carboy gunicorn` and `carboy uwsgi` write the configurations of other WSGI servers."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+import types
+
+import pytest
+from click.testing import CliRunner
+
+from carboy.cli import cli
+
+PLAIN = "from carboy import Carboy\napp = Carboy(__name__)\n"
+MODEL = f"{PLAIN}\n@app.model('/double')\ndef double(x: int) -> int:\n    return 2 * x\n"
+FACTORY = "from carboy import Carboy\ndef create_app():\n    return Carboy(__name__)\n"
+FIXED = f"""{PLAIN}
+from werkzeug.middleware.proxy_fix import ProxyFix
+app.wsgi_app = ProxyFix(app.wsgi_app)
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Writes an app into a project's folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+
+    def write(text: str, path: str = "app.py") -> None:
+        file = tmp_path / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+
+    yield write
+    for name in {"app", "shop"} - before:
+        sys.modules.pop(name, None)
+
+
+def run(*line: str, code: int = 0) -> str:
+    result = CliRunner().invoke(cli, line)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def gunicorn(*options: str) -> dict[str, object]:
+    """Write gunicorn.conf.py, and return what gunicorn reads from it."""
+    run("gunicorn", *options)
+    with open("gunicorn.conf.py") as file:
+        module = types.ModuleType("conf")
+        exec(compile(file.read(), "gunicorn.conf.py", "exec"), vars(module))
+    return vars(module)
+
+
+def uwsgi(*options: str) -> configparser.SectionProxy:
+    """Write uwsgi.ini, and return its section."""
+    run("uwsgi", *options)
+    parser = configparser.ConfigParser(interpolation=None, delimiters=["="])
+    parser.read("uwsgi.ini")
+    return parser["uwsgi"]
+
+
+def test_app_with_models_gets_one_worker_with_threads_and_loads_models_in_the_worker(project):
+    project(MODEL)
+    found = gunicorn()
+    assert (found["wsgi_app"], found["workers"], found["threads"]) == ("app:app", 1, 16)
+    assert found["preload_app"] is False
+    assert callable(found["post_worker_init"])
+    ini = uwsgi()
+    assert (ini["module"], ini["processes"], ini["threads"]) == ("app:app", "1", "16")
+    assert ini["lazy-apps"] == ini["enable-threads"] == ini["single-interpreter"] == "true"
+
+
+def test_app_without_models_gets_a_worker_per_cpu(project):
+    project(PLAIN)
+    found = gunicorn()
+    assert found["workers"] == os.cpu_count()
+    assert "post_worker_init" not in found
+    assert uwsgi()["processes"] == "%k"
+
+
+def test_number_of_workers_follows_the_platform_s_variable(project, monkeypatch):
+    project(MODEL)
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert gunicorn()["workers"] == 3
+
+
+def test_factory_is_called_by_the_server(project):
+    project(FACTORY)
+    assert gunicorn()["wsgi_app"] == "app:create_app()"
+    assert uwsgi()["module"] == "app:create_app()"
+
+
+def test_app_in_another_folder_is_found_by_the_server(project):
+    project(PLAIN, "src/shop.py")
+    assert gunicorn("src/shop.py")["pythonpath"] == "src"
+    assert uwsgi("src/shop.py")["pythonpath"] == "%dsrc"
+
+
+@pytest.mark.parametrize(
+    ("options", "bind", "http", "socket"),
+    [
+        ([], "127.0.0.1:8000", ("http", "127.0.0.1:8000"), "127.0.0.1:8000"),
+        (["--bind", "0.0.0.0:80"], "0.0.0.0:80", ("http", "0.0.0.0:80"), "0.0.0.0:80"),
+        (["-b", "[::1]:8001"], "[::1]:8001", ("http", "[::1]:8001"), "[::1]:8001"),
+        (["-b", "unix:/run/a.sock"], "unix:/run/a.sock", ("http-socket", "/run/a.sock"),
+         "/run/a.sock"),
+    ],
+)  # fmt: skip
+def test_addresses_are_written_as_each_server_reads_them(project, options, bind, http, socket):
+    project(PLAIN)
+    assert gunicorn(*options)["bind"] == [bind]
+    assert uwsgi(*options)[http[0]] == http[1]
+    assert uwsgi(*options, "--protocol", "uwsgi", "--force")["socket"] == socket
+
+
+def test_settings_of_the_environment_go_into_the_files(project, monkeypatch):
+    project(PLAIN)
+    for name, value in {
+        "BIND": "unix:/run/a.sock", "WORKERS": "5", "THREADS": "3", "GRACE_S": "7",
+        "KEEP_ALIVE_S": "11", "WORKER_TIMEOUT_S": "13", "MAX_REQUESTS": "1000",
+        "MAX_HEADERS": "50", "SOCKET_MODE": "666",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"CARBOY_SERVE_{name}", value)
+    found = gunicorn()
+    names = [
+        *("bind", "workers", "threads", "graceful_timeout", "keepalive", "timeout"),
+        *("max_requests", "limit_request_fields"),
+    ]
+    assert [found[name] for name in names] == [["unix:/run/a.sock"], 5, 3, 7, 11, 13, 1000, 50]
+    ini = uwsgi()
+    names = ["processes", "threads", "worker-reload-mercy", "max-requests", "chmod-socket"]
+    assert [ini[name] for name in names] == ["5", "3", "7", "1000", "666"]
+
+
+def test_options_override_the_environment(project, monkeypatch):
+    project(PLAIN)
+    monkeypatch.setenv("CARBOY_SERVE_WORKERS", "5")
+    assert gunicorn("--workers", "2", "--threads", "4")["workers"] == 2
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "uwsgi"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workers", "many"], "expected a whole number, at least 0, got 'many'"),
+        (["--workers", "0"], "Setting 'workers': expected at least 1, got 0."),
+        (["--threads", "0"], "'threads': expected"),
+        (["--bind", "nowhere"], "'nowhere' is not an address"),
+        (["x.wsgi"], "x.wsgi is not a module"),
+    ],
+)
+def test_wrong_options_are_refused_and_nothing_is_written(project, command, options, words):
+    project(PLAIN)
+    project("from app import app as application", "x.wsgi")
+    assert words in run(command, *options, code=2)
+    assert sorted(os.listdir()) == ["app.py", "x.wsgi"]
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "uwsgi"])
+def test_setting_for_proxies_that_would_have_no_effect_is_named(project, monkeypatch, command):
+    project(PLAIN)
+    monkeypatch.setenv("CARBOY_PROXY", "1")
+    assert "The setting 'proxy' (1) does not hold under" in run(command)
+
+
+def test_setting_for_proxies_is_not_named_if_the_app_has_proxyfix(project, monkeypatch):
+    project(FIXED)
+    monkeypatch.setenv("CARBOY_PROXY", "1")
+    assert "proxy" not in run("gunicorn")
+
+
+def test_program_for_flask_is_started_with_carboy_in_its_place(project, monkeypatch):
+    project(PLAIN)
+    assert "this folder: gunicorn\n" in run("gunicorn")
+    assert "env" not in uwsgi()
+    monkeypatch.setenv("CARBOY_AS_FLASK", "1")
+    assert "this folder: carboy --as-flask -m gunicorn\n" in run("gunicorn")
+    assert uwsgi("--force")["env"] == "CARBOY_AS_FLASK=1"
+
+
+@pytest.fixture
+def tls(monkeypatch):
+    for name in ("cert", "key", "client_ca"):
+        monkeypatch.setenv(f"CARBOY_SERVE_TLS_{name.upper()}", f"/etc/{name}.pem")
+
+
+def test_tls_is_set_for_gunicorn(project, tls):
+    project(PLAIN)
+    found = gunicorn()
+    assert (found["certfile"], found["keyfile"]) == ("/etc/cert.pem", "/etc/key.pem")
+    assert (found["ca_certs"], found["cert_reqs"]) == ("/etc/client_ca.pem", 2)
+
+
+def test_tls_is_set_for_uwsgi(project, tls, monkeypatch):
+    project(PLAIN)
+    assert "'tls_client_ca': uWSGI has no such setting" in run("uwsgi", code=2)
+    monkeypatch.delenv("CARBOY_SERVE_TLS_CLIENT_CA")
+    assert uwsgi()["https"] == "127.0.0.1:8000,/etc/cert.pem,/etc/key.pem"
+    said = run("uwsgi", "--protocol", "uwsgi", "--force", code=2)
+    assert "'tls_cert': uWSGI has no such setting" in said
+
+
+@pytest.mark.parametrize("command", ["gunicorn", "uwsgi"])
+def test_password_of_a_key_is_refused(project, tls, monkeypatch, command):
+    project(PLAIN)
+    monkeypatch.setenv("CARBOY_SERVE_TLS_PASSWORD_FILE", "/etc/password")
+    assert "'tls_password_file'" in run(command, code=2)
