@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 
 import naming
 import spawning
+from rootlogger import logger_states, restore_loggers
 
 pytest_plugins = ["contained_failures", "no_skips"]
 
@@ -95,6 +96,16 @@ def _plain_environment() -> cabc.Iterator[None]:
             dotenvfile._set_for_process,
         ):
             record.clear()
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> cabc.Iterator[None]:
+    """Take back the levels and handlers that a test gives to loggers, such as those of its app,
+    which have the same names in other tests.
+    """
+    before = logger_states()
+    yield
+    restore_loggers(before)
 
 
 @pytest.fixture(autouse=True)

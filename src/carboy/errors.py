@@ -36,6 +36,7 @@
     │   └── WorkerAnswerError       500     worker-no-answer
     ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── StarterError                500     project-not-created   ValueError
+    ├── DeploymentError             500     deployment-invalid    RuntimeError
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 

@@ -8,7 +8,7 @@ import typing as t
 import pytest
 
 from carboy import Carboy, session
-from carboy.core.weakkeys import weakness_of
+from carboy.core.weakkeys import is_known, weakness_of
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,22 @@ def test_key_of_a_tutorial_is_weak(key: str | bytes) -> None:
     assert weakness_of(key)
 
 
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        *(("dev", True), ("my_key_1", True), ("change-me-please-in-production", True)),
+        *(("df0331cefc6c2b9a5d0208a726a5d1c0fd37324feba25506", True), ("F12Zr47j", False)),
+        *((r'_5#y2L"F4Q8z\n\xec]/', True), (b"dev", True), ("kT5-q", False), ("", False)),
+    ],
+)
+def test_key_of_a_tutorial_is_known(key: str | bytes, known: bool) -> None:
+    assert is_known(key) is known
+    assert weakness_of(key)
+
+
 def test_random_key_is_not_weak() -> None:
     for _ in range(1000):
+        assert not is_known(secrets.token_hex())
         assert weakness_of(secrets.token_hex()) is None
         assert weakness_of(secrets.token_bytes(16)) is None
         assert weakness_of(secrets.token_urlsafe(16)) is None

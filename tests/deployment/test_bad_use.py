@@ -1,10 +1,11 @@
 """Each command that generates files refuses bad use in one line, with exit code 2, and leaves no
-file behind.
+file behind. What it generates has no mistake that `carboy check` finds.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import pathlib
 import re
 import sys
@@ -20,14 +21,18 @@ if t.TYPE_CHECKING:
 
 APP = "from carboy import Carboy\napp = Carboy(__name__)\n"
 
+PLATFORMS = ("cloudrun", "fly", "heroku", "k8s", "render", "spaces")
+
 # The options without which a command writes no files.
 OPTIONS: dict[str, list[list[str]]] = {
-    # Without `spaces`, which keeps the text of README.md (test_platform_files.py).
     "deploy": [
         ["--to", platform, "--memory", "100M"]
-        for platform in ("cloudrun", "fly", "heroku", "render", "k8s")
+        for platform in PLATFORMS
+        if platform != "spaces"  # which keeps the text of README.md (test_platform_files.py)
     ],
 }
+# Files that a command writes if they are missing, and reads if they exist.
+INPUTS = {"constraints.txt", "wheels"}
 
 
 def generators() -> list[str]:
@@ -164,7 +169,8 @@ def test_files_that_exist_are_replaced_by_force_only_and_a_diff_is_shown(line, f
     created = run(*line)
     assert created.exit_code == 0, created.output
     generated = contents(folder)
-    files = [name for name in generated if name not in before and (folder / name).is_file()]
+    new = {name for name in generated if name not in before and (folder / name).is_file()}
+    files = sorted(name for name in new if name.split("/")[0] not in INPUTS)
     assert files
 
     assert run(*line).exit_code == 0  # nothing differs, so nothing is replaced
@@ -204,3 +210,38 @@ def test_print_writes_no_file(line, folder):
     assert result.exit_code == 0, result.output
     assert result.stdout
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("herokuu", "Did you mean 'heroku'?"), ("Fly", "Did you mean 'fly'?"), ("aws", "cloudrun")],
+)
+def test_unknown_platform_is_refused_with_the_nearest_name(folder, name, nearest):
+    (folder / "app.py").write_text(APP)
+    message = refusal_of("deploy", "--to", name)
+    assert f"There is no platform {name!r}" in message
+    assert nearest in message
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("name", ["", "two words", "x" * 300, "shop\n", "shop;ls", "-shop"])
+def test_name_that_the_platform_refuses_is_refused(folder, platform, name):
+    (folder / "app.py").write_text(APP)
+    message = refusal_of("deploy", "--to", platform, "--memory", "512M", "--name", name)
+    assert f"{name!r}" in message or "has no" in message
+
+
+# --- what is generated is not bad itself ----------------------------------------------------------
+
+# The codes of checks of files that commands generate.
+CODES_OF_FILES = {"carboy.E110", "carboy.E111", "carboy.E112", "carboy.E113", "carboy.W114"}
+
+
+def test_generated_files_have_no_mistake_that_carboy_check_finds(folder):
+    (folder / "app.py").write_text(APP)
+    (folder / ".env").write_text("SECRET_KEY=\n")
+    for line in LINES:
+        result = run(*line, "--force")
+        assert result.exit_code == 0, result.output
+    report = json.loads(run("check", "--deploy", "--json", "--fail-level", "never").stdout)
+    assert [each for each in report["findings"] if each["code"] in CODES_OF_FILES] == []

@@ -161,7 +161,12 @@ def test_folders_in_which_the_app_writes_are_volumes(project):
     config = "app.config.update(UPLOAD_FOLDER='uploads', LOG_FILE='logs/app.log')\n"
     (project / "shop.py").write_text(APP + config)
     docker("--volume", "cache/images", "--volume", "/var/lib/shop", "--volume", "/tmp/scratch")
-    folders = ["/app/cache/images", "/app/logs", "/app/uploads", "/var/lib/shop"]
+    folders = [
+        "/srv/my-shop/cache/images",
+        "/srv/my-shop/logs",
+        "/srv/my-shop/uploads",
+        "/var/lib/shop",
+    ]
     assert json.loads(instructions(project, "VOLUME")[0]) == folders
     assert instructions(project, "RUN")[-1].split()[-4:] == folders
     assert [each.split(":")[1] for each in services(project)["app"]["volumes"]] == folders
@@ -188,9 +193,9 @@ def test_nginx_gets_the_static_folders_of_the_project(project):
     docker()
     assert services(project)["nginx"]["volumes"] == [
         "./deploy/nginx.compose.conf:/etc/nginx/conf.d/default.conf:ro",
-        "./static:/app/static:ro",
+        "./static:/srv/my-shop/static:ro",
     ]
-    assert '"/app/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
+    assert '"/srv/my-shop/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
 
 
 def test_code_in_a_folder_is_started_there(project):
@@ -198,7 +203,7 @@ def test_code_in_a_folder_is_started_there(project):
     (project / "src" / "shop.py").write_text(APP)
     (project / "shop.py").unlink()
     docker(target="src/shop.py")
-    assert instructions(project, "WORKDIR") == ["/app", "/app/src"]
+    assert instructions(project, "WORKDIR") == ["/srv/my-shop", "/srv/my-shop/src"]
     assert json.loads(instructions(project, "CMD")[0])[-1] == "shop:app"
 
 

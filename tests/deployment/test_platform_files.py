@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -13,8 +14,10 @@ import jsonschema
 import kubernetes_validate
 import platformschemas
 import pytest
+import spawning
 import yaml
 from click.testing import CliRunner, Result
+from polling import wait_until
 
 from carboy.cli import cli
 from carboy.core.processmemory import ProcessMemory
@@ -138,6 +141,14 @@ def test_container_of_cloud_run_is_one_of_kubernetes():
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_probes_of_cloud_run_stay_within_its_limits():
+    app = container("cloudrun", source=MODELS)
+    for probe in (app["startupProbe"], app["livenessProbe"]):
+        assert probe["timeoutSeconds"] <= probe["periodSeconds"]
+    startup = app["startupProbe"]
+    assert startup["failureThreshold"] * startup["periodSeconds"] <= 240
+
+
 def test_documents_of_kubernetes_select_the_pods():
     deployment, service, autoscaler, budget = parsed("k8s")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -179,6 +190,19 @@ def test_target_that_needs_quotes_is_quoted(platform):
     source = "from carboy import Carboy\ndef make(name):\n    return Carboy(name)\n"
     target = "app:make('x: \"y\"')"
     assert parsed(platform, target, source=source)
+
+
+@pytest.mark.parametrize("target", [None, "app", "app.py", "app:app", "{folder}/app.py:app"])
+def test_start_command_works_in_the_folder_of_the_project(folder, target):
+    chosen = [] if target is None else [target.format(folder=folder)]
+    (line,) = re.findall("^web: carboy serve ([^ ]+) ", written("heroku", *chosen), re.MULTILINE)
+    expected = "app:app" if target is None else target.removeprefix("{folder}/")
+    assert line == expected
+
+
+def test_program_for_flask_is_served_as_one(monkeypatch):
+    monkeypatch.setenv("CARBOY_AS_FLASK", "1")
+    assert "web: carboy --as-flask serve app:app " in written("heroku")
 
 
 def test_start_command_is_quoted_for_the_shell():
@@ -227,6 +251,46 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
     assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
 
 
+def test_pod_may_write_in_the_folders_of_the_app_alone():
+    source = f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n"
+    pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
+    app = pod["containers"][0]
+    assert app["securityContext"]["readOnlyRootFilesystem"]
+    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
+    mounts = [mount["name"] for mount in app["volumeMounts"]]
+    assert [volume["name"] for volume in pod["volumes"]] == mounts
+
+
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_log_goes_where_the_platform_looks_for_it(platform):
+    logs = f"{PROJECT}app.config['LOG_FILE'] = 'logs/app.log'\n"
+    assert "/dev/stdout" not in written(platform, source=PROJECT)
+    text = written(platform, "--force", source=logs)
+    if platform == "heroku":
+        assert "\nweb: CARBOY_LOG_FILE=/dev/stdout carboy serve app:app --" in text
+    else:
+        assert '- key: CARBOY_LOG_FILE\n        value: "/dev/stdout"\n' in text
+
+
+DEVICE = MODELS.replace("('/double')", "('/double', device='cuda:0')")
+
+
+def test_pod_gets_the_device_that_a_model_has_declared():
+    limits = container("k8s", source=DEVICE)["resources"]["limits"]
+    assert limits["nvidia.com/gpu"] == 1
+    assert "nvidia.com/gpu" not in container("k8s", "--force")["resources"]["limits"]
+    for document in parsed("k8s", "--force", source=DEVICE):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "heroku", "render", "spaces"])
+def test_device_that_the_files_do_not_ask_for_is_named(platform):
+    assert "The models use cuda:0, for which" in deploy(platform, source=DEVICE).stdout
+    assert "The models use" not in deploy(platform, "--force").stdout
+
+
 def test_next_command_uses_the_image():
     result = deploy("k8s", "--image", "registry.example/shop:3")
     assert (
@@ -235,6 +299,13 @@ def test_next_command_uses_the_image():
     assert (
         container("k8s", "--image", "registry.example/shop:3")["image"] == "registry.example/shop:3"
     )
+
+
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_missing_list_of_packages_is_named(platform):
+    assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").touch()
+    assert "requirements.txt" not in deploy(platform).stdout
 
 
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():
@@ -329,6 +400,28 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
     assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
     assert "no-such-file" in result.stderr
     assert not (folder / "deploy").exists()
+
+
+@pytest.mark.integration
+def test_server_that_is_measured_ends_with_the_command(folder):
+    (folder / "app.py").write_text(
+        f"{APP}import os, pathlib, time\n@app.model('/m')\nclass Model:\n"
+        "    def __init__(self):\n"
+        "        pathlib.Path('pid.tmp').write_text(str(os.getpid()))\n"
+        "        os.rename('pid.tmp', 'pid')\n"
+        "        time.sleep(600)\n"
+        "    def predict(self, x: float) -> float: ...\n"
+    )
+    command = [spawning.script("carboy"), "deploy", "--to", "k8s"]
+    program = spawning.start(command, log=folder / "log", port=0, cwd=folder)
+    try:
+        wait_until((folder / "pid").exists)
+        worker = pathlib.Path("/proc", (folder / "pid").read_text())
+        program.process.kill()
+        program.process.wait()
+        wait_until(lambda: not worker.exists())
+    finally:
+        program.stop()
 
 
 # ---------------------------------------------------------------------------- time for stopping

@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,7 @@ import time
 from carboy import Carboy, request, session, url_for
 
 app = Carboy(__name__)
+app.config["LOG_FILE"] = "logs/app.log"
 app.config.from_project()
 
 
@@ -66,8 +68,8 @@ class Contract:
     """What a platform does with an app.
 
     Attributes:
-        start: starts the app: a command line for the shell, or a list of arguments.
-        environment: all that is in the environment, besides PATH and HOME.
+        start: starts the app: a command line for the shell; None if the platform runs the image.
+        environment: what the platform adds to the environment, which is empty, or the image's.
         port: where requests go.
         probes_port: where probes go.
         startup: the path that says that the app is ready at the start.
@@ -77,7 +79,7 @@ class Contract:
         to_all: whether all processes get the signal, and not the first one alone.
     """
 
-    start: str | list[str]
+    start: str | None
     environment: dict[str, str]
     port: int
     probes_port: int
@@ -88,16 +90,34 @@ class Contract:
     to_all: bool = False
 
 
-def deploy(platform: str, folder: pathlib.Path, ports: tuple[int, int]) -> str:
-    """Run the command, and return its file, with other ports: servers run beside this one."""
-    command = [spawning.script("carboy"), "deploy", "--to", platform, "--memory", "200M", "--print"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+Ports = tuple[int, int]
+
+
+def generated(folder: pathlib.Path, ports: Ports, *command: str) -> str:
+    """Return the files that a command generates, with other ports, because servers of other tests
+    run at the same time.
+    """
+    done = subprocess.run(
+        [spawning.script("carboy"), *command, "--print"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.replace("8000", str(ports[0])).replace("9000", str(ports[1]))
 
 
+def read_image(folder: pathlib.Path, ports: Ports) -> tuple[list[str], dict[str, str]]:
+    """Return the command and the environment of the image that `carboy docker` describes."""
+    dockerfile = generated(folder, ports, "docker").partition("\n# Made by")[0]
+    final = dockerfile.rpartition("\nFROM ")[2]
+    (command,) = re.findall(r"^CMD (.*)$", final, re.MULTILINE)
+    variables = " ".join(re.findall(r"^ENV (.*)$", final, re.MULTILINE)).split()
+    return json.loads(command), dict(each.split("=", 1) for each in variables)
+
+
 SECRET = {"SECRET_KEY": "of-the-platform-0123456789abcdef"}
-IMAGE = ["carboy", "serve", "app:app"]  # what an image starts
 
 
 def cloud_run(file: str) -> Contract:
@@ -107,7 +127,7 @@ def cloud_run(file: str) -> Contract:
     probe = container["startupProbe"]["httpGet"]
     platform = {"PORT": str(port), "K_SERVICE": "shop", "K_REVISION": "shop-1"}
     return Contract(
-        IMAGE,
+        None,
         {**written, **platform, **SECRET},
         port,
         probe["port"],
@@ -125,7 +145,7 @@ def fly(file: str) -> Contract:
     port = service["internal_port"]
     platform = {"FLY_APP_NAME": "shop", "FLY_REGION": "fra", "PRIMARY_REGION": "fra"}
     return Contract(
-        IMAGE,
+        None,
         {**content["env"], **platform, **SECRET},
         port,
         port,
@@ -167,10 +187,9 @@ def render(file: str) -> Contract:
 def spaces(file: str) -> Contract:
     content = yaml.safe_load(file.split("---\n")[1])
     port = content["app_port"]
-    # The platform says nothing of the port to the app; CARBOY_PROXY is set by the user.
-    image = [*IMAGE, "--bind", f"0.0.0.0:{port}"]
+    # The platform says nothing of the port to the app. CARBOY_PROXY is set by the user.
     platform = {"SPACE_ID": "me/shop", "CARBOY_PROXY": "1"}
-    return Contract(image, {**platform, **SECRET}, port, port, "/", [], kill_after_s=30)
+    return Contract(None, {**platform, **SECRET}, port, port, "/", [], kill_after_s=30)
 
 
 def kubernetes(file: str) -> Contract:
@@ -181,7 +200,7 @@ def kubernetes(file: str) -> Contract:
     startup = container["startupProbe"]["httpGet"]
     pre_stop_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     return Contract(
-        IMAGE,
+        None,
         {**{each["name"]: each["value"] for each in container["env"]}, **SECRET},
         ports["http"],
         ports[startup["port"]],
@@ -212,10 +231,13 @@ def project(tmp_path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def running(contract: Contract, folder: pathlib.Path) -> cabc.Iterator[spawning.Program]:
-    """Start the app as the platform does: with nothing in its environment but what it gives."""
+    """Start the app as the platform does, with nothing else in its environment."""
     path = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
-    given = {"PATH": path, "HOME": str(folder), **contract.environment}
-    start = ["bash", "-c", contract.start] if isinstance(contract.start, str) else contract.start
+    if contract.start is None:
+        start, of_image = read_image(folder, (contract.port, spawning.free_port()))
+    else:
+        start, of_image = ["bash", "-c", contract.start], {}
+    given = {**of_image, **contract.environment, "PATH": path, "HOME": str(folder)}
     variables = [f"{name}={value}" for name, value in given.items()]
     program = spawning.start(
         ["env", "-i", *variables, *start],
@@ -252,7 +274,9 @@ def signalled(contract: Contract, program: spawning.Program) -> None:
 
 def contract_of(platform: str, folder: pathlib.Path) -> Contract:
     ports = (spawning.free_port(), spawning.free_port())
-    return CONTRACTS[platform](deploy(platform, folder, ports))
+    return CONTRACTS[platform](
+        generated(folder, ports, "deploy", "--to", platform, "--memory", "200M")
+    )
 
 
 class Answer(threading.Thread):
@@ -293,6 +317,8 @@ def test_app_fulfils_the_contract(platform, project):
         assert time.monotonic() - begun_s < contract.kill_after_s
         answer.join()
         assert answer.content == (200, "finished")
+        # The app logs to a file, which nobody can read there, unless the environment changes that.
+        assert "GET /slow/0.5 " in program.output
 
 
 def test_request_that_does_not_end_is_cut_off_before_cloud_run_kills_the_app(project):

@@ -22,5 +22,5 @@ def findings_of(
         settings: settings of the server, as arguments of `app.serve()`.
     """
     (check,) = (each for each in all_checks() if each.code == code)
-    facts = Facts(app, None, os.fspath(root), make_settings(settings, {}))
+    facts = Facts(app, None, os.path.abspath(root), make_settings(settings, {}))
     return list(check.findings(facts))

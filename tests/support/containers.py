@@ -285,11 +285,9 @@ def run(
 
 
 def _copied(root: pathlib.Path, path: str, folder: pathlib.Path) -> pathlib.Path:
-    """Make a new volume, with the owner that the image's folder has, as Docker does."""
+    """Make a new volume of what the image has in the folder, as Docker does."""
     volume = folder / path.strip("/").replace("/", "-")
-    volume.mkdir()
-    owner = (root / path.lstrip("/")).stat()
-    os.chown(volume, owner.st_uid, owner.st_gid)
+    subprocess.run(["cp", "--archive", root / path.lstrip("/"), volume], check=True)
     return volume
 
 
@@ -373,8 +371,16 @@ def _forward_all(listener: socket.socket, network: int, port: int) -> None:
         except OSError:
             client.close()
             continue
-        for source, sink in ((client, server), (server, client)):
-            threading.Thread(target=_forward, args=(source, sink), daemon=True).start()
+        threading.Thread(target=_exchange, args=(client, server), daemon=True).start()
+
+
+def _exchange(client: socket.socket, server: socket.socket) -> None:
+    """Pass on what each of two connections receives to the other one, until both have ended."""
+    with client, server:
+        requests = threading.Thread(target=_forward, args=(client, server))
+        requests.start()
+        _forward(server, client)
+        requests.join()
 
 
 def _forward(source: socket.socket, sink: socket.socket) -> None:

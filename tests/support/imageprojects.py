@@ -35,7 +35,7 @@ def hide_secrets(project: pathlib.Path) -> None:
         "tls.key",
         "logs/a.log",
     ]
-    for place in (*places, ".git/config", "uploads/private.png"):
+    for place in (*places, ".git/config"):
         file = project / place
         file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(f"SECRET_KEY={CANARY}\n")

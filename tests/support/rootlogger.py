@@ -1,4 +1,4 @@
-"""Give a test the root logger as a new process has it."""
+"""Give a test the loggers as a new process has them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,26 @@ import typing as t
 
 from carboy.observability import setup
 
+# The level and the handlers of each logger.
+LoggerStates = dict[logging.Logger, tuple[int, list[logging.Handler]]]
+
+
+def logger_states() -> LoggerStates:
+    """Return the states of all loggers but the root logger, to which pytest adds handlers."""
+    return {
+        logger: (logger.level, logger.handlers[:])
+        for logger in logging.root.manager.loggerDict.values()
+        if isinstance(logger, logging.Logger)
+    }
+
+
+def restore_loggers(before: LoggerStates) -> None:
+    """Undo what has changed since `before`. Loggers that are new since then are as if unused."""
+    for logger in logger_states():
+        level, handlers = before.get(logger, (logging.NOTSET, []))
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
 
 @contextlib.contextmanager
 def new_root_logger() -> t.Iterator[logging.Logger]:
@@ -16,12 +36,8 @@ def new_root_logger() -> t.Iterator[logging.Logger]:
     pytest adds its handlers before each test, after fixtures were set up, so this is no fixture.
     """
     root = logging.getLogger()
-    before = {logger: (logger.level, logger.handlers[:]) for logger in loggers()}
-    for logger in before:
-        # Earlier tests of the same process leave levels and handlers behind.
-        if not logger.name.startswith("carboy"):
-            logger.setLevel(logging.NOTSET)
-            logger.handlers.clear()
+    before, level, handlers = logger_states(), root.level, root.handlers[:]
+    root.handlers.clear()
     root.setLevel(logging.WARNING)
     try:
         yield root
@@ -30,12 +46,6 @@ def new_root_logger() -> t.Iterator[logging.Logger]:
         for handler in setup._handlers.values():
             handler.close()
         setup._handlers.clear()
-        for logger in loggers():
-            level, handlers = before.get(logger, (logging.NOTSET, []))
-            logger.setLevel(level)
-            logger.handlers[:] = handlers
-
-
-def loggers() -> list[logging.Logger]:
-    every = [logging.getLogger(), *logging.root.manager.loggerDict.values()]
-    return [logger for logger in every if isinstance(logger, logging.Logger)]
+        restore_loggers(before)
+        root.setLevel(level)
+        root.handlers[:] = handlers

@@ -334,7 +334,7 @@ def _collect_upper_case(names: cabc.Mapping[str, t.Any], found: set[str]) -> Non
 
 def _texts_in(value: object, name: str) -> set[str]:
     found = set[str]()
-    _collect(value, _names_known(name), found, _Snapshot(), ())
+    _collect(value, names_known_secret(name), found, _Snapshot(), ())
     return found
 
 
@@ -352,7 +352,7 @@ def _find_known() -> tuple[str, ...]:
     found = set(_of_failed_files)
     # PERF: only the values of secrets are read. Reading all values of `os.environ` would take three
     # times as long as all other statements of this function.
-    names = [name for name in os.environ if _names_known(name) and name not in _FOLDERS]
+    names = [name for name in os.environ if names_known_secret(name) and name not in _FOLDERS]
     snapshot.watch_variables(names)
     _collect(tuple(map(os.environ.get, names)), True, found, snapshot, ())
     for config in [ref() for ref in list(_configs.values())]:
@@ -399,7 +399,7 @@ def _collect(
     if isinstance(value, cabc.Mapping):
         # `list` copies the items first, because other threads may change the config meanwhile.
         items = list(value.items())
-        secrets = {n for n, _ in items if secret or n in declared or _names_known(n)}
+        secrets = {n for n, _ in items if secret or n in declared or names_known_secret(n)}
         # A config itself is not watched, because each change of it calls `note_secret_change`. A
         # dict directly in a config is watched; a dict inside of such a dict only if it contains
         # secrets, because there may be thousands.
@@ -415,7 +415,10 @@ def _collect(
 
 
 @lru_cache(1024)
-def _names_known(name: object) -> bool:
+def names_known_secret(name: object) -> bool:
+    """Return whether `name` ends as names of secrets do, such as "API_KEY" or "db_password1", so
+    that its value is a secret, and not the path of a file with a secret.
+    """
     return isinstance(name, str) and _compiled(_KNOWN_NAME).search(name) is not None
 
 

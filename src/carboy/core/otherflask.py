@@ -93,17 +93,8 @@ def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -
 def explain_use_by_extensions(app: App) -> str:
     """Return a sentence that names the modules that use the installed Flask, of all packages that
     have added something to an app; "" if there are none.
-
-    `warn_of_registered` does not find them all: it only looks at the module of a function or
-    blueprint that is passed to a method of the app. But extensions also write directly into
-    attributes such as `app.extensions`, and may use Flask in another of their modules.
     """
-    flask = other_flask()
-    if flask is None:
-        return ""
-    packages = {_module_of(each).partition(".")[0] for each in _added_to(app)}
-    modules = [name for name in sys.modules if name.partition(".")[0] in packages]
-    users = sorted(users_of(flask, modules))
+    users = users_in_extensions(app)
     if not users:
         return ""
     return (
@@ -112,13 +103,36 @@ def explain_use_by_extensions(app: App) -> str:
     )
 
 
+def users_in_extensions(app: App) -> list[str]:
+    """Return the names of the modules that use the installed Flask, of all packages that have added
+    something to an app.
+
+    `warn_of_registered` does not find them all: it only looks at the module of a function or
+    blueprint that is passed to a method of the app. But extensions also write directly into
+    attributes such as `app.extensions`, and may use Flask in another of their modules.
+    """
+    flask = other_flask()
+    if flask is None:
+        return []
+    packages = packages_of(app)
+    modules = [name for name in sys.modules if name.partition(".")[0] in packages]
+    return sorted(users_of(flask, modules))
+
+
+def packages_of(app: App) -> set[str]:
+    """Return the names of all top-level modules and packages that have added something to an app,
+    such as "shop" and "flask_login".
+    """
+    return {_module_of(each).partition(".")[0] for each in added_to(app)}
+
+
 def _module_of(added: t.Any) -> str:
     function = getattr(added, "func", added)  # a `functools.partial` has its function as `func`
     name = getattr(added, "import_name", None) or getattr(function, "__module__", None)
     return str(name or type(added).__module__)
 
 
-def _added_to(app: App) -> t.Iterator[t.Any]:
+def added_to(app: App) -> t.Iterator[t.Any]:
     """Yield all objects that modules have added to an app: views, hooks, error handlers,
     blueprints, extensions, and a middleware that is assigned to `app.wsgi_app`.
     """

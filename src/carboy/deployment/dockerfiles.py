@@ -25,8 +25,6 @@ if t.TYPE_CHECKING:
 
     from .facts import Facts
 
-# The folder of the project in the image.
-HOME = "/app"
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
@@ -62,7 +60,7 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
-    image = AppImage(facts, read_packages(facts), port, _volumes(facts, volumes))
+    image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
         GeneratedFile(".dockerignore", image.dockerignore()),
@@ -89,6 +87,11 @@ class AppImage:
     port: int
     volumes: tuple[str, ...]
 
+    @property
+    def home(self) -> str:
+        """The folder of the project in the container."""
+        return _home(self.facts)
+
     def dockerfile(self) -> str:
         for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
         torch_index = _TORCH_INDEX if for_cpu else None
@@ -99,19 +102,19 @@ class AppImage:
             files=self.packages.files,
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
-            home=HOME,
+            home=self.home,
             folder=_code_folder(self.facts),
             port=self.port,
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=_logs_to_stdout(self.facts),
+            logs_to_stdout=logs_to_stdout(self.facts),
             command=json.dumps(self._command),
         )
 
     def dockerignore(self) -> str:
-        inside = [each.removeprefix(f"{HOME}/") for each in self.volumes if _is_below(each, HOME)]
-        return render("dockerignore.jinja", volumes=inside)
+        inside = [path.removeprefix(f"{self.home}/") for path in self.volumes]
+        return render("dockerignore.jinja", volumes=[path for path in inside if path[0] != "/"])
 
     def compose(self) -> str:
         settings = self.facts.settings
@@ -120,12 +123,12 @@ class AppImage:
             "compose.yaml.jinja",
             name=self.facts.name,
             port=self.port,
-            volumes=[(_name_of_volume(path), path) for path in self.volumes],
+            volumes=[(_name_of_volume(path, self.home), path) for path in self.volumes],
             grace_s=math.ceil(grace_s),
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
-            home=HOME,
+            home=self.home,
             gpus=self._devices,
         )
 
@@ -133,7 +136,7 @@ class AppImage:
         website = make_website(self.facts, upstream=f"app:{self.port}", listen="80")
         folders = self.facts.static_folders
         shown = tuple(
-            folder._replace(folder=f"{HOME}/{path}")
+            folder._replace(folder=f"{self.home}/{path}")
             for folder in folders
             if (path := _path_below(folder.folder, self.facts.root))
         )
@@ -172,6 +175,11 @@ class AppImage:
         return sorted({each for each in folders if each})
 
 
+def _home(facts: Facts) -> str:
+    # With the name of the project, from which the app's OpenAPI document has its title.
+    return f"/srv/{facts.name}"
+
+
 def _code_folder(facts: Facts) -> str:
     """Return the folder in the container from which the app is imported.
 
@@ -179,7 +187,7 @@ def _code_folder(facts: Facts) -> str:
         DeploymentError: the app is outside of the project.
     """
     folder = _inside(facts, facts.imported.folder)
-    if not _is_below(folder, HOME):
+    if not _is_below(folder, _home(facts)):
         raise DeploymentError(
             f"The app is in {folder}, outside of the current folder, whose files are all that an"
             " image contains. Run this command in the folder of the project."
@@ -187,13 +195,13 @@ def _code_folder(facts: Facts) -> str:
     return folder
 
 
-def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
+def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:
     """Return the folders in which the app writes, as paths in the container.
 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if _logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
@@ -205,14 +213,14 @@ def _volumes(facts: Facts, more: cabc.Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
 
 
-def _name_of_volume(path: str) -> str:
+def _name_of_volume(path: str, home: str) -> str:
     """Return the name of a volume, which follows from the path alone: if it changed with the other
     volumes, a new compose.yaml would mount the data of another folder.
     """
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{HOME}/").strip("/"))
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
 
 
-def _logs_to_stdout(facts: Facts) -> bool:
+def logs_to_stdout(facts: Facts) -> bool:
     """Return whether the app logs to a file, and an environment variable can change that."""
     return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 
@@ -220,9 +228,9 @@ def _logs_to_stdout(facts: Facts) -> bool:
 def _inside(facts: Facts, path: str) -> str:
     """Return where a file or folder of this machine is in the container."""
     if path == facts.root:
-        return HOME
+        return _home(facts)
     below = _path_below(path, facts.root)
-    return f"{HOME}/{below}" if below else path
+    return f"{_home(facts)}/{below}" if below else path
 
 
 def _path_below(path: str, folder: str) -> str | None:

@@ -24,6 +24,7 @@ from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
+from .projectfiles import files_below
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -170,6 +171,13 @@ class Facts:
         """The file of the project that says which packages it needs, relative to `root`."""
         files = (name for name in _REQUIREMENTS if os.path.isfile(os.path.join(self.root, name)))
         return next(files, None)
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The files of the project, relative to `root`, without those of tools, such as a virtual
+        environment.
+        """
+        return files_below(self.root)
 
     @cached_property
     def static_folders(self) -> list[StaticFolder]:

@@ -17,7 +17,7 @@ import digits
 import pytest
 import yaml
 from deployedapp import Asked, ask, multipart
-from imageprojects import KEY, carboy, hide_secrets
+from imageprojects import CANARY, KEY, carboy
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -36,8 +36,7 @@ CMD ["nginx", "-g", "daemon off; error_log stderr;"]
 def shop(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("compose")
     carboy(folder, "new", "shop", "--with", "page", "--with", "upload")
-    hide_secrets(folder / "shop")
-    (folder / "shop" / ".env").unlink()
+    (folder / "shop" / "uploads" / "private.png").write_text(CANARY)
     carboy(folder / "shop", "docker")
     return folder / "shop"
 
@@ -130,7 +129,8 @@ def test_upload_is_stored_in_the_volume_and_sent_again(website):
     form = multipart("a.png", picture, "image/png")
     form["body"] = form["body"].replace(b'name="file"', b'name="picture"')
     assert ask(proxy.url, Asked("", "POST", "/pictures", **form)).status == 302
-    stored = running.execute("ls", "/app/uploads").output.split()
+    # The uploads of the developer's machine are not in the image, with which the volume began.
+    stored = running.execute("ls", "/srv/shop/uploads").output.split()
     assert len(stored) == 1
     with urllib.request.urlopen(f"{proxy.url}/uploads/{stored[0]}", timeout=30) as response:
         assert response.read() == picture

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pathlib
 
 import containers
+import guides
 import pytest
 from deployedapp import Asked, ask
 from imageprojects import KEY, carboy
@@ -34,15 +35,12 @@ if __name__ == "__main__":
     app.run(host='0.0.0.0')
 """
 
-PYTHON_APP = """\
-FROM python:3.11-slim
-COPY . /app
-WORKDIR /app
-RUN pip install -r requirements.txt
-EXPOSE 5000
-ENTRYPOINT ["python"]
-CMD ["app.py"]
-"""
+# As docs/howto/docker.md has it.
+PYTHON_APP = next(
+    block.text
+    for block in guides.blocks(guides.DOCS / "howto" / "docker.md")
+    if block.language == "dockerfile"
+)
 
 MOD_WSGI = """\
 FROM python:3.11-slim

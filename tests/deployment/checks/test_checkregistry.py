@@ -62,6 +62,23 @@ def test_silenced_code_is_kept_apart(tmp_path):
     assert [each.code for each in findings.silenced] == ["carboy.E001"]
 
 
+def test_variable_that_the_app_does_not_read_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CARBOY_CHECK_SILENCED", "carboy.E001")
+    app = Carboy(__name__)
+    with pytest.raises(DeploymentError, match=r"CARBOY_CHECK_SILENCED has no effect"):
+        run_checks(facts_of(app, tmp_path), deploy=False)
+    app.config.from_project(tmp_path)
+    app.debug = True
+    findings = run_checks(facts_of(app, tmp_path), deploy=True)
+    assert [each.code for each in findings.silenced] == ["carboy.E001"]
+
+
+def test_place_and_message_are_printable_lines(tmp_path):
+    each = all_checks()[0]._replace(find=lambda facts: [("a\n\x1b[2J\udcff.py", "b\n")])
+    (found,) = each.findings(facts_of(Carboy(__name__), tmp_path))
+    assert (found.place, found.message) == ("a\\n\\x1b[2J\\udcff.py", "b\\n")
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import typing as t
 
 from ...core.advice import did_you_mean
@@ -19,7 +20,15 @@ Severity = t.Literal["error", "warning"]
 
 # The modules that define checks, relative to this package.
 _MODULES = (
+    ".appchecks",
     ".configchecks",
+    ".dockerfilechecks",
+    ".folderchecks",
+    ".gitchecks",
+    ".modelfilechecks",
+    ".requestchecks",
+    ".serverchecks",
+    ".startchecks",
 )  # fmt: skip
 # The second part of a code begins with the letter of the severity.
 _SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}
@@ -80,7 +89,8 @@ class Check(t.NamedTuple):
         return _SEVERITIES[self.code.partition(".")[2][0]]
 
     def findings(self, facts: Facts) -> cabc.Iterator[Finding]:
-        for place, message in self.find(facts):
+        for found in self.find(facts):
+            place, message = map(_one_line, found)
             yield Finding(self.code, self.severity, place, message, self.remedy)
 
 
@@ -89,6 +99,13 @@ class Findings(t.NamedTuple):
 
     shown: list[Finding]
     silenced: list[Finding]
+
+
+def _one_line(text: str) -> str:
+    """Return a text in which names of files cannot end the line, or control the terminal."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def check(
@@ -137,6 +154,7 @@ def run_checks(facts: Facts, *, deploy: bool) -> Findings:
 
 def silenced_codes(facts: Facts) -> list[str]:
     """Return the codes that the config key CHECK_SILENCED lists."""
+    _refuse_ignored_variable(facts)
     value = facts.app.config.get(SILENCED_KEY) or []
     if isinstance(value, str) or not all(isinstance(code, str) for code in value):
         raise DeploymentError(
@@ -149,3 +167,13 @@ def silenced_codes(facts: Facts) -> list[str]:
                 f"{SILENCED_KEY}: there is no check {code!r}.{did_you_mean(code, codes)}"
             )
     return list(value)
+
+
+def _refuse_ignored_variable(facts: Facts) -> None:
+    """Refuse the environment variable for CHECK_SILENCED if the app does not read it."""
+    for name in (f"CARBOY_{SILENCED_KEY}", f"FLASK_{SILENCED_KEY}"):
+        if os.environ.get(name) and SILENCED_KEY not in facts.app.config:
+            raise DeploymentError(
+                f"The environment variable {name} has no effect, because the app does not call"
+                f" app.config.from_project(). Call it, or set app.config[{SILENCED_KEY!r}]."
+            )

@@ -74,5 +74,6 @@ CLOUD_RUN = Platform(
         " and has at most 49 characters",
     ),
     takes_image=True,
+    gives_devices=False,
     generate=_generate,
 )

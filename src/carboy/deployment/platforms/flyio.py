@@ -56,4 +56,6 @@ def _next_step(release: Release) -> str:
     return release.next_step(f"{make_image}fly deploy", once=once)
 
 
-FLY = Platform("fly", "Fly.io", DNS_LABEL, takes_image=False, generate=_generate)
+FLY = Platform(
+    "fly", "Fly.io", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)

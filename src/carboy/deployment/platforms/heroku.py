@@ -39,10 +39,15 @@ def _generate(release: Release) -> Generated:
         # Heroku sets WEB_CONCURRENCY to at least 2, and each worker loads each model.
         settings["workers"] = "1"
     files = [
-        GeneratedFile("Procfile", release.write("Procfile", options=options(settings))),
+        GeneratedFile("Procfile", _procfile(release, options(settings))),
         GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
     ]
     return Generated(files, _next_step(release))
+
+
+def _procfile(release: Release, settings: str) -> str:
+    variables = " ".join(f"{name}={each}" for name, each in release.log_environment.items())
+    return release.write("Procfile", command=f"{variables} {release.command} {settings}".lstrip())
 
 
 def _next_step(release: Release) -> str:
@@ -52,14 +57,10 @@ def _next_step(release: Release) -> str:
     dyno = smallest(release.room, _DYNOS, HEROKU.title)
     if dyno != _DYNOS[0]:
         once += f" && heroku ps:type web={dyno.name}"
-    hint = (
-        "Heroku installs what requirements.txt lists. Write it first; carboy is in there by the"
-        " path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-    )
     return release.next_step(
         "git push heroku HEAD:main",
         once=once,
-        hints=[] if any(map(release.has_file, _PACKAGE_LISTS)) else [hint],
+        hints=release.hint_at_packages(any(map(release.has_file, _PACKAGE_LISTS))),
     )
 
 
@@ -72,5 +73,6 @@ HEROKU = Platform(
         " and has 3 to 30 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

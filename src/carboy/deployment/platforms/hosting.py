@@ -12,9 +12,11 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property
 
+from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
 from ...serving.wsgi.proxyfix import find_proxy_fix
+from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
 
 if t.TYPE_CHECKING:
@@ -27,8 +29,6 @@ if t.TYPE_CHECKING:
 # another. All platforms that run images are told this one, so that an image with a port of its own
 # works as well.
 PORT = 8000
-# The port of the probes and metrics, where a platform can reach a second port.
-MANAGEMENT_PORT = 9000
 # How many seconds the server may need to end its processes, after the time for its requests is
 # over. A platform that kills earlier would cut off what the server logs then.
 MARGIN_S = 2.0
@@ -62,6 +62,7 @@ class Platform:
         title: its name in texts.
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
+        gives_devices: whether its file asks for the devices that models have declared.
         generate: writes the files for a release.
     """
 
@@ -69,6 +70,7 @@ class Platform:
     title: str
     names: NameRule
     takes_image: bool
+    gives_devices: bool
     generate: cabc.Callable[[Release], Generated]
 
     def check_name(self, name: str) -> str:
@@ -123,15 +125,27 @@ class Release:
         return shlex.join(self.facts.serve_command)
 
     @property
+    def log_environment(self) -> dict[str, str]:
+        """The variables by which the log goes where a platform looks for it, and not into a file
+        that nobody can read there. (Images of `carboy docker` have them.)
+        """
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if logs_to_stdout(self.facts) else {}
+
+    @property
     def reads_secrets(self) -> bool:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return self.facts.app.config.project is not None
+        return has_project(self.facts.app)
 
     @property
     def has_models(self) -> bool:
         return bool(self.facts._models)
+
+    @property
+    def devices(self) -> list[str]:
+        """The devices, other than the CPU, that models have declared."""
+        return sorted(each for each in self.facts.devices if not each.startswith("cpu"))
 
     @property
     def has_dockerfile(self) -> bool:
@@ -184,8 +198,25 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        lines = [*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"]
-        return "\n".join(lines)
+        lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
+        return "\n".join([*lines, f"Then:  {command}"])
+
+    def hint_at_packages(self, are_listed: bool) -> list[str]:
+        """Return a hint for a platform that installs what the project lists, if there is no list
+        that it reads.
+        """
+        hint = (
+            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
+            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
+        )
+        return [] if are_listed else [hint]
+
+    def _hint_at_devices(self) -> cabc.Iterator[str]:
+        if self.devices and not self.platform.gives_devices:
+            yield (
+                f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
+                f" what {self.platform.title} offers."
+            )
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ..dockerfiles import PROBES, written_in_image
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
-from .hosting import MANAGEMENT_PORT, PORT, NameRule, Platform, environment
+from .hosting import PORT, NameRule, Platform, environment
 from .sizing import round_up
 
 if t.TYPE_CHECKING:
@@ -28,27 +29,24 @@ _PROBE_PERIOD_S = 2
 
 def _generate(release: Release) -> Generated:
     times = release.stop_times()
-    settings = release.settings(1, times, management=f"0.0.0.0:{MANAGEMENT_PORT}")
+    settings = release.settings(1, times, management=f"0.0.0.0:{PROBES}")
     image = release.image or f"{release.name}:1"
     text = release.write(
         "k8s.yaml",
         image=image,
         environment={"PORT": PORT, **environment(settings)},
         port=PORT,
-        management_port=MANAGEMENT_PORT,
+        management_port=PROBES,
         memory_mib=round_up(release.room.mib, 64, 128),
         pre_stop_s=_PRE_STOP_S,
         termination_s=_PRE_STOP_S + times.platform_s,
         startup_attempts=_LOADING_S // _PROBE_PERIOD_S,
         startup_period_s=_PROBE_PERIOD_S,
-        written_folders=_written_folders(release),
+        written_folders=["/tmp", *written_in_image(release.facts)],  # noqa: S108 - of the pod alone
+        gpus=len(release.devices),
     )
     path = "deploy/k8s.yaml"
     return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
-
-
-def _written_folders(release: Release) -> list[str]:
-    return ["/tmp"]  # noqa: S108 - a volume of the pod alone
 
 
 def _next_step(release: Release, image: str, path: str) -> str:
@@ -73,5 +71,6 @@ KUBERNETES = Platform(
         " and has at most 63 characters",
     ),
     takes_image=True,
+    gives_devices=True,
     generate=_generate,
 )

@@ -36,22 +36,21 @@ def _generate(release: Release) -> Generated:
         "render.yaml",
         plan=smallest(release.room, _PLANS, RENDER.title).name,
         requirements=_requirements(release),
-        environment=environment(release.settings(1, times, probes="yes")),
+        environment={
+            **release.log_environment,
+            **environment(release.settings(1, times, probes="yes")),
+        },
         shutdown_s=times.platform_s,
     )
     files = [
         GeneratedFile("render.yaml", text),
         GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
     ]
-    hint = (
-        "Render installs what requirements.txt lists. Write it first; carboy is in there by the"
-        " path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-    )
     next_step = release.next_step(
         "git push",
         once="commit render.yaml and .python-version, and connect the repository at"
         " https://dashboard.render.com/blueprints",
-        hints=[] if release.facts.requirements else [hint],
+        hints=release.hint_at_packages(release.facts.requirements is not None),
     )
     return Generated(files, next_step)
 
@@ -62,4 +61,6 @@ def _requirements(release: Release) -> str:
     return "." if file == "pyproject.toml" else f"-r {file}"
 
 
-RENDER = Platform("render", "Render", DNS_LABEL, takes_image=False, generate=_generate)
+RENDER = Platform(
+    "render", "Render", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+)

@@ -62,5 +62,6 @@ SPACES = Platform(
         " 96 characters",
     ),
     takes_image=False,
+    gives_devices=False,
     generate=_generate,
 )

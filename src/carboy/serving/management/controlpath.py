@@ -58,7 +58,10 @@ def runtime_folders(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
         folders.append(os.path.join(runtime, "carboy"))
     if os.geteuid() == 0:
         folders.append("/run/carboy")
-    folders.append(os.path.join(tempfile.gettempdir(), f"carboy-{os.geteuid()}"))
+    try:
+        folders.append(os.path.join(tempfile.gettempdir(), f"carboy-{os.geteuid()}"))
+    except FileNotFoundError:  # no temporary folder can be written, as on a read-only root
+        pass
     return folders
 
 
@@ -80,7 +83,8 @@ def default_path(name: str) -> str:
             reasons.append(str(exc))
         else:
             return path
-    raise AddressError(f"No folder for the control socket can be used ({'; '.join(reasons)}).")
+    why = "; ".join(reasons) or "there is no folder for temporary files that this user may write"
+    raise AddressError(f"No folder for the control socket can be used ({why}).")
 
 
 def _create_private(folder: str) -> None:

@@ -1,0 +1,146 @@
+"""Checks of Dockerfiles: secrets in the image, and folders that everybody may change."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shlex
+import typing as t
+
+from ...core.masking import names_known_secret
+from ..projectfiles import (
+    TextLine,
+    deployment_files,
+    files_named,
+    is_dockerfile,
+    lines_of,
+    matches,
+    read_text,
+)
+from .checkregistry import Found, check
+from .gitchecks import uses_env_file
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..facts import Facts
+
+_IGNORED = ".dockerignore"
+_ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
+# Matches a mode with which others may write, but not one of a sticky folder such as /tmp (1777).
+_CHMOD = re.compile(
+    r"(?<![\w.-])chmod(?:\s+-\S+)*\s+(0?[0-7]{2}[2367]|(?:[ugo]*[ao][ugoa]*[+=][rxXst]*w\w*))(?!\S)"
+)
+
+
+class Instruction(t.NamedTuple):
+    """An instruction of a Dockerfile."""
+
+    line: TextLine
+    name: str  # in upper case: ENV, COPY, ...
+    arguments: list[str]
+
+
+def instructions(facts: Facts, *names: str) -> cabc.Iterator[Instruction]:
+    """Yield the instructions of all Dockerfiles that have one of the names."""
+    for path in filter(is_dockerfile, deployment_files(facts)):
+        for line in lines_of(facts.root, path):
+            name, _, rest = line.text.strip().partition(" ")
+            if name.upper() in names:
+                yield Instruction(line, name.upper(), _split(rest))
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text.strip())
+    except ValueError:  # a quote that is not closed
+        return text.split()
+
+
+@check(
+    "carboy.E112",
+    "A Dockerfile sets a secret by ENV or ARG: whoever gets the image can read it.",
+    remedy="Pass it when the container starts, as in 'docker run -e SECRET_KEY', or as a file: 'RUN"
+    " --mount=type=secret' while the image is built. Replace the secret if the image was pushed.",
+)
+def find_secret_in_dockerfile(facts: Facts) -> cabc.Iterator[Found]:
+    for line, name, arguments in instructions(facts, "ENV", "ARG"):
+        for variable, value in _variables(name, arguments):
+            if names_known_secret(variable) and not _is_public(variable) and value != "":
+                yield Found(line.place, f"{name} {variable} is stored in the image.")
+
+
+def _is_public(variable: str) -> bool:
+    """Return whether a variable names a public key: GPG_KEY is the signer of a downloaded file."""
+    return "PUBLIC" in variable.upper() or variable == "GPG_KEY"
+
+
+def _variables(name: str, arguments: list[str]) -> cabc.Iterator[tuple[str, str | None]]:
+    """Yield the variables that ENV or ARG declares, with their values."""
+    if name == "ENV" and len(arguments) > 1 and "=" not in arguments[0]:  # ENV NAME value
+        yield arguments[0], " ".join(arguments[1:])
+        return
+    for argument in arguments:
+        variable, has_value, value = argument.partition("=")
+        yield variable, value if has_value else None
+
+
+@check(
+    "carboy.E113",
+    "A Dockerfile copies an `.env` file into the image.",
+    remedy="Add the line '.env' to .dockerignore, and pass the variables when the container starts:"
+    " 'docker run --env-file .env'. Replace the secrets in it if the image was pushed.",
+)
+def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
+    for line, name, arguments in instructions(facts, "COPY", "ADD"):
+        if any(argument.startswith("--from") for argument in arguments):
+            continue
+        for source in _sources(arguments):
+            if matches(os.path.basename(source), _ENV_FILES):
+                yield Found(line.place, f"{name} {source} puts it into the image.")
+            elif (
+                _is_whole_folder(source)
+                and uses_env_file(facts)
+                and not _is_excluded(facts, line.path)
+            ):
+                yield Found(
+                    line.place,
+                    f"{name} {source} puts .env into the image, as .dockerignore does not exclude"
+                    " it.",
+                )
+
+
+def _sources(arguments: list[str]) -> list[str]:
+    """Return what COPY or ADD copies: all arguments but options and the last one."""
+    paths = " ".join(each for each in arguments if not each.startswith("--"))
+    return paths.translate(str.maketrans("[],", "   ")).split()[:-1]
+
+
+def _is_whole_folder(source: str) -> bool:
+    return os.path.normpath(source.lstrip("/") or ".") in {".", "*"}
+
+
+def _is_excluded(facts: Facts, dockerfile: str) -> bool:
+    """Return whether .dockerignore, or the file of that kind for one Dockerfile alone, excludes
+    `.env`: the last line that matches it decides.
+    """
+    paths = [os.path.join(facts.root, each) for each in (f"{dockerfile}{_IGNORED}", _IGNORED)]
+    excluded = False
+    for line in read_text(next(filter(os.path.isfile, paths), "")).splitlines():
+        pattern = line.strip().removeprefix("!").strip("/").removeprefix("./")
+        if not pattern.startswith("#") and fnmatch.fnmatchcase(".env", pattern.removeprefix("**/")):
+            excluded = not line.strip().startswith("!")
+    return excluded
+
+
+@check(
+    "carboy.W114",
+    "A Dockerfile or a script makes files or folders writable for every user (`chmod 777`).",
+    remedy="Let them belong to the user of the server instead: 'COPY --chown=app', 'chown app'.",
+)
+def find_chmod(facts: Facts) -> cabc.Iterator[Found]:
+    for path in sorted({*deployment_files(facts), *files_named(facts, "*.sh")}):
+        for line in lines_of(facts.root, path):
+            if found := _CHMOD.search(line.text):
+                yield Found(line.place, f"'chmod {found[1]}' lets every user change it.")

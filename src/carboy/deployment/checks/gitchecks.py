@@ -1,0 +1,127 @@
+"""Checks of what is committed to git: secret keys, `.env` files."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ...core.masking import looks_secret
+from ...core.weakkeys import weakness_of
+from ...project.secretkey import KEY_NAME, value_of
+from ..projectfiles import matches
+from .checkregistry import Found, check
+from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ..facts import Facts
+    from ..projectfiles import TextLine
+
+# A shorter key may stand anywhere by chance, so that a line must name it as well. (Another check
+# reports such keys, because they can be guessed.)
+_MIN_UNMISTAKABLE = 16
+# Matches a line that sets a secret key to a text: SECRET_KEY = "...", "SECRET_KEY": "...", and
+# SECRET_KEY=... outside of Python files. A text with $, {, ( or < is computed, or a placeholder.
+_KEY_IN_LINE = re.compile(
+    r"""(?<![a-z0-9_])(?:flask_|carboy_)?secret_key["']?\]?\s*(?::\s*str\s*)?[=:]\s*"""
+    r"""(?:[rbu]?"([^"${(<]+)"|[rbu]?'([^'${(<]+)'|([^\s"'${(<#,]+)\s*$)""",
+    re.IGNORECASE,
+)
+# Files that set keys of nobody: of tests, and of documentation.
+_TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
+_EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
+_ENV_FILES = (".env", ".env.*", ".flaskenv", "*.env")
+_VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
+
+
+@check(
+    "carboy.E101",
+    "A secret key is committed to git: whoever reads the repository can sign in as any user.",
+    remedy="Make a new key with 'carboy secret new', and remove the old one from the file: it stays"
+    " in the history of the repository.",
+)
+def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
+    keys = _keys_in_use(facts)
+    committed = set[str]()
+    for line in tracked_lines(facts.root, [KEY_NAME, *keys]):
+        if key := next((key for key in keys if _has_key(line.text, key)), None):
+            committed.add(key)
+            yield Found(line.place, f"The {KEY_NAME} of the app is committed to git.")
+        elif _sets_key(line):
+            yield Found(line.place, f"A {KEY_NAME} is committed to git.")
+    others = [key for key in keys if key not in committed and len(key) >= _MIN_UNMISTAKABLE]
+    for added in commits_that_add(facts.root, others).values():
+        yield Found(
+            f"git commit {added.commit}: {added.path}",
+            f"The {KEY_NAME} of the app is in an earlier version of this file.",
+        )
+
+
+def _keys_in_use(facts: Facts) -> list[str]:
+    """Return the keys that verify sessions of the app, as source code contains them."""
+    config = facts.app.config
+    fallbacks = config.get(f"{KEY_NAME}_FALLBACKS")
+    key = value_of(config, KEY_NAME) if KEY_NAME in config else None
+    values = [key, *(fallbacks if isinstance(fallbacks, list) else ())]
+    texts = [_as_written(value) for value in values if isinstance(value, str | bytes)]
+    return [text for text in texts if text]
+
+
+def _as_written(key: str | bytes) -> str:
+    written = repr(key).removeprefix("b")
+    return written[1:-1]
+
+
+def _has_key(text: str, key: str) -> bool:
+    return key in text and (len(key) >= _MIN_UNMISTAKABLE or KEY_NAME in text.upper())
+
+
+def _sets_key(line: TextLine) -> bool:
+    """Return whether a line sets a secret key to a text that seems to be a real key."""
+    found = _KEY_IN_LINE.search(line.text)
+    if found is None or _is_example(line.path) or _TESTS.search(line.path):
+        return False
+    if found[3] and line.path.endswith(".py"):  # a name, and no text
+        return False
+    return weakness_of(found[1] or found[2] or found[3]) is None
+
+
+@check(
+    "carboy.E102",
+    "An `.env` file with secrets is committed to git.",
+    remedy="Run 'git rm --cached' on the file, add it to .gitignore, and replace the secrets in it:"
+    " the old ones stay in the history of the repository.",
+)
+def find_committed_env_file(facts: Facts) -> cabc.Iterator[Found]:
+    for path in tracked_files(facts.root, *_ENV_FILES, *(f"*/{name}" for name in _ENV_FILES)):
+        if _is_example(path) or not matches(os.path.basename(path), _ENV_FILES):
+            continue
+        variables = _VARIABLE.findall(tracked_text(facts.root, path))
+        secrets = [name for name in variables if looks_secret(name)]
+        if secrets:
+            yield Found(path, f"The file is committed to git, with {', '.join(secrets)}.")
+
+
+def _is_example(path: str) -> bool:
+    return matches(os.path.basename(path), _EXAMPLES)
+
+
+@check(
+    "carboy.W103",
+    "Git does not ignore `.env`, so that the secrets in it may be committed.",
+    remedy="Add the line '.env' to .gitignore.",
+)
+def find_env_file_not_ignored(facts: Facts) -> cabc.Iterator[Found]:
+    if not uses_env_file(facts) or tracked_files(facts.root, ".env"):
+        return
+    if ignores(facts.root, ".env") is False:
+        yield Found(".gitignore", "No line of it matches .env.")
+
+
+def uses_env_file(facts: Facts) -> bool:
+    """Return whether the project has a `.env` file on this machine, or on others."""
+    names = (".env", ".env.example")
+    has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
+    return has_file or getattr(facts.app.config, "project", None) is not None

@@ -1,0 +1,171 @@
+"""The files of a project: which there are, and what is in those that people write."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .facts import Facts
+
+# Folders of tools, which hold files of others.
+_OF_TOOLS = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
+# Folders of the system, for a command that runs in "/", as in some containers.
+_OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
+# Files that say how the app is started in production, or in which image it runs.
+_DEPLOYMENT_FILES = (
+    "app.yaml",
+    "compose*.y*ml",
+    "deployment*.y*ml",
+    "containerfile*",
+    "*.containerfile",
+    "docker-compose*.y*ml",
+    "dockerfile*",
+    "*.dockerfile",
+    "*entrypoint*.sh",
+    "fly.toml",
+    "k8s*.y*ml",
+    "procfile*",
+    "render.yaml",
+    "*.service",
+    "service.y*ml",
+    "supervisord.conf",
+)
+# Words in the names of deployment files that are for development only: Dockerfile.dev.
+_FOR_DEVELOPMENT = frozenset({"dev", "development", "local", "override", "test", "testing"})
+_EXEC_FORM = str.maketrans("[],\"'", "     ")
+# A larger file is not one that people write.
+_MAX_BYTES = 1024 * 1024
+
+
+class TextLine(t.NamedTuple):
+    """A line of a text file of the project."""
+
+    path: str  # relative to the project's folder
+    number: int
+    text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}:{self.number}"
+
+    @property
+    def words(self) -> str:
+        """The text with spaces instead of quotes, brackets and commas: in exec form, the words of a
+        command are the strings of a JSON array.
+        """
+        return self.text.translate(_EXEC_FORM)
+
+    def continued_by(self, text: str) -> TextLine:
+        return self._replace(text=f"{self.text} {text.strip()}")
+
+
+def walk(
+    root: str,
+    enter: cabc.Callable[[os.DirEntry[str]], bool] | None = None,
+    *,
+    hidden: bool = False,
+) -> cabc.Iterator[os.DirEntry[str]]:
+    """Yield the files and folders below a folder, each folder before what is in it, sorted by name.
+    Links are not followed.
+
+    Args:
+        root: the folder.
+        enter: returns whether to walk through a folder that was yielded; by default True.
+        hidden: whether hidden folders are yielded. What is in them is not.
+    """
+    try:
+        with os.scandir(root) as scan:
+            entries = sorted(scan, key=lambda entry: entry.name)
+    except OSError:  # the folder was removed, or belongs to somebody else
+        return
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            yield entry
+        elif entry.name.startswith("."):
+            if hidden:
+                yield entry
+        elif not _is_of_tools(entry):
+            yield entry
+            if enter is None or enter(entry):
+                yield from walk(entry.path, enter, hidden=hidden)
+
+
+def _is_of_tools(folder: os.DirEntry[str]) -> bool:
+    """Return whether a folder holds files of tools or of the system, and not of the project."""
+    is_environment = os.path.isfile(os.path.join(folder.path, "pyvenv.cfg"))
+    return folder.name in _OF_TOOLS or folder.path in _OF_SYSTEM or is_environment
+
+
+def files_below(root: str) -> list[str]:
+    """Return the paths of the regular files below a folder, relative to it."""
+    return [
+        os.path.relpath(entry.path, root)
+        for entry in walk(root)
+        if entry.is_file(follow_symlinks=False)
+    ]
+
+
+def files_named(facts: Facts, *patterns: str) -> list[str]:
+    """Return the files of a project whose names, in lower case, match one of the patterns, as in a
+    shell.
+    """
+    return [path for path in facts.files if matches(os.path.basename(path), patterns)]
+
+
+def matches(name: str, patterns: cabc.Iterable[str]) -> bool:
+    """Return whether the name of a file, in lower case, matches one of the patterns."""
+    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def deployment_files(facts: Facts) -> list[str]:
+    """Return the files of a project that say how the app is started in production: Dockerfiles,
+    units, a Procfile, and so on.
+    """
+    return [
+        path
+        for path in files_named(facts, *_DEPLOYMENT_FILES)
+        if _FOR_DEVELOPMENT.isdisjoint(re.split(r"[^a-z]+", os.path.basename(path).lower()))
+    ]
+
+
+def is_dockerfile(path: str) -> bool:
+    name = os.path.basename(path)
+    if name.endswith(".dockerignore"):  # the files that one Dockerfile does not copy
+        return False
+    return matches(name, ("dockerfile*", "*.dockerfile", "containerfile*", "*.containerfile"))
+
+
+def lines_of(root: str, path: str) -> list[TextLine]:
+    """Return the lines of a text file, except for comments that begin with "#". A line that ends
+    with a backslash continues on the next one; the two are one line, with the number of the first.
+    Return no lines if the file cannot be read, or is not text.
+    """
+    lines: list[TextLine] = []
+    continued = False
+    for number, text in enumerate(read_text(os.path.join(root, path)).splitlines(), 1):
+        if text.lstrip().startswith("#"):
+            continue
+        part = text.rstrip().removesuffix("\\")
+        if continued:
+            lines[-1] = lines[-1].continued_by(part)
+        else:
+            lines.append(TextLine(path, number, part))
+        continued = part != text.rstrip()
+    return lines
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file; "" if it cannot be read, is large, or is not text."""
+    if not os.path.isfile(path):  # opening a pipe would wait for its writer
+        return ""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        return data.decode("utf-8") if len(data) <= _MAX_BYTES else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
