@@ -172,6 +172,15 @@ def test_setting_for_proxies_is_not_named_if_the_app_has_proxyfix(project, monke
     assert "proxy" not in run("gunicorn")
 
 
+def test_program_for_flask_is_started_with_carboy_in_its_place(project, monkeypatch):
+    project(PLAIN)
+    assert "this folder: gunicorn\n" in run("gunicorn")
+    assert "env" not in uwsgi()
+    monkeypatch.setenv("CARBOY_AS_FLASK", "1")
+    assert "this folder: carboy --as-flask -m gunicorn\n" in run("gunicorn")
+    assert uwsgi("--force")["env"] == "CARBOY_AS_FLASK=1"
+
+
 @pytest.fixture
 def tls(monkeypatch):
     for name in ("cert", "key", "client_ca"):

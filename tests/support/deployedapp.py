@@ -217,8 +217,15 @@ def ask(url: str, asked: Asked, cookies: dict[str, str] | None = None) -> Answer
     if chunked:
         headers["Transfer-Encoding"] = "chunked"
     with contextlib.closing(connect(url)) as connection:
-        connection.request(asked.method, asked.path, asked.body, headers, encode_chunked=chunked)
-        response = connection.getresponse()
+        try:
+            # A server that does not read the body may answer and close before it is sent.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(
+                    asked.method, asked.path, asked.body, headers, encode_chunked=chunked
+                )
+            response = connection.getresponse()
+        except ConnectionResetError:  # or its subclass RemoteDisconnected
+            return Answer(0, "connection closed", {}, "")
         try:
             body = response.read()
         except http.client.IncompleteRead as exc:

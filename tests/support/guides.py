@@ -4,7 +4,8 @@
     ```python app.py     is written into that file
     ```js                run by Node
     ```console           `$ command` is run by a shell; the lines below are its output, where `...`
-                         matches anything. `carboy ... serve` and `run` continue until the end.
+                         matches anything. `carboy ... serve` and `run`, gunicorn and uWSGI
+                         continue until the end, or until the next one starts.
 
 All blocks run in one folder, until `$ cd` changes into another. The address 127.0.0.1:8000
 means the server of this guide.
@@ -27,7 +28,7 @@ import spawning
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SERVED_AT = ("127.0.0.1:8000", "127.0.0.1:5000")
-_SERVERS = re.compile(r"^carboy\b.* ?(serve|run)\b")
+_SERVERS = re.compile(r"^(carboy\b.* ?(serve|run)\b|gunicorn$|uwsgi \S+\.ini$)")
 
 
 class Block(t.NamedTuple):
@@ -140,7 +141,8 @@ class Reader:
         for server in self.servers:  # the guide tells its reader to stop the previous one
             server.stop()
         words = shlex.split(command)
-        chooses_address = "--bind" in words
+        is_carboy = words[0] == "carboy"
+        chooses_address = "--bind" in words or not is_carboy
         self.servers = [
             spawning.start(
                 words if chooses_address else [*words, "--port", str(self.port)],
@@ -150,7 +152,7 @@ class Reader:
                 env=self.env,
             )
         ]
-        if chooses_address:
+        if chooses_address and is_carboy:
             self.servers[0].wait_until_it_prints("serving ")
         else:
             self.servers[0].wait_until_it_listens()

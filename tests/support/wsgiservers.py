@@ -47,6 +47,8 @@ class Server(t.NamedTuple):
     exit_code: int = 0
 
 
+# Without this, a client may lose a response that is sent before the body was read.
+UWSGI_BODIES = ("--post-buffering", "65536")
 _UNTOLD = "the server ends the body as if it were complete"
 _UWSGI = {
     "chunked body": "uWSGI does not decode it, and the app gets an empty body",
@@ -79,6 +81,7 @@ def servers() -> dict[str, Server]:
             [
                 *(str(BIN / "uwsgi"), "--http", at, "--module", "app:app", "--master"),
                 *("--processes", "2", "--threads", "4", "--enable-threads", "--die-on-term"),
+                *UWSGI_BODIES,
             ],
             _UWSGI,
         ),
@@ -103,7 +106,7 @@ def servers() -> dict[str, Server]:
 
 def uwsgi_behind_nginx() -> Server:
     """Return uWSGI as nginx connects to it by `uwsgi_pass`; a test starts both."""
-    more = {"empty body": "the content type is an empty text instead of `None`"}
+    more = {"empty body": "the content type of a request without one is an empty text"}
     return Server([str(BIN / "uwsgi"), "uwsgi.ini"], _UWSGI | more)
 
 

@@ -16,6 +16,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 import deployedapp
+import guides
 import pytest
 import spawning
 import wsgiservers
@@ -45,6 +46,18 @@ def test_differences_are_documented():
     for server in (*wsgiservers.servers().values(), wsgiservers.uwsgi_behind_nginx()):
         for reason in server.differs.values():
             assert reason in text
+
+
+def test_guide_works_as_written(tmp_path):
+    wsgiservers.program("uwsgi")
+    reader = guides.Reader(GUIDE, tmp_path)
+    # carboy of the tests' own environment, gunicorn and uWSGI of theirs
+    os.symlink(spawning.script("carboy"), tmp_path / "carboy")
+    reader.env["PATH"] = f"{tmp_path}:{wsgiservers.BIN}:{os.environ['PATH']}"
+    try:
+        reader.follow()
+    finally:
+        reader.close()
 
 
 # ------------------------------------------------------------------------------- generated files
@@ -249,7 +262,7 @@ def test_wsgi_file_is_served_by_uwsgi_and_by_carboy(start, own_project, referenc
     (own_project / "digits.wsgi").rename(own_project / "carboy.wsgi")
     running = start(
         *(wsgiservers.program("uwsgi"), "--http", address, "--wsgi-file", "carboy.wsgi"),
-        *("--master", "--enable-threads", "--lazy-apps"),
+        *("--master", "--enable-threads", "--lazy-apps", *wsgiservers.UWSGI_BODIES),
         port=port,
     )
     answers = deployedapp.ask_all(running.url)
@@ -310,7 +323,8 @@ def debian_uwsgi(port: int, *options: str) -> list[str]:
 
 def test_uwsgi_of_debian_serves_with_threads(start, reference):
     port = spawning.free_port()
-    running = start(*debian_uwsgi(port, "--module", "app:app", "--enable-threads"), port=port)
+    options = ["--module", "app:app", "--enable-threads", *wsgiservers.UWSGI_BODIES]
+    running = start(*debian_uwsgi(port, *options), port=port)
     server = wsgiservers.servers()["uWSGI http"]
     answers = deployedapp.ask_all(running.url)
     assert wsgiservers.unexpected_differences(server, reference, answers) == {}
