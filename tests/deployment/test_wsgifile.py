@@ -71,3 +71,15 @@ def test_module_that_no_import_statement_can_name_is_refused(folder):
     assert done.returncode == 2
     assert "cannot import a module of the name 'my shop'. Rename it" in done.stderr
     assert not list(folder.glob("*.wsgi"))
+
+
+def test_program_for_flask_is_imported_with_carboy_in_its_place(tmp_path):
+    (tmp_path / "shop.py").write_text("from flask import Flask\napp = Flask('shop')\n")
+    command = [spawning.script("carboy"), "--as-flask", "wsgi", "shop"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (file,) = tmp_path.glob("*.wsgi")
+    program = f"import runpy; print(type(runpy.run_path({str(file)!r})['application']).__mro__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd="/", check=True, capture_output=True, text=True
+    )
+    assert "carboy.app" in done.stdout

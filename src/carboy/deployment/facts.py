@@ -69,6 +69,20 @@ class ImportedApp(t.NamedTuple):
         """The app as gunicorn and others are told it: "module:expression"."""
         return f"{self.module}:{self.expression}"
 
+    @property
+    def name_in_python(self) -> str:
+        """The module, as a statement in Python imports it.
+
+        Raises:
+            DeploymentError: no statement can, because the name is no identifier.
+        """
+        if not all(part.isidentifier() for part in self.module.split(".")):
+            raise DeploymentError(
+                f"A Python file cannot import a module of the name {self.module!r}. Rename it, so"
+                " that the name has letters, digits and underscores only."
+            )
+        return self.module
+
 
 class SpecialRoute(t.NamedTuple):
     """Requests that need more of a web server than others: a stream of items, a WebSocket, or a

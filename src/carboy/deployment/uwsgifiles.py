@@ -22,7 +22,7 @@ from .serveroptions import (
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
     from ..serving.settings import Settings
-    from .facts import Facts
+    from .facts import Facts, ImportedApp
 
 
 @server_options
@@ -49,6 +49,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
     text = render(
         "uwsgi.ini.jinja",
         target=_quote(imported.target),
+        loading=_quote(_loading(imported)) if facts.has_models else "",
         folder=_quote(os.path.relpath(imported.folder, facts.root)),
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
@@ -63,6 +64,15 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         [GeneratedFile("uwsgi.ini", text)],
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
         f" uwsgi.reload{advice}",
+    )
+
+
+def _loading(imported: ImportedApp) -> str:
+    """Return a line of Python by which a worker imports the app and loads its models."""
+    name = imported.expression.partition("(")[0]
+    return (
+        f"from {imported.name_in_python} import {name}; application = {imported.expression};"
+        " application.load_models()"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 
@@ -27,15 +26,10 @@ def wsgi_command(facts: Facts) -> Generated:
 
 def wsgi_file(facts: Facts) -> GeneratedFile:
     imported = facts.imported
-    if not all(part.isidentifier() for part in imported.module.split(".")):
-        raise DeploymentError(
-            f"A Python file cannot import a module of the name {imported.module!r}. Rename it, so"
-            " that the name has letters, digits and underscores only."
-        )
     name, call, arguments = imported.expression.partition("(")
     text = render(
         "app.wsgi.jinja",
-        module=imported.module,
+        module=imported.name_in_python,
         name=name,
         call=call + arguments,
         is_as_flask=facts.is_as_flask,
