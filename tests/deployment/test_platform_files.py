@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -13,8 +14,10 @@ import jsonschema
 import kubernetes_validate
 import platformschemas
 import pytest
+import spawning
 import yaml
 from click.testing import CliRunner, Result
+from polling import wait_until
 
 from carboy.cli import cli
 from carboy.core.processmemory import ProcessMemory
@@ -189,6 +192,19 @@ def test_target_that_needs_quotes_is_quoted(platform):
     assert parsed(platform, target, source=source)
 
 
+@pytest.mark.parametrize("target", [None, "app", "app.py", "app:app", "{folder}/app.py:app"])
+def test_start_command_works_in_the_folder_of_the_project(folder, target):
+    chosen = [] if target is None else [target.format(folder=folder)]
+    (line,) = re.findall("^web: carboy serve ([^ ]+) ", written("heroku", *chosen), re.MULTILINE)
+    expected = "app:app" if target is None else target.removeprefix("{folder}/")
+    assert line == expected
+
+
+def test_program_for_flask_is_served_as_one(monkeypatch):
+    monkeypatch.setenv("CARBOY_AS_FLASK", "1")
+    assert "web: carboy --as-flask serve app:app " in written("heroku")
+
+
 def test_start_command_is_quoted_for_the_shell():
     source = "from carboy import Carboy\ndef make(name):\n    return Carboy(name)\n"
     service = parsed("render", 'app:make("x")', source=source)["services"][0]
@@ -240,7 +256,9 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
     app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
-    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
+    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
     mounts = [mount["name"] for mount in app["volumeMounts"]]
     assert [volume["name"] for volume in pod["volumes"]] == mounts
 
@@ -281,6 +299,13 @@ def test_next_command_uses_the_image():
     assert (
         container("k8s", "--image", "registry.example/shop:3")["image"] == "registry.example/shop:3"
     )
+
+
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_missing_list_of_packages_is_named(platform):
+    assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").touch()
+    assert "requirements.txt" not in deploy(platform).stdout
 
 
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():
@@ -375,6 +400,28 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
     assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
     assert "no-such-file" in result.stderr
     assert not (folder / "deploy").exists()
+
+
+@pytest.mark.integration
+def test_server_that_is_measured_ends_with_the_command(folder):
+    (folder / "app.py").write_text(
+        f"{APP}import os, pathlib, time\n@app.model('/m')\nclass Model:\n"
+        "    def __init__(self):\n"
+        "        pathlib.Path('pid.tmp').write_text(str(os.getpid()))\n"
+        "        os.rename('pid.tmp', 'pid')\n"
+        "        time.sleep(600)\n"
+        "    def predict(self, x: float) -> float: ...\n"
+    )
+    command = [spawning.script("carboy"), "deploy", "--to", "k8s"]
+    program = spawning.start(command, log=folder / "log", port=0, cwd=folder)
+    try:
+        wait_until((folder / "pid").exists)
+        worker = pathlib.Path("/proc", (folder / "pid").read_text())
+        program.process.kill()
+        program.process.wait()
+        wait_until(lambda: not worker.exists())
+    finally:
+        program.stop()
 
 
 # ---------------------------------------------------------------------------- time for stopping
