@@ -338,13 +338,17 @@ def test_missing_list_of_packages_is_named(platform):
         ("k8s", False),
     ],
 )
-def test_wheel_that_git_ignores_is_named_where_it_would_be_missing(platform, is_said):
-    # The usual .gitignore of Python projects has this line.
+def test_file_that_git_ignores_is_named_where_it_would_be_missing(platform, is_said):
+    # The usual .gitignore of Python projects has the first of these lines, that of data
+    # scientists the second one.
     subprocess.run(["git", "init", "--quiet"], check=True)
-    pathlib.Path(".gitignore").write_text("wheels/\n")
-    assert ("Git ignores the folder wheels" in deploy(platform).stdout) == is_said
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n")
+    pathlib.Path("digits.pkl").touch()
+    text = deploy(platform).stdout
+    assert ("Git ignores wheels/, so that" in text) == is_said
+    assert ("Git ignores digits.pkl, so that" in text) == is_said
     # The remedy that the hint gives.
-    pathlib.Path(".gitignore").write_text("wheels/\n!/wheels/\n")
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n!/wheels/\n!/digits.pkl\n")
     assert "Git ignores" not in deploy(platform, "--force").stdout
 
 

@@ -22,6 +22,8 @@ if t.TYPE_CHECKING:
 
 # Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
 _NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
+# Files of models in all formats.
+MODEL_FILES = (*_NAMES, "*.h5", "*.keras", "*.onnx", "*.safetensors", "*.ubj")
 # How files begin that joblib has compressed, and what decompresses them.
 _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS).decompress,  # gzip

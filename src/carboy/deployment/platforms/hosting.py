@@ -17,9 +17,10 @@ from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
 from ...serving.wsgi.proxyfix import find_proxy_fix
 from ..checks.gitrepository import ignores
+from ..checks.modelfiles import MODEL_FILES
 from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
-from ..projectfiles import read_text
+from ..projectfiles import files_named, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -202,7 +203,7 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        hints = [*hints, *self._hint_at_devices(), *self._hint_at_ignored_wheel()]
+        hints = [*hints, *self._hint_at_devices(), *self._hints_at_ignored_files()]
         return "\n".join([*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"])
 
     def hints_at_packages(self, are_listed: bool) -> list[str]:
@@ -236,13 +237,17 @@ class Release:
                 f" what {self.platform.title} offers."
             )
 
-    def _hint_at_ignored_wheel(self) -> cabc.Iterator[str]:
-        wheel = "wheels/carboy.whl"  # each name in the folder is alike to git
-        if not self.platform.gets_ignored_files and ignores(self.facts.root, wheel):
-            yield (
-                f"Git ignores the folder wheels, so that {self.platform.title} does not get the"
-                " wheel of carboy. Add the line '!/wheels/' to the end of .gitignore."
-            )
+    def _hints_at_ignored_files(self) -> cabc.Iterator[str]:
+        if self.platform.gets_ignored_files:
+            return
+        # Each name in the folder of the wheel is alike to git.
+        for path in ("wheels/carboy.whl", *files_named(self.facts, *MODEL_FILES)):
+            if ignores(self.facts.root, path):
+                name = "wheels/" if path.startswith("wheels/") else path
+                yield (
+                    f"Git ignores {name}, so that {self.platform.title} does not get it. If the app"
+                    f" needs it there, add the line '!/{name}' to the end of .gitignore."
+                )
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:
