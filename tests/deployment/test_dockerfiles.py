@@ -137,6 +137,18 @@ def test_included_requirements_are_copied_and_pinned(project):
     assert {"pandas", "python-dateutil", "numpy"} <= set(pinned)
 
 
+def test_files_that_requirements_install_are_copied_first(project):
+    (project / "requirements.txt").write_text(
+        "./wheels/mine-1.0-py3-none-any.whl[docs]\nnumpy  # not a/path\n"
+        "--find-links https://wheels.example/x/\n"
+        'other @ https://wheels.example/other.whl ; sys_platform != "a/b"\n'
+    )
+    docker()
+    copied = [each.split()[0] for each in instructions(project, "COPY")]
+    assert "wheels/mine-1.0-py3-none-any.whl" in copied
+    assert not [each for each in copied if "example" in each or "path" in each]
+
+
 def test_torch_comes_as_wheels_for_cpus_unless_a_model_declares_a_device(project):
     (project / "requirements.txt").write_text("torch\n")
     # What pip writes when it has installed PyTorch: the tests do without its gigabyte.
@@ -256,6 +268,14 @@ def test_installed_package_is_refused_because_it_is_no_file_of_the_project(proje
             [],
             "../all.txt, which the requirements include, is outside of the project",
         ),
+        # As `pip freeze` writes what was installed from a file.
+        (
+            {"requirements.txt": "carboy @ file:///tmp/carboy-0.1.0-py3-none-any.whl#sha256=0\n"},
+            [],
+            "requirements.txt: 'carboy @ file:///tmp/carboy-0.1.0-py3-none-any.whl#sha256=0' is a",
+        ),
+        ({"requirements.txt": "-e .\n"}, [], "requirements.txt: '-e .' is a folder"),
+        ({"requirements.txt": "../lib/x.whl\n"}, [], "'../lib/x.whl' is a file of this machine"),
         ({"requirements.txt": "-r gone.txt\n"}, [], "gone.txt: cannot be read"),
         ({"requirements.txt": None, "pyproject.toml": "["}, [], "pyproject.toml: "),
         (
