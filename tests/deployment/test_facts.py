@@ -52,6 +52,27 @@ def test_files_that_the_app_sends_in_its_own_way_are_left_to_it(app, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("rule", "is_left"),
+    [
+        ("/static/private/<path:name>", True),
+        ("/static/private/plan.pdf", True),
+        ("/static/<string(length=3):name>/<file>", False),
+        ("/static/other/<path:name>", False),
+        ("/<folder>/<path:name>", False),  # the rule of static files has more fixed parts
+    ],
+)
+def test_folder_with_files_for_which_a_view_answers_is_left_to_the_app(
+    app, tmp_path, rule, is_left
+):
+    (tmp_path / "static" / "private").mkdir()
+    (tmp_path / "static" / "private" / "plan.pdf").touch()
+    app.add_url_rule(rule, "private", lambda **names: "only for members")
+    assert (facts_of(app).static_folders == []) == is_left
+    with app.test_client().get("/static/private/plan.pdf") as response:
+        assert (response.data == b"only for members") == is_left
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"), [(None, None), (0, 0), (60, 60), (dt.timedelta(hours=1), 3600)]
 )
 def test_time_in_caches_of_browsers_is_that_of_the_config(app, value, seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import re
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property, partial
 from ipaddress import ip_address, ip_network
+
+from werkzeug.exceptions import HTTPException
 
 from ..cli.discovery import (
     DEFAULT_FILES,
@@ -210,10 +213,11 @@ class Facts:
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
         """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files the app sends in a way of its own (such as to certain users).
+        those whose files, or some of them, the app sends in a way of its own (such as to certain
+        users).
         """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
-        return [
+        found = [
             StaticFolder(rule.rule.removesuffix("<path:filename>"), owner.static_folder)
             for rule in self.app.url_map.iter_rules()
             if (owner := owners.get(rule.endpoint)) is not None
@@ -222,6 +226,21 @@ class Facts:
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+        return [each for each in found if not self._answers_in_place_of(each, owners)]
+
+    def _answers_in_place_of(self, folder: StaticFolder, owners: cabc.Container[str]) -> bool:
+        """Return whether a view of the app answers the URL of a file in a static folder: one that
+        asks for a login, say, which a web server would not do.
+        """
+        rules = (rule for rule in self.app.url_map.iter_rules() if rule.endpoint not in owners)
+        if not any(rule.rule.partition("<")[0].startswith(folder.url) for rule in rules):
+            return False
+        routes = self.app.url_map.bind("localhost")
+        for file in _files_in(folder.folder):
+            with contextlib.suppress(HTTPException):
+                if routes.match(folder.url + file)[0] not in owners:
+                    return True
+        return False
 
     @property
     def written_folders(self) -> list[str]:
@@ -390,6 +409,13 @@ _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 def _is_view_of_static_files(view: object) -> bool:
     """Return whether a view is the one that carboy adds for a static folder."""
     return getattr(view, "__module__", "").startswith("carboy.")
+
+
+def _files_in(folder: str) -> cabc.Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it, with "/"."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")
 
 
 def _streams(view: object) -> bool:
