@@ -180,6 +180,17 @@ def test_setting_for_proxies_that_would_have_no_effect_is_named(project, monkeyp
     assert "The setting 'proxy' (1) does not hold under" in run(command)
 
 
+def test_websockets_that_do_not_work_under_a_server_are_named(project):
+    project(f"{PLAIN}app.add_url_rule('/chat', 'chat', str, websocket=True)\n")
+    message = "WebSockets, such as '/chat', do not work under"
+    assert f"{message} uWSGI" in run("uwsgi")
+    assert f"{message} mod_wsgi" in run("apache", "--mod-wsgi")
+    assert "WebSockets" not in run("gunicorn")
+    sys.modules.pop("app")
+    project(PLAIN)
+    assert "WebSockets" not in run("uwsgi", "--force")
+
+
 def test_setting_for_proxies_is_not_named_if_the_app_has_proxyfix(project, monkeypatch):
     project(FIXED)
     monkeypatch.setenv("CARBOY_PROXY", "1")

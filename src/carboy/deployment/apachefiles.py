@@ -16,6 +16,7 @@ import click
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
+from .serveroptions import websocket_advice
 from .website import Website, make_website, website_options
 from .wsgifile import wsgi_file, wsgi_path
 
@@ -55,7 +56,8 @@ def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generat
     file = GeneratedFile(PATH, apache_text(website, mod_wsgi=mod_wsgi))
     install = _install_steps(website, mod_wsgi=mod_wsgi)
     if mod_wsgi:
-        return Generated([wsgi_file(facts), file], f"On {install}")
+        advice = websocket_advice(facts, "mod_wsgi")
+        return Generated([wsgi_file(facts), file], f"On {install}{advice}")
     return Generated([file], f"Serve the app with: {website.serve_command}\nThen, on {install}")
 
 

@@ -17,6 +17,7 @@ from .serveroptions import (
     proxy_advice,
     refuse_settings,
     server_options,
+    websocket_advice,
 )
 
 if t.TYPE_CHECKING:
@@ -59,7 +60,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
-    advice = proxy_advice(facts, "uWSGI")
+    advice = proxy_advice(facts, "uWSGI") + websocket_advice(facts, "uWSGI")
     return Generated(
         [GeneratedFile("uwsgi.ini", text)],
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
