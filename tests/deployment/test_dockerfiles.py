@@ -284,6 +284,7 @@ def test_installed_package_is_refused_because_it_is_no_file_of_the_project(proje
             "pyproject.toml has no 'dependencies' in [project]",
         ),
         ({}, ["--volume", "."], "writes in the folder of the project itself"),
+        ({}, ["--volume", "/"], "writes in the folder of the project itself"),
         # With these, Docker would make another folder a volume, or put the folder into the image.
         ({}, ["--volume", "$HOME"], "Docker cannot use a folder whose path contains"),
         ({}, ["--volume", "a:b"], "Docker cannot use a folder whose path contains"),

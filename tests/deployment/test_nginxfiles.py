@@ -137,6 +137,10 @@ def test_command_writes_the_file_and_says_what_to_do(tmp_path, monkeypatch):
     assert "carboy serve nginxed:app --bind unix:/run/x.sock --proxy 1" in done.output
     assert f"ln -s '{tmp_path}/deploy/nginx.conf' /etc" in done.output  # for a shell
     assert 'server "unix:/run/x.sock";' in (tmp_path / "deploy" / "nginx.conf").read_text()
+    for seconds in ("nan", "inf", "1e30", "0"):  # of which nginx can read none
+        done = CliRunner().invoke(cli, ["nginx", "nginxed:app", "--timeout", seconds])
+        assert done.exit_code == 2
+        assert "Invalid value for '--timeout'" in done.stderr
     done = CliRunner().invoke(cli, ["nginx", "nginxed:app", "--listen", "80x"])
     assert done.exit_code == 2
     assert "--listen" in done.output

@@ -208,7 +208,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.join(facts.root, each) for each in (*known, *more)]
     inside = {_check_folder(_inside(facts, each)) for each in folders}
-    if _home(facts) in inside:
+    if any(_is_below(_home(facts), each.rstrip("/")) for each in inside):
         raise DeploymentError(
             "The app writes in the folder of the project itself, which holds its code. Let it write"
             " in a folder of its own, such as data: --volume data."

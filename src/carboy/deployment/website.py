@@ -104,7 +104,7 @@ _OPTIONS = (
     click.option("--tls-key", metavar="FILE", help="Its key, if it is not in the same file."),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=1),
+        type=click.IntRange(1, 7 * 24 * 3600),
         metavar="SECONDS",
         help="How long a view may take; by default 60, or longer than --view-timeout.",
     ),
@@ -126,7 +126,7 @@ def make_website(
     listen_tls: str = "443",
     tls_cert: str | None = None,
     tls_key: str | None = None,
-    timeout: float | None = None,
+    timeout: int | None = None,
     static: bool = True,
 ) -> Website:
     """Make a website of the facts and the options.
