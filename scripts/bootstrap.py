@@ -349,7 +349,7 @@ SERVERS = {
     "/usr/bin/python3-config": "python3-dev",
     "/usr/lib/uwsgi/plugins/python3_plugin.so": "uwsgi-plugin-python3",
 }
-WEBSERVERS = {"nginx": "nginx"}
+WEBSERVERS = {"nginx": "nginx", "caddy": "caddy", "systemd-analyze": "systemd"}
 CONTAINERS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",

@@ -14,9 +14,7 @@ import shutil
 import signal
 import subprocess
 import textwrap
-import typing as t
 
-import pytest
 from polling import wait_until
 
 SYSTEMD = "/lib/systemd/systemd"
@@ -35,7 +33,7 @@ _INNER = """
 mount -t proc proc /proc
 mount -t tmpfs none /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
-for folder in /run /var/lib /var/cache; do mount -t tmpfs none $folder; done
+for folder in /run /var/lib /var/cache; do mount -t tmpfs -o mode=755 none $folder; done
 export container=test SYSTEMD_UNIT_PATH={home}/units
 exec {systemd} --system --log-target=null --show-status=no
 """
@@ -45,8 +43,11 @@ def missing() -> str:
     """Return why there can be no private systemd on this machine; "" if there can be."""
     if os.geteuid() != 0:
         return "needs root"
-    commands = (SYSTEMD, "systemctl", "unshare", "nsenter")
-    return ", ".join(f"needs {name}" for name in commands if shutil.which(name) is None)
+    for name in (SYSTEMD, "systemctl", "unshare", "nsenter"):
+        if shutil.which(name) is None:
+            return f"needs {name}"
+    try_out = ["unshare", "--mount", "sh", "-c", "mount -t cgroup2 none /mnt"]
+    return "" if _runs(*try_out) else "needs the right to mount cgroup2, as in a virtual machine"
 
 
 class PrivateSystemd:
@@ -66,13 +67,14 @@ class PrivateSystemd:
         words = {"home": home, "group": self._group, "systemd": SYSTEMD}
         for name, text in (("outer", _OUTER), ("inner", _INNER)):
             (home / name).write_text(text.format(**words))
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-e", home / "outer"],
-            stdin=subprocess.DEVNULL,
-            stdout=(home / "log").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (home / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                ["unshare", "--mount", "sh", "-e", home / "outer"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         wait_until(self._answers, pause_s=0.05)
 
     def _answers(self) -> bool:
@@ -123,6 +125,11 @@ class PrivateSystemd:
     def _namespace(self) -> str:
         return os.readlink(f"/proc/{self._pid}/ns/pid")
 
+    def kill(self, inside: int) -> None:
+        """Kill a process by the number that it has in systemd's namespace."""
+        enter = ["nsenter", "--target", str(self._pid), "--mount", "--pid"]
+        subprocess.run([*enter, "kill", "-KILL", str(inside)], check=True)
+
     def close(self) -> None:
         """Kill systemd, and with it all of its processes; then remove their groups."""
         os.killpg(self._process.pid, signal.SIGKILL)
@@ -148,12 +155,3 @@ def _namespace(status: pathlib.Path) -> str:
 
 def _runs(*command: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def private_systemd(tmp_path: pathlib.Path) -> t.Iterator[PrivateSystemd]:
-    if reason := missing():
-        pytest.skip(reason)
-    systemd = PrivateSystemd(tmp_path / "systemd")
-    yield systemd
-    systemd.close()

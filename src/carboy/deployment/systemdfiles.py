@@ -32,7 +32,7 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # How many seconds after the end of `--grace` systemd kills what is left. The server kills its
 # workers itself before that, and logs which ones.
 STOP_MARGIN_S = 5
-# The folders that `ProtectHome=tmpfs` and `PrivateTmp=yes` hide.
+# The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 # The settings that `ListenStream=` and its neighbours replace.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
@@ -81,29 +81,28 @@ def systemd_command(
 
     Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
     """
-    name = facts.name
+    name, settings = facts.name, facts.settings
     user = user or _user_named(name)
+    control = settings.control or f"/run/{name}/control.sock"
     written = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
-    control = facts.settings.control or f"/run/{name}/control.sock"
-    hidden = _hidden_folders(facts)
+    written = sorted({os.path.abspath(each) for each in written})
+    hidden = [each for each in written if _is_within(each, _HIDDEN)]
     variables = {
         "name": name,
         "user": user,
         "group": group,
-        "path": quote_path,
-        "root": facts.root,
-        "start": _command(sys.executable, "-m", "carboy", "serve", _target(facts)),
+        "root": quote_path(facts.root),
+        "start": _command(sys.executable, "-m", *facts.serve_command),
         "reload": _reload_command(control),
         "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
-        "stop_s": math.ceil(facts.settings.drain_s + facts.settings.grace_s) + STOP_MARGIN_S,
-        "written": _words(written),
-        "hides_home": not hidden,
-        "shown": _words(each.replace(":", r"\:") for each in hidden),
-        "uses_devices": _uses_devices(facts),
-        "addresses": [_stream(each) for each in facts.settings.addresses],
-        "has_unix_socket": any(each.path for each in facts.settings.addresses),
-        "socket_mode": facts.settings.socket_mode,
-        "backlog": facts.settings.backlog,
+        "stop_s": math.ceil(settings.drain_s + settings.grace_s) + STOP_MARGIN_S,
+        "read": _binds(_hidden_folders(facts)),
+        "written": _words(each for each in written if each not in hidden),
+        "written_in_hidden": _binds(hidden),
+        "devices": sorted(facts.devices - {"cpu"}),
+        "addresses": [_stream(each) for each in settings.addresses],
+        "has_unix_socket": any(each.path for each in settings.addresses),
+        "settings": settings,
     }
     files = [
         GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
@@ -115,10 +114,6 @@ def systemd_command(
 def _user_named(name: str) -> str:
     """Return a name for the user of the service, from the name of the project."""
     return (name if name[0].isalpha() else f"app-{name}")[:31].rstrip("-")
-
-
-def _target(facts: Facts) -> str:
-    return facts.target or facts.imported.target
 
 
 def _reload_command(control: str) -> str:
@@ -134,19 +129,21 @@ def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
     """Yield the environment variables of the service: those that set settings of the server now,
     and what the server needs under systemd.
     """
-    found: dict[str, str] = {}
+    defaults = {} if control == OFF else {"control": control}
+    if not facts.trusts_proxies and _is_local(facts):
+        defaults["proxy"] = "1"  # only a web server on this machine can reach the app
     for setting in SETTINGS:
-        is_set = {name: os.environ[name] for name in setting.variables if os.environ.get(name)}
+        # The first of the variables counts.
+        name = next((name for name in setting.variables if os.environ.get(name)), "")
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
-            # contradict the sockets that systemd passes. PORT is ignored then, and is the app's.
-            is_set = dict.fromkeys(is_set.keys() - {setting.platform}, "")
-        found.update(is_set)
-    if control != OFF:
-        found["CARBOY_SERVE_CONTROL"] = control
-    if facts.settings.proxy == "0" and "CARBOY_SERVE_PROXY" not in found and _is_local(facts):
-        found["CARBOY_SERVE_PROXY"] = "1"
-    return iter(found.items())
+            # contradict the sockets that systemd passes. It ignores PORT, which the app may read.
+            if name not in {"", setting.platform}:
+                yield name, ""
+        elif name:
+            yield name, os.environ[name]
+        elif setting.field in defaults:
+            yield setting.variables[0], defaults[setting.field]
 
 
 def _is_local(facts: Facts) -> bool:
@@ -185,17 +182,12 @@ def _is_within(path: str, folders: cabc.Iterable[str]) -> bool:
     return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
 
 
-def _uses_devices(facts: Facts) -> bool:
-    """Return whether a model names a device, such as a GPU, whose files systemd must not hide."""
-    models = facts.app.models.values() if "models" in vars(facts.app) else ()
-    return any(model.options.device not in {None, "cpu"} for model in models)
-
-
 def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
     name, group = facts.name, _group_of(user)
     steps = [f"useradd --system --shell /usr/sbin/nologin {user}"] if group is None else []
     if written:
-        steps.append(f"chown -R {user}: {shlex.join(written)}")
+        folders = shlex.join(written)
+        steps.append(f"mkdir -p {folders} && chown -R {user}: {folders}")
     if os.path.exists(os.path.join(facts.root, ".env")):
         steps.append(f"chgrp {group or user} .env && chmod 640 .env    # the service reads it")
     steps += [
@@ -209,12 +201,12 @@ def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
 
 def _group_of(user: str) -> str | None:
     """Return the main group of a user of this machine; None if there is no such user."""
-    import grp
-    import pwd
-
     try:
+        import grp
+        import pwd
+
         return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
-    except KeyError:
+    except (ImportError, KeyError):  # Windows has neither module
         return None
 
 
@@ -241,6 +233,11 @@ def quote(word: str) -> str:
 
 def _words(words: cabc.Iterable[str]) -> str:
     return " ".join(map(quote, words))
+
+
+def _binds(folders: cabc.Iterable[str]) -> str:
+    """Return the value of `BindPaths=`, in which a colon would begin another path."""
+    return _words(each.replace(":", r"\:") for each in folders)
 
 
 def _command(*words: str) -> str:

@@ -120,6 +120,19 @@ def test_systemd_is_told_by_a_server_without_workers(spawn, tmp_path, systemd, f
     assert systemd.has("STOPPING=1")
 
 
+@pytest.mark.integration
+def test_watchdog_that_ends_the_server_finds_out_where_it_hangs(
+    spawn, carboy_command, tmp_path, systemd
+):
+    (tmp_path / "shop.py").write_text(APP)
+    words = ("serve", "shop:app", "--port", "{port}", "--workers", "1")
+    environ = {"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "60000000"}
+    server = spawn(carboy_command, *words, env=environ)
+    server.stop(signal.SIGABRT)
+    assert "Fatal Python error: Aborted" in server.output
+    assert "supervisor.py" in server.output
+
+
 def test_without_systemd_nothing_is_sent_and_no_sign_is_due():
     notifier = SystemdNotifier({"WATCHDOG_USEC": "1000"})
     notifier.say_ready()

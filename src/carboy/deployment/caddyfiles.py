@@ -1,0 +1,196 @@
+"""`carboy caddy`: the configuration of Caddy in front of the app."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+import click
+
+from ..errors import DeploymentError
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+from .website import make_website, website_options
+
+if t.TYPE_CHECKING:
+    from ..serving.http.address import Address
+    from .facts import Facts, SpecialRoute, StaticFolder
+    from .website import Website
+
+PATH = "deploy/Caddyfile"
+# Of `trusted_proxies`: whoever connects to Caddy is a trusted proxy.
+_ALL_NETWORKS = "0.0.0.0/0 ::/0"
+
+
+@click.option(
+    "--auto-https/--no-auto-https",
+    default=None,
+    help="Whether Caddy gets a certificate for each host name, from Let's Encrypt; by default if"
+    " there are host names and no --tls-cert.",
+)
+@website_options
+@generator("caddy", short_help="Write the configuration of Caddy in front of the app.")
+def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) -> Generated:
+    """Write deploy/Caddyfile: Caddy in front of the app.
+
+    Caddy sends static files itself and passes all other requests on to 'carboy serve'.
+    """
+    website = make_website(facts, **options)
+    steps = (
+        f"Serve the app with: {website.serve_command}\n"
+        f"Then, on Debian: cp {PATH} /etc/caddy/Caddyfile && systemctl reload caddy"
+    )
+    text = caddyfile_text(website, automatic=_is_automatic(website, auto_https))
+    return Generated([GeneratedFile(PATH, text)], steps)
+
+
+def _is_automatic(website: Website, wanted: bool | None) -> bool:
+    """Return whether Caddy gets the certificates itself.
+
+    Raises:
+        DeploymentError: it cannot.
+    """
+    if wanted is None:
+        wanted = bool(website.hosts) and website.certificate is None
+    if not wanted:
+        return False
+    if website.certificate is not None:
+        raise DeploymentError("--auto-https and --tls-cert exclude each other: leave out one.")
+    if not website.hosts:
+        raise DeploymentError("--auto-https needs the host names of the website: --server-name.")
+    if broad := [host for host in website.hosts if host.startswith(("*", "."))]:
+        raise DeploymentError(
+            f"Caddy gets no certificate for all names below one, as in {broad[0]!r}, without a"
+            " plugin for the DNS provider. Name each host by --server-name, or pass --tls-cert or"
+            " --no-auto-https."
+        )
+    return True
+
+
+def caddyfile_text(website: Website, *, automatic: bool = False) -> str:
+    """Return the whole configuration of Caddy.
+
+    Args:
+        website: the website.
+        automatic: whether Caddy gets certificates for the hosts of the website.
+    """
+    facts = website.facts
+    settings = facts.settings
+    is_secure = automatic or website.certificate is not None
+    listen = website.listen_tls if is_secure else website.listen
+    return render(
+        "Caddyfile.jinja",
+        website=website,
+        name=facts.name,
+        automatic=automatic,
+        is_secure=is_secure,
+        site=_site(website, listen, "https" if is_secure else "http", automatic=automatic),
+        listen=listen,
+        redirect="{host}" + ("" if listen.port == 443 else f":{listen.port}"),
+        certificate=website.certificate and tuple(map(quote, website.certificate)),
+        body_limit=facts.body_limit,
+        head_time=_seconds(settings.head_timeout_s),
+        upstream=_upstream(website.upstream),
+        wait=_seconds(website.wait_s),
+        # Shorter than the app's, so that the app never closes a connection on which Caddy is just
+        # sending a request.
+        idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
+        proxies=_proxies(website),
+        forwarded=_forwarded(website, listen.port),
+        routes=[_route(route) for route in website.special_routes],
+        folders=[_folder(folder) for folder in website.static_folders],
+        cache_control=_cache_control(facts.static_max_age_s),
+    )
+
+
+def _site(website: Website, listen: Address, scheme: str, *, automatic: bool) -> str:
+    """Return the addresses of the site. The last one has the requests whose host is another, or
+    that have none, until another site has them.
+    """
+    if automatic:
+        return ", ".join(website.hosts)
+    port = f":{listen.port}"
+    return ", ".join(f"{scheme}://{host}{port}" for host in (*_patterns(website.hosts), ""))
+
+
+def _patterns(hosts: t.Iterable[str]) -> t.Iterator[str]:
+    for host in hosts:
+        if host.startswith("."):
+            yield host[1:]
+            yield f"*{host}"
+        else:
+            yield host
+
+
+def _upstream(address: Address) -> str:
+    return quote(f"unix/{address.path}" if address.path else str(address))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:g}s"
+
+
+def _cache_control(max_age_s: int | None) -> str:
+    return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
+
+
+def _proxies(website: Website) -> str:
+    """Return the networks of proxies in front of Caddy, whose headers are passed on with what Caddy
+    adds; "" if Caddy is the only proxy, and replaces these headers.
+    """
+    if website.facts.trusted_headers.is_only_proxy:
+        return ""
+    proxies = website.facts.settings.proxy
+    return _ALL_NETWORKS if proxies.isdecimal() else proxies.replace(",", " ")
+
+
+def _forwarded(website: Website, port: int) -> list[str]:
+    """Return the headers about the client that Caddy must be told to set, with their values, and to
+    remove. Caddy sets X-Forwarded-For, -Proto and -Host without being told.
+    """
+    trusted = website.facts.trusted_headers
+    own = "for={remote_host};proto={scheme}"  # without the host, which the client has written
+    if not trusted.is_only_proxy:
+        if "forwarded" not in trusted.names:
+            return []
+        return [f'Forwarded "{{header.Forwarded}}, {own}"']
+    forwarded = f'Forwarded "{own}"' if "forwarded" in trusted.names else "-Forwarded"
+    return [f"X-Forwarded-Port {port}", "-X-Forwarded-Prefix", forwarded]
+
+
+def _route(route: SpecialRoute) -> tuple[str, str, str]:
+    """Return a regular expression for the path, the time limit, and the rule for a comment."""
+    path = route.path if route.is_pattern else re.escape(route.path)
+    return quote(f"^{path}$"), _seconds(route.wait_s), " ".join(route.rule.split())
+
+
+class _Folder(t.NamedTuple):
+    pattern: str  # of the URL's path; its group is the path within the folder
+    prefix: str
+    root: str
+
+
+def _folder(folder: StaticFolder) -> _Folder:
+    prefix = folder.url.rstrip("/")
+    pattern = quote(f"^{re.escape(prefix)}/(.*[^/])$")
+    return _Folder(pattern, prefix and _path(prefix), _path(folder.folder))
+
+
+def _path(path: str) -> str:
+    """Write a path as a word in which Caddy would replace `{...}`."""
+    return quote(path.replace("{", r"\{"))
+
+
+def quote(text: str) -> str:
+    """Write a text as one word of a Caddyfile: as it is, or in quotes.
+
+    Raises:
+        DeploymentError: the text has both kinds of quotes.
+    """
+    if re.fullmatch(r"[\w./:@+=,-]+", text):
+        return text
+    if "`" not in text:
+        return f"`{text}`"
+    if '"' not in text:
+        return f'"{text}"'
+    raise DeploymentError(f'Caddy cannot read a text with both ` and ": {text!r}. Rename it.')

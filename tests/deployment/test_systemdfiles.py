@@ -1,0 +1,233 @@
+"""`carboy systemd` writes what the app and the settings of the server say. (That systemd accepts
+and runs it is tested in tests/deployed/webservers/test_systemd_units.py.)
+"""
+
+from __future__ import annotations
+
+import pathlib
+import pwd
+import sys
+import typing as t
+
+import pytest
+from click.testing import CliRunner
+
+from carboy.cli import cli
+from carboy.deployment import systemdfiles
+from carboy.errors import DeploymentError
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+APP = """
+import os
+from carboy import Carboy
+
+app = Carboy(__name__)
+app.config["LOG_FILE"] = os.environ.get("LOG")
+app.config["UPLOAD_FOLDER"] = os.environ.get("UPLOADS")
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[pathlib.Path]:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "app.py").write_text(APP)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield folder
+    sys.modules.pop("app", None)
+
+
+def lines(*options: str) -> list[str]:
+    """Return the lines of both generated files."""
+    result = CliRunner().invoke(cli, ["systemd", "--print", *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def values(name: str, *options: str) -> list[str]:
+    """Return the values of all lines NAME=value."""
+    start = f"{name}="
+    return [line.removeprefix(start) for line in lines(*options) if line.startswith(start)]
+
+
+def test_files_are_named_for_the_project(folder):
+    result = CliRunner().invoke(cli, ["systemd"])
+    assert result.exit_code == 0, result.output
+    written = {path.name for path in (folder / "deploy").iterdir()}
+    assert written == {"shop.service", "shop.socket"}
+    assert "useradd --system --shell /usr/sbin/nologin shop\n" in result.stdout
+    assert "systemctl enable --now shop.socket shop.service" in result.stdout
+    assert ".env &&" not in result.stdout
+
+
+def test_next_step_lets_the_service_read_and_write_its_files(folder):
+    user = pwd.getpwuid(0).pw_name
+    (folder / ".env").touch()
+    result = CliRunner().invoke(cli, ["systemd", "--user", user, "--writable", "my files"])
+    assert "useradd" not in result.stdout  # the user exists
+    folders = f"'{folder}/my files'"
+    assert f"mkdir -p {folders} && chown -R {user}: {folders}" in result.stdout
+    assert " .env && chmod 640 .env" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("environ", "streams"),
+    [
+        ({}, ["127.0.0.1:8000"]),
+        ({"CARBOY_SERVE_PORT": "9000"}, ["127.0.0.1:9000"]),
+        ({"PORT": "9000"}, ["0.0.0.0:9000"]),
+        ({"CARBOY_SERVE_BIND": "[::1]:80,unix:/run/a%b.sock"}, ["[::1]:80", "/run/a%%b.sock"]),
+    ],
+)
+def test_systemd_opens_the_addresses_of_the_settings(monkeypatch, environ, streams):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert values("ListenStream") == streams
+    # The server must not read the addresses from .env beside the sockets that it gets.
+    emptied = [f"{name}=" for name in environ if name != "PORT"]
+    assert [value for value in values("Environment") if value.endswith("=")] == emptied
+
+
+def test_permissions_of_a_unix_socket_are_those_of_the_settings(monkeypatch):
+    assert values("SocketMode") == []
+    monkeypatch.setenv("CARBOY_SERVE_BIND", "unix:/run/shop.sock")
+    assert values("SocketMode") == ["0660"]
+    assert values("SocketGroup") == ["www-data"]
+    monkeypatch.setenv("CARBOY_SERVE_SOCKET_MODE", "666")
+    assert values("SocketMode", "--group", "caddy") == ["0666"]
+    assert values("SocketGroup", "--group", "caddy") == ["caddy"]
+
+
+def test_settings_in_the_environment_go_into_the_service(monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "200M")
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    monkeypatch.setenv("CARBOY_SERVE_GRACE_S", "90")
+    monkeypatch.setenv("CARBOY_SERVE_CONTROL", "/run/my control")
+    found = values("Environment")
+    for line in (
+        "CARBOY_SERVE_MAX_BODY=200M",
+        "WEB_CONCURRENCY=3",
+        '"CARBOY_SERVE_CONTROL=/run/my control"',
+    ):
+        assert line in found
+    (reload,) = values("ExecReload")
+    assert reload.endswith('-m carboy ctl --socket "/run/my control" reload')
+    assert values("TimeoutStopSec") == ["96"]  # --drain and --grace are 90.5 s
+
+
+def test_server_without_control_socket_is_reloaded_by_a_signal(monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_CONTROL", "off")
+    assert values("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({}, ["CARBOY_SERVE_PROXY=1"]),
+        ({"CARBOY_SERVE_BIND": "unix:/run/shop.sock"}, ["CARBOY_SERVE_PROXY=1"]),
+        ({"CARBOY_SERVE_HOST": "0.0.0.0"}, []),
+        ({"CARBOY_PROXY": "2"}, ["CARBOY_PROXY=2"]),
+        ({"CARBOY_SERVE_PROXY": "0"}, ["CARBOY_SERVE_PROXY=0"]),
+    ],
+)
+def test_web_server_is_trusted_if_nobody_else_can_connect(monkeypatch, environ, line):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert [value for value in values("Environment") if "PROXY" in value] == line
+
+
+def test_app_that_was_named_is_served(folder):
+    (folder / "app.py").rename(folder / "web shop.py")
+    (start,) = values("ExecStart", "web shop.py:app")
+    assert start == f'{sys.executable} -m carboy serve "web shop.py:app"'
+
+
+def test_app_may_write_into_its_own_folders_only(folder, monkeypatch):
+    monkeypatch.setattr(systemdfiles, "_HIDDEN", ())
+    assert values("ReadWritePaths") == []
+    monkeypatch.setenv("LOG", "logs/shop.log")
+    monkeypatch.setenv("UPLOADS", "uploads")
+    (folder / "instance").mkdir()
+    sys.modules.pop("app")
+    found = [f"{folder}/{name}" for name in ("instance", "logs", "more", "uploads")]
+    assert values("ReadWritePaths", "--writable", "more/") == [" ".join(found)]
+
+
+def test_folders_below_hidden_ones_are_shown_to_the_app(folder, monkeypatch):
+    monkeypatch.setattr(systemdfiles, "_HIDDEN", (str(folder.parent),))
+    assert values("ProtectHome", "--writable", "up") == []
+    assert values("TemporaryFileSystem") == ["/home:ro /root:ro /run/user:ro"]
+    assert values("BindReadOnlyPaths", "--writable", "up") == [str(folder)]
+    assert values("BindPaths", "--writable", "up") == [f"{folder}/up"]
+    assert values("ReadWritePaths", "--writable", "up") == []
+
+
+def test_home_folders_are_hidden_if_the_app_needs_none(monkeypatch):
+    monkeypatch.setattr(systemdfiles, "_HIDDEN", ("/nowhere",))
+    assert values("ProtectHome") == ["yes"]
+    assert values("BindReadOnlyPaths") == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_devices_of_models_are_not_hidden(folder, device):
+    model = (
+        f'\n@app.model("/double", device="{device}")\ndef double(x: float) -> float:\n    return x'
+    )
+    (folder / "app.py").write_text(APP + model)
+    assert values("PrivateDevices") == (["yes"] if device == "cpu" else [])
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("app:create_app()", "app:create_app()"),
+        ("100%", "100%%"),
+        ("a b", '"a b"'),
+        ('a"b\\c', '"a\\"b\\\\c"'),
+        ("it's", '"it\'s"'),
+        ("a;b", '"a;b"'),
+        ("é", "é"),
+        ("", '""'),
+    ],
+)
+def test_words_are_quoted_as_systemd_reads_them(word, quoted):
+    assert systemdfiles.quote(word) == quoted
+
+
+def test_text_that_a_unit_cannot_express_is_refused():
+    with pytest.raises(DeploymentError, match=r"'a\\nb' contains a character"):
+        systemdfiles.quote("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("name", "user"),
+    [
+        ("shop", "shop"),
+        ("2048-game", "app-2048-game"),
+        ("a" * 63, "a" * 31),
+        ("ab-" * 20, "ab-" * 10 + "a"),
+    ],
+)
+def test_user_has_a_name_that_systemd_accepts(folder, name, user, monkeypatch):
+    monkeypatch.chdir(folder.rename(folder.parent / name.rstrip("-")))
+    assert values("User") == [user]
+
+
+@pytest.mark.parametrize("name", ["2shop", "web user", "x" * 32, "", "röt", "a.b"])
+def test_name_that_no_user_can_have_is_refused(name):
+    result = CliRunner().invoke(cli, ["systemd", "--user", name])
+    assert result.exit_code == 2
+    assert "expected the name of a user" in result.stderr
+    assert not pathlib.Path("deploy").exists()
+
+
+def test_port_that_the_system_chooses_is_refused(monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_PORT", "0")
+    result = CliRunner().invoke(cli, ["systemd"])
+    assert result.exit_code == 2
+    assert "no web server could find it" in result.stderr
+    assert not pathlib.Path("deploy").exists()
