@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import sys
@@ -189,6 +190,19 @@ def test_target_that_needs_quotes_is_quoted(platform):
     assert parsed(platform, target, source=source)
 
 
+@pytest.mark.parametrize("target", [None, "app", "app.py", "app:app", "{folder}/app.py:app"])
+def test_start_command_works_in_the_folder_of_the_project(folder, target):
+    chosen = [] if target is None else [target.format(folder=folder)]
+    (line,) = re.findall("^web: carboy serve ([^ ]+) ", written("heroku", *chosen), re.MULTILINE)
+    expected = "app:app" if target is None else target.removeprefix("{folder}/")
+    assert line == expected
+
+
+def test_program_for_flask_is_served_as_one(monkeypatch):
+    monkeypatch.setenv("CARBOY_AS_FLASK", "1")
+    assert "web: carboy --as-flask serve app:app " in written("heroku")
+
+
 def test_start_command_is_quoted_for_the_shell():
     source = "from carboy import Carboy\ndef make(name):\n    return Carboy(name)\n"
     service = parsed("render", 'app:make("x")', source=source)["services"][0]
@@ -240,7 +254,9 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
     app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
-    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", "/app/uploads"]
+    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
+    assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
     mounts = [mount["name"] for mount in app["volumeMounts"]]
     assert [volume["name"] for volume in pod["volumes"]] == mounts
 
