@@ -349,7 +349,12 @@ SERVERS = {
     "/usr/bin/python3-config": "python3-dev",
     "/usr/lib/uwsgi/plugins/python3_plugin.so": "uwsgi-plugin-python3",
 }
-WEBSERVERS = {"nginx": "nginx", "caddy": "caddy", "systemd-analyze": "systemd"}
+WEBSERVERS = {
+    "nginx": "nginx",
+    "caddy": "caddy",
+    "systemd-analyze": "systemd",
+    "/usr/sbin/apache2": "apache2",
+}
 CONTAINERS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",

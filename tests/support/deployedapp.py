@@ -237,7 +237,7 @@ def ask(url: str, asked: Asked, cookies: dict[str, str] | None = None) -> Answer
     if response.headers.get_content_type() == "application/problem+json":
         headers["content-length"], body = ["..."], _REQUEST_ID.sub(b"", body)
     if "allow" in headers:  # of a set, which has another order in each process
-        headers["allow"] = sorted(headers["allow"][0].split(", "))
+        headers["allow"] = [", ".join(sorted(headers["allow"][0].split(", ")))]
     return Answer(response.status, response.reason, headers, _text(body))
 
 

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 # main interpreter, and where it belongs.
 _REMEDIES = {
     "mod_wsgi": "'WSGIApplicationGroup %{GLOBAL}' to Apache's configuration of this app, below its"
-    " WSGIScriptAlias ('carboy wsgi' writes such a file)",
+    " WSGIScriptAlias ('carboy apache --mod-wsgi' writes one)",
     "uwsgi": "'single-interpreter = true' to uWSGI's configuration",
 }
 # Libraries that do not support sub-interpreters, and that load most of the others.

@@ -125,7 +125,10 @@ class Facts:
                 " which this file imports the app: MODULE:APP."
             )
         module = prepare_import(path)
-        return ImportedApp(sys.path[0], module, expression or self._expression(module))
+        expression = expression or self._expression(module)
+        if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
+            expression += "()"  # a factory may be named without a call
+        return ImportedApp(sys.path[0], module, expression)
 
     @property
     def _found_file(self) -> str:

@@ -17,15 +17,26 @@ def wsgi_command(facts: Facts) -> Generated:
     """Write a file NAME.wsgi, by which mod_wsgi and other WSGI servers import the app.
 
     The object in it is `application`. The file adds the project's folder to `sys.path` itself, so
-    that the server may be started in any folder.
+    that the server may be started in any folder. `carboy apache --mod-wsgi` writes such a file and
+    the configuration of Apache that uses it.
     """
+    file = wsgi_file(facts)
+    return Generated([file], f"Try it with: carboy serve {file.path}")
+
+
+def wsgi_file(facts: Facts) -> GeneratedFile:
     imported = facts.imported
-    name = f"{facts.name}.wsgi"
+    name, call, arguments = imported.expression.partition("(")
     text = render(
         "app.wsgi.jinja",
         module=imported.module,
-        name=imported.expression.removesuffix("()"),
-        calls=imported.expression.endswith("()"),
+        name=name,
+        call=call + arguments,
+        is_as_flask=facts.is_as_flask,
         folder=os.path.relpath(imported.folder, facts.root),
     )
-    return Generated([GeneratedFile(name, text)], f"Try it with: carboy serve {name}")
+    return GeneratedFile(wsgi_path(facts), text)
+
+
+def wsgi_path(facts: Facts) -> str:
+    return f"{facts.name}.wsgi"

@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 
-import deployedapp
 import guides
+import oddsites
 import pytest
 import spawning
 import website
@@ -18,11 +18,8 @@ import websitecases as cases
 from authority import Authority
 from websitecases import *  # noqa: F403  # each web server is asked the same
 
-from carboy import Carboy
-from carboy.deployment.facts import Facts
 from carboy.deployment.nginxfiles import nginx_text
 from carboy.deployment.website import make_website
-from carboy.serving.settings import make_settings
 
 MAIN = """
 daemon off;
@@ -100,103 +97,26 @@ def differences() -> dict[str, str]:
 # --------------------------------------------------------------------- configurations of other apps
 
 
-def facts_of(app: Carboy, **settings: object) -> Facts:
-    return Facts(app, "shop:app", app.root_path, make_settings(settings, {}))
-
-
-def odd_app(root: pathlib.Path) -> Carboy:
-    (root / "static").mkdir(parents=True)
-    app = Carboy("shop", root_path=str(root))
-    for number, rule in enumerate(ODD_RULES):
-        app.add_url_rule(rule, f"view{number}", lambda **_: "", websocket=True)
-    return app
-
-
-ODD_RULES = [
-    "/a b",
-    "/grün/<x>",
-    "/pay$/<int:x>.{y}",
-    '/"quoted"/<path:x>',
-    "/back\\slash/<x>",
-    "/semi;colon",
-    "/brace{}/<x>/#~^",
-]
-
-
-@pytest.mark.parametrize("folder", ["shop", "2nd shop", 'a "quoted" shop', "läden;{}"])
-@pytest.mark.parametrize(
-    ("settings", "options"),
-    [
-        ({}, {}),
-        ({"proxy": "2", "max_body": "0"}, {"static": False}),
-        (
-            {"bind": ["unix:/run/my shop.sock"], "proxy": "1", "proxy_headers": "forwarded"},
-            {"timeout": 600},
-        ),
-        ({"host": "::1", "keep_alive_s": 2}, {"names": ("a.example", ".b.example", "*.c.example")}),
-        ({}, {"tls_cert": "site.pem", "tls_key": "site.key", "listen_tls": "[::1]:8443"}),
-    ],
-)
+@pytest.mark.parametrize("folder", [*oddsites.FOLDERS, 'a "quoted" shop'])
+@pytest.mark.parametrize(("settings", "options"), oddsites.SETTINGS_AND_OPTIONS)
 def test_nginx_accepts_the_configuration_of_any_app(tmp_path, folder, settings, options):
-    app = odd_app(tmp_path / folder)
+    app = oddsites.odd_app(tmp_path / folder)
     Authority(tmp_path / folder).issue("site")
     file = tmp_path / "site.conf"
-    file.write_text(nginx_text(make_website(facts_of(app, **settings), **options)))
+    file.write_text(nginx_text(make_website(oddsites.facts_of(app, **settings), **options)))
     check(tmp_path, file)
 
 
 def test_two_apps_are_served_by_one_nginx(tmp_path):
     for name in ("shop", "2nd-shop"):
-        app = odd_app(tmp_path / name)
-        website_of = make_website(facts_of(app), names=[f"{name}.example"])
+        app = oddsites.odd_app(tmp_path / name)
+        website_of = make_website(oddsites.facts_of(app), names=[f"{name}.example"])
         (tmp_path / name / "site.conf").write_text(nginx_text(website_of))
     check(tmp_path, tmp_path / "*" / "site.conf")
 
 
 def test_static_folder_at_the_root_leaves_views_to_the_app(tmp_path):
-    (tmp_path / "shop.py").write_text(AT_ROOT)
-    public = tmp_path / "public"
-    (public / "sub").mkdir(parents=True)
-    (public / "robots.txt").write_text("of the folder")
-    (public / ".env").write_text("secret")
-    (public / "index.html").write_text("not the page")
-    with website.shared_folder() as folder, contextlib.ExitStack() as stack:
-        project = pathlib.Path(shutil.copytree(tmp_path, folder / "shop"))
-        port, bind = spawning.free_port(), f"unix:{folder}/app.sock"
-        listen = ("--listen", f"127.0.0.1:{port}")
-        file = website.generate("nginx", project, "--upstream", bind, *listen)
-        stack.callback(website.serve_app(project, bind).stop)
-        stack.callback(start(website.Ports(port, 0), folder, file).stop)
-
-        def body(path: str) -> str:
-            return ask_at(port, path)
-
-        assert body("/robots.txt") == "of the folder"
-        assert body("/") == "page"
-        assert body("/sub") == "view"
-        assert body("/index.html") == "not the page"
-        assert body("/lines") == "a"
-        assert "secret" not in body("/.env")
-        assert "Not Found" in body("/none")
-
-
-AT_ROOT = """
-from carboy import Carboy
-
-app = Carboy(__name__, static_folder="public", static_url_path="")
-app.get("/")(lambda: "page")
-app.get("/sub", endpoint="sub")(lambda: "view")
-
-@app.get("/lines")
-def lines():
-    yield "a"
-"""
-
-
-def ask_at(port: int, path: str) -> str:
-    with contextlib.closing(deployedapp.connect(f"http://127.0.0.1:{port}")) as connection:
-        connection.request("GET", path)
-        return connection.getresponse().read().decode()
+    oddsites.check_static_folder_at_the_root("nginx", tmp_path, start)
 
 
 # -------------------------------------------------------------------------------------- the how-to

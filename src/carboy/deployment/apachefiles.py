@@ -1,0 +1,253 @@
+"""`carboy apache`: the configuration of Apache, which passes requests on to `carboy serve`, or runs
+the app itself by mod_wsgi.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import typing as t
+from urllib.parse import quote as encoded
+
+import click
+
+from ..errors import DeploymentError
+from .generatedfiles import GeneratedFile
+from .generators import Generated, generator, render
+from .website import Website, make_website, website_options
+from .wsgifile import wsgi_file, wsgi_path
+
+if t.TYPE_CHECKING:
+    from ..serving.http.address import Address
+    from .facts import Facts, StaticFolder
+
+PATH = "deploy/apache.conf"
+# Modules that both kinds of configuration use.
+_MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
+# Types of static files and responses that are worth compressing.
+_COMPRESSED = (
+    "text/html text/css text/plain text/csv text/javascript application/javascript"
+    " application/json application/problem+json image/svg+xml"
+)
+# What has a meaning in a quoted argument of Apache's configuration, or in an expression.
+_NOT_IN_PATHS = frozenset("\"'\\$%")
+
+
+@generator("apache", short_help="Write the configuration of Apache in front of the app.")
+@website_options
+@click.option("--mod-wsgi", is_flag=True, help="Apache runs the app itself, by mod_wsgi.")
+def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generated:
+    """Write deploy/apache.conf: Apache in front of the app.
+
+    Apache includes the file as it does all files of /etc/apache2/sites-enabled. It sends static
+    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, it runs the
+    app in processes of its own, by a file NAME.wsgi that is written as well.
+    """
+    if mod_wsgi and options["upstream"]:
+        raise DeploymentError(
+            "--mod-wsgi and --upstream exclude each other: with --mod-wsgi, Apache runs the app"
+            " itself."
+        )
+    website = make_website(facts, **options)
+    file = GeneratedFile(PATH, apache_text(website, mod_wsgi=mod_wsgi))
+    install = _install_steps(website, mod_wsgi=mod_wsgi)
+    if mod_wsgi:
+        return Generated([wsgi_file(facts), file], install)
+    return Generated([file], f"Serve the app with: {website.serve_command}\nThen, {install}")
+
+
+def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
+    """Return the configuration of a website, whose app Apache runs itself if `mod_wsgi` is set."""
+    facts = website.facts
+    settings = facts.settings
+    return render(
+        "apache.conf.jinja",
+        modules=" ".join(_modules(website, mod_wsgi=mod_wsgi)),
+        mod_wsgi=mod_wsgi,
+        app=_app_run_by_apache(website) if mod_wsgi else _app_behind_apache(website),
+        website=website,
+        names=_names(website),
+        listen=[line for line in map(_listen, _addresses(website)) if line],
+        http=_virtual_host(website.listen),
+        https=_virtual_host(website.listen_tls),
+        https_port="" if website.listen_tls.port == 443 else f":{website.listen_tls.port}",
+        certificate=website.certificate and tuple(map(quote_path, website.certificate)),
+        head_time=_seconds(settings.head_timeout_s),
+        pause_time=_seconds(settings.stall_timeout_s),
+        compressed=_COMPRESSED,
+        folders=[
+            _folder(folder)
+            for folder in website.static_folders
+            # A folder at the root would hide the app from mod_wsgi.
+            if not (mod_wsgi and folder.url == "/")
+        ],
+        cache_control=_cache_control(facts.static_max_age_s),
+    )
+
+
+def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
+    """Say how the file becomes part of Debian's Apache."""
+    name = website.facts.name
+    package = "apt install libapache2-mod-wsgi-py3 && " if mod_wsgi else ""
+    return (
+        f"on Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
+        f" {os.path.join(website.facts.root, PATH)} /etc/apache2/sites-available/{name}.conf &&"
+        f" a2dissite 000-default && a2ensite {name} && apachectl configtest && apachectl graceful"
+    )
+
+
+def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
+    """Return the modules that the configuration needs, by the names that a2enmod takes."""
+    for_app = ["wsgi"] if mod_wsgi else ["proxy", "proxy_http"]
+    return sorted(
+        [*_MODULES, *for_app, *(["http2", "rewrite", "ssl"] if website.certificate else [])]
+    )
+
+
+def _app_run_by_apache(website: Website) -> str:
+    """Return the directives by which mod_wsgi runs the app."""
+    facts = website.facts
+    waits = (website.wait_s, *(route.wait_s for route in website.special_routes))
+    script = wsgi_path(facts)
+    return render(
+        "apache-wsgi.jinja",
+        name=facts.name,
+        body_limit=facts.body_limit,
+        threads=facts.settings.threads,
+        wait=_seconds(max(waits)),
+        root=quote_path(facts.root),
+        script=quote_path(os.path.join(facts.root, script)),
+        script_name=script,
+        python_home=quote_path(sys.prefix) if sys.prefix != sys.base_prefix else "",
+    )
+
+
+def _app_behind_apache(website: Website) -> str:
+    """Return the directives that pass requests on to `carboy serve`."""
+    facts = website.facts
+    waits = _waits(website)
+    whole_wait, whole_upgrade = waits.pop("/")
+    return render(
+        "apache-proxy.jinja",
+        body_limit=facts.body_limit,
+        url=_upstream_url(website.upstream, facts.name),
+        wait=_seconds(whole_wait),
+        upgrade=whole_upgrade,
+        # The longest first: a URL is looked up among those that the file has named before it.
+        routes=[
+            (prefix, _seconds(wait), upgrade)
+            for prefix, (wait, upgrade) in sorted(waits.items(), reverse=True)
+        ],
+        # Shorter than the app's, so that the app never closes a connection on which Apache is just
+        # sending a request.
+        idle_time=_seconds(min(60.0, max(1.0, facts.settings.keep_alive_s - 5))),
+        forwarded=_forwarded(website),
+    )
+
+
+def _waits(website: Website) -> dict[str, tuple[float, bool]]:
+    """Return how long Apache waits for the app, and whether it lets connections become WebSockets,
+    by the beginning of the path: Apache has these settings for beginnings of URLs only.
+    """
+    found = {"/": (website.wait_s, False)}
+    for route in website.special_routes:
+        fixed = route.rule.partition("<")[0] if route.is_pattern else route.path
+        prefix = encoded(fixed, safe="/-._~!&()*+,;=:@")
+        wait, upgrade = found.get(prefix, (0.0, False))
+        found[prefix] = max(wait, route.wait_s), upgrade or route.websocket
+    return found
+
+
+def _upstream_url(address: Address, name: str) -> str:
+    """Return the URL of the app without a path, as Apache writes it."""
+    if not address.path:
+        return f"http://{address}"
+    return f"unix:{_checked_path(address.path)}|http://{name}"
+
+
+def _forwarded(website: Website) -> list[str]:
+    """Return the directives for headers about the client.
+
+    The only proxy replaces what clients have sent. One of several proxies appends, so that the app
+    finds the values of all of them.
+    """
+    trusted = website.facts.trusted_headers
+    own = {
+        "X-Forwarded-For": "%{REMOTE_ADDR}",
+        "X-Forwarded-Proto": "%{REQUEST_SCHEME}",
+        "X-Forwarded-Host": "%{HTTP_HOST}",
+        "X-Forwarded-Port": "%{SERVER_PORT}",
+    }
+    if "forwarded" in trusted.names:
+        # Without the host, in which a client could write a further element.
+        own["Forwarded"] = "for=%{REMOTE_ADDR};proto=%{REQUEST_SCHEME}"
+    how = "set" if trusted.is_only_proxy else "append"
+    lines = [f'RequestHeader {how} {name} "expr={value}"' for name, value in own.items()]
+    if trusted.is_only_proxy:
+        untold = [name for name in ("X-Forwarded-Prefix", "Forwarded") if name not in own]
+        lines += [f"RequestHeader unset {name}" for name in untold]
+    return lines
+
+
+# ------------------------------------------------------------------------------ parts of both kinds
+
+
+def _names(website: Website) -> list[str]:
+    """Return the names of the website, `.shop.example` as two. A website without names gets one,
+    because Apache would look up that of its address; as the first one, it has all requests.
+    """
+    found = [] if website.hosts else [website.facts.name]
+    for host in website.hosts:
+        found += [host[1:], f"*{host}"] if host.startswith(".") else [host]
+    # The first is used as a name of the server, which has no wildcard.
+    return sorted(found, key=lambda host: host.startswith("*"))
+
+
+def _addresses(website: Website) -> list[Address]:
+    return [website.listen, *([website.listen_tls] if website.certificate else [])]
+
+
+def _listen(address: Address) -> str:
+    """Return the argument of `Listen`; "" for the ports on which Debian's Apache listens anyway."""
+    if address.host:
+        return str(address)
+    return "" if address.port in {80, 443} else str(address.port)
+
+
+def _virtual_host(address: Address) -> str:
+    return str(address) if address.host else f"*:{address.port}"
+
+
+def _seconds(seconds: float) -> str:
+    """Write a time limit in whole seconds, which all directives take; at least one, because zero
+    means no limit to some.
+    """
+    return str(max(1, round(seconds)))
+
+
+def _folder(folder: StaticFolder) -> tuple[str, str, str]:
+    """Return the URL of a folder, the URL as a regular expression, and the path."""
+    return folder.url, re.escape(folder.url), _checked_path(folder.folder)
+
+
+def _cache_control(seconds: int | None) -> str:
+    return "no-cache" if seconds is None else f"public, max-age={seconds}"
+
+
+def quote_path(path: str) -> str:
+    return f'"{_checked_path(path)}"'
+
+
+def _checked_path(path: str) -> str:
+    """Return a path that may be written between quotes.
+
+    Raises:
+        DeploymentError: it contains what has a meaning there.
+    """
+    if _NOT_IN_PATHS.intersection(path):
+        raise DeploymentError(
+            f"Apache cannot use a path that contains one of {' '.join(sorted(_NOT_IN_PATHS))}:"
+            f" {path}. Rename the folder."
+        )
+    return path
