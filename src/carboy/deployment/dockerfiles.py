@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import click
 
-from ..compat import ENV_VAR
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
@@ -93,7 +92,9 @@ class AppImage:
         return _home(self.facts)
 
     def dockerfile(self) -> str:
-        for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
+        for_cpu = (
+            self.packages.torch and not self.facts.accelerators and not self.packages.has_hashes
+        )
         torch_index = _TORCH_INDEX if for_cpu else None
         return render(
             "Dockerfile.jinja",
@@ -129,7 +130,7 @@ class AppImage:
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
             home=self.home,
-            gpus=self._devices,
+            gpus=self.facts.accelerators,
         )
 
     def nginx_conf(self) -> str:
@@ -160,13 +161,8 @@ class AppImage:
 
     @property
     def _command(self) -> list[str]:
-        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
+        as_flask = ["--as-flask"] if self.facts.is_as_flask else []
         return ["carboy", *as_flask, "serve", self.facts.imported.target]
-
-    @property
-    def _devices(self) -> list[str]:
-        """The devices, other than the CPU, that models of the app have declared."""
-        return [each for each in self.facts.devices if not each.startswith("cpu")]
 
     @property
     def _static_folders(self) -> list[str]:

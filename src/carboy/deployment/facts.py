@@ -217,9 +217,24 @@ class Facts:
         return os.path.dirname(log.file) if log is not None and log.file else None
 
     @property
-    def devices(self) -> set[str]:
-        """The devices that models have declared, such as "cuda:0"."""
-        return {each for model in self._models if (each := model.options.device)}
+    def models(self) -> list[Model]:
+        # An app without models has not imported the package; reading `app.models` would.
+        return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self.models)
+
+    @property
+    def model_endpoints(self) -> dict[str, Model]:
+        """The names of the endpoints that answer predictions, each with its model."""
+        return {each.name: model for model in self.models for each in model.endpoints.values()}
+
+    @property
+    def accelerators(self) -> list[str]:
+        """The devices, other than the CPU, that models have declared, such as "cuda:0"."""
+        declared_by_models = {model.options.device or "cpu" for model in self.models}
+        return sorted(each for each in declared_by_models if not each.startswith("cpu"))
 
     @property
     def static_max_age_s(self) -> int | None:
@@ -240,17 +255,8 @@ class Facts:
         return min((limit for limit in limits if limit), default=None)
 
     def _body_limits_of_models(self) -> cabc.Iterator[int]:
-        for model in self._models:
+        for model in self.models:
             yield from (endpoint.max_body_bytes() for endpoint in model.endpoints.values())
-
-    @property
-    def _models(self) -> list[Model]:
-        # An app without models has not imported the package; reading `app.models` would.
-        return list(self.app.models.values()) if vars(self.app).get("models") else []
-
-    @property
-    def has_models(self) -> bool:
-        return bool(self._models)
 
     @property
     def wait_s(self) -> float:
@@ -262,11 +268,9 @@ class Facts:
         """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
         to send responses that it has buffered.
         """
-        predicting = {
-            endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
-        }
+        models = self.model_endpoints
         found = (
-            self._special_route(rule, predicting.get(rule.endpoint), wait_s)
+            self._special_route(rule, models.get(rule.endpoint), wait_s)
             for rule in self.app.url_map.iter_rules()
             if not rule.build_only
         )
@@ -333,7 +337,12 @@ class Facts:
     @property
     def trusts_proxies(self) -> bool:
         """Whether the app, or the server by its settings, reads the headers of proxies."""
-        return self.settings.proxy != "0" or find_proxy_fix(self.app) is not None
+        return self.settings.proxy != "0" or self.has_proxy_fix
+
+    @property
+    def has_proxy_fix(self) -> bool:
+        """Whether the app reads the headers of proxies itself, by werkzeug's ProxyFix."""
+        return find_proxy_fix(self.app) is not None
 
 
 # Where a server that listens on all addresses is reached on the same machine.

@@ -8,7 +8,6 @@ import click
 
 from ..errors import ConfigError, DeploymentError, ServingError
 from ..serving.settings import as_option, make_settings
-from ..serving.wsgi.proxyfix import find_proxy_fix
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -86,7 +85,7 @@ def choose_workers(facts: Facts, settings: Settings) -> int | None:
 
 def proxy_advice(facts: Facts, server: str) -> str:
     """Say that trusted proxies are a setting of `carboy serve` only, if they are set; else ""."""
-    if facts.settings.proxy == "0" or find_proxy_fix(facts.app) is not None:
+    if facts.settings.proxy == "0" or facts.has_proxy_fix:
         return ""
     return (
         f"\nThe setting 'proxy' ({facts.settings.proxy}) does not hold under {server}: wrap the app"

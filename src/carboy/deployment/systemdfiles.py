@@ -99,7 +99,7 @@ def systemd_command(
         "read": _binds(_hidden_folders(facts)),
         "written": _words(each for each in written if each not in hidden),
         "written_in_hidden": _binds(hidden),
-        "devices": sorted(facts.devices - {"cpu"}),
+        "devices": facts.accelerators,
         "addresses": [_stream(each) for each in settings.addresses],
         "has_unix_socket": any(each.path for each in settings.addresses),
         "settings": settings,

@@ -168,8 +168,7 @@ def _operations(view: t.Any, methods: set[str]) -> list[Operation]:
 
 def _views_and_methods(facts: Facts) -> cabc.Iterator[tuple[t.Any, set[str]]]:
     """Yield each view with the methods for which it is registered and that change something."""
-    models = vars(facts.app).get("models") or {}
-    predicting = {end.name for model in models.values() for end in model.endpoints.values()}
+    predicting = facts.model_endpoints
     found: dict[str, set[str]] = {}
     for rule in facts.app.url_map.iter_rules():
         if rule.endpoint not in predicting:

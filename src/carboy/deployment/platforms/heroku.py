@@ -35,7 +35,7 @@ _PACKAGE_LISTS = ("requirements.txt", "Pipfile.lock", "poetry.lock", "uv.lock")
 
 def _generate(release: Release) -> Generated:
     settings = release.settings(1, release.stop_times(KILLED_AFTER_S))
-    if release.has_models:
+    if release.facts.has_models:
         # Heroku sets WEB_CONCURRENCY to at least 2, and each worker loads each model.
         settings["workers"] = "1"
     files = [

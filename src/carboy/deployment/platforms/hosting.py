@@ -15,7 +15,6 @@ from functools import cached_property
 from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
-from ...serving.wsgi.proxyfix import find_proxy_fix
 from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
 
@@ -139,15 +138,6 @@ class Release:
         return has_project(self.facts.app)
 
     @property
-    def has_models(self) -> bool:
-        return bool(self.facts._models)
-
-    @property
-    def devices(self) -> list[str]:
-        """The devices, other than the CPU, that models have declared."""
-        return sorted(each for each in self.facts.devices if not each.startswith("cpu"))
-
-    @property
     def has_dockerfile(self) -> bool:
         return self.has_file("Dockerfile")
 
@@ -173,13 +163,13 @@ class Release:
         """
         settings = {
             # An app with ProxyFix reads the headers of proxies itself.
-            **({} if find_proxy_fix(self.facts.app) else {"proxy": str(proxy)}),
+            **({} if self.facts.has_proxy_fix else {"proxy": str(proxy)}),
             "drain_s": f"{times.drain_s:g}",
             "grace_s": f"{times.grace_s:g}",
             **more,
         }
         # An app whose models come from a folder may find none there.
-        return settings | ({"min_models": "1"} if self.has_models else {})
+        return settings | ({"min_models": "1"} if self.facts.has_models else {})
 
     def write(self, template: str, **variables: t.Any) -> str:
         """Render a template of the folder `templates/platforms`."""
@@ -202,9 +192,10 @@ class Release:
         return "\n".join([*lines, f"Then:  {command}"])
 
     def _hint_at_devices(self) -> cabc.Iterator[str]:
-        if self.devices and not self.platform.gives_devices:
+        devices = ", ".join(self.facts.accelerators)
+        if devices and not self.platform.gives_devices:
             yield (
-                f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
+                f"The models use {devices}, for which these files do not ask: see"
                 f" what {self.platform.title} offers."
             )
 

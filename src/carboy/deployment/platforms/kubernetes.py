@@ -43,7 +43,7 @@ def _generate(release: Release) -> Generated:
         startup_attempts=_LOADING_S // _PROBE_PERIOD_S,
         startup_period_s=_PROBE_PERIOD_S,
         written_folders=["/tmp", *written_in_image(release.facts)],  # noqa: S108 - of the pod alone
-        gpus=len(release.devices),
+        gpus=len(release.facts.accelerators),
     )
     path = "deploy/k8s.yaml"
     return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
