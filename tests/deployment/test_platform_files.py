@@ -14,8 +14,10 @@ import jsonschema
 import kubernetes_validate
 import platformschemas
 import pytest
+import spawning
 import yaml
 from click.testing import CliRunner, Result
+from polling import wait_until
 
 from carboy.cli import cli
 from carboy.core.processmemory import ProcessMemory
@@ -299,6 +301,13 @@ def test_next_command_uses_the_image():
     )
 
 
+@pytest.mark.parametrize("platform", ["heroku", "render"])
+def test_missing_list_of_packages_is_named(platform):
+    assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").touch()
+    assert "requirements.txt" not in deploy(platform).stdout
+
+
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():
     assert "carboy docker && docker build" in deploy("k8s").stdout
     pathlib.Path("Dockerfile").write_text("FROM scratch\n")
@@ -391,6 +400,28 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
     assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
     assert "no-such-file" in result.stderr
     assert not (folder / "deploy").exists()
+
+
+@pytest.mark.integration
+def test_server_that_is_measured_ends_with_the_command(folder):
+    (folder / "app.py").write_text(
+        f"{APP}import os, pathlib, time\n@app.model('/m')\nclass Model:\n"
+        "    def __init__(self):\n"
+        "        pathlib.Path('pid.tmp').write_text(str(os.getpid()))\n"
+        "        os.rename('pid.tmp', 'pid')\n"
+        "        time.sleep(600)\n"
+        "    def predict(self, x: float) -> float: ...\n"
+    )
+    command = [spawning.script("carboy"), "deploy", "--to", "k8s"]
+    program = spawning.start(command, log=folder / "log", port=0, cwd=folder)
+    try:
+        wait_until((folder / "pid").exists)
+        worker = pathlib.Path("/proc", (folder / "pid").read_text())
+        program.process.kill()
+        program.process.wait()
+        wait_until(lambda: not worker.exists())
+    finally:
+        program.stop()
 
 
 # ---------------------------------------------------------------------------- time for stopping

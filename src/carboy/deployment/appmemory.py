@@ -23,6 +23,14 @@ _OWN_VARIABLES = {name for setting in SETTINGS for name in setting.variables} | 
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
 }
+# Starts Python with the arguments of this program, so that it gets SIGTERM when its parent ends,
+# even by SIGKILL (PR_SET_PDEATHSIG, prctl(2)). Otherwise the server would go on, and nobody would
+# know of it.
+_END_WITH_PARENT = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 def measure_app(target: str | None) -> Measurement:
@@ -36,10 +44,17 @@ def measure_app(target: str | None) -> Measurement:
         DeploymentError: the app cannot be started; or the system does not tell how much memory a
             process has.
     """
+    if memory_of(os.getpid()) is None:
+        raise DeploymentError(
+            "This system does not tell how much memory the app takes. State the memory of a"
+            " container, such as --memory 512M."
+        )
     with tempfile.TemporaryDirectory(prefix="carboy-") as folder, _start(target, folder) as server:
         try:
             control = ControlClient(os.path.join(folder, "control.sock"))
-            return _measure(server.pid, _wait_until_ready(server, control, folder))
+            status = _wait_until_ready(server, control, folder)
+            worker = memory_of(status["processes"][0]["pid"])
+            return Measurement(worker, memory_of(server.pid), status["capacity"]["models"])
         finally:
             server.terminate()
 
@@ -53,7 +68,7 @@ def _start(target: str | None, folder: str) -> subprocess.Popen[bytes]:
         "--memory-limit": "0",
         "--drain": "0",
     }
-    command = [sys.executable, "-m", "carboy", *chosen, "serve"]
+    command = [sys.executable, "-c", _END_WITH_PARENT, "-m", "carboy", *chosen, "serve"]
     with open(_log(folder), "wb") as log:
         return subprocess.Popen(  # noqa: S603 - the running Python, and the app of the user
             [*command, *(word for option in options.items() for word in option)],
@@ -86,13 +101,3 @@ def _wait_until_ready(
         f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows"
         " all of it. --memory states the memory of a container, so that nothing is measured.)"
     )
-
-
-def _measure(supervisor: int, status: dict[str, t.Any]) -> Measurement:
-    worker = memory_of(status["processes"][0]["pid"])
-    if worker is None:
-        raise DeploymentError(
-            "This system does not tell how much memory the app takes. State the memory of a"
-            " container, such as --memory 512M."
-        )
-    return Measurement(worker, memory_of(supervisor), status["capacity"]["models"])

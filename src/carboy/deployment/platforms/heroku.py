@@ -57,14 +57,10 @@ def _next_step(release: Release) -> str:
     dyno = smallest(release.room, _DYNOS, HEROKU.title)
     if dyno != _DYNOS[0]:
         once += f" && heroku ps:type web={dyno.name}"
-    hint = (
-        "Heroku installs what requirements.txt lists. Write it first; carboy is in there by the"
-        " path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-    )
     return release.next_step(
         "git push heroku HEAD:main",
         once=once,
-        hints=[] if any(map(release.has_file, _PACKAGE_LISTS)) else [hint],
+        hints=release.hint_at_packages(any(map(release.has_file, _PACKAGE_LISTS))),
     )
 
 

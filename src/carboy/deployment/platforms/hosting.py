@@ -191,6 +191,16 @@ class Release:
         lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
         return "\n".join([*lines, f"Then:  {command}"])
 
+    def hint_at_packages(self, are_listed: bool) -> list[str]:
+        """Return a hint for a platform that installs what the project lists, if there is no list
+        that it reads.
+        """
+        hint = (
+            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
+            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
+        )
+        return [] if are_listed else [hint]
+
     def _hint_at_devices(self) -> cabc.Iterator[str]:
         devices = ", ".join(self.facts.accelerators)
         if devices and not self.platform.gives_devices:

@@ -46,15 +46,11 @@ def _generate(release: Release) -> Generated:
         GeneratedFile("render.yaml", text),
         GeneratedFile(".python-version", f"{release.facts.python_version}\n"),
     ]
-    hint = (
-        "Render installs what requirements.txt lists. Write it first; carboy is in there by the"
-        " path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-    )
     next_step = release.next_step(
         "git push",
         once="commit render.yaml and .python-version, and connect the repository at"
         " https://dashboard.render.com/blueprints",
-        hints=[] if release.facts.requirements else [hint],
+        hints=release.hint_at_packages(release.facts.requirements is not None),
     )
     return Generated(files, next_step)
 
