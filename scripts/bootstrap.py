@@ -351,9 +351,9 @@ SERVERS = {
 }
 WEBSERVERS = {
     "nginx": "nginx",
+    "/usr/sbin/apache2": "apache2",
     "caddy": "caddy",
     "systemd-analyze": "systemd",
-    "/usr/sbin/apache2": "apache2",
 }
 CONTAINERS = {
     "buildah": "buildah",
