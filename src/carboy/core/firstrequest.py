@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from ..logging import configure_by_keys
-from .foreignservers import warn_of_fork
+from .foreignservers import warning_of_fork
 from .subinterpreters import warn_of_libraries
 
 if t.TYPE_CHECKING:
@@ -15,4 +15,5 @@ if t.TYPE_CHECKING:
 def prepare_first_request(app: App) -> None:
     configure_by_keys(app)
     warn_of_libraries(app)
-    warn_of_fork(app.logger)
+    if warning := warning_of_fork():
+        app.logger.warning("%s", warning)

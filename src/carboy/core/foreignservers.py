@@ -11,9 +11,6 @@ import typing as t
 
 from ..errors import ServingError
 
-if t.TYPE_CHECKING:
-    import logging
-
 # Libraries whose objects use threads or devices of the process that has made them, by module: the
 # class of these objects. A fork copies the objects and neither threads nor devices.
 _CLASSES = {
@@ -73,7 +70,7 @@ class _Fork(t.NamedTuple):
     used: list[str]  # the libraries that the parent process had used
 
 
-# The fork that `warn_of_fork` has to report.
+# The fork that `warning_of_fork` has to report.
 _unreported: _Fork | None = None
 
 
@@ -110,23 +107,21 @@ def _class_named(module: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
-def warn_of_fork(logger: logging.Logger) -> None:
-    """Log a warning, once, if this process was forked from one that had used a library which does
-    not survive that.
+def warning_of_fork() -> str:
+    """Return a warning for the log if this process was forked from one that had used a library
+    which does not survive that; else "". It is returned once.
     """
     global _unreported
     fork, _unreported = _unreported, None
     if fork is None:
-        return
+        return ""
     server = preforking_server()
-    logger.warning(
-        "%s (pid %s) was forked from process %s after %s had been used there. The threads and"
-        " devices of that process do not exist here, so that a prediction may wait for ever or"
-        " crash. Load models where @app.model does, in the model's __init__, which runs after the"
-        " fork; or let each worker import the app%s.",
-        f"This worker of {server}" if server else "This process",
-        os.getpid(),
-        fork.parent,
-        " and ".join(fork.used),
-        " (without --preload)" if server == "gunicorn" else "",
+    process = f"This worker of {server}" if server else "This process"
+    remedy = " (without --preload)" if server == "gunicorn" else ""
+    return (
+        f"{process} (pid {os.getpid()}) was forked from process {fork.parent} after"
+        f" {' and '.join(fork.used)} had been used there. The threads and devices of that process"
+        " do not exist here, so that a prediction may wait for ever or crash. Load models where"
+        " @app.model does, in the model's __init__, which runs after the fork; or let each worker"
+        f" import the app{remedy}."
     )

@@ -20,7 +20,7 @@ from carboy.core.annotations import signature_of
 from carboy.core.foreignservers import (
     preforking_server,
     refuse_before_uwsgi_forks,
-    warn_of_fork,
+    warning_of_fork,
 )
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
@@ -256,7 +256,8 @@ def _prepare_load(owner: str) -> None:
     """
     if preforking_server():
         show_messages(_logger)
-    warn_of_fork(_logger)
+    if warning := warning_of_fork():
+        _logger.warning("%s", warning)
     try:
         refuse_before_uwsgi_forks(owner)
     except ServingError as exc:
