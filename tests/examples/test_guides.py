@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
 # How-tos that need other programs are followed by tests in tests/deployed.
-DEPLOYED = {"caddy", "nginx", "other-servers", "systemd"}
+DEPLOYED = {"apache", "caddy", "mod-wsgi", "nginx", "other-servers", "systemd"}
 FOLLOWED = [page for page in HOWTOS if page.stem not in DEPLOYED]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import typing as t
 
+import guides
 import pytest
 import spawning
 
@@ -130,3 +133,41 @@ def _load(names: t.Iterable[str]) -> str:
         wanted.add("socache_shmcb")
     ordered = [*(name for name in _FIRST if name in wanted), *sorted(wanted - {*_FIRST})]
     return "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in ordered)
+
+
+# ------------------------------------------------------------------------------------ how-to guides
+
+
+class ReaderWithApache(guides.Reader):
+    """Lets Apache listen on a free port in place of 8080, and carboy find the port of the guide."""
+
+    def __init__(self, page: str, folder: pathlib.Path) -> None:
+        super().__init__(guides.DOCS / "howto" / page, folder)
+        self.apache_port = spawning.free_port()
+        self.env |= {"CARBOY_SERVE_PORT": str(self.port), "PWD": str(folder)}
+        self.env["PATH"] += f"{os.pathsep}/usr/sbin"
+
+    def _here(self, text: str) -> str:
+        return super()._here(text).replace("127.0.0.1:8080", f"127.0.0.1:{self.apache_port}")
+
+
+def follow_guide(page: str, folder: pathlib.Path, *, scripts: str | None = None) -> None:
+    """Do what a guide says, in a folder; Apache is stopped if the guide has not done so.
+
+    Args:
+        page: the name of the how-to.
+        folder: an empty folder, which Apache may read.
+        scripts: the folder of the console scripts to use; by default of this environment.
+    """
+    needs_apache()
+    reader = ReaderWithApache(page, folder)
+    if scripts is not None:
+        reader.env["PATH"] = f"{scripts}{os.pathsep}{reader.env['PATH']}"
+    try:
+        reader.follow()
+    finally:
+        pid = folder / "apache.pid"
+        if pid.exists():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid.read_text()), signal.SIGTERM)
+        reader.close()

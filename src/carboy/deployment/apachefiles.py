@@ -53,8 +53,8 @@ def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generat
     file = GeneratedFile(PATH, apache_text(website, mod_wsgi=mod_wsgi))
     install = _install_steps(website, mod_wsgi=mod_wsgi)
     if mod_wsgi:
-        return Generated([wsgi_file(facts), file], install)
-    return Generated([file], f"Serve the app with: {website.serve_command}\nThen, {install}")
+        return Generated([wsgi_file(facts), file], f"On {install}")
+    return Generated([file], f"Serve the app with: {website.serve_command}\nThen, on {install}")
 
 
 def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
@@ -91,7 +91,7 @@ def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
     name = website.facts.name
     package = "apt install libapache2-mod-wsgi-py3 && " if mod_wsgi else ""
     return (
-        f"on Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
+        f"Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
         f" {os.path.join(website.facts.root, PATH)} /etc/apache2/sites-available/{name}.conf &&"
         f" a2dissite 000-default && a2ensite {name} && apachectl configtest && apachectl graceful"
     )

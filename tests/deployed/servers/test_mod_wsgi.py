@@ -251,3 +251,9 @@ def test_mod_wsgi_express_answers_as_carboy_serve(project, reference):
         wait_until(lambda: len(pids()) == 2)
         loaded = LOADED.findall((root / "error_log").read_text())
         assert len(loaded) == len(set(loaded)) > 0
+
+
+def test_how_to_works_as_written():
+    scripts = os.path.dirname(apacheserver.debian_script("carboy"))
+    with website.shared_folder() as folder:
+        apacheserver.follow_guide("mod-wsgi.md", folder, scripts=scripts)

@@ -90,3 +90,8 @@ def test_two_apps_are_served_by_one_apache(tmp_path):
 
 def test_static_folder_at_the_root_leaves_views_to_the_app(tmp_path):
     oddsites.check_static_folder_at_the_root("apache", tmp_path, start)
+
+
+def test_how_to_works_as_written():
+    with website.shared_folder() as folder:
+        apacheserver.follow_guide("apache.md", folder)
