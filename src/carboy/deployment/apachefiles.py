@@ -15,7 +15,7 @@ import click
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
-from .website import Website, make_website, website_options
+from .website import COMPRESSED_TYPES, Website, make_website, website_options
 from .wsgifile import wsgi_file, wsgi_path
 
 if t.TYPE_CHECKING:
@@ -25,11 +25,6 @@ if t.TYPE_CHECKING:
 PATH = "deploy/apache.conf"
 # Modules that both kinds of configuration use.
 _MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
-# Types of static files and responses that are worth compressing.
-_COMPRESSED = (
-    "text/html text/css text/plain text/csv text/javascript application/javascript"
-    " application/json application/problem+json image/svg+xml"
-)
 # What has a meaning in a quoted argument of Apache's configuration, or in an expression.
 _NOT_IN_PATHS = frozenset("\"'\\$%")
 
@@ -71,18 +66,18 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
         listen=[line for line in map(_listen, _addresses(website)) if line],
         http=_virtual_host(website.listen),
         https=_virtual_host(website.listen_tls),
-        https_port="" if website.listen_tls.port == 443 else f":{website.listen_tls.port}",
+        https_port=website.https_port,
         certificate=website.certificate and tuple(map(quote_path, website.certificate)),
         head_time=_seconds(settings.head_timeout_s),
         pause_time=_seconds(settings.stall_timeout_s),
-        compressed=_COMPRESSED,
+        compressed=f"text/html {COMPRESSED_TYPES}",
         folders=[
             _folder(folder)
             for folder in website.static_folders
             # A folder at the root would hide the app from mod_wsgi.
             if not (mod_wsgi and folder.url == "/")
         ],
-        cache_control=_cache_control(facts.static_max_age_s),
+        cache_control=website.cache_control,
     )
 
 
@@ -108,14 +103,13 @@ def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
 def _app_run_by_apache(website: Website) -> str:
     """Return the directives by which mod_wsgi runs the app."""
     facts = website.facts
-    waits = (website.wait_s, *(route.wait_s for route in website.special_routes))
     script = wsgi_path(facts)
     return render(
         "apache-wsgi.jinja",
         name=facts.name,
         body_limit=facts.body_limit,
         threads=facts.settings.threads,
-        wait=_seconds(max(waits)),
+        wait=_seconds(facts.longest_wait_s(website.wait_s)),
         root=quote_path(facts.root),
         script=quote_path(os.path.join(facts.root, script)),
         script_name=script,
@@ -139,9 +133,7 @@ def _app_behind_apache(website: Website) -> str:
             (prefix, _seconds(wait), upgrade)
             for prefix, (wait, upgrade) in sorted(waits.items(), reverse=True)
         ],
-        # Shorter than the app's, so that the app never closes a connection on which Apache is just
-        # sending a request.
-        idle_time=_seconds(min(60.0, max(1.0, facts.settings.keep_alive_s - 5))),
+        idle_time=_seconds(website.idle_s),
         forwarded=_forwarded(website),
     )
 
@@ -167,41 +159,35 @@ def _upstream_url(address: Address, name: str) -> str:
 
 
 def _forwarded(website: Website) -> list[str]:
-    """Return the directives for headers about the client.
-
-    The only proxy replaces what clients have sent. One of several proxies appends, so that the app
-    finds the values of all of them.
-    """
-    trusted = website.facts.trusted_headers
-    own = {
-        "X-Forwarded-For": "%{REMOTE_ADDR}",
-        "X-Forwarded-Proto": "%{REQUEST_SCHEME}",
-        "X-Forwarded-Host": "%{HTTP_HOST}",
-        "X-Forwarded-Port": "%{SERVER_PORT}",
-    }
-    if "forwarded" in trusted.names:
-        # Without the host, in which a client could write a further element.
-        own["Forwarded"] = "for=%{REMOTE_ADDR};proto=%{REQUEST_SCHEME}"
-    how = "set" if trusted.is_only_proxy else "append"
-    lines = [f'RequestHeader {how} {name} "expr={value}"' for name, value in own.items()]
-    if trusted.is_only_proxy:
-        untold = [name for name in ("X-Forwarded-Prefix", "Forwarded") if name not in own]
-        lines += [f"RequestHeader unset {name}" for name in untold]
-    return lines
+    """Return the directives for headers about the client."""
+    headers = website.client_headers(
+        {
+            "X-Forwarded-For": "%{REMOTE_ADDR}",
+            "X-Forwarded-Proto": "%{REQUEST_SCHEME}",
+            "X-Forwarded-Host": "%{HTTP_HOST}",
+            "X-Forwarded-Port": "%{SERVER_PORT}",
+            # Without the host, because a client can write a comma, and another element, into it.
+            "Forwarded": "for=%{REMOTE_ADDR};proto=%{REQUEST_SCHEME}",
+        }
+    )
+    how = "set" if headers.replace else "append"
+    return [
+        *(f'RequestHeader {how} {name} "expr={value}"' for name, value in headers.values.items()),
+        *(f"RequestHeader unset {name}" for name in headers.removed),
+    ]
 
 
 # ------------------------------------------------------------------------------ parts of both kinds
 
 
 def _names(website: Website) -> list[str]:
-    """Return the names of the website, `.shop.example` as two. A website without names gets one,
-    because Apache would look up that of its address; as the first one, it has all requests.
+    """Return the names of the website. A website that answers to any name gets that of the project,
+    because Apache would otherwise look up a name for its address in DNS. As the only website, or
+    the first one, it still gets the requests for all hosts that no other website has.
     """
-    found = [] if website.hosts else [website.facts.name]
-    for host in website.hosts:
-        found += [host[1:], f"*{host}"] if host.startswith(".") else [host]
-    # The first is used as a name of the server, which has no wildcard.
-    return sorted(found, key=lambda host: host.startswith("*"))
+    names = website.host_patterns or [website.facts.name]
+    # Apache uses the first name in redirects, where it must not be a pattern.
+    return sorted(names, key=lambda name: name.startswith("*"))
 
 
 def _addresses(website: Website) -> list[Address]:
@@ -229,10 +215,6 @@ def _seconds(seconds: float) -> str:
 def _folder(folder: StaticFolder) -> tuple[str, str, str]:
     """Return the URL of a folder, the URL as a regular expression, and the path."""
     return folder.url, re.escape(folder.url), _checked_path(folder.folder)
-
-
-def _cache_control(seconds: int | None) -> str:
-    return "no-cache" if seconds is None else f"public, max-age={seconds}"
 
 
 def quote_path(path: str) -> str:

@@ -14,7 +14,8 @@ from .website import make_website, website_options
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
-    from .facts import Facts, SpecialRoute, StaticFolder
+    from .facts import Facts, StaticFolder
+    from .specialroutes import SpecialRoute
     from .website import Website
 
 PATH = "deploy/Caddyfile"
@@ -86,20 +87,18 @@ def caddyfile_text(website: Website, *, automatic: bool = False) -> str:
         is_secure=is_secure,
         site=_site(website, listen, "https" if is_secure else "http", automatic=automatic),
         listen=listen,
-        redirect="{host}" + ("" if listen.port == 443 else f":{listen.port}"),
+        redirect=f"{{host}}{website.https_port}",
         certificate=website.certificate and tuple(map(quote, website.certificate)),
         body_limit=facts.body_limit,
         head_time=_seconds(settings.head_timeout_s),
         upstream=_upstream(website.upstream),
         wait=_seconds(website.wait_s),
-        # Shorter than the app's, so that the app never closes a connection on which Caddy is just
-        # sending a request.
-        idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
+        idle_time=_seconds(website.idle_s),
         proxies=_proxies(website),
         forwarded=_forwarded(website, listen.port),
         routes=[_route(route) for route in website.special_routes],
         folders=[_folder(folder) for folder in website.static_folders],
-        cache_control=_cache_control(facts.static_max_age_s),
+        cache_control=website.cache_control,
     )
 
 
@@ -110,16 +109,7 @@ def _site(website: Website, listen: Address, scheme: str, *, automatic: bool) ->
     if automatic:
         return ", ".join(website.hosts)
     port = f":{listen.port}"
-    return ", ".join(f"{scheme}://{host}{port}" for host in (*_patterns(website.hosts), ""))
-
-
-def _patterns(hosts: t.Iterable[str]) -> t.Iterator[str]:
-    for host in hosts:
-        if host.startswith("."):
-            yield host[1:]
-            yield f"*{host}"
-        else:
-            yield host
+    return ", ".join(f"{scheme}://{host}{port}" for host in (*website.host_patterns, ""))
 
 
 def _upstream(address: Address) -> str:
@@ -128,10 +118,6 @@ def _upstream(address: Address) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:g}s"
-
-
-def _cache_control(max_age_s: int | None) -> str:
-    return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
 
 
 def _proxies(website: Website) -> str:

@@ -9,7 +9,7 @@ import sys
 import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import (
@@ -20,16 +20,14 @@ from ..cli.discovery import (
     split_import_path,
 )
 from ..compat import ENV_VAR
-from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
+from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-    from werkzeug.routing import Rule
 
     from ..app import Carboy
     from ..models.model import Model
@@ -38,15 +36,6 @@ if t.TYPE_CHECKING:
 
 # The files that may say which packages a project needs, the most exact ones first.
 _REQUIREMENTS = ("requirements.lock", "requirements.txt", "pyproject.toml")
-
-# How many seconds web servers wait for a response unless they are told otherwise: nginx's default.
-USUAL_WAIT_S = 60.0
-# How many seconds longer than the app a web server waits, so that the client gets the app's own
-# answer to what takes too long (503 or 504, a Close frame).
-MARGIN_S = 5.0
-# For how many seconds a stream of a view, or what has no limit of time, may be silent before a web
-# server ends it.
-SILENCE_S = 3600.0
 
 
 class StaticFolder(t.NamedTuple):
@@ -67,21 +56,6 @@ class ImportedApp(t.NamedTuple):
     def target(self) -> str:
         """The app as gunicorn and others are told it: "module:expression"."""
         return f"{self.module}:{self.expression}"
-
-
-class SpecialRoute(t.NamedTuple):
-    """Requests that need more of a web server than others: a stream of items, a WebSocket, or a
-    prediction that takes long.
-    """
-
-    rule: str  # as in the app, such as /answers/<int:number>
-    # The path, if the rule has no variables; else a regular expression for the whole path (without
-    # anchors), in which a variable is [^/]+ or .+: it may match more than the rule does.
-    path: str
-    is_pattern: bool
-    streams: bool
-    websocket: bool
-    wait_s: float  # how long the app may send nothing
 
 
 class TrustedHeaders(t.NamedTuple):
@@ -268,32 +242,13 @@ class Facts:
         """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
         to send responses that it has buffered.
         """
-        models = self.model_endpoints
-        found = (
-            self._special_route(rule, models.get(rule.endpoint), wait_s)
-            for rule in self.app.url_map.iter_rules()
-            if not rule.build_only
-        )
-        return sorted({route for route in found if route is not None})
+        return special_routes(self, wait_s)
 
-    def _special_route(
-        self, rule: Rule, model: Model | None, usual_s: float
-    ) -> SpecialRoute | None:
-        path, is_pattern = _path_of(rule)
-        special = partial(SpecialRoute, rule.rule, path, is_pattern)
-        if rule.websocket:
-            idle_s = self.settings.websocket_idle_s
-            return special(False, True, idle_s + MARGIN_S if idle_s else 24 * SILENCE_S)
-        if model is not None:
-            deadline_s = model.options.deadline_s
-            wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
-            streams = model.answers.streams
-            if streams or wait_s > usual_s:
-                return special(streams, False, max(wait_s, usual_s))
-            return None
-        if _streams(self.app.view_functions.get(rule.endpoint)):
-            return special(True, False, SILENCE_S)
-        return None
+    def longest_wait_s(self, wait_s: float) -> float:
+        """Return how many seconds a server waits for the app if it has one time limit for all
+        routes, of which the ordinary ones need `wait_s` seconds.
+        """
+        return max([wait_s, *(route.wait_s for route in self.special_routes(wait_s))])
 
     @property
     def hosts(self) -> list[str]:
@@ -353,26 +308,3 @@ _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 def _is_view_of_static_files(view: object) -> bool:
     """Return whether a view is the one that carboy adds for a static folder."""
     return getattr(view, "__module__", "").startswith("carboy.")
-
-
-def _streams(view: object) -> bool:
-    """Return whether a view is known to send its response item by item."""
-    contract = declared(view, "contract")
-    if contract is not None and any(each.answer.streams for each in contract.operations.values()):
-        return True
-    return any(map(inspect.isgeneratorfunction, layers(view)))
-
-
-def _path_of(rule: Rule) -> tuple[str, bool]:
-    """Return the path of a rule, and whether it is a regular expression."""
-    parts = rule._trace[rule._trace.index((False, "|")) + 1 :]
-    if not any(dynamic for dynamic, _ in parts):
-        return "".join(text for _, text in parts), False
-    return "".join(
-        _VARIABLES[rule._converters[text].part_isolating] if dynamic else re.escape(text)
-        for dynamic, text in parts
-    ), True
-
-
-# Regular expressions for a variable, by whether it is a part of one segment of the path.
-_VARIABLES = {True: "[^/]+", False: ".+"}

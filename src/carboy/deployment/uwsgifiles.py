@@ -53,7 +53,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
         is_as_flask=facts.is_as_flask,
-        wait_s=math.ceil(_longest_wait(facts)),
+        wait_s=math.ceil(facts.longest_wait_s(facts.wait_s)),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
@@ -63,14 +63,6 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
         f" uwsgi.reload{advice}",
     )
-
-
-def _longest_wait(facts: Facts) -> float:
-    """Return how many seconds uWSGI's process for HTTP waits for a response: it has one time limit
-    for all routes.
-    """
-    usual_s = facts.wait_s
-    return max([usual_s, *(route.wait_s for route in facts.special_routes(usual_s))])
 
 
 def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:

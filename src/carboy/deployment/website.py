@@ -18,10 +18,16 @@ from ..serving.http.address import Address, parse_address
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .facts import Facts, SpecialRoute, StaticFolder
+    from .facts import Facts, StaticFolder
+    from .specialroutes import SpecialRoute
 
     Command = cabc.Callable[..., t.Any]
 
+# Types of static files and responses that are worth compressing, besides text/html.
+COMPRESSED_TYPES = (
+    "text/css text/plain text/csv text/javascript application/javascript application/json"
+    " application/problem+json image/svg+xml"
+)
 # A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
 _HOST = re.compile(
     r"(?:\*?\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]*[a-z0-9])*", re.IGNORECASE
@@ -33,6 +39,21 @@ class CertificateFiles(t.NamedTuple):
 
     cert: str
     key: str
+
+
+class ClientHeaders(t.NamedTuple):
+    """The headers by which a web server tells the app who the client is.
+
+    Attributes:
+        values: what the web server writes into each header.
+        replace: whether it replaces what clients have sent. One of several proxies appends to it
+            instead, so that the app finds the values of all of them.
+        removed: the headers of clients that it does not pass on.
+    """
+
+    values: dict[str, str]
+    replace: bool
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,48 @@ class Website:
     def special_routes(self) -> list[SpecialRoute]:
         """The routes that need other settings than the rest of the app."""
         return self.facts.special_routes(self.wait_s)
+
+    @property
+    def host_patterns(self) -> list[str]:
+        """The hosts, each as web servers without the notation `.shop.example` write it: this one is
+        two of them, shop.example and *.shop.example.
+        """
+        return [
+            pattern
+            for host in self.hosts
+            for pattern in ([host[1:], f"*{host}"] if host.startswith(".") else [host])
+        ]
+
+    @property
+    def https_port(self) -> str:
+        """What follows the host in URLs of the website: ":8443", or "" for the port of HTTPS."""
+        return "" if self.listen_tls.port == 443 else f":{self.listen_tls.port}"
+
+    @property
+    def idle_s(self) -> float:
+        """How many seconds the web server keeps an idle connection to the app: fewer than the app
+        does, which would otherwise close it when the web server is just sending a request.
+        """
+        return min(60.0, max(1.0, self.facts.settings.keep_alive_s - 5))
+
+    @property
+    def cache_control(self) -> str:
+        """The header Cache-Control of static files."""
+        max_age_s = self.facts.static_max_age_s
+        return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
+
+    def client_headers(self, values: cabc.Mapping[str, str]) -> ClientHeaders:
+        """Return the headers about the client that the web server sends to the app.
+
+        Args:
+            values: what the web server writes into each of the headers, in its own notation.
+        """
+        trusted = self.facts.trusted_headers
+        sent = dict(values)
+        if "forwarded" not in trusted.names:
+            del sent["Forwarded"]
+        unsent = tuple(name for name in ("X-Forwarded-Prefix", "Forwarded") if name not in sent)
+        return ClientHeaders(sent, trusted.is_only_proxy, unsent if trusted.is_only_proxy else ())
 
     @property
     def serve_command(self) -> str:
