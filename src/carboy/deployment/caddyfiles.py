@@ -23,14 +23,14 @@ PATH = "deploy/Caddyfile"
 _ALL_NETWORKS = "0.0.0.0/0 ::/0"
 
 
+@generator("caddy", short_help="Write the configuration of Caddy in front of the app.")
+@website_options
 @click.option(
     "--auto-https/--no-auto-https",
     default=None,
     help="Whether Caddy gets a certificate for each host name, from Let's Encrypt; by default if"
     " there are host names and no --tls-cert.",
 )
-@website_options
-@generator("caddy", short_help="Write the configuration of Caddy in front of the app.")
 def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) -> Generated:
     """Write deploy/Caddyfile: Caddy in front of the app.
 

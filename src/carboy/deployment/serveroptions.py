@@ -8,6 +8,7 @@ import click
 
 from ..errors import ConfigError, DeploymentError, ServingError
 from ..serving.settings import as_option, make_settings
+from .generators import option_group
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -15,7 +16,8 @@ if t.TYPE_CHECKING:
     from ..serving.settings import Settings
     from .facts import Facts
 
-_OPTIONS = (
+# The options `--bind`, `--workers` and `--threads`, which `choose_settings` reads.
+server_options = option_group(
     click.option(
         "--bind",
         "-b",
@@ -37,15 +39,6 @@ _OPTIONS = (
         help="Requests that each worker handles at the same time.  [default: 16]",
     ),
 )
-
-Command = t.TypeVar("Command", bound="click.Command")
-
-
-def server_options(command: Command) -> Command:
-    """Add the options `--bind`, `--workers` and `--threads`, which `choose_settings` reads."""
-    for option in reversed(_OPTIONS):
-        option(command)
-    return command
 
 
 def choose_settings(facts: Facts, options: cabc.Mapping[str, t.Any]) -> Settings:

@@ -50,6 +50,7 @@ class _UserName(click.ParamType[str]):
         return value
 
 
+@generator("systemd", short_help="Write a service and a socket for systemd.")
 @click.option(
     "--user",
     type=_UserName(),
@@ -70,7 +71,6 @@ class _UserName(click.ParamType[str]):
     multiple=True,
     help="A folder in which the app may write, such as one for uploads; may be repeated.",
 )
-@generator("systemd", short_help="Write a service and a socket for systemd.")
 def systemd_command(
     facts: Facts, *, user: str | None, group: str, writable: tuple[str, ...]
 ) -> Generated:

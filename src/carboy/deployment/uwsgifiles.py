@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from .facts import Facts
 
 
+@generator("uwsgi", short_help="Write uwsgi.ini.")
 @server_options
 @click.option(
     "--protocol",
@@ -32,7 +33,6 @@ if t.TYPE_CHECKING:
     show_default=True,
     help="What uWSGI speaks: HTTP, or the uwsgi protocol for a web server in front of it.",
 )
-@generator("uwsgi", short_help="Write uwsgi.ini.")
 def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated:
     """Write uwsgi.ini, for 'uwsgi uwsgi.ini'.
 

@@ -14,14 +14,13 @@ import click
 
 from ..errors import DeploymentError
 from ..serving.http.address import Address, parse_address
+from .generators import option_group
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from .facts import Facts, StaticFolder
     from .specialroutes import SpecialRoute
-
-    Command = cabc.Callable[..., t.Any]
 
 # Types of static files and responses that are worth compressing, besides text/html.
 COMPRESSED_TYPES = (
@@ -137,14 +136,8 @@ class Website:
         return shlex.join([*self.facts.serve_command, *bind, *proxy])
 
 
-def website_options(command: Command) -> Command:
-    """Decorate a generator with the options of all web servers, for `make_website`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS = (
+# The options of all web servers, for `make_website`.
+website_options = option_group(
     click.option(
         "--server-name",
         "names",

@@ -13,7 +13,7 @@ from ...cli.failures import RefusedCommandError
 from ...cli.results import results_on_stdout
 from ...config import get_env
 from ...errors import DeploymentError
-from ..generators import collect_facts
+from ..collectfacts import collect_facts
 from .checkregistry import run_checks
 
 if t.TYPE_CHECKING:

@@ -62,6 +62,7 @@ class _MemorySize(click.ParamType[int]):
         raise RefusedCommandError(f"--memory {value!r} is not a size such as 512M or 2G.")
 
 
+@generator("deploy", short_help="Write the files of a hosting platform.")
 @click.option(
     "--to",
     "platform",
@@ -78,7 +79,6 @@ class _MemorySize(click.ParamType[int]):
     type=_MemorySize(),
     help="Memory that the app needs, such as 512M.  [default: what it takes when it is started]",
 )
-@generator("deploy", short_help="Write the files of a hosting platform.")
 def deploy_command(
     facts: Facts,
     platform: Platform,
