@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shlex
@@ -27,8 +26,6 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
-# Seconds from the end of the app's own grace to the moment at which Docker kills the container.
-_KILL_MARGIN_S = 5
 # Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -109,7 +106,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=logs_to_stdout(self.facts),
+            logs_to_stdout=self.facts.logs_to_stdout,
             command=json.dumps(self._command),
         )
 
@@ -118,14 +115,12 @@ class AppImage:
         return render("dockerignore.jinja", volumes=[path for path in inside if path[0] != "/"])
 
     def compose(self) -> str:
-        settings = self.facts.settings
-        grace_s = settings.drain_s + settings.grace_s + _KILL_MARGIN_S
         return render(
             "compose.yaml.jinja",
             name=self.facts.name,
             port=self.port,
             volumes=[(_name_of_volume(path, self.home), path) for path in self.volumes],
-            grace_s=math.ceil(grace_s),
+            grace_s=self.facts.stop_s,
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
@@ -197,7 +192,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if facts.logs_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
@@ -214,11 +209,6 @@ def _name_of_volume(path: str, home: str) -> str:
     volumes, a new compose.yaml would mount the data of another folder.
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
-
-
-def logs_to_stdout(facts: Facts) -> bool:
-    """Return whether the app logs to a file, and an environment variable can change that."""
-    return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 
 
 def _inside(facts: Facts, path: str) -> str:

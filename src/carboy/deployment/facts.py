@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from ..cli.discovery import (
     DEFAULT_FILES,
     FACTORY_NAMES,
     WSGI_FILE,
+    has_project,
     prepare_import,
     split_import_path,
 )
@@ -36,6 +38,10 @@ if t.TYPE_CHECKING:
 
 # The files that may say which packages a project needs, the most exact ones first.
 _REQUIREMENTS = ("requirements.lock", "requirements.txt", "pyproject.toml")
+
+
+# How many seconds the server may need to end its processes after `--drain` and `--grace`.
+_STOP_MARGIN_S = 5
 
 
 class StaticFolder(t.NamedTuple):
@@ -191,6 +197,16 @@ class Facts:
         return os.path.dirname(log.file) if log is not None and log.file else None
 
     @property
+    def is_from_project(self) -> bool:
+        """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
+        return has_project(self.app)
+
+    @property
+    def logs_to_stdout(self) -> bool:
+        """Whether the log goes to a file, and CARBOY_LOG_FILE can let it go to stdout instead."""
+        return self.log_folder is not None and self.is_from_project
+
+    @property
     def models(self) -> list[Model]:
         # An app without models has not imported the package; reading `app.models` would.
         return list(self.app.models.values()) if vars(self.app).get("models") else []
@@ -249,6 +265,13 @@ class Facts:
         routes, of which the ordinary ones need `wait_s` seconds.
         """
         return max([wait_s, *(route.wait_s for route in self.special_routes(wait_s))])
+
+    @property
+    def stop_s(self) -> int:
+        """How many seconds after SIGTERM the server may still run. What has sent SIGTERM waits that
+        long before SIGKILL. The server itself kills its workers before, and logs which ones.
+        """
+        return math.ceil(self.settings.drain_s + self.settings.grace_s) + _STOP_MARGIN_S
 
     @property
     def hosts(self) -> list[str]:

@@ -4,7 +4,6 @@ sockets that systemd opens for it.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from ..serving.management.controlpath import OFF
 from ..serving.settings import SETTINGS
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
+from .projectfiles import is_within
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -29,9 +29,6 @@ if t.TYPE_CHECKING:
 # What systemd accepts as the name of a user: its manual page, systemd.exec(5), refers to
 # <https://systemd.io/USER_NAMES>.
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
-# How many seconds after the end of `--grace` systemd kills what is left. The server kills its
-# workers itself before that, and logs which ones.
-STOP_MARGIN_S = 5
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 # The settings that `ListenStream=` and its neighbours replace.
@@ -95,7 +92,7 @@ def systemd_command(
         "start": _command(sys.executable, "-m", *facts.serve_command),
         "reload": _reload_command(control),
         "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
-        "stop_s": math.ceil(settings.drain_s + settings.grace_s) + STOP_MARGIN_S,
+        "stop_s": facts.stop_s,
         "read": _binds(_hidden_folders(facts)),
         "written": _words(each for each in written if each not in hidden),
         "written_in_hidden": _binds(hidden),
@@ -179,7 +176,7 @@ def _hidden_folders(facts: Facts) -> list[str]:
 
 
 def _is_within(path: str, folders: cabc.Iterable[str]) -> bool:
-    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
+    return any(is_within(path, folder) for folder in folders)
 
 
 def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:

@@ -83,6 +83,11 @@ def modules_of(facts: Facts) -> list[types.ModuleType]:
     ]
 
 
+def modules_of_project(facts: Facts) -> list[types.ModuleType]:
+    """Return the imported modules of the project."""
+    return [each for each in list(sys.modules.values()) if is_in_project(facts, file_of(each))]
+
+
 def file_of(module: types.ModuleType) -> str:
     return getattr(module, "__file__", None) or ""
 

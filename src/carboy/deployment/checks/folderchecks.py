@@ -8,7 +8,7 @@ import typing as t
 
 from ...errors import ConfigError
 from ...project.origins import shortened
-from ..projectfiles import matches, walk
+from ..projectfiles import ENV_FILES, is_within, matches, walk
 from .checkregistry import Found, check
 
 if t.TYPE_CHECKING:
@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 # By kind: the names of files that nobody wants to publish. A browser may load models of other
 # formats, such as ONNX.
 _PRIVATE = {
-    "settings with secrets": (".env", ".env.*", ".flaskenv", "*.env", "secret_key", "*.pem"),
+    "settings with secrets": (*ENV_FILES, "secret_key", "*.pem"),
     "logs": ("*.log", "*.log.[0-9]*"),
     "models": ("*.ckpt", "*.h5", "*.joblib", "*.keras", "*.pickle", "*.pkl", "*.pt", "*.pth"),
     "databases": ("*.db", "*.sqlite", "*.sqlite3"),
@@ -50,7 +50,7 @@ def _folders_of(facts: Facts) -> list[str]:
     shown = [each.folder for each in facts.static_folders]
     folders = [facts.root]
     for folder in map(os.path.abspath, (*code, *shown, *_written_folders(facts))):
-        if os.path.isdir(folder) and not any(_is_in(folder, known) for known in folders):
+        if os.path.isdir(folder) and not any(is_within(folder, known) for known in folders):
             folders.append(folder)
     return folders
 
@@ -60,10 +60,6 @@ def _written_folders(facts: Facts) -> list[str]:
         return facts.written_folders
     except (ConfigError, TypeError):  # a wrong value, which another check reports
         return []
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
 
 def _find_world_writable_below(folder: str) -> cabc.Iterator[Found]:
@@ -145,5 +141,5 @@ def _configured_uploads(facts: Facts, folder: str) -> cabc.Iterator[str]:
     for key, value in facts.app.config.items():
         if "UPLOAD" in key and isinstance(value, str | os.PathLike):
             path = os.path.abspath(os.path.join(facts.app.root_path, os.fspath(value)))
-            if os.path.isdir(path) and _is_in(path, folder):
+            if os.path.isdir(path) and is_within(path, folder):
                 yield path

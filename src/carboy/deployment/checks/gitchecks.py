@@ -9,7 +9,7 @@ import typing as t
 from ...core.masking import looks_secret
 from ...core.weakkeys import weakness_of
 from ...project.secretkey import KEY_NAME, value_of
-from ..projectfiles import matches
+from ..projectfiles import ENV_FILES, matches, uses_env_file
 from .checkregistry import Found, check
 from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
 
@@ -32,7 +32,6 @@ _KEY_IN_LINE = re.compile(
 # Files that set keys of nobody: of tests, and of documentation.
 _TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
 _EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
-_ENV_FILES = (".env", ".env.*", ".flaskenv", "*.env")
 _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
 
 
@@ -95,8 +94,8 @@ def _sets_key(line: TextLine) -> bool:
     " the old ones stay in the history of the repository.",
 )
 def find_committed_env_file(facts: Facts) -> cabc.Iterator[Found]:
-    for path in tracked_files(facts.root, *_ENV_FILES, *(f"*/{name}" for name in _ENV_FILES)):
-        if _is_example(path) or not matches(os.path.basename(path), _ENV_FILES):
+    for path in tracked_files(facts.root, *ENV_FILES, *(f"*/{name}" for name in ENV_FILES)):
+        if _is_example(path) or not matches(os.path.basename(path), ENV_FILES):
             continue
         variables = _VARIABLE.findall(tracked_text(facts.root, path))
         secrets = [name for name in variables if looks_secret(name)]
@@ -118,10 +117,3 @@ def find_env_file_not_ignored(facts: Facts) -> cabc.Iterator[Found]:
         return
     if ignores(facts.root, ".env") is False:
         yield Found(".gitignore", "No line of it matches .env.")
-
-
-def uses_env_file(facts: Facts) -> bool:
-    """Return whether the project has a `.env` file on this machine, or on others."""
-    names = (".env", ".env.example")
-    has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
-    return has_file or getattr(facts.app.config, "project", None) is not None

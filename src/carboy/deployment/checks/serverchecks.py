@@ -12,11 +12,11 @@ from ...errors import DeploymentError
 from ...serving import machine
 from ...serving.process import capacity
 from ..appmemory import measure_app
-from ..projectfiles import TextLine, deployment_files, is_dockerfile, lines_of
+from ..projectfiles import TextLine, lines_of
 from .checkregistry import Found, check
-from .dockerfilechecks import instructions
+from .deploymentfiles import deployment_files, instructions, is_dockerfile
 from .places import place_of_setting
-from .startchecks import calls_in_programs
+from .startedprograms import calls_in_programs
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

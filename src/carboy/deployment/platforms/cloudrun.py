@@ -53,10 +53,10 @@ def _generate(release: Release) -> Generated:
 
 def _next_step(release: Release, image: str, path: str) -> str:
     secret = f"{release.name}-secret-key"
-    make_image = "" if release.has_dockerfile else "carboy docker && "
     hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
     return release.next_step(
-        f"{make_image}gcloud builds submit --tag {image} && gcloud run services replace {path}",
+        f"{release.make_image}gcloud builds submit --tag {image} &&"
+        f" gcloud run services replace {path}",
         once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
         " --data-file=-"
         if release.reads_secrets

@@ -52,8 +52,7 @@ def _next_step(release: Release) -> str:
     if release.reads_secrets:
         key = "SECRET_KEY=$(carboy secret new --print)"
         once += f" && fly secrets set --app {release.name} --stage {key}"
-    make_image = "" if release.has_dockerfile else "carboy docker && "
-    return release.next_step(f"{make_image}fly deploy", once=once)
+    return release.next_step(f"{release.make_image}fly deploy", once=once)
 
 
 FLY = Platform(

@@ -12,10 +12,8 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
-from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
 
 if t.TYPE_CHECKING:
@@ -128,14 +126,19 @@ class Release:
         """The variables by which the log goes where a platform looks for it, and not into a file
         that nobody can read there. (Images of `carboy docker` have them.)
         """
-        return {"CARBOY_LOG_FILE": "/dev/stdout"} if logs_to_stdout(self.facts) else {}
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.logs_to_stdout else {}
 
     @property
     def reads_secrets(self) -> bool:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return has_project(self.facts.app)
+        return self.facts.is_from_project
+
+    @property
+    def make_image(self) -> str:
+        """The beginning of a command line that makes the files of an image, unless they exist."""
+        return "" if self.has_dockerfile else "carboy docker && "
 
     @property
     def has_dockerfile(self) -> bool:

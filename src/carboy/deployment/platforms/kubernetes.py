@@ -50,10 +50,9 @@ def _generate(release: Release) -> Generated:
 
 
 def _next_step(release: Release, image: str, path: str) -> str:
-    make_image = "" if release.has_dockerfile else "carboy docker && "
     push = f"docker push {image} && " if release.image else ""
     return release.next_step(
-        f"{make_image}docker build -t {image} . && {push}kubectl apply -f {path}",
+        f"{release.make_image}docker build -t {image} . && {push}kubectl apply -f {path}",
         once=f"kubectl create secret generic {release.name}"
         " --from-literal=SECRET_KEY=$(carboy secret new --print)"
         if release.reads_secrets
