@@ -45,10 +45,7 @@ def measure_app(target: str | None) -> Measurement:
             process has.
     """
     if memory_of(os.getpid()) is None:
-        raise DeploymentError(
-            "This system does not tell how much memory the app takes. State the memory of a"
-            " container, such as --memory 512M."
-        )
+        raise DeploymentError("This system does not tell how much memory the app takes.")
     with tempfile.TemporaryDirectory(prefix="carboy-") as folder, _start(target, folder) as server:
         try:
             control = ControlClient(os.path.join(folder, "control.sock"))
@@ -98,6 +95,6 @@ def _wait_until_ready(
     with open(_log(folder), encoding="utf-8", errors="replace") as log:
         printed = log.read().strip().splitlines() or ["it has printed nothing"]
     raise DeploymentError(
-        f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows"
-        " all of it. --memory states the memory of a container, so that nothing is measured.)"
+        f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows the"
+        " whole error.)"
     )

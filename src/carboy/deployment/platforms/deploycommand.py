@@ -109,8 +109,13 @@ def deploy_command(
 def _room(facts: Facts, memory_bytes: int | None) -> Room:
     if memory_bytes is not None:
         return stated_room(memory_bytes)
-    click.echo("Starting the app to measure its memory. (--memory SIZE avoids it.)", err=True)
-    measured = measure_app(facts.target)
+    click.echo(
+        "Starting the app to measure its memory. (With --memory SIZE it is not started.)", err=True
+    )
+    try:
+        measured = measure_app(facts.target)
+    except DeploymentError as exc:
+        raise DeploymentError(f"{exc} Or state how much it needs: --memory 512M.") from None
     room = room_for(measured)
     click.echo(f"It takes {describe(measured)}: {room.mib} MiB with room for requests.", err=True)
     return room
