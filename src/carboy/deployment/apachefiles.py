@@ -23,9 +23,10 @@ if t.TYPE_CHECKING:
     from .facts import Facts, StaticFolder
 
 PATH = "deploy/apache.conf"
-# Modules that both kinds of configuration use.
+# Modules of Apache that the configuration needs, with --mod-wsgi and without.
 _MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
-# What has a meaning in a quoted argument of Apache's configuration, or in an expression.
+# Characters that have a meaning in a quoted argument of Apache's configuration, or in an
+# expression.
 _NOT_IN_PATHS = frozenset("\"'\\$%")
 
 
@@ -36,8 +37,9 @@ def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generat
     """Write deploy/apache.conf: Apache in front of the app.
 
     Apache includes the file as it does all files of /etc/apache2/sites-enabled. It sends static
-    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, it runs the
-    app in processes of its own, by a file NAME.wsgi that is written as well.
+    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, Apache runs
+    the app in processes of its own, which import it by the file NAME.wsgi. This file is written as
+    well.
     """
     if mod_wsgi and options["upstream"]:
         raise DeploymentError(
@@ -74,7 +76,7 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
         folders=[
             _folder(folder)
             for folder in website.static_folders
-            # A folder at the root would hide the app from mod_wsgi.
+            # `Alias "/"` would take all requests away from mod_wsgi.
             if not (mod_wsgi and folder.url == "/")
         ],
         cache_control=website.cache_control,
@@ -93,7 +95,9 @@ def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
 
 
 def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
-    """Return the modules that the configuration needs, by the names that a2enmod takes."""
+    """Return the modules of Apache that the configuration needs, by the names that the command
+    a2enmod takes.
+    """
     for_app = ["wsgi"] if mod_wsgi else ["proxy", "proxy_http"]
     return sorted(
         [*_MODULES, *for_app, *(["http2", "rewrite", "ssl"] if website.certificate else [])]
@@ -128,7 +132,8 @@ def _app_behind_apache(website: Website) -> str:
         url=_upstream_url(website.upstream, facts.name),
         wait=_seconds(whole_wait),
         upgrade=whole_upgrade,
-        # The longest first: a URL is looked up among those that the file has named before it.
+        # Longer ones first: a URL would otherwise share the settings of an earlier one with which
+        # it begins.
         routes=[
             (prefix, _seconds(wait), upgrade)
             for prefix, (wait, upgrade) in sorted(waits.items(), reverse=True)
@@ -139,8 +144,9 @@ def _app_behind_apache(website: Website) -> str:
 
 
 def _waits(website: Website) -> dict[str, tuple[float, bool]]:
-    """Return how long Apache waits for the app, and whether it lets connections become WebSockets,
-    by the beginning of the path: Apache has these settings for beginnings of URLs only.
+    """Return, for beginnings of paths, how many seconds Apache waits for the app, and whether it
+    lets connections become WebSockets. Apache has these settings for beginnings of URLs only, and
+    not for patterns.
     """
     found = {"/": (website.wait_s, False)}
     for route in website.special_routes:
@@ -152,7 +158,9 @@ def _waits(website: Website) -> dict[str, tuple[float, bool]]:
 
 
 def _upstream_url(address: Address, name: str) -> str:
-    """Return the URL of the app without a path, as Apache writes it."""
+    """Return the URL by which Apache connects to the app, without a path, in the notation of
+    `ProxyPass`.
+    """
     if not address.path:
         return f"http://{address}"
     return f"unix:{_checked_path(address.path)}|http://{name}"
@@ -195,7 +203,9 @@ def _addresses(website: Website) -> list[Address]:
 
 
 def _listen(address: Address) -> str:
-    """Return the argument of `Listen`; "" for the ports on which Debian's Apache listens anyway."""
+    """Return the argument of the directive `Listen` for an address; "" for ports 80 and 443, on
+    which Debian's Apache listens already.
+    """
     if address.host:
         return str(address)
     return "" if address.port in {80, 443} else str(address.port)
@@ -206,14 +216,16 @@ def _virtual_host(address: Address) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Write a time limit in whole seconds, which all directives take; at least one, because zero
-    means no limit to some.
+    """Return a time limit in whole seconds, because some directives take no fractions; at least 1,
+    because 0 means no limit in some of them.
     """
     return str(max(1, round(seconds)))
 
 
 def _folder(folder: StaticFolder) -> tuple[str, str, str]:
-    """Return the URL of a folder, the URL as a regular expression, and the path."""
+    """Return the URL of a static folder, this URL as a regular expression, and the path of the
+    folder.
+    """
     return folder.url, re.escape(folder.url), _checked_path(folder.folder)
 
 
@@ -225,7 +237,7 @@ def _checked_path(path: str) -> str:
     """Return a path that may be written between quotes.
 
     Raises:
-        DeploymentError: it contains what has a meaning there.
+        DeploymentError: the path contains a character that has a meaning between quotes.
     """
     if _NOT_IN_PATHS.intersection(path):
         raise DeploymentError(

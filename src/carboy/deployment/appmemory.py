@@ -18,7 +18,7 @@ from ..serving.settings import SETTINGS
 # How often the server is asked whether it has loaded the app, in seconds.
 _PAUSE_S = 0.1
 # The variables that are not passed on to the server: those that set its options, because the
-# measurement has its own, and those by which systemd passes sockets and waits for messages.
+# measurement sets other ones, and those by which systemd passes sockets and expects messages.
 _OWN_VARIABLES = {name for setting in SETTINGS for name in setting.variables} | {
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
@@ -38,7 +38,7 @@ def measure_app(target: str | None) -> Measurement:
     its models, and measure its processes. It listens on a private Unix socket.
 
     Args:
-        target: the app as the command was told it; None if the server shall find it.
+        target: the app as the user has named it; None to let the server find it.
 
     Raises:
         DeploymentError: the app cannot be started; or the system does not tell how much memory a

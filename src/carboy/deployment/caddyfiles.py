@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
     from .website import Website
 
 PATH = "deploy/Caddyfile"
-# Of `trusted_proxies`: whoever connects to Caddy is a trusted proxy.
+# The value of `trusted_proxies` that makes whatever connects to Caddy a trusted proxy.
 _ALL_NETWORKS = "0.0.0.0/0 ::/0"
 
 
@@ -46,10 +46,14 @@ def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) ->
 
 
 def _is_automatic(website: Website, wanted: bool | None) -> bool:
-    """Return whether Caddy gets the certificates itself.
+    """Return whether Caddy gets the certificates itself, from Let's Encrypt.
+
+    Args:
+        website: the website.
+        wanted: the option `--auto-https`; None if it is not given.
 
     Raises:
-        DeploymentError: it cannot.
+        DeploymentError: Caddy cannot get certificates for this website.
     """
     if wanted is None:
         wanted = bool(website.hosts) and website.certificate is None
@@ -103,8 +107,8 @@ def caddyfile_text(website: Website, *, automatic: bool = False) -> str:
 
 
 def _site(website: Website, listen: Address, scheme: str, *, automatic: bool) -> str:
-    """Return the addresses of the site. The last one has the requests whose host is another, or
-    that have none, until another site has them.
+    """Return the addresses of the site in the Caddyfile. The last of them has no host: it gets the
+    requests for hosts that no other site of the Caddyfile has.
     """
     if automatic:
         return ", ".join(website.hosts)
@@ -121,8 +125,8 @@ def _seconds(seconds: float) -> str:
 
 
 def _proxies(website: Website) -> str:
-    """Return the networks of proxies in front of Caddy, whose headers are passed on with what Caddy
-    adds; "" if Caddy is the only proxy, and replaces these headers.
+    """Return the networks of the proxies in front of Caddy. Caddy appends to the headers about the
+    client that they send. Return "" if Caddy is the only proxy: it then replaces these headers.
     """
     if website.facts.trusted_headers.is_only_proxy:
         return ""
@@ -131,11 +135,11 @@ def _proxies(website: Website) -> str:
 
 
 def _forwarded(website: Website, port: int) -> list[str]:
-    """Return the headers about the client that Caddy must be told to set, with their values, and to
-    remove. Caddy sets X-Forwarded-For, -Proto and -Host without being told.
+    """Return the lines that set or remove headers about the client. Caddy sets X-Forwarded-For,
+    -Proto and -Host without such a line.
     """
     trusted = website.facts.trusted_headers
-    own = "for={remote_host};proto={scheme}"  # without the host, which the client has written
+    own = "for={remote_host};proto={scheme}"  # without the host, which the client chooses
     if not trusted.is_only_proxy:
         if "forwarded" not in trusted.names:
             return []
@@ -145,13 +149,15 @@ def _forwarded(website: Website, port: int) -> list[str]:
 
 
 def _route(route: SpecialRoute) -> tuple[str, str, str]:
-    """Return a regular expression for the path, the time limit, and the rule for a comment."""
+    """Return the regular expression for the path of a route, its time limit, and its rule for a
+    comment.
+    """
     path = route.path if route.is_pattern else re.escape(route.path)
     return quote(f"^{path}$"), _seconds(route.wait_s), " ".join(route.rule.split())
 
 
 class _Folder(t.NamedTuple):
-    pattern: str  # of the URL's path; its group is the path within the folder
+    pattern: str  # matches the path of a URL; its group is the path within the folder
     prefix: str
     root: str
 
@@ -163,12 +169,12 @@ def _folder(folder: StaticFolder) -> _Folder:
 
 
 def _path(path: str) -> str:
-    """Write a path as a word in which Caddy would replace `{...}`."""
+    """Return a path as one word of a Caddyfile, in which `{` does not begin a placeholder."""
     return quote(path.replace("{", r"\{"))
 
 
 def quote(text: str) -> str:
-    """Write a text as one word of a Caddyfile: as it is, or in quotes.
+    """Return a text as one word of a Caddyfile: as it is, or in quotes.
 
     Raises:
         DeploymentError: the text has both kinds of quotes.

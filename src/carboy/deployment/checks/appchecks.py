@@ -1,4 +1,4 @@
-"""Checks of what is registered with the app: hooks before predictions, extensions."""
+"""Checks of the hooks and extensions that are registered with the app."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def _obstacles(facts: Facts, model: Model) -> cabc.Iterator[tuple[str, str]]:
 
 
 def _place_before(facts: Facts, model: Model) -> str:
-    """Return the place of the first hook that runs before a model's view, or else its name."""
+    """Return the place of the first hook that runs before a model's view; the name of the model if
+    there is no such hook.
+    """
     from ...models.direct import blueprints_of
 
     for scope in (None, *blueprints_of(model)):

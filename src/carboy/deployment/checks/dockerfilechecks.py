@@ -25,7 +25,8 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
 
 _IGNORED = ".dockerignore"
-# Matches a mode with which others may write, but not one of a sticky folder such as /tmp (1777).
+# Matches a mode with which all users may write; but not one with the sticky bit, such as that of
+# /tmp (1777), in whose folder users may change only their own files.
 _CHMOD = re.compile(
     r"(?<![\w.-])chmod(?:\s+-\S+)*\s+(0?[0-7]{2}[2367]|(?:[ugo]*[ao][ugoa]*[+=][rxXst]*w\w*))(?!\S)"
 )
@@ -45,7 +46,9 @@ def find_secret_in_dockerfile(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _is_public(variable: str) -> bool:
-    """Return whether a variable names a public key: GPG_KEY is the signer of a downloaded file."""
+    """Return whether a variable holds a public key although its name looks secret. GPG_KEY, in the
+    images of Python, names who has signed a downloaded file.
+    """
     return "PUBLIC" in variable.upper() or variable == "GPG_KEY"
 
 
@@ -95,8 +98,8 @@ def _is_whole_folder(source: str) -> bool:
 
 
 def _is_excluded(facts: Facts, dockerfile: str) -> bool:
-    """Return whether .dockerignore, or the file of that kind for one Dockerfile alone, excludes
-    `.env`: the last line that matches it decides.
+    """Return whether .dockerignore excludes `.env`, or the file that replaces it for one
+    Dockerfile, such as Dockerfile.dockerignore. The last line that matches `.env` decides.
     """
     paths = [os.path.join(facts.root, each) for each in (f"{dockerfile}{_IGNORED}", _IGNORED)]
     excluded = False

@@ -16,8 +16,8 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
-# By kind: the names of files that nobody wants to publish. A browser may load models of other
-# formats, such as ONNX.
+# Kind of files that nobody wants to publish -> patterns of their names. Formats of models that
+# browsers load, such as ONNX, are left out.
 _PRIVATE = {
     "settings with secrets": (*ENV_FILES, "secret_key", "*.pem"),
     "logs": ("*.log", "*.log.[0-9]*"),
@@ -63,8 +63,8 @@ def _written_folders(facts: Facts) -> list[str]:
 
 
 def _find_world_writable_below(folder: str) -> cabc.Iterator[Found]:
-    """Find a folder that all users may change, or the files and folders in it. What is below a
-    folder that is found can be replaced anyway, and is not reported again.
+    """Find a folder that all users may change, or else what they may change below it. Nothing below
+    a folder that is found is reported, too, because all users may replace it anyway.
     """
     if _is_world_writable(folder):
         yield _found_writable(folder)

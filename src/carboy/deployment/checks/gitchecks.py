@@ -19,8 +19,8 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
     from ..projectfiles import TextLine
 
-# A shorter key may stand anywhere by chance, so that a line must name it as well. (Another check
-# reports such keys, because they can be guessed.)
+# The text of a shorter key may be in a file by chance, so that it counts only in a line that
+# contains SECRET_KEY. (Another check reports short keys, because they can be guessed.)
 _MIN_UNMISTAKABLE = 16
 # Matches a line that sets a secret key to a text: SECRET_KEY = "...", "SECRET_KEY": "...", and
 # SECRET_KEY=... outside of Python files. A text with $, {, ( or < is computed, or a placeholder.
@@ -29,7 +29,7 @@ _KEY_IN_LINE = re.compile(
     r"""(?:[rbu]?"([^"${(<]+)"|[rbu]?'([^'${(<]+)'|([^\s"'${(<#,]+)\s*$)""",
     re.IGNORECASE,
 )
-# Files that set keys of nobody: of tests, and of documentation.
+# Files of tests and documentation, whose keys protect nothing.
 _TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
 _EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
 _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
@@ -59,7 +59,9 @@ def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _keys_in_use(facts: Facts) -> list[str]:
-    """Return the keys that verify sessions of the app, as source code contains them."""
+    """Return the keys by which the app verifies sessions, as they are written in source code: with
+    escapes, without quotes.
+    """
     config = facts.app.config
     fallbacks = config.get(f"{KEY_NAME}_FALLBACKS")
     key = value_of(config, KEY_NAME) if KEY_NAME in config else None
@@ -82,7 +84,7 @@ def _sets_key(line: TextLine) -> bool:
     found = _KEY_IN_LINE.search(line.text)
     if found is None or _is_example(line.path) or _TESTS.search(line.path):
         return False
-    if found[3] and line.path.endswith(".py"):  # a name, and no text
+    if found[3] and line.path.endswith(".py"):  # the value is a name, and no text
         return False
     return weakness_of(found[1] or found[2] or found[3]) is None
 

@@ -19,7 +19,8 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
-# An item of a list in YAML that is no pair: neither of YAML, nor of an environment.
+# Matches an item of a list in YAML that can be a word of a command: neither `key: value` nor
+# NAME=value.
 _WORD_OF_LIST = re.compile(r"\s*- +(-\S+|[^\s=]*[^\s=:])\s*")
 _OPTIONS = r"(?:\s+-\S+(?:\s+[^-\s]\S*)?)*"
 _RUN_COMMAND = re.compile(rf"(?<![\w.-])(flask|carboy){_OPTIONS}\s+run(?![\w.-])")
@@ -44,7 +45,9 @@ def find_development_server(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _join_lists(lines: list[TextLine]) -> list[TextLine]:
-    """Join a command that is a list of words in YAML: the words follow the line before them."""
+    """Join each command that is a list of words in YAML, one word a line, with the line before the
+    list.
+    """
     joined: list[TextLine] = []
     for line in lines:
         word = _WORD_OF_LIST.fullmatch(line.text)

@@ -20,8 +20,8 @@ _PYTHON = re.compile(
 
 
 def calls_in_programs(root: str, words: str, method: str) -> cabc.Iterator[tuple[str, ast.Call]]:
-    """Yield the calls of a method of an app, in the programs in Python that a command starts. Each
-    comes with its place.
+    """Yield the calls of a method of the app, such as `app.run()`, in the Python programs that a
+    command starts. Each comes with its place.
     """
     for found in _PYTHON.finditer(words):
         for file in _files_of_program(found[1], found[2]):
@@ -31,16 +31,18 @@ def calls_in_programs(root: str, words: str, method: str) -> cabc.Iterator[tuple
 
 
 def _files_of_program(module: str | None, script: str | None) -> cabc.Iterator[str]:
-    """Yield where a program, which is a module or a script, may be in the project."""
+    """Yield the paths at which a program, which is a module or a script, may be in the project."""
     if module:
         yield from (f"{module.replace('.', '/')}{end}" for end in (".py", "/__main__.py"))
     if script:
-        # In an image, the script is in another folder than here.
+        # In an image, the script may be in another folder than in the project.
         yield from dict.fromkeys((script.lstrip("/"), os.path.basename(script)))
 
 
 def _calls_of(path: str, method: str) -> cabc.Iterator[ast.Call]:
-    """Yield the calls of a method of a variable that is an app by its name, or by its value."""
+    """Yield the calls of a method of the app in a program: of a variable that has a usual name of
+    an app, or whose value is made by a class or factory of apps.
+    """
     tree = parse(path)
     names = {"app", "application", *_names_of_apps(tree)}
     for node in ast.walk(tree):
@@ -57,7 +59,7 @@ def _names_of_apps(tree: ast.AST) -> cabc.Iterator[str]:
 
 
 def variable_with(call: ast.Call, method: str) -> str | None:
-    """Return `x` if a call is `x.method()`."""
+    """Return "x" if a call is `x.method()`, else None."""
     function = call.func
     if isinstance(function, ast.Attribute) and function.attr == method:
         return function.value.id if isinstance(function.value, ast.Name) else None
