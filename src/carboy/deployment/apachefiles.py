@@ -32,7 +32,7 @@ _NOT_IN_PATHS = frozenset("\"'\\$%")
 
 @generator("apache", short_help="Write the configuration of Apache in front of the app.")
 @website_options
-@click.option("--mod-wsgi", is_flag=True, help="Apache runs the app itself, by mod_wsgi.")
+@click.option("--mod-wsgi", is_flag=True, help="Let Apache run the app itself, by mod_wsgi.")
 def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generated:
     """Write deploy/apache.conf: Apache in front of the app.
 

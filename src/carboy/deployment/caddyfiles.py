@@ -28,8 +28,8 @@ _ALL_NETWORKS = "0.0.0.0/0 ::/0"
 @click.option(
     "--auto-https/--no-auto-https",
     default=None,
-    help="Whether Caddy gets a certificate for each host name, from Let's Encrypt; by default if"
-    " there are host names and no --tls-cert.",
+    help="Whether Caddy gets a certificate from Let's Encrypt for each host name.  [default: if"
+    " there are host names, and no --tls-cert]",
 )
 def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) -> Generated:
     """Write deploy/Caddyfile: Caddy in front of the app.

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
-# Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
+# The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -36,18 +36,19 @@ _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
     type=click.IntRange(1024, 65535),
     default=8000,
     show_default=True,
-    help="The port on which the app listens in the container; the variable PORT changes it.",
+    help="Port on which the app listens, unless the container has a variable PORT.",
 )
 @click.option(
     "--volume",
     "volumes",
     metavar="FOLDER",
     multiple=True,
-    help="A folder in which the app writes; may be repeated. Those of UPLOAD_FOLDER and LOG_FILE,"
-    " and the instance folder, are known. All others are read-only.",
+    help="A folder in which the app writes; may be repeated. The folders of UPLOAD_FOLDER and"
+    " LOG_FILE, and the instance folder, need not be named. All others are read-only.",
 )
 def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generated:
-    """Write Dockerfile, .dockerignore, compose.yaml, and the configuration of nginx for the latter.
+    """Write Dockerfile, .dockerignore and compose.yaml, and the configuration of the nginx that
+    compose.yaml starts in front of the app.
 
     The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
     nor constraints.txt, the versions that are installed here are written to constraints.txt.
@@ -167,7 +168,8 @@ class AppImage:
 
 
 def _home(facts: Facts) -> str:
-    # With the name of the project, from which the app's OpenAPI document has its title.
+    # The folder has the name of the project, because it becomes the title of the app's OpenAPI
+    # document.
     return f"/srv/{facts.name}"
 
 
@@ -205,8 +207,9 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
 
 
 def _name_of_volume(path: str, home: str) -> str:
-    """Return the name of a volume, which follows from the path alone: if it changed with the other
-    volumes, a new compose.yaml would mount the data of another folder.
+    """Return the name of the volume for a folder. It is made of the path alone: if it were a
+    number, it would change with the other volumes, and a new compose.yaml would mount the data of
+    another folder.
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
 

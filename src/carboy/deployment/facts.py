@@ -67,7 +67,7 @@ class ImportedApp(t.NamedTuple):
 class TrustedHeaders(t.NamedTuple):
     """The headers of proxies that the app believes, by `--proxy` or by ProxyFix."""
 
-    names: frozenset[str]  # of for, proto, host, port, prefix, forwarded; empty if none count
+    names: frozenset[str]  # some of for, proto, host, port, prefix, forwarded
     is_only_proxy: bool  # whether the web server next to the app is the only proxy
 
 
@@ -162,7 +162,7 @@ class Facts:
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
         """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files the app sends in a way of its own (such as to certain users).
+        those whose files the app sends by code of its own (such as only to certain users).
         """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
         return [
@@ -208,7 +208,8 @@ class Facts:
 
     @property
     def models(self) -> list[Model]:
-        # An app without models has not imported the package; reading `app.models` would.
+        # Reading `app.models` imports the package `models`, which an app without models does not
+        # need.
         return list(self.app.models.values()) if vars(self.app).get("models") else []
 
     @property
@@ -304,8 +305,9 @@ class Facts:
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
 
     def trusts_connections_from(self, host: str) -> bool:
-        """Return whether the server is going to believe a proxy that connects to this host of the
-        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """Return whether the server is going to believe a proxy that connects to it by this
+        address. True for an address of another machine, because nobody knows here from which
+        address a proxy connects to it.
         """
         if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
             return True
@@ -323,7 +325,7 @@ class Facts:
         return find_proxy_fix(self.app) is not None
 
 
-# Where a server that listens on all addresses is reached on the same machine.
+# Address that stands for all addresses -> address by which the same machine connects to them.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 

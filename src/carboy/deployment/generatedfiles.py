@@ -1,4 +1,6 @@
-"""Write generated files into a project: all of them, or none; never over files of the user."""
+"""Write generated files into a project: all of them, or none; over other files only if the user
+asks for that.
+"""
 
 from __future__ import annotations
 
@@ -129,6 +131,8 @@ def _make_folder(folder: str, undo: contextlib.ExitStack) -> None:
 
 
 def _remove(remove: cabc.Callable[[str], None], path: str) -> None:
-    """Remove what a failed command has made. A temporary file that has got its name is gone."""
+    """Remove a file or folder that a failed command has made, unless it is gone: a temporary file
+    may have been renamed.
+    """
     with contextlib.suppress(OSError):
         remove(path)

@@ -73,8 +73,10 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
 
 
 _TARGET = click.Argument(["target"], metavar="[MODULE:APP]", required=False)
-_FORCE = click.Option(["--force"], is_flag=True, help="Replace files that exist; a diff is shown.")
-_PRINT = click.Option(["--print", "only_print"], is_flag=True, help="Show the files, write none.")
+_FORCE = click.Option(["--force"], is_flag=True, help="Replace files that exist, and show a diff.")
+_PRINT = click.Option(
+    ["--print", "only_print"], is_flag=True, help="Print the files instead of writing them."
+)
 
 
 def option_group(*options: cabc.Callable[[Command], Command]) -> cabc.Callable[[Command], Command]:

@@ -67,7 +67,7 @@ def nginx_text(website: Website) -> str:
         pause_time=_seconds(settings.stall_timeout_s),
         idle_time=_seconds(website.idle_s),
         forwarded=_forwarded(website),
-        # Streams need nothing else, because no response is buffered.
+        # Streams need no location of their own, because nginx buffers no response of the app.
         routes=[_route(route) for route in website.special_routes if route.wait_s > website.wait_s],
         folders=[_folder(folder) for folder in website.static_folders],
         sends_root=any(folder.url == "/" for folder in website.static_folders),
@@ -76,17 +76,19 @@ def nginx_text(website: Website) -> str:
 
 
 def _variable(name: str) -> str:
-    """Return the beginning of the names of variables; a digit there would mean something else."""
+    """Return the beginning of the names of all variables in the file. A name must not begin with a
+    digit: `$1` is a group of a regular expression.
+    """
     return "carboy_" + name.replace("-", "_")
 
 
 def quote(text: str) -> str:
-    """Write a text as an argument in nginx's configuration."""
+    """Return a text as an argument in nginx's configuration."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def quote_path(path: str) -> str:
-    """Write the path of a file as an argument in nginx's configuration.
+    """Return the path of a file as an argument in nginx's configuration.
 
     Raises:
         DeploymentError: the path contains `$`, with which variables begin in nginx.
@@ -139,7 +141,7 @@ def _route(route: SpecialRoute) -> tuple[str, str, str]:
 
 def _folder(folder: StaticFolder) -> tuple[str, str]:
     """Return the arguments of `location` and of `alias`."""
-    # `^~` lets no location with a regular expression have the files. The root must not have it, or
-    # no such location would ever be used.
+    # `^~` keeps locations with regular expressions from taking requests for these files. A folder
+    # at / must not have it, because no location with a regular expression would get requests then.
     place = quote(folder.url) if folder.url == "/" else f"^~ {quote(folder.url)}"
     return place, quote_path(os.path.join(folder.folder, ""))

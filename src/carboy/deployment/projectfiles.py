@@ -1,4 +1,4 @@
-"""The files of a project: which there are, and what is in those that people write."""
+"""The files of a project: their paths, and the text of those that people write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if t.TYPE_CHECKING:
 
     from .facts import Facts
 
-# Folders of tools, which hold files of others.
+# Names of folders that tools make, with files that are not of the project.
 _OF_TOOLS = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 # Folders of the system, for a command that runs in "/", as in some containers.
 _OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
@@ -37,8 +37,8 @@ class TextLine(t.NamedTuple):
 
     @property
     def words(self) -> str:
-        """The text with spaces instead of quotes, brackets and commas: in exec form, the words of a
-        command are the strings of a JSON array.
+        """The text with spaces instead of quotes, brackets and commas, so that a command in exec
+        form, which is a JSON array of words, looks like one in shell form.
         """
         return self.text.translate(_EXEC_FORM)
 

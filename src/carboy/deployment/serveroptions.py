@@ -1,4 +1,4 @@
-"""The options of commands that configure other WSGI servers, and what these servers share."""
+"""The options of `carboy gunicorn` and `carboy uwsgi`, and what the two commands make of them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def refuse_settings(settings: Settings, names: cabc.Iterable[str], server: str) 
 
 def choose_workers(facts: Facts, settings: Settings) -> int | None:
     """Return how many workers another server starts; None for one per CPU of the machine on which
-    it runs. Each worker loads each model.
+    it runs. An app with models gets one, unless a number is set, because each worker loads each
+    model.
     """
     if settings.workers is None and facts.has_models:
         return 1
@@ -77,7 +78,9 @@ def choose_workers(facts: Facts, settings: Settings) -> int | None:
 
 
 def proxy_advice(facts: Facts, server: str) -> str:
-    """Say that trusted proxies are a setting of `carboy serve` only, if they are set; else ""."""
+    """Return advice to use ProxyFix if trusted proxies are set, because only `carboy serve` reads
+    that setting; else "".
+    """
     if facts.settings.proxy == "0" or facts.has_proxy_fix:
         return ""
     return (

@@ -23,14 +23,14 @@ USUAL_WAIT_S = 60.0
 # How many seconds longer than the app a web server waits, so that the client gets the app's own
 # answer to what takes too long (503 or 504, a Close frame).
 MARGIN_S = 5.0
-# For how many seconds a stream of a view, or what has no limit of time, may be silent before a web
-# server ends it.
+# How many seconds may pass between two items of a stream, or before a response without a time
+# limit, until a web server closes the connection.
 SILENCE_S = 3600.0
 
 
 class SpecialRoute(t.NamedTuple):
-    """Requests that need more of a web server than others: a stream of items, a WebSocket, or a
-    prediction that takes long.
+    """A route whose requests need more of a web server than others: it sends a stream of items,
+    opens a WebSocket, or predicts for a long time.
     """
 
     rule: str  # as in the app, such as /answers/<int:number>
@@ -100,5 +100,6 @@ def _path_of(rule: Rule) -> tuple[str, bool]:
     ), True
 
 
-# Regular expressions for a variable, by whether it is a part of one segment of the path.
+# Regular expression for a variable: True if it is a part of one segment of the path, False if it
+# may contain slashes.
 _VARIABLES = {True: "[^/]+", False: ".+"}

@@ -26,12 +26,11 @@ if t.TYPE_CHECKING:
     from ..serving.http.address import Address
     from .facts import Facts
 
-# What systemd accepts as the name of a user: its manual page, systemd.exec(5), refers to
-# <https://systemd.io/USER_NAMES>.
+# Matches what systemd accepts as the name of a user: https://systemd.io/USER_NAMES
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
-# The settings that `ListenStream=` and its neighbours replace.
+# The settings of the server that the socket file replaces, by `ListenStream=` and `SocketMode=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
 
 
@@ -52,7 +51,7 @@ class _UserName(click.ParamType[str]):
     "--user",
     type=_UserName(),
     metavar="NAME",
-    help="The user of the service.  [default: the name of the project]",
+    help="The user that runs the app.  [default: the name of the project]",
 )
 @click.option(
     "--group",
@@ -60,7 +59,7 @@ class _UserName(click.ParamType[str]):
     default="www-data",
     show_default=True,
     metavar="NAME",
-    help="The group of the web server, which may connect to Unix sockets.",
+    help="The group of the web server: its members may connect to the Unix sockets of the app.",
 )
 @click.option(
     "--writable",
@@ -123,18 +122,19 @@ def _reload_command(control: str) -> str:
 
 
 def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
-    """Yield the environment variables of the service: those that set settings of the server now,
-    and what the server needs under systemd.
+    """Yield the environment variables of the service: those of this process that set settings of
+    the server, and those that the server needs under systemd.
     """
     defaults = {} if control == OFF else {"control": control}
     if not facts.trusts_proxies and _is_local(facts):
         defaults["proxy"] = "1"  # only a web server on this machine can reach the app
     for setting in SETTINGS:
-        # The first of the variables counts.
+        # If several variables are set, the server reads the first.
         name = next((name for name in setting.variables if os.environ.get(name)), "")
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
-            # contradict the sockets that systemd passes. It ignores PORT, which the app may read.
+            # contradict the sockets that systemd passes. PORT is left alone, because the server
+            # ignores it under systemd, and the app may read it.
             if name not in {"", setting.platform}:
                 yield name, ""
         elif name:
@@ -163,7 +163,7 @@ def _stream(address: Address) -> str:
 
 def _hidden_folders(facts: Facts) -> list[str]:
     """Return the folders that the app is imported from and that systemd would hide from it, because
-    they are in a home folder or a temporary one: none of them within another.
+    they are in a home folder or a temporary one. A folder within another one of them is left out.
     """
     libraries = [sys.prefix, sys.base_prefix, *site.getsitepackages(), *sys.path]
     static = [each.folder for each in facts.static_folders]

@@ -68,8 +68,8 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
 def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:
     """Return the option by which uWSGI listens on an address, and its value.
 
-    `http` and `https` start a process that reads the requests, of TCP ports only; with
-    `http-socket` the workers read them.
+    With `http` and `https`, a process of its own reads the requests for the workers; it listens on
+    TCP ports only. With `http-socket`, the workers read the requests themselves.
     """
     if protocol == "uwsgi":
         return "socket", address.path or str(address)

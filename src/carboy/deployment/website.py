@@ -1,5 +1,5 @@
-"""What the configuration of nginx, Apache and Caddy has in common: the options of their commands,
-and what these and the facts of the app make of the website.
+"""What the configurations of nginx, Apache and Caddy have in common: the options of their commands,
+and the website that these options and the facts of the app describe.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Website:
 
     Attributes:
         facts: what the app says about itself.
-        hosts: the names of the website; empty if it has any name. `*.shop.example` stands for all
-            names below shop.example, `.shop.example` for that name, too.
+        hosts: the names of the website; empty if it answers to any name. `*.shop.example` stands
+            for all names below shop.example, `.shop.example` for that name, too.
         upstream: where the web server reaches the app.
         listen: the address for HTTP; without a host, all addresses of the machine.
         listen_tls: the address for HTTPS.
         certificate: None if there is no HTTPS.
-        wait_s: how long the web server waits for the app, except on special routes.
+        wait_s: how many seconds the web server waits for the app, except on special routes.
         static_folders: those whose files the web server sends itself.
     """
 
@@ -143,29 +143,50 @@ website_options = option_group(
         "names",
         metavar="HOST",
         multiple=True,
-        help="A host name of the website; may be repeated. By default those in TRUSTED_HOSTS.",
+        help="A host name of the website; may be repeated.  [default: those in TRUSTED_HOSTS]",
     ),
     click.option(
         "--upstream",
         metavar="ADDRESS",
-        help="Where the app is served: 127.0.0.1:8000 or unix:/run/shop/app.sock. By default as"
-        " CARBOY_SERVE_BIND says, else 127.0.0.1:8000.",
+        help="Where the app is served, such as 127.0.0.1:8000 or unix:/run/shop/app.sock."
+        "  [default: CARBOY_SERVE_BIND, else 127.0.0.1:8000]",
     ),
-    click.option("--listen", metavar="[HOST:]PORT", default="80", help="Port for HTTP; 80."),
-    click.option("--listen-tls", metavar="[HOST:]PORT", default="443", help="For HTTPS; 443."),
-    click.option("--tls-cert", metavar="FILE", help="Certificate; HTTP is redirected to HTTPS."),
-    click.option("--tls-key", metavar="FILE", help="Its key, if it is not in the same file."),
+    click.option(
+        "--listen",
+        metavar="[HOST:]PORT",
+        default="80",
+        show_default=True,
+        help="Port for HTTP; on all addresses of the machine, unless HOST is one of them.",
+    ),
+    click.option(
+        "--listen-tls",
+        metavar="[HOST:]PORT",
+        default="443",
+        show_default=True,
+        help="Port for HTTPS, in the same form.",
+    ),
+    click.option(
+        "--tls-cert",
+        metavar="FILE",
+        help="File of the certificate (PEM). With it, HTTP is redirected to HTTPS.",
+    ),
+    click.option(
+        "--tls-key",
+        metavar="FILE",
+        help="File of the key of the certificate, if it is not in the same file.",
+    ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",
-        help="How long a view may take; by default 60, or longer than --view-timeout.",
+        help="How long a view may take.  [default: 60, but longer than --view-timeout of 'carboy"
+        " serve']",
     ),
     click.option(
         "--static/--no-static",
         default=True,
-        help="Whether the web server sends static files; with --no-static the app does, whose hooks"
-        " then see these requests.",
+        help="Whether the web server sends static files itself. With --no-static, the app sends"
+        " them, so that its hooks see these requests.  [default: static]",
     ),
 )
 
@@ -182,7 +203,7 @@ def make_website(
     timeout: float | None = None,
     static: bool = True,
 ) -> Website:
-    """Make a website of the facts and the options.
+    """Return the website that the facts of an app and the options of a command describe.
 
     Raises:
         DeploymentError: an option is not valid, or contradicts the app's settings.

@@ -26,14 +26,14 @@ _FAILING = {"error": {"error"}, "warning": {"error", "warning"}, "never": set[st
 
 @click.command("check", short_help="Find mistakes in the app and its project.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
-@click.option("--deploy", is_flag=True, help="Make the checks for production, too.")
+@click.option("--deploy", is_flag=True, help="Also find mistakes that matter in production only.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
 @click.option(
     "--fail-level",
     type=click.Choice(list(_FAILING)),
     default="error",
     show_default=True,
-    help="The least severity for which the exit code is 1.",
+    help="Lowest severity of a finding that makes the exit code 1.",
 )
 @results_on_stdout
 @pass_script_info

@@ -64,7 +64,7 @@ def _written_folders(facts: Facts) -> list[str]:
 
 def _find_world_writable_below(folder: str) -> cabc.Iterator[Found]:
     """Find a folder that all users may change, or else what they may change below it. Nothing below
-    a folder that is found is reported, too, because all users may replace it anyway.
+    a found folder is reported, because all users may replace it anyway.
     """
     if _is_world_writable(folder):
         yield _found_writable(folder)

@@ -29,7 +29,7 @@ _DYNOS = (
     MachineSize("performance-xl", 62 * GIB_IN_MIB),
     MachineSize("performance-2xl", 126 * GIB_IN_MIB),
 )
-# The files by one of which Heroku knows a project of Python and its packages.
+# Heroku recognizes a Python project by one of these files, and installs the packages that it lists.
 _PACKAGE_LISTS = ("requirements.txt", "Pipfile.lock", "poetry.lock", "uv.lock")
 
 

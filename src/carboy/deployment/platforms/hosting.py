@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 # another. All platforms that run images are told this one, so that an image with a port of its own
 # works as well.
 PORT = 8000
-# How many seconds the server may need to end its processes, after the time for its requests is
+# How many seconds the server may need to end its processes, after the time for running requests is
 # over. A platform that kills earlier would cut off what the server logs then.
 MARGIN_S = 2.0
 
@@ -123,8 +123,8 @@ class Release:
 
     @property
     def log_environment(self) -> dict[str, str]:
-        """The variables by which the log goes where a platform looks for it, and not into a file
-        that nobody can read there. (Images of `carboy docker` have them.)
+        """The environment variables that let the log go to stdout, where platforms look for it, and
+        not into a file that nobody can read there. (Images of `carboy docker` have them.)
         """
         return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.logs_to_stdout else {}
 
@@ -171,7 +171,8 @@ class Release:
             "grace_s": f"{times.grace_s:g}",
             **more,
         }
-        # An app whose models come from a folder may find none there.
+        # An app that looks for its models in a folder may find none on the platform. The server
+        # must not count as ready then.
         return settings | ({"min_models": "1"} if self.facts.has_models else {})
 
     def write(self, template: str, **variables: t.Any) -> str:
