@@ -51,11 +51,11 @@ soak: ## 10^6 requests while workers die, clients leave, the disk is full; SOAK_
 
 test-servers: ## an app under gunicorn, uWSGI, mod_wsgi and other WSGI servers (root, Debian)
 	@$(BOOTSTRAP) servers
-	@$(BIN)/python -m pytest tests/deployed/servers $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) tests/deployed/servers $(ARGS)
 
 test-webservers: ## an app behind nginx, Apache and Caddy, and as a systemd unit (root, Debian)
 	@$(BOOTSTRAP) webservers
-	@$(BIN)/python -m pytest tests/deployed/webservers $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) tests/deployed/webservers $(ARGS)
 
 test-containers: ## images of apps, built and run (root, Debian)
 	@$(BOOTSTRAP) containers

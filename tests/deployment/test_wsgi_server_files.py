@@ -69,7 +69,9 @@ def test_app_with_models_gets_one_worker_with_threads_and_loads_models_in_the_wo
     assert found["preload_app"] is False
     assert callable(found["post_worker_init"])
     ini = uwsgi()
-    assert (ini["module"], ini["processes"], ini["threads"]) == ("app:app", "1", "16")
+    assert (ini["processes"], ini["threads"]) == ("1", "16")
+    assert ini["eval"] == "from app import app; application = app; application.load_models()"
+    assert "module" not in ini
     assert ini["lazy-apps"] == ini["enable-threads"] == ini["single-interpreter"] == "true"
 
 

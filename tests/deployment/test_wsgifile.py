@@ -62,3 +62,15 @@ def test_application_is_the_app_that_was_named(folder, target, name, monkeypatch
             del sys.modules[each]
     assert application.import_name == name
     assert application.debug is ("debug=True" in target)
+
+
+def test_program_for_flask_is_imported_with_carboy_in_its_place(tmp_path):
+    (tmp_path / "shop.py").write_text("from flask import Flask\napp = Flask('shop')\n")
+    command = [spawning.script("carboy"), "--as-flask", "wsgi", "shop"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (file,) = tmp_path.glob("*.wsgi")
+    program = f"import runpy; print(type(runpy.run_path({str(file)!r})['application']).__mro__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd="/", check=True, capture_output=True, text=True
+    )
+    assert "carboy.app" in done.stdout

@@ -294,6 +294,17 @@ def test_environment_configures_a_server_and_stderr_is_json_from_its_first_line(
     assert messages.count("index") == 1
 
 
+def test_log_file_that_is_stdout_has_each_line_that_stderr_would_have(serve):
+    stdout = {**NO_FILE, "SHOP_LOG_FILE": "/dev/stdout", "SHOP_LOG_LEVEL": "INFO"}
+    server = serve("--workers", "1", env=stdout)
+    requests.get(server.url, timeout=30)
+    server.wait_until_it_prints('"GET / HTTP/1.1" 200')
+    assert server.stop() == 0
+    # The program's output is both streams together, as in the log of a container.
+    for text in ("loading shop:app", "serving shop:app on", ":: index", "stopping on", "stopped"):
+        assert server.output.count(text) == 1, text
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 SERVE = ["-m", "carboy", "serve", "shop:app", "--port", "0"]

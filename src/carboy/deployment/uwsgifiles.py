@@ -21,7 +21,7 @@ from .serveroptions import (
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
     from ..serving.settings import Settings
-    from .facts import Facts
+    from .facts import Facts, ImportedApp
 
 
 @generator("uwsgi", short_help="Write uwsgi.ini.")
@@ -48,6 +48,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
     text = render(
         "uwsgi.ini.jinja",
         target=imported.target,
+        loading=_loading(imported),
         folder=os.path.relpath(imported.folder, facts.root),
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
@@ -62,6 +63,15 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         [GeneratedFile("uwsgi.ini", text)],
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
         f" uwsgi.reload{advice}",
+    )
+
+
+def _loading(imported: ImportedApp) -> str:
+    """Return a line of Python by which a worker imports the app and loads its models."""
+    name = imported.expression.partition("(")[0]
+    return (
+        f"from {imported.module} import {name}; application = {imported.expression};"
+        " application.load_models()"
     )
 
 

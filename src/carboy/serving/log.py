@@ -103,13 +103,15 @@ def configure_for_app(
 
 def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
     """Apply the keys `LOG_*` to the messages of the server itself. The messages are still written
-    to stderr, and also to the log file, if there is one.
+    to stderr, and also to the log file, if there is one. If the log file is stdout or stderr
+    itself, they are written to it alone, because containers show both streams together.
 
     Args:
         options: the values of the keys.
         file_handler: writes the log file; None if there is none.
     """
     from ..observability.formatters import make_formatter
+    from ..observability.logfile import descriptor_named_by
 
     if options.level is not None:
         logger.setLevel(options.level)
@@ -118,6 +120,8 @@ def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
             for handler in logging.getLogger(name).handlers:
                 handler.setFormatter(make_formatter(options.format))
     if file_handler is not None:
+        if options.file is not None and descriptor_named_by(options.file) is not None:
+            logger.handlers.clear()
         for first in [each for each in logger.handlers if isinstance(each, _FirstRecords)]:
             logger.removeHandler(first)
             for record in first.records:

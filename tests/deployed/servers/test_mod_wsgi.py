@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import apacheserver
 import deployedapp
+import guides
 import pytest
 import spawning
 import website
@@ -251,6 +252,13 @@ def test_mod_wsgi_express_answers_as_carboy_serve(project, reference):
         wait_until(lambda: len(pids()) == 2)
         loaded = LOADED.findall((root / "error_log").read_text())
         assert len(loaded) == len(set(loaded)) > 0
+
+
+def test_differences_are_documented():
+    text = (guides.DOCS / "howto" / "mod-wsgi.md").read_text().replace("`", "")
+    for reasons in KNOWN.values():
+        for reason in reasons.values():
+            assert reason in " ".join(text.split())
 
 
 def test_how_to_works_as_written():

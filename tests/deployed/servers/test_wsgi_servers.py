@@ -134,14 +134,37 @@ def test_generated_configuration_of_uwsgi_serves_and_each_worker_loads_the_model
     answers = deployedapp.ask_all(running.url)
     assert wsgiservers.unexpected_differences(server, reference, answers) == {}
 
-    def both_have_loaded() -> bool:
-        assert predict(running.url)
-        return len(LOADED.findall(running.output)) == 2
-
-    wait_until(both_have_loaded)
+    wait_until(lambda: len(LOADED.findall(running.output)) == 2)
     assert {name for _, name in LOADED.findall(running.output)} == {"uWSGI"}
     assert len(set(LOADED.findall(running.output))) == 2
     assert running.stop() == 0, running.output
+
+
+@pytest.mark.parametrize("when", ["at the start", "at a reload"])
+@pytest.mark.parametrize("name", ["gunicorn", "uwsgi"])
+def test_server_ends_if_a_model_cannot_be_loaded(start, own_project, name, when):
+    port = spawning.free_port()
+    carboy(own_project, name, "--bind", f"127.0.0.1:{port}")
+    arguments = ["uwsgi.ini"] if name == "uwsgi" else []
+    command = [wsgiservers.program(name), *arguments]
+    model = own_project / "digits.npz"
+    if when == "at the start":
+        model.unlink()
+        done = subprocess.run(
+            command, cwd=own_project, capture_output=True, text=True, timeout=30, check=False
+        )
+        code, output = done.returncode, done.stdout + done.stderr
+    else:
+        running = start(*command, port=port)
+        assert predict(running.url)
+        model.unlink()
+        if name == "uwsgi":
+            (own_project / "uwsgi.reload").touch()
+        else:
+            running.process.send_signal(signal.SIGHUP)
+        code, output = running.process.wait(PATIENCE_S), running.output
+    assert code != 0
+    assert "Model 'digits' could not be loaded: FileNotFoundError" in output
 
 
 def test_uwsgi_behind_nginx_speaks_its_own_protocol(start, own_project, reference, tmp_path):

@@ -208,7 +208,7 @@ def test_app_answers_as_under_carboy_serve(systemd, project, reference, tmp_path
     shutil.copytree(project, folder)
     service = Service(systemd, folder)
     service.do("start")
-    assert service.show("StatusText") == "1 of 1 workers are ready"
+    wait_until(lambda: service.show("StatusText") == "1 of 1 workers are ready", pause_s=0.1)
     got = deployedapp.ask_all(f"http://127.0.0.1:{service.port}")
     assert deployedapp.differences(reference, got) == {}
     socket = systemd.path("/run/digits/app.sock")
@@ -254,7 +254,7 @@ def test_reload_waits_for_the_new_code_and_says_whether_it_serves(service):
     (service.folder / "app.py").write_text("import nothing_of_this_name\n")
     assert service.do("reload", check=False).returncode != 0
     assert service.show("ActiveState") == "active"
-    assert "the last reload has failed" in service.show("StatusText")
+    wait_until(lambda: "the last reload has failed" in service.show("StatusText"), pause_s=0.1)
     assert service.ask("/pid") == after
 
 
