@@ -50,8 +50,8 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
     """Write Dockerfile, .dockerignore and compose.yaml, and the configuration of the nginx that
     compose.yaml starts in front of the app.
 
-    The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
-    nor constraints.txt, the versions that are installed here are written to constraints.txt.
+    The image runs 'carboy serve' as a user without privileges. If the project has neither a lock
+    file nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
     if port == PROBES:
         raise DeploymentError(

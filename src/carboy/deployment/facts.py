@@ -101,8 +101,8 @@ class Facts:
         path, expression = split_import_path(self.target or self._found_file)
         if path.endswith(WSGI_FILE):
             raise DeploymentError(
-                f"{path} is not a module, and others import the app from one. Name the module from"
-                " which this file imports the app: MODULE:APP."
+                f"{path} is not a module, but other programs import the app from one. Name the"
+                " module from which this file imports the app: MODULE:APP."
             )
         module = prepare_import(path)
         expression = expression or self._expression(module)

@@ -55,8 +55,8 @@ def write_files(
     if replaced and not force:
         names = ", ".join(each.path for each in replaced)
         raise DeploymentError(
-            f"{names}: exists with other content. Nothing was written. --force replaces what exists"
-            " by what is shown here.",
+            f"{names}: exists with other content. Nothing was written. --force replaces it, as"
+            " the diff shows.",
             diff="".join(each.diff for each in replaced),
         )
     changes = [

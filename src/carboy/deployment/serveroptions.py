@@ -84,6 +84,7 @@ def proxy_advice(facts: Facts, server: str) -> str:
     if facts.settings.proxy == "0" or facts.has_proxy_fix:
         return ""
     return (
-        f"\nThe setting 'proxy' ({facts.settings.proxy}) does not hold under {server}: wrap the app"
-        " by werkzeug.middleware.proxy_fix.ProxyFix, or clients can choose their address."
+        f"\nThe setting 'proxy' ({facts.settings.proxy}) has no effect under {server}, so that the"
+        " app would take the proxy for the client: wrap app.wsgi_app in"
+        " werkzeug.middleware.proxy_fix.ProxyFix."
     )

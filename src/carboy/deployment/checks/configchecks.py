@@ -150,8 +150,8 @@ _cookie_check(
     "carboy.W002",
     "SESSION_COOKIE_SECURE",
     "The session's cookie is sent without TLS, too.",
-    "Set SESSION_COOKIE_SECURE = True if users reach the app by HTTPS, also by that of a proxy or"
-    " platform. If there is no TLS at all, silence this code.",
+    "Set SESSION_COOKIE_SECURE = True if users reach the app by HTTPS, even if a proxy or platform"
+    " does it. If there is no TLS at all, silence this code.",
     "SESSION_COOKIE_SECURE is false: behind TLS, one request by http:// shows the session's cookie"
     " to the network.",
 )

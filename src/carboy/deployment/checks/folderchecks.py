@@ -33,8 +33,8 @@ _STORE = ".carboy"
 @check(
     "carboy.W104",
     "Every user of the machine may change files or folders of the project (`chmod 777`).",
-    remedy="Run 'chmod o-w' on it. If the server may not write to the folder then, let the folder"
-    " belong to the server's user: 'chown'.",
+    remedy="Run 'chmod o-w' on it. If the server cannot write there then, make the server's user"
+    " the owner: 'chown'.",
     deploy=True,
 )
 def find_world_writable(facts: Facts) -> cabc.Iterator[Found]:

@@ -38,8 +38,8 @@ _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'
 @check(
     "carboy.E101",
     "A secret key is committed to git: whoever reads the repository can sign in as any user.",
-    remedy="Make a new key with 'carboy secret new', and remove the old one from the file: it stays"
-    " in the history of the repository.",
+    remedy="Make a new key with 'carboy secret new', and remove the old one from the file."
+    " (Removing it alone does not help: it stays in the history of the repository.)",
 )
 def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
     keys = _keys_in_use(facts)

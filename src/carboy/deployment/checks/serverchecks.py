@@ -192,7 +192,7 @@ def _is_container() -> bool:
     "carboy.E009",
     "The workers that are set do not fit into the memory together.",
     remedy="Set fewer (--workers, CARBOY_SERVE_WORKERS, WEB_CONCURRENCY), or let 'carboy serve'"
-    " choose; or raise the limit of the container. If the limit is not true, state it by"
+    " choose; or raise the limit of the container. If the limit that is found is wrong, state it by"
     " CARBOY_SERVE_MEMORY_LIMIT.",
     deploy=True,
 )

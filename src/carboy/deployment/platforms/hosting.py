@@ -200,8 +200,8 @@ class Release:
         that it reads.
         """
         hint = (
-            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
-            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
+            f"{self.platform.title} installs what requirements.txt lists. Write it first, with a"
+            " line for carboy's wheel (wheels/carboy-....whl), as in projects of 'carboy new'."
         )
         return [] if are_listed else [hint]
 
