@@ -55,13 +55,11 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 generated = generate(facts, **options)
                 if only_print:
                     out.writelines(f.text for f in generated.files if isinstance(f.text, str))
-                    return
-                written = write_files(facts.root, generated.files, force=force)
+                else:
+                    _write(generated, facts.root, force=force, out=out)
             except DeploymentError as exc:
                 out.write(exc.diff)
                 raise RefusedCommandError(str(exc)) from None
-            out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
-            out.write(f"\n{generated.next_step}\n")
 
         made = click.command(name, short_help=short_help)(
             pass_script_info(results_on_stdout(command))
@@ -70,6 +68,12 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
         return made
 
     return decorate
+
+
+def _write(generated: Generated, root: str, *, force: bool, out: t.TextIO) -> None:
+    written = write_files(root, generated.files, force=force)
+    out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
+    out.write(f"\n{generated.next_step}\n")
 
 
 _TARGET = click.Argument(["target"], metavar="[MODULE:APP]", required=False)

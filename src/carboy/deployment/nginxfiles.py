@@ -44,11 +44,7 @@ def nginx_text(website: Website) -> str:
     """
     facts = website.facts
     settings = facts.settings
-    if facts.app.config["USE_X_SENDFILE"]:
-        raise DeploymentError(
-            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
-            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
-        )
+    _refuse_x_sendfile(facts)
     return render(
         "nginx.conf.jinja",
         website=website,
@@ -73,6 +69,14 @@ def nginx_text(website: Website) -> str:
         sends_root=any(folder.url == "/" for folder in website.static_folders),
         cache_control=website.cache_control,
     )
+
+
+def _refuse_x_sendfile(facts: Facts) -> None:
+    if facts.app.config["USE_X_SENDFILE"]:
+        raise DeploymentError(
+            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
+            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
+        )
 
 
 def _variable(name: str) -> str:

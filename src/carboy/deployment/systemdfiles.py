@@ -77,16 +77,25 @@ def systemd_command(
 
     Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
     """
-    name, settings = facts.name, facts.settings
+    name = facts.name
     user = user or _user_named(name)
-    control = settings.control or f"/run/{name}/control.sock"
-    written = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
-    written = sorted({os.path.abspath(each) for each in written})
+    folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
+    written = sorted({os.path.abspath(each) for each in folders})
+    variables = {"user": user, "group": group, **_variables(facts, written)}
+    files = [
+        GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
+        for kind in ("service", "socket")
+    ]
+    return Generated(files, _next_step(facts, user, written))
+
+
+def _variables(facts: Facts, written: cabc.Sequence[str]) -> dict[str, t.Any]:
+    """Return the variables of both templates, except for the user and the group."""
+    settings = facts.settings
+    control = settings.control or f"/run/{facts.name}/control.sock"
     hidden = [each for each in written if _is_within(each, _HIDDEN)]
-    variables = {
-        "name": name,
-        "user": user,
-        "group": group,
+    return {
+        "name": facts.name,
         "root": quote_path(facts.root),
         "start": _command(sys.executable, "-m", *facts.serve_command),
         "reload": _reload_command(control),
@@ -100,11 +109,6 @@ def systemd_command(
         "has_unix_socket": any(each.path for each in settings.addresses),
         "settings": settings,
     }
-    files = [
-        GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
-        for kind in ("service", "socket")
-    ]
-    return Generated(files, _next_step(facts, user, written))
 
 
 def _user_named(name: str) -> str:
