@@ -107,7 +107,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=self.facts.logs_to_stdout,
+            logs_to_stdout=self.facts.log_can_go_to_stdout,
             command=json.dumps(self._command),
         )
 
@@ -194,7 +194,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if facts.logs_to_stdout else None
+    elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:

@@ -52,7 +52,7 @@ class StaticFolder(t.NamedTuple):
 
 
 class ImportedApp(t.NamedTuple):
-    """How another program imports the app."""
+    """The module and the expression by which another program imports the app."""
 
     folder: str  # the folder that must be on `sys.path`, an absolute path
     module: str
@@ -60,7 +60,7 @@ class ImportedApp(t.NamedTuple):
 
     @property
     def target(self) -> str:
-        """The app as gunicorn and others are told it: "module:expression"."""
+        """The app in the notation of gunicorn and others: "module:expression"."""
         return f"{self.module}:{self.expression}"
 
 
@@ -77,8 +77,8 @@ class Facts:
 
     Attributes:
         app: the loaded app.
-        target: the app as the command was told it, such as "shop.py" or "shop:app", relative to
-            `root`; None if the command has found it.
+        target: the app as the user has named it, such as "shop.py" or "shop:app", relative to
+            `root`; None if the user has named none.
         root: the project's folder, an absolute path: the current folder of the command.
         settings: the settings of `carboy serve`, by the environment and by defaults.
     """
@@ -197,14 +197,14 @@ class Facts:
         return os.path.dirname(log.file) if log is not None and log.file else None
 
     @property
-    def is_from_project(self) -> bool:
+    def calls_from_project(self) -> bool:
         """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
         return has_project(self.app)
 
     @property
-    def logs_to_stdout(self) -> bool:
+    def log_can_go_to_stdout(self) -> bool:
         """Whether the log goes to a file, and CARBOY_LOG_FILE can let it go to stdout instead."""
-        return self.log_folder is not None and self.is_from_project
+        return self.log_folder is not None and self.calls_from_project
 
     @property
     def models(self) -> list[Model]:
@@ -256,8 +256,8 @@ class Facts:
         return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
 
     def special_routes(self, wait_s: float) -> list[SpecialRoute]:
-        """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
-        to send responses that it has buffered.
+        """Return the routes for which it does not suffice that a web server waits for `wait_s`
+        seconds, and sends responses that it has buffered.
         """
         return special_routes(self, wait_s)
 
@@ -269,8 +269,8 @@ class Facts:
 
     @property
     def stop_s(self) -> int:
-        """How many seconds after SIGTERM the server may still run. What has sent SIGTERM waits that
-        long before SIGKILL. The server itself kills its workers before, and logs which ones.
+        """How many seconds after SIGTERM the server may still run, before systemd or Docker sends
+        SIGKILL. The server itself kills its workers before that, and logs which ones.
         """
         return math.ceil(self.settings.drain_s + self.settings.grace_s) + _STOP_MARGIN_S
 
@@ -293,8 +293,9 @@ class Facts:
 
     @cached_property
     def trusted_headers(self) -> TrustedHeaders:
-        """The headers of proxies that the app believes. An app that believes none as yet is going
-        to be served with `--proxy 1`, because there is a web server in front of it.
+        """The headers of proxies that the app believes behind the web server. An app that believes
+        none now counts as one served with `--proxy 1`, because its command is going to have that
+        option.
         """
         fix = find_proxy_fix(self.app)
         if fix is not None:

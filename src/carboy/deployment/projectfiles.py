@@ -108,7 +108,7 @@ def uses_env_file(facts: Facts) -> bool:
     """Return whether the project has a `.env` file, or may have one on other machines."""
     names = (".env", ".env.example")
     has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
-    return has_file or facts.is_from_project
+    return has_file or facts.calls_from_project
 
 
 def matches(name: str, patterns: cabc.Iterable[str]) -> bool:

@@ -126,14 +126,14 @@ class Release:
         """The environment variables that let the log go to stdout, where platforms look for it, and
         not into a file that nobody can read there. (Images of `carboy docker` have them.)
         """
-        return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.logs_to_stdout else {}
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.log_can_go_to_stdout else {}
 
     @property
     def reads_secrets(self) -> bool:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return self.facts.is_from_project
+        return self.facts.calls_from_project
 
     @property
     def make_image(self) -> str:
