@@ -137,7 +137,7 @@ class Release:
 
     @property
     def make_image(self) -> str:
-        """The beginning of a command line that makes the files of an image, unless they exist."""
+        """The beginning of a command line, which writes the Dockerfile if there is none."""
         return "" if self.has_dockerfile else "carboy docker && "
 
     @property
