@@ -39,7 +39,7 @@ _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'
     "carboy.E101",
     "A secret key is committed to git: whoever reads the repository can sign in as any user.",
     remedy="Make a new key with 'carboy secret new', and remove the old one from the file."
-    " (Removing it alone does not help: it stays in the history of the repository.)",
+    " Removing it alone does not help, because the history of the repository still has it.",
 )
 def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
     keys = _keys_in_use(facts)
