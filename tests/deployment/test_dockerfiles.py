@@ -215,7 +215,7 @@ def test_nginx_gets_the_static_folders_of_the_project(project):
     ]
     text = (project / "deploy" / "nginx.compose.conf").read_text()
     assert '"/srv/my-shop/static/"' in text
-    assert text.startswith("# nginx in front of my-shop, written by `carboy docker`.")
+    assert text.startswith("# nginx in front of my-shop, made by `carboy docker`.")
     assert "# The app is served by: the service app of compose.yaml\n" in text
 
 

@@ -22,8 +22,7 @@ _SERVICE = "deploy/service.yaml"
 _BUILD = "deploy/cloudbuild.yaml"
 # How many seconds after SIGTERM Cloud Run sends SIGKILL.
 KILLED_AFTER_S = 10
-# The most memory for a number of CPUs.
-# https://cloud.google.com/run/docs/configuring/services/memory-limits
+# The largest memory that a number of CPUs may have. https://cloud.google.com/run/docs/configuring/services/memory-limits
 _CPUS = (
     MachineSize("1", 4 * GIB_IN_MIB),
     MachineSize("2", 8 * GIB_IN_MIB),
@@ -33,8 +32,8 @@ _CPUS = (
 )
 # The second generation of the execution environment has at least 512 MiB.
 _LEAST_MIB = 512
-# Upper-case letters are not allowed in the name of an image. So nothing is deployed by mistake as
-# long as this name is there.
+# The user replaces the words in upper case. Cloud Run refuses them in the name of an image, so that
+# nothing is deployed before.
 _UNKNOWN_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/{name}:1"
 
 
@@ -59,11 +58,10 @@ def _generate(release: Release) -> Generated:
 
 def _next_step(release: Release) -> str:
     secret = f"{release.name}-secret-key"
-    make_image = "" if release.has_dockerfile else "carboy docker && "
     hint = "Replace REGION, PROJECT and REPOSITORY in the files, or name the --image."
     return release.next_step(
-        f"{make_image}gcloud builds submit --config {_BUILD} && gcloud run services replace"
-        f" {_SERVICE}",
+        f"{release.make_image}gcloud builds submit --config {_BUILD} &&"
+        f" gcloud run services replace {_SERVICE}",
         once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
         " --data-file=-"
         if release.reads_secrets
