@@ -215,6 +215,13 @@ class ModelHost(ModelDeclaring):
         app = t.cast("ModelApp", self)
         register(app, rule, target, name=name, options=options, subdomain=subdomain)
 
+    def _add_model_protocols(self) -> None:
+        """Add the URLs of the protocols that the configuration switches on."""
+        if "models" in self.__dict__:
+            from .wires import add_configured
+
+            add_configured(t.cast("ModelApp", self))
+
     def load_models(self) -> None:
         """Load every model now instead of at its first prediction. Thread-safe.
 
