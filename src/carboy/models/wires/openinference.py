@@ -23,7 +23,6 @@ import math
 import typing as t
 import weakref
 import zlib
-from json import dumps
 
 import msgspec
 
@@ -31,17 +30,18 @@ from carboy.contract import inputerrors
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.media import JSON
 from carboy.core.bytesizes import body_too_large
-from carboy.core.problemdetails import Problem
 from carboy.errors import InputError, InputTooLargeError, MalformedInputError
 
 from ..view import add_protocol
 from .datatypes import BYTES, DTYPES, check_shape, from_binary, from_json, to_binary, to_json
 from .ports import ModelPorts
+from .shared import WireProblem
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.contract.framing import Explain
+    from carboy.core.problemdetails import Problem
 
     from ..host import ModelApp
     from ..model import Model
@@ -110,19 +110,6 @@ class Wanted:
     binary: bool
 
 
-class OpenInferenceProblem(Problem):
-    """An error in the form of the protocol."""
-
-    def get_body(self, environ: t.Any = None, scope: t.Any = None) -> str:
-        request_id = self.to_dict(environ).get("request_id")
-        # The protocol has no member for the request id, under which the log has the reason.
-        found = f" (request id {request_id})" if request_id and self.code == 500 else ""
-        return dumps({"error": f"{self.description}{found}"}, ensure_ascii=False)
-
-    def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), *self.headers]
-
-
 class OpenInferenceProtocol:
     """Serves each model whose result is no stream."""
 
@@ -184,11 +171,7 @@ class OpenInferenceProtocol:
         raise NotImplementedError  # models that stream have no URL of this protocol
 
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
-        # The protocol knows one status for requests that do not fit the model.
-        status = 400 if problem.code == 422 else t.cast("int", problem.code)
-        return OpenInferenceProblem(
-            status, problem.description or "", headers=problem.headers, **problem.members
-        )
+        return WireProblem.of(problem)
 
 
 # --- the body ------------------------------------------------------------------------------------

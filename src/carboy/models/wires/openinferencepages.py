@@ -18,12 +18,11 @@ from __future__ import annotations
 import typing as t
 from importlib.metadata import version
 
-from carboy.contract.answers import encode
-from carboy.contract.media import JSON
 from carboy.errors import ModelLoadError
 from carboy.globals import request
 
-from .openinference import NAME, OpenInferenceProblem, version_of
+from .openinference import NAME, version_of
+from .shared import WireProblem, add_page, json_response
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -44,30 +43,13 @@ def add_pages(app: ModelApp, protocol: OpenInferenceProtocol) -> None:
     """Add the URLs of the protocol that compute no prediction."""
     pages = _Pages(app, protocol)
     for rule, method, view in pages.rules():
-        _add(app, rule, [method], view)
+        # Rules with and without a version need endpoints of their own. No other view has a colon in
+        # its name.
+        add_page(app, rule, [method], view, endpoint=f"{NAME}:{rule}")
     # Each URL below /v2 responds in the form of the protocol, also if it does not exist.
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    for i, rule in enumerate(("/v2/", "/v2/<path:rest>")):
-        _add(app, rule, every, pages.unknown, name=f"unknown{i}")
-
-
-def _add(
-    app: ModelApp,
-    rule: str,
-    methods: list[str],
-    view: cabc.Callable[..., t.Any],
-    *,
-    name: str = "",
-) -> None:
-    def respond(**variables: t.Any) -> Response:
-        return t.cast("Response", view(**variables))
-
-    # Hide the URL from the OpenAPI document, as `carboy.openapi.operation(hidden=True)` would.
-    respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
-    # Rules with and without a version need endpoints of their own. No other view has a colon in its
-    # name.
-    endpoint = f"{NAME}:{name or rule}"
-    app.add_url_rule(rule, endpoint, respond, methods=methods)
+    for rule in ("/v2/", "/v2/<path:rest>"):
+        add_page(app, rule, every, pages.unknown, endpoint=f"{NAME}:{rule}")
 
 
 class _Pages:
@@ -97,17 +79,19 @@ class _Pages:
 
     def server(self) -> Response:
         release = version("carboy")
-        return self._json({"name": "carboy", "version": release, "extensions": _EXTENSIONS})
+        return json_response(
+            self._app, {"name": "carboy", "version": release, "extensions": _EXTENSIONS}
+        )
 
     def live(self) -> Response:
-        return self._json({"live": True})
+        return json_response(self._app, {"live": True})
 
     def ready(self) -> Response:
         is_ready = self._app.models.health().ready
-        return self._json({"ready": is_ready}, status=200 if is_ready else 503)
+        return json_response(self._app, {"ready": is_ready}, status=200 if is_ready else 503)
 
     def unknown(self, rest: str = "") -> Response:
-        raise OpenInferenceProblem(
+        raise WireProblem(
             404,
             f"{request.method} /v2/{rest} is not served. The app has the models"
             f" {', '.join(self._served()) or '(none)'}; GET /v2 lists the extensions.",
@@ -118,7 +102,7 @@ class _Pages:
     def metadata(self, name: str, number: str | None = None) -> Response:
         model = self._model(name, number)
         ports = self._protocol.ports(model)
-        return self._json({
+        return json_response(self._app, {
             "name": name,
             "versions": [version_of(model)],
             "platform": "carboy",
@@ -128,12 +112,14 @@ class _Pages:
 
     def model_ready(self, name: str, number: str | None = None) -> Response:
         reason = self._model(name, number).not_ready()
-        return self._json({"name": name, "ready": not reason}, status=503 if reason else 200)
+        return json_response(
+            self._app, {"name": name, "ready": not reason}, status=503 if reason else 200
+        )
 
     def configuration(self, name: str, number: str | None = None) -> Response:
         model = self._model(name, number)
         ports = self._protocol.ports(model)
-        return self._json({
+        return json_response(self._app, {
             "name": name,
             "platform": "carboy",
             "backend": "carboy",
@@ -145,7 +131,7 @@ class _Pages:
     def statistics(self, name: str | None = None, number: str | None = None) -> Response:
         served = self._served()
         models = list(served.values()) if name is None else [self._model(name, number)]
-        return self._json({"model_stats": [_statistics(model) for model in models]})
+        return json_response(self._app, {"model_stats": [_statistics(model) for model in models]})
 
     def infer(self, name: str, number: str) -> Response:
         endpoint = self._model(name, number).endpoints[NAME]
@@ -158,7 +144,7 @@ class _Pages:
         models = [_index_entry(model) for model in self._served().values()]
         if only_ready:
             models = [each for each in models if each["state"] == "READY"]
-        return self._json(models)
+        return json_response(self._app, models)
 
     def load(self, name: str) -> Response:
         model = self._controlled(name)
@@ -167,21 +153,21 @@ class _Pages:
             model.load()
         except ModelLoadError as exc:
             self._app.logger.exception("Model %r could not be loaded", name)
-            raise OpenInferenceProblem(
+            raise WireProblem(
                 exc.status, f"The model {name!r} could not be loaded. The log has the reason."
             ) from exc
-        return self._json({})
+        return json_response(self._app, {})
 
     def unload(self, name: str) -> Response:
         model = self._controlled(name)
         _asked("unload_dependents")  # no model depends on another one, so it makes no difference
         model.close(model.options.deadline_s)
-        return self._json({})
+        return json_response(self._app, {})
 
     def _controlled(self, name: str) -> Model:
         """Return a model that the client may load and unload."""
         if not self._app.config.get(CONTROL_KEY):
-            raise OpenInferenceProblem(
+            raise WireProblem(
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
         return self._model(name, None)
@@ -196,17 +182,13 @@ class _Pages:
         models = self._served()
         if name not in models:
             names = ", ".join(models) or "(none)"
-            raise OpenInferenceProblem(404, f"There is no model {name!r}. There are {names}.")
+            raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
         model = models[name]
         if number is not None and number != version_of(model):
-            raise OpenInferenceProblem(
+            raise WireProblem(
                 404, f"The model {name!r} has the version {version_of(model)!r}, not {number!r}."
             )
         return model
-
-    def _json(self, value: t.Any, *, status: int = 200) -> Response:
-        response = self._app.response_class(encode(value), status=status, mimetype=JSON)
-        return t.cast("Response", response)
 
 
 def _asked(known: str = "") -> bool:
@@ -221,10 +203,10 @@ def _asked(known: str = "") -> bool:
     found = body.get("parameters", body) if isinstance(body, dict) else None
     if not isinstance(found, dict) or set(found) - {known}:
         wanted = f'only the flag "{known}"' if known else "no parameters"
-        raise OpenInferenceProblem(400, f"Expected a JSON object with {wanted}, or an empty body.")
+        raise WireProblem(400, f"Expected a JSON object with {wanted}, or an empty body.")
     flag = found.get(known, False)
     if not isinstance(flag, bool):
-        raise OpenInferenceProblem(400, f'"{known}" is {flag!r}: expected true or false.')
+        raise WireProblem(400, f'"{known}" is {flag!r}: expected true or false.')
     return flag
 
 
