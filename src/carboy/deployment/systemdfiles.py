@@ -138,7 +138,7 @@ def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
             # contradict the sockets that systemd passes. It ignores PORT, which the app may read.
-            if name not in {"", setting.platform}:
+            if name not in {"", *setting.platforms}:
                 yield name, ""
         elif name:
             yield name, os.environ[name]
