@@ -12,6 +12,7 @@ import typing as t
 import zlib
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -391,6 +392,21 @@ def test_results_of_different_shapes_are_refused_with_advice(make_app):
     body = json.dumps({"inputs": [tensor("n", "INT64", [2], [1, 2])]}).encode()
     reply = by_view(app, "/v2/models/counts/infer", body, {})
     assert (reply.status, "request of its own" in reply.json["error"]) == (400, True)
+
+
+def test_fields_of_pydantic_models_have_their_aliases(make_app):
+    app = make_app("v2")
+
+    class Point(pydantic.BaseModel):
+        x: float = pydantic.Field(alias="X")
+
+    @app.model("/mirrored", batch=4)
+    def mirrored(point: list[Point]) -> list[Point]:
+        return [Point(X=-each.x) for each in point]
+
+    body = json.dumps({"inputs": [tensor("X", "FP64", [2], [1, 2])]}).encode()
+    reply = by_view(app, "/v2/models/mirrored/infer", body, {})
+    assert reply.outputs["X"]["data"] == [-1.0, -2.0]
 
 
 # --- configuration -------------------------------------------------------------------------------

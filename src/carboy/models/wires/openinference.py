@@ -11,7 +11,8 @@ length of the JSON, and the parameter `binary_data_size` of an input that of its
 header is 0, the whole body is the tensor of the only input. Errors are `{"error": "..."}`.
 
 Triton's extensions for shared memory, sequences and classification are refused by an error that
-names them. `openinferencepages` has the other URLs of the protocol, `ports` the tensors of a model.
+names them. `openinferencepages` has the other URLs of the protocol, `tensorsignature` the tensors
+of a model.
 
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol
 """
@@ -34,8 +35,8 @@ from carboy.errors import InputError, InputTooLargeError, MalformedInputError
 
 from ..view import add_protocol
 from .datatypes import BYTES, DTYPES, check_shape, from_binary, from_json, to_binary, to_json
-from .ports import ModelPorts
 from .shared import WireProblem
+from .tensorsignature import TensorSignature
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -48,7 +49,7 @@ if t.TYPE_CHECKING:
     from ..protocol import PredictionRequest, StreamedAnswer
     from ..queue.calls import Arguments
     from ..queue.stream import ResultStream
-    from .ports import Port
+    from .tensorsignature import TensorSpec
 
 NAME = "v2"
 _LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -116,34 +117,36 @@ class OpenInferenceProtocol:
     name = NAME
 
     def __init__(self) -> None:
-        self._ports: weakref.WeakKeyDictionary[Model, ModelPorts] = weakref.WeakKeyDictionary()
+        self._signatures: weakref.WeakKeyDictionary[Model, TensorSignature] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def path(self, model: Model) -> str | None:
         return None if model.answers.streams else f"/v2/models/{model.name}/infer"
 
-    def ports(self, model: Model) -> ModelPorts:
+    def signature(self, model: Model) -> TensorSignature:
         """Return the inputs and outputs of a model."""
-        found = self._ports.get(model)
+        found = self._signatures.get(model)
         if found is None:
-            found = self._ports[model] = ModelPorts(model)
+            found = self._signatures[model] = TensorSignature(model)
         return found
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
-        ports = self.ports(model)
+        signature = self.signature(model)
         body = memoryview(_decompressed(model, request))
         length = _header_length(request.header(_LENGTH_HEADER), len(body))
         if length == 0:
             request.state = Wanted("", None, binary=True)
-            return ports.arguments(_raw_tensor(ports, body))
+            return signature.arguments(_raw_tensor(signature, body))
         asked = _read_json(bytes(body[:length]))
-        request.state = _wanted(asked, ports)
-        return ports.arguments(_tensors(asked.inputs, body[length:]))
+        request.state = _wanted(asked, signature)
+        return signature.arguments(_tensors(asked.inputs, body[length:]))
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        ports, wanted = self.ports(model), t.cast("Wanted", request.state)
-        tensors = ports.tensors(result)
+        signature, wanted = self.signature(model), t.cast("Wanted", request.state)
+        tensors = signature.tensors(result)
         sent = wanted.outputs or dict.fromkeys(tensors, wanted.binary)
-        datatypes = {port.name: port.datatype for port in ports.outputs}
+        datatypes = {spec.name: spec.datatype for spec in signature.outputs}
         outputs, binaries = [], []
         for name, is_binary in sent.items():
             tensor = tensors[name]
@@ -265,19 +268,19 @@ def _binary_size(given: InferInput, path: str) -> int | None:
     return size
 
 
-def _raw_tensor(ports: ModelPorts, body: memoryview) -> dict[str, t.Any]:
+def _raw_tensor(signature: TensorSignature, body: memoryview) -> dict[str, t.Any]:
     """Return the tensor of a body that consists of nothing else."""
-    port = ports.sole_input()
-    if port is None:
+    spec = signature.sole_input()
+    if spec is None:
         raise InputError(
             f"{_LENGTH_HEADER} is 0, so the body is one tensor, but the model has other than one"
             " input. Send the names of the inputs in JSON."
         )
-    first = (1,) if ports.batched else ()
-    if port.datatype == BYTES:
-        return {port.name: _one_element(bytes(body), (*first, 1))}
-    shape = _raw_shape(port, len(body))
-    return {port.name: from_binary(body, port.datatype, (*first, *shape), f"$.{port.name}")}
+    first = (1,) if signature.batched else ()
+    if spec.datatype == BYTES:
+        return {spec.name: _one_element(bytes(body), (*first, 1))}
+    shape = _raw_shape(spec, len(body))
+    return {spec.name: from_binary(body, spec.datatype, (*first, *shape), f"$.{spec.name}")}
 
 
 def _one_element(data: bytes, shape: tuple[int, ...]) -> t.Any:
@@ -288,24 +291,24 @@ def _one_element(data: bytes, shape: tuple[int, ...]) -> t.Any:
     return tensor
 
 
-def _raw_shape(port: Port, size_bytes: int) -> tuple[int, ...]:
+def _raw_shape(spec: TensorSpec, size_bytes: int) -> tuple[int, ...]:
     """Return the shape of a tensor of which only the number of bytes is known."""
     import numpy as np
 
-    if port.sides.count(-1) > 1:
+    if spec.sides.count(-1) > 1:
         raise InputError(
-            f"{_LENGTH_HEADER} is 0, so the body is one tensor, but its shape {list(port.sides)}"
+            f"{_LENGTH_HEADER} is 0, so the body is one tensor, but its shape {list(spec.sides)}"
             " has several sides of any size. Send the shape in JSON."
         )
-    known = math.prod(side for side in port.sides if side != -1)
-    rest = size_bytes // max(1, known * np.dtype(DTYPES[port.datatype]).itemsize)
-    return tuple(rest if side == -1 else side for side in port.sides)
+    known = math.prod(side for side in spec.sides if side != -1)
+    rest = size_bytes // max(1, known * np.dtype(DTYPES[spec.datatype]).itemsize)
+    return tuple(rest if side == -1 else side for side in spec.sides)
 
 
 # --- the response --------------------------------------------------------------------------------
 
 
-def _wanted(asked: InferRequest, ports: ModelPorts) -> Wanted:
+def _wanted(asked: InferRequest, signature: TensorSignature) -> Wanted:
     """Check what a request says about its response."""
     for name, value in asked.parameters.items():
         if name != _BINARY_OUTPUT:
@@ -313,7 +316,7 @@ def _wanted(asked: InferRequest, ports: ModelPorts) -> Wanted:
     binary = _flag(asked.parameters, _BINARY_OUTPUT, "$.parameters", default=False)
     if not asked.outputs:
         return Wanted(asked.id, None, binary)
-    names = [port.name for port in ports.outputs]
+    names = [spec.name for spec in signature.outputs]
     outputs = {}
     for i, each in enumerate(asked.outputs):
         path = f"$.outputs[{i}]"

@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
     from ..model import Model
     from ..queue.state import Statistics
     from .openinference import OpenInferenceProtocol
-    from .ports import ModelPorts, Port
+    from .tensorsignature import TensorSignature, TensorSpec
 
 CONTROL_KEY = "MODEL_REPOSITORY_CONTROL"
 _EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
@@ -101,13 +101,13 @@ class _Pages:
 
     def metadata(self, name: str, number: str | None = None) -> Response:
         model = self._model(name, number)
-        ports = self._protocol.ports(model)
+        signature = self._protocol.signature(model)
         return json_response(self._app, {
             "name": name,
             "versions": [version_of(model)],
             "platform": "carboy",
-            "inputs": [_tensor(ports, port) for port in ports.inputs],
-            "outputs": [_tensor(ports, port) for port in ports.outputs],
+            "inputs": [_tensor(signature, spec) for spec in signature.inputs],
+            "outputs": [_tensor(signature, spec) for spec in signature.outputs],
         })  # fmt: skip
 
     def model_ready(self, name: str, number: str | None = None) -> Response:
@@ -118,14 +118,14 @@ class _Pages:
 
     def configuration(self, name: str, number: str | None = None) -> Response:
         model = self._model(name, number)
-        ports = self._protocol.ports(model)
+        signature = self._protocol.signature(model)
         return json_response(self._app, {
             "name": name,
             "platform": "carboy",
             "backend": "carboy",
-            "max_batch_size": model.options.batch if ports.batched else 0,
-            "input": [_configured(port) for port in ports.inputs],
-            "output": [_configured(port) for port in ports.outputs],
+            "max_batch_size": model.options.batch if signature.batched else 0,
+            "input": [_configured(spec) for spec in signature.inputs],
+            "output": [_configured(spec) for spec in signature.outputs],
         })  # fmt: skip
 
     def statistics(self, name: str | None = None, number: str | None = None) -> Response:
@@ -210,16 +210,16 @@ def _asked(known: str = "") -> bool:
     return flag
 
 
-def _tensor(ports: ModelPorts, port: Port) -> dict[str, t.Any]:
-    shape = [*ports.batch_side, *port.sides]
-    return {"name": port.name, "datatype": port.datatype, "shape": shape}
+def _tensor(signature: TensorSignature, spec: TensorSpec) -> dict[str, t.Any]:
+    shape = [*signature.batch_side, *spec.sides]
+    return {"name": spec.name, "datatype": spec.datatype, "shape": shape}
 
 
-def _configured(port: Port) -> dict[str, t.Any]:
+def _configured(spec: TensorSpec) -> dict[str, t.Any]:
     # Triton's configuration calls the datatype BYTES a string.
-    datatype = "STRING" if port.datatype == "BYTES" else port.datatype
-    optional = {} if port.required else {"optional": True}
-    return {"name": port.name, "data_type": f"TYPE_{datatype}", "dims": port.sides, **optional}
+    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    optional = {} if spec.required else {"optional": True}
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
 
 
 def _index_entry(model: Model) -> dict[str, t.Any]:

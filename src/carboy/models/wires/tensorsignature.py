@@ -24,7 +24,14 @@ import typing as t
 import msgspec
 
 from carboy.contract.answers import encode, forms_of_class
-from carboy.contract.hints import is_record, is_scalar, is_typed_dict, strip, without_none
+from carboy.contract.hints import (
+    is_pydantic,
+    is_record,
+    is_scalar,
+    is_typed_dict,
+    strip,
+    without_none,
+)
 from carboy.contract.records import fields_of, values_in
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
@@ -46,7 +53,7 @@ _NUMBERS: dict[t.Any, str] = {bool: "bool", int: "int64", float: "float64"}
 _OUTPUT = "output"
 
 
-class Port(t.NamedTuple):
+class TensorSpec(t.NamedTuple):
     """One input or output of a model.
 
     Attributes:
@@ -66,22 +73,22 @@ class Port(t.NamedTuple):
     required: bool = True
 
 
-def port_of(name: str, annotation: t.Any) -> Port:
+def spec_of(name: str, annotation: t.Any) -> TensorSpec:
     """Return the input or output for values of a type."""
     kind = kind_of(annotation)
     bare = strip(annotation)
     if isinstance(kind, TensorKind):
         sides = tuple(side if isinstance(side, int) else -1 for side in kind.spec.sides)
-        return Port(name, DATATYPES[kind.spec.dtype], sides, "array")
+        return TensorSpec(name, DATATYPES[kind.spec.dtype], sides, "array")
     if kind is not None and bare is not str:
-        return Port(name, BYTES, (1,), "file")
+        return TensorSpec(name, BYTES, (1,), "file")
     if (datatype := _datatype_of(bare)) is not None:
-        return Port(name, datatype, (1,), "single")
+        return TensorSpec(name, datatype, (1,), "single")
     item = t.get_args(bare) if t.get_origin(bare) is list else ()
     datatype = _datatype_of(strip(item[0])) if item else None
     if datatype is not None:
-        return Port(name, datatype, (-1,), "list")
-    return Port(name, BYTES, (1,), "json")
+        return TensorSpec(name, datatype, (-1,), "list")
+    return TensorSpec(name, BYTES, (1,), "json")
 
 
 def _datatype_of(bare: t.Any) -> str | None:
@@ -97,7 +104,7 @@ def _datatype_of(bare: t.Any) -> str | None:
     return BYTES if is_scalar(bare) else None
 
 
-class ModelPorts:
+class TensorSignature:
     """The inputs and outputs of one model. Does not change after it was created.
 
     Attributes:
@@ -109,21 +116,21 @@ class ModelPorts:
         parameters = model.interface.parameters
         is_single = model.interface.single is not None
         self.inputs = tuple(
-            port for each in parameters for port in _inputs_of(each, is_single=is_single)
+            spec for each in parameters for spec in _inputs_of(each, is_single=is_single)
         )
         self.outputs = _outputs_of(model.answers.item)
         tables = [each for each in parameters if is_table(without_none(each.annotation))]
         self.batched = model.options.batch > 1 and not tables
         # The parameter whose columns are not declared, so that each further input is a column.
         self._open = next((p.alias for p in tables if not _columns_of(p.annotation)), None)
-        self._by_name = {port.name: port for port in self.inputs}
+        self._by_name = {spec.name: spec for spec in self.inputs}
 
     @property
     def batch_side(self) -> tuple[int, ...]:
         """The side that all shapes in metadata begin with."""
         return (-1,) if self.batched else ()
 
-    def sole_input(self) -> Port | None:
+    def sole_input(self) -> TensorSpec | None:
         """Return the input of a model that has only one; None if it has several."""
         return self.inputs[0] if len(self.inputs) == 1 and self._open is None else None
 
@@ -136,7 +143,7 @@ class ModelPorts:
         Raises:
             InputError: an input is missing, unknown, or does not fit its type.
         """
-        ports = [self._port(name) for name in tensors]
+        specs = [self._spec(name) for name in tensors]
         missing = [p.name for p in self.inputs if p.required and p.name not in tensors]
         if missing:
             raise InputError.at(
@@ -144,12 +151,12 @@ class ModelPorts:
             )
         read = self._model.codec.from_plain
         if not self.batched:
-            return read(self._plain(zip(ports, tensors.values(), strict=True)))
+            return read(self._plain(zip(specs, tensors.values(), strict=True)))
         size = self._size_of(tensors)
         found: list[Arguments] = []
         for i in range(size):
             entries = (
-                (port, tensor[i]) for port, tensor in zip(ports, tensors.values(), strict=True)
+                (spec, tensor[i]) for spec, tensor in zip(specs, tensors.values(), strict=True)
             )
             try:
                 found.append(read(self._plain(entries)))
@@ -159,15 +166,15 @@ class ModelPorts:
                 raise exc.below(f"$[{i}]") from None
         return found
 
-    def _port(self, name: str) -> Port:
-        port = self._by_name.get(name)
-        if port is None and self._open is not None:
-            port = Port(name, BYTES, (-1,), "list", (self._open, name))
-        if port is None:
+    def _spec(self, name: str) -> TensorSpec:
+        spec = self._by_name.get(name)
+        if spec is None and self._open is not None:
+            spec = TensorSpec(name, BYTES, (-1,), "list", (self._open, name))
+        if spec is None:
             raise InputError.at(
                 "$.inputs", expected=f"only the inputs {_named(self._by_name)}", got=repr(name)
             )
-        return port
+        return spec
 
     def _size_of(self, tensors: cabc.Mapping[str, t.Any]) -> int:
         """Return the size of the batch, which all tensors must have."""
@@ -186,15 +193,15 @@ class ModelPorts:
             )
         return size
 
-    def _plain(self, entries: cabc.Iterable[tuple[Port, t.Any]]) -> dict[str, t.Any]:
+    def _plain(self, entries: cabc.Iterable[tuple[TensorSpec, t.Any]]) -> dict[str, t.Any]:
         """Return the values of one prediction, in a dict by the names of the parameters."""
         plain: dict[str, t.Any] = {}
-        for port, tensor in entries:
-            *outer, last = port.path
+        for spec, tensor in entries:
+            *outer, last = spec.path
             place = plain
             for key in outer:
                 place = place.setdefault(key, {})
-            place[last] = _value_of(port, tensor)
+            place[last] = _value_of(spec, tensor)
         return plain
 
     # --- outputs -------------------------------------------------------------------------------
@@ -213,7 +220,7 @@ class ModelPorts:
         rows = [self._tensors_of(each) for each in results]
         if not self.batched:
             return rows[0]
-        return {port.name: _stack(port, [row[port.name] for row in rows]) for port in self.outputs}
+        return {spec.name: _stack(spec, [row[spec.name] for row in rows]) for spec in self.outputs}
 
     def _tensors_of(self, result: t.Any) -> dict[str, t.Any]:
         outputs = self.outputs
@@ -223,39 +230,44 @@ class ModelPorts:
             values = {str(name): result[name].tolist() for name in result.columns}
         else:
             values = {step[1:]: value for step, value in values_in(result)}
-        return {port.name: _tensor_of(port, values[port.path[0]]) for port in outputs}
+        return {spec.name: _tensor_of(spec, values[spec.path[0]]) for spec in outputs}
 
 
-def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[Port]:
+def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
     annotation, alias = without_none(parameter.annotation), parameter.alias
     if is_table(annotation):
         for name, column, required in _columns_of(annotation):
-            yield port_of(name, column)._replace(
+            yield spec_of(name, column)._replace(
                 sides=(-1,), sort="list", path=(alias, name), required=required
             )
         return
     fields = fields_of(annotation) if is_single and is_record(strip(annotation)) else ()
     for field in fields:
         key = field.keys[0]
-        port = port_of(key, without_none(field.annotation))
-        yield port._replace(path=(alias, key), required=field.required)
+        spec = spec_of(key, without_none(field.annotation))
+        yield spec._replace(path=(alias, key), required=field.required)
     if not fields:
-        yield port_of(alias, annotation)._replace(path=(alias,), required=parameter.required)
+        yield spec_of(alias, annotation)._replace(path=(alias,), required=parameter.required)
 
 
-def _outputs_of(annotation: t.Any) -> tuple[Port, ...]:
+def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     if is_table(annotation):
         columns = _columns_of(annotation)
-        lists = [port_of(name, column) for name, column, _ in columns]
+        lists = [spec_of(name, column) for name, column, _ in columns]
         return tuple(p._replace(sides=(-1,), sort="list", path=(p.name,)) for p in lists) or (
-            Port(_OUTPUT, BYTES, (1,), "json"),
+            TensorSpec(_OUTPUT, BYTES, (1,), "json"),
         )
     bare = strip(annotation)
     fields = fields_of(annotation) if is_record(t.get_origin(bare) or bare) else ()
     if not fields or (is_typed_dict(bare) and not all(field.required for field in fields)):
-        return (port_of(_OUTPUT, annotation),)
+        return (spec_of(_OUTPUT, annotation),)
+    # `values_in` names the values of pydantic's fields by attribute, those of others by key.
+    by_name = is_pydantic(t.get_origin(bare) or bare)
     return tuple(
-        port_of(field.keys[0], field.annotation)._replace(path=(field.keys[0],)) for field in fields
+        spec_of(each.keys[0], each.annotation)._replace(
+            path=(each.name if by_name else each.keys[0],)
+        )
+        for each in fields
     )
 
 
@@ -271,80 +283,80 @@ def _columns_of(annotation: t.Any) -> list[tuple[str, t.Any, bool]]:
 # --- values --------------------------------------------------------------------------------------
 
 
-def _value_of(port: Port, tensor: t.Any) -> t.Any:
+def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
     """Convert the tensor of one prediction into a value that `BodyReader.from_plain` reads."""
-    if port.sort == "array":
+    if spec.sort == "array":
         return tensor
     is_text = tensor.dtype == object
-    if port.sort == "list":
+    if spec.sort == "list":
         # A column of a table may have a second side of size 1.
         flat = tensor.reshape(-1) if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
         if flat.ndim != 1:
-            raise _misfit(port, tensor)
+            raise _misfit(spec, tensor)
         values = flat.tolist()
-        return [_text(port, each) for each in values] if is_text else values
+        return [_text(spec, each) for each in values] if is_text else values
     if tensor.size != 1:
-        raise _misfit(port, tensor)
+        raise _misfit(spec, tensor)
     value = tensor.reshape(-1)[0]
     if not is_text:
         return value.item()
-    if port.sort == "file":
+    if spec.sort == "file":
         return value
-    text = _text(port, value)
-    if port.sort != "json":
+    text = _text(spec, value)
+    if spec.sort != "json":
         return text
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
-        raise MalformedInputError(f"The input {port.name!r} is not valid JSON: {exc}.") from exc
+        raise MalformedInputError(f"The input {spec.name!r} is not valid JSON: {exc}.") from exc
 
 
-def _misfit(port: Port, tensor: t.Any) -> InputError:
+def _misfit(spec: TensorSpec, tensor: t.Any) -> InputError:
     return InputError.at(
-        f"$.{port.name}",
-        expected=f"a tensor of shape {list(port.sides)} (-1 is any size)",
+        f"$.{spec.name}",
+        expected=f"a tensor of shape {list(spec.sides)} (-1 is any size)",
         got=f"shape {list(tensor.shape)}",
     )
 
 
-def _text(port: Port, value: str | bytes) -> str:
+def _text(spec: TensorSpec, value: str | bytes) -> str:
     if isinstance(value, str):
         return value
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise InputError.at(f"$.{port.name}", expected="text in UTF-8", got="other bytes") from None
+        raise InputError.at(f"$.{spec.name}", expected="text in UTF-8", got="other bytes") from None
 
 
-def _tensor_of(port: Port, value: t.Any) -> t.Any:
-    """Convert a value that fits the type of the port into a tensor."""
+def _tensor_of(spec: TensorSpec, value: t.Any) -> t.Any:
+    """Convert a value that fits the type of the spec into a tensor."""
     import numpy as np
 
-    values = value if port.sort in ("array", "list") else [value]
-    if port.datatype != BYTES:
-        return np.asarray(values, DTYPES[port.datatype])
+    values = value if spec.sort in ("array", "list") else [value]
+    if spec.datatype != BYTES:
+        return np.asarray(values, DTYPES[spec.datatype])
     found = np.empty(len(values), object)
-    found[:] = [_bytes_of(port, each) for each in values]
+    found[:] = [_bytes_of(spec, each) for each in values]
     return found
 
 
-def _bytes_of(port: Port, value: t.Any) -> bytes:
-    if port.sort == "json":
+def _bytes_of(spec: TensorSpec, value: t.Any) -> bytes:
+    if spec.sort == "json":
         return encode(value)
-    if port.sort == "file":
+    if spec.sort == "file":
         forms = forms_of_class(type(value))
         return forms.write(value, forms.media_types[0])
     plain = value if isinstance(value, str) else msgspec.to_builtins(value)
     return str(plain).encode()
 
 
-def _stack(port: Port, tensors: list[t.Any]) -> t.Any:
+def _stack(spec: TensorSpec, tensors: list[t.Any]) -> t.Any:
     import numpy as np
 
     shapes = {tensor.shape for tensor in tensors}
     if len(shapes) > 1:
         raise InputError(
-            f"The results {port.name!r} of the {len(tensors)} predictions differ in shape"
+            f"The results {spec.name!r} of the {len(tensors)} predictions differ in shape"
             f" ({', '.join(str(list(each)) for each in sorted(shapes)[:3])}), so one tensor cannot"
             " hold them. Ask for each in a request of its own."
         )
