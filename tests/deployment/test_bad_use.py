@@ -12,7 +12,8 @@ import sys
 import typing as t
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from clirunner import separate_runner
 
 from carboy.cli import cli
 
@@ -78,7 +79,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def run(*line: str) -> Result:
-    return CliRunner().invoke(cli, line)
+    return separate_runner().invoke(cli, line)
 
 
 def refusal_of(*line: str) -> str:
@@ -103,6 +104,15 @@ def test_table_has_all_commands_that_generate_files():
 @each_command
 def test_folder_without_an_app_is_refused(line):
     assert "No application: neither wsgi.py nor app.py is in" in refusal_of(*line)
+
+
+@each_command
+def test_app_whose_path_would_begin_another_line_of_a_file_is_refused(line, folder):
+    (folder / "new\nline.py").write_text(APP)
+    name, *options = line
+    assert "cannot name an app whose path has a line break" in refusal_of(
+        name, "new\nline.py", *options
+    )
 
 
 @each_command
@@ -208,8 +218,14 @@ def test_print_writes_no_file(line, folder):
     before = contents(folder)
     result = run(*line, "--print")
     assert result.exit_code == 0, result.output
-    assert result.stdout
     assert contents(folder) == before
+    assert run(*line).exit_code == 0
+    made = [path for path in contents(folder).keys() - before if (folder / path).is_file()]
+    # Of several files, each is below its name.
+    named = re.findall(r"^==> (.*) <==$", result.stdout, re.MULTILINE)
+    assert sorted(named) == (sorted(made) if len(made) > 1 else [])
+    for path in made:
+        assert path.endswith(".whl") or (folder / path).read_text() in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 import typing as t
@@ -16,7 +17,8 @@ import platformschemas
 import pytest
 import spawning
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
+from clirunner import separate_runner
 from polling import wait_until
 
 from carboy.cli import cli
@@ -65,7 +67,7 @@ def deploy(platform: str, *options: str, source: str = APP) -> Result:
     pathlib.Path("app.py").write_text(source)
     sys.modules.pop("app", None)
     stated = () if "--memory" in options else ("--memory", "100M")
-    return CliRunner().invoke(cli, ["deploy", "--to", platform, *stated, *options])
+    return separate_runner().invoke(cli, ["deploy", "--to", platform, *stated, *options])
 
 
 def written(platform: str, *options: str, source: str = APP) -> str:
@@ -115,6 +117,22 @@ def test_each_platform_has_a_file():
 @pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
 def test_file_has_the_documented_keys(platform, source):
     jsonschema.validate(parsed(platform, source=source), SCHEMAS[platform])
+
+
+def test_cloud_build_makes_the_image_of_the_service_with_buildkit():
+    # Without BuildKit, Docker refuses the mounts (RUN --mount) of the Dockerfile.
+    image = "europe-docker.pkg.dev/shop/apps/shop:1"
+    assert container("cloudrun", "--image", image)["image"] == image
+    build = yaml.safe_load(pathlib.Path("deploy/cloudbuild.yaml").read_text())
+    assert build["steps"] == [
+        {
+            "name": "gcr.io/cloud-builders/docker",
+            "env": ["DOCKER_BUILDKIT=1"],
+            "args": ["build", "--tag", image, "."],
+        }
+    ]
+    assert build["images"] == [image]
+    assert "builds submit --config deploy/cloudbuild.yaml" in deploy("cloudrun", "--force").output
 
 
 @pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
@@ -256,7 +274,7 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
     app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
-    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    dockerfile = separate_runner().invoke(cli, ["docker", "--print"]).stdout
     (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
     assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
     mounts = [mount["name"] for mount in app["volumeMounts"]]
@@ -304,8 +322,35 @@ def test_next_command_uses_the_image():
 @pytest.mark.parametrize("platform", ["heroku", "render"])
 def test_missing_list_of_packages_is_named(platform):
     assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
-    pathlib.Path("requirements.txt").touch()
+    pathlib.Path("requirements.txt").write_text("carboy\n")
+    assert "requirements.txt must name the wheel of carboy" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").write_text("./wheels/carboy-0.1.0-py3-none-any.whl\n")
     assert "requirements.txt" not in deploy(platform).stdout
+
+
+@pytest.mark.parametrize(
+    ("platform", "is_said"),
+    [
+        ("cloudrun", True),
+        ("heroku", True),
+        ("render", True),
+        ("spaces", True),
+        ("fly", False),
+        ("k8s", False),
+    ],
+)
+def test_file_that_git_ignores_is_named_where_it_would_be_missing(platform, is_said):
+    # The usual .gitignore of Python projects has the first of these lines, that of data
+    # scientists the second one.
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n")
+    pathlib.Path("digits.pkl").touch()
+    text = deploy(platform).stdout
+    assert ("Git ignores wheels/, so that" in text) == is_said
+    assert ("Git ignores digits.pkl, so that" in text) == is_said
+    # The remedy that the hint gives.
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n!/wheels/\n!/digits.pkl\n")
+    assert "Git ignores" not in deploy(platform, "--force").stdout
 
 
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():
@@ -381,7 +426,7 @@ def test_more_memory_than_the_platform_has_is_refused(platform):
 @pytest.mark.integration
 def test_memory_is_measured_by_starting_the_app(folder):
     (folder / "app.py").write_text(MODELS + "BALLAST = b'x' * 200_000_000\n")
-    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    result = separate_runner().invoke(cli, ["deploy", "--to", "k8s"])
     assert result.exit_code == 0, result.output
     assert re.search(r"It takes 2\d\d MiB in each worker", result.stderr)
     limits = yaml.safe_load_all((folder / FILES["k8s"]).read_text())
@@ -395,7 +440,7 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
         f"{APP}@app.model('/m')\nclass Model:\n    def __init__(self):\n"
         "        open('no-such-file')\n    def predict(self, x: float) -> float: ...\n"
     )
-    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    result = separate_runner().invoke(cli, ["deploy", "--to", "k8s"])
     assert result.exit_code == 2
     assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
     assert "no-such-file" in result.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shlex
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import click
 
-from ..compat import ENV_VAR
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
@@ -28,9 +26,9 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
-# Seconds from the end of the app's own grace to the moment at which Docker kills the container.
-_KILL_MARGIN_S = 5
-# Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
+# Characters that have a meaning in a pattern of .dockerignore, in a variable or in a volume.
+_NOT_IN_FOLDERS = frozenset('$:\\"*?[]!#')
+# The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -40,26 +38,28 @@ _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
     type=click.IntRange(1024, 65535),
     default=8000,
     show_default=True,
-    help="The port on which the app listens in the container; the variable PORT changes it.",
+    help="Port on which the app listens, unless the container has a variable PORT.",
 )
 @click.option(
     "--volume",
     "volumes",
     metavar="FOLDER",
     multiple=True,
-    help="A folder in which the app writes; may be repeated. Those of UPLOAD_FOLDER and LOG_FILE,"
-    " and the instance folder, are known. All others are read-only.",
+    help="A folder in which the app writes; may be repeated. The folders of UPLOAD_FOLDER and"
+    " LOG_FILE, and the instance folder, need not be named. All others are read-only.",
 )
 def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generated:
-    """Write Dockerfile, .dockerignore, compose.yaml, and the configuration of nginx for the latter.
+    """Write Dockerfile, .dockerignore and compose.yaml, and the configuration of the nginx that
+    compose.yaml starts in front of the app.
 
-    The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
-    nor constraints.txt, the versions that are installed here are written to constraints.txt.
+    The image runs 'carboy serve' as a user without privileges. If the project has neither a lock
+    file nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
     if port == PROBES:
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
+    _refuse_code_elsewhere(facts)
     image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
@@ -93,7 +93,9 @@ class AppImage:
         return _home(self.facts)
 
     def dockerfile(self) -> str:
-        for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
+        for_cpu = (
+            self.packages.torch and not self.facts.accelerators and not self.packages.has_hashes
+        )
         torch_index = _TORCH_INDEX if for_cpu else None
         return render(
             "Dockerfile.jinja",
@@ -103,13 +105,13 @@ class AppImage:
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=self.home,
-            folder=_code_folder(self.facts),
             port=self.port,
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=logs_to_stdout(self.facts),
-            command=json.dumps(self._command),
+            logs_to_stdout=self.facts.log_can_go_to_stdout,
+            # In the folder of the project, like here, so that relative paths mean the same files.
+            command=json.dumps(self.facts.serve_command),
         )
 
     def dockerignore(self) -> str:
@@ -117,30 +119,33 @@ class AppImage:
         return render("dockerignore.jinja", volumes=[path for path in inside if path[0] != "/"])
 
     def compose(self) -> str:
-        settings = self.facts.settings
-        grace_s = settings.drain_s + settings.grace_s + _KILL_MARGIN_S
         return render(
             "compose.yaml.jinja",
             name=self.facts.name,
             port=self.port,
             volumes=[(_name_of_volume(path, self.home), path) for path in self.volumes],
-            grace_s=math.ceil(grace_s),
+            grace_s=self.facts.stop_s,
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
             home=self.home,
-            gpus=self._devices,
+            gpus=self.facts.accelerators,
         )
 
     def nginx_conf(self) -> str:
-        website = make_website(self.facts, upstream=f"app:{self.port}", listen="80")
+        # In a container there may be no IPv6.
+        website = make_website(self.facts, upstream=f"app:{self.port}", listen="0.0.0.0:80")
         folders = self.facts.static_folders
         shown = tuple(
             folder._replace(folder=f"{self.home}/{path}")
             for folder in folders
             if (path := _path_below(folder.folder, self.facts.root))
         )
-        return nginx_text(replace(website, static_folders=shown))
+        return nginx_text(
+            replace(website, static_folders=shown),
+            command="carboy docker",
+            served_by="the service app of compose.yaml",
+        )
 
     def next_step(self) -> str:
         name = self.facts.name
@@ -159,40 +164,32 @@ class AppImage:
         )
 
     @property
-    def _command(self) -> list[str]:
-        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
-        return ["carboy", *as_flask, "serve", self.facts.imported.target]
-
-    @property
-    def _devices(self) -> list[str]:
-        """The devices, other than the CPU, that models of the app have declared."""
-        return [each for each in self.facts.devices if not each.startswith("cpu")]
-
-    @property
     def _static_folders(self) -> list[str]:
         """The static folders in the project, relative to it."""
         folders = [_path_below(each.folder, self.facts.root) for each in self.facts.static_folders]
-        return sorted({each for each in folders if each})
+        return sorted({_check_folder(each) for each in folders if each})
 
 
 def _home(facts: Facts) -> str:
-    # With the name of the project, from which the app's OpenAPI document has its title.
+    # The folder has the name of the project, because it becomes the title of the app's OpenAPI
+    # document.
     return f"/srv/{facts.name}"
 
 
-def _code_folder(facts: Facts) -> str:
-    """Return the folder in the container from which the app is imported.
-
-    Raises:
-        DeploymentError: the app is outside of the project.
-    """
-    folder = _inside(facts, facts.imported.folder)
-    if not _is_below(folder, _home(facts)):
+def _refuse_code_elsewhere(facts: Facts) -> None:
+    """Raise DeploymentError if the app is imported from outside of the project."""
+    imported = facts.imported
+    if imported.is_installed:
         raise DeploymentError(
-            f"The app is in {folder}, outside of the current folder, whose files are all that an"
-            " image contains. Run this command in the folder of the project."
+            f"The module {imported.module} is installed, so that it is not one of the files of the"
+            " project, which are all that an image contains. Name its file or folder, such as"
+            f" src/{imported.module.replace('.', '/')}."
         )
-    return folder
+    if imported.folder != facts.root and not _path_below(imported.folder, facts.root):
+        raise DeploymentError(
+            f"The app is in {imported.folder}, outside of the current folder, whose files are all"
+            " that an image contains. Run this command in the folder of the project."
+        )
 
 
 def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:
@@ -201,36 +198,47 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
-    folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
-    if facts.root in folders:
+    folders = [os.path.join(facts.root, each) for each in (*known, *more)]
+    inside = {_check_folder(_inside(facts, each)) for each in folders}
+    if any(_is_below(_home(facts), each.rstrip("/")) for each in inside):
         raise DeploymentError(
             "The app writes in the folder of the project itself, which holds its code. Let it write"
             " in a folder of its own, such as data: --volume data."
         )
-    inside = {_inside(facts, each) for each in folders}
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
 
 
+def _check_folder(path: str) -> str:
+    """Return a path that the files of Docker can name.
+
+    Raises:
+        DeploymentError: it contains what has a meaning there.
+    """
+    if not path.isprintable() or _NOT_IN_FOLDERS.intersection(path):
+        raise DeploymentError(
+            f"Docker cannot use a folder whose path contains a line break or one of"
+            f" {' '.join(sorted(_NOT_IN_FOLDERS))}: {path!r}. Rename it."
+        )
+    return path
+
+
 def _name_of_volume(path: str, home: str) -> str:
-    """Return the name of a volume, which follows from the path alone: if it changed with the other
-    volumes, a new compose.yaml would mount the data of another folder.
+    """Return the name of the volume for a folder. It is made of the path alone: if it were a
+    number, it would change with the other volumes, and a new compose.yaml would mount the data of
+    another folder.
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
 
 
-def logs_to_stdout(facts: Facts) -> bool:
-    """Return whether the app logs to a file, and an environment variable can change that."""
-    return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
-
-
 def _inside(facts: Facts, path: str) -> str:
-    """Return where a file or folder of this machine is in the container."""
-    if path == facts.root:
-        return _home(facts)
+    """Return where a folder of this machine is in the container."""
     below = _path_below(path, facts.root)
-    return f"{_home(facts)}/{below}" if below else path
+    if below:
+        return f"{_home(facts)}/{below}"
+    # A relative path, such as ../data, means another folder there.
+    return os.path.normpath(re.sub(f"^{re.escape(facts.root)}(?=/|$)", _home(facts), path))
 
 
 def _path_below(path: str, folder: str) -> str | None:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
 import os
 import re
 import sys
 import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from ipaddress import ip_address, ip_network
+
+from werkzeug.exceptions import HTTPException
 
 from ..cli.discovery import (
     DEFAULT_FILES,
     FACTORY_NAMES,
     WSGI_FILE,
+    has_project,
     prepare_import,
     split_import_path,
 )
 from ..compat import ENV_VAR
-from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
+from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-    from werkzeug.routing import Rule
 
     from ..app import Carboy
     from ..models.model import Model
@@ -39,14 +42,9 @@ if t.TYPE_CHECKING:
 # The files that may say which packages a project needs, the most exact ones first.
 _REQUIREMENTS = ("requirements.lock", "requirements.txt", "pyproject.toml")
 
-# How many seconds web servers wait for a response unless they are told otherwise: nginx's default.
-USUAL_WAIT_S = 60.0
-# How many seconds longer than the app a web server waits, so that the client gets the app's own
-# answer to what takes too long (503 or 504, a Close frame).
-MARGIN_S = 5.0
-# For how many seconds a stream of a view, or what has no limit of time, may be silent before a web
-# server ends it.
-SILENCE_S = 3600.0
+
+# How many seconds the server may need to end its processes after `--drain` and `--grace`.
+_STOP_MARGIN_S = 5
 
 
 class StaticFolder(t.NamedTuple):
@@ -57,37 +55,37 @@ class StaticFolder(t.NamedTuple):
 
 
 class ImportedApp(t.NamedTuple):
-    """How another program imports the app."""
+    """The module and the expression by which another program imports the app."""
 
     folder: str  # the folder that must be on `sys.path`, an absolute path
     module: str
     expression: str  # "app", or "create_app()"; evaluated in the module
+    is_installed: bool = False  # whether the module is an installed one, and no file of the project
 
     @property
     def target(self) -> str:
-        """The app as gunicorn and others are told it: "module:expression"."""
+        """The app in the notation of gunicorn and others: "module:expression"."""
         return f"{self.module}:{self.expression}"
 
+    @property
+    def name_in_python(self) -> str:
+        """The module, as a statement in Python imports it.
 
-class SpecialRoute(t.NamedTuple):
-    """Requests that need more of a web server than others: a stream of items, a WebSocket, or a
-    prediction that takes long.
-    """
-
-    rule: str  # as in the app, such as /answers/<int:number>
-    # The path, if the rule has no variables; else a regular expression for the whole path (without
-    # anchors), in which a variable is [^/]+ or .+: it may match more than the rule does.
-    path: str
-    is_pattern: bool
-    streams: bool
-    websocket: bool
-    wait_s: float  # how long the app may send nothing
+        Raises:
+            DeploymentError: no statement can, because the name is no identifier.
+        """
+        if not all(part.isidentifier() for part in self.module.split(".")):
+            raise DeploymentError(
+                f"A Python file cannot import a module of the name {self.module!r}. Rename it, so"
+                " that the name has letters, digits and underscores only."
+            )
+        return self.module
 
 
 class TrustedHeaders(t.NamedTuple):
     """The headers of proxies that the app believes, by `--proxy` or by ProxyFix."""
 
-    names: frozenset[str]  # of for, proto, host, port, prefix, forwarded; empty if none count
+    names: frozenset[str]  # some of for, proto, host, port, prefix, forwarded
     is_only_proxy: bool  # whether the web server next to the app is the only proxy
 
 
@@ -97,8 +95,8 @@ class Facts:
 
     Attributes:
         app: the loaded app.
-        target: the app as the command was told it, such as "shop.py" or "shop:app", relative to
-            `root`; None if the command has found it.
+        target: the app as the user has named it, such as "shop.py" or "shop:app", relative to
+            `root`; None if the user has named none.
         root: the project's folder, an absolute path: the current folder of the command.
         settings: the settings of `carboy serve`, by the environment and by defaults.
     """
@@ -121,14 +119,17 @@ class Facts:
         path, expression = split_import_path(self.target or self._found_file)
         if path.endswith(WSGI_FILE):
             raise DeploymentError(
-                f"{path} is not a module, and others import the app from one. Name the module from"
-                " which this file imports the app: MODULE:APP."
+                f"{path} is not a module, but other programs import the app from one. Name the"
+                " module from which this file imports the app: MODULE:APP."
             )
         module = prepare_import(path)
         expression = expression or self._expression(module)
         if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
             expression += "()"  # a factory may be named without a call
-        return ImportedApp(sys.path[0], module, expression)
+        folder = _folder_of_package(module)
+        # What is installed is found without a folder on `sys.path`.
+        is_installed = "site-packages" in folder.split(os.sep)
+        return ImportedApp(self.root if is_installed else folder, module, expression, is_installed)
 
     @property
     def _found_file(self) -> str:
@@ -157,9 +158,19 @@ class Facts:
     def _relative_target(self) -> str:
         """The app as the argument of a command in the project's folder."""
         path, expression = split_import_path(self.target or self.imported.target)
-        if os.path.isabs(path):
+        if not os.path.exists(path):  # the name of a module
+            path = self._relative_module(path)
+        elif os.path.isabs(path):
             path = os.path.relpath(path, self.root)
         return f"{path}:{expression}" if expression else path
+
+    def _relative_module(self, name: str) -> str:
+        """Return the name of a module; or its path, if it is in another folder of the project that
+        an editable install has put on `sys.path`, such as src: elsewhere nobody does so.
+        """
+        folder = os.path.relpath(self.imported.folder, self.root)
+        is_elsewhere = folder.split(os.sep)[0] in {os.curdir, os.pardir}
+        return name if is_elsewhere else os.path.join(folder, *name.split("."))
 
     @property
     def python_version(self) -> str:
@@ -182,10 +193,11 @@ class Facts:
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
         """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files the app sends in a way of its own (such as to certain users).
+        those whose files, or some of them, the app sends by code of its own (such as only to
+        certain users).
         """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
-        return [
+        found = [
             StaticFolder(rule.rule.removesuffix("<path:filename>"), owner.static_folder)
             for rule in self.app.url_map.iter_rules()
             if (owner := owners.get(rule.endpoint)) is not None
@@ -194,6 +206,21 @@ class Facts:
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+        return [each for each in found if not self._answers_in_place_of(each, owners)]
+
+    def _answers_in_place_of(self, folder: StaticFolder, owners: cabc.Container[str]) -> bool:
+        """Return whether a view of the app answers the URL of a file in a static folder: one that
+        asks for a login, say, which a web server would not do.
+        """
+        rules = (rule for rule in self.app.url_map.iter_rules() if rule.endpoint not in owners)
+        if not any(rule.rule.partition("<")[0].startswith(folder.url) for rule in rules):
+            return False
+        routes = self.app.url_map.bind("localhost")
+        for file in _files_in(folder.folder):
+            with contextlib.suppress(HTTPException):
+                if routes.match(folder.url + file)[0] not in owners:
+                    return True
+        return False
 
     @property
     def written_folders(self) -> list[str]:
@@ -217,9 +244,35 @@ class Facts:
         return os.path.dirname(log.file) if log is not None and log.file else None
 
     @property
-    def devices(self) -> set[str]:
-        """The devices that models have declared, such as "cuda:0"."""
-        return {each for model in self._models if (each := model.options.device)}
+    def calls_from_project(self) -> bool:
+        """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
+        return has_project(self.app)
+
+    @property
+    def log_can_go_to_stdout(self) -> bool:
+        """Whether the log goes to a file, and CARBOY_LOG_FILE can let it go to stdout instead."""
+        return self.log_folder is not None and self.calls_from_project
+
+    @property
+    def models(self) -> list[Model]:
+        # Reading `app.models` imports the package `models`, which an app without models does not
+        # need.
+        return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self.models)
+
+    @property
+    def model_endpoints(self) -> dict[str, Model]:
+        """The names of the endpoints that answer predictions, each with its model."""
+        return {each.name: model for model in self.models for each in model.endpoints.values()}
+
+    @property
+    def accelerators(self) -> list[str]:
+        """The devices, other than the CPU, that models have declared, such as "cuda:0"."""
+        declared_by_models = {model.options.device or "cpu" for model in self.models}
+        return sorted(each for each in declared_by_models if not each.startswith("cpu"))
 
     @property
     def static_max_age_s(self) -> int | None:
@@ -232,25 +285,25 @@ class Facts:
         """The largest body, in bytes, that the app takes in any request; None if there is no limit:
         the limit of the server, or of the app's MAX_CONTENT_LENGTH and its models, whichever is
         smaller.
+
+        Raises:
+            DeploymentError: MAX_CONTENT_LENGTH is negative.
         """
-        of_app = [self.app.config["MAX_CONTENT_LENGTH"], *self._body_limits_of_models()]
+        of_views = self.app.config["MAX_CONTENT_LENGTH"]
+        if of_views is not None and of_views < 0:
+            raise DeploymentError(
+                f"MAX_CONTENT_LENGTH is {of_views}: expected a number of bytes, or None for no"
+                " limit."
+            )
+        of_app = [of_views, *self._body_limits_of_models()]
         limits = [self.settings.max_body_bytes]
         if all(of_app):
             limits.append(max(of_app))
         return min((limit for limit in limits if limit), default=None)
 
     def _body_limits_of_models(self) -> cabc.Iterator[int]:
-        for model in self._models:
+        for model in self.models:
             yield from (endpoint.max_body_bytes() for endpoint in model.endpoints.values())
-
-    @property
-    def _models(self) -> list[Model]:
-        # An app without models has not imported the package; reading `app.models` would.
-        return list(self.app.models.values()) if vars(self.app).get("models") else []
-
-    @property
-    def has_models(self) -> bool:
-        return bool(self._models)
 
     @property
     def wait_s(self) -> float:
@@ -259,37 +312,23 @@ class Facts:
         return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
 
     def special_routes(self, wait_s: float) -> list[SpecialRoute]:
-        """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
-        to send responses that it has buffered.
+        """Return the routes for which it does not suffice that a web server waits for `wait_s`
+        seconds, and sends responses that it has buffered.
         """
-        predicting = {
-            endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
-        }
-        found = (
-            self._special_route(rule, predicting.get(rule.endpoint), wait_s)
-            for rule in self.app.url_map.iter_rules()
-            if not rule.build_only
-        )
-        return sorted({route for route in found if route is not None})
+        return special_routes(self, wait_s)
 
-    def _special_route(
-        self, rule: Rule, model: Model | None, usual_s: float
-    ) -> SpecialRoute | None:
-        path, is_pattern = _path_of(rule)
-        special = partial(SpecialRoute, rule.rule, path, is_pattern)
-        if rule.websocket:
-            idle_s = self.settings.websocket_idle_s
-            return special(False, True, idle_s + MARGIN_S if idle_s else 24 * SILENCE_S)
-        if model is not None:
-            deadline_s = model.options.deadline_s
-            wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
-            streams = model.answers.streams
-            if streams or wait_s > usual_s:
-                return special(streams, False, max(wait_s, usual_s))
-            return None
-        if _streams(self.app.view_functions.get(rule.endpoint)):
-            return special(True, False, SILENCE_S)
-        return None
+    def longest_wait_s(self, wait_s: float) -> float:
+        """Return how many seconds a server waits for the app if it has one time limit for all
+        routes, of which the ordinary ones need `wait_s` seconds.
+        """
+        return max([wait_s, *(route.wait_s for route in self.special_routes(wait_s))])
+
+    @property
+    def stop_s(self) -> int:
+        """How many seconds after SIGTERM the server may still run, before systemd or Docker sends
+        SIGKILL. The server itself kills its workers before that, and logs which ones.
+        """
+        return math.ceil(self.settings.drain_s + self.settings.grace_s) + _STOP_MARGIN_S
 
     @property
     def hosts(self) -> list[str]:
@@ -310,8 +349,9 @@ class Facts:
 
     @cached_property
     def trusted_headers(self) -> TrustedHeaders:
-        """The headers of proxies that the app believes. An app that believes none as yet is going
-        to be served with `--proxy 1`, because there is a web server in front of it.
+        """The headers of proxies that the app believes behind the web server. An app that believes
+        none now counts as one served with `--proxy 1`, because its command is going to have that
+        option.
         """
         fix = find_proxy_fix(self.app)
         if fix is not None:
@@ -322,8 +362,9 @@ class Facts:
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
 
     def trusts_connections_from(self, host: str) -> bool:
-        """Return whether the server is going to believe a proxy that connects to this host of the
-        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """Return whether the server is going to believe a proxy that connects to it by this
+        address. True for an address of another machine, because nobody knows here from which
+        address a proxy connects to it.
         """
         if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
             return True
@@ -333,10 +374,24 @@ class Facts:
     @property
     def trusts_proxies(self) -> bool:
         """Whether the app, or the server by its settings, reads the headers of proxies."""
-        return self.settings.proxy != "0" or find_proxy_fix(self.app) is not None
+        return self.settings.proxy != "0" or self.has_proxy_fix
+
+    @property
+    def has_proxy_fix(self) -> bool:
+        """Whether the app reads the headers of proxies itself, by werkzeug's ProxyFix."""
+        return find_proxy_fix(self.app) is not None
 
 
-# Where a server that listens on all addresses is reached on the same machine.
+def _folder_of_package(module_name: str) -> str:
+    """Return the folder from which a module, or the outermost package around it, was imported."""
+    outermost = sys.modules.get(module_name.partition(".")[0])
+    # A package without a file __init__.py has a folder only.
+    folders = getattr(outermost, "__path__", None) or [getattr(outermost, "__file__", None)]
+    file = next(iter(folders))
+    return os.path.dirname(os.path.realpath(file)) if file else sys.path[0]
+
+
+# Address that stands for all addresses -> address by which the same machine connects to them.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 
@@ -346,24 +401,8 @@ def _is_view_of_static_files(view: object) -> bool:
     return getattr(view, "__module__", "").startswith("carboy.")
 
 
-def _streams(view: object) -> bool:
-    """Return whether a view is known to send its response item by item."""
-    contract = declared(view, "contract")
-    if contract is not None and any(each.answer.streams for each in contract.operations.values()):
-        return True
-    return any(map(inspect.isgeneratorfunction, layers(view)))
-
-
-def _path_of(rule: Rule) -> tuple[str, bool]:
-    """Return the path of a rule, and whether it is a regular expression."""
-    parts = rule._trace[rule._trace.index((False, "|")) + 1 :]
-    if not any(dynamic for dynamic, _ in parts):
-        return "".join(text for _, text in parts), False
-    return "".join(
-        _VARIABLES[rule._converters[text].part_isolating] if dynamic else re.escape(text)
-        for dynamic, text in parts
-    ), True
-
-
-# Regular expressions for a variable, by whether it is a part of one segment of the path.
-_VARIABLES = {True: "[^/]+", False: ".+"}
+def _files_in(folder: str) -> cabc.Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it, with "/"."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")

@@ -8,6 +8,7 @@ import typing as t
 
 import click
 
+from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .serveroptions import (
@@ -16,6 +17,7 @@ from .serveroptions import (
     proxy_advice,
     refuse_settings,
     server_options,
+    websocket_advice,
 )
 
 if t.TYPE_CHECKING:
@@ -24,6 +26,7 @@ if t.TYPE_CHECKING:
     from .facts import Facts, ImportedApp
 
 
+@generator("uwsgi", short_help="Write uwsgi.ini.")
 @server_options
 @click.option(
     "--protocol",
@@ -32,7 +35,6 @@ if t.TYPE_CHECKING:
     show_default=True,
     help="What uWSGI speaks: HTTP, or the uwsgi protocol for a web server in front of it.",
 )
-@generator("uwsgi", short_help="Write uwsgi.ini.")
 def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated:
     """Write uwsgi.ini, for 'uwsgi uwsgi.ini'.
 
@@ -47,18 +49,18 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
     refuse_settings(settings, ["tls_password_file", "tls_client_ca", *without_tls], "uWSGI")
     text = render(
         "uwsgi.ini.jinja",
-        target=imported.target,
-        loading=_loading(imported),
-        folder=os.path.relpath(imported.folder, facts.root),
+        target=_quote(imported.target),
+        loading=_quote(_loading(imported)) if facts.has_models else "",
+        folder=_quote(os.path.relpath(imported.folder, facts.root)),
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
         is_as_flask=facts.is_as_flask,
-        wait_s=math.ceil(_longest_wait(facts)),
+        wait_s=math.ceil(facts.longest_wait_s(facts.wait_s)),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
-    advice = proxy_advice(facts, "uWSGI")
+    advice = proxy_advice(facts, "uWSGI") + websocket_advice(facts, "uWSGI")
     return Generated(
         [GeneratedFile("uwsgi.ini", text)],
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
@@ -70,30 +72,35 @@ def _loading(imported: ImportedApp) -> str:
     """Return a line of Python by which a worker imports the app and loads its models."""
     name = imported.expression.partition("(")[0]
     return (
-        f"from {imported.module} import {name}; application = {imported.expression};"
+        f"from {imported.name_in_python} import {name}; application = {imported.expression};"
         " application.load_models()"
     )
-
-
-def _longest_wait(facts: Facts) -> float:
-    """Return how many seconds uWSGI's process for HTTP waits for a response: it has one time limit
-    for all routes.
-    """
-    usual_s = facts.wait_s
-    return max([usual_s, *(route.wait_s for route in facts.special_routes(usual_s))])
 
 
 def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:
     """Return the option by which uWSGI listens on an address, and its value.
 
-    `http` and `https` start a process that reads the requests, of TCP ports only; with
-    `http-socket` the workers read them.
+    With `http` and `https`, a process of its own reads the requests for the workers; it listens on
+    TCP ports only. With `http-socket`, the workers read the requests themselves.
     """
     if protocol == "uwsgi":
-        return "socket", address.path or str(address)
+        return "socket", _quote(address.path or str(address))
     if address.path:
-        return "http-socket", address.path
+        return "http-socket", _quote(address.path)
     if settings.tls_cert:
         key = settings.tls_key or settings.tls_cert
-        return "https", f"{address},{settings.tls_cert},{key}"
+        return "https", _quote(f"{address},{settings.tls_cert},{key}")
     return "http", str(address)
+
+
+def _quote(text: str) -> str:
+    """Return a text as the value of an option. `%` begins a variable, and `$(` a placeholder.
+
+    Raises:
+        DeploymentError: uWSGI cannot read it.
+    """
+    if not text.isprintable() or "$(" in text:
+        raise DeploymentError(
+            f"uWSGI cannot read a value that contains a line break or '$(': {text!r}. Rename it."
+        )
+    return text.replace("%", "%%")

@@ -18,9 +18,11 @@ missing = [command for command in COMMANDS if shutil.which(command) is None]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _machine() -> None:
+def _machine() -> t.Iterator[None]:
     if os.geteuid() != 0 or missing:
         pytest.skip(f"building images needs root and {', '.join(missing or COMMANDS)}")
+    yield
+    containers.remove_copies()
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,9 @@ def digits_project(project: pathlib.Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("digits-image") / "digits"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("__pycache__"))
     hide_secrets(folder)
+    # As after a checkout with a strict umask, and after a careless chmod.
+    (folder / "app.py").chmod(0o600)
+    (folder / "static").chmod(0o777)
     carboy(folder, "docker", "app:app")
     return folder
 

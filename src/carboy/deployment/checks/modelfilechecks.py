@@ -83,8 +83,9 @@ def _compare(path: str, made: MadeBy) -> cabc.Iterator[Found]:
 
 
 def _fits(made: MadeBy, installed: str) -> bool:
-    """Return whether a library can read what it has written. NumPy reads files of its earlier
-    versions, and notes in a file only whether it is version 2; the others give no such promise.
+    """Return whether the installed version of a library can read a file. NumPy reads files of its
+    earlier versions, and a file shows only whether NumPy 2 has written it. The other libraries
+    promise to read files of the same version only.
     """
     if made == MadeBy("numpy", "2"):
         return int(installed.partition(".")[0]) >= 2

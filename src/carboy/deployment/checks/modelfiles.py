@@ -22,7 +22,9 @@ if t.TYPE_CHECKING:
 
 # Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
 _NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
-# How files begin that joblib has compressed, and what decompresses them.
+# Files of models in all formats.
+MODEL_FILES = (*_NAMES, "*.h5", "*.keras", "*.onnx", "*.safetensors", "*.ubj")
+# Beginning of a file that joblib has compressed -> function that makes a decompressor for it.
 _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS).decompress,  # gzip
     b"BZh": lambda: bz2.BZ2Decompressor().decompress,
@@ -30,8 +32,8 @@ _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] 
     b"]\0\0": lambda: lzma.LZMADecompressor().decompress,
     b"x": lambda: zlib.decompressobj().decompress,
 }
-# How pickles begin: with their version since version 2, else with one of these instructions; and
-# files of torch, which are ZIP archives with a pickle.
+# Beginnings of pickles: \x80 since version 2 of their format, before it one of these instructions.
+# Files of torch are ZIP archives that contain a pickle ("PK").
 _STARTS = (b"\x80", b"(", b"]", b"c", b"}", b"PK", *_COMPRESSED)
 # Files that list the digests of others, as `sha256sum` writes them.
 _LISTS = ("SHA256SUMS", "SHA256SUMS.txt", "sha256sums.txt")
@@ -43,7 +45,7 @@ _CHUNK_BYTES = 64 * 1024
 _SKLEARN_VERSION = re.compile(
     rb"_sklearn_version(?:\x94|q.|r....)?(?:\x95.{8})?(?:\x8c(.)|X(.)\0\0\0)(?=\d)", re.DOTALL
 )
-# Since version 2, the internal modules of NumPy have this name, also in pickles.
+# The name of NumPy's internal modules since version 2, which pickles of arrays contain.
 _NUMPY_2 = re.compile(rb"numpy\._core")
 _OVERLAP_BYTES = 100
 
@@ -56,8 +58,8 @@ class MadeBy(t.NamedTuple):
 
 
 def pickles_of(facts: Facts) -> list[str]:
-    """Return the paths of a project's model files that pickle reads. A pointer of Git LFS, or a
-    file of SPSS with the ending ".sav", is none.
+    """Return the paths of the model files of a project that pickle reads. Files with the same
+    ending and another content are left out, such as a pointer of Git LFS, or a .sav file of SPSS.
     """
     paths = (os.path.join(facts.root, path) for path in files_named(facts, *_NAMES))
     return list(filter(_begins_as_pickle, paths))
@@ -120,13 +122,13 @@ def makers_of(path: str) -> set[MadeBy]:
 def _sklearn_versions(data: bytes) -> cabc.Iterator[str]:
     for found in _SKLEARN_VERSION.finditer(data):
         end = found.end() + ord(found[1] or found[2])
-        if end <= len(data):  # else the next chunk contains it whole
+        if end <= len(data):  # else the next chunk contains the whole version
             yield data[found.end() : end].decode("ascii", "replace")
 
 
 def _overlapping_chunks(path: str) -> cabc.Iterator[bytes]:
     """Yield the decompressed content of a file. Each chunk begins with the end of the one before,
-    so that each short text is whole in one of them.
+    so that a short text, such as a version, is whole in one of them.
     """
     with open(path, "rb") as file:
         decompress = _decompressor_for(file.peek(8)[:8])

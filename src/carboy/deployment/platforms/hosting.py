@@ -12,12 +12,12 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
-from ...serving.wsgi.proxyfix import find_proxy_fix
-from ..dockerfiles import logs_to_stdout
+from ..checks.gitrepository import ignores
+from ..checks.modelfiles import MODEL_FILES
 from ..generators import Generated, render
+from ..projectfiles import files_named, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 # another. All platforms that run images are told this one, so that an image with a port of its own
 # works as well.
 PORT = 8000
-# How many seconds the server may need to end its processes, after the time for its requests is
+# How many seconds the server may need to end its processes, after the time for running requests is
 # over. A platform that kills earlier would cut off what the server logs then.
 MARGIN_S = 2.0
 
@@ -63,6 +63,7 @@ class Platform:
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
         gives_devices: whether its file asks for the devices that models have declared.
+        gets_ignored_files: whether it gets files of the project that git ignores.
         generate: writes the files for a release.
     """
 
@@ -71,6 +72,7 @@ class Platform:
     names: NameRule
     takes_image: bool
     gives_devices: bool
+    gets_ignored_files: bool
     generate: cabc.Callable[[Release], Generated]
 
     def check_name(self, name: str) -> str:
@@ -126,26 +128,22 @@ class Release:
 
     @property
     def log_environment(self) -> dict[str, str]:
-        """The variables by which the log goes where a platform looks for it, and not into a file
-        that nobody can read there. (Images of `carboy docker` have them.)
+        """The environment variables that let the log go to stdout, where platforms look for it, and
+        not into a file that nobody can read there. (Images of `carboy docker` have them.)
         """
-        return {"CARBOY_LOG_FILE": "/dev/stdout"} if logs_to_stdout(self.facts) else {}
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.log_can_go_to_stdout else {}
 
     @property
     def reads_secrets(self) -> bool:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return has_project(self.facts.app)
+        return self.facts.calls_from_project
 
     @property
-    def has_models(self) -> bool:
-        return bool(self.facts._models)
-
-    @property
-    def devices(self) -> list[str]:
-        """The devices, other than the CPU, that models have declared."""
-        return sorted(each for each in self.facts.devices if not each.startswith("cpu"))
+    def make_image(self) -> str:
+        """The beginning of a command line, which writes the Dockerfile if there is none."""
+        return "" if self.has_dockerfile else "carboy docker && "
 
     @property
     def has_dockerfile(self) -> bool:
@@ -173,13 +171,14 @@ class Release:
         """
         settings = {
             # An app with ProxyFix reads the headers of proxies itself.
-            **({} if find_proxy_fix(self.facts.app) else {"proxy": str(proxy)}),
+            **({} if self.facts.has_proxy_fix else {"proxy": str(proxy)}),
             "drain_s": f"{times.drain_s:g}",
             "grace_s": f"{times.grace_s:g}",
             **more,
         }
-        # An app whose models come from a folder may find none there.
-        return settings | ({"min_models": "1"} if self.has_models else {})
+        # An app that looks for its models in a folder may find none on the platform. The server
+        # must not count as ready then.
+        return settings | ({"min_models": "1"} if self.facts.has_models else {})
 
     def write(self, template: str, **variables: t.Any) -> str:
         """Render a template of the folder `templates/platforms`."""
@@ -198,25 +197,52 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
-        return "\n".join([*lines, f"Then:  {command}"])
+        hints = [*hints, *self._hint_at_devices(), *self._hints_at_ignored_files()]
+        return "\n".join([*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"])
 
-    def hint_at_packages(self, are_listed: bool) -> list[str]:
-        """Return a hint for a platform that installs what the project lists, if there is no list
-        that it reads.
+    def hints_at_packages(self, are_listed: bool) -> list[str]:
+        """Return what is missing for a platform that installs what the project lists.
+
+        Args:
+            are_listed: whether there is a list that the platform reads.
         """
-        hint = (
-            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
-            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
-        )
-        return [] if are_listed else [hint]
+        list_file = self.facts.requirements
+        text = read_text(os.path.join(self.facts.root, list_file)) if list_file else ""
+        if not are_listed:
+            hint = (
+                f"{self.platform.title} installs what requirements.txt lists. Write it first, with"
+                " a line for carboy's wheel (wheels/carboy-....whl), as in projects of 'carboy"
+                " new'."
+            )
+        elif list_file and not re.search(r"carboy-[^/]*\.whl", text):
+            hint = (
+                f"{list_file} must name the wheel of carboy, which is on no package index yet:"
+                " ./wheels/carboy-....whl, as in projects of 'carboy new'. 'carboy docker' writes"
+                " the wheel."
+            )
+        else:
+            return []
+        return [hint]
 
     def _hint_at_devices(self) -> cabc.Iterator[str]:
-        if self.devices and not self.platform.gives_devices:
+        devices = ", ".join(self.facts.accelerators)
+        if devices and not self.platform.gives_devices:
             yield (
-                f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
+                f"The models use {devices}, for which these files do not ask: see"
                 f" what {self.platform.title} offers."
             )
+
+    def _hints_at_ignored_files(self) -> cabc.Iterator[str]:
+        if self.platform.gets_ignored_files:
+            return
+        # Each name in the folder of the wheel is alike to git.
+        for path in ("wheels/carboy.whl", *files_named(self.facts, *MODEL_FILES)):
+            if ignores(self.facts.root, path):
+                name = "wheels/" if path.startswith("wheels/") else path
+                yield (
+                    f"Git ignores {name}, so that {self.platform.title} does not get it. If the app"
+                    f" needs it there, add the line '!/{name}' to the end of .gitignore."
+                )
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:
