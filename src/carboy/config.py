@@ -87,14 +87,14 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     "MODEL_PROTOCOLS": ConfigKey(
         ABSENT,
         'the protocols by which clients can call models, beside plain JSON: `["v2"]` for the Open'
-        ' Inference Protocol; also `"kserve"`, `"mlflow"`, `"sagemaker"`; in the environment with'
-        " commas",
-        list[t.Literal["v2", "kserve", "mlflow", "sagemaker"]],
+        ' Inference Protocol; also `"kserve"`, `"mlflow"`, `"openai"`, `"sagemaker"`; in the'
+        " environment with commas",
+        list[t.Literal["v2", "kserve", "mlflow", "openai", "sagemaker"]],
     ),
     "MODEL_DEFAULT": ConfigKey(
         ABSENT,
-        "the name of the model that protocols with one URL for predictions (MLflow, SageMaker,"
-        " Vertex AI) serve; without it, the only model",
+        "the name of the model that protocols with one URL for predictions (MLflow, OpenAI,"
+        " SageMaker, Vertex AI) serve; without it, the only model",
         str,
     ),
     "MODEL_REPOSITORY_CONTROL": ConfigKey(

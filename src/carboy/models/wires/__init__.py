@@ -3,6 +3,7 @@
     openinference    Open Inference Protocol V2 (Triton, KServe, Seldon): `"v2"`
     kserve           KServe V1, also used by TensorFlow Serving: `"kserve"`
     mlflow           MLflow's scoring server: `"mlflow"`
+    openaiembeddings OpenAI's embeddings of texts: `"openai"`
     sagemaker        containers of Amazon SageMaker: `"sagemaker"`
     vertex           containers of Google's Vertex AI, switched on by its variables `AIP_...`
 
@@ -32,6 +33,7 @@ _MODULES = {
     "v2": "openinference",
     "kserve": "kserve",
     "mlflow": "mlflow",
+    "openai": "openaiembeddings",
     "sagemaker": "sagemaker",
 }
 # Vertex AI sets this variable in each container that it starts for predictions. Source:
