@@ -125,6 +125,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[openai.OpenAI
     program.stop()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("encoding", ["float", "base64", openai.omit])
 def test_openai_client_gets_embeddings(client, encoding):
     found = client.embeddings.create(model="lengths", input=["a", "bcd"], encoding_format=encoding)
@@ -134,6 +135,7 @@ def test_openai_client_gets_embeddings(client, encoding):
         assert [each.embedding for each in found.data] == [[1.0, 0.5], [3.0, 0.5]]
 
 
+@pytest.mark.integration
 def test_openai_client_raises_its_own_errors(client):
     with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
         client.embeddings.create(model="gpt", input="a")

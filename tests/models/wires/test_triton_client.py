@@ -11,6 +11,8 @@ import spawning
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[t.Any]:
