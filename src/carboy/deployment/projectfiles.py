@@ -7,6 +7,8 @@ import os
 import re
 import typing as t
 
+from ..core.textfiles import read_text as read_text
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -38,8 +40,6 @@ _DEPLOYMENT_FILES = (
 # Words in the names of deployment files that are for development only: Dockerfile.dev.
 _FOR_DEVELOPMENT = frozenset({"dev", "development", "local", "override", "test", "testing"})
 _EXEC_FORM = str.maketrans("[],\"'", "     ")
-# A larger file is not one that people write.
-_MAX_BYTES = 1024 * 1024
 
 
 class TextLine(t.NamedTuple):
@@ -157,15 +157,3 @@ def lines_of(root: str, path: str) -> list[TextLine]:
             lines.append(TextLine(path, number, part))
         continued = part != text.rstrip()
     return lines
-
-
-def read_text(path: str) -> str:
-    """Return the text of a file; "" if it cannot be read, is large, or is not text."""
-    if not os.path.isfile(path):  # opening a pipe would wait for its writer
-        return ""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        return data.decode("utf-8") if len(data) <= _MAX_BYTES else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
