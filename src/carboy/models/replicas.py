@@ -24,7 +24,7 @@ from carboy.core.foreignservers import (
 )
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
-from carboy.errors import ModelLoadError, ServingError, SignatureError
+from carboy.errors import ModelFileError, ModelLoadError, ServingError, SignatureError
 from carboy.observability.handlers import show_messages
 
 from .queue.calls import one_by_one
@@ -352,6 +352,8 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    if isinstance(exc, ModelFileError) and home and own[-1].filename != home:
+        place = f"the source of {target.__qualname__} in {home}"
     advice = explain_failure(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"

@@ -364,14 +364,14 @@ def test_model_without_saved_files_has_no_cards(app, client):
 def test_page_shows_the_card(app, client, seven):
     declare(app, source=seven)
     text = client.get("/price", headers={"Accept": "text/html"}).text
-    for shown in ("Model price 7", "r2 1.0, rows 4", f"scikit-learn {sklearn.__version__}"):
+    for shown in ("Model price 7", "r2 1, rows 4", f"scikit-learn {sklearn.__version__}"):
         assert shown in text
 
 
 def test_command_shows_the_card(app, seven):
     declare(app, source=seven)
     result = app.test_cli_runner().invoke(models_group)
-    for shown in ("price: price 7", "r2 1.0, rows 4", f"scikit-learn {sklearn.__version__}"):
+    for shown in ("price: price 7", "r2 1, rows 4", f"scikit-learn {sklearn.__version__}"):
         assert shown in result.output
 
 

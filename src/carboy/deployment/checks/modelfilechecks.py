@@ -28,8 +28,9 @@ _PINNED = re.compile(r"^([\w.-]+)==([\w.+!-]+)", re.MULTILINE)
     "carboy.W107",
     "A model file is a pickle, which runs code when it is loaded, and no digest of it is recorded:"
     " nobody would notice that it was replaced.",
-    remedy="Record its digest where the file is made, in a list SHA256SUMS or beside the file:"
-    " 'sha256sum model.pkl > model.pkl.sha256'. 'carboy check' compares the two.",
+    remedy="Record its digest where the file is made: by carboy.models.save(), in a list"
+    " SHA256SUMS, or beside the file: 'sha256sum model.pkl > model.pkl.sha256'. 'carboy check'"
+    " compares the two.",
     deploy=True,
 )
 def find_pickle_without_digest(facts: Facts) -> cabc.Iterator[Found]:
@@ -41,8 +42,8 @@ def find_pickle_without_digest(facts: Facts) -> cabc.Iterator[Found]:
 @check(
     "carboy.E108",
     "A model file is not the one whose digest is recorded.",
-    remedy="If you have written the file anew, record its new digest. Otherwise do not load it:"
-    " somebody has replaced it, or it was not copied completely.",
+    remedy="If you have written the file anew, record its new digest, or save the model again."
+    " Otherwise do not load it: somebody has replaced it, or it was not copied completely.",
 )
 def find_changed_file(facts: Facts) -> cabc.Iterator[Found]:
     listed = [os.path.join(folder, name) for folder, card in _cards(facts) for name in card.files]

@@ -59,23 +59,30 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.name} {self.version}"
 
     @property
+    def size_bytes(self) -> int:
+        return sum(record.bytes for record in self.files.values())
+
+    @property
     def summary(self) -> dict[str, str]:
         """What people want to know first, as texts by their titles."""
-        size = sum(record.bytes for record in self.files.values())
         digests = (f"{name}: {record.sha256}" for name, record in self.files.items())
         libraries = (f"{name} {version}" for name, version in self.libraries.items())
         found = {
-            "Version": self.title,
-            "Format": f"{self.format}, {size:,} bytes",
+            "Format": f"{self.format}, {self.size_bytes:,} bytes",
             "Made": self.made_at,
             "With": ", ".join([f"Python {self.python}", *libraries]),
-            "Metrics": ", ".join(f"{name} {value}" for name, value in self.metrics.items()),
+            "Metrics": ", ".join(map(_measured, self.metrics.items())),
             "SHA-256": ", ".join(digests),
         }
         return {title: text for title, text in found.items() if text}
 
     def to_dict(self) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", msgspec.to_builtins(self))
+
+
+def _measured(metric: tuple[str, t.Any]) -> str:
+    name, value = metric
+    return f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def has_card(folder: str) -> bool:

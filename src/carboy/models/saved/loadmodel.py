@@ -6,6 +6,7 @@ import os
 import typing as t
 
 from carboy.core.logmasking import get_masked_logger
+from carboy.core.processmemory import available_bytes, in_mib
 from carboy.errors import ModelFileError
 
 from .card import CARD_NAME, Card, has_card, noted_cards, read_card
@@ -90,9 +91,25 @@ def open_folder(folder: str) -> Card:
                 folder,
                 difference,
             )
+    _warn_if_large(card, folder)
     if noted is not None:
         noted[key] = card
     return card
+
+
+def _warn_if_large(card: Card, folder: str) -> None:
+    """Say that a model may not fit into the memory before the system ends the process for it, which
+    leaves no message.
+    """
+    size, free = card.size_bytes, available_bytes()
+    if free is not None and size > free:
+        _logger.warning(
+            "Model %s in %r has %s, and the machine has %s of memory left.",
+            card.title,
+            folder,
+            in_mib(size),
+            in_mib(free),
+        )
 
 
 def _refuse_wrong_folder(folder: str) -> None:
