@@ -117,7 +117,7 @@ class Model:
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
-        cards = self._replica.cards
+        cards = self.cards
         return cards[0].version if cards else None
 
     @property

@@ -162,7 +162,7 @@ def test_damaged_file_is_not_reported(content):
 def test_digests_on_a_card_are_compared_for_every_file_it_lists():
     pytest.importorskip("joblib")
     save({"rows": 3}, "models/m/1", format="joblib")
-    save(None, "models/m/2", write=lambda folder: pathlib.Path(folder, "a.txt").write_text("a"))
+    save(None, "models/m/2", write=lambda folder: (folder / "a.txt").write_text("a"))
     for code in ("carboy.W107", "carboy.E108", "carboy.W109"):
         assert found(code) == []
     pathlib.Path("models/m/1/model.joblib").write_bytes(b"version https://git-lfs\n")

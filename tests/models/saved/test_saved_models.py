@@ -157,12 +157,12 @@ def test_weights_of_a_torch_module_load_on_the_cpu(tmp_path):
 
 
 def write_text(folder):
-    (pathlib.Path(folder) / "deep").mkdir()
-    (pathlib.Path(folder) / "deep" / "words.txt").write_text("good bad")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "words.txt").write_text("good bad")
 
 
 def read_text(folder):
-    return (pathlib.Path(folder) / "deep" / "words.txt").read_text().split()
+    return (folder / "deep" / "words.txt").read_text().split()
 
 
 def test_own_functions_write_and_read(tmp_path):
@@ -224,6 +224,27 @@ def test_version_is_never_overwritten(tmp_path, seven):
     with pytest.raises(ModelFileError, match="A version is never overwritten"):
         save([1], seven)
     assert (seven / "card.json").read_bytes() == before
+
+
+def test_version_that_another_process_saves_meanwhile_is_not_overwritten(tmp_path):
+    def write(folder):
+        (folder / "a.txt").write_text("second")
+        save([1], tmp_path / "m" / "1")
+
+    with pytest.raises(ModelFileError, match="A version is never overwritten"):
+        save(None, tmp_path / "m" / "1", write=write)
+    assert load(tmp_path / "m" / "1") == [1]
+    assert os.listdir(tmp_path / "m") == ["1"]
+
+
+def test_interrupted_save_leaves_nothing(tmp_path):
+    def write(folder):
+        (folder / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save(None, tmp_path / "m" / "1", write=write)
+    assert os.listdir(tmp_path / "m") == []
 
 
 def test_others_may_read_a_saved_folder(tmp_path):

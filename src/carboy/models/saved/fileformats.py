@@ -137,7 +137,7 @@ class _Joblib(FileFormat):
     def write(self, model: t.Any, path: str) -> None:
         try:
             _need("joblib", self.name).dump(model, path)
-        except ModelFileError:
+        except (ModelFileError, OSError):  # such as a full disk
             raise
         except Exception as exc:
             raise ModelFileError(

@@ -79,6 +79,13 @@ def explain_failure(error: BaseException) -> str:
     """
     if isinstance(error, ModelFileError):  # it says so itself
         return ""
+    try:
+        return _explain_failure(error)
+    except Exception:  # noqa: BLE001 - whatever a variable of the program does when it is looked at
+        return ""  # an explanation must not take the place of the error
+
+
+def _explain_failure(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError) and isinstance(error.filename, str):
         return of_relative_path(error, error.filename)
     path = file_being_read(error)
@@ -90,16 +97,21 @@ def explain_failure(error: BaseException) -> str:
 def explain_file(error: BaseException | None, path: str, *, named: str = "The file") -> str:
     """Return why a file cannot be read, and the ways out; "" if there is nothing to say."""
     failed = _examine(path, named, error)
+    if failed is None:
+        return ""
     return _explain(failed, _OF_CONTENT if error is None else (*_OF_CONTENT, *_OF_ERRORS))
 
 
-def _examine(path: str, named: str, error: BaseException | None) -> FailedRead:
+def _examine(path: str, named: str, error: BaseException | None) -> FailedRead | None:
+    """Read the start of a file; None if it has gone, or belongs to somebody else."""
+    if os.path.isdir(path):
+        return FailedRead(path, named, 0, b"", error)
     try:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             start = file.read(_START_BYTES)
-    except OSError:  # a folder, or the file has gone
-        size, start = 0, b""
+    except OSError:
+        return None
     return FailedRead(path, named, size, start, error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import typing as t
 
 from carboy.core.logmasking import get_masked_logger
@@ -22,7 +23,7 @@ _logger = get_masked_logger("carboy.models")
 
 
 def load(
-    folder: str | os.PathLike[str], *, read: cabc.Callable[[str], t.Any] | None = None
+    folder: str | os.PathLike[str], *, read: cabc.Callable[[pathlib.Path], t.Any] | None = None
 ) -> t.Any:
     """Read a model that `carboy.models.save` has written.
 
@@ -45,7 +46,7 @@ def load(
     place = os.fspath(folder)
     card = open_folder(place)
     if read is not None:
-        return read(place)
+        return read(pathlib.Path(place))
     if card.format == OWN:
         raise ModelFileError(
             f"carboy.models.load({place!r}): the files were written by a function of their author."

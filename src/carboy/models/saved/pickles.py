@@ -74,7 +74,9 @@ def makers_of(path: str) -> set[MadeBy]:
 
 
 def modules_in(path: str) -> set[str]:
-    """Return the names of the modules that a pickle imports when it is loaded."""
+    """Return the names of the modules that a pickle imports when it is loaded. In version 0 of the
+    format, which is text, other words may be among them.
+    """
     modules: set[bytes] = set()
     try:
         for data in _overlapping_chunks(path):

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import inspect
 import os
+import pathlib
 import platform
 import shutil
 import tempfile
@@ -41,7 +42,7 @@ def save(
     predict: cabc.Callable[..., t.Any] | None = None,
     metrics: cabc.Mapping[str, t.Any] | None = None,
     format: str | None = None,
-    write: cabc.Callable[[str], object] | None = None,
+    write: cabc.Callable[[pathlib.Path], object] | None = None,
 ) -> Card:
     """Write a model into a new folder, and beside it a card that says what it is.
 
@@ -66,11 +67,7 @@ def save(
             or `predict` fails on the example.
     """
     target = os.path.abspath(os.fspath(folder))
-    if os.path.lexists(target):
-        raise ModelFileError(
-            f"carboy.models.save(..., {os.fspath(folder)!r}): the folder exists already. A version"
-            " is never overwritten: save the model under the next one, or remove the folder."
-        )
+    _refuse_existing(target)
     if write is not None and format is not None:
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)
@@ -119,10 +116,23 @@ def _folder_that_appears(target: str) -> cabc.Iterator[str]:
         yield partial
         # `mkdtemp` lets only its own user read the folder. The server may run as another one.
         os.chmod(partial, 0o777 & ~_umask())
+        _refuse_existing(target)  # `os.rename` would replace an empty folder
         os.rename(partial, target)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        _refuse_existing(target)  # another process may have saved the same version meanwhile
+        raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _refuse_existing(target: str) -> None:
+    if os.path.lexists(target):
+        raise ModelFileError(
+            f"carboy.models.save(): the folder {target!r} exists already. A version is never"
+            " overwritten: save the model under the next one, or remove the folder."
+        )
 
 
 def _umask() -> int:
@@ -135,7 +145,7 @@ def _write_files(
     model: t.Any,
     folder: str,
     chosen: FileFormat | None,
-    write: cabc.Callable[[str], object] | None,
+    write: cabc.Callable[[pathlib.Path], object] | None,
 ) -> cabc.Iterable[str]:
     """Write the model, and return the modules that its files need."""
     if chosen is not None:
@@ -143,7 +153,7 @@ def _write_files(
         chosen.write(model, path)
         return chosen.modules_for(path)
     assert write is not None
-    write(folder)
+    write(pathlib.Path(folder))
     names = record_files(folder)
     if not names or CARD_NAME in names:
         raise ModelFileError(

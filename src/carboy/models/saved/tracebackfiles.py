@@ -8,6 +8,7 @@ removed and would be called for each event of the process from then on.
 
 from __future__ import annotations
 
+import io
 import linecache
 import os
 import pickle
@@ -62,7 +63,7 @@ def _candidates(frame: types.FrameType, line: str) -> cabc.Iterator[str]:
     """
     of_reader = _library_of(frame) in _READERS
     values = list(frame.f_locals.values())
-    is_open = [value for value in values if getattr(value, "closed", True) is False]
+    is_open = [each for each in values if issubclass(type(each), io.IOBase) and not each.closed]
     for path in map(_path_of, (*_named_in(frame, line), *is_open, *values)):
         if path and (of_reader or path.lower().endswith(_SUFFIXES)) and os.path.exists(path):
             yield path
@@ -81,10 +82,16 @@ def _named_in(frame: types.FrameType, line: str) -> cabc.Iterator[t.Any]:
     """
     known = {**frame.f_globals, **frame.f_locals}
     for owner, name in _ATTRIBUTE.findall(line):
-        if owner in known:
-            yield getattr(known[owner], "__dict__", {}).get(name)
+        yield _own_attributes(known.get(owner)).get(name)
     for name in re.findall(r"\w+", line):
         yield known.get(name)
+
+
+def _own_attributes(value: object) -> dict[str, t.Any]:
+    try:
+        return t.cast("dict[str, t.Any]", object.__getattribute__(value, "__dict__"))
+    except AttributeError:
+        return {}
 
 
 def _named_in_code(code: types.CodeType) -> cabc.Iterator[str]:
@@ -95,10 +102,12 @@ def _named_in_code(code: types.CodeType) -> cabc.Iterator[str]:
 
 
 def _path_of(value: t.Any) -> str | None:
-    """Return the path that a variable holds: a text, a path or an open file."""
-    if isinstance(value, os.PathLike):
+    """Return the path that a variable holds: a text, a path or an open file. Of other objects only
+    the type is looked at, because their attributes may do anything, as those of `request` do.
+    """
+    if issubclass(type(value), os.PathLike):
         value = os.fspath(value)
-    elif not isinstance(value, (str, bytes)) and hasattr(value, "read"):
+    elif issubclass(type(value), io.IOBase):
         value = getattr(value, "name", None)
-    is_short = isinstance(value, str) and 0 < len(value) < 4096 and "\0" not in value
+    is_short = issubclass(type(value), str) and 0 < len(value) < 4096 and "\0" not in value
     return value if is_short else None
