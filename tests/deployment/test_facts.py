@@ -9,7 +9,8 @@ import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from carboy import Blueprint, Carboy
-from carboy.deployment.facts import Facts, SpecialRoute, StaticFolder
+from carboy.deployment.facts import Facts, StaticFolder
+from carboy.deployment.specialroutes import SpecialRoute
 from carboy.serving.settings import make_settings
 
 MIB = 1024 * 1024

@@ -165,7 +165,7 @@ def test_wrong_options_are_refused_and_nothing_is_written(project, command, opti
 def test_setting_for_proxies_that_would_have_no_effect_is_named(project, monkeypatch, command):
     project(PLAIN)
     monkeypatch.setenv("CARBOY_PROXY", "1")
-    assert "The setting 'proxy' (1) does not hold under" in run(command)
+    assert "The setting 'proxy' (1) has no effect under" in run(command)
 
 
 def test_setting_for_proxies_is_not_named_if_the_app_has_proxyfix(project, monkeypatch):

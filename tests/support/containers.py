@@ -92,14 +92,18 @@ class Image:
         """The bytes that the image has beyond its base."""
         return self.size - _size_of(BASE)
 
-    @contextlib.contextmanager
-    def files(self) -> cabc.Iterator[pathlib.Path]:
-        """Make a copy of the image's files; yield the folder."""
-        container = buildah("from", "--pull-never", self.name)
-        try:
-            yield pathlib.Path(buildah("mount", container))
-        finally:
-            buildah("rm", container)
+    @functools.cached_property
+    def root(self) -> pathlib.Path:
+        """The folder with the image's files, which must not be changed. `remove_copies` removes it
+        at the end of the tests.
+        """
+        return pathlib.Path(buildah("mount", buildah("from", "--pull-never", self.name)))
+
+
+def remove_copies() -> None:
+    """Remove all folders that `Image.root` has made, and images whose names later ones have got."""
+    buildah("rm", "--all")
+    buildah("rmi", "--prune")
 
 
 def _size_of(name: str) -> int:
@@ -156,7 +160,6 @@ class Container:
     """A running container."""
 
     program: spawning.Program
-    root: pathlib.Path
     config: dict[str, t.Any]
     environ: dict[str, str]
 
@@ -254,34 +257,34 @@ def run(
     """
     config = image.config
     variables = dict(each.split("=", 1) for each in config["Env"]) | dict(environ or {})
-    with image.files() as root:
-        (root / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
-        mounted = dict(volumes or {})
-        for path in config.get("Volumes") or {}:
-            if path not in mounted:
-                mounted[path] = _copied(root, path, folder)
-        script = _script(root, mounted, tmpfs, read_only=read_only)
-        if beside is None:
-            script = f"ip link set lo up\nip address add {ADDRESS}/32 dev lo\n{script}"
-        command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
-        inside = shlex.join([*_as_user(config, variables), *command])
-        namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-        unshare = ["unshare", "--net", *namespaces]
-        if beside is not None:
-            unshare = ["nsenter", f"--net=/proc/{beside.pid}/ns/net", "unshare", *namespaces]
-        program = spawning.start(
-            [*unshare, "sh", "-ec", f"{script}\nexec chroot . {inside}"],
-            log=folder / "container.log",
-            port=spawning.free_port(),
-            cwd=root,
-        )
-        container = Container(program, root, config, variables)
-        try:
-            with _published(container, port):
-                yield container
-        finally:
-            program.process.kill()
-            program.process.wait()
+    layers = {name: folder / "root" / name for name in ("changes", "work", "merged")}
+    for layer in layers.values():
+        layer.mkdir(parents=True)
+    mounted = dict(volumes or {})
+    for path in config.get("Volumes") or {}:
+        if path not in mounted:
+            mounted[path] = _copied(image.root, path, folder)
+    script = _script(image.root, layers, mounted, tmpfs, hosts, read_only=read_only)
+    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    inside = shlex.join([*_as_user(config, variables), *command])
+    namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
+    unshare = ["unshare", "--net", *namespaces]
+    if beside is None:
+        script = f"ip link set lo up\nip address add {ADDRESS}/32 dev lo\n{script}"
+    else:
+        unshare = ["nsenter", f"--net=/proc/{beside.pid}/ns/net", "unshare", *namespaces]
+    program = spawning.start(
+        [*unshare, "sh", "-ec", f"{script}\nexec chroot . {inside}"],
+        log=folder / "container.log",
+        port=spawning.free_port(),
+    )
+    container = Container(program, config, variables)
+    try:
+        with _published(container, port):
+            yield container
+    finally:
+        program.process.kill()
+        program.process.wait()
 
 
 def _copied(root: pathlib.Path, path: str, folder: pathlib.Path) -> pathlib.Path:
@@ -293,21 +296,28 @@ def _copied(root: pathlib.Path, path: str, folder: pathlib.Path) -> pathlib.Path
 
 def _script(
     root: pathlib.Path,
+    layers: cabc.Mapping[str, pathlib.Path],
     volumes: cabc.Mapping[str, pathlib.Path],
     tmpfs: cabc.Sequence[str],
+    hosts: str,
     *,
     read_only: bool,
 ) -> str:
-    here = shlex.quote(str(root))
+    """Return the commands that mount the root of a container, whose changes are in a layer of its
+    own, and make it the current folder.
+    """
+    layered = f"lowerdir={root},upperdir={layers['changes']},workdir={layers['work']}"
     lines = [
-        f"mount --bind {here} {here}",
-        f"cd {here}",
+        shlex.join(["mount", "-t", "overlay", "-o", layered, "overlay", str(layers["merged"])]),
+        f"cd {shlex.quote(str(layers['merged']))}",
         "mkdir -p proc dev sys",
+        f"echo {shlex.quote('127.0.0.1 localhost')} > etc/hosts",
+        f"echo {shlex.quote(hosts)} >> etc/hosts",
     ]
     lines += [f"mkdir -p .{shlex.quote(path)}" for path in tmpfs]
     lines += [_mount_point(path, outside) for path, outside in volumes.items()]
     if read_only:
-        lines.append(f"mount -o remount,bind,ro {here}")
+        lines.append("mount -o remount,ro .")
     lines += ["mount -t proc proc proc", "mount --rbind /dev dev"]
     lines += [f"mount -t tmpfs -o mode=1777 tmpfs .{shlex.quote(path)}" for path in tmpfs]
     lines += [

@@ -435,8 +435,8 @@ def _return_hint(name: str, returned: t.Any) -> str:
 
 
 def _middleware_hint(value: object) -> str:
-    """Say how an app is wrapped, if a value may be the wrapper of one: whoever serves the app that
-    is in it would leave out what it does.
+    """Return advice on middleware if a value may be middleware around an app: serving the app alone
+    would leave out what the middleware does.
     """
     if isinstance(value, type) or not callable(value):
         return ""

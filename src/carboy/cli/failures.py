@@ -1,6 +1,5 @@
-"""Format tracebacks of commands so that they contain only frames of the user's code.
-
-Frames of carboy, click and the import system are left out.
+"""Report why a command has failed: in one line if carboy refuses what was asked for, else by a
+traceback that contains only frames of the user's code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is done once per process, when an app gets its first request, under each server."""
+"""What an app does once in each process, at its first request, under any server."""
 
 from __future__ import annotations
 

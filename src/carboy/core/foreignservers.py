@@ -11,14 +11,14 @@ import typing as t
 
 from ..errors import ServingError
 
-# Libraries whose objects use threads or devices of the process that has made them, by module: the
-# class of these objects. A fork copies the objects and neither threads nor devices.
+# Module of a library -> class of its objects that use threads or devices of the process that has
+# made them. A fork copies the objects, but neither threads nor devices.
 _CLASSES = {
     "torch": "nn.Module",
     "xgboost": "Booster",
     "onnxruntime": "InferenceSession",
 }
-# What a server adds to `sys.modules` of its workers, and the server's name.
+# Module that a server adds to `sys.modules` of its workers -> name of the server.
 _PREFORKING = {"uwsgi": "uWSGI", "gunicorn.arbiter": "gunicorn", "mod_wsgi": "mod_wsgi"}
 
 
@@ -75,7 +75,9 @@ _unreported: _Fork | None = None
 
 
 def _remember_fork() -> None:
-    """Look in a new process, before it makes objects of its own, for those of the libraries."""
+    """Note in a new process which libraries its parent process has used, by the objects that the
+    fork has copied.
+    """
     global _unreported  # noqa: PLW0603  # a process is forked once
     used = used_libraries()
     _unreported = _Fork(os.getppid(), used) if used else None

@@ -29,8 +29,8 @@ _UNSUITED = ("numpy", "torch", "tensorflow", "onnxruntime")
 
 
 def refuse_model(owner: str) -> None:
-    """Raise ServingError in a sub-interpreter: whether a model works there is known only when it
-    has hung.
+    """Raise ServingError in a sub-interpreter, because nobody can know whether a model works there
+    before it hangs.
     """
     remedy = _remedy()
     if remedy:
@@ -57,7 +57,7 @@ def warn_of_libraries(app: App) -> None:
 
 def _remedy() -> str:
     """Return which setting of the server makes it use the main interpreter, or "" if this is the
-    main interpreter, or no server that uses others.
+    main interpreter, or a server that uses no other one.
     """
     remedy = next((text for name, text in _REMEDIES.items() if name in sys.modules), "")
     return remedy if remedy and _in_subinterpreter() else ""

@@ -15,7 +15,7 @@ import click
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
-from .website import Website, make_website, website_options
+from .website import COMPRESSED_TYPES, Website, make_website, website_options
 from .wsgifile import wsgi_file, wsgi_path
 
 if t.TYPE_CHECKING:
@@ -23,26 +23,23 @@ if t.TYPE_CHECKING:
     from .facts import Facts, StaticFolder
 
 PATH = "deploy/apache.conf"
-# Modules that both kinds of configuration use.
+# Modules of Apache that the configuration needs, with --mod-wsgi and without.
 _MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
-# Types of static files and responses that are worth compressing.
-_COMPRESSED = (
-    "text/html text/css text/plain text/csv text/javascript application/javascript"
-    " application/json application/problem+json image/svg+xml"
-)
-# What has a meaning in a quoted argument of Apache's configuration, or in an expression.
+# Characters that have a meaning in a quoted argument of Apache's configuration, or in an
+# expression.
 _NOT_IN_PATHS = frozenset("\"'\\$%")
 
 
 @generator("apache", short_help="Write the configuration of Apache in front of the app.")
 @website_options
-@click.option("--mod-wsgi", is_flag=True, help="Apache runs the app itself, by mod_wsgi.")
+@click.option("--mod-wsgi", is_flag=True, help="Let Apache run the app itself, by mod_wsgi.")
 def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generated:
     """Write deploy/apache.conf: Apache in front of the app.
 
     Apache includes the file as it does all files of /etc/apache2/sites-enabled. It sends static
-    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, it runs the
-    app in processes of its own, by a file NAME.wsgi that is written as well.
+    files itself and passes all other requests on to `carboy serve`. With --mod-wsgi, Apache runs
+    the app in processes of its own, which import it by the file NAME.wsgi. This file is written as
+    well.
     """
     if mod_wsgi and options["upstream"]:
         raise DeploymentError(
@@ -71,18 +68,18 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
         listen=[line for line in map(_listen, _addresses(website)) if line],
         http=_virtual_host(website.listen),
         https=_virtual_host(website.listen_tls),
-        https_port="" if website.listen_tls.port == 443 else f":{website.listen_tls.port}",
+        https_port=website.https_port,
         certificate=website.certificate and tuple(map(quote_path, website.certificate)),
         head_time=_seconds(settings.head_timeout_s),
         pause_time=_seconds(settings.stall_timeout_s),
-        compressed=_COMPRESSED,
+        compressed=f"text/html {COMPRESSED_TYPES}",
         folders=[
             _folder(folder)
             for folder in website.static_folders
-            # A folder at the root would hide the app from mod_wsgi.
+            # `Alias "/"` would take all requests away from mod_wsgi.
             if not (mod_wsgi and folder.url == "/")
         ],
-        cache_control=_cache_control(facts.static_max_age_s),
+        cache_control=website.cache_control,
     )
 
 
@@ -98,7 +95,9 @@ def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
 
 
 def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
-    """Return the modules that the configuration needs, by the names that a2enmod takes."""
+    """Return the modules of Apache that the configuration needs, by the names that the command
+    a2enmod takes.
+    """
     for_app = ["wsgi"] if mod_wsgi else ["proxy", "proxy_http"]
     return sorted(
         [*_MODULES, *for_app, *(["http2", "rewrite", "ssl"] if website.certificate else [])]
@@ -108,14 +107,13 @@ def _modules(website: Website, *, mod_wsgi: bool) -> list[str]:
 def _app_run_by_apache(website: Website) -> str:
     """Return the directives by which mod_wsgi runs the app."""
     facts = website.facts
-    waits = (website.wait_s, *(route.wait_s for route in website.special_routes))
     script = wsgi_path(facts)
     return render(
         "apache-wsgi.jinja",
         name=facts.name,
         body_limit=facts.body_limit,
         threads=facts.settings.threads,
-        wait=_seconds(max(waits)),
+        wait=_seconds(facts.longest_wait_s(website.wait_s)),
         root=quote_path(facts.root),
         script=quote_path(os.path.join(facts.root, script)),
         script_name=script,
@@ -134,21 +132,21 @@ def _app_behind_apache(website: Website) -> str:
         url=_upstream_url(website.upstream, facts.name),
         wait=_seconds(whole_wait),
         upgrade=whole_upgrade,
-        # The longest first: a URL is looked up among those that the file has named before it.
+        # Longer ones first: a URL would otherwise share the settings of an earlier one with which
+        # it begins.
         routes=[
             (prefix, _seconds(wait), upgrade)
             for prefix, (wait, upgrade) in sorted(waits.items(), reverse=True)
         ],
-        # Shorter than the app's, so that the app never closes a connection on which Apache is just
-        # sending a request.
-        idle_time=_seconds(min(60.0, max(1.0, facts.settings.keep_alive_s - 5))),
+        idle_time=_seconds(website.idle_s),
         forwarded=_forwarded(website),
     )
 
 
 def _waits(website: Website) -> dict[str, tuple[float, bool]]:
-    """Return how long Apache waits for the app, and whether it lets connections become WebSockets,
-    by the beginning of the path: Apache has these settings for beginnings of URLs only.
+    """Return, for beginnings of paths, how many seconds Apache waits for the app, and whether it
+    lets connections become WebSockets. Apache has these settings for beginnings of URLs only, and
+    not for patterns.
     """
     found = {"/": (website.wait_s, False)}
     for route in website.special_routes:
@@ -160,48 +158,44 @@ def _waits(website: Website) -> dict[str, tuple[float, bool]]:
 
 
 def _upstream_url(address: Address, name: str) -> str:
-    """Return the URL of the app without a path, as Apache writes it."""
+    """Return the URL by which Apache connects to the app, without a path, in the notation of
+    `ProxyPass`.
+    """
     if not address.path:
         return f"http://{address}"
     return f"unix:{_checked_path(address.path)}|http://{name}"
 
 
 def _forwarded(website: Website) -> list[str]:
-    """Return the directives for headers about the client.
-
-    The only proxy replaces what clients have sent. One of several proxies appends, so that the app
-    finds the values of all of them.
-    """
-    trusted = website.facts.trusted_headers
-    own = {
-        "X-Forwarded-For": "%{REMOTE_ADDR}",
-        "X-Forwarded-Proto": "%{REQUEST_SCHEME}",
-        "X-Forwarded-Host": "%{HTTP_HOST}",
-        "X-Forwarded-Port": "%{SERVER_PORT}",
-    }
-    if "forwarded" in trusted.names:
-        # Without the host, in which a client could write a further element.
-        own["Forwarded"] = "for=%{REMOTE_ADDR};proto=%{REQUEST_SCHEME}"
-    how = "set" if trusted.is_only_proxy else "append"
-    lines = [f'RequestHeader {how} {name} "expr={value}"' for name, value in own.items()]
-    if trusted.is_only_proxy:
-        untold = [name for name in ("X-Forwarded-Prefix", "Forwarded") if name not in own]
-        lines += [f"RequestHeader unset {name}" for name in untold]
-    return lines
+    """Return the directives for headers about the client."""
+    headers = website.client_headers(
+        {
+            "X-Forwarded-For": "%{REMOTE_ADDR}",
+            "X-Forwarded-Proto": "%{REQUEST_SCHEME}",
+            "X-Forwarded-Host": "%{HTTP_HOST}",
+            "X-Forwarded-Port": "%{SERVER_PORT}",
+            # Without the host, because a client can write a comma, and another element, into it.
+            "Forwarded": "for=%{REMOTE_ADDR};proto=%{REQUEST_SCHEME}",
+        }
+    )
+    how = "set" if headers.replace else "append"
+    return [
+        *(f'RequestHeader {how} {name} "expr={value}"' for name, value in headers.values.items()),
+        *(f"RequestHeader unset {name}" for name in headers.removed),
+    ]
 
 
 # ------------------------------------------------------------------------------ parts of both kinds
 
 
 def _names(website: Website) -> list[str]:
-    """Return the names of the website, `.shop.example` as two. A website without names gets one,
-    because Apache would look up that of its address; as the first one, it has all requests.
+    """Return the names of the website. A website that answers to any name gets that of the project,
+    because Apache would otherwise look up a name for its address in DNS. As the only website, or
+    the first one, it still gets the requests for all hosts that no other website has.
     """
-    found = [] if website.hosts else [website.facts.name]
-    for host in website.hosts:
-        found += [host[1:], f"*{host}"] if host.startswith(".") else [host]
-    # The first is used as a name of the server, which has no wildcard.
-    return sorted(found, key=lambda host: host.startswith("*"))
+    names = website.host_patterns or [website.facts.name]
+    # Apache uses the first name in redirects, where it must not be a pattern.
+    return sorted(names, key=lambda name: name.startswith("*"))
 
 
 def _addresses(website: Website) -> list[Address]:
@@ -209,7 +203,9 @@ def _addresses(website: Website) -> list[Address]:
 
 
 def _listen(address: Address) -> str:
-    """Return the argument of `Listen`; "" for the ports on which Debian's Apache listens anyway."""
+    """Return the argument of the directive `Listen` for an address; "" for ports 80 and 443, on
+    which Debian's Apache listens already.
+    """
     if address.host:
         return str(address)
     return "" if address.port in {80, 443} else str(address.port)
@@ -220,19 +216,17 @@ def _virtual_host(address: Address) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Write a time limit in whole seconds, which all directives take; at least one, because zero
-    means no limit to some.
+    """Return a time limit in whole seconds, because some directives take no fractions; at least 1,
+    because 0 means no limit in some of them.
     """
     return str(max(1, round(seconds)))
 
 
 def _folder(folder: StaticFolder) -> tuple[str, str, str]:
-    """Return the URL of a folder, the URL as a regular expression, and the path."""
+    """Return the URL of a static folder, this URL as a regular expression, and the path of the
+    folder.
+    """
     return folder.url, re.escape(folder.url), _checked_path(folder.folder)
-
-
-def _cache_control(seconds: int | None) -> str:
-    return "no-cache" if seconds is None else f"public, max-age={seconds}"
 
 
 def quote_path(path: str) -> str:
@@ -243,7 +237,7 @@ def _checked_path(path: str) -> str:
     """Return a path that may be written between quotes.
 
     Raises:
-        DeploymentError: it contains what has a meaning there.
+        DeploymentError: the path contains a character that has a meaning between quotes.
     """
     if _NOT_IN_PATHS.intersection(path):
         raise DeploymentError(

@@ -18,7 +18,7 @@ from ..serving.settings import SETTINGS
 # How often the server is asked whether it has loaded the app, in seconds.
 _PAUSE_S = 0.1
 # The variables that are not passed on to the server: those that set its options, because the
-# measurement has its own, and those by which systemd passes sockets and waits for messages.
+# measurement sets other ones, and those by which systemd passes sockets and expects messages.
 _OWN_VARIABLES = {name for setting in SETTINGS for name in setting.variables} | {
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
@@ -38,17 +38,14 @@ def measure_app(target: str | None) -> Measurement:
     its models, and measure its processes. It listens on a private Unix socket.
 
     Args:
-        target: the app as the command was told it; None if the server shall find it.
+        target: the app as the user has named it; None to let the server find it.
 
     Raises:
         DeploymentError: the app cannot be started; or the system does not tell how much memory a
             process has.
     """
     if memory_of(os.getpid()) is None:
-        raise DeploymentError(
-            "This system does not tell how much memory the app takes. State the memory of a"
-            " container, such as --memory 512M."
-        )
+        raise DeploymentError("This system does not tell how much memory the app takes.")
     with tempfile.TemporaryDirectory(prefix="carboy-") as folder, _start(target, folder) as server:
         try:
             control = ControlClient(os.path.join(folder, "control.sock"))
@@ -98,6 +95,6 @@ def _wait_until_ready(
     with open(_log(folder), encoding="utf-8", errors="replace") as log:
         printed = log.read().strip().splitlines() or ["it has printed nothing"]
     raise DeploymentError(
-        f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows"
-        " all of it. --memory states the memory of a container, so that nothing is measured.)"
+        f"The app cannot be started to measure its memory: {printed[-1]} ('carboy serve' shows the"
+        " whole error.)"
     )

@@ -14,22 +14,23 @@ from .website import make_website, website_options
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
-    from .facts import Facts, SpecialRoute, StaticFolder
+    from .facts import Facts, StaticFolder
+    from .specialroutes import SpecialRoute
     from .website import Website
 
 PATH = "deploy/Caddyfile"
-# Of `trusted_proxies`: whoever connects to Caddy is a trusted proxy.
+# The value of `trusted_proxies` that makes whatever connects to Caddy a trusted proxy.
 _ALL_NETWORKS = "0.0.0.0/0 ::/0"
 
 
+@generator("caddy", short_help="Write the configuration of Caddy in front of the app.")
+@website_options
 @click.option(
     "--auto-https/--no-auto-https",
     default=None,
-    help="Whether Caddy gets a certificate for each host name, from Let's Encrypt; by default if"
-    " there are host names and no --tls-cert.",
+    help="Whether Caddy gets a certificate from Let's Encrypt for each host name.  [default: if"
+    " there are host names, and no --tls-cert]",
 )
-@website_options
-@generator("caddy", short_help="Write the configuration of Caddy in front of the app.")
 def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) -> Generated:
     """Write deploy/Caddyfile: Caddy in front of the app.
 
@@ -45,10 +46,14 @@ def caddy_command(facts: Facts, *, auto_https: bool | None, **options: t.Any) ->
 
 
 def _is_automatic(website: Website, wanted: bool | None) -> bool:
-    """Return whether Caddy gets the certificates itself.
+    """Return whether Caddy gets the certificates itself, from Let's Encrypt.
+
+    Args:
+        website: the website.
+        wanted: the option `--auto-https`; None if it is not given.
 
     Raises:
-        DeploymentError: it cannot.
+        DeploymentError: Caddy cannot get certificates for this website.
     """
     if wanted is None:
         wanted = bool(website.hosts) and website.certificate is None
@@ -86,40 +91,29 @@ def caddyfile_text(website: Website, *, automatic: bool = False) -> str:
         is_secure=is_secure,
         site=_site(website, listen, "https" if is_secure else "http", automatic=automatic),
         listen=listen,
-        redirect="{host}" + ("" if listen.port == 443 else f":{listen.port}"),
+        redirect=f"{{host}}{website.https_port}",
         certificate=website.certificate and tuple(map(quote, website.certificate)),
         body_limit=facts.body_limit,
         head_time=_seconds(settings.head_timeout_s),
         upstream=_upstream(website.upstream),
         wait=_seconds(website.wait_s),
-        # Shorter than the app's, so that the app never closes a connection on which Caddy is just
-        # sending a request.
-        idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
+        idle_time=_seconds(website.idle_s),
         proxies=_proxies(website),
         forwarded=_forwarded(website, listen.port),
         routes=[_route(route) for route in website.special_routes],
         folders=[_folder(folder) for folder in website.static_folders],
-        cache_control=_cache_control(facts.static_max_age_s),
+        cache_control=website.cache_control,
     )
 
 
 def _site(website: Website, listen: Address, scheme: str, *, automatic: bool) -> str:
-    """Return the addresses of the site. The last one has the requests whose host is another, or
-    that have none, until another site has them.
+    """Return the addresses of the site in the Caddyfile. The last of them has no host: it gets the
+    requests for hosts that no other site of the Caddyfile has.
     """
     if automatic:
         return ", ".join(website.hosts)
     port = f":{listen.port}"
-    return ", ".join(f"{scheme}://{host}{port}" for host in (*_patterns(website.hosts), ""))
-
-
-def _patterns(hosts: t.Iterable[str]) -> t.Iterator[str]:
-    for host in hosts:
-        if host.startswith("."):
-            yield host[1:]
-            yield f"*{host}"
-        else:
-            yield host
+    return ", ".join(f"{scheme}://{host}{port}" for host in (*website.host_patterns, ""))
 
 
 def _upstream(address: Address) -> str:
@@ -130,13 +124,9 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def _cache_control(max_age_s: int | None) -> str:
-    return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
-
-
 def _proxies(website: Website) -> str:
-    """Return the networks of proxies in front of Caddy, whose headers are passed on with what Caddy
-    adds; "" if Caddy is the only proxy, and replaces these headers.
+    """Return the networks of the proxies in front of Caddy. Caddy appends to the headers about the
+    client that they send. Return "" if Caddy is the only proxy: it then replaces these headers.
     """
     if website.facts.trusted_headers.is_only_proxy:
         return ""
@@ -145,11 +135,11 @@ def _proxies(website: Website) -> str:
 
 
 def _forwarded(website: Website, port: int) -> list[str]:
-    """Return the headers about the client that Caddy must be told to set, with their values, and to
-    remove. Caddy sets X-Forwarded-For, -Proto and -Host without being told.
+    """Return the lines that set or remove headers about the client. Caddy sets X-Forwarded-For,
+    -Proto and -Host without such a line.
     """
     trusted = website.facts.trusted_headers
-    own = "for={remote_host};proto={scheme}"  # without the host, which the client has written
+    own = "for={remote_host};proto={scheme}"  # without the host, which the client chooses
     if not trusted.is_only_proxy:
         if "forwarded" not in trusted.names:
             return []
@@ -159,13 +149,15 @@ def _forwarded(website: Website, port: int) -> list[str]:
 
 
 def _route(route: SpecialRoute) -> tuple[str, str, str]:
-    """Return a regular expression for the path, the time limit, and the rule for a comment."""
+    """Return the regular expression for the path of a route, its time limit, and its rule for a
+    comment.
+    """
     path = route.path if route.is_pattern else re.escape(route.path)
     return quote(f"^{path}$"), _seconds(route.wait_s), " ".join(route.rule.split())
 
 
 class _Folder(t.NamedTuple):
-    pattern: str  # of the URL's path; its group is the path within the folder
+    pattern: str  # matches the path of a URL; its group is the path within the folder
     prefix: str
     root: str
 
@@ -177,12 +169,12 @@ def _folder(folder: StaticFolder) -> _Folder:
 
 
 def _path(path: str) -> str:
-    """Write a path as a word in which Caddy would replace `{...}`."""
+    """Return a path as one word of a Caddyfile, in which `{` does not begin a placeholder."""
     return quote(path.replace("{", r"\{"))
 
 
 def quote(text: str) -> str:
-    """Write a text as one word of a Caddyfile: as it is, or in quotes.
+    """Return a text as one word of a Caddyfile: as it is, or in quotes.
 
     Raises:
         DeploymentError: the text has both kinds of quotes.

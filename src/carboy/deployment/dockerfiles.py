@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import shlex
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import click
 
-from ..compat import ENV_VAR
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
@@ -28,9 +26,7 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
-# Seconds from the end of the app's own grace to the moment at which Docker kills the container.
-_KILL_MARGIN_S = 5
-# Where the index of PyTorch has its wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
+# The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -40,21 +36,22 @@ _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
     type=click.IntRange(1024, 65535),
     default=8000,
     show_default=True,
-    help="The port on which the app listens in the container; the variable PORT changes it.",
+    help="Port on which the app listens, unless the container has a variable PORT.",
 )
 @click.option(
     "--volume",
     "volumes",
     metavar="FOLDER",
     multiple=True,
-    help="A folder in which the app writes; may be repeated. Those of UPLOAD_FOLDER and LOG_FILE,"
-    " and the instance folder, are known. All others are read-only.",
+    help="A folder in which the app writes; may be repeated. The folders of UPLOAD_FOLDER and"
+    " LOG_FILE, and the instance folder, need not be named. All others are read-only.",
 )
 def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generated:
-    """Write Dockerfile, .dockerignore, compose.yaml, and the configuration of nginx for the latter.
+    """Write Dockerfile, .dockerignore and compose.yaml, and the configuration of the nginx that
+    compose.yaml starts in front of the app.
 
-    The image runs 'carboy serve' as a user without rights. If the project has neither a lock file
-    nor constraints.txt, the versions that are installed here are written to constraints.txt.
+    The image runs 'carboy serve' as a user without privileges. If the project has neither a lock
+    file nor constraints.txt, the versions that are installed here are written to constraints.txt.
     """
     if port == PROBES:
         raise DeploymentError(
@@ -93,7 +90,9 @@ class AppImage:
         return _home(self.facts)
 
     def dockerfile(self) -> str:
-        for_cpu = self.packages.torch and not self._devices and not self.packages.has_hashes
+        for_cpu = (
+            self.packages.torch and not self.facts.accelerators and not self.packages.has_hashes
+        )
         torch_index = _TORCH_INDEX if for_cpu else None
         return render(
             "Dockerfile.jinja",
@@ -108,7 +107,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
-            logs_to_stdout=logs_to_stdout(self.facts),
+            logs_to_stdout=self.facts.log_can_go_to_stdout,
             command=json.dumps(self._command),
         )
 
@@ -117,19 +116,17 @@ class AppImage:
         return render("dockerignore.jinja", volumes=[path for path in inside if path[0] != "/"])
 
     def compose(self) -> str:
-        settings = self.facts.settings
-        grace_s = settings.drain_s + settings.grace_s + _KILL_MARGIN_S
         return render(
             "compose.yaml.jinja",
             name=self.facts.name,
             port=self.port,
             volumes=[(_name_of_volume(path, self.home), path) for path in self.volumes],
-            grace_s=math.ceil(grace_s),
+            grace_s=self.facts.stop_s,
             trusts_proxies=self.facts.trusts_proxies,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
             home=self.home,
-            gpus=self._devices,
+            gpus=self.facts.accelerators,
         )
 
     def nginx_conf(self) -> str:
@@ -160,13 +157,8 @@ class AppImage:
 
     @property
     def _command(self) -> list[str]:
-        as_flask = ["--as-flask"] if os.environ.get(ENV_VAR) else []
+        as_flask = ["--as-flask"] if self.facts.is_as_flask else []
         return ["carboy", *as_flask, "serve", self.facts.imported.target]
-
-    @property
-    def _devices(self) -> list[str]:
-        """The devices, other than the CPU, that models of the app have declared."""
-        return [each for each in self.facts.devices if not each.startswith("cpu")]
 
     @property
     def _static_folders(self) -> list[str]:
@@ -176,7 +168,8 @@ class AppImage:
 
 
 def _home(facts: Facts) -> str:
-    # With the name of the project, from which the app's OpenAPI document has its title.
+    # The folder has the name of the project, because it becomes the title of the app's OpenAPI
+    # document.
     return f"/srv/{facts.name}"
 
 
@@ -201,7 +194,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     Raises:
         DeploymentError: a folder is the whole project.
     """
-    elsewhere = facts.log_folder if logs_to_stdout(facts) else None
+    elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
     if facts.root in folders:
@@ -214,15 +207,11 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
 
 
 def _name_of_volume(path: str, home: str) -> str:
-    """Return the name of a volume, which follows from the path alone: if it changed with the other
-    volumes, a new compose.yaml would mount the data of another folder.
+    """Return the name of the volume for a folder. It is made of the path alone: if it were a
+    number, it would change with the other volumes, and a new compose.yaml would mount the data of
+    another folder.
     """
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
-
-
-def logs_to_stdout(facts: Facts) -> bool:
-    """Return whether the app logs to a file, and an environment variable can change that."""
-    return facts.log_folder is not None and getattr(facts.app.config, "project", None) is not None
 
 
 def _inside(facts: Facts, path: str) -> str:

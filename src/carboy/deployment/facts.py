@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import sys
 import typing as t
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 
 from ..cli.discovery import (
     DEFAULT_FILES,
     FACTORY_NAMES,
     WSGI_FILE,
+    has_project,
     prepare_import,
     split_import_path,
 )
 from ..compat import ENV_VAR
-from ..core.annotations import declared, layers
 from ..core.statics import StaticFiles
 from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
+from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-    from werkzeug.routing import Rule
 
     from ..app import Carboy
     from ..models.model import Model
@@ -39,14 +39,9 @@ if t.TYPE_CHECKING:
 # The files that may say which packages a project needs, the most exact ones first.
 _REQUIREMENTS = ("requirements.lock", "requirements.txt", "pyproject.toml")
 
-# How many seconds web servers wait for a response unless they are told otherwise: nginx's default.
-USUAL_WAIT_S = 60.0
-# How many seconds longer than the app a web server waits, so that the client gets the app's own
-# answer to what takes too long (503 or 504, a Close frame).
-MARGIN_S = 5.0
-# For how many seconds a stream of a view, or what has no limit of time, may be silent before a web
-# server ends it.
-SILENCE_S = 3600.0
+
+# How many seconds the server may need to end its processes after `--drain` and `--grace`.
+_STOP_MARGIN_S = 5
 
 
 class StaticFolder(t.NamedTuple):
@@ -57,7 +52,7 @@ class StaticFolder(t.NamedTuple):
 
 
 class ImportedApp(t.NamedTuple):
-    """How another program imports the app."""
+    """The module and the expression by which another program imports the app."""
 
     folder: str  # the folder that must be on `sys.path`, an absolute path
     module: str
@@ -65,29 +60,14 @@ class ImportedApp(t.NamedTuple):
 
     @property
     def target(self) -> str:
-        """The app as gunicorn and others are told it: "module:expression"."""
+        """The app in the notation of gunicorn and others: "module:expression"."""
         return f"{self.module}:{self.expression}"
-
-
-class SpecialRoute(t.NamedTuple):
-    """Requests that need more of a web server than others: a stream of items, a WebSocket, or a
-    prediction that takes long.
-    """
-
-    rule: str  # as in the app, such as /answers/<int:number>
-    # The path, if the rule has no variables; else a regular expression for the whole path (without
-    # anchors), in which a variable is [^/]+ or .+: it may match more than the rule does.
-    path: str
-    is_pattern: bool
-    streams: bool
-    websocket: bool
-    wait_s: float  # how long the app may send nothing
 
 
 class TrustedHeaders(t.NamedTuple):
     """The headers of proxies that the app believes, by `--proxy` or by ProxyFix."""
 
-    names: frozenset[str]  # of for, proto, host, port, prefix, forwarded; empty if none count
+    names: frozenset[str]  # some of for, proto, host, port, prefix, forwarded
     is_only_proxy: bool  # whether the web server next to the app is the only proxy
 
 
@@ -97,8 +77,8 @@ class Facts:
 
     Attributes:
         app: the loaded app.
-        target: the app as the command was told it, such as "shop.py" or "shop:app", relative to
-            `root`; None if the command has found it.
+        target: the app as the user has named it, such as "shop.py" or "shop:app", relative to
+            `root`; None if the user has named none.
         root: the project's folder, an absolute path: the current folder of the command.
         settings: the settings of `carboy serve`, by the environment and by defaults.
     """
@@ -121,8 +101,8 @@ class Facts:
         path, expression = split_import_path(self.target or self._found_file)
         if path.endswith(WSGI_FILE):
             raise DeploymentError(
-                f"{path} is not a module, and others import the app from one. Name the module from"
-                " which this file imports the app: MODULE:APP."
+                f"{path} is not a module, but other programs import the app from one. Name the"
+                " module from which this file imports the app: MODULE:APP."
             )
         module = prepare_import(path)
         expression = expression or self._expression(module)
@@ -182,7 +162,7 @@ class Facts:
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
         """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files the app sends in a way of its own (such as to certain users).
+        those whose files the app sends by code of its own (such as only to certain users).
         """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
         return [
@@ -217,9 +197,35 @@ class Facts:
         return os.path.dirname(log.file) if log is not None and log.file else None
 
     @property
-    def devices(self) -> set[str]:
-        """The devices that models have declared, such as "cuda:0"."""
-        return {each for model in self._models if (each := model.options.device)}
+    def calls_from_project(self) -> bool:
+        """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
+        return has_project(self.app)
+
+    @property
+    def log_can_go_to_stdout(self) -> bool:
+        """Whether the log goes to a file, and CARBOY_LOG_FILE can let it go to stdout instead."""
+        return self.log_folder is not None and self.calls_from_project
+
+    @property
+    def models(self) -> list[Model]:
+        # Reading `app.models` imports the package `models`, which an app without models does not
+        # need.
+        return list(self.app.models.values()) if vars(self.app).get("models") else []
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self.models)
+
+    @property
+    def model_endpoints(self) -> dict[str, Model]:
+        """The names of the endpoints that answer predictions, each with its model."""
+        return {each.name: model for model in self.models for each in model.endpoints.values()}
+
+    @property
+    def accelerators(self) -> list[str]:
+        """The devices, other than the CPU, that models have declared, such as "cuda:0"."""
+        declared_by_models = {model.options.device or "cpu" for model in self.models}
+        return sorted(each for each in declared_by_models if not each.startswith("cpu"))
 
     @property
     def static_max_age_s(self) -> int | None:
@@ -240,17 +246,8 @@ class Facts:
         return min((limit for limit in limits if limit), default=None)
 
     def _body_limits_of_models(self) -> cabc.Iterator[int]:
-        for model in self._models:
+        for model in self.models:
             yield from (endpoint.max_body_bytes() for endpoint in model.endpoints.values())
-
-    @property
-    def _models(self) -> list[Model]:
-        # An app without models has not imported the package; reading `app.models` would.
-        return list(self.app.models.values()) if vars(self.app).get("models") else []
-
-    @property
-    def has_models(self) -> bool:
-        return bool(self._models)
 
     @property
     def wait_s(self) -> float:
@@ -259,37 +256,23 @@ class Facts:
         return max(USUAL_WAIT_S, limit_s + MARGIN_S) if limit_s else USUAL_WAIT_S
 
     def special_routes(self, wait_s: float) -> list[SpecialRoute]:
-        """Return the routes that need more of a web server than to wait for `wait_s` seconds, and
-        to send responses that it has buffered.
+        """Return the routes for which it does not suffice that a web server waits for `wait_s`
+        seconds, and sends responses that it has buffered.
         """
-        predicting = {
-            endpoint.name: model for model in self._models for endpoint in model.endpoints.values()
-        }
-        found = (
-            self._special_route(rule, predicting.get(rule.endpoint), wait_s)
-            for rule in self.app.url_map.iter_rules()
-            if not rule.build_only
-        )
-        return sorted({route for route in found if route is not None})
+        return special_routes(self, wait_s)
 
-    def _special_route(
-        self, rule: Rule, model: Model | None, usual_s: float
-    ) -> SpecialRoute | None:
-        path, is_pattern = _path_of(rule)
-        special = partial(SpecialRoute, rule.rule, path, is_pattern)
-        if rule.websocket:
-            idle_s = self.settings.websocket_idle_s
-            return special(False, True, idle_s + MARGIN_S if idle_s else 24 * SILENCE_S)
-        if model is not None:
-            deadline_s = model.options.deadline_s
-            wait_s = SILENCE_S if deadline_s is None else deadline_s + MARGIN_S
-            streams = model.answers.streams
-            if streams or wait_s > usual_s:
-                return special(streams, False, max(wait_s, usual_s))
-            return None
-        if _streams(self.app.view_functions.get(rule.endpoint)):
-            return special(True, False, SILENCE_S)
-        return None
+    def longest_wait_s(self, wait_s: float) -> float:
+        """Return how many seconds a server waits for the app if it has one time limit for all
+        routes, of which the ordinary ones need `wait_s` seconds.
+        """
+        return max([wait_s, *(route.wait_s for route in self.special_routes(wait_s))])
+
+    @property
+    def stop_s(self) -> int:
+        """How many seconds after SIGTERM the server may still run, before systemd or Docker sends
+        SIGKILL. The server itself kills its workers before that, and logs which ones.
+        """
+        return math.ceil(self.settings.drain_s + self.settings.grace_s) + _STOP_MARGIN_S
 
     @property
     def hosts(self) -> list[str]:
@@ -310,8 +293,9 @@ class Facts:
 
     @cached_property
     def trusted_headers(self) -> TrustedHeaders:
-        """The headers of proxies that the app believes. An app that believes none as yet is going
-        to be served with `--proxy 1`, because there is a web server in front of it.
+        """The headers of proxies that the app believes behind the web server. An app that believes
+        none now counts as one served with `--proxy 1`, because its command is going to have that
+        option.
         """
         fix = find_proxy_fix(self.app)
         if fix is not None:
@@ -322,8 +306,9 @@ class Facts:
         return TrustedHeaders(names, self.settings.proxy in {"0", "1"})
 
     def trusts_connections_from(self, host: str) -> bool:
-        """Return whether the server is going to believe a proxy that connects to this host of the
-        same machine. Of other hosts it is not known from where a proxy connects to them.
+        """Return whether the server is going to believe a proxy that connects to it by this
+        address. True for an address of another machine, because nobody knows here from which
+        address a proxy connects to it.
         """
         if self.settings.proxy.isdecimal() or host not in _LOCAL.values():
             return True
@@ -333,10 +318,15 @@ class Facts:
     @property
     def trusts_proxies(self) -> bool:
         """Whether the app, or the server by its settings, reads the headers of proxies."""
-        return self.settings.proxy != "0" or find_proxy_fix(self.app) is not None
+        return self.settings.proxy != "0" or self.has_proxy_fix
+
+    @property
+    def has_proxy_fix(self) -> bool:
+        """Whether the app reads the headers of proxies itself, by werkzeug's ProxyFix."""
+        return find_proxy_fix(self.app) is not None
 
 
-# Where a server that listens on all addresses is reached on the same machine.
+# Address that stands for all addresses -> address by which the same machine connects to them.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 
@@ -344,26 +334,3 @@ _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 def _is_view_of_static_files(view: object) -> bool:
     """Return whether a view is the one that carboy adds for a static folder."""
     return getattr(view, "__module__", "").startswith("carboy.")
-
-
-def _streams(view: object) -> bool:
-    """Return whether a view is known to send its response item by item."""
-    contract = declared(view, "contract")
-    if contract is not None and any(each.answer.streams for each in contract.operations.values()):
-        return True
-    return any(map(inspect.isgeneratorfunction, layers(view)))
-
-
-def _path_of(rule: Rule) -> tuple[str, bool]:
-    """Return the path of a rule, and whether it is a regular expression."""
-    parts = rule._trace[rule._trace.index((False, "|")) + 1 :]
-    if not any(dynamic for dynamic, _ in parts):
-        return "".join(text for _, text in parts), False
-    return "".join(
-        _VARIABLES[rule._converters[text].part_isolating] if dynamic else re.escape(text)
-        for dynamic, text in parts
-    ), True
-
-
-# Regular expressions for a variable, by whether it is a part of one segment of the path.
-_VARIABLES = {True: "[^/]+", False: ".+"}

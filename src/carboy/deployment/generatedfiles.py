@@ -1,4 +1,6 @@
-"""Write generated files into a project: all of them, or none; never over files of the user."""
+"""Write generated files into a project: all of them, or none; over other files only if the user
+asks for that.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +55,8 @@ def write_files(
     if replaced and not force:
         names = ", ".join(each.path for each in replaced)
         raise DeploymentError(
-            f"{names}: exists with other content. Nothing was written. --force replaces what exists"
-            " by what is shown here.",
+            f"{names}: exists with other content. Nothing was written. --force replaces it, as"
+            " the diff shows.",
             diff="".join(each.diff for each in replaced),
         )
     changes = [
@@ -129,6 +131,8 @@ def _make_folder(folder: str, undo: contextlib.ExitStack) -> None:
 
 
 def _remove(remove: cabc.Callable[[str], None], path: str) -> None:
-    """Remove what a failed command has made. A temporary file that has got its name is gone."""
+    """Remove a file or folder that a failed command has made, unless it is gone: a temporary file
+    may have been renamed.
+    """
     with contextlib.suppress(OSError):
         remove(path)

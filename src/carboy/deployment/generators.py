@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from functools import cache, wraps
 
 import click
 
-from ..cli.configuration import load_with_origins
-from ..cli.discovery import NoAppException, ScriptInfo, pass_script_info
+from ..cli.discovery import ScriptInfo, pass_script_info
 from ..cli.failures import RefusedCommandError
 from ..cli.results import results_on_stdout
-from ..core.masking import mask_text
 from ..core.texttemplates import text_environment
-from ..errors import DeploymentError, ServingError
-from .facts import Facts
+from ..errors import DeploymentError
+from .collectfacts import collect_facts
 from .generatedfiles import GeneratedFile, write_files
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..app import Carboy
-
+    Command = cabc.Callable[..., t.Any]
     Generate = cabc.Callable[..., "Generated"]
 
 
@@ -38,7 +34,8 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
 
     The function gets the `Facts` of the app and the command's own options, and returns
     `Generated`. It raises `DeploymentError` if its files cannot be made. The command has the
-    argument MODULE:APP and the options `--force` and `--print`.
+    argument MODULE:APP and, after its own options, `--force` and `--print`. Decorators that add
+    options stand below this one.
     """
 
     def decorate(generate: Generate) -> click.Command:
@@ -58,57 +55,43 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 generated = generate(facts, **options)
                 if only_print:
                     out.writelines(f.text for f in generated.files if isinstance(f.text, str))
-                    return
-                written = write_files(facts.root, generated.files, force=force)
+                else:
+                    _write(generated, facts.root, force=force, out=out)
             except DeploymentError as exc:
                 out.write(exc.diff)
                 raise RefusedCommandError(str(exc)) from None
-            out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
-            out.write(f"\n{generated.next_step}\n")
 
-        decorated = _ARGUMENT(_FORCE(_PRINT(pass_script_info(results_on_stdout(command)))))
-        return click.command(name, short_help=short_help)(decorated)
+        made = click.command(name, short_help=short_help)(
+            pass_script_info(results_on_stdout(command))
+        )
+        made.params += [_TARGET, _FORCE, _PRINT]
+        return made
 
     return decorate
 
 
-_ARGUMENT = click.argument("target", metavar="[MODULE:APP]", required=False)
-_FORCE = click.option("--force", is_flag=True, help="Replace files that exist; a diff is shown.")
-_PRINT = click.option("--print", "only_print", is_flag=True, help="Show the files, write none.")
+def _write(generated: Generated, root: str, *, force: bool, out: t.TextIO) -> None:
+    written = write_files(root, generated.files, force=force)
+    out.writelines(f"{each.diff}{each.path}: {each.outcome}\n" for each in written)
+    out.write(f"\n{generated.next_step}\n")
 
 
-def collect_facts(info: ScriptInfo) -> Facts:
-    """Load the app of a command line, and return what is known of it.
-
-    Raises:
-        DeploymentError: the app is not found or cannot be imported, or a setting of the server is
-            not valid.
-    """
-    from ..serving.settings import make_settings
-
-    app = _load(info)
-    try:
-        settings = make_settings({})
-    except ServingError as exc:
-        raise DeploymentError(str(exc)) from exc
-    return Facts(app, info.app_import_path, os.getcwd(), settings)
+_TARGET = click.Argument(["target"], metavar="[MODULE:APP]", required=False)
+_FORCE = click.Option(["--force"], is_flag=True, help="Replace files that exist, and show a diff.")
+_PRINT = click.Option(
+    ["--print", "only_print"], is_flag=True, help="Print the files instead of writing them."
+)
 
 
-def _load(info: ScriptInfo) -> Carboy:
-    failure: BaseException
-    try:
-        return load_with_origins(info)
-    except NoAppException as exc:
-        if exc.__cause__ is None:
-            raise DeploymentError(exc.message) from None
-        failure = exc.__cause__
-    # A program may end at its import, by sys.exit("Set DATABASE_URL.").
-    except (Exception, SystemExit) as exc:  # noqa: BLE001
-        failure = exc
-    reason = " ".join(mask_text(f"{type(failure).__name__}: {failure}").split())
-    raise DeploymentError(
-        f"The app cannot be imported: {reason}. 'carboy routes' shows the traceback."
-    ) from failure
+def option_group(*options: cabc.Callable[[Command], Command]) -> cabc.Callable[[Command], Command]:
+    """Return a decorator that adds several options to a command, in the order of its help."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def render(template: str, **variables: t.Any) -> str:

@@ -19,8 +19,8 @@ if t.TYPE_CHECKING:
     from .facts import Facts
 
 
-@server_options
 @generator("gunicorn", short_help="Write gunicorn.conf.py.")
+@server_options
 def gunicorn_command(facts: Facts, **options: t.Any) -> Generated:
     """Write gunicorn.conf.py, which gunicorn reads if it is started in the project's folder.
 

@@ -21,10 +21,11 @@ CONSTRAINTS = "constraints.txt"
 _WHEELS = "wheels"
 # The file that the Dockerfile makes of the dependencies in pyproject.toml.
 _LISTED = "/dependencies.txt"
-# Packages that install others; the versions of an environment say nothing about the app.
+# Packages that install others. The app does not depend on their versions.
 _INSTALLERS = frozenset({"pip", "setuptools", "wheel", "uv"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# A line that reads another file, which is relative to the file that has the line.
+# Matches a line of a requirements file that includes another file. Its path is relative to the file
+# with the line.
 _INCLUDED = re.compile(r"\s*(?:-[rc]|--requirement|--constraint)[\s=]*([^\s#]+)")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 _PINS = """\
@@ -39,13 +40,14 @@ class Packages(t.NamedTuple):
     Attributes:
         requirements: the file that names the packages, relative to the project; None if the app
             needs carboy alone.
-        included: the files that it includes, relative to the project.
-        has_hashes: whether the file has a hash for each package, so that pip installs these only.
-        constraints: the file with the versions; None if the file of the requirements has them.
+        included: the files that the file `requirements` includes, relative to the project.
+        has_hashes: whether these files have a hash for each package, so that pip installs nothing
+            else.
+        constraints: the file with the versions; None if the file `requirements` has them.
         wheel: the wheel of carboy, relative to the project.
-        wheel_is_required: whether the file of the requirements names the wheel.
+        wheel_is_required: whether the file `requirements` names the wheel.
         torch: whether PyTorch is among the packages.
-        new_files: those of these files that the project does not have yet.
+        new_files: the files above that the project does not have yet, and that the command writes.
     """
 
     requirements: str | None
@@ -64,13 +66,13 @@ class Packages(t.NamedTuple):
         return [file for file in found if file]
 
     def installations(self, torch_index: str | None) -> list[str]:
-        """Return the arguments of `pip install`, for one or two calls of it."""
+        """Return the arguments of each call of `pip install` in the Dockerfile."""
         index = f"--extra-index-url {torch_index} " if torch_index else ""
         pins = f"--constraint {self.constraints} " if self.constraints else ""
         file = _LISTED if self.requirements == "pyproject.toml" else self.requirements
         required = [f"--requirement {file}"] if file else []
         own = [] if self.wheel_is_required else [f"./{self.wheel}"]
-        if self.has_hashes:  # pip would ask for a hash of the wheel, too
+        if self.has_hashes:  # in one call, pip would ask for a hash of the wheel, too
             return [*required, *own]
         return [index + pins + " ".join([*required, *own])]
 
@@ -187,7 +189,7 @@ def _installed(requirements: cabc.Iterable[str]) -> dict[str, str]:
         try:
             dist = metadata.distribution(needed.name)
         except metadata.PackageNotFoundError:
-            continue  # for another system, or not installed
+            continue  # a package for another system, or one that is not installed
         # "2.5.1" stands for "2.5.1+cu124", too, whose suffix says how PyTorch was built.
         versions[needed.name] = dist.version.partition("+")[0]
         more = {found for line in dist.requires or () if (found := _parse(line, needed.extras))}

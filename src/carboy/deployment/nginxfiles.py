@@ -8,18 +8,14 @@ import typing as t
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
-from .website import Website, make_website, website_options
+from .website import COMPRESSED_TYPES, Website, make_website, website_options
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
-    from .facts import Facts, SpecialRoute, StaticFolder
+    from .facts import Facts, StaticFolder
+    from .specialroutes import SpecialRoute
 
 PATH = "deploy/nginx.conf"
-# Types of static files and responses that are worth compressing, besides text/html.
-_COMPRESSED = (
-    "text/css text/plain text/csv text/javascript application/javascript application/json"
-    " application/problem+json image/svg+xml"
-)
 
 
 @generator("nginx", short_help="Write the configuration of nginx in front of the app.")
@@ -48,11 +44,7 @@ def nginx_text(website: Website) -> str:
     """
     facts = website.facts
     settings = facts.settings
-    if facts.app.config["USE_X_SENDFILE"]:
-        raise DeploymentError(
-            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
-            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
-        )
+    _refuse_x_sendfile(facts)
     return render(
         "nginx.conf.jinja",
         website=website,
@@ -62,37 +54,45 @@ def nginx_text(website: Website) -> str:
         upstream=_upstream(website.upstream),
         listen=_listen(website.listen),
         listen_tls=_listen(website.listen_tls),
-        redirect=_redirect(website.listen_tls),
+        redirect=f"https://$host{website.https_port}",
         certificate=website.certificate and tuple(map(quote_path, website.certificate)),
         body_limit=facts.body_limit or 0,
-        compressed=_COMPRESSED,
+        compressed=COMPRESSED_TYPES,
         wait=_seconds(website.wait_s),
         head_time=_seconds(settings.head_timeout_s),
         pause_time=_seconds(settings.stall_timeout_s),
-        # Shorter than the app's, so that the app never closes a connection on which nginx is just
-        # sending a request.
-        idle_time=_seconds(min(60.0, max(1.0, settings.keep_alive_s - 5))),
+        idle_time=_seconds(website.idle_s),
         forwarded=_forwarded(website),
-        # Streams need nothing else, because no response is buffered.
+        # Streams need no location of their own, because nginx buffers no response of the app.
         routes=[_route(route) for route in website.special_routes if route.wait_s > website.wait_s],
         folders=[_folder(folder) for folder in website.static_folders],
         sends_root=any(folder.url == "/" for folder in website.static_folders),
-        cache_control=_cache_control(facts.static_max_age_s),
+        cache_control=website.cache_control,
     )
 
 
+def _refuse_x_sendfile(facts: Facts) -> None:
+    if facts.app.config["USE_X_SENDFILE"]:
+        raise DeploymentError(
+            "USE_X_SENDFILE is set, but nginx does not send the file that X-Sendfile names, so that"
+            " clients would get nothing. Remove that key; carboy serve sends files by sendfile."
+        )
+
+
 def _variable(name: str) -> str:
-    """Return the beginning of the names of variables; a digit there would mean something else."""
+    """Return the beginning of the names of all variables in the file. A name must not begin with a
+    digit: `$1` is a group of a regular expression.
+    """
     return "carboy_" + name.replace("-", "_")
 
 
 def quote(text: str) -> str:
-    """Write a text as an argument in nginx's configuration."""
+    """Return a text as an argument in nginx's configuration."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def quote_path(path: str) -> str:
-    """Write the path of a file as an argument in nginx's configuration.
+    """Return the path of a file as an argument in nginx's configuration.
 
     Raises:
         DeploymentError: the path contains `$`, with which variables begin in nginx.
@@ -114,42 +114,27 @@ def _listen(address: Address) -> list[str]:
     return [str(address.port), f"[::]:{address.port}"]
 
 
-def _redirect(address: Address) -> str:
-    """Return the beginning of URLs that clients of the HTTP port are redirected to."""
-    return "https://$host" + ("" if address.port == 443 else f":{address.port}")
-
-
 def _seconds(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds * 1000:.0f}ms"
 
 
-def _cache_control(max_age_s: int | None) -> str:
-    return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
-
-
 def _forwarded(website: Website) -> list[tuple[str, str]]:
-    """Return the headers about the client that nginx sets, with their values.
-
-    The only proxy replaces what clients have sent. One of several proxies appends, so that the app
-    finds the values of all of them.
-    """
-    trusted = website.facts.trusted_headers
-    own = {
-        "X-Forwarded-For": "$remote_addr",
-        "X-Forwarded-Proto": "$scheme",
-        "X-Forwarded-Host": f"${_variable(website.facts.name)}_host",
-        "X-Forwarded-Port": "$server_port",
-        # Without the host, in which a client could write a further element.
-        "Forwarded": "for=$remote_addr;proto=$scheme",
-    }
-    if "forwarded" not in trusted.names:
-        del own["Forwarded"]
-    if trusted.is_only_proxy:
-        untold = {name: '""' for name in ("X-Forwarded-Prefix", "Forwarded") if name not in own}
-        return [*((name, f'"{value}"') for name, value in own.items()), *untold.items()]
-    return [
-        (name, f'"$http_{name.lower().replace("-", "_")}, {value}"') for name, value in own.items()
+    """Return the headers about the client that nginx sets, with their values: "" removes one."""
+    headers = website.client_headers(
+        {
+            "X-Forwarded-For": "$remote_addr",
+            "X-Forwarded-Proto": "$scheme",
+            "X-Forwarded-Host": f"${_variable(website.facts.name)}_host",
+            "X-Forwarded-Port": "$server_port",
+            # Without the host, because a client can write a comma, and another element, into it.
+            "Forwarded": "for=$remote_addr;proto=$scheme",
+        }
+    )
+    lines = [
+        (name, value if headers.replace else f"$http_{name.lower().replace('-', '_')}, {value}")
+        for name, value in (*headers.values.items(), *((name, "") for name in headers.removed))
     ]
+    return [(name, f'"{value}"') for name, value in lines]
 
 
 def _route(route: SpecialRoute) -> tuple[str, str, str]:
@@ -160,7 +145,7 @@ def _route(route: SpecialRoute) -> tuple[str, str, str]:
 
 def _folder(folder: StaticFolder) -> tuple[str, str]:
     """Return the arguments of `location` and of `alias`."""
-    # `^~` lets no location with a regular expression have the files. The root must not have it, or
-    # no such location would ever be used.
+    # `^~` keeps locations with regular expressions from taking requests for these files. A folder
+    # at / must not have it, because no location with a regular expression would get requests then.
     place = quote(folder.url) if folder.url == "/" else f"^~ {quote(folder.url)}"
     return place, quote_path(os.path.join(folder.folder, ""))

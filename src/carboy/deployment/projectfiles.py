@@ -1,10 +1,9 @@
-"""The files of a project: which there are, and what is in those that people write."""
+"""The files of a project: their paths, and the text of those that people write."""
 
 from __future__ import annotations
 
 import fnmatch
 import os
-import re
 import typing as t
 
 from ..core.textfiles import read_text as read_text
@@ -14,32 +13,15 @@ if t.TYPE_CHECKING:
 
     from .facts import Facts
 
-# Folders of tools, which hold files of others.
+# Names of folders that tools make, with files that are not of the project.
 _OF_TOOLS = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 # Folders of the system, for a command that runs in "/", as in some containers.
 _OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
-# Files that say how the app is started in production, or in which image it runs.
-_DEPLOYMENT_FILES = (
-    "app.yaml",
-    "compose*.y*ml",
-    "deployment*.y*ml",
-    "containerfile*",
-    "*.containerfile",
-    "docker-compose*.y*ml",
-    "dockerfile*",
-    "*.dockerfile",
-    "*entrypoint*.sh",
-    "fly.toml",
-    "k8s*.y*ml",
-    "procfile*",
-    "render.yaml",
-    "*.service",
-    "service.y*ml",
-    "supervisord.conf",
-)
-# Words in the names of deployment files that are for development only: Dockerfile.dev.
-_FOR_DEVELOPMENT = frozenset({"dev", "development", "local", "override", "test", "testing"})
 _EXEC_FORM = str.maketrans("[],\"'", "     ")
+
+
+# Files with environment variables, which often have secrets.
+ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
 
 
 class TextLine(t.NamedTuple):
@@ -55,8 +37,8 @@ class TextLine(t.NamedTuple):
 
     @property
     def words(self) -> str:
-        """The text with spaces instead of quotes, brackets and commas: in exec form, the words of a
-        command are the strings of a JSON array.
+        """The text with spaces instead of quotes, brackets and commas, so that a command in exec
+        form, which is a JSON array of words, looks like one in shell form.
         """
         return self.text.translate(_EXEC_FORM)
 
@@ -101,6 +83,11 @@ def _is_of_tools(folder: os.DirEntry[str]) -> bool:
     return folder.name in _OF_TOOLS or folder.path in _OF_SYSTEM or is_environment
 
 
+def is_within(path: str, folder: str) -> bool:
+    """Return whether a path is a folder, or below it."""
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
 def files_below(root: str) -> list[str]:
     """Return the paths of the regular files below a folder, relative to it."""
     return [
@@ -117,27 +104,16 @@ def files_named(facts: Facts, *patterns: str) -> list[str]:
     return [path for path in facts.files if matches(os.path.basename(path), patterns)]
 
 
+def uses_env_file(facts: Facts) -> bool:
+    """Return whether the project has a `.env` file, or may have one on other machines."""
+    names = (".env", ".env.example")
+    has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
+    return has_file or facts.calls_from_project
+
+
 def matches(name: str, patterns: cabc.Iterable[str]) -> bool:
     """Return whether the name of a file, in lower case, matches one of the patterns."""
     return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns)
-
-
-def deployment_files(facts: Facts) -> list[str]:
-    """Return the files of a project that say how the app is started in production: Dockerfiles,
-    units, a Procfile, and so on.
-    """
-    return [
-        path
-        for path in files_named(facts, *_DEPLOYMENT_FILES)
-        if _FOR_DEVELOPMENT.isdisjoint(re.split(r"[^a-z]+", os.path.basename(path).lower()))
-    ]
-
-
-def is_dockerfile(path: str) -> bool:
-    name = os.path.basename(path)
-    if name.endswith(".dockerignore"):  # the files that one Dockerfile does not copy
-        return False
-    return matches(name, ("dockerfile*", "*.dockerfile", "containerfile*", "*.containerfile"))
 
 
 def lines_of(root: str, path: str) -> list[TextLine]:

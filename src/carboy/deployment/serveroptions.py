@@ -1,4 +1,4 @@
-"""The options of commands that configure other WSGI servers, and what these servers share."""
+"""The options of `carboy gunicorn` and `carboy uwsgi`, and what the two commands make of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from ..errors import ConfigError, DeploymentError, ServingError
 from ..serving.settings import as_option, make_settings
-from ..serving.wsgi.proxyfix import find_proxy_fix
+from .generators import option_group
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -16,7 +16,8 @@ if t.TYPE_CHECKING:
     from ..serving.settings import Settings
     from .facts import Facts
 
-_OPTIONS = (
+# The options `--bind`, `--workers` and `--threads`, which `choose_settings` reads.
+server_options = option_group(
     click.option(
         "--bind",
         "-b",
@@ -38,15 +39,6 @@ _OPTIONS = (
         help="Requests that each worker handles at the same time.  [default: 16]",
     ),
 )
-
-Command = t.TypeVar("Command", bound="click.Command")
-
-
-def server_options(command: Command) -> Command:
-    """Add the options `--bind`, `--workers` and `--threads`, which `choose_settings` reads."""
-    for option in reversed(_OPTIONS):
-        option(command)
-    return command
 
 
 def choose_settings(facts: Facts, options: cabc.Mapping[str, t.Any]) -> Settings:
@@ -77,7 +69,8 @@ def refuse_settings(settings: Settings, names: cabc.Iterable[str], server: str) 
 
 def choose_workers(facts: Facts, settings: Settings) -> int | None:
     """Return how many workers another server starts; None for one per CPU of the machine on which
-    it runs. Each worker loads each model.
+    it runs. An app with models gets one, unless a number is set, because each worker loads each
+    model.
     """
     if settings.workers is None and facts.has_models:
         return 1
@@ -85,10 +78,13 @@ def choose_workers(facts: Facts, settings: Settings) -> int | None:
 
 
 def proxy_advice(facts: Facts, server: str) -> str:
-    """Say that trusted proxies are a setting of `carboy serve` only, if they are set; else ""."""
-    if facts.settings.proxy == "0" or find_proxy_fix(facts.app) is not None:
+    """Return advice to use ProxyFix if trusted proxies are set, because only `carboy serve` reads
+    that setting; else "".
+    """
+    if facts.settings.proxy == "0" or facts.has_proxy_fix:
         return ""
     return (
-        f"\nThe setting 'proxy' ({facts.settings.proxy}) does not hold under {server}: wrap the app"
-        " by werkzeug.middleware.proxy_fix.ProxyFix, or clients can choose their address."
+        f"\nThe setting 'proxy' ({facts.settings.proxy}) has no effect under {server}, so that the"
+        " app would take the proxy for the client: wrap app.wsgi_app in"
+        " werkzeug.middleware.proxy_fix.ProxyFix."
     )

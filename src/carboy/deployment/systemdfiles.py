@@ -4,7 +4,6 @@ sockets that systemd opens for it.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from ..serving.management.controlpath import OFF
 from ..serving.settings import SETTINGS
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
+from .projectfiles import is_within
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -26,15 +26,11 @@ if t.TYPE_CHECKING:
     from ..serving.http.address import Address
     from .facts import Facts
 
-# What systemd accepts as the name of a user: its manual page, systemd.exec(5), refers to
-# <https://systemd.io/USER_NAMES>.
+# Matches what systemd accepts as the name of a user: https://systemd.io/USER_NAMES
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
-# How many seconds after the end of `--grace` systemd kills what is left. The server kills its
-# workers itself before that, and logs which ones.
-STOP_MARGIN_S = 5
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
-# The settings that `ListenStream=` and its neighbours replace.
+# The settings of the server that the socket file replaces, by `ListenStream=` and `SocketMode=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
 
 
@@ -50,11 +46,12 @@ class _UserName(click.ParamType[str]):
         return value
 
 
+@generator("systemd", short_help="Write a service and a socket for systemd.")
 @click.option(
     "--user",
     type=_UserName(),
     metavar="NAME",
-    help="The user of the service.  [default: the name of the project]",
+    help="The user that runs the app.  [default: the name of the project]",
 )
 @click.option(
     "--group",
@@ -62,7 +59,7 @@ class _UserName(click.ParamType[str]):
     default="www-data",
     show_default=True,
     metavar="NAME",
-    help="The group of the web server, which may connect to Unix sockets.",
+    help="The group of the web server: its members may connect to the Unix sockets of the app.",
 )
 @click.option(
     "--writable",
@@ -70,7 +67,6 @@ class _UserName(click.ParamType[str]):
     multiple=True,
     help="A folder in which the app may write, such as one for uploads; may be repeated.",
 )
-@generator("systemd", short_help="Write a service and a socket for systemd.")
 def systemd_command(
     facts: Facts, *, user: str | None, group: str, writable: tuple[str, ...]
 ) -> Generated:
@@ -81,34 +77,38 @@ def systemd_command(
 
     Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
     """
-    name, settings = facts.name, facts.settings
+    name = facts.name
     user = user or _user_named(name)
-    control = settings.control or f"/run/{name}/control.sock"
-    written = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
-    written = sorted({os.path.abspath(each) for each in written})
-    hidden = [each for each in written if _is_within(each, _HIDDEN)]
-    variables = {
-        "name": name,
-        "user": user,
-        "group": group,
-        "root": quote_path(facts.root),
-        "start": _command(sys.executable, "-m", *facts.serve_command),
-        "reload": _reload_command(control),
-        "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
-        "stop_s": math.ceil(settings.drain_s + settings.grace_s) + STOP_MARGIN_S,
-        "read": _binds(_hidden_folders(facts)),
-        "written": _words(each for each in written if each not in hidden),
-        "written_in_hidden": _binds(hidden),
-        "devices": sorted(facts.devices - {"cpu"}),
-        "addresses": [_stream(each) for each in settings.addresses],
-        "has_unix_socket": any(each.path for each in settings.addresses),
-        "settings": settings,
-    }
+    folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
+    written = sorted({os.path.abspath(each) for each in folders})
+    variables = {"user": user, "group": group, **_variables(facts, written)}
     files = [
         GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
         for kind in ("service", "socket")
     ]
     return Generated(files, _next_step(facts, user, written))
+
+
+def _variables(facts: Facts, written: cabc.Sequence[str]) -> dict[str, t.Any]:
+    """Return the variables of both templates, except for the user and the group."""
+    settings = facts.settings
+    control = settings.control or f"/run/{facts.name}/control.sock"
+    hidden = [each for each in written if _is_within(each, _HIDDEN)]
+    return {
+        "name": facts.name,
+        "root": quote_path(facts.root),
+        "start": _command(sys.executable, "-m", *facts.serve_command),
+        "reload": _reload_command(control),
+        "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
+        "stop_s": facts.stop_s,
+        "read": _binds(_hidden_folders(facts)),
+        "written": _words(each for each in written if each not in hidden),
+        "written_in_hidden": _binds(hidden),
+        "devices": facts.accelerators,
+        "addresses": [_stream(each) for each in settings.addresses],
+        "has_unix_socket": any(each.path for each in settings.addresses),
+        "settings": settings,
+    }
 
 
 def _user_named(name: str) -> str:
@@ -126,18 +126,19 @@ def _reload_command(control: str) -> str:
 
 
 def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
-    """Yield the environment variables of the service: those that set settings of the server now,
-    and what the server needs under systemd.
+    """Yield the environment variables of the service: those of this process that set settings of
+    the server, and those that the server needs under systemd.
     """
     defaults = {} if control == OFF else {"control": control}
     if not facts.trusts_proxies and _is_local(facts):
         defaults["proxy"] = "1"  # only a web server on this machine can reach the app
     for setting in SETTINGS:
-        # The first of the variables counts.
+        # If several variables are set, the server reads the first.
         name = next((name for name in setting.variables if os.environ.get(name)), "")
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
-            # contradict the sockets that systemd passes. It ignores PORT, which the app may read.
+            # contradict the sockets that systemd passes. PORT is left alone, because the server
+            # ignores it under systemd, and the app may read it.
             if name not in {"", setting.platform}:
                 yield name, ""
         elif name:
@@ -166,7 +167,7 @@ def _stream(address: Address) -> str:
 
 def _hidden_folders(facts: Facts) -> list[str]:
     """Return the folders that the app is imported from and that systemd would hide from it, because
-    they are in a home folder or a temporary one: none of them within another.
+    they are in a home folder or a temporary one. A folder within another one of them is left out.
     """
     libraries = [sys.prefix, sys.base_prefix, *site.getsitepackages(), *sys.path]
     static = [each.folder for each in facts.static_folders]
@@ -179,7 +180,7 @@ def _hidden_folders(facts: Facts) -> list[str]:
 
 
 def _is_within(path: str, folders: cabc.Iterable[str]) -> bool:
-    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
+    return any(is_within(path, folder) for folder in folders)
 
 
 def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:

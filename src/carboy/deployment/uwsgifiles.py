@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from .facts import Facts, ImportedApp
 
 
+@generator("uwsgi", short_help="Write uwsgi.ini.")
 @server_options
 @click.option(
     "--protocol",
@@ -32,7 +33,6 @@ if t.TYPE_CHECKING:
     show_default=True,
     help="What uWSGI speaks: HTTP, or the uwsgi protocol for a web server in front of it.",
 )
-@generator("uwsgi", short_help="Write uwsgi.ini.")
 def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated:
     """Write uwsgi.ini, for 'uwsgi uwsgi.ini'.
 
@@ -54,7 +54,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
         is_as_flask=facts.is_as_flask,
-        wait_s=math.ceil(_longest_wait(facts)),
+        wait_s=math.ceil(facts.longest_wait_s(facts.wait_s)),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
@@ -75,19 +75,11 @@ def _loading(imported: ImportedApp) -> str:
     )
 
 
-def _longest_wait(facts: Facts) -> float:
-    """Return how many seconds uWSGI's process for HTTP waits for a response: it has one time limit
-    for all routes.
-    """
-    usual_s = facts.wait_s
-    return max([usual_s, *(route.wait_s for route in facts.special_routes(usual_s))])
-
-
 def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, str]:
     """Return the option by which uWSGI listens on an address, and its value.
 
-    `http` and `https` start a process that reads the requests, of TCP ports only; with
-    `http-socket` the workers read them.
+    With `http` and `https`, a process of its own reads the requests for the workers; it listens on
+    TCP ports only. With `http-socket`, the workers read the requests themselves.
     """
     if protocol == "uwsgi":
         return "socket", address.path or str(address)

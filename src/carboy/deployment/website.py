@@ -1,5 +1,5 @@
-"""What the configuration of nginx, Apache and Caddy has in common: the options of their commands,
-and what these and the facts of the app make of the website.
+"""What the configurations of nginx, Apache and Caddy have in common: the options of their commands,
+and the website that these options and the facts of the app describe.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ import click
 
 from ..errors import DeploymentError
 from ..serving.http.address import Address, parse_address
+from .generators import option_group
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .facts import Facts, SpecialRoute, StaticFolder
+    from .facts import Facts, StaticFolder
+    from .specialroutes import SpecialRoute
 
-    Command = cabc.Callable[..., t.Any]
-
+# Types of static files and responses that are worth compressing, besides text/html.
+COMPRESSED_TYPES = (
+    "text/css text/plain text/csv text/javascript application/javascript application/json"
+    " application/problem+json image/svg+xml"
+)
 # A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
 _HOST = re.compile(
     r"(?:\*?\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]*[a-z0-9])*", re.IGNORECASE
@@ -35,19 +40,34 @@ class CertificateFiles(t.NamedTuple):
     key: str
 
 
+class ClientHeaders(t.NamedTuple):
+    """The headers by which a web server tells the app who the client is.
+
+    Attributes:
+        values: what the web server writes into each header.
+        replace: whether it replaces what clients have sent. One of several proxies appends to it
+            instead, so that the app finds the values of all of them.
+        removed: the headers of clients that it does not pass on.
+    """
+
+    values: dict[str, str]
+    replace: bool
+    removed: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Website:
     """An app as a web server offers it to clients.
 
     Attributes:
         facts: what the app says about itself.
-        hosts: the names of the website; empty if it has any name. `*.shop.example` stands for all
-            names below shop.example, `.shop.example` for that name, too.
+        hosts: the names of the website; empty if it answers to any name. `*.shop.example` stands
+            for all names below shop.example, `.shop.example` for that name, too.
         upstream: where the web server reaches the app.
         listen: the address for HTTP; without a host, all addresses of the machine.
         listen_tls: the address for HTTPS.
         certificate: None if there is no HTTPS.
-        wait_s: how long the web server waits for the app, except on special routes.
+        wait_s: how many seconds the web server waits for the app, except on special routes.
         static_folders: those whose files the web server sends itself.
     """
 
@@ -66,6 +86,48 @@ class Website:
         return self.facts.special_routes(self.wait_s)
 
     @property
+    def host_patterns(self) -> list[str]:
+        """The hosts, each as web servers without the notation `.shop.example` write it: this one is
+        two of them, shop.example and *.shop.example.
+        """
+        return [
+            pattern
+            for host in self.hosts
+            for pattern in ([host[1:], f"*{host}"] if host.startswith(".") else [host])
+        ]
+
+    @property
+    def https_port(self) -> str:
+        """What follows the host in URLs of the website: ":8443", or "" for the port of HTTPS."""
+        return "" if self.listen_tls.port == 443 else f":{self.listen_tls.port}"
+
+    @property
+    def idle_s(self) -> float:
+        """How many seconds the web server keeps an idle connection to the app: fewer than the app
+        does, which would otherwise close it when the web server is just sending a request.
+        """
+        return min(60.0, max(1.0, self.facts.settings.keep_alive_s - 5))
+
+    @property
+    def cache_control(self) -> str:
+        """The header Cache-Control of static files."""
+        max_age_s = self.facts.static_max_age_s
+        return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
+
+    def client_headers(self, values: cabc.Mapping[str, str]) -> ClientHeaders:
+        """Return the headers about the client that the web server sends to the app.
+
+        Args:
+            values: what the web server writes into each of the headers, in its own notation.
+        """
+        trusted = self.facts.trusted_headers
+        sent = dict(values)
+        if "forwarded" not in trusted.names:
+            del sent["Forwarded"]
+        unsent = tuple(name for name in ("X-Forwarded-Prefix", "Forwarded") if name not in sent)
+        return ClientHeaders(sent, trusted.is_only_proxy, unsent if trusted.is_only_proxy else ())
+
+    @property
     def serve_command(self) -> str:
         """The command that serves the app as the web server expects it."""
         is_known = self.upstream == self.facts.address
@@ -74,42 +136,57 @@ class Website:
         return shlex.join([*self.facts.serve_command, *bind, *proxy])
 
 
-def website_options(command: Command) -> Command:
-    """Decorate a generator with the options of all web servers, for `make_website`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS = (
+# The options of all web servers, for `make_website`.
+website_options = option_group(
     click.option(
         "--server-name",
         "names",
         metavar="HOST",
         multiple=True,
-        help="A host name of the website; may be repeated. By default those in TRUSTED_HOSTS.",
+        help="A host name of the website; may be repeated.  [default: those in TRUSTED_HOSTS]",
     ),
     click.option(
         "--upstream",
         metavar="ADDRESS",
-        help="Where the app is served: 127.0.0.1:8000 or unix:/run/shop/app.sock. By default as"
-        " CARBOY_SERVE_BIND says, else 127.0.0.1:8000.",
+        help="Where the app is served, such as 127.0.0.1:8000 or unix:/run/shop/app.sock."
+        "  [default: CARBOY_SERVE_BIND, else 127.0.0.1:8000]",
     ),
-    click.option("--listen", metavar="[HOST:]PORT", default="80", help="Port for HTTP; 80."),
-    click.option("--listen-tls", metavar="[HOST:]PORT", default="443", help="For HTTPS; 443."),
-    click.option("--tls-cert", metavar="FILE", help="Certificate; HTTP is redirected to HTTPS."),
-    click.option("--tls-key", metavar="FILE", help="Its key, if it is not in the same file."),
+    click.option(
+        "--listen",
+        metavar="[HOST:]PORT",
+        default="80",
+        show_default=True,
+        help="Port for HTTP; on all addresses of the machine, unless HOST is one of them.",
+    ),
+    click.option(
+        "--listen-tls",
+        metavar="[HOST:]PORT",
+        default="443",
+        show_default=True,
+        help="Port for HTTPS, in the same form.",
+    ),
+    click.option(
+        "--tls-cert",
+        metavar="FILE",
+        help="File of the certificate (PEM). With it, HTTP is redirected to HTTPS.",
+    ),
+    click.option(
+        "--tls-key",
+        metavar="FILE",
+        help="File of the key of the certificate, if it is not in the same file.",
+    ),
     click.option(
         "--timeout",
         type=click.FloatRange(min=1),
         metavar="SECONDS",
-        help="How long a view may take; by default 60, or longer than --view-timeout.",
+        help="How long a view may take.  [default: 60, but longer than --view-timeout of 'carboy"
+        " serve']",
     ),
     click.option(
         "--static/--no-static",
         default=True,
-        help="Whether the web server sends static files; with --no-static the app does, whose hooks"
-        " then see these requests.",
+        help="Whether the web server sends static files itself. With --no-static, the app sends"
+        " them, so that its hooks see these requests.  [default: static]",
     ),
 )
 
@@ -126,7 +203,7 @@ def make_website(
     timeout: float | None = None,
     static: bool = True,
 ) -> Website:
-    """Make a website of the facts and the options.
+    """Return the website that the facts of an app and the options of a command describe.
 
     Raises:
         DeploymentError: an option is not valid, or contradicts the app's settings.

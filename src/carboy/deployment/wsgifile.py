@@ -16,8 +16,8 @@ if t.TYPE_CHECKING:
 def wsgi_command(facts: Facts) -> Generated:
     """Write a file NAME.wsgi, by which mod_wsgi and other WSGI servers import the app.
 
-    The object in it is `application`. The file adds the project's folder to `sys.path` itself, so
-    that the server may be started in any folder. `carboy apache --mod-wsgi` writes such a file and
+    The file defines the app as `application`, and adds the project's folder to `sys.path`, so that
+    the server may be started in any folder. `carboy apache --mod-wsgi` writes such a file and
     the configuration of Apache that uses it.
     """
     file = wsgi_file(facts)

@@ -18,9 +18,11 @@ missing = [command for command in COMMANDS if shutil.which(command) is None]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _machine() -> None:
+def _machine() -> t.Iterator[None]:
     if os.geteuid() != 0 or missing:
         pytest.skip(f"building images needs root and {', '.join(missing or COMMANDS)}")
+    yield
+    containers.remove_copies()
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,7 @@ def test_session_is_signed_by_the_key_in_the_environment(running):
     opener = urllib.request.build_opener(_NoRedirect)
     with pytest.raises(urllib.error.HTTPError) as info:
         opener.open(request, timeout=PATIENCE_S)
+    info.value.close()
     cookie = info.value.headers["Set-Cookie"].partition("=")[2].partition(";")[0]
     reader = Carboy("reader")
     reader.secret_key = KEY
@@ -61,12 +62,11 @@ def test_processes_run_without_rights(running):
 
 
 def test_code_and_packages_cannot_be_changed_by_the_app_even_on_a_writable_root(digits):
-    with digits.files() as root:
-        found = ["find", root / "srv", root / "venv", "!", "-type", "l"]
-        changeable = ["(", "!", "-user", "0", "-o", "-perm", "/022", ")"]
-        done = subprocess.run(
-            [*found, *changeable, "-printf", "/%P\\n"], capture_output=True, text=True, check=True
-        )
+    found = ["find", digits.root / "srv", digits.root / "venv", "!", "-type", "l"]
+    changeable = ["(", "!", "-user", "0", "-o", "-perm", "/022", ")"]
+    done = subprocess.run(
+        [*found, *changeable, "-printf", "/%P\\n"], capture_output=True, text=True, check=True
+    )
     assert [f"/srv{path}" for path in done.stdout.split()] == list(digits.config["Volumes"])
 
 
@@ -122,18 +122,17 @@ def test_platform_chooses_the_port(digits, tmp_path):
 
 def test_no_layer_contains_a_secret(digits):
     assert CANARY not in containers.buildah("inspect", "--type", "image", digits.name)
-    with digits.files() as root:
-        found = subprocess.run(
-            ["grep", "-rlF", CANARY, str(root)], capture_output=True, text=True, check=False
-        )
-        names = {path.name for path in (root / "srv" / "digits").iterdir()}
+    found = subprocess.run(
+        ["grep", "-rlF", CANARY, str(digits.root)], capture_output=True, text=True, check=False
+    )
+    names = {path.name for path in (digits.root / "srv" / "digits").iterdir()}
     assert found.stdout == ""
+    assert list((digits.root / "srv" / "digits" / "instance").iterdir()) == []
     assert {"app.py", "digits.npz", "static", "templates"} <= names
     assert not names & {
         ".env",
         ".env.production",
         ".git",
-        "instance",
         "secrets",
         "tls.key",
         "wheels",
@@ -141,12 +140,11 @@ def test_no_layer_contains_a_secret(digits):
 
 
 def test_all_code_is_compiled(digits):
-    with digits.files() as root:
-        for folder in ("srv", "venv/lib"):
-            sources = list((root / folder).rglob("*.py"))
-            compiled = {path.name.split(".")[0] for path in (root / folder).rglob("*.pyc")}
-            assert sources
-            assert {path.stem for path in sources} <= compiled
+    for folder in ("srv", "venv/lib"):
+        sources = list((digits.root / folder).rglob("*.py"))
+        compiled = {path.name.split(".")[0] for path in (digits.root / folder).rglob("*.pyc")}
+        assert sources
+        assert {path.stem for path in sources} <= compiled
 
 
 def test_versions_are_those_of_the_constraints_file(digits, digits_project):
@@ -155,8 +153,7 @@ def test_versions_are_those_of_the_constraints_file(digits, digits_project):
         for line in (digits_project / "constraints.txt").read_text().splitlines()
         if not line.startswith("#")
     )
-    with digits.files() as root:
-        infos = [path.name for path in (root / "venv/lib").rglob("*.dist-info")]
+    infos = [path.name for path in (digits.root / "venv/lib").rglob("*.dist-info")]
     found = {
         re.sub("[-_.]+", "-", name).lower(): version.removesuffix(".dist-info")
         for name, _, version in (info.partition("-") for info in infos)

@@ -98,5 +98,3 @@ def test_apache_with_mod_wsgi_express_answers_on_its_published_port(project, tmp
     with containers.run(image, tmp_path, environ=environ, read_only=False) as container:
         container.wait_until_it_answers()
         check_answers(container.url)
-        status, _ = container.stop()
-    assert status == 0, container.output

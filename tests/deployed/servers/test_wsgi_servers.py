@@ -336,8 +336,9 @@ def test_fork_after_a_library_was_used_is_named_once_by_each_worker(start, own_p
 
 def debian_uwsgi(port: int, *options: str) -> list[str]:
     """Return the command line for Debian's uWSGI, in which threads are off by default."""
-    if not os.path.exists("/usr/lib/uwsgi/plugins/python3_plugin.so"):
-        pytest.skip("no uWSGI of Debian: `make test-servers` as root installs it by apt")
+    plugin = pathlib.Path("/usr/lib/uwsgi/plugins/python3_plugin.so")
+    if not (plugin.exists() and wsgiservers.DEBIAN_BIN.exists()):
+        pytest.skip("no uWSGI of Debian and environment for it: `make test-servers` as root")
     return [
         *("/usr/bin/uwsgi", "--plugin", "python3,http", "-H", str(wsgiservers.DEBIAN_BIN.parent)),
         *("--http", f"127.0.0.1:{port}", "--master", "--need-app", "--die-on-term", *options),

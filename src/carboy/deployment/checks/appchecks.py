@@ -1,4 +1,4 @@
-"""Checks of what is registered with the app: hooks before predictions, extensions."""
+"""Checks of the hooks and extensions that are registered with the app."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def find_other_flask(facts: Facts) -> cabc.Iterator[Found]:
 )
 def find_predictions_on_threads(facts: Facts) -> cabc.Iterator[Found]:
     found: dict[tuple[str, str], list[str]] = {}
-    for model in _models(facts):
+    for model in facts.models:
         for path, reason in _obstacles(facts, model):
             found.setdefault((_place_before(facts, model), reason), []).append(path)
     for (place, reason), paths in found.items():
@@ -54,11 +54,6 @@ def find_predictions_on_threads(facts: Facts) -> cabc.Iterator[Found]:
             f"Predictions of {', '.join(paths)} wait on a thread each (at most --threads), because"
             f" {reason}.",
         )
-
-
-def _models(facts: Facts) -> list[Model]:
-    # An app without models has not imported the package; reading `app.models` would.
-    return list(facts.app.models.values()) if vars(facts.app).get("models") else []
 
 
 def _obstacles(facts: Facts, model: Model) -> cabc.Iterator[tuple[str, str]]:
@@ -71,7 +66,9 @@ def _obstacles(facts: Facts, model: Model) -> cabc.Iterator[tuple[str, str]]:
 
 
 def _place_before(facts: Facts, model: Model) -> str:
-    """Return the place of the first hook that runs before a model's view, or else its name."""
+    """Return the place of the first hook that runs before a model's view; the name of the model if
+    there is no such hook.
+    """
     from ...models.direct import blueprints_of
 
     for scope in (None, *blueprints_of(model)):

@@ -83,14 +83,19 @@ def modules_of(facts: Facts) -> list[types.ModuleType]:
     ]
 
 
+def modules_of_project(facts: Facts) -> list[types.ModuleType]:
+    """Return the imported modules of the project."""
+    return [each for each in list(sys.modules.values()) if is_in_project(facts, file_of(each))]
+
+
 def file_of(module: types.ModuleType) -> str:
     return getattr(module, "__file__", None) or ""
 
 
 def is_in_project(facts: Facts, path: str) -> bool:
     """Return whether a file belongs to the project, and not to an environment inside of it."""
-    # Commands import an app by its path without links. Resolving the links of each imported module
-    # would take a second.
+    # Modules may have been imported by the path of the project with or without its symbolic links.
+    # Resolving the links in the path of each module instead would take a second.
     inside = tuple(os.path.join(each, "") for each in (facts.root, os.path.realpath(facts.root)))
     of_environment = os.path.join(sys.prefix, "")
     return (
@@ -105,7 +110,7 @@ def _is_carboys(module: str | None) -> bool:
 
 
 def place_of_session_use(facts: Facts) -> str | None:
-    """Return the file of a module that uses `session` or `flash`; None if no module does."""
+    """Return the file of code that uses `session` or `flash`; None if no code of the app does."""
     for module in modules_of(facts):
         if any(
             value is session or value is flash
@@ -119,7 +124,7 @@ def place_of_session_use(facts: Facts) -> str | None:
 
 
 def _is_session_of_module(function: types.FunctionType, code: types.CodeType) -> bool:
-    """Return whether code contains `flask.session`, or `carboy.flash`, and so on."""
+    """Return whether code reads `session` or `flash` from the module, as in `flask.session`."""
     modules = (function.__globals__.get(name) for name in code.co_names)
     return bool({"session", "flash"} & {*code.co_names}) and any(
         isinstance(each, types.ModuleType) and _is_carboys(each.__name__) for each in modules
@@ -160,16 +165,16 @@ def _templates(facts: Facts) -> cabc.Iterator[tuple[str, str]]:
     for name in names:
         try:
             text, path, _ = loader.get_source(environment, name)
-        except (LookupError, OSError, UnicodeDecodeError):  # removed since, or not a text
+        except (LookupError, OSError, UnicodeDecodeError):  # removed meanwhile, or not text
             continue
         if path is None or is_in_project(facts, path):
             yield path or name, text
 
 
 def protects_forms(facts: Facts) -> bool:
-    """Return whether the app has a protection against requests that other sites forge (CSRF): an
-    extension, a hook that reads a token or the headers by which browsers name the origin, or
-    session cookies that browsers do not send with them.
+    """Return whether something protects the app from requests that other sites forge (CSRF): an
+    extension, a hook that reads a token or the headers in which browsers name the origin of a
+    request, or the SameSite attribute of the session's cookie.
     """
     config = facts.app.config
     if config.get("SESSION_COOKIE_SAMESITE") in {"Lax", "Strict"}:
@@ -191,7 +196,7 @@ _ORIGIN_WORDS = ("csrf", "xsrf", "origin", "referer", "referrer", "sec-fetch-sit
 
 def _mentions_origin(hook: types.FunctionType) -> bool:
     module = str(hook.__module__)
-    if module.startswith("flask_wtf"):  # whose configuration was asked
+    if module.startswith("flask_wtf"):  # `protects_forms` has read its configuration
         return False
     names = {name for code in code_of(hook) for name in code.co_names}
     words = " ".join({hook.__name__, module, *names, *texts_in(hook)}).lower()

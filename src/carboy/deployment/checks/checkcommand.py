@@ -13,27 +13,27 @@ from ...cli.failures import RefusedCommandError
 from ...cli.results import results_on_stdout
 from ...config import get_env
 from ...errors import DeploymentError
-from ..generators import collect_facts
+from ..collectfacts import collect_facts
 from .checkregistry import run_checks
 
 if t.TYPE_CHECKING:
     from ..facts import Facts
     from .checkregistry import Finding, Findings
 
-# By the value of `--fail-level`: the severities of findings for which the exit code is 1.
+# Value of `--fail-level` -> severities of findings that make the exit code 1.
 _FAILING = {"error": {"error"}, "warning": {"error", "warning"}, "never": set[str]()}
 
 
 @click.command("check", short_help="Find mistakes in the app and its project.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
-@click.option("--deploy", is_flag=True, help="Make the checks for production, too.")
+@click.option("--deploy", is_flag=True, help="Also find mistakes that matter in production only.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
 @click.option(
     "--fail-level",
     type=click.Choice(list(_FAILING)),
     default="error",
     show_default=True,
-    help="The least severity for which the exit code is 1.",
+    help="Lowest severity of a finding that makes the exit code 1.",
 )
 @results_on_stdout
 @pass_script_info
@@ -46,14 +46,15 @@ def check_command(
     fail_level: str,
     out: t.TextIO,
 ) -> None:
-    """Find mistakes in the app, its configuration and its project: those that are mistakes
-    everywhere, and with '--deploy' also those that are mistakes in production only.
+    """Find mistakes in the app, its configuration and its project. With '--deploy', also find what
+    is a mistake in production only, such as debug mode.
 
     Each finding has a code, such as carboy.E001. The config key CHECK_SILENCED lists the codes that
-    are not reported. The exit code is 1 if there are findings, and 2 if the app cannot be checked.
+    are not reported. The exit code is 1 if a finding is as severe as '--fail-level' says, or
+    more, and 2 if the app cannot be checked.
 
-    The app is checked with the configuration that it has here. To check that of a server, run the
-    command there, or set CARBOY_ENV and the variables of the server.
+    The app is checked with the configuration that it has on this machine. To check the one that it
+    has on a server, run the command there, or set CARBOY_ENV and the other variables of the server.
     """
     try:
         facts = _facts(info, target)
@@ -66,8 +67,8 @@ def check_command(
 
 
 def _facts(info: ScriptInfo, target: str | None) -> Facts:
-    """Load the app as a server would load it: debug mode is what its code and its configuration
-    say.
+    """Load the app as a server does. Debug mode is what its code and its configuration say, because
+    this command does not set it.
     """
     info.choose_app(target)
     info.set_debug_flag = False

@@ -1,4 +1,4 @@
-"""The register of all checks, and the findings of those that are run."""
+"""The registry of all checks, and the findings of those that are made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MODULES = (
     ".serverchecks",
     ".startchecks",
 )  # fmt: skip
-# The second part of a code begins with the letter of the severity.
+# Severities, by the letter in a code: E in carboy.E001.
 _SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}
 SILENCED_KEY = "CHECK_SILENCED"
 
@@ -38,7 +38,7 @@ _checks: dict[str, Check] = {}
 
 
 class Found(t.NamedTuple):
-    """A place where a check has found its mistake.
+    """A mistake that a check has found.
 
     Attributes:
         place: where it is, such as "shop.py:12", "Dockerfile:3" or "environment variable
@@ -102,7 +102,9 @@ class Findings(t.NamedTuple):
 
 
 def _one_line(text: str) -> str:
-    """Return a text in which names of files cannot end the line, or control the terminal."""
+    """Return a text in which characters that cannot be printed are escaped: the name of a file may
+    contain a newline, or codes that control the terminal.
+    """
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )

@@ -119,7 +119,9 @@ def _all_keys(facts: Facts) -> list[tuple[str, str | bytes]]:
 
 
 def _keys(facts: Facts, name: str) -> list[str | bytes]:
-    """Return the keys that a config key has, except one that was made for development."""
+    """Return the secret keys in the value of a config key, without one that carboy has made for
+    development.
+    """
     value = value_of_key(facts, name)
     if not value or origin_of_key(facts, name).source == "generated":
         return []
@@ -134,8 +136,8 @@ def _about_made_key(facts: Facts) -> str:
 
 
 def _cookie_check(code: str, key: str, title: str, remedy: str, message: str) -> None:
-    """Register the check of a config key of the session's cookie, which must have a value other
-    than None and False.
+    """Register a check that a config key of the session's cookie has another value than None and
+    False.
     """
 
     @check(code, title, remedy=remedy, deploy=True)
@@ -148,8 +150,8 @@ _cookie_check(
     "carboy.W002",
     "SESSION_COOKIE_SECURE",
     "The session's cookie is sent without TLS, too.",
-    "Set SESSION_COOKIE_SECURE = True if users reach the app by HTTPS, also by that of a proxy or"
-    " platform. If there is no TLS at all, silence this code.",
+    "Set SESSION_COOKIE_SECURE = True if users reach the app by HTTPS, even if a proxy or platform"
+    " does it. If there is no TLS at all, silence this code.",
     "SESSION_COOKIE_SECURE is false: behind TLS, one request by http:// shows the session's cookie"
     " to the network.",
 )

@@ -5,21 +5,19 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-import shlex
 import typing as t
 
 from ...core.masking import names_known_secret
 from ..projectfiles import (
-    TextLine,
-    deployment_files,
+    ENV_FILES,
     files_named,
-    is_dockerfile,
     lines_of,
     matches,
     read_text,
+    uses_env_file,
 )
 from .checkregistry import Found, check
-from .gitchecks import uses_env_file
+from .deploymentfiles import deployment_files, instructions
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -27,35 +25,11 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
 
 _IGNORED = ".dockerignore"
-_ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
-# Matches a mode with which others may write, but not one of a sticky folder such as /tmp (1777).
+# Matches a mode with which all users may write; but not one with the sticky bit, such as that of
+# /tmp (1777), in whose folder users may change only their own files.
 _CHMOD = re.compile(
     r"(?<![\w.-])chmod(?:\s+-\S+)*\s+(0?[0-7]{2}[2367]|(?:[ugo]*[ao][ugoa]*[+=][rxXst]*w\w*))(?!\S)"
 )
-
-
-class Instruction(t.NamedTuple):
-    """An instruction of a Dockerfile."""
-
-    line: TextLine
-    name: str  # in upper case: ENV, COPY, ...
-    arguments: list[str]
-
-
-def instructions(facts: Facts, *names: str) -> cabc.Iterator[Instruction]:
-    """Yield the instructions of all Dockerfiles that have one of the names."""
-    for path in filter(is_dockerfile, deployment_files(facts)):
-        for line in lines_of(facts.root, path):
-            name, _, rest = line.text.strip().partition(" ")
-            if name.upper() in names:
-                yield Instruction(line, name.upper(), _split(rest))
-
-
-def _split(text: str) -> list[str]:
-    try:
-        return shlex.split(text.strip())
-    except ValueError:  # a quote that is not closed
-        return text.split()
 
 
 @check(
@@ -72,7 +46,9 @@ def find_secret_in_dockerfile(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _is_public(variable: str) -> bool:
-    """Return whether a variable names a public key: GPG_KEY is the signer of a downloaded file."""
+    """Return whether a variable holds a public key although its name looks secret. GPG_KEY, in the
+    images of Python, names who has signed a downloaded file.
+    """
     return "PUBLIC" in variable.upper() or variable == "GPG_KEY"
 
 
@@ -97,7 +73,7 @@ def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
         if any(argument.startswith("--from") for argument in arguments):
             continue
         for source in _sources(arguments):
-            if matches(os.path.basename(source), _ENV_FILES):
+            if matches(os.path.basename(source), ENV_FILES):
                 yield Found(line.place, f"{name} {source} puts it into the image.")
             elif (
                 _is_whole_folder(source)
@@ -122,8 +98,8 @@ def _is_whole_folder(source: str) -> bool:
 
 
 def _is_excluded(facts: Facts, dockerfile: str) -> bool:
-    """Return whether .dockerignore, or the file of that kind for one Dockerfile alone, excludes
-    `.env`: the last line that matches it decides.
+    """Return whether .dockerignore excludes `.env`, or the file that replaces it for one
+    Dockerfile, such as Dockerfile.dockerignore. The last line that matches `.env` decides.
     """
     paths = [os.path.join(facts.root, each) for each in (f"{dockerfile}{_IGNORED}", _IGNORED)]
     excluded = False

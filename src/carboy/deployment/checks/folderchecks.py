@@ -8,7 +8,7 @@ import typing as t
 
 from ...errors import ConfigError
 from ...project.origins import shortened
-from ..projectfiles import matches, walk
+from ..projectfiles import ENV_FILES, is_within, matches, walk
 from .checkregistry import Found, check
 
 if t.TYPE_CHECKING:
@@ -16,10 +16,10 @@ if t.TYPE_CHECKING:
 
     from ..facts import Facts
 
-# By kind: the names of files that nobody wants to publish. A browser may load models of other
-# formats, such as ONNX.
+# Kind of files that nobody wants to publish -> patterns of their names. Formats of models that
+# browsers load, such as ONNX, are left out.
 _PRIVATE = {
-    "settings with secrets": (".env", ".env.*", ".flaskenv", "*.env", "secret_key", "*.pem"),
+    "settings with secrets": (*ENV_FILES, "secret_key", "*.pem"),
     "logs": ("*.log", "*.log.[0-9]*"),
     "models": ("*.ckpt", "*.h5", "*.joblib", "*.keras", "*.pickle", "*.pkl", "*.pt", "*.pth"),
     "databases": ("*.db", "*.sqlite", "*.sqlite3"),
@@ -33,8 +33,8 @@ _STORE = ".carboy"
 @check(
     "carboy.W104",
     "Every user of the machine may change files or folders of the project (`chmod 777`).",
-    remedy="Run 'chmod o-w' on it. If the server may not write to the folder then, let the folder"
-    " belong to the server's user: 'chown'.",
+    remedy="Run 'chmod o-w' on it. If the server cannot write there then, make the server's user"
+    " the owner: 'chown'.",
     deploy=True,
 )
 def find_world_writable(facts: Facts) -> cabc.Iterator[Found]:
@@ -50,7 +50,7 @@ def _folders_of(facts: Facts) -> list[str]:
     shown = [each.folder for each in facts.static_folders]
     folders = [facts.root]
     for folder in map(os.path.abspath, (*code, *shown, *_written_folders(facts))):
-        if os.path.isdir(folder) and not any(_is_in(folder, known) for known in folders):
+        if os.path.isdir(folder) and not any(is_within(folder, known) for known in folders):
             folders.append(folder)
     return folders
 
@@ -62,13 +62,9 @@ def _written_folders(facts: Facts) -> list[str]:
         return []
 
 
-def _is_in(path: str, folder: str) -> bool:
-    return os.path.join(path, "").startswith(os.path.join(folder, ""))
-
-
 def _find_world_writable_below(folder: str) -> cabc.Iterator[Found]:
-    """Find a folder that all users may change, or the files and folders in it. What is below a
-    folder that is found can be replaced anyway, and is not reported again.
+    """Find a folder that all users may change, or else what they may change below it. Nothing below
+    a found folder is reported, because all users may replace it anyway.
     """
     if _is_world_writable(folder):
         yield _found_writable(folder)
@@ -145,5 +141,5 @@ def _configured_uploads(facts: Facts, folder: str) -> cabc.Iterator[str]:
     for key, value in facts.app.config.items():
         if "UPLOAD" in key and isinstance(value, str | os.PathLike):
             path = os.path.abspath(os.path.join(facts.app.root_path, os.fspath(value)))
-            if os.path.isdir(path) and _is_in(path, folder):
+            if os.path.isdir(path) and is_within(path, folder):
                 yield path

@@ -9,7 +9,7 @@ import typing as t
 from ...core.masking import looks_secret
 from ...core.weakkeys import weakness_of
 from ...project.secretkey import KEY_NAME, value_of
-from ..projectfiles import matches
+from ..projectfiles import ENV_FILES, matches, uses_env_file
 from .checkregistry import Found, check
 from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
 
@@ -19,8 +19,8 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
     from ..projectfiles import TextLine
 
-# A shorter key may stand anywhere by chance, so that a line must name it as well. (Another check
-# reports such keys, because they can be guessed.)
+# The text of a shorter key may be in a file by chance, so that it counts only in a line that
+# contains SECRET_KEY. (Another check reports short keys, because they can be guessed.)
 _MIN_UNMISTAKABLE = 16
 # Matches a line that sets a secret key to a text: SECRET_KEY = "...", "SECRET_KEY": "...", and
 # SECRET_KEY=... outside of Python files. A text with $, {, ( or < is computed, or a placeholder.
@@ -29,18 +29,17 @@ _KEY_IN_LINE = re.compile(
     r"""(?:[rbu]?"([^"${(<]+)"|[rbu]?'([^'${(<]+)'|([^\s"'${(<#,]+)\s*$)""",
     re.IGNORECASE,
 )
-# Files that set keys of nobody: of tests, and of documentation.
+# Files of tests and documentation, whose keys protect nothing.
 _TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
 _EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
-_ENV_FILES = (".env", ".env.*", ".flaskenv", "*.env")
 _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
 
 
 @check(
     "carboy.E101",
     "A secret key is committed to git: whoever reads the repository can sign in as any user.",
-    remedy="Make a new key with 'carboy secret new', and remove the old one from the file: it stays"
-    " in the history of the repository.",
+    remedy="Make a new key with 'carboy secret new', and remove the old one from the file."
+    " Removing it alone does not help, because the history of the repository still has it.",
 )
 def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
     keys = _keys_in_use(facts)
@@ -60,7 +59,9 @@ def find_committed_key(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _keys_in_use(facts: Facts) -> list[str]:
-    """Return the keys that verify sessions of the app, as source code contains them."""
+    """Return the keys by which the app verifies sessions, as they are written in source code: with
+    escapes, without quotes.
+    """
     config = facts.app.config
     fallbacks = config.get(f"{KEY_NAME}_FALLBACKS")
     key = value_of(config, KEY_NAME) if KEY_NAME in config else None
@@ -83,7 +84,7 @@ def _sets_key(line: TextLine) -> bool:
     found = _KEY_IN_LINE.search(line.text)
     if found is None or _is_example(line.path) or _TESTS.search(line.path):
         return False
-    if found[3] and line.path.endswith(".py"):  # a name, and no text
+    if found[3] and line.path.endswith(".py"):  # the value is a name, and no text
         return False
     return weakness_of(found[1] or found[2] or found[3]) is None
 
@@ -95,8 +96,8 @@ def _sets_key(line: TextLine) -> bool:
     " the old ones stay in the history of the repository.",
 )
 def find_committed_env_file(facts: Facts) -> cabc.Iterator[Found]:
-    for path in tracked_files(facts.root, *_ENV_FILES, *(f"*/{name}" for name in _ENV_FILES)):
-        if _is_example(path) or not matches(os.path.basename(path), _ENV_FILES):
+    for path in tracked_files(facts.root, *ENV_FILES, *(f"*/{name}" for name in ENV_FILES)):
+        if _is_example(path) or not matches(os.path.basename(path), ENV_FILES):
             continue
         variables = _VARIABLE.findall(tracked_text(facts.root, path))
         secrets = [name for name in variables if looks_secret(name)]
@@ -118,10 +119,3 @@ def find_env_file_not_ignored(facts: Facts) -> cabc.Iterator[Found]:
         return
     if ignores(facts.root, ".env") is False:
         yield Found(".gitignore", "No line of it matches .env.")
-
-
-def uses_env_file(facts: Facts) -> bool:
-    """Return whether the project has a `.env` file on this machine, or on others."""
-    names = (".env", ".env.example")
-    has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
-    return has_file or getattr(facts.app.config, "project", None) is not None

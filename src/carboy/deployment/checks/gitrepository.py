@@ -21,8 +21,9 @@ if t.TYPE_CHECKING:
 _TIMEOUT_S = 20.0
 _GIT = (
     "git",
-    # A repository of another user, as in many containers, is refused otherwise. What the option
-    # protects from, running code of that repository, has happened already: the app was imported.
+    # Without this option, git refuses a repository that belongs to another user, as in many
+    # containers, because git may run code that the repository names. Importing the app has run its
+    # code already.
     "-c",
     "safe.directory=*",
     "-c",
@@ -45,7 +46,8 @@ _LOG = (
     "--no-show-signature",
     "--dst-prefix=b/",
 )
-# The former files that are searched for a text: those in which people write settings.
+# Patterns of the files whose earlier versions are searched for a text: those in which people write
+# settings.
 _SETTINGS_FILES = (
     *(f"*.{ending}" for ending in ("cfg", "conf", "ini", "json", "py", "service", "sh", "toml")),
     *("*.yaml", "*.yml", "*.env", "*.env.*", "*Dockerfile*", "*Procfile*"),
@@ -136,8 +138,8 @@ def _run(root: str, *arguments: str, given: str = "") -> subprocess.CompletedPro
 
 
 def _output(root: str, *arguments: str) -> cabc.Iterator[bytes]:
-    """Yield the lines that git prints, for at most 20 seconds. Its output may be larger than the
-    memory.
+    """Yield the lines that git prints, for at most 20 seconds, one by one: the whole output may be
+    larger than the memory.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -152,7 +154,7 @@ def _output(root: str, *arguments: str) -> cabc.Iterator[bytes]:
             return
         stack.enter_context(process)
         timer = threading.Timer(_TIMEOUT_S, process.kill)
-        stack.callback(process.kill)  # the reader may have found what it looks for
+        stack.callback(process.kill)  # the caller may stop before git has printed everything
         stack.callback(timer.cancel)
         timer.start()
         yield from t.cast("t.IO[bytes]", process.stdout)

@@ -1,4 +1,4 @@
-"""Values of the configuration and the settings, and where mistakes are, as findings name it."""
+"""Values of config keys for checks, and the places of mistakes, as findings name them."""
 
 from __future__ import annotations
 

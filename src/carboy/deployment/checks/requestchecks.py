@@ -68,7 +68,7 @@ def _lets_any_origin_in(facts: Facts, function: types.FunctionType) -> bool:
 
 
 def _is_of_flask_cors(function: types.FunctionType) -> bool:
-    # Not `__module__`, which a wrapper takes over from the view.
+    # `function.__module__` names the module of the view, because `functools.wraps` copies it.
     return str(function.__globals__.get("__name__")).startswith("flask_cors.")
 
 
@@ -78,8 +78,8 @@ def _place_of_cors(function: types.FunctionType) -> str:
 
 
 def _flask_cors_options(facts: Facts, function: types.FunctionType) -> list[t.Any]:
-    """Return the options by which Flask-CORS handles responses in one of its functions: the one
-    that `CORS(app)` registers, or the wrapper of a view with `@cross_origin`.
+    """Return the options of Flask-CORS that one of its functions uses: the hook that `CORS(app)`
+    registers, or the function that `@cross_origin` puts in the place of a view.
     """
     variables = inspect.getclosurevars(function).nonlocals
     if "resources" in variables:
@@ -106,7 +106,7 @@ def _reads_origin(function: types.FunctionType, texts: set[str]) -> bool:
 
 
 def _compares(function: types.FunctionType) -> bool:
-    """Return whether a function compares something, as one that looks an origin up in a list."""
+    """Return whether a function compares values, as it does if it looks up an origin in a list."""
     return any(
         instruction.opname in {"COMPARE_OP", "CONTAINS_OP"}
         for code in code_of(function)
@@ -133,7 +133,7 @@ def find_unprotected_forms(facts: Facts) -> cabc.Iterator[Found]:
             )
 
 
-# What is in a form that has a token, or in which a macro of an extension writes one.
+# Words in a form with a token, or with a macro of an extension that writes a token.
 _TOKEN_WORDS = ("csrf", "xsrf", "hidden_tag", "quick_form", "render_form")
 
 
@@ -167,9 +167,10 @@ def _operations(view: t.Any, methods: set[str]) -> list[Operation]:
 
 
 def _views_and_methods(facts: Facts) -> cabc.Iterator[tuple[t.Any, set[str]]]:
-    """Yield each view with the methods for which it is registered and that change something."""
-    models = vars(facts.app).get("models") or {}
-    predicting = {end.name for model in models.values() for end in model.endpoints.values()}
+    """Yield each view with those of its methods that may change data. Views of models are left out,
+    because predictions change nothing.
+    """
+    predicting = facts.model_endpoints
     found: dict[str, set[str]] = {}
     for rule in facts.app.url_map.iter_rules():
         if rule.endpoint not in predicting:

@@ -12,11 +12,11 @@ from ...errors import DeploymentError
 from ...serving import machine
 from ...serving.process import capacity
 from ..appmemory import measure_app
-from ..projectfiles import TextLine, deployment_files, is_dockerfile, lines_of
+from ..projectfiles import TextLine, lines_of
 from .checkregistry import Found, check
-from .dockerfilechecks import instructions
+from .deploymentfiles import deployment_files, instructions, is_dockerfile
 from .places import place_of_setting
-from .startchecks import calls_in_programs
+from .startedprograms import calls_in_programs
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 
 # ------------------------------------------------------------------------------------- body limit
 
-# The configuration files of servers that take bodies of any size.
+# Configuration file -> the server that reads it, which takes request bodies of any size.
 _UNLIMITED_SERVERS = {"gunicorn.conf.py": "gunicorn", "uwsgi.ini": "uWSGI"}
 
 
@@ -53,12 +53,13 @@ def find_unlimited_bodies(facts: Facts) -> cabc.Iterator[Found]:
 
 # ------------------------------------------------------------------------------------ health check
 
-# Names of routes for health checks, without what is no letter.
+# Matches a segment of the path of a health check, from which all but the letters were removed.
 _HEALTH_ROUTE = re.compile(
     r"(?:health(?:z|check)?|live(?:z|ness)?|ready(?:z)?|readiness|startupz|alive|heartbeat|ping"
     r"|status|up)"
 )
-# What files of a deployment contain if something asks the app, or the server, whether it is well.
+# Matches a setting in a file of the deployment by which something asks the app or the server
+# regularly whether it works.
 _HEALTH_SETTING = re.compile(
     r"health_?check|livenessProbe|readinessProbe|WatchdogSec|http_checks|--management|--probes"
     r"|CARBOY_SERVE_(?:MANAGEMENT|PROBES)",
@@ -103,7 +104,7 @@ _SERVER = re.compile(r"(?<![\w.-])(?:carboy\s(?:.*\s)?serve|gunicorn)(?![\w.-])"
 _ADDRESS = re.compile(r"\s(?:--host|--bind|-h|-b)[=\s]+(\S+)")
 _OF_FILE = re.compile(r"\s(?:--config|-c)[=\s]")
 _LOOPBACK = re.compile(r"127\.|localhost\b|\[?::1\b")
-# The variables by which the servers learn an address. With PORT they listen on all addresses.
+# Environment variables that say on which address servers listen: on all addresses, if PORT is set.
 _ADDRESS_VARIABLE = re.compile(
     r"(?<!\w)(?:PORT|GUNICORN_CMD_ARGS|(?:CARBOY|FLASK)_SERVE_(?:HOST|BIND))[=\s]\s*(\S+)"
 )
@@ -136,11 +137,11 @@ def _start_commands(facts: Facts, path: str) -> cabc.Iterator[TextLine]:
 
 
 def _servers(facts: Facts, line: TextLine) -> cabc.Iterator[list[str]]:
-    """Yield, for each server that a command starts, the addresses that it is told."""
+    """Yield, for each server that a command starts, the addresses on which it is told to listen."""
     if _SERVER.search(line.words):
         yield _ADDRESS.findall(line.words)
     for _, call in calls_in_programs(facts.root, line.words, "serve"):
-        # A name of None is that of `**options`.
+        # The name is None in `serve(**options)`.
         values = [each.value for each in call.keywords if each.arg in {"host", "bind", None}]
         yield [ast.unparse(value).strip("[('\"") for value in values]
 
@@ -168,7 +169,8 @@ def _has_gunicorn_file(facts: Facts, line: TextLine) -> bool:
 
 def _loopback_setting(facts: Facts) -> str | None:
     """Return the name of the setting by which the server listens on a loopback address only; None
-    if it listens elsewhere, or by default (the container may only be that of a test run).
+    if it listens elsewhere, or if nobody has set an address (tests may run in this container, and
+    no server).
     """
     field = "bind" if facts.settings.bind else "host"
     is_default = place_of_setting(field).endswith("(default)")
@@ -190,12 +192,12 @@ def _is_container() -> bool:
     "carboy.E009",
     "The workers that are set do not fit into the memory together.",
     remedy="Set fewer (--workers, CARBOY_SERVE_WORKERS, WEB_CONCURRENCY), or let 'carboy serve'"
-    " choose; or raise the limit of the container. If the limit is not true, state it by"
+    " choose; or raise the limit of the container. If the limit that is found is wrong, state it by"
     " CARBOY_SERVE_MEMORY_LIMIT.",
     deploy=True,
 )
 def find_too_many_workers(facts: Facts) -> cabc.Iterator[Found]:
-    """Start the app once to measure it, if there is a number of workers to multiply."""
+    """Start the app once to measure its memory, if several workers are set."""
     limit = capacity.limit_of(facts.settings)
     if limit is None or (facts.settings.workers or 0) < 2:
         return

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import sys
 import typing as t
 
 from ...cli.discovery import is_app
 from ...project.origins import shortened
-from ..projectfiles import TextLine, deployment_files, lines_of, read_text
+from ..projectfiles import TextLine, lines_of
+from .appcode import file_of, modules_of_project
 from .checkregistry import Found, check
+from .deploymentfiles import deployment_files
+from .startedprograms import calls_in_programs, parse, variable_with
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-    import types
 
     from ..facts import Facts
 
-# An item of a list in YAML that is no pair: neither of YAML, nor of an environment.
+# Matches an item of a list in YAML that can be a word of a command: neither `key: value` nor
+# NAME=value.
 _WORD_OF_LIST = re.compile(r"\s*- +(-\S+|[^\s=]*[^\s=:])\s*")
 _OPTIONS = r"(?:\s+-\S+(?:\s+[^-\s]\S*)?)*"
 _RUN_COMMAND = re.compile(rf"(?<![\w.-])(flask|carboy){_OPTIONS}\s+run(?![\w.-])")
-_PYTHON = re.compile(
-    r"(?<![\w.-])python[\d.]*(?:\s+-[^m\s]\S*)*\s+(?:-m\s+([\w.]+)|(\S+\.py))(?!\S)"
-)
 _DEBUG = re.compile(
     r"(?<![A-Z_])((?:FLASK|CARBOY)_DEBUG[\s=:]+(?:1|true|yes|on)"
     r"|(?:FLASK|CARBOY)_ENV[\s=:]+development)(?!\S)",
@@ -47,7 +45,9 @@ def find_development_server(facts: Facts) -> cabc.Iterator[Found]:
 
 
 def _join_lists(lines: list[TextLine]) -> list[TextLine]:
-    """Join a command that is a list of words in YAML: the words follow the line before them."""
+    """Join each command that is a list of words in YAML, one word a line, with the line before the
+    list.
+    """
     joined: list[TextLine] = []
     for line in lines:
         word = _WORD_OF_LIST.fullmatch(line.text)
@@ -69,58 +69,6 @@ def _starts_development(root: str, line: TextLine) -> str | None:
     return None
 
 
-def calls_in_programs(root: str, words: str, method: str) -> cabc.Iterator[tuple[str, ast.Call]]:
-    """Yield the calls of a method of an app, in the programs in Python that a command starts. Each
-    comes with its place.
-    """
-    for found in _PYTHON.finditer(words):
-        for file in _files_of_program(found[1], found[2]):
-            path = os.path.join(root, file)
-            for call in _calls_of(path, method):
-                yield f"{shortened(path)}:{call.lineno}", call
-
-
-def _files_of_program(module: str | None, script: str | None) -> cabc.Iterator[str]:
-    """Yield where a program, which is a module or a script, may be in the project."""
-    if module:
-        yield from (f"{module.replace('.', '/')}{end}" for end in (".py", "/__main__.py"))
-    if script:
-        # In an image, the script is in another folder than here.
-        yield from dict.fromkeys((script.lstrip("/"), os.path.basename(script)))
-
-
-def _calls_of(path: str, method: str) -> cabc.Iterator[ast.Call]:
-    """Yield the calls of a method of a variable that is an app by its name, or by its value."""
-    tree = _parse(path)
-    names = {"app", "application", *_names_of_apps(tree)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _variable_with(node, method) in names:
-            yield node
-
-
-def _names_of_apps(tree: ast.AST) -> cabc.Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            name = ast.unparse(node.value.func).rpartition(".")[2]
-            if name in {"Flask", "Carboy", "create_app", "make_app"}:
-                yield from (each.id for each in node.targets if isinstance(each, ast.Name))
-
-
-def _variable_with(call: ast.Call, method: str) -> str | None:
-    """Return `x` if a call is `x.method()`."""
-    function = call.func
-    if isinstance(function, ast.Attribute) and function.attr == method:
-        return function.value.id if isinstance(function.value, ast.Name) else None
-    return None
-
-
-def _parse(path: str) -> ast.Module:
-    try:
-        return ast.parse(read_text(path))
-    except (SyntaxError, ValueError):
-        return ast.Module([], [])
-
-
 @check(
     "carboy.E111",
     "A module calls `app.run()` or `app.serve()` when it is imported: a server that imports the app"
@@ -129,25 +77,16 @@ def _parse(path: str) -> ast.Module:
     " serve' instead.",
 )
 def find_run_at_import(facts: Facts) -> cabc.Iterator[Found]:
-    for module in _modules_of(facts):
-        path = module.__file__ or ""
-        for call in _calls_at_import(_parse(path).body):
+    for module in modules_of_project(facts):
+        if not any(map(is_app, list(vars(module).values()))):
+            continue
+        path = file_of(module)
+        for call in _calls_at_import(parse(path).body):
             for method in ("run", "serve"):
-                name = _variable_with(call, method)
+                name = variable_with(call, method)
                 if name is not None and is_app(getattr(module, name, None)):
                     place = f"{shortened(path)}:{call.lineno}"
                     yield Found(place, f"{name}.{method}() is called at import.")
-
-
-def _modules_of(facts: Facts) -> list[types.ModuleType]:
-    """Return the imported modules of the project that have an app."""
-    folder = os.path.join(os.path.abspath(facts.root), "")
-    return [
-        module
-        for module in list(sys.modules.values())
-        if (getattr(module, "__file__", None) or "").startswith(folder)
-        if any(map(is_app, list(vars(module).values())))
-    ]
 
 
 def _calls_at_import(body: cabc.Iterable[ast.stmt]) -> cabc.Iterator[ast.Call]:

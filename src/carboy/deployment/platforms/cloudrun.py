@@ -19,8 +19,7 @@ if t.TYPE_CHECKING:
 
 # How many seconds after SIGTERM Cloud Run sends SIGKILL.
 KILLED_AFTER_S = 10
-# The most memory for a number of CPUs.
-# https://cloud.google.com/run/docs/configuring/services/memory-limits
+# The largest memory that a number of CPUs may have. https://cloud.google.com/run/docs/configuring/services/memory-limits
 _CPUS = (
     MachineSize("1", 4 * GIB_IN_MIB),
     MachineSize("2", 8 * GIB_IN_MIB),
@@ -30,8 +29,8 @@ _CPUS = (
 )
 # The second generation of the execution environment has at least 512 MiB.
 _LEAST_MIB = 512
-# Upper-case letters are not allowed in the name of an image. So nothing is deployed by mistake as
-# long as this name is there.
+# The user replaces the words in upper case. Cloud Run refuses them in the name of an image, so that
+# nothing is deployed before.
 _UNKNOWN_IMAGE = "REGION-docker.pkg.dev/PROJECT/REPOSITORY/{name}:1"
 
 
@@ -53,10 +52,10 @@ def _generate(release: Release) -> Generated:
 
 def _next_step(release: Release, image: str, path: str) -> str:
     secret = f"{release.name}-secret-key"
-    make_image = "" if release.has_dockerfile else "carboy docker && "
     hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
     return release.next_step(
-        f"{make_image}gcloud builds submit --tag {image} && gcloud run services replace {path}",
+        f"{release.make_image}gcloud builds submit --tag {image} &&"
+        f" gcloud run services replace {path}",
         once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
         " --data-file=-"
         if release.reads_secrets

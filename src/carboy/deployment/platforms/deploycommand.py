@@ -62,6 +62,7 @@ class _MemorySize(click.ParamType[int]):
         raise RefusedCommandError(f"--memory {value!r} is not a size such as 512M or 2G.")
 
 
+@generator("deploy", short_help="Write the files of a hosting platform.")
 @click.option(
     "--to",
     "platform",
@@ -70,15 +71,22 @@ class _MemorySize(click.ParamType[int]):
     metavar="PLATFORM",
     help=f"One of {', '.join(PLATFORMS)}.",
 )
-@click.option("--name", help="Name of the app on the platform.  [default: the folder's name]")
-@click.option("--image", help="Image to run, such as registry.example/shop:1 (cloudrun, k8s).")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Name of the app on the platform.  [default: the folder's name]",
+)
+@click.option(
+    "--image",
+    metavar="IMAGE",
+    help="Image to run, such as registry.example/shop:1; for cloudrun and k8s only.",
+)
 @click.option(
     "--memory",
     "memory_bytes",
     type=_MemorySize(),
-    help="Memory that the app needs, such as 512M.  [default: what it takes when it is started]",
+    help="Memory that the app needs, such as 512M.  [default: measured, and more for requests]",
 )
-@generator("deploy", short_help="Write the files of a hosting platform.")
 def deploy_command(
     facts: Facts,
     platform: Platform,
@@ -96,8 +104,8 @@ def deploy_command(
     spaces    Hugging Face  README.md
     k8s       Kubernetes    deploy/k8s.yaml
 
-    Nothing is uploaded: the command that does it is shown. The memory that the app needs is
-    measured by starting it once, with its models, unless '--memory' says it.
+    Nothing is uploaded: the command that uploads the app is shown. The app is started once, with
+    its models, to measure how much memory it needs, unless '--memory' states it.
     """  # noqa: D301 - click needs the character, and not two
     name = platform.check_name(facts.name if name is None else name)
     if image is not None:
@@ -109,8 +117,13 @@ def deploy_command(
 def _room(facts: Facts, memory_bytes: int | None) -> Room:
     if memory_bytes is not None:
         return stated_room(memory_bytes)
-    click.echo("Starting the app to measure its memory. (--memory SIZE avoids it.)", err=True)
-    measured = measure_app(facts.target)
+    click.echo(
+        "Starting the app to measure its memory. (With --memory SIZE it is not started.)", err=True
+    )
+    try:
+        measured = measure_app(facts.target)
+    except DeploymentError as exc:
+        raise DeploymentError(f"{exc} Or state how much it needs: --memory 512M.") from None
     room = room_for(measured)
     click.echo(f"It takes {describe(measured)}: {room.mib} MiB with room for requests.", err=True)
     return room

@@ -18,7 +18,8 @@ if t.TYPE_CHECKING:
 
 # The largest `kill_timeout`, in seconds.
 MOST_S = 300
-# The most memory for a kind and number of CPUs; the least is an eighth (shared) or a quarter of it.
+# The largest memory for a kind and number of CPUs. The smallest is an eighth of it for shared CPUs,
+# and a quarter for others.
 # https://fly.io/docs/machines/guides-examples/machine-sizing/
 _SHARED = tuple(MachineSize(f"shared {cpus}", cpus * 2 * GIB_IN_MIB) for cpus in (1, 2, 4, 8))
 _PERFORMANCE = tuple(
@@ -52,8 +53,7 @@ def _next_step(release: Release) -> str:
     if release.reads_secrets:
         key = "SECRET_KEY=$(carboy secret new --print)"
         once += f" && fly secrets set --app {release.name} --stage {key}"
-    make_image = "" if release.has_dockerfile else "carboy docker && "
-    return release.next_step(f"{make_image}fly deploy", once=once)
+    return release.next_step(f"{release.make_image}fly deploy", once=once)
 
 
 FLY = Platform(

@@ -29,13 +29,13 @@ _DYNOS = (
     MachineSize("performance-xl", 62 * GIB_IN_MIB),
     MachineSize("performance-2xl", 126 * GIB_IN_MIB),
 )
-# The files by one of which Heroku knows a project of Python and its packages.
+# Heroku recognizes a Python project by one of these files, and installs the packages that it lists.
 _PACKAGE_LISTS = ("requirements.txt", "Pipfile.lock", "poetry.lock", "uv.lock")
 
 
 def _generate(release: Release) -> Generated:
     settings = release.settings(1, release.stop_times(KILLED_AFTER_S))
-    if release.has_models:
+    if release.facts.has_models:
         # Heroku sets WEB_CONCURRENCY to at least 2, and each worker loads each model.
         settings["workers"] = "1"
     files = [

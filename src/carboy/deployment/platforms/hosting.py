@@ -12,11 +12,8 @@ import typing as t
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...cli.discovery import has_project
 from ...errors import DeploymentError
 from ...serving.settings import SETTINGS
-from ...serving.wsgi.proxyfix import find_proxy_fix
-from ..dockerfiles import logs_to_stdout
 from ..generators import Generated, render
 
 if t.TYPE_CHECKING:
@@ -29,7 +26,7 @@ if t.TYPE_CHECKING:
 # another. All platforms that run images are told this one, so that an image with a port of its own
 # works as well.
 PORT = 8000
-# How many seconds the server may need to end its processes, after the time for its requests is
+# How many seconds the server may need to end its processes, after the time for running requests is
 # over. A platform that kills earlier would cut off what the server logs then.
 MARGIN_S = 2.0
 
@@ -126,26 +123,22 @@ class Release:
 
     @property
     def log_environment(self) -> dict[str, str]:
-        """The variables by which the log goes where a platform looks for it, and not into a file
-        that nobody can read there. (Images of `carboy docker` have them.)
+        """The environment variables that let the log go to stdout, where platforms look for it, and
+        not into a file that nobody can read there. (Images of `carboy docker` have them.)
         """
-        return {"CARBOY_LOG_FILE": "/dev/stdout"} if logs_to_stdout(self.facts) else {}
+        return {"CARBOY_LOG_FILE": "/dev/stdout"} if self.facts.log_can_go_to_stdout else {}
 
     @property
     def reads_secrets(self) -> bool:
         """Whether the app reads its secret key from the environment. (An app that does not call
         `from_project()` sets its key itself, in a way that nobody can know.)
         """
-        return has_project(self.facts.app)
+        return self.facts.calls_from_project
 
     @property
-    def has_models(self) -> bool:
-        return bool(self.facts._models)
-
-    @property
-    def devices(self) -> list[str]:
-        """The devices, other than the CPU, that models have declared."""
-        return sorted(each for each in self.facts.devices if not each.startswith("cpu"))
+    def make_image(self) -> str:
+        """The beginning of a command line, which writes the Dockerfile if there is none."""
+        return "" if self.has_dockerfile else "carboy docker && "
 
     @property
     def has_dockerfile(self) -> bool:
@@ -173,13 +166,14 @@ class Release:
         """
         settings = {
             # An app with ProxyFix reads the headers of proxies itself.
-            **({} if find_proxy_fix(self.facts.app) else {"proxy": str(proxy)}),
+            **({} if self.facts.has_proxy_fix else {"proxy": str(proxy)}),
             "drain_s": f"{times.drain_s:g}",
             "grace_s": f"{times.grace_s:g}",
             **more,
         }
-        # An app whose models come from a folder may find none there.
-        return settings | ({"min_models": "1"} if self.has_models else {})
+        # An app that looks for its models in a folder may find none on the platform. The server
+        # must not count as ready then.
+        return settings | ({"min_models": "1"} if self.facts.has_models else {})
 
     def write(self, template: str, **variables: t.Any) -> str:
         """Render a template of the folder `templates/platforms`."""
@@ -206,15 +200,16 @@ class Release:
         that it reads.
         """
         hint = (
-            f"{self.platform.title} installs what requirements.txt lists. Write it first; carboy is"
-            " in there by the path of its wheel (wheels/carboy-....whl), as 'carboy new' does it."
+            f"{self.platform.title} installs what requirements.txt lists. Write it first, with a"
+            " line for carboy's wheel (wheels/carboy-....whl), as in projects of 'carboy new'."
         )
         return [] if are_listed else [hint]
 
     def _hint_at_devices(self) -> cabc.Iterator[str]:
-        if self.devices and not self.platform.gives_devices:
+        devices = ", ".join(self.facts.accelerators)
+        if devices and not self.platform.gives_devices:
             yield (
-                f"The models use {', '.join(self.devices)}, for which these files do not ask: see"
+                f"The models use {devices}, for which these files do not ask: see"
                 f" what {self.platform.title} offers."
             )
 

@@ -43,17 +43,16 @@ def _generate(release: Release) -> Generated:
         startup_attempts=_LOADING_S // _PROBE_PERIOD_S,
         startup_period_s=_PROBE_PERIOD_S,
         written_folders=["/tmp", *written_in_image(release.facts)],  # noqa: S108 - of the pod alone
-        gpus=len(release.devices),
+        gpus=len(release.facts.accelerators),
     )
     path = "deploy/k8s.yaml"
     return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
 
 
 def _next_step(release: Release, image: str, path: str) -> str:
-    make_image = "" if release.has_dockerfile else "carboy docker && "
     push = f"docker push {image} && " if release.image else ""
     return release.next_step(
-        f"{make_image}docker build -t {image} . && {push}kubectl apply -f {path}",
+        f"{release.make_image}docker build -t {image} . && {push}kubectl apply -f {path}",
         once=f"kubectl create secret generic {release.name}"
         " --from-literal=SECRET_KEY=$(carboy secret new --print)"
         if release.reads_secrets

@@ -44,12 +44,12 @@ def _generate(release: Release) -> Generated:
 
 
 def _readme(release: Release) -> str:
-    """Return the README.md that the project has, which is kept below the block."""
+    """Return the text of the README.md of the project, which stays below the block."""
     try:
         with open(os.path.join(release.facts.root, "README.md"), encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError):
-        # There is none; or it cannot be read, which is said when the new one is compared with it.
+        # There is no README.md. If it exists and cannot be read, `write_files` says so.
         return f"\n# {release.name}\n"
 
 

@@ -28,9 +28,9 @@ class MadeBy(t.NamedTuple):
         return f"It was written with {self.library} {self.version}, and {installed} is installed."
 
     def _fits(self, installed: str) -> bool:
-        """Return whether a library can read what it has written. NumPy reads files of its earlier
-        versions, and notes in a pickle only whether it is version 2; the others give no such
-        promise.
+        """Return whether the installed version of a library can read a file. NumPy reads files of
+        its earlier versions, and a pickle shows only whether NumPy 2 has written it. The other
+        libraries promise to read files of the same version only.
         """
         if self == MadeBy("numpy", "2"):
             return int(installed.partition(".")[0]) >= 2

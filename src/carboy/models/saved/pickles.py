@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 
 #: Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
 PICKLE_NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
-# How files begin that joblib has compressed, and what decompresses them.
+# Beginning of a file that joblib has compressed -> function that makes a decompressor for it.
 _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS).decompress,  # gzip
     b"BZh": lambda: bz2.BZ2Decompressor().decompress,
@@ -25,8 +25,8 @@ _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] 
     b"]\0\0": lambda: lzma.LZMADecompressor().decompress,
     b"x": lambda: zlib.decompressobj().decompress,
 }
-# How pickles begin: with their version since version 2, else with one of these instructions; and
-# files of torch, which are ZIP archives with a pickle.
+# Beginnings of pickles: \x80 since version 2 of their format, before it one of these instructions.
+# Files of torch are ZIP archives that contain a pickle ("PK").
 _STARTS = (b"\x80", b"(", b"]", b"c", b"}", b"PK", *_COMPRESSED)
 _CHUNK_BYTES = 64 * 1024
 # scikit-learn adds the attribute `_sklearn_version` to each estimator. A pickle contains this name,
@@ -35,7 +35,7 @@ _CHUNK_BYTES = 64 * 1024
 _SKLEARN_VERSION = re.compile(
     rb"_sklearn_version(?:\x94|q.|r....)?(?:\x95.{8})?(?:\x8c(.)|X(.)\0\0\0)(?=\d)", re.DOTALL
 )
-# Since version 2, the internal modules of NumPy have this name, also in pickles.
+# The name of NumPy's internal modules since version 2, which pickles of arrays contain.
 _NUMPY_2 = re.compile(rb"numpy\._core")
 # How pickles name a class or function, with the instructions that store names in the memo: before
 # version 4 in lines of text, since then as two strings, each of which may be in the memo already.
@@ -50,8 +50,8 @@ _DAMAGES = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
 def begins_as_pickle(path: str) -> bool:
-    """Return whether a file may be a pickle: a pointer of Git LFS, or a file of SPSS with the
-    ending ".sav", is none.
+    """Return whether a file may be a pickle. Files with the same ending and another content are
+    none, such as a pointer of Git LFS, or a .sav file of SPSS.
     """
     try:
         with open(path, "rb") as file:
@@ -90,13 +90,13 @@ def modules_in(path: str) -> set[str]:
 def _sklearn_versions(data: bytes) -> cabc.Iterator[str]:
     for found in _SKLEARN_VERSION.finditer(data):
         end = found.end() + ord(found[1] or found[2])
-        if end <= len(data):  # else the next chunk contains it whole
+        if end <= len(data):  # else the next chunk contains the whole version
             yield data[found.end() : end].decode("ascii", "replace")
 
 
 def _overlapping_chunks(path: str) -> cabc.Iterator[bytes]:
     """Yield the decompressed content of a file. Each chunk begins with the end of the one before,
-    so that each short text is whole in one of them.
+    so that a short text, such as a version, is whole in one of them.
     """
     with open(path, "rb") as file:
         decompress = _decompressor_for(file.peek(8)[:8])

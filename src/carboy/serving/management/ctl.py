@@ -12,6 +12,7 @@ from functools import wraps
 import click
 from click.core import ParameterSource
 
+from ...cli.failures import RefusedCommandError
 from ..declaration import PREFIX
 from .loglevels import LEVELS
 
@@ -25,12 +26,6 @@ if t.TYPE_CHECKING:
 CONTROL_VARIABLE = f"{PREFIX}CONTROL"
 # Seconds between two looks at the state of the server while a reload is in progress.
 POLL_S = 0.2
-
-
-class CtlError(click.ClickException):
-    """The command cannot do what was asked for."""
-
-    exit_code = 2
 
 
 class _Target(t.NamedTuple):
@@ -75,7 +70,7 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
     @wraps(function)
     def run(socket: str | None, port: int | None, as_json: bool, **arguments: t.Any) -> None:
         if not hasattr(os, "geteuid"):
-            raise CtlError("A server on this system has no control socket.")
+            raise RefusedCommandError("A server on this system has no control socket.")
         from ...errors import ControlClientError
 
         source = click.get_current_context().get_parameter_source("socket")
@@ -84,7 +79,7 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
         try:
             function(_Target(None if port is not None else socket, port, as_json), **arguments)
         except ControlClientError as exc:
-            raise CtlError(str(exc)) from None
+            raise RefusedCommandError(str(exc)) from None
 
     for option in _OPTIONS:
         run = option(run)
@@ -191,7 +186,7 @@ def _wait_for_reload(client: ControlClient, generation: int) -> Response:
     while True:
         status = client.request("status")
         if status["stopping"]:
-            raise CtlError("The server is stopping, so that the reload does not end.")
+            raise RefusedCommandError("The server is stopping, so that the reload does not end.")
         if status["generation"] > generation:
             return status
         if status["generation"] == generation and not status["reloading"]:

@@ -8,6 +8,7 @@ import typing as t
 import click
 
 from ...cli.discovery import ScriptInfo, app_option, pass_script_info
+from ...cli.failures import RefusedCommandError
 from ...cli.groups import CheckedCommand
 from ...errors import ConfigError, ServingError
 from .. import log, machine, prepare, serve_here
@@ -38,12 +39,6 @@ def _option(setting: Setting) -> click.Option:
 class _ServeCommand(CheckedCommand):
     def problems(self) -> list[str]:
         return problems_of_variables()
-
-
-class _ServeError(click.ClickException):
-    """The server cannot start with its settings, and could not if it were started again."""
-
-    exit_code = 2
 
 
 @click.command("serve", cls=_ServeCommand, short_help="Serve the app in production.")
@@ -79,7 +74,8 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
     except ServingError as exc:
-        raise _ServeError(str(exc)) from None
+        # The server could not start with these settings if it were started again, either.
+        raise RefusedCommandError(str(exc)) from None
     sys.exit(exit_code)
 
 
