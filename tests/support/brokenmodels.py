@@ -1,6 +1,7 @@
 """Write model files that cannot be loaded, each as it comes to be in practice.
 
     python brokenmodels.py FOLDER
+    python brokenmodels.py FOLDER torch     those of PyTorch alone
 
 It is a process of its own, so that classes of its `__main__`, and modules that it makes up, are
 missing where the files are read.
@@ -113,6 +114,20 @@ def write_graph(name: str) -> None:
     save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), name)
 
 
+def write_those_of_torch() -> None:
+    import torch
+    import torch.serialization
+
+    net = torch.nn.Linear(30, 20)
+    torch.save(net, "whole.pt")
+    torch.save(net.state_dict(), "cut.pt")
+    half("cut.pt")
+    write("page.pt", b"<html><title>Not found</title></html>")
+    # The bytes that a machine with a GPU writes.
+    torch.serialization.location_tag = lambda storage: "cuda:0"
+    torch.save(net.state_dict(), "gpu.pt")
+
+
 if __name__ == "__main__":
     os.chdir(sys.argv[1])
-    write_all()
+    write_those_of_torch() if sys.argv[2:] == ["torch"] else write_all()

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from carboy import Carboy
 from carboy.errors import ModelLoadError
 
 joblib = pytest.importorskip("joblib")
@@ -102,6 +103,26 @@ def test_broken_file_is_explained_by_cause_model_file_and_ways_out(app, zoo, nam
     assert cause in said
     assert way_out in said
     assert str(zoo / name) in said
+
+
+BROKEN_OF_TORCH = {
+    "gpu.pt": ("was written on a GPU, and this process sees none", "map_location='cpu'"),
+    "whole.pt": ("contains a whole object of PyTorch", "net.state_dict()"),
+    "cut.pt": ("ends early or is damaged", "copy it again"),
+    "page.pt": ("a web page (it says 'Not found')", "curl --fail"),
+}
+
+
+def test_broken_files_of_torch_are_explained(tmp_path):
+    torch = pytest.importorskip("torch")
+    READERS[".pt"] = torch.load
+    subprocess.run([sys.executable, MAKER, tmp_path, "torch"], check=True, timeout=300)
+    assert sorted(os.listdir(tmp_path)) == sorted(BROKEN_OF_TORCH)
+    for name, (cause, way_out) in BROKEN_OF_TORCH.items():
+        said = message_of(Carboy(__name__), str(tmp_path / name))
+        assert cause in said
+        assert way_out in said
+        assert f"The file {str(tmp_path / name)!r}" in said
 
 
 def test_every_file_of_the_zoo_is_tested(zoo):
