@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import spawning
 
 from carboy import Carboy
 from carboy.errors import ModelLoadError
@@ -103,6 +104,34 @@ def test_broken_file_is_explained_by_cause_model_file_and_ways_out(app, zoo, nam
     assert cause in said
     assert way_out in said
     assert str(zoo / name) in said
+
+
+APP = """
+import joblib
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/shop")
+class Shop:
+    def __init__(self):
+        self.net = joblib.load({path!r})
+
+    def predict(self, x: float) -> float:
+        return x
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["notebook.joblib", "lfs.joblib"])
+def test_server_that_cannot_load_a_file_ends_with_the_explanation(zoo, tmp_path, name):
+    (tmp_path / "app.py").write_text(APP.format(path=str(zoo / name)))
+    command = [spawning.script("carboy"), "serve", "--port", str(spawning.free_port())]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"The file {str(zoo / name)!r}" in done.stderr
+    for part in BROKEN[name]:
+        assert part in done.stderr
 
 
 BROKEN_OF_TORCH = {

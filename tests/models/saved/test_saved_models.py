@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import typing as t
 
 import pytest
 from msgspec import Struct
@@ -87,6 +88,25 @@ def test_types_of_predict_are_on_the_card(tmp_path):
     assert read_card(str(tmp_path / "flats" / "1")) == card
 
 
+class OfLibrary:
+    """Types as libraries write them, which no request has."""
+
+    def predict(self, X: numpy.ndarray, margin: bool = False) -> numpy.ndarray:
+        return X.sum(axis=1)
+
+
+class OfAnything:
+    def predict(self, X: t.Any) -> t.Any:
+        return X.sum(axis=1)
+
+
+@pytest.mark.parametrize("model", [OfLibrary(), OfAnything()])
+def test_types_that_no_request_has_are_those_of_the_example(tmp_path, model):
+    card = save(model, tmp_path / "m" / "1", example=numpy.array([[1.0, 2.0]]))
+    assert (card.input["dtype"], card.input["shape"]) == ("float64", [1, 2])
+    assert card.answer == [3.0]
+
+
 def test_types_are_noted_without_an_example(tmp_path):
     card = save(Estimator(), tmp_path / "flats" / "1")
     assert set(card.input["$defs"]["Flat"]["properties"]) == {"rooms", "area"}
@@ -136,6 +156,7 @@ def test_graph_of_onnx_loads_as_a_session(tmp_path):
     x = numpy.array([[1, 2]], dtype="float32")
     card = save(model, tmp_path / "twice" / "1", example={"x": x})
     assert (card.format, card.answer) == ("onnx", {"y": [[2.0, 4.0]]})
+    assert card.input["properties"]["x"]["dtype"] == "float32"
     assert load(tmp_path / "twice" / "1").run(None, {"x": x})[0].tolist() == [[2.0, 4.0]]
 
 
@@ -196,6 +217,7 @@ REFUSED = {
     "no arrays": ([1], {"format": "safetensors"}, "a dict of arrays or tensors"),
     "both": ([1], {"format": "joblib", "write": print}, "format= or write=, not both"),
     "metrics": ([1], {"metrics": [0.5]}, "expected a dict"),
+    "no metrics": ([1], {"metrics": []}, "expected a dict"),
     "metric": ([1], {"metrics": {"a": float("nan")}}, "got 'a': nan"),
     "nothing": ([1], {"write": lambda folder: None}, "got no file"),
     "lambda": (lambda: 1, {}, "joblib cannot write .* write=function"),

@@ -77,12 +77,8 @@ class _Onnx(FileFormat):
         session = runtime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-
-        def predict(inputs: dict[str, t.Any]) -> dict[str, t.Any]:
-            names = [output.name for output in session.get_outputs()]
-            return dict(zip(names, session.run(None, inputs), strict=True))
-
-        return predict
+        names = [output.name for output in session.get_outputs()]
+        return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
 
 
 class _Torch(FileFormat):

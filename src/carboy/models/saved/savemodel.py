@@ -8,8 +8,8 @@ import inspect
 import os
 import pathlib
 import platform
+import secrets
 import shutil
-import tempfile
 import typing as t
 from collections import abc as cabc
 
@@ -20,7 +20,7 @@ from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
 from carboy.core.advice import did_you_mean
-from carboy.errors import InputError, ModelFileError
+from carboy.errors import InputError, ModelFileError, SignatureError
 
 from .card import CARD_NAME, Card, FileRecord, write_card
 from .digests import digest_of
@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
 
 # `example=` may be None, which is a value like any other.
 _NO_EXAMPLE: t.Any = msgspec.UNSET
+_OWNER = "carboy.models.save()"
 
 
 def save(
@@ -72,7 +73,7 @@ def save(
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)
     about = _describe_example(_predict_of(model, predict, example), example)
-    measured = _check_metrics(metrics or {})
+    measured = _check_metrics({} if metrics is None else metrics)
     with _folder_that_appears(target) as partial:
         modules = _write_files(model, partial, chosen, write)
         parent, version = os.path.split(target)
@@ -111,11 +112,11 @@ def _folder_that_appears(target: str) -> cabc.Iterator[str]:
     """Create an empty folder, and give it its name at the end, so that nobody sees half of it."""
     parent, name = os.path.split(target)
     os.makedirs(parent, exist_ok=True)
-    partial = tempfile.mkdtemp(prefix=f".{name}-", dir=parent)
+    # `tempfile.mkdtemp` would let only its own user read the folder. The server may be another one.
+    partial = os.path.join(parent, f".{name}-{secrets.token_hex(8)}")
+    os.mkdir(partial)
     try:
         yield partial
-        # `mkdtemp` lets only its own user read the folder. The server may run as another one.
-        os.chmod(partial, 0o777 & ~_umask())
         _refuse_existing(target)  # `os.rename` would replace an empty folder
         os.rename(partial, target)
     except OSError:
@@ -133,12 +134,6 @@ def _refuse_existing(target: str) -> None:
             f"carboy.models.save(): the folder {target!r} exists already. A version is never"
             " overwritten: save the model under the next one, or remove the folder."
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_files(
@@ -199,8 +194,8 @@ def _describe_example(
     """
     if predict is None:
         return {}
-    if _has_types(predict):
-        return _describe_typed(predict, example)
+    if typed := _read_types(predict):
+        return _describe_typed(predict, typed, example)
     if example is _NO_EXAMPLE:
         return {}
     noted = _plain("the example", example)
@@ -213,35 +208,54 @@ def _describe_example(
     }
 
 
-def _has_types(predict: cabc.Callable[..., t.Any]) -> bool:
+class _Typed(t.NamedTuple):
+    """What reads inputs and writes answers by the types of `predict`."""
+
+    body: BodySpec
+    reader: BodyReader
+    answers: AnswerWriter
+
+
+def _read_types(predict: cabc.Callable[..., t.Any]) -> _Typed | None:
+    """Return the types of `predict`; None if it has none that a request could have. Libraries write
+    types such as `numpy.ndarray`, or Any.
+    """
+    if not inspect.isroutine(predict):  # a module of PyTorch, which is called itself
+        return None
     try:
-        signature = inspect.signature(predict)
-    except (TypeError, ValueError):  # some classes and functions in C have no signature
-        return False
-    given = [each.annotation for each in signature.parameters.values()]
-    return bool(given) and all(each is not inspect.Parameter.empty for each in given)
+        operation = read_predict(predict, owner=_OWNER)
+        body = t.cast("BodySpec", operation.body)
+        if any(each.annotation is t.Any for each in body.parameters):
+            return None
+        owner = f"{_OWNER}, {predict_at(predict)}"
+        return _Typed(body, BodyReader(body, _OWNER), AnswerWriter(operation.answer, owner))
+    except (SignatureError, TypeError, ValueError):  # functions in C may have no signature
+        return None
 
 
-def _describe_typed(predict: cabc.Callable[..., t.Any], example: t.Any) -> dict[str, t.Any]:
-    owner = "carboy.models.save()"
-    operation = read_predict(predict, owner=owner)
-    body = t.cast("BodySpec", operation.body)
-    answers = AnswerWriter(operation.answer, f"{owner}, {predict_at(predict)}")
+def _describe_typed(
+    predict: cabc.Callable[..., t.Any], typed: _Typed, example: t.Any
+) -> dict[str, t.Any]:
     types = {
-        "input": body_schema(body),
-        "output": json_schema(answers.item, answered=True),
+        "input": body_schema(typed.body),
+        "output": json_schema(typed.answers.item, answered=True),
     }
     if example is _NO_EXAMPLE:
         return types
     noted = _plain("the example", example)
     try:
-        arguments = BodyReader(body, owner).decode_json(encode(example))
+        arguments = typed.reader.decode_json(encode(example))
     except InputError as exc:
-        raise ModelFileError(f"{owner}: the example does not fit `predict`. {exc.detail}") from None
-    answer = _answer(lambda named: predict(**named), arguments)
-    if answers.streams:
-        answer = list(answer)
+        raise ModelFileError(
+            f"{_OWNER}: the example does not fit `predict`. {exc.detail}"
+        ) from None
+    collect = list if typed.answers.streams else _same
+    answer = _answer(lambda named: collect(predict(**named)), arguments)
     return {**types, "example": noted, "answer": _plain("the answer of `predict`", answer)}
+
+
+def _same(answer: t.Any) -> t.Any:
+    return answer
 
 
 def _answer(predict: cabc.Callable[..., t.Any], example: t.Any) -> t.Any:
@@ -276,6 +290,9 @@ def schema_of(value: t.Any) -> dict[str, t.Any]:
     """Return a JSON Schema that describes one value. Arrays and tensors also have the members
     `dtype` and `shape`.
     """
+    if isinstance(value, cabc.Mapping):
+        members = {str(name): schema_of(each) for name, each in value.items()}
+        return {"type": "object", "properties": members, "required": list(members)}
     schema = _schema_of_plain(_plain("the value", value))
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         schema |= {"dtype": str(value.dtype), "shape": list(value.shape)}
