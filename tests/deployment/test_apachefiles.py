@@ -117,6 +117,10 @@ def test_names_are_written_as_server_name_and_aliases(app):
     text = text_of(app, names=("*.b.example", ".a.example"))
     assert directives(text, "ServerName") == ['"a.example"']
     assert directives(text, "ServerAlias") == ['"*.b.example"', '"*.a.example"']
+    # Apache refuses a wildcard as the name of a server.
+    text = text_of(app, names=("*.b.example",))
+    assert directives(text, "ServerName") == []
+    assert directives(text, "ServerAlias") == ['"*.b.example"']
 
 
 def test_ports_on_which_debian_listens_anyway_are_not_named_again(app):
@@ -128,11 +132,23 @@ def test_ports_on_which_debian_listens_anyway_are_not_named_again(app):
     assert rule.startswith('"^" "https://%{SERVER_NAME}:8443%1" ')
 
 
-@pytest.mark.parametrize("name", ["$home", 'a "quoted" one', "100%"])
+odd_name = pytest.mark.parametrize(
+    "name", ["$home", 'a "quoted" one', "100%", "a\nListen 81", "[a]*"]
+)
+
+
+@odd_name
 def test_folder_that_apache_cannot_name_is_refused(app, tmp_path, name):
     (tmp_path / name).mkdir()
     app.static_folder = str(tmp_path / name)
-    with pytest.raises(DeploymentError, match="Apache cannot use a path that contains one of"):
+    with pytest.raises(DeploymentError, match="Apache cannot use a path that contains"):
+        text_of(app)
+
+
+@odd_name
+def test_url_of_static_files_that_apache_cannot_name_is_refused(app, tmp_path, name):
+    app = Carboy("shop", root_path=app.root_path, static_url_path=f"/{name}")
+    with pytest.raises(DeploymentError, match="Apache cannot use a path that contains"):
         text_of(app)
 
 

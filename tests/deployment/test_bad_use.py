@@ -106,6 +106,15 @@ def test_folder_without_an_app_is_refused(line):
 
 
 @each_command
+def test_app_whose_path_would_begin_another_line_of_a_file_is_refused(line, folder):
+    (folder / "new\nline.py").write_text(APP)
+    name, *options = line
+    assert "cannot name an app whose path has a line break" in refusal_of(
+        name, "new\nline.py", *options
+    )
+
+
+@each_command
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -208,8 +217,14 @@ def test_print_writes_no_file(line, folder):
     before = contents(folder)
     result = run(*line, "--print")
     assert result.exit_code == 0, result.output
-    assert result.stdout
     assert contents(folder) == before
+    assert run(*line).exit_code == 0
+    made = [path for path in contents(folder).keys() - before if (folder / path).is_file()]
+    # Of several files, each is below its name.
+    named = re.findall(r"^==> (.*) <==$", result.stdout, re.MULTILINE)
+    assert sorted(named) == (sorted(made) if len(made) > 1 else [])
+    for path in made:
+        assert path.endswith(".whl") or (folder / path).read_text() in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def services(folder) -> dict:
 
 def test_app_is_started_in_exec_form_by_a_user_without_rights(project):
     docker()
-    assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop:app"]
+    assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop.py"]
     assert instructions(project, "USER") == ["10001:10001"]
     assert "ENTRYPOINT" not in (project / "Dockerfile").read_text()
     python = "{}.{}".format(*sys.version_info)
@@ -137,6 +137,18 @@ def test_included_requirements_are_copied_and_pinned(project):
     assert {"pandas", "python-dateutil", "numpy"} <= set(pinned)
 
 
+def test_files_that_requirements_install_are_copied_first(project):
+    (project / "requirements.txt").write_text(
+        "./wheels/mine-1.0-py3-none-any.whl[docs]\nnumpy  # not a/path\n"
+        "--find-links https://wheels.example/x/\n"
+        'other @ https://wheels.example/other.whl ; sys_platform != "a/b"\n'
+    )
+    docker()
+    copied = [each.split()[0] for each in instructions(project, "COPY")]
+    assert "wheels/mine-1.0-py3-none-any.whl" in copied
+    assert not [each for each in copied if "example" in each or "path" in each]
+
+
 def test_torch_comes_as_wheels_for_cpus_unless_a_model_declares_a_device(project):
     (project / "requirements.txt").write_text("torch\n")
     # What pip writes when it has installed PyTorch: the tests do without its gigabyte.
@@ -189,22 +201,41 @@ def test_port_is_that_of_the_option(project):
     assert "app:9123" in (project / "deploy" / "nginx.compose.conf").read_text()
 
 
+def test_relative_folder_outside_of_the_project_is_relative_in_the_container_too(project):
+    (project / "shop.py").write_text(f"{APP}app.config['UPLOAD_FOLDER'] = '../uploads'\n")
+    docker()
+    assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/uploads"]
+
+
 def test_nginx_gets_the_static_folders_of_the_project(project):
     docker()
     assert services(project)["nginx"]["volumes"] == [
         "./deploy/nginx.compose.conf:/etc/nginx/conf.d/default.conf:ro",
         "./static:/srv/my-shop/static:ro",
     ]
-    assert '"/srv/my-shop/static/"' in (project / "deploy" / "nginx.compose.conf").read_text()
+    text = (project / "deploy" / "nginx.compose.conf").read_text()
+    assert '"/srv/my-shop/static/"' in text
+    assert text.startswith("# nginx in front of my-shop, made by `carboy docker`.")
+    assert "# The app is served by: the service app of compose.yaml\n" in text
 
 
-def test_code_in_a_folder_is_started_there(project):
+def test_code_in_a_folder_is_started_in_the_folder_of_the_project(project):
     (project / "src").mkdir()
-    (project / "src" / "shop.py").write_text(APP)
-    (project / "shop.py").unlink()
+    (project / "shop.py").rename(project / "src" / "shop.py")
     docker(target="src/shop.py")
-    assert instructions(project, "WORKDIR") == ["/srv/my-shop", "/srv/my-shop/src"]
-    assert json.loads(instructions(project, "CMD")[0])[-1] == "shop:app"
+    # As here: relative paths, such as that of a model, mean the same files.
+    assert instructions(project, "WORKDIR") == ["/srv/my-shop", "/srv/my-shop"]
+    assert json.loads(instructions(project, "CMD")[0])[-1] == "src/shop.py"
+
+
+def test_package_that_is_on_the_path_by_an_editable_install_is_found_in_the_image(
+    project, monkeypatch
+):
+    (project / "src").mkdir()
+    (project / "shop.py").rename(project / "src" / "shop.py")
+    monkeypatch.syspath_prepend(str(project / "src"))
+    docker(target="shop:app")
+    assert json.loads(instructions(project, "CMD")[0])[-1] == "src/shop:app"
 
 
 def test_second_run_changes_nothing(project):
@@ -219,6 +250,16 @@ def test_project_without_requirements_is_told_what_the_image_lacks(project):
     assert "There is no requirements.txt: the image has carboy and nothing else." in docker()
 
 
+def test_installed_package_is_refused_because_it_is_no_file_of_the_project(project, monkeypatch):
+    installed = project.parent / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (project / "shop.py").rename(installed / "shop.py")
+    monkeypatch.syspath_prepend(str(installed))
+    result = CliRunner().invoke(cli, ["docker", "shop"])
+    assert result.exit_code == 2, result.output
+    assert "The module shop is installed" in result.output
+
+
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [
@@ -227,6 +268,14 @@ def test_project_without_requirements_is_told_what_the_image_lacks(project):
             [],
             "../all.txt, which the requirements include, is outside of the project",
         ),
+        # As `pip freeze` writes what was installed from a file.
+        (
+            {"requirements.txt": "carboy @ file:///tmp/carboy-0.1.0-py3-none-any.whl#sha256=0\n"},
+            [],
+            "requirements.txt: 'carboy @ file:///tmp/carboy-0.1.0-py3-none-any.whl#sha256=0' is a",
+        ),
+        ({"requirements.txt": "-e .\n"}, [], "requirements.txt: '-e .' is a folder"),
+        ({"requirements.txt": "../lib/x.whl\n"}, [], "'../lib/x.whl' is a file of this machine"),
         ({"requirements.txt": "-r gone.txt\n"}, [], "gone.txt: cannot be read"),
         ({"requirements.txt": None, "pyproject.toml": "["}, [], "pyproject.toml: "),
         (
@@ -235,6 +284,12 @@ def test_project_without_requirements_is_told_what_the_image_lacks(project):
             "pyproject.toml has no 'dependencies' in [project]",
         ),
         ({}, ["--volume", "."], "writes in the folder of the project itself"),
+        ({}, ["--volume", "/"], "writes in the folder of the project itself"),
+        # With these, Docker would make another folder a volume, or put the folder into the image.
+        ({}, ["--volume", "$HOME"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "a:b"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "#1"], "Docker cannot use a folder whose path contains"),
+        ({}, ["--volume", "a\nUSER root"], "Docker cannot use a folder whose path contains"),
         ({}, ["--port", "80"], "80 is not in the range 1024<=x<=65535"),
         ({}, ["--port", "9000"], "Port 9000 is that of the probes"),
     ],

@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from carboy import Blueprint, Carboy
 from carboy.deployment.facts import Facts, StaticFolder
 from carboy.deployment.specialroutes import SpecialRoute
+from carboy.errors import DeploymentError
 from carboy.serving.settings import make_settings
 
 MIB = 1024 * 1024
@@ -52,6 +53,27 @@ def test_files_that_the_app_sends_in_its_own_way_are_left_to_it(app, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("rule", "is_left"),
+    [
+        ("/static/private/<path:name>", True),
+        ("/static/private/plan.pdf", True),
+        ("/static/<string(length=3):name>/<file>", False),
+        ("/static/other/<path:name>", False),
+        ("/<folder>/<path:name>", False),  # the rule of static files has more fixed parts
+    ],
+)
+def test_folder_with_files_for_which_a_view_answers_is_left_to_the_app(
+    app, tmp_path, rule, is_left
+):
+    (tmp_path / "static" / "private").mkdir()
+    (tmp_path / "static" / "private" / "plan.pdf").touch()
+    app.add_url_rule(rule, "private", lambda **names: "only for members")
+    assert (facts_of(app).static_folders == []) == is_left
+    with app.test_client().get("/static/private/plan.pdf") as response:
+        assert (response.data == b"only for members") == is_left
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"), [(None, None), (0, 0), (60, 60), (dt.timedelta(hours=1), 3600)]
 )
 def test_time_in_caches_of_browsers_is_that_of_the_config(app, value, seconds):
@@ -77,6 +99,12 @@ def test_body_limit_is_the_largest_that_the_app_takes(app, server, of_app, of_mo
     app.config["MAX_CONTENT_LENGTH"] = of_app
     app.model("/sum", max_body_bytes=of_model)(sum_of)
     assert facts_of(app, max_body=server).body_limit == limit
+
+
+def test_negative_limit_of_bodies_is_refused(app):
+    app.config["MAX_CONTENT_LENGTH"] = -1
+    with pytest.raises(DeploymentError, match="MAX_CONTENT_LENGTH is -1: expected a number"):
+        _ = facts_of(app).body_limit
 
 
 def sum_of(x: list[float]) -> float:

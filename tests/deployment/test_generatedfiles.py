@@ -85,7 +85,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert "DeploymentError: The files cannot be written: [Errno 27]" in done.stderr
+    assert "DeploymentError: The files cannot be written: File too large (" in done.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -94,3 +94,17 @@ def test_file_that_is_not_text_is_not_replaced(tmp_path):
     with pytest.raises(DeploymentError, match=r"a\.conf: cannot be read"):
         write_files(str(tmp_path), FILES, force=True)
     assert os.listdir(tmp_path) == ["a.conf"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_project(tmp_path, is_there):
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    if is_there:
+        elsewhere.mkdir()
+        (elsewhere / "b.sh").write_text("of somebody else\n")
+    (project / "sub").symlink_to(elsewhere)
+    with pytest.raises(DeploymentError, match=r"sub/b\.sh: its folder is a link to .*elsewhere"):
+        write_files(str(project), FILES, force=True)
+    assert contents(project) == {}
+    assert contents(tmp_path) == ({"elsewhere/b.sh": "of somebody else\n"} if is_there else {})

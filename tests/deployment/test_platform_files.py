@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import subprocess
 import sys
 import tomllib
 import typing as t
@@ -115,6 +116,22 @@ def test_each_platform_has_a_file():
 @pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
 def test_file_has_the_documented_keys(platform, source):
     jsonschema.validate(parsed(platform, source=source), SCHEMAS[platform])
+
+
+def test_cloud_build_makes_the_image_of_the_service_with_buildkit():
+    # Without BuildKit, Docker refuses the mounts (RUN --mount) of the Dockerfile.
+    image = "europe-docker.pkg.dev/shop/apps/shop:1"
+    assert container("cloudrun", "--image", image)["image"] == image
+    build = yaml.safe_load(pathlib.Path("deploy/cloudbuild.yaml").read_text())
+    assert build["steps"] == [
+        {
+            "name": "gcr.io/cloud-builders/docker",
+            "env": ["DOCKER_BUILDKIT=1"],
+            "args": ["build", "--tag", image, "."],
+        }
+    ]
+    assert build["images"] == [image]
+    assert "builds submit --config deploy/cloudbuild.yaml" in deploy("cloudrun", "--force").output
 
 
 @pytest.mark.parametrize("source", [APP, PROJECT, MODELS], ids=["views", "project", "models"])
@@ -304,8 +321,35 @@ def test_next_command_uses_the_image():
 @pytest.mark.parametrize("platform", ["heroku", "render"])
 def test_missing_list_of_packages_is_named(platform):
     assert "installs what requirements.txt lists. Write it first" in deploy(platform).stdout
-    pathlib.Path("requirements.txt").touch()
+    pathlib.Path("requirements.txt").write_text("carboy\n")
+    assert "requirements.txt must name the wheel of carboy" in deploy(platform).stdout
+    pathlib.Path("requirements.txt").write_text("./wheels/carboy-0.1.0-py3-none-any.whl\n")
     assert "requirements.txt" not in deploy(platform).stdout
+
+
+@pytest.mark.parametrize(
+    ("platform", "is_said"),
+    [
+        ("cloudrun", True),
+        ("heroku", True),
+        ("render", True),
+        ("spaces", True),
+        ("fly", False),
+        ("k8s", False),
+    ],
+)
+def test_file_that_git_ignores_is_named_where_it_would_be_missing(platform, is_said):
+    # The usual .gitignore of Python projects has the first of these lines, that of data
+    # scientists the second one.
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n")
+    pathlib.Path("digits.pkl").touch()
+    text = deploy(platform).stdout
+    assert ("Git ignores wheels/, so that" in text) == is_said
+    assert ("Git ignores digits.pkl, so that" in text) == is_said
+    # The remedy that the hint gives.
+    pathlib.Path(".gitignore").write_text("wheels/\n*.pkl\n!/wheels/\n!/digits.pkl\n")
+    assert "Git ignores" not in deploy(platform, "--force").stdout
 
 
 def test_next_command_makes_a_dockerfile_only_if_there_is_none():

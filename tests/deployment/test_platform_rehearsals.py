@@ -94,8 +94,8 @@ Ports = tuple[int, int]
 
 
 def generated(folder: pathlib.Path, ports: Ports, *command: str) -> str:
-    """Return the files that a command generates, with other ports, because servers of other tests
-    run at the same time.
+    """Return the file that a command generates, the first of several, with other ports, because
+    servers of other tests run at the same time.
     """
     done = subprocess.run(
         [spawning.script("carboy"), *command, "--print"],
@@ -105,12 +105,13 @@ def generated(folder: pathlib.Path, ports: Ports, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.replace("8000", str(ports[0])).replace("9000", str(ports[1]))
+    first = re.split(r"^==> .* <==\n", done.stdout, flags=re.MULTILINE)[:2][-1]
+    return first.replace("8000", str(ports[0])).replace("9000", str(ports[1]))
 
 
 def read_image(folder: pathlib.Path, ports: Ports) -> tuple[list[str], dict[str, str]]:
     """Return the command and the environment of the image that `carboy docker` describes."""
-    dockerfile = generated(folder, ports, "docker").partition("\n# Made by")[0]
+    dockerfile = generated(folder, ports, "docker")
     final = dockerfile.rpartition("\nFROM ")[2]
     (command,) = re.findall(r"^CMD (.*)$", final, re.MULTILINE)
     variables = " ".join(re.findall(r"^ENV (.*)$", final, re.MULTILINE)).split()
@@ -167,8 +168,7 @@ def heroku(file: str) -> Contract:
 
 
 def render(file: str) -> Contract:
-    # The file `.python-version` is printed after this one.
-    (service,) = yaml.safe_load(file.rpartition("\n3.")[0])["services"]
+    (service,) = yaml.safe_load(file)["services"]
     written = {each["key"]: each["value"] for each in service["envVars"] if "value" in each}
     port = spawning.free_port()
     platform = {"PORT": str(port), "RENDER": "true", "WEB_CONCURRENCY": "1"}

@@ -157,6 +157,13 @@ def test_app_may_write_into_its_own_folders_only(folder, monkeypatch):
     assert values("ReadWritePaths", "--writable", "more/") == [" ".join(found)]
 
 
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_folder_that_holds_the_code_is_refused(folder, path):
+    result = CliRunner().invoke(cli, ["systemd", "--writable", path])
+    assert result.exit_code == 2
+    assert "which holds its code. Let it write in a folder of its own" in result.stderr
+
+
 def test_folders_below_hidden_ones_are_shown_to_the_app(folder, monkeypatch):
     monkeypatch.setattr(systemdfiles, "_HIDDEN", (str(folder.parent),))
     assert values("ProtectHome", "--writable", "up") == []

@@ -64,6 +64,11 @@ def test_static_files_can_be_left_to_the_app(app):
         ({"names": ["x;}"]}, "--server-name 'x;}': expected a host name"),
         ({"names": [""]}, "--server-name '': expected a host name"),
         ({"upstream": "8000"}, "--upstream: '8000' is not an address"),
+        # These would begin another word or line of the configuration.
+        ({"upstream": "a;b:80"}, "--upstream 'a;b:80': expected an address"),
+        ({"upstream": "unix:/run/a\nb"}, "expected an address, such as 127.0.0.1:8000 or"),
+        ({"listen": "a b:80"}, "--listen 'a b:80': expected an address"),
+        ({"listen_tls": "a\nb:80"}, "expected an address, such as 127.0.0.1:8000 or"),
         ({"listen": "http"}, "--listen: 'http' is not an address"),
         ({"listen": "unix:/run/x"}, "--listen 'unix:/run/x': expected a port"),
         ({"listen_tls": "0"}, "--listen-tls '0': expected a port"),

@@ -118,6 +118,18 @@ def test_addresses_are_written_as_each_server_reads_them(project, options, bind,
     assert uwsgi(*options, "--protocol", "uwsgi", "--force")["socket"] == socket
 
 
+def test_percent_sign_is_no_variable_of_uwsgi(project):
+    project(PLAIN)
+    assert uwsgi("--bind", "unix:/run/100%n.sock")["http-socket"] == "/run/100%%n.sock"
+
+
+@pytest.mark.parametrize("path", ["/run/a\nmount = b.sock", "/run/$(HOME).sock"])
+def test_value_that_uwsgi_would_read_as_something_else_is_refused(project, path):
+    project(PLAIN)
+    assert "uWSGI cannot read a value" in run("uwsgi", "--bind", f"unix:{path}", code=2)
+    assert not os.path.exists("uwsgi.ini")
+
+
 def test_settings_of_the_environment_go_into_the_files(project, monkeypatch):
     project(PLAIN)
     for name, value in {
@@ -166,6 +178,17 @@ def test_setting_for_proxies_that_would_have_no_effect_is_named(project, monkeyp
     project(PLAIN)
     monkeypatch.setenv("CARBOY_PROXY", "1")
     assert "The setting 'proxy' (1) has no effect under" in run(command)
+
+
+def test_websockets_that_do_not_work_under_a_server_are_named(project):
+    project(f"{PLAIN}app.add_url_rule('/chat', 'chat', str, websocket=True)\n")
+    message = "WebSockets, such as '/chat', do not work under"
+    assert f"{message} uWSGI" in run("uwsgi")
+    assert f"{message} mod_wsgi" in run("apache", "--mod-wsgi")
+    assert "WebSockets" not in run("gunicorn")
+    sys.modules.pop("app")
+    project(PLAIN)
+    assert "WebSockets" not in run("uwsgi", "--force")
 
 
 def test_setting_for_proxies_is_not_named_if_the_app_has_proxyfix(project, monkeypatch):

@@ -64,6 +64,15 @@ def test_application_is_the_app_that_was_named(folder, target, name, monkeypatch
     assert application.debug is ("debug=True" in target)
 
 
+def test_module_that_no_import_statement_can_name_is_refused(folder):
+    (folder / "shop.py").rename(folder / "my shop.py")
+    command = [spawning.script("carboy"), "wsgi", "my shop.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot import a module of the name 'my shop'. Rename it" in done.stderr
+    assert not list(folder.glob("*.wsgi"))
+
+
 def test_program_for_flask_is_imported_with_carboy_in_its_place(tmp_path):
     (tmp_path / "shop.py").write_text("from flask import Flask\napp = Flask('shop')\n")
     command = [spawning.script("carboy"), "--as-flask", "wsgi", "shop"]

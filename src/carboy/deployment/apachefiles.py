@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import typing as t
 from urllib.parse import quote as encoded
@@ -15,6 +16,7 @@ import click
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
+from .serveroptions import websocket_advice
 from .website import COMPRESSED_TYPES, Website, make_website, website_options
 from .wsgifile import wsgi_file, wsgi_path
 
@@ -25,9 +27,9 @@ if t.TYPE_CHECKING:
 PATH = "deploy/apache.conf"
 # Modules of Apache that the configuration needs, with --mod-wsgi and without.
 _MODULES = ("alias", "deflate", "filter", "headers", "mime", "reqtimeout", "setenvif")
-# Characters that have a meaning in a quoted argument of Apache's configuration, or in an
-# expression.
-_NOT_IN_PATHS = frozenset("\"'\\$%")
+# Characters that have a meaning in a quoted argument of Apache's configuration, in an expression,
+# or in the pattern that <Directory> takes.
+_NOT_IN_PATHS = frozenset("\"'\\$%*?[]")
 
 
 @generator("apache", short_help="Write the configuration of Apache in front of the app.")
@@ -50,7 +52,8 @@ def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generat
     file = GeneratedFile(PATH, apache_text(website, mod_wsgi=mod_wsgi))
     install = _install_steps(website, mod_wsgi=mod_wsgi)
     if mod_wsgi:
-        return Generated([wsgi_file(facts), file], f"On {install}")
+        advice = websocket_advice(facts, "mod_wsgi")
+        return Generated([wsgi_file(facts), file], f"On {install}{advice}")
     return Generated([file], f"Serve the app with: {website.serve_command}\nThen, on {install}")
 
 
@@ -86,10 +89,11 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
 def _install_steps(website: Website, *, mod_wsgi: bool) -> str:
     """Say how the file becomes part of Debian's Apache."""
     name = website.facts.name
+    file = shlex.quote(os.path.join(website.facts.root, PATH))
     package = "apt install libapache2-mod-wsgi-py3 && " if mod_wsgi else ""
     return (
         f"Debian: {package}a2enmod {' '.join(_modules(website, mod_wsgi=mod_wsgi))} && ln -s"
-        f" {os.path.join(website.facts.root, PATH)} /etc/apache2/sites-available/{name}.conf &&"
+        f" {file} /etc/apache2/sites-available/{name}.conf &&"
         f" a2dissite 000-default && a2ensite {name} && apachectl configtest && apachectl graceful"
     )
 
@@ -226,7 +230,8 @@ def _folder(folder: StaticFolder) -> tuple[str, str, str]:
     """Return the URL of a static folder, this URL as a regular expression, and the path of the
     folder.
     """
-    return folder.url, re.escape(folder.url), _checked_path(folder.folder)
+    url = _checked_path(folder.url)
+    return url, re.escape(url), _checked_path(folder.folder)
 
 
 def quote_path(path: str) -> str:
@@ -239,9 +244,9 @@ def _checked_path(path: str) -> str:
     Raises:
         DeploymentError: the path contains a character that has a meaning between quotes.
     """
-    if _NOT_IN_PATHS.intersection(path):
+    if not path.isprintable() or _NOT_IN_PATHS.intersection(path):
         raise DeploymentError(
-            f"Apache cannot use a path that contains one of {' '.join(sorted(_NOT_IN_PATHS))}:"
-            f" {path}. Rename the folder."
+            "Apache cannot use a path that contains a line break or one of"
+            f" {' '.join(sorted(_NOT_IN_PATHS))}: {path!r}. Rename it."
         )
     return path

@@ -25,12 +25,18 @@ def collect_facts(info: ScriptInfo) -> Facts:
     """
     from ..serving.settings import make_settings
 
+    target = info.app_import_path
+    if target and not target.isprintable():
+        raise DeploymentError(
+            f"{target!r}: generated files cannot name an app whose path has a line break. Rename"
+            " it."
+        )
     app = _load(info)
     try:
         settings = make_settings({})
     except ServingError as exc:
         raise DeploymentError(str(exc)) from exc
-    return Facts(app, info.app_import_path, os.getcwd(), settings)
+    return Facts(app, target, os.getcwd(), settings)
 
 
 def _load(info: ScriptInfo) -> Carboy:

@@ -26,6 +26,8 @@ if t.TYPE_CHECKING:
 # The port of the probes in the container.
 PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
+# Characters that have a meaning in a pattern of .dockerignore, in a variable or in a volume.
+_NOT_IN_FOLDERS = frozenset('$:\\"*?[]!#')
 # The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -57,6 +59,7 @@ def docker_command(facts: Facts, port: int, volumes: tuple[str, ...]) -> Generat
         raise DeploymentError(
             f"Port {PROBES} is that of the probes in the container. Choose another."
         )
+    _refuse_code_elsewhere(facts)
     image = AppImage(facts, read_packages(facts), port, written_in_image(facts, volumes))
     files = [
         GeneratedFile("Dockerfile", image.dockerfile()),
@@ -102,13 +105,13 @@ class AppImage:
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=self.home,
-            folder=_code_folder(self.facts),
             port=self.port,
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
             logs_to_stdout=self.facts.log_can_go_to_stdout,
-            command=json.dumps(self._command),
+            # In the folder of the project, like here, so that relative paths mean the same files.
+            command=json.dumps(self.facts.serve_command),
         )
 
     def dockerignore(self) -> str:
@@ -130,14 +133,19 @@ class AppImage:
         )
 
     def nginx_conf(self) -> str:
-        website = make_website(self.facts, upstream=f"app:{self.port}", listen="80")
+        # In a container there may be no IPv6.
+        website = make_website(self.facts, upstream=f"app:{self.port}", listen="0.0.0.0:80")
         folders = self.facts.static_folders
         shown = tuple(
             folder._replace(folder=f"{self.home}/{path}")
             for folder in folders
             if (path := _path_below(folder.folder, self.facts.root))
         )
-        return nginx_text(replace(website, static_folders=shown))
+        return nginx_text(
+            replace(website, static_folders=shown),
+            command="carboy docker",
+            served_by="the service app of compose.yaml",
+        )
 
     def next_step(self) -> str:
         name = self.facts.name
@@ -156,15 +164,10 @@ class AppImage:
         )
 
     @property
-    def _command(self) -> list[str]:
-        as_flask = ["--as-flask"] if self.facts.is_as_flask else []
-        return ["carboy", *as_flask, "serve", self.facts.imported.target]
-
-    @property
     def _static_folders(self) -> list[str]:
         """The static folders in the project, relative to it."""
         folders = [_path_below(each.folder, self.facts.root) for each in self.facts.static_folders]
-        return sorted({each for each in folders if each})
+        return sorted({_check_folder(each) for each in folders if each})
 
 
 def _home(facts: Facts) -> str:
@@ -173,19 +176,20 @@ def _home(facts: Facts) -> str:
     return f"/srv/{facts.name}"
 
 
-def _code_folder(facts: Facts) -> str:
-    """Return the folder in the container from which the app is imported.
-
-    Raises:
-        DeploymentError: the app is outside of the project.
-    """
-    folder = _inside(facts, facts.imported.folder)
-    if not _is_below(folder, _home(facts)):
+def _refuse_code_elsewhere(facts: Facts) -> None:
+    """Raise DeploymentError if the app is imported from outside of the project."""
+    imported = facts.imported
+    if imported.is_installed:
         raise DeploymentError(
-            f"The app is in {folder}, outside of the current folder, whose files are all that an"
-            " image contains. Run this command in the folder of the project."
+            f"The module {imported.module} is installed, so that it is not one of the files of the"
+            " project, which are all that an image contains. Name its file or folder, such as"
+            f" src/{imported.module.replace('.', '/')}."
         )
-    return folder
+    if imported.folder != facts.root and not _path_below(imported.folder, facts.root):
+        raise DeploymentError(
+            f"The app is in {imported.folder}, outside of the current folder, whose files are all"
+            " that an image contains. Run this command in the folder of the project."
+        )
 
 
 def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, ...]:
@@ -196,14 +200,28 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     """
     elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
-    folders = [os.path.normpath(os.path.join(facts.root, each)) for each in (*known, *more)]
-    if facts.root in folders:
+    folders = [os.path.join(facts.root, each) for each in (*known, *more)]
+    inside = {_check_folder(_inside(facts, each)) for each in folders}
+    if any(_is_below(_home(facts), each.rstrip("/")) for each in inside):
         raise DeploymentError(
             "The app writes in the folder of the project itself, which holds its code. Let it write"
             " in a folder of its own, such as data: --volume data."
         )
-    inside = {_inside(facts, each) for each in folders}
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
+
+
+def _check_folder(path: str) -> str:
+    """Return a path that the files of Docker can name.
+
+    Raises:
+        DeploymentError: it contains what has a meaning there.
+    """
+    if not path.isprintable() or _NOT_IN_FOLDERS.intersection(path):
+        raise DeploymentError(
+            f"Docker cannot use a folder whose path contains a line break or one of"
+            f" {' '.join(sorted(_NOT_IN_FOLDERS))}: {path!r}. Rename it."
+        )
+    return path
 
 
 def _name_of_volume(path: str, home: str) -> str:
@@ -215,11 +233,12 @@ def _name_of_volume(path: str, home: str) -> str:
 
 
 def _inside(facts: Facts, path: str) -> str:
-    """Return where a file or folder of this machine is in the container."""
-    if path == facts.root:
-        return _home(facts)
+    """Return where a folder of this machine is in the container."""
     below = _path_below(path, facts.root)
-    return f"{_home(facts)}/{below}" if below else path
+    if below:
+        return f"{_home(facts)}/{below}"
+    # A relative path, such as ../data, means another folder there.
+    return os.path.normpath(re.sub(f"^{re.escape(facts.root)}(?=/|$)", _home(facts), path))
 
 
 def _path_below(path: str, folder: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import os
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import ip_address, ip_network
+
+from werkzeug.exceptions import HTTPException
 
 from ..cli.discovery import (
     DEFAULT_FILES,
@@ -57,11 +60,26 @@ class ImportedApp(t.NamedTuple):
     folder: str  # the folder that must be on `sys.path`, an absolute path
     module: str
     expression: str  # "app", or "create_app()"; evaluated in the module
+    is_installed: bool = False  # whether the module is an installed one, and no file of the project
 
     @property
     def target(self) -> str:
         """The app in the notation of gunicorn and others: "module:expression"."""
         return f"{self.module}:{self.expression}"
+
+    @property
+    def name_in_python(self) -> str:
+        """The module, as a statement in Python imports it.
+
+        Raises:
+            DeploymentError: no statement can, because the name is no identifier.
+        """
+        if not all(part.isidentifier() for part in self.module.split(".")):
+            raise DeploymentError(
+                f"A Python file cannot import a module of the name {self.module!r}. Rename it, so"
+                " that the name has letters, digits and underscores only."
+            )
+        return self.module
 
 
 class TrustedHeaders(t.NamedTuple):
@@ -108,7 +126,10 @@ class Facts:
         expression = expression or self._expression(module)
         if inspect.isfunction(getattr(sys.modules.get(module), expression, None)):
             expression += "()"  # a factory may be named without a call
-        return ImportedApp(sys.path[0], module, expression)
+        folder = _folder_of_package(module)
+        # What is installed is found without a folder on `sys.path`.
+        is_installed = "site-packages" in folder.split(os.sep)
+        return ImportedApp(self.root if is_installed else folder, module, expression, is_installed)
 
     @property
     def _found_file(self) -> str:
@@ -137,9 +158,19 @@ class Facts:
     def _relative_target(self) -> str:
         """The app as the argument of a command in the project's folder."""
         path, expression = split_import_path(self.target or self.imported.target)
-        if os.path.isabs(path):
+        if not os.path.exists(path):  # the name of a module
+            path = self._relative_module(path)
+        elif os.path.isabs(path):
             path = os.path.relpath(path, self.root)
         return f"{path}:{expression}" if expression else path
+
+    def _relative_module(self, name: str) -> str:
+        """Return the name of a module; or its path, if it is in another folder of the project that
+        an editable install has put on `sys.path`, such as src: elsewhere nobody does so.
+        """
+        folder = os.path.relpath(self.imported.folder, self.root)
+        is_elsewhere = folder.split(os.sep)[0] in {os.curdir, os.pardir}
+        return name if is_elsewhere else os.path.join(folder, *name.split("."))
 
     @property
     def python_version(self) -> str:
@@ -162,10 +193,11 @@ class Facts:
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
         """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files the app sends by code of its own (such as only to certain users).
+        those whose files, or some of them, the app sends by code of its own (such as only to
+        certain users).
         """
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
-        return [
+        found = [
             StaticFolder(rule.rule.removesuffix("<path:filename>"), owner.static_folder)
             for rule in self.app.url_map.iter_rules()
             if (owner := owners.get(rule.endpoint)) is not None
@@ -174,6 +206,21 @@ class Facts:
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])
         ]
+        return [each for each in found if not self._answers_in_place_of(each, owners)]
+
+    def _answers_in_place_of(self, folder: StaticFolder, owners: cabc.Container[str]) -> bool:
+        """Return whether a view of the app answers the URL of a file in a static folder: one that
+        asks for a login, say, which a web server would not do.
+        """
+        rules = (rule for rule in self.app.url_map.iter_rules() if rule.endpoint not in owners)
+        if not any(rule.rule.partition("<")[0].startswith(folder.url) for rule in rules):
+            return False
+        routes = self.app.url_map.bind("localhost")
+        for file in _files_in(folder.folder):
+            with contextlib.suppress(HTTPException):
+                if routes.match(folder.url + file)[0] not in owners:
+                    return True
+        return False
 
     @property
     def written_folders(self) -> list[str]:
@@ -238,8 +285,17 @@ class Facts:
         """The largest body, in bytes, that the app takes in any request; None if there is no limit:
         the limit of the server, or of the app's MAX_CONTENT_LENGTH and its models, whichever is
         smaller.
+
+        Raises:
+            DeploymentError: MAX_CONTENT_LENGTH is negative.
         """
-        of_app = [self.app.config["MAX_CONTENT_LENGTH"], *self._body_limits_of_models()]
+        of_views = self.app.config["MAX_CONTENT_LENGTH"]
+        if of_views is not None and of_views < 0:
+            raise DeploymentError(
+                f"MAX_CONTENT_LENGTH is {of_views}: expected a number of bytes, or None for no"
+                " limit."
+            )
+        of_app = [of_views, *self._body_limits_of_models()]
         limits = [self.settings.max_body_bytes]
         if all(of_app):
             limits.append(max(of_app))
@@ -326,6 +382,15 @@ class Facts:
         return find_proxy_fix(self.app) is not None
 
 
+def _folder_of_package(module_name: str) -> str:
+    """Return the folder from which a module, or the outermost package around it, was imported."""
+    outermost = sys.modules.get(module_name.partition(".")[0])
+    # A package without a file __init__.py has a folder only.
+    folders = getattr(outermost, "__path__", None) or [getattr(outermost, "__file__", None)]
+    file = next(iter(folders))
+    return os.path.dirname(os.path.realpath(file)) if file else sys.path[0]
+
+
 # Address that stands for all addresses -> address by which the same machine connects to them.
 _LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
@@ -334,3 +399,10 @@ _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 def _is_view_of_static_files(view: object) -> bool:
     """Return whether a view is the one that carboy adds for a static folder."""
     return getattr(view, "__module__", "").startswith("carboy.")
+
+
+def _files_in(folder: str) -> cabc.Iterator[str]:
+    """Yield the paths of all files below a folder, relative to it, with "/"."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(path, name), folder).replace(os.sep, "/")

@@ -67,7 +67,7 @@ def write_files(
 
 
 def _compare(root: str, file: GeneratedFile) -> WrittenFile:
-    path = os.path.join(root, *file.path.split("/"))
+    path = _path_of(root, file)
     try:
         with open(path, "rb") as existing:
             before = existing.read()
@@ -78,6 +78,22 @@ def _compare(root: str, file: GeneratedFile) -> WrittenFile:
         return WrittenFile(file.path, "created", "")
     except (OSError, UnicodeDecodeError) as exc:
         raise DeploymentError(f"{file.path}: cannot be read: {exc}. Nothing was written.") from None
+
+
+def _path_of(root: str, file: GeneratedFile) -> str:
+    """Return the absolute path of a file.
+
+    Raises:
+        DeploymentError: its folder is a link to somewhere else, where files have other owners.
+    """
+    path = os.path.join(root, *file.path.split("/"))
+    folder, project = os.path.realpath(os.path.dirname(path)), os.path.realpath(root)
+    if os.path.commonpath([folder, project]) != project:
+        raise DeploymentError(
+            f"{file.path}: its folder is a link to {folder}, outside of the project. Nothing was"
+            " written."
+        )
+    return path
 
 
 def _diff(file: GeneratedFile, before: bytes) -> str:
@@ -103,7 +119,11 @@ def _replace_all(root: str, files: cabc.Sequence[GeneratedFile]) -> None:
             for temporary, path in prepared:
                 os.replace(temporary, path)
         except OSError as exc:
-            raise DeploymentError(f"The files cannot be written: {exc}.") from None
+            # Not the name of the temporary file, which nobody knows.
+            folder = os.path.dirname(exc.filename) if exc.filename else root
+            raise DeploymentError(
+                f"The files cannot be written: {exc.strerror} ({folder})."
+            ) from None
         undo.pop_all()
 
 
@@ -111,7 +131,7 @@ def _write_beside(root: str, file: GeneratedFile, undo: contextlib.ExitStack) ->
     """Write the content of a file into a temporary file in the file's own folder. Return the paths
     of the two.
     """
-    path = os.path.join(root, *file.path.split("/"))
+    path = _path_of(root, file)
     _make_folder(os.path.dirname(path), undo)
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path)

@@ -54,7 +54,7 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
                 facts = collect_facts(info)
                 generated = generate(facts, **options)
                 if only_print:
-                    out.writelines(f.text for f in generated.files if isinstance(f.text, str))
+                    out.writelines(printed(generated.files))
                 else:
                     _write(generated, facts.root, force=force, out=out)
             except DeploymentError as exc:
@@ -92,6 +92,14 @@ def option_group(*options: cabc.Callable[[Command], Command]) -> cabc.Callable[[
         return command
 
     return add
+
+
+def printed(files: cabc.Sequence[GeneratedFile]) -> cabc.Iterator[str]:
+    """Yield the text of a file; of several files, each below a line with its path."""
+    for file in files:
+        if len(files) > 1:
+            yield f"==> {file.path} <==\n"
+        yield file.text if isinstance(file.text, str) else "(This file is not text.)\n"
 
 
 def render(template: str, **variables: t.Any) -> str:

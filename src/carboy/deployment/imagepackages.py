@@ -8,6 +8,7 @@ import re
 import tomllib
 import typing as t
 from importlib import metadata
+from urllib.parse import unquote
 
 from ..errors import DeploymentError, StarterError
 from .generatedfiles import GeneratedFile
@@ -27,6 +28,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Matches a line of a requirements file that includes another file. Its path is relative to the file
 # with the line.
 _INCLUDED = re.compile(r"\s*(?:-[rc]|--requirement|--constraint)[\s=]*([^\s#]+)")
+# A line that installs a file or folder: a path, or a URL that begins with `file:`.
+_LOCAL = re.compile(
+    r"""\s*(?:(?:-e|--editable)[\s=]*)?(?:[\w.-]+(?:\[[^\]]*\])?\s*@\s*)?
+    (file:[^\s\[#;]+|\.{1,2}(?=\s|$)|[^\s:;@\[#-][^\s:;@\[#]*/[^\s\[#;]*|/[^\s\[#;]+)""",
+    re.VERBOSE,
+)
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 _PINS = """\
 # The versions of the packages that were installed here when `carboy docker` made this file. The
@@ -40,7 +47,8 @@ class Packages(t.NamedTuple):
     Attributes:
         requirements: the file that names the packages, relative to the project; None if the app
             needs carboy alone.
-        included: the files that the file `requirements` includes, relative to the project.
+        included: the files that the file `requirements` includes or installs, relative to the
+            project.
         has_hashes: whether these files have a hash for each package, so that pip installs nothing
             else.
         constraints: the file with the versions; None if the file `requirements` has them.
@@ -86,12 +94,14 @@ def read_packages(facts: Facts) -> Packages:
     files = _read_requirements(facts)
     text = "\n".join(line for lines in files.values() for line in lines)
     wheel, packed = _wheel_of(facts.root, text)
+    local = [_check_local(facts.root, *each) for each in _local_lines(files)]
     closure = _installed(text.splitlines())
     has_hashes = "--hash=" in text
     constraints, pins = _constraints(facts, closure, has_hashes)
+    known = {facts.requirements, constraints, wheel}
     return Packages(
         facts.requirements,
-        tuple(name for name in files if name not in {facts.requirements, constraints}),
+        tuple(dict.fromkeys(name for name in (*files, *local) if name not in known)),
         has_hashes,
         constraints,
         wheel,
@@ -132,6 +142,37 @@ def _read(root: str, name: str) -> str:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
         raise DeploymentError(f"{name}: cannot be read: {exc}.") from None
+
+
+def _local_lines(files: cabc.Mapping[str, list[str]]) -> cabc.Iterator[tuple[str, str, str]]:
+    """Yield the path, the line and its file for each line that installs a file or folder."""
+    for name, lines in files.items():
+        for line in lines:
+            if found := _LOCAL.match(line):
+                path = re.sub("^file:(//(localhost)?)?", "", found[1])
+                yield unquote(path) if path != found[1] else path, line.strip(), name
+
+
+def _check_local(root: str, path: str, line: str, name: str) -> str:
+    """Return the path of a file that is installed, relative to the project.
+
+    Raises:
+        DeploymentError: the file will not be in the image, or it is a folder.
+    """
+    whole = os.path.join(root, path)
+    relative = os.path.relpath(whole, root)
+    if relative.startswith(os.pardir):
+        raise DeploymentError(
+            f"{name}: {line!r} is a file of this machine, and an image contains files of the"
+            " project only. Name a version (NAME==VERSION), or copy the file into the project, such"
+            " as ./wheels/NAME.whl."
+        )
+    if os.path.isdir(whole):
+        raise DeploymentError(
+            f"{name}: {line!r} is a folder. Leave the line out: the project's code is in the image,"
+            " where it is started in the same folder as here."
+        )
+    return relative
 
 
 def _dependencies_of(pyproject: str) -> list[str]:

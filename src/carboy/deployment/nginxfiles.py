@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import typing as t
 
 from ..errors import DeploymentError
@@ -27,7 +28,7 @@ def nginx_command(facts: Facts, **options: t.Any) -> Generated:
     sends static files itself and passes all other requests on to `carboy serve`.
     """
     website = make_website(facts, **options)
-    file = os.path.join(facts.root, PATH)
+    file = shlex.quote(os.path.join(facts.root, PATH))
     steps = (
         f"Serve the app with: {website.serve_command}\n"
         f"Then, on Debian: ln -s {file} /etc/nginx/conf.d/{facts.name}.conf && nginx -t &&"
@@ -36,8 +37,15 @@ def nginx_command(facts: Facts, **options: t.Any) -> Generated:
     return Generated([GeneratedFile(PATH, nginx_text(website))], steps)
 
 
-def nginx_text(website: Website) -> str:
+def nginx_text(
+    website: Website, *, command: str = "carboy nginx", served_by: str | None = None
+) -> str:
     """Return the configuration, which is for nginx's block `http`.
+
+    Args:
+        website: the website.
+        command: the command that writes it, for the comment at its top.
+        served_by: what serves the app; by default `website.serve_command`.
 
     Raises:
         DeploymentError: nginx cannot do what the app needs.
@@ -48,6 +56,8 @@ def nginx_text(website: Website) -> str:
     return render(
         "nginx.conf.jinja",
         website=website,
+        command=command,
+        served_by=served_by or website.serve_command,
         name=facts.name,
         variable=_variable(facts.name),
         names=" ".join(website.hosts) or "_",

@@ -88,3 +88,16 @@ def proxy_advice(facts: Facts, server: str) -> str:
         " app would take the proxy for the client: wrap app.wsgi_app in"
         " werkzeug.middleware.proxy_fix.ProxyFix."
     )
+
+
+def websocket_advice(facts: Facts, server: str) -> str:
+    """Say that WebSockets do not work under a server without sockets for the app, if the app has
+    any; else "".
+    """
+    rules = [rule.rule for rule in facts.app.url_map.iter_rules() if rule.websocket]
+    if not rules:
+        return ""
+    return (
+        f"\nWebSockets, such as {rules[0]!r}, do not work under {server}, which does not let the"
+        " app use the client's socket: carboy serve and gunicorn do."
+    )

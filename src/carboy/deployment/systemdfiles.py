@@ -79,14 +79,30 @@ def systemd_command(
     """
     name = facts.name
     user = user or _user_named(name)
-    folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in writable)]
-    written = sorted({os.path.abspath(each) for each in folders})
+    written = _written_folders(facts, writable)
     variables = {"user": user, "group": group, **_variables(facts, written)}
     files = [
         GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
         for kind in ("service", "socket")
     ]
     return Generated(files, _next_step(facts, user, written))
+
+
+def _written_folders(facts: Facts, more: cabc.Iterable[str]) -> list[str]:
+    """Return the folders in which the app writes, as absolute paths.
+
+    Raises:
+        DeploymentError: one of them holds the code, which the app could change then.
+    """
+    folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in more)]
+    written = sorted({os.path.abspath(each) for each in folders})
+    for folder in written:
+        if _is_within(facts.root, [folder.rstrip("/")]):
+            raise DeploymentError(
+                f"The app would write in {folder} (LOG_FILE, UPLOAD_FOLDER or --writable), which"
+                " holds its code. Let it write in a folder of its own, such as data."
+            )
+    return written
 
 
 def _variables(facts: Facts, written: cabc.Sequence[str]) -> dict[str, t.Any]:

@@ -8,6 +8,7 @@ import typing as t
 
 import click
 
+from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .serveroptions import (
@@ -16,6 +17,7 @@ from .serveroptions import (
     proxy_advice,
     refuse_settings,
     server_options,
+    websocket_advice,
 )
 
 if t.TYPE_CHECKING:
@@ -47,9 +49,9 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
     refuse_settings(settings, ["tls_password_file", "tls_client_ca", *without_tls], "uWSGI")
     text = render(
         "uwsgi.ini.jinja",
-        target=imported.target,
-        loading=_loading(imported),
-        folder=os.path.relpath(imported.folder, facts.root),
+        target=_quote(imported.target),
+        loading=_quote(_loading(imported)) if facts.has_models else "",
+        folder=_quote(os.path.relpath(imported.folder, facts.root)),
         addresses=[_address(protocol, address, settings) for address in settings.addresses],
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
@@ -58,7 +60,7 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )
-    advice = proxy_advice(facts, "uWSGI")
+    advice = proxy_advice(facts, "uWSGI") + websocket_advice(facts, "uWSGI")
     return Generated(
         [GeneratedFile("uwsgi.ini", text)],
         "Start the app in this folder: uwsgi uwsgi.ini. After an update of the code: touch"
@@ -70,7 +72,7 @@ def _loading(imported: ImportedApp) -> str:
     """Return a line of Python by which a worker imports the app and loads its models."""
     name = imported.expression.partition("(")[0]
     return (
-        f"from {imported.module} import {name}; application = {imported.expression};"
+        f"from {imported.name_in_python} import {name}; application = {imported.expression};"
         " application.load_models()"
     )
 
@@ -82,10 +84,23 @@ def _address(protocol: str, address: Address, settings: Settings) -> tuple[str, 
     TCP ports only. With `http-socket`, the workers read the requests themselves.
     """
     if protocol == "uwsgi":
-        return "socket", address.path or str(address)
+        return "socket", _quote(address.path or str(address))
     if address.path:
-        return "http-socket", address.path
+        return "http-socket", _quote(address.path)
     if settings.tls_cert:
         key = settings.tls_key or settings.tls_cert
-        return "https", f"{address},{settings.tls_cert},{key}"
+        return "https", _quote(f"{address},{settings.tls_cert},{key}")
     return "http", str(address)
+
+
+def _quote(text: str) -> str:
+    """Return a text as the value of an option. `%` begins a variable, and `$(` a placeholder.
+
+    Raises:
+        DeploymentError: uWSGI cannot read it.
+    """
+    if not text.isprintable() or "$(" in text:
+        raise DeploymentError(
+            f"uWSGI cannot read a value that contains a line break or '$(': {text!r}. Rename it."
+        )
+    return text.replace("%", "%%")

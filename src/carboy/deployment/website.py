@@ -29,8 +29,11 @@ COMPRESSED_TYPES = (
 )
 # A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
 _HOST = re.compile(
-    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9-]*[a-z0-9])*", re.IGNORECASE
+    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]*[a-z0-9])*", re.IGNORECASE
 )
+
+# What is before the port: a name, an IPv4 or IPv6 address, or `*`.
+_IN_ADDRESSES = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%\w+)?|\*")
 
 
 class CertificateFiles(t.NamedTuple):
@@ -177,7 +180,7 @@ website_options = option_group(
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=1),
+        type=click.IntRange(1, 7 * 24 * 3600),
         metavar="SECONDS",
         help="How long a view may take.  [default: 60, but longer than --view-timeout of 'carboy"
         " serve']",
@@ -200,7 +203,7 @@ def make_website(
     listen_tls: str = "443",
     tls_cert: str | None = None,
     tls_key: str | None = None,
-    timeout: float | None = None,
+    timeout: int | None = None,
     static: bool = True,
 ) -> Website:
     """Return the website that the facts of an app and the options of a command describe.
@@ -242,11 +245,16 @@ def _check_host(text: str) -> str:
 
 def _read_address(option: str, text: str) -> Address:
     try:
-        return parse_address(text)
+        address = parse_address(text)
     except ValueError as exc:
         raise DeploymentError(
             f"{option}: {exc}. Expected an address, such as 127.0.0.1:8000."
         ) from None
+    if not text.isprintable() or not (address.path or _IN_ADDRESSES.fullmatch(address.host)):
+        raise DeploymentError(
+            f"{option} {text!r}: expected an address, such as 127.0.0.1:8000 or shop.example:8000."
+        )
+    return address
 
 
 def _read_port(option: str, text: str) -> Address:

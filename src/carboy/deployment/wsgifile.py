@@ -29,7 +29,7 @@ def wsgi_file(facts: Facts) -> GeneratedFile:
     name, call, arguments = imported.expression.partition("(")
     text = render(
         "app.wsgi.jinja",
-        module=imported.module,
+        module=imported.name_in_python,
         name=name,
         call=call + arguments,
         is_as_flask=facts.is_as_flask,

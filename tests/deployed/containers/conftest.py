@@ -30,6 +30,9 @@ def digits_project(project: pathlib.Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("digits-image") / "digits"
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns("__pycache__"))
     hide_secrets(folder)
+    # As after a checkout with a strict umask, and after a careless chmod.
+    (folder / "app.py").chmod(0o600)
+    (folder / "static").chmod(0o777)
     carboy(folder, "docker", "app:app")
     return folder
 

@@ -33,6 +33,18 @@ def test_other_server_without_a_body_limit_is_found(app, tmp_path, name):
     assert findings_of("carboy.W005", app, tmp_path) == []
 
 
+def test_limit_of_bodies_above_that_of_the_server_is_found(app, tmp_path):
+    app.config["MAX_CONTENT_LENGTH"] = 100_000_000
+    (found,) = findings_of("carboy.W010", app, tmp_path)
+    assert (
+        "is 100000000 bytes, but 'carboy serve' refuses bodies of more than 64 MiB" in found.message
+    )
+    assert findings_of("carboy.W010", app, tmp_path, max_body="100M") == []
+    assert findings_of("carboy.W010", app, tmp_path, max_body=0) == []
+    (tmp_path / "gunicorn.conf.py").touch()  # a server without a limit of its own
+    assert findings_of("carboy.W010", app, tmp_path) == []
+
+
 # ----------------------------------------------------------------------------------- health check
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import typing as t
 
+from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
 from ...errors import DeploymentError
 from ...serving import machine
@@ -15,7 +16,7 @@ from ..appmemory import measure_app
 from ..projectfiles import TextLine, lines_of
 from .checkregistry import Found, check
 from .deploymentfiles import deployment_files, instructions, is_dockerfile
-from .places import place_of_setting
+from .places import place_of_key, place_of_setting
 from .startedprograms import calls_in_programs
 
 if t.TYPE_CHECKING:
@@ -49,6 +50,26 @@ def find_unlimited_bodies(facts: Facts) -> cabc.Iterator[Found]:
                     name,
                     f"{server} has no limit of its own, and MAX_CONTENT_LENGTH is not set.",
                 )
+
+
+@check(
+    "carboy.W010",
+    "MAX_CONTENT_LENGTH is larger than the limit of the server, which refuses bodies before (413).",
+    remedy="Raise --max-body of 'carboy serve' (CARBOY_SERVE_MAX_BODY) to the same number, or lower"
+    " MAX_CONTENT_LENGTH. Web servers in front get the smaller one from 'carboy nginx' and the"
+    " like: write their files again.",
+    deploy=True,
+)
+def find_limit_without_effect(facts: Facts) -> cabc.Iterator[Found]:
+    of_app = facts.app.config.get("MAX_CONTENT_LENGTH")
+    of_server = facts.settings.max_body_bytes
+    is_elsewhere = any(os.path.isfile(os.path.join(facts.root, n)) for n in _UNLIMITED_SERVERS)
+    if of_app and of_server and of_app > of_server and not is_elsewhere:
+        yield Found(
+            place_of_key(facts, "MAX_CONTENT_LENGTH"),
+            f"MAX_CONTENT_LENGTH is {format_size(of_app)}, but 'carboy serve' refuses bodies of"
+            f" more than {format_size(of_server)} (--max-body).",
+        )
 
 
 # ------------------------------------------------------------------------------------ health check

@@ -1,4 +1,5 @@
-"""Cloud Run: `deploy/service.yaml`.
+"""Cloud Run: `deploy/service.yaml`, and `deploy/cloudbuild.yaml`, by which Cloud Build makes the
+image.
 
 Its contract: an image that listens on all addresses at the port in PORT, which Cloud Run sets;
 probes on that port; SIGTERM, and SIGKILL after 10 s. Files that the app writes use its memory.
@@ -17,6 +18,8 @@ from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 if t.TYPE_CHECKING:
     from .hosting import Release
 
+_SERVICE = "deploy/service.yaml"
+_BUILD = "deploy/cloudbuild.yaml"
 # How many seconds after SIGTERM Cloud Run sends SIGKILL.
 KILLED_AFTER_S = 10
 # The largest memory that a number of CPUs may have. https://cloud.google.com/run/docs/configuring/services/memory-limits
@@ -46,16 +49,19 @@ def _generate(release: Release) -> Generated:
         cpus=cpus,
         memory_mib=round_up(release.room.mib, 128, _LEAST_MIB),
     )
-    path = "deploy/service.yaml"
-    return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
+    files = [
+        GeneratedFile(_SERVICE, text),
+        GeneratedFile(_BUILD, release.write("cloudbuild.yaml", image=image)),
+    ]
+    return Generated(files, _next_step(release))
 
 
-def _next_step(release: Release, image: str, path: str) -> str:
+def _next_step(release: Release) -> str:
     secret = f"{release.name}-secret-key"
-    hint = f"Replace REGION, PROJECT and REPOSITORY in {path} and here, or name the --image."
+    hint = "Replace REGION, PROJECT and REPOSITORY in the files, or name the --image."
     return release.next_step(
-        f"{release.make_image}gcloud builds submit --tag {image} &&"
-        f" gcloud run services replace {path}",
+        f"{release.make_image}gcloud builds submit --config {_BUILD} &&"
+        f" gcloud run services replace {_SERVICE}",
         once=f'printf %s "$(carboy secret new --print)" | gcloud secrets create {secret}'
         " --data-file=-"
         if release.reads_secrets
@@ -74,5 +80,6 @@ CLOUD_RUN = Platform(
     ),
     takes_image=True,
     gives_devices=False,
+    gets_ignored_files=False,
     generate=_generate,
 )

@@ -97,7 +97,7 @@ def deploy_command(
     """Write the files by which a hosting platform runs the app.
 
     \b
-    cloudrun  Cloud Run     deploy/service.yaml
+    cloudrun  Cloud Run     deploy/service.yaml, deploy/cloudbuild.yaml
     fly       Fly.io        fly.toml
     heroku    Heroku        Procfile, .python-version
     render    Render        render.yaml, .python-version

@@ -57,5 +57,11 @@ def _next_step(release: Release) -> str:
 
 
 FLY = Platform(
-    "fly", "Fly.io", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+    "fly",
+    "Fly.io",
+    DNS_LABEL,
+    takes_image=False,
+    gives_devices=False,
+    gets_ignored_files=True,
+    generate=_generate,
 )

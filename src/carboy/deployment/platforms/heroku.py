@@ -60,7 +60,7 @@ def _next_step(release: Release) -> str:
     return release.next_step(
         "git push heroku HEAD:main",
         once=once,
-        hints=release.hint_at_packages(any(map(release.has_file, _PACKAGE_LISTS))),
+        hints=release.hints_at_packages(any(map(release.has_file, _PACKAGE_LISTS))),
     )
 
 
@@ -74,5 +74,6 @@ HEROKU = Platform(
     ),
     takes_image=False,
     gives_devices=False,
+    gets_ignored_files=False,
     generate=_generate,
 )

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import DeploymentError
+from ...models.saved.pickles import MODEL_FILES
 from ...serving.settings import SETTINGS
+from ..checks.gitrepository import ignores
 from ..generators import Generated, render
+from ..projectfiles import files_named, read_text
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -60,6 +63,7 @@ class Platform:
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
         gives_devices: whether its file asks for the devices that models have declared.
+        gets_ignored_files: whether it gets files of the project that git ignores.
         generate: writes the files for a release.
     """
 
@@ -68,6 +72,7 @@ class Platform:
     names: NameRule
     takes_image: bool
     gives_devices: bool
+    gets_ignored_files: bool
     generate: cabc.Callable[[Release], Generated]
 
     def check_name(self, name: str) -> str:
@@ -192,18 +197,32 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        lines = [*hints, *self._hint_at_devices(), *([f"Once:  {once}"] if once else [])]
-        return "\n".join([*lines, f"Then:  {command}"])
+        hints = [*hints, *self._hint_at_devices(), *self._hints_at_ignored_files()]
+        return "\n".join([*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"])
 
-    def hint_at_packages(self, are_listed: bool) -> list[str]:
-        """Return a hint for a platform that installs what the project lists, if there is no list
-        that it reads.
+    def hints_at_packages(self, are_listed: bool) -> list[str]:
+        """Return what is missing for a platform that installs what the project lists.
+
+        Args:
+            are_listed: whether there is a list that the platform reads.
         """
-        hint = (
-            f"{self.platform.title} installs what requirements.txt lists. Write it first, with a"
-            " line for carboy's wheel (wheels/carboy-....whl), as in projects of 'carboy new'."
-        )
-        return [] if are_listed else [hint]
+        list_file = self.facts.requirements
+        text = read_text(os.path.join(self.facts.root, list_file)) if list_file else ""
+        if not are_listed:
+            hint = (
+                f"{self.platform.title} installs what requirements.txt lists. Write it first, with"
+                " a line for carboy's wheel (wheels/carboy-....whl), as in projects of 'carboy"
+                " new'."
+            )
+        elif list_file and not re.search(r"carboy-[^/]*\.whl", text):
+            hint = (
+                f"{list_file} must name the wheel of carboy, which is on no package index yet:"
+                " ./wheels/carboy-....whl, as in projects of 'carboy new'. 'carboy docker' writes"
+                " the wheel."
+            )
+        else:
+            return []
+        return [hint]
 
     def _hint_at_devices(self) -> cabc.Iterator[str]:
         devices = ", ".join(self.facts.accelerators)
@@ -212,6 +231,18 @@ class Release:
                 f"The models use {devices}, for which these files do not ask: see"
                 f" what {self.platform.title} offers."
             )
+
+    def _hints_at_ignored_files(self) -> cabc.Iterator[str]:
+        if self.platform.gets_ignored_files:
+            return
+        # Each name in the folder of the wheel is alike to git.
+        for path in ("wheels/carboy.whl", *files_named(self.facts, *MODEL_FILES)):
+            if ignores(self.facts.root, path):
+                name = "wheels/" if path.startswith("wheels/") else path
+                yield (
+                    f"Git ignores {name}, so that {self.platform.title} does not get it. If the app"
+                    f" needs it there, add the line '!/{name}' to the end of .gitignore."
+                )
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:

@@ -71,5 +71,6 @@ KUBERNETES = Platform(
     ),
     takes_image=True,
     gives_devices=True,
+    gets_ignored_files=True,
     generate=_generate,
 )

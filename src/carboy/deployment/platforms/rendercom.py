@@ -50,7 +50,7 @@ def _generate(release: Release) -> Generated:
         "git push",
         once="commit render.yaml and .python-version, and connect the repository at"
         " https://dashboard.render.com/blueprints",
-        hints=release.hint_at_packages(release.facts.requirements is not None),
+        hints=release.hints_at_packages(release.facts.requirements is not None),
     )
     return Generated(files, next_step)
 
@@ -62,5 +62,11 @@ def _requirements(release: Release) -> str:
 
 
 RENDER = Platform(
-    "render", "Render", DNS_LABEL, takes_image=False, gives_devices=False, generate=_generate
+    "render",
+    "Render",
+    DNS_LABEL,
+    takes_image=False,
+    gives_devices=False,
+    gets_ignored_files=False,
+    generate=_generate,
 )

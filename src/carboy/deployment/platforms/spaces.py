@@ -63,5 +63,6 @@ SPACES = Platform(
     ),
     takes_image=False,
     gives_devices=False,
+    gets_ignored_files=False,
     generate=_generate,
 )

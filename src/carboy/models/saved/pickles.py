@@ -10,6 +10,7 @@ import re
 import typing as t
 import zlib
 
+from .card import CARD_NAME
 from .libraries import MadeBy
 
 if t.TYPE_CHECKING:
@@ -17,6 +18,8 @@ if t.TYPE_CHECKING:
 
 #: Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
 PICKLE_NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
+#: Files of models in all formats, and their cards.
+MODEL_FILES = (*PICKLE_NAMES, CARD_NAME, "*.h5", "*.keras", "*.onnx", "*.safetensors", "*.ubj")
 # Beginning of a file that joblib has compressed -> function that makes a decompressor for it.
 _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS).decompress,  # gzip
