@@ -145,7 +145,7 @@ BROKEN_OF_TORCH = {
 
 
 def test_broken_files_of_torch_are_explained(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     READERS[".pt"] = torch.load
     subprocess.run([sys.executable, MAKER, tmp_path, "torch"], check=True, timeout=300)
     assert sorted(os.listdir(tmp_path)) == sorted(BROKEN_OF_TORCH)

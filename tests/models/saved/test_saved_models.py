@@ -168,7 +168,7 @@ def test_arrays_load_from_safetensors(tmp_path):
 
 
 def test_weights_of_a_torch_module_load_on_the_cpu(tmp_path):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     net = torch.nn.Linear(2, 1)
     for version, name in (("1", None), ("2", "safetensors")):
         folder = tmp_path / "net" / version
