@@ -64,13 +64,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _sighup_is_not_ignored() -> cabc.Iterator[None]:
-    """Let programs under test receive SIGHUP also if the tests run under nohup, which makes them
-    ignore it: a new program gets the default action of a signal that has a handler here.
+def _signals_are_not_ignored() -> cabc.Iterator[None]:
+    """Let programs under test receive SIGHUP and SIGINT also if the tests run under nohup or in the
+    background of a shell, which make them ignore these: a new program gets the default action of a
+    signal that has a handler here.
     """
-    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import carboy.cli
 from carboy import Carboy, current_app
 from carboy.cli import AppGroup, FlaskGroup, ScriptInfo, with_appcontext
+from carboy.cli.flask_group import _YIELDING
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_version_option_prints_the_versions_of_a_bug_report():
     assert "Werkzeug" in output
 
 
-@pytest.mark.parametrize("name", ["config", "models", "openapi", "postman"])
+@pytest.mark.parametrize("name", sorted(_YIELDING))
 def test_command_of_the_program_takes_precedence_over_one_that_flask_lacks(app, invoke, name):
     assert "the group" not in invoke(name).output
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import pathlib
 import re
@@ -12,6 +11,7 @@ import typing as t
 
 import pytest
 from click.testing import CliRunner, Result
+from clirunner import separate_runner
 
 from carboy import Carboy, session
 from carboy.cli import cli
@@ -225,9 +225,7 @@ def test_key_that_can_be_guessed_is_not_kept(
     outputs = [carboy_secret("rotate").output, carboy_secret("rotate", "--file", "key").output]
     monkeypatch.setenv("SECRET_KEY", key)
     monkeypatch.setenv("SECRET_KEY_FALLBACKS", text)
-    mixes = "mix_stderr" in inspect.signature(CliRunner).parameters  # before click 8.2
-    runner = CliRunner(**({"mix_stderr": False} if mixes else {}))
-    printed = runner.invoke(secret_group, ["rotate", "--print"])
+    printed = separate_runner().invoke(secret_group, ["rotate", "--print"])
     for output in [*outputs, printed.stderr]:
         assert output.count("An old key is not kept") == 1
         assert words in output

@@ -12,7 +12,8 @@ import sys
 import typing as t
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from clirunner import separate_runner
 
 from carboy.cli import cli
 
@@ -78,7 +79,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def run(*line: str) -> Result:
-    return CliRunner().invoke(cli, line)
+    return separate_runner().invoke(cli, line)
 
 
 def refusal_of(*line: str) -> str:

@@ -17,7 +17,8 @@ import platformschemas
 import pytest
 import spawning
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
+from clirunner import separate_runner
 from polling import wait_until
 
 from carboy.cli import cli
@@ -66,7 +67,7 @@ def deploy(platform: str, *options: str, source: str = APP) -> Result:
     pathlib.Path("app.py").write_text(source)
     sys.modules.pop("app", None)
     stated = () if "--memory" in options else ("--memory", "100M")
-    return CliRunner().invoke(cli, ["deploy", "--to", platform, *stated, *options])
+    return separate_runner().invoke(cli, ["deploy", "--to", platform, *stated, *options])
 
 
 def written(platform: str, *options: str, source: str = APP) -> str:
@@ -273,7 +274,7 @@ def test_pod_may_write_in_the_folders_of_the_app_alone():
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
     app = pod["containers"][0]
     assert app["securityContext"]["readOnlyRootFilesystem"]
-    dockerfile = CliRunner().invoke(cli, ["docker", "--print"]).stdout
+    dockerfile = separate_runner().invoke(cli, ["docker", "--print"]).stdout
     (volumes,) = re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE)
     assert [mount["mountPath"] for mount in app["volumeMounts"]] == ["/tmp", *json.loads(volumes)]
     mounts = [mount["name"] for mount in app["volumeMounts"]]
@@ -425,7 +426,7 @@ def test_more_memory_than_the_platform_has_is_refused(platform):
 @pytest.mark.integration
 def test_memory_is_measured_by_starting_the_app(folder):
     (folder / "app.py").write_text(MODELS + "BALLAST = b'x' * 200_000_000\n")
-    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    result = separate_runner().invoke(cli, ["deploy", "--to", "k8s"])
     assert result.exit_code == 0, result.output
     assert re.search(r"It takes 2\d\d MiB in each worker", result.stderr)
     limits = yaml.safe_load_all((folder / FILES["k8s"]).read_text())
@@ -439,7 +440,7 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
         f"{APP}@app.model('/m')\nclass Model:\n    def __init__(self):\n"
         "        open('no-such-file')\n    def predict(self, x: float) -> float: ...\n"
     )
-    result = CliRunner().invoke(cli, ["deploy", "--to", "k8s"])
+    result = separate_runner().invoke(cli, ["deploy", "--to", "k8s"])
     assert result.exit_code == 2
     assert "The app cannot be started to measure its memory: Model 'm' could" in result.stderr
     assert "no-such-file" in result.stderr

@@ -10,7 +10,7 @@ import sys
 import typing as t
 
 import pytest
-from click.testing import CliRunner
+from clirunner import separate_runner
 
 from carboy.cli import cli
 from carboy.deployment import systemdfiles
@@ -43,7 +43,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> cabc.Iter
 
 def lines(*options: str) -> list[str]:
     """Return the lines of both generated files."""
-    result = CliRunner().invoke(cli, ["systemd", "--print", *options])
+    result = separate_runner().invoke(cli, ["systemd", "--print", *options])
     assert result.exit_code == 0, result.output
     return result.stdout.splitlines()
 
@@ -55,7 +55,7 @@ def values(name: str, *options: str) -> list[str]:
 
 
 def test_files_are_named_for_the_project(folder):
-    result = CliRunner().invoke(cli, ["systemd"])
+    result = separate_runner().invoke(cli, ["systemd"])
     assert result.exit_code == 0, result.output
     written = {path.name for path in (folder / "deploy").iterdir()}
     assert written == {"shop.service", "shop.socket"}
@@ -67,7 +67,7 @@ def test_files_are_named_for_the_project(folder):
 def test_next_step_lets_the_service_read_and_write_its_files(folder):
     user = pwd.getpwuid(0).pw_name
     (folder / ".env").touch()
-    result = CliRunner().invoke(cli, ["systemd", "--user", user, "--writable", "my files"])
+    result = separate_runner().invoke(cli, ["systemd", "--user", user, "--writable", "my files"])
     assert "useradd" not in result.stdout  # the user exists
     folders = f"'{folder}/my files'"
     assert f"mkdir -p {folders} && chown -R {user}: {folders}" in result.stdout
@@ -159,7 +159,7 @@ def test_app_may_write_into_its_own_folders_only(folder, monkeypatch):
 
 @pytest.mark.parametrize("path", [".", "..", "/"])
 def test_folder_that_holds_the_code_is_refused(folder, path):
-    result = CliRunner().invoke(cli, ["systemd", "--writable", path])
+    result = separate_runner().invoke(cli, ["systemd", "--writable", path])
     assert result.exit_code == 2
     assert "which holds its code. Let it write in a folder of its own" in result.stderr
 
@@ -226,7 +226,7 @@ def test_user_has_a_name_that_systemd_accepts(folder, name, user, monkeypatch):
 
 @pytest.mark.parametrize("name", ["2shop", "web user", "x" * 32, "", "röt", "a.b"])
 def test_name_that_no_user_can_have_is_refused(name):
-    result = CliRunner().invoke(cli, ["systemd", "--user", name])
+    result = separate_runner().invoke(cli, ["systemd", "--user", name])
     assert result.exit_code == 2
     assert "expected the name of a user" in result.stderr
     assert not pathlib.Path("deploy").exists()
@@ -234,7 +234,7 @@ def test_name_that_no_user_can_have_is_refused(name):
 
 def test_port_that_the_system_chooses_is_refused(monkeypatch):
     monkeypatch.setenv("CARBOY_SERVE_PORT", "0")
-    result = CliRunner().invoke(cli, ["systemd"])
+    result = separate_runner().invoke(cli, ["systemd"])
     assert result.exit_code == 2
     assert "no web server could find it" in result.stderr
     assert not pathlib.Path("deploy").exists()

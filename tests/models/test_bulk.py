@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import io
 import itertools
 import json
@@ -12,7 +11,7 @@ import typing as t
 import msgspec
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from clirunner import separate_runner
 
 from carboy.models import Tensor, TensorOptions
 from carboy.models.collection import Model
@@ -135,9 +134,7 @@ def models_command(app, models, tmp_path):
             with open(tmp_path / f"{stem}.{kind}", mode) as file:
                 file.write(content)
         found = [str(tmp_path / arg) if "." in arg else arg for arg in args]
-        # click 8.1 tells the two outputs apart only when asked to, later ones always.
-        mixes = "mix_stderr" in inspect.signature(CliRunner).parameters
-        runner = app.test_cli_runner(**({"mix_stderr": False} if mixes else {}))
+        runner = separate_runner(app.test_cli_runner)
         return runner.invoke(models_group, found, obj=ScriptInfo(create_app=lambda: app))
 
     return run

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import typing as t
@@ -9,7 +8,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 import pytest
-from click.testing import CliRunner
+from clirunner import separate_runner
 from frames import to_feather, to_parquet, to_stream
 
 from carboy.models import DataFrame, TableOptions, bulktables
@@ -58,9 +57,7 @@ def command(app, tmp_path, monkeypatch):
     def run(name: str, file: str, content: str | bytes, *more: str):
         path = tmp_path / file
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        # click 8.1 tells the two outputs apart only when asked to, later ones always.
-        mixes = "mix_stderr" in inspect.signature(CliRunner).parameters
-        runner = app.test_cli_runner(**({"mix_stderr": False} if mixes else {}))
+        runner = separate_runner(app.test_cli_runner)
         args = ["predict", name, str(path), *more]
         return runner.invoke(models_group, args, obj=ScriptInfo(create_app=lambda: app))
 

@@ -243,13 +243,30 @@ class ScriptInfo:
         self.data: dict[t.Any, t.Any] = {}
         self.set_debug_flag = set_debug_flag
         self.load_dotenv_defaults = get_load_dotenv(load_dotenv_defaults)
+        # The app before and after `load_app` has set its `debug`.
+        self._found_app: Flask | None = None
         self._loaded_app: Flask | None = None
+        self._failure: BaseException | None = None
         self._is_chosen = False
+
+    def try_to_find_app(self) -> None:
+        """Import or create the app. If that fails, the next call of `load_app` raises the exception
+        of the app's code.
+        """
+        try:
+            self._found_app = self._find_app()
+        except (Exception, SystemExit) as exc:  # noqa: BLE001  # kept, and raised later
+            self._failure = exc
 
     def load_app(self) -> Flask:
         """Return the app. The first call imports or creates it."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         if self._loaded_app is None:
-            app = self._find_app()
+            if self._found_app is None:
+                self._found_app = self._find_app()
+            app = self._found_app
             # `from_project()` has taken the variables and `--debug` into account already.
             if self.set_debug_flag and not has_project(app):
                 app.debug = get_debug_flag()
@@ -274,7 +291,9 @@ class ScriptInfo:
                 f"Two apps are named: {self.app_import_path!r} and {target!r}. Leave one of them"
                 " out."
             )
-        self.app_import_path = target
+        if target != self.app_import_path:
+            self.app_import_path = target
+            self._found_app = self._loaded_app = self._failure = None
         self._is_chosen = True
 
     def _find_app(self) -> Flask:

@@ -29,10 +29,20 @@ ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 # carboy's commands that Flask lacks and that load the app. A program for Flask may have commands of
 # these names: its own take precedence.
 _YIELDING = {
+    "apache": "carboy.deployment.apachefiles",
+    "caddy": "carboy.deployment.caddyfiles",
+    "check": "carboy.deployment.checks.checkcommand",
     "config": "carboy.cli.configuration",
+    "deploy": "carboy.deployment.platforms.deploycommand",
+    "docker": "carboy.deployment.dockerfiles",
+    "gunicorn": "carboy.deployment.gunicornfiles",
     "models": "carboy.cli.models",
+    "nginx": "carboy.deployment.nginxfiles",
     "openapi": "carboy.cli.documents",
     "postman": "carboy.cli.documents",
+    "systemd": "carboy.deployment.systemdfiles",
+    "uwsgi": "carboy.deployment.uwsgifiles",
+    "wsgi": "carboy.deployment.wsgifile",
 }
 
 
@@ -129,8 +139,8 @@ class FlaskGroup(AppGroup):
         """
         self._load_plugin(name)
         command = super().get_command(ctx, name)
-        loaded = getattr(ctx.find_object(ScriptInfo), "_loaded_app", None)
-        is_hidden = name in self._yielding and loaded is not None and name in loaded.cli.commands
+        found = getattr(ctx.find_object(ScriptInfo), "_found_app", None)
+        is_hidden = name in self._yielding and found is not None and name in found.cli.commands
         if command is not None and not is_hidden:
             return command
 
@@ -186,21 +196,15 @@ class FlaskGroup(AppGroup):
 
     def _load_app_before(self, ctx: click.Context, args: list[str]) -> None:
         """Load the app if it may have a command that takes precedence over carboy's. Load it in the
-        way that carboy's command needs: record origins of config values, and print to stderr.
+        way that carboy's command needs: record origins of config values, and print to stderr. If
+        that fails, carboy's command reports it.
         """
         from .configuration import recorded_origins
         from .results import stdout_for_results
 
-        if not args or args[0] not in _YIELDING:
-            return
-        try:
+        if args and args[0] in _YIELDING:
             with recorded_origins(), stdout_for_results():
-                ctx.ensure_object(ScriptInfo).load_app()
-        except NoAppException:
-            pass  # carboy's command reports it
-        except Exception:
-            if not set(args) & set(self.get_help_option_names(ctx)):
-                raise
+                ctx.ensure_object(ScriptInfo).try_to_find_app()
 
     def make_context(
         self,

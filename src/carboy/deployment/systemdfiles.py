@@ -34,7 +34,7 @@ _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
 
 
-class _UserName(click.ParamType[str]):
+class _UserName(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
     name = "user"
 
     def convert(self, value: str, param: object, ctx: click.Context | None) -> str:

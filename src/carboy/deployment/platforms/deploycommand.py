@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 PLATFORMS = {each.key: each for each in (CLOUD_RUN, FLY, HEROKU, RENDER, SPACES, KUBERNETES)}
 
 
-class _PlatformName(click.ParamType[Platform]):
+class _PlatformName(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
     name = "|".join(PLATFORMS)
 
     def convert(
@@ -45,7 +45,7 @@ class _PlatformName(click.ParamType[Platform]):
         )
 
 
-class _MemorySize(click.ParamType[int]):
+class _MemorySize(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
     name = "size"
 
     def convert(
