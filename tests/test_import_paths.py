@@ -30,9 +30,9 @@ PUBLIC = {
     "carboy.compat": "install_as_flask",
     "carboy.errors": "CarboyError ConfigError ServingError SetupError SignatureError",
     "carboy.models": (
-        "AnswerError CancelledError ClosedError DataFrame DeadlineError Image ImageOptions"
-        " InputError Model ModelLoadError Models QueueFullError QueuedTooLongError StuckError"
-        " TableOptions Tensor TensorOptions UnavailableError"
+        "AnswerError CancelledError Card ClosedError DataFrame DeadlineError Image ImageOptions"
+        " InputError Model ModelFileError ModelLoadError Models QueueFullError QueuedTooLongError"
+        " StuckError TableOptions Tensor TensorOptions UnavailableError load save"
     ),
     "carboy.openapi": "deprecated operation swag_from",
     "carboy.testing": "CallError FlaskClient FlaskCliRunner",

@@ -172,6 +172,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if self.has_static_folder:
             self._add_static_route(static_host, host_matching)
 
+    def _add_own_urls(self) -> None:
+        """Add the URLs that carboy itself adds, after all rules of the app. Protocols come before
+        the document, because both may be added once only.
+        """
+        self._add_model_protocols()
+        self._add_documentation()
+
     def _add_static_route(self, static_host: str | None, host_matching: bool) -> None:
         if bool(static_host) != host_matching:
             raise AssertionError(

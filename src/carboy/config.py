@@ -83,6 +83,25 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     "MODEL_PAGES": ConfigKey(
         True, "`False`: no page to try a model; GET returns the metadata", bool
     ),
+    # Absent, so that a program that knows nothing of it finds no new key.
+    "MODEL_PROTOCOLS": ConfigKey(
+        ABSENT,
+        'the protocols by which clients can call models, beside plain JSON: `["v2"]` for the Open'
+        ' Inference Protocol; also `"kserve"`, `"mlflow"`, `"openai"`, `"sagemaker"`; in the'
+        " environment with commas",
+        list[t.Literal["v2", "kserve", "mlflow", "openai", "sagemaker"]],
+    ),
+    "MODEL_DEFAULT": ConfigKey(
+        ABSENT,
+        "the name of the model that protocols with one URL for predictions (MLflow, OpenAI,"
+        " SageMaker, Vertex AI) serve; without it, the only model",
+        str,
+    ),
+    "MODEL_REPOSITORY_CONTROL": ConfigKey(
+        ABSENT,
+        "`True`: clients of the Open Inference Protocol may load and unload models",
+        bool,
+    ),
     "OPENAPI_ENABLED": ConfigKey(
         None,
         "`True`: always, also where a rule with a variable matches; `False`: never; `None`: if"

@@ -35,6 +35,7 @@
     │   ├── ControlRequestError     500     control-refused
     │   └── WorkerAnswerError       500     worker-no-answer
     ├── BulkFileError               500     bulk-file-invalid     ValueError
+    ├── ModelFileError              500     model-file-invalid    ValueError
     ├── StarterError                500     project-not-created   ValueError
     ├── DeploymentError             500     deployment-invalid    RuntimeError
     ├── DocumentationError          500     documentation-invalid ValueError
@@ -393,6 +394,12 @@ class BulkFileError(CarboyError, ValueError):
     """A file of inputs for the command `carboy models predict` cannot be read."""
 
     slug = "bulk-file-invalid"
+
+
+class ModelFileError(CarboyError, ValueError):
+    """A model cannot be saved, or a saved model cannot be loaded."""
+
+    slug = "model-file-invalid"
 
 
 class StarterError(CarboyError, ValueError):

@@ -17,7 +17,7 @@ def predict(x: float) -> float:
 
 OPTIONS = (
     "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device,"
-    " max_body_bytes"
+    " max_body_bytes, source"
 )
 BODY = (
     "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
@@ -32,7 +32,7 @@ NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
         ("batch_size", "Did you mean 'batch'?"),
         ("exmaple", "Did you mean 'example' or 'examples'?"),
         ("max_body", "Did you mean 'max_body_bytes'?"),
-        ("colour", ""),
+        ("x_ray", ""),
     ],
 )
 @pytest.mark.parametrize("of", ["app", "blueprint"])

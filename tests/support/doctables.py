@@ -33,7 +33,7 @@ def settings() -> str:
             f"`{setting.short}`, `{setting.option}`" if setting.short else f"`{setting.option}`"
         )
         variables = f"`{setting.variables[0]}`"
-        for other in filter(None, (setting.variable, setting.platform)):
+        for other in filter(None, (setting.variable, *setting.platforms)):
             variables += f", then `{other}`"
         rows.append(
             (

@@ -10,7 +10,6 @@ import typing as t
 
 import click
 
-from ..core.advice import advice_on
 from ..core.masking import mask_text
 from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError, ConfigError, ProjectError
@@ -41,7 +40,9 @@ def format_for_user(exc: BaseException) -> str:
 
 
 def _format(exc: BaseException) -> str:
-    advice = advice_on(exc)
+    from ..models.saved.loadfailures import explain_failure
+
+    advice = explain_failure(exc)
     if advice and advice not in getattr(exc, "__notes__", ()):
         exc.add_note(advice)
     shown = traceback.TracebackException.from_exception(exc)

@@ -15,6 +15,7 @@ from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
     from ..models.collection import Model
+    from ..models.saved.card import Card
 
 
 @click.group("models", cls=AppGroup, invoke_without_command=True)
@@ -39,6 +40,16 @@ def _lines() -> t.Iterator[str]:
     rows.insert(1, tuple("-" * width for width in widths))
     for row in rows:
         yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+    for model in models:
+        for card in model.cards:
+            yield from _about_card(model, card)
+
+
+def _about_card(model: Model, card: Card) -> t.Iterator[str]:
+    yield ""
+    yield f"{model.name}: {card.title}"
+    for title, text in card.summary.items():
+        yield f"  {title:<8} {text}"
 
 
 def _row(model: Model) -> tuple[str, ...]:

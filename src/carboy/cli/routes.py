@@ -27,8 +27,9 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
-    # Add the URLs of the OpenAPI document, which a server would add at its first request.
-    current_app._add_documentation()
+    # Add the URLs of the OpenAPI document and of protocols for models, which a server would add at
+    # its first request.
+    current_app._add_own_urls()
     url_map = current_app.url_map
     # If carboy stands in for Flask (`carboy --as-flask`), show every rule, as `flask routes` does.
     show_all = show_all or is_flask_installed_as_us()

@@ -276,18 +276,26 @@ class BodyReader:
             raise MalformedInputError("The body is not valid MessagePack.") from exc
         single = self.single
         if single is None or (isinstance(value, dict) and not single.takes_object):
-            return self._by_name_of_plain(value)
+            return self.from_plain(value)
         try:
             return {single.name: single.from_plain(value, "$")}
         except InputError as refused:
             if not (isinstance(value, dict) and value.keys() == {single.alias}):
                 raise
             try:
-                return self._by_name_of_plain(value)
+                return self.from_plain(value)
             except InputError as second:
                 raise min(refused, second, key=_best_error) from None
 
-    def _by_name_of_plain(self, value: t.Any) -> Arguments:
+    def from_plain(self, value: t.Any) -> Arguments:
+        """Convert plain values, in a dict by the names of the parameters, into the arguments.
+
+        Args:
+            value: untyped decoded JSON or MessagePack; a `Tensor` may be a NumPy array.
+
+        Raises:
+            InputError: a parameter is missing or unknown, or its value does not fit its type.
+        """
         names = {each.alias: each for each in self.parameters}
         try:
             # Check that the object has all required keys, and no unknown ones.

@@ -97,6 +97,10 @@ class BodyParameter:
         self.takes_more_than_text = self._files is not None or any(
             kind.is_file for kind in self.kinds
         )
+        # Whether bytes can only be one file, whose reader then says what is wrong with them.
+        self._takes_files_only = (
+            len(self.kinds) == 1 and self.kinds[0].is_file and self.rest in (None, types.NoneType)
+        )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._texts = TextField(annotation, sort)
         # A scalar is converted from its text at once, so that "null" becomes None for `float |
@@ -186,12 +190,15 @@ class BodyParameter:
         """Convert untyped decoded data into the argument. Raises InputError.
 
         Args:
-            value: the result of decoding JSON, MessagePack or a form field without a type.
+            value: the result of decoding JSON, MessagePack or a form field without a type; or a
+                NumPy array for a `Tensor`.
             path: where the value is, for error messages.
             strict: False accepts numbers that are written as strings, which forms contain.
         """
         for kind, classes in self.readers:
-            if isinstance(value, bytes) and kind.recognises(value, ""):
+            if kind.has_sides and hasattr(value, "dtype"):
+                return kind.from_array(value, path=path)
+            if isinstance(value, bytes) and (kind.recognises(value, "") or self._takes_files_only):
                 return kind.read(value, path=path)
             if kind.json_type is msgspec.Raw and value is not None:
                 return kind.from_json(value, path=path)

@@ -5,47 +5,15 @@ them.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 import typing as t
 
-# Matches Python's error for a pickle that needs a class which `__main__` lacks. The second
-# alternative is the wording of Python 3.14.
-_PICKLED = re.compile(
-    r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)"
-    r"|module '__main__' has no attribute '(?P<attribute>[\w.]+)'"
-)
 
-
-def advice_on(exc: BaseException) -> str:
-    """Return advice on an error that was raised while a user's code was loaded; "" if there is
-    none.
-
-    There is advice for two mistakes: loading a pickle of a class that was defined in a notebook or
-    a script, and opening a file by a relative path while the process runs in another folder.
+def of_relative_path(exc: FileNotFoundError, path: str) -> str:
+    """Return advice on opening a file by a relative path while the process runs in another folder
+    than the program's; "" if the path is absolute.
     """
-    if isinstance(exc, AttributeError):
-        return _of_pickle(exc)
-    if isinstance(exc, FileNotFoundError) and isinstance(exc.filename, str):
-        return _of_relative_path(exc, exc.filename)
-    return ""
-
-
-def _of_pickle(exc: AttributeError) -> str:
-    found = _PICKLED.match(str(exc))
-    if found is None or found["module"] not in (None, repr(sys.modules["__main__"])):
-        return ""
-    name = found["name"] or found["attribute"]
-    return (
-        f"The file was pickled by a notebook or a script that defined {name!r} itself, so that the"
-        f" file says '__main__.{name}'. Move {name!r} into a module, import it from there where the"
-        " file is written, and write the file again. Or, before the file is read: import __main__;"
-        f" __main__.{name} = {name}."
-    )
-
-
-def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
     if os.path.isabs(path):
         return ""
     here = os.getcwd()

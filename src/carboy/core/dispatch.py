@@ -76,7 +76,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         session_interface: SessionInterface
         _got_first_request: bool
 
-        def _add_documentation(self) -> None: ...
+        def _add_own_urls(self) -> None: ...
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
@@ -168,9 +168,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            # Adds the URLs of the OpenAPI document. This is the right time: the app has added all
-            # its rules, which take precedence, and no URL was matched yet.
-            self._add_documentation()
+            # Adds the URLs of the OpenAPI document and of protocols for models. This is the right
+            # time: the app has added all its rules, which take precedence, and no URL was matched
+            # yet.
+            self._add_own_urls()
             overrides = find_overrides(self)
             object.__setattr__(self, "_overrides", overrides)
         return overrides

@@ -30,7 +30,7 @@ def memory_of(pid: int) -> ProcessMemory | None:
     """Return the memory of a process; None if the process has ended, or if the system does not tell
     (Linux only).
     """
-    sizes = _read_status(pid)
+    sizes = _read_sizes(f"/proc/{pid}/status")
     resident = sizes.get("VmRSS")
     if resident is None:  # no such process, a zombie, or a system without /proc
         return None
@@ -54,13 +54,20 @@ def in_mib(size_bytes: float) -> str:
     return f"{size_bytes / MIB:.0f} MiB"
 
 
-def _read_status(pid: int) -> dict[str, int]:
-    """Return the sizes in /proc/PID/status in bytes, by their names; empty if there is no such
+def available_bytes() -> int | None:
+    """Return how much memory the machine can still give to programs; None if the system does not
+    tell (Linux only). The limit of a container is not part of it.
+    """
+    return _read_sizes("/proc/meminfo").get("MemAvailable")
+
+
+def _read_sizes(path: str) -> dict[str, int]:
+    """Return the sizes in a file of /proc in bytes, by their names; empty if there is no such
     file.
     """
     sizes = {}
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 name, _, value = line.partition(":")
                 if value.endswith(" kB\n") and value[:-4].strip().isdigit():

@@ -6,6 +6,8 @@ import fnmatch
 import os
 import typing as t
 
+from ..core.textfiles import read_text as read_text
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -16,8 +18,6 @@ _OF_TOOLS = frozenset({"__pycache__", "node_modules", "site-packages", "venv"})
 # Folders of the system, for a command that runs in "/", as in some containers.
 _OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
 _EXEC_FORM = str.maketrans("[],\"'", "     ")
-# A larger file is not one that people write.
-_MAX_BYTES = 1024 * 1024
 
 
 # Files with environment variables, which often have secrets.
@@ -133,15 +133,3 @@ def lines_of(root: str, path: str) -> list[TextLine]:
             lines.append(TextLine(path, number, part))
         continued = part != text.rstrip()
     return lines
-
-
-def read_text(path: str) -> str:
-    """Return the text of a file; "" if it cannot be read, is large, or is not text."""
-    if not os.path.isfile(path):  # opening a pipe would wait for its writer
-        return ""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        return data.decode("utf-8") if len(data) <= _MAX_BYTES else ""
-    except (OSError, UnicodeDecodeError):
-        return ""

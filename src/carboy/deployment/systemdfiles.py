@@ -155,7 +155,7 @@ def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
             # An empty variable keeps the server from reading the setting from .env, which would
             # contradict the sockets that systemd passes. PORT is left alone, because the server
             # ignores it under systemd, and the app may read it.
-            if name not in {"", setting.platform}:
+            if name not in {"", *setting.platforms}:
                 yield name, ""
         elif name:
             yield name, os.environ[name]

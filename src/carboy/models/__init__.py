@@ -24,16 +24,21 @@ if t.TYPE_CHECKING:
     from ..errors import ClosedError as ClosedError
     from ..errors import DeadlineError as DeadlineError
     from ..errors import LoadingError as LoadingError
+    from ..errors import ModelFileError as ModelFileError
     from ..errors import QueuedTooLongError as QueuedTooLongError
     from ..errors import QueueFullError as QueueFullError
     from ..errors import StuckError as StuckError
     from ..errors import UnavailableError as UnavailableError
     from .collection import Model as Model
     from .collection import Models as Models
+    from .saved.card import Card as Card
+    from .saved.loadmodel import load as load
+    from .saved.savemodel import save as save
 
 _MODULES = {
     "AnswerError": "carboy.errors",
     "CancelledError": "carboy.errors",
+    "Card": "carboy.models.saved.card",
     "ClosedError": "carboy.errors",
     "DataFrame": "carboy.contract.values.tables",
     "DeadlineError": "carboy.errors",
@@ -47,15 +52,19 @@ _MODULES = {
     "ImageOptions": "carboy.contract.values.image",
     "InputError": "carboy.errors",
     "Model": "carboy.models.collection",
+    "ModelFileError": "carboy.errors",
     "ModelLoadError": "carboy.errors",
     "Models": "carboy.models.collection",
     "Tensor": "carboy.contract.values.tensor",
     "TensorOptions": "carboy.contract.values.tensor",
+    "load": "carboy.models.saved.loadmodel",
+    "save": "carboy.models.saved.savemodel",
 }
 
 __all__ = [
     "AnswerError",
     "CancelledError",
+    "Card",
     "ClosedError",
     "DataFrame",
     "DeadlineError",
@@ -64,6 +73,7 @@ __all__ = [
     "InputError",
     "LoadingError",
     "Model",
+    "ModelFileError",
     "ModelLoadError",
     "Models",
     "QueueFullError",
@@ -73,6 +83,8 @@ __all__ = [
     "Tensor",
     "TensorOptions",
     "UnavailableError",
+    "load",
+    "save",
 ]
 
 

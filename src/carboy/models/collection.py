@@ -29,6 +29,8 @@ class Models(cabc.Mapping[str, Model]):
         self._by_name: dict[str, Model] = {}
         #: The HTTP protocols by which clients can call every model, such as plain JSON.
         self.protocols: list[ModelProtocol] = [JsonProtocol()]
+        #: The names of the protocols that `carboy.models.wires` has added.
+        self.installed: set[str] = set()
 
     def __getitem__(self, name: str) -> Model:
         try:

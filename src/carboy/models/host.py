@@ -7,6 +7,7 @@ msgspec or the rest of this package.
 
 from __future__ import annotations
 
+import os
 import typing as t
 from functools import cached_property, wraps
 from types import MappingProxyType
@@ -105,8 +106,22 @@ def _without_rule(given: object) -> TypeError:
     )
 
 
+def _below(root_path: str, source: object, rule: str) -> str | None:
+    """Return the path of the folder of a saved model."""
+    if source is None:
+        return None
+    if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
+        raise ValueError(
+            f"app.model({rule!r}, source={source!r}): expected the path of a folder, such as"
+            " 'models/digits/7', relative to the folder of the app."
+        )
+    return os.path.join(root_path, os.fspath(source))
+
+
 class ModelDeclaring:
     """The decorator `model`, which both apps and blueprints have."""
+
+    root_path: str
 
     @_explaining_arguments
     def model(
@@ -123,6 +138,7 @@ class ModelDeclaring:
         examples: cabc.Mapping[str, t.Any] = MappingProxyType({}),
         device: str | None = None,
         max_body_bytes: int | None = None,
+        source: str | os.PathLike[str] | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -160,6 +176,9 @@ class ModelDeclaring:
                 device.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
+            source: the folder that `carboy.models.save` has written, relative to the folder of the
+                app. `__init__(self, path)` gets its path, after the files were compared with the
+                card in the folder. The model's page shows the card.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -177,6 +196,7 @@ class ModelDeclaring:
                 examples=examples,
                 device=device,
                 max_body_bytes=max_body_bytes,
+                source=_below(self.root_path, source, rule),
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.
@@ -214,6 +234,13 @@ class ModelHost(ModelDeclaring):
 
         app = t.cast("ModelApp", self)
         register(app, rule, target, name=name, options=options, subdomain=subdomain)
+
+    def _add_model_protocols(self) -> None:
+        """Add the URLs of the protocols that the configuration switches on."""
+        if "models" in self.__dict__:
+            from .wires import add_configured
+
+            add_configured(t.cast("ModelApp", self))
 
     def load_models(self) -> None:
         """Load every model now instead of at its first prediction. Thread-safe.

@@ -15,7 +15,7 @@ from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, ModelFileError
 
 from .batched import columns_of, item_operation
 from .binder import Binder
@@ -24,6 +24,7 @@ from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas import Checkup, InProcess, ModelSource
+from .saved.card import read_card
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,6 +34,7 @@ if t.TYPE_CHECKING:
     from .protocol import Endpoint
     from .queue.calls import Arguments
     from .queue.state import Statistics
+    from .saved.card import Card
 
 
 class Model:
@@ -44,11 +46,11 @@ class Model:
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
         owner = f"Model {name!r}"
-        source = self._source = ModelSource(target, owner=owner)
         self.name = name
         self.rule = rule
         self.target = target
         self.options = options = options or Options()
+        source = self._source = ModelSource(target, owner=owner, folder=options.source)
         batch = options.batch
         read = read_predict if batch == 1 else item_operation
         #: The types of a single prediction, derived from those of `predict` if it takes batches.
@@ -109,11 +111,27 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """The attribute `version` of the model's class or function; None if that is neither a text
-        nor a whole number.
+        """The attribute `version` of the model's class or function; if that is neither a text nor a
+        whole number, the version on the model's card; None without a card.
         """
         found = getattr(self.target, "version", None)
-        return found if isinstance(found, (str, int)) else None
+        if isinstance(found, (str, int)):
+            return found
+        cards = self.cards
+        return cards[0].version if cards else None
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """The cards of the saved models that this model was built from. Before it is loaded, only
+        the card of its `source` is known.
+        """
+        folder = self.options.source
+        if self.loaded or folder is None:
+            return self._replica.cards
+        try:
+            return (read_card(folder),)
+        except (OSError, ModelFileError):  # loading the model says why
+            return ()
 
     def load(self) -> None:
         """Build the model now, unless it is loaded. Thread-safe.
@@ -256,7 +274,7 @@ class Model:
         """Return the model's description as plain JSON values. Programs get it by GET at the
         model's URL.
         """
-        return {
+        found = {
             "name": self.name,
             "doc": self.doc,
             "accepts": self.codec.media_types,
@@ -267,3 +285,6 @@ class Model:
             "answers": list(self.answers.media_types),
             "streams": self.answers.streams,
         }
+        if cards := self.cards:
+            found["cards"] = [card.to_dict() for card in cards]
+        return found

@@ -58,6 +58,7 @@ class Options:
     examples: cabc.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     device: str | None = None
     max_body_bytes: int | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.

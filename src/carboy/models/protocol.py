@@ -75,15 +75,18 @@ class ModelProtocol(t.Protocol):
         model.
         """
 
-    def decode(self, model: Model, request: PredictionRequest) -> Arguments:
-        """Decode the arguments of `predict` from a request.
+    def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
+        """Decode the arguments of `predict` from a request. A list is a request for several
+        predictions, one per entry, which wait in the queue like those of several requests.
 
         Raises:
             InputError: the request does not fit the model.
         """
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        """Encode the return value of `predict`."""
+        """Encode the return value of `predict`; a list of return values if `decode` has returned a
+        list.
+        """
 
     def stream(
         self,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 import os
+import pathlib
 import threading
 import traceback
 import typing as t
 from time import monotonic
 
 from carboy.contract.signature import predict_at
-from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
 from carboy.core.foreignservers import (
     preforking_server,
@@ -24,15 +24,17 @@ from carboy.core.foreignservers import (
 )
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
-from carboy.errors import ModelLoadError, ServingError, SignatureError
+from carboy.errors import ModelFileError, ModelLoadError, ServingError, SignatureError
 from carboy.observability.handlers import show_messages
 
 from .queue.calls import one_by_one
+from .saved.card import noting_cards
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .queue.calls import Arguments, Compute
+    from .saved.card import Card
 
 # If the last check ended at least this long ago, a readiness probe starts the next one. Kubernetes
 # probes every 10 s by default (periodSeconds), so each of its probes starts a check.
@@ -40,6 +42,8 @@ CHECK_EVERY_S = 5.0
 # If a model's `check` method takes longer than this, the check has failed: the method should only
 # look at a file, a device or a connection.
 CHECK_LIMIT_S = 10.0
+
+_KEYWORD_ONLY, _VAR_KEYWORD = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD
 
 _logger = get_masked_logger("carboy.models")
 
@@ -80,10 +84,16 @@ class Replica(t.Protocol):
 
 
 class ModelSource:
-    """What `@app.model` decorates: a class with a method `predict`, or a function that predicts."""
+    """What `@app.model` decorates: a class with a method `predict`, or a function that predicts.
 
-    def __init__(self, target: t.Any, *, owner: str) -> None:
+    Args:
+        folder: the folder of a saved model, which the class gets as an argument; None if it gets
+            no argument.
+    """
+
+    def __init__(self, target: t.Any, *, owner: str, folder: str | None = None) -> None:
         self.target = target
+        self.folder = folder
         self.is_class = inspect.isclass(target)
         self.predict = self._find_predict(owner)
         inner = inspect.unwrap(self.predict)
@@ -95,7 +105,12 @@ class ModelSource:
         self.has_check = self.is_class and callable(getattr(target, "check", None))
         self._positional = _positional_only(inner)
         if self.is_class:
-            _refuse_arguments(target, owner)
+            _check_arguments(target, owner, folder)
+        elif folder is not None:
+            raise SignatureError(
+                f"{owner}: source={folder!r} is passed to the `__init__` of a class, and this model"
+                " is a function. Write a class with `__init__(self, path)` and `predict`."
+            )
 
     def _find_predict(self, owner: str) -> cabc.Callable[..., t.Any]:
         if not callable(self.target):
@@ -118,6 +133,19 @@ class ModelSource:
                 " needs as its first. Write `def predict(self, ...)`."
             )
         return predict
+
+    def build(self) -> t.Any:
+        """Create the object of the class; from a saved model if the model has a source.
+
+        Raises:
+            ModelFileError: the files in the folder are not those on its card.
+        """
+        if self.folder is None:
+            return self.target()
+        from .saved.loadmodel import open_folder
+
+        open_folder(self.folder)
+        return self.target(pathlib.Path(self.folder))
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
         """Return `predict` as a function of keyword arguments, even if it has positional-only
@@ -147,6 +175,7 @@ class InProcess:
         loading: whether a thread builds the model at the moment.
         loaded_bytes: how much the memory of this process grew by while the model was built; 0 if
             the system does not tell. Models that are built at the same time count for each other.
+        cards: the cards of the saved models that were opened while the model was built.
         compute: computes a batch; see `Replica`. PERF: once the model is loaded, the attribute
             holds the function that computes, so that a batch need not check whether the model is
             loaded.
@@ -172,6 +201,7 @@ class InProcess:
         self._failure: ModelLoadError | None = None
         self.loading = False
         self.loaded_bytes = 0
+        self.cards: tuple[Card, ...] = ()
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
         if self.loaded:
@@ -213,7 +243,9 @@ class InProcess:
         _prepare_load(self._owner)
         if source.is_class:
             try:
-                model = source.target()
+                with noting_cards() as noted:
+                    model = source.build()
+                self.cards = tuple(noted.values())
             except Exception as exc:
                 raise _load_error(self._owner, "", source.target, exc) from exc
             predict = t.cast("cabc.Callable[..., t.Any]", model.predict)
@@ -284,11 +316,19 @@ def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.A
     return tuple((p.name, p.default) for p in found if p.name != "self")
 
 
-def _refuse_arguments(target: type, owner: str) -> None:
+def _check_arguments(target: type, owner: str, folder: str | None) -> None:
+    """Refuse a class that needs other arguments than carboy passes to it."""
     try:
-        parameters = signature_of(target).parameters.values()
+        parameters = list(signature_of(target).parameters.values())
     except ValueError:  # classes written in C may have no signature
         return
+    if folder is not None:
+        if not parameters or parameters[0].kind in (_KEYWORD_ONLY, _VAR_KEYWORD):
+            raise SignatureError(
+                f"{owner}: source={folder!r} is passed to {target.__qualname__}(), which takes no"
+                " argument. Write `def __init__(self, path)`: the folder of the saved model."
+            )
+        parameters = parameters[1:]
     needed = [
         p.name
         for p in parameters
@@ -297,7 +337,8 @@ def _refuse_arguments(target: type, owner: str) -> None:
     if needed:
         raise SignatureError(
             f"{owner}: {target.__qualname__}() needs {', '.join(needed)}, but carboy builds it"
-            " without arguments. Give each a default, or read it from config in `__init__`."
+            " without arguments. Give each a default, read it from config in `__init__`, or get the"
+            " folder of a saved model by app.model(..., source=folder)."
         )
 
 
@@ -305,11 +346,15 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     """Return the error for a model that failed to load. It names the failing line in the user's own
     file instead of a line in a library.
     """
+    from .saved.loadfailures import explain_failure
+
     frames = traceback.extract_tb(exc.__traceback__)
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
-    advice = advice_on(exc)
+    if isinstance(exc, ModelFileError) and home and own[-1].filename != home:
+        place = f"the source of {target.__qualname__} in {home}"
+    advice = explain_failure(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
         f"{'. ' if advice else ''}{advice}"

@@ -42,6 +42,7 @@ from carboy.signals import got_request_exception
 from .collection import Model
 from .page.endpoints import add_files, show_model
 from .protocol import Endpoint, logged, measured
+from .queue.group import PredictionGroup
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -54,6 +55,7 @@ if t.TYPE_CHECKING:
     from .host import ModelApp
     from .options import Options
     from .protocol import ModelProtocol, PredictionRequest
+    from .queue.calls import Arguments
     from .queue.ticket import Ticket
 
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
@@ -137,6 +139,9 @@ def _serve(
         view.model = model  # type: ignore[attr-defined]
         view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
+    else:
+        # Hide the URL from the OpenAPI document: other protocols describe their models themselves.
+        view.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc
     model.endpoints[protocol.name] = Endpoint(name, path, protocol, view, limit, subdomain)
@@ -174,7 +179,7 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or model.queue.submit_and_wait(decode(), decode=decode)
+            ticket: Ticket = begun or predict_and_wait(model, decode)
             _note(current, model, ticket)
             result = ticket.result()
             if streams:
@@ -197,6 +202,22 @@ def _make_view(
         return _response(app, answer.body, headers, answer.media_type)
 
     return view
+
+
+def predict_and_wait(
+    model: Model, decode: cabc.Callable[[], Arguments | list[Arguments]]
+) -> Ticket:
+    """Compute the prediction, or the several predictions, of a request. Returns the ticket whose
+    value is the result, the list of results, or the failure.
+    """
+    decoded = decode()
+    if type(decoded) is not list:
+        return model.queue.submit_and_wait(
+            t.cast("Arguments", decoded), decode=t.cast("cabc.Callable[[], Arguments]", decode)
+        )
+    return PredictionGroup(
+        model.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
+    ).submit_and_wait()
 
 
 def _note(current: Request, model: Model, ticket: Ticket | None) -> None:

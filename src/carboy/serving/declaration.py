@@ -78,8 +78,8 @@ class Setting:
         format: the text format of the values.
         help: one sentence for `--help` and the documentation.
         short: a one-letter option such as "-p"; empty if there is none.
-        platform: the environment variable by which hosting platforms (Heroku, Cloud Run, ...) set
-            the value; empty if there is none.
+        platforms: the environment variables by which hosting platforms (Heroku, Cloud Run, ...)
+            set the value.
         variable: a shorter name of the environment variable; empty if there is none.
         compute: returns the default value if it depends on the machine, such as the number of CPUs.
         computed: describes the result of `compute` for `--help` and the documentation.
@@ -91,7 +91,7 @@ class Setting:
     format: ValueFormat
     help: str
     short: str = ""
-    platform: str = ""
+    platforms: tuple[str, ...] = ()
     variable: str = ""
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
@@ -113,7 +113,7 @@ class Setting:
         this order counts.
         """
         name = self.argument.upper()
-        others = filter(None, (self.variable, self.platform))
+        others = filter(None, (self.variable, *self.platforms))
         return (PREFIX + name, f"FLASK_SERVE_{name}", *others)
 
     @property

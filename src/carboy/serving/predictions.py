@@ -37,6 +37,7 @@ from carboy.models.direct import (
     obstacle,
 )
 from carboy.models.protocol import logged, measured
+from carboy.models.queue.group import PredictionGroup
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
@@ -92,6 +93,8 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
         gateway: calls the app's views.
     """
     app, shared = t.cast("ModelApp", app), SharedResources(gateway.limits)
+    # Let the app add the URLs of protocols that its configuration switches on.
+    app.find_overrides()
     found: dict[str, cabc.Callable[[Exchange], object]] = {}
     for model in app.models.values():
         for endpoint in model.endpoints.values():
@@ -251,14 +254,16 @@ class PredictionRoute:
             self.gateway.step_aside()
         try:
             began_s = monotonic() if self.traces else 0.0
-            pending.arguments = self.protocol.decode(self.model, pending)
+            pending.arguments = decoded = self.protocol.decode(self.model, pending)
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
             if not self.batched:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
                 exchange.pieces.clear()
-            if self.batched and is_short:
+            if type(decoded) is list:
+                pending.submit_group(decoded, quick_s=self._quick_s)
+            elif self.batched and is_short:
                 self._join_round(pending)
             # Submit the prediction alone: it is not batched, or another thread has taken over
             # reading requests.
@@ -405,11 +410,28 @@ class PendingPrediction(Ticket):
     _entered: _EnteredContext | None = dataclasses.field(default=None, init=False)
     # The request whose form was parsed. It is kept to close the uploaded files later.
     _form: Request | None = dataclasses.field(default=None, init=False)
+    # The predictions of a request that asks for several.
+    _group: PredictionGroup | None = dataclasses.field(default=None, init=False)
 
     can_decode: t.ClassVar[bool] = True
 
     def decode_again(self) -> Arguments:
-        return self.route.protocol.decode(self.route.model, self)
+        return t.cast("Arguments", self.route.protocol.decode(self.route.model, self))
+
+    def submit_group(self, entries: list[Arguments], *, quick_s: float) -> None:
+        """Queue the predictions of a request that asks for several. This object is their owner, and
+        is delivered when all of them have ended.
+        """
+        self.arguments = None
+        decode = t.cast("cabc.Callable[[], list[Arguments]]", self.decode_again)
+        group = self._group = PredictionGroup(self.route.queue, entries, decode)
+        if self._entered is not None:
+            # Threads that compute at the same time need a context each.
+            for ticket in group.tickets:
+                ticket.context = self._entered.context.copy()
+        group.submit(self, quick_s=quick_s)
+        if not self.settled:
+            self.exchange.watch(self.cancel)
 
     # --- what a protocol reads -----------------------------------------------------------------
 
@@ -471,7 +493,10 @@ class PendingPrediction(Ticket):
 
     def cancel(self) -> None:
         """Cancel the prediction, because its client has disconnected."""
-        self.route.queue.cancel(self)
+        if self._group is not None:
+            self._group.cancel()
+        else:
+            self.route.queue.cancel(self)
 
     # --- responding ----------------------------------------------------------------------------
 
@@ -500,7 +525,7 @@ class PendingPrediction(Ticket):
                 self._respond_by_app()
             elif route.answers.streams:
                 Thread(target=self._stream, args=(value,), name="stream", daemon=True).start()
-            elif route.answers.only_json or route.answers.is_light(value):
+            elif route.answers.only_json or (self._group is None and route.answers.is_light(value)):
                 self._send()
             else:
                 route.shared.encoders.submit(self._send)

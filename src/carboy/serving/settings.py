@@ -10,9 +10,9 @@ The option of `carboy serve`, the environment variable, the argument of `app.ser
 
 An option or argument takes precedence over the environment, and the environment over the default.
 `FLASK_SERVE_*` is read if `CARBOY_SERVE_*` is not set. If neither is set, the variables of hosting
-platforms (Heroku, Cloud Run, ...) are read: `PORT`, `WEB_CONCURRENCY`. `HOST` is not, because conda
-and some shells set it to the name of the machine or of its platform. `CARBOY_PROXY` is a shorter
-name of `CARBOY_SERVE_PROXY`.
+platforms are read: `PORT` and `WEB_CONCURRENCY` (Heroku, Cloud Run, ...), `AIP_HTTP_PORT` (Vertex
+AI), `SAGEMAKER_BIND_TO_PORT`. `HOST` is not, because conda and some shells set it to the name of
+the machine or of its platform. `CARBOY_PROXY` is a shorter name of `CARBOY_SERVE_PROXY`.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ from .http.limits import Limits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The default of `host` if the environment variable PORT sets the port: hosting platforms that set
-# PORT send requests over a network, which would not reach 127.0.0.1.
+# The default of `host` if a variable such as PORT sets the port: hosting platforms that set it send
+# requests over a network, which would not reach 127.0.0.1.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
 # The default limits of the HTTP server. The class `Limits` gives the reasons for them.
 _HTTP = Limits()
@@ -84,7 +84,7 @@ class Settings:
         8000,
         "Port to listen on; with 0 the system chooses a free one.",
         short="-p",
-        platform="PORT",
+        platforms=("PORT", "AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT"),
     )
     bind: Bind = declare(
         (),
@@ -129,7 +129,7 @@ class Settings:
         "Worker processes. A number that does not fit into the memory is refused. With 0,"
         " app.serve() serves from the calling process.",
         short="-w",
-        platform="WEB_CONCURRENCY",
+        platforms=("WEB_CONCURRENCY",),
         compute=machine.default_workers,
         computed="one per CPU as far as they fit into the memory, at most"
         f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
@@ -500,7 +500,7 @@ def _find_value(
                 text,
                 f"the environment variable {name}",
                 "Correct it (a .env file may set it), or unset it.",
-                by_platform=name == setting.platform,
+                by_platform=name in setting.platforms,
             )
     return None
 

@@ -11,6 +11,7 @@ import pytest
 from checkfindings import findings_of
 
 from carboy import Carboy
+from carboy.models import save
 
 DIGEST = hashlib.sha256(pickle.dumps("a model")).hexdigest()
 
@@ -153,3 +154,33 @@ def test_versions_that_mlflow_has_noted_are_compared(root, monkeypatch):
 def test_damaged_file_is_not_reported(content):
     write("a.pkl", content)
     assert found("carboy.W109") == []
+
+
+# --- cards of saved models ------------------------------------------------------------------------
+
+
+def test_digests_on_a_card_are_compared_for_every_file_it_lists():
+    pytest.importorskip("joblib")
+    save({"rows": 3}, "models/m/1", format="joblib")
+    save(None, "models/m/2", write=lambda folder: (folder / "a.txt").write_text("a"))
+    for code in ("carboy.W107", "carboy.E108", "carboy.W109"):
+        assert found(code) == []
+    pathlib.Path("models/m/1/model.joblib").write_bytes(b"version https://git-lfs\n")
+    pathlib.Path("models/m/2/a.txt").unlink()
+    (changed, missing) = found("carboy.E108")
+    assert changed[0] == "models/m/1/model.joblib"
+    assert "models/m/1/card.json has another SHA-256 digest. The file is a pointer" in changed[1]
+    assert missing == ("models/m/2/a.txt", "models/m/2/card.json lists it, and it is missing.")
+
+
+def test_versions_on_a_card_are_compared(root, monkeypatch):
+    joblib = pytest.importorskip("joblib")
+    save({"rows": 3}, "models/m/1", format="joblib")
+    install(root, monkeypatch, "joblib", "0.1")
+    message = f"It was written with joblib {joblib.__version__}, and 0.1 is installed."
+    assert found("carboy.W109") == [("models/m/1/card.json", message)]
+
+
+def test_card_of_another_program_is_left_alone():
+    write("card.json", '{"name": "Ace"}')
+    assert found("carboy.E108") == found("carboy.W109") == []

@@ -121,6 +121,14 @@ class ValueKind:
             from_base64(value, f"{self.name} in base64 or as a data URL", path), path=path
         )
 
+    def from_array(self, array: t.Any, *, path: str = "$") -> t.Any:
+        """Convert a NumPy array of any dtype and shape into a value. Only called if `has_sides`.
+
+        Raises:
+            InputError: the array does not fit the annotation.
+        """
+        raise NotImplementedError
+
     def sides(self, value: t.Any) -> dict[str, int]:
         """Return the sizes of an array's named dimensions, which must agree in all arguments of a
         request.

@@ -183,8 +183,15 @@ class TensorKind(ValueKind):
         self._check_dtype(header.dtype, path)
         self._check_shape(header.shape, path)
         array = npy.read_data(data, header, self.spec.dtype)
-        if self.options.finite and self.spec.dtype.startswith("float"):
-            _refuse_not_finite(array, path)
+        self._check_numbers(array, path)
+        return array
+
+    def from_array(self, array: t.Any, *, path: str = "$") -> t.Any:
+        """Convert an array, which may be read-only, into a writable copy of the declared dtype."""
+        self._check_dtype(array.dtype.name, path)
+        self._check_shape(array.shape, path)
+        array = array.astype(self.spec.dtype, order="C", copy=True)
+        self._check_numbers(array, path)
         return array
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -333,6 +340,10 @@ class TensorKind(ValueKind):
                 got=dtype,
                 hint=f"Convert it before sending it: array.astype({self.spec.dtype!r}).",
             )
+
+    def _check_numbers(self, array: t.Any, path: str) -> None:
+        if self.options.finite and self.spec.dtype.startswith("float"):
+            _refuse_not_finite(array, path)
 
     def _check_shape(self, shape: tuple[int, ...], path: str) -> None:
         if shape == self._exact:

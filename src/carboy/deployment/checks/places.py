@@ -39,7 +39,7 @@ def place_of_key(facts: Facts, key: str) -> str:
 def place_of_setting(field: str) -> str:
     """Return what has set a setting of the server: an environment variable, or the default."""
     (setting,) = (each for each in SETTINGS if each.field == field)
-    names = [name for name in (*setting.variables, setting.platform) if os.environ.get(name)]
+    names = [name for name in setting.variables if os.environ.get(name)]
     return f"environment variable {names[0]}" if names else f"setting {setting.option} (default)"
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...errors import DeploymentError
+from ...models.saved.pickles import MODEL_FILES
 from ...serving.settings import SETTINGS
 from ..checks.gitrepository import ignores
-from ..checks.modelfiles import MODEL_FILES
 from ..generators import Generated, render
 from ..projectfiles import files_named, read_text
 

@@ -81,6 +81,7 @@ def _html(model: Model) -> str:
         files=relative_url(f"{model.rule.rstrip('/')}/{FOLDER}/{found.digest}"),
         modules=found.modules,
         links=navigation(),
+        cards=model.cards,
     )
 
 

@@ -17,6 +17,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from carboy.models.collection import Model
+    from carboy.models.saved.card import Card
 
 # The HTML of the page contains the example inputs as JSON, up to this size in total. A photograph
 # fits. A large array of numbers does not; the page has a button that generates such values.
@@ -33,6 +34,7 @@ _BODY = """\
 <p class="route"><b>POST</b> <span>{path}</span></p>
 <h1>{name}</h1>
 {doc}
+{cards}
 </header>
 <main id="model"><noscript><p>This page needs JavaScript. Programs that accept
 <code>application/json</code> get a description of the model at the same URL.</p></noscript></main>
@@ -43,8 +45,10 @@ _BODY = """\
 def describe(model: Model) -> dict[str, t.Any]:
     """Return the model's metadata, with the default values and the examples for the form."""
     parameters = model.interface.parameters
+    # The cards are shown as text; their examples may be large.
+    metadata = {name: value for name, value in model.metadata().items() if name != "cards"}
     found: dict[str, t.Any] = {
-        **model.metadata(),
+        **metadata,
         "defaults": {p.name: _default_as_json(p.default) for p in parameters if not p.required},
     }
     left, examples = _MAX_EXAMPLE_BYTES, []
@@ -62,6 +66,7 @@ def render(
     files: str,
     modules: cabc.Iterable[str],
     links: str = "",
+    cards: cabc.Iterable[Card] = (),
 ) -> str:
     """Return the page of one model.
 
@@ -70,6 +75,7 @@ def render(
         path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
         modules: names of the scripts to preload, so that they are fetched in parallel.
+        cards: what the model was built from.
         links: links to other pages of the app, as HTML.
     """
     name = str(description["name"])
@@ -84,6 +90,7 @@ def render(
         path=escape(path),
         links=links,
         doc=_documentation(str(description.get("doc", ""))),
+        cards="\n".join(map(_card, cards)),
         description=_json(description),
     )
     return html_page(f"{name}: try it", head=head, body=body)
@@ -102,6 +109,14 @@ def _documentation(text: str) -> str:
         *(f"<section>\n<h2>{title}</h2>\n{body}\n</section>" for title, body in sections.items()
           if body),
     ])  # fmt: skip
+
+
+def _card(card: Card) -> str:
+    """Return the card of a saved model as a section that is closed at first."""
+    return (
+        f"<details>\n<summary>Model {escape(card.title)}</summary>\n{_definitions(card.summary)}\n"
+        "</details>"
+    )
 
 
 def _definitions(entries: cabc.Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@
                  +------------> deadline thread: settles late predictions
 
     __init__   the queue's public methods: submit, cancel, close, statistics
+    group      several predictions of one request
     ticket     one queued prediction, which the other modules call a ticket
     state      which predictions wait or compute, and how they end     no clock, no thread
     batcher    which predictions form a batch, and when                no clock, no thread
@@ -83,6 +84,7 @@ class PredictionQueue:
         self.owner = owner
         self.deadline_s = deadline_s
         self.concurrency = concurrency
+        self.max_waiting = queue
         self._replica = replica
         self._batch = batch
         self._streams = streams

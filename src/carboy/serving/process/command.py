@@ -24,7 +24,7 @@ def _option(setting: Setting) -> click.Option:
     names = [setting.option, setting.argument]
     if setting.short:
         names.insert(0, setting.short)
-    default = f"{setting.platform}, or " if setting.platform else ""
+    default = f"{setting.platforms[0]}, or " if setting.platforms else ""
     return click.Option(
         names,
         metavar=setting.format.metavar,

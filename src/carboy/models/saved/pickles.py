@@ -1,29 +1,25 @@
-"""What model files say about themselves: a digest beside them, and the versions of the libraries
-that have written them. Nothing is unpickled, because a pickle runs code when it is loaded.
+"""What pickles say about themselves: the versions of the libraries that have written them, and the
+modules that they need. Nothing is unpickled, because a pickle runs code when it is loaded.
 """
 
 from __future__ import annotations
 
 import bz2
-import hashlib
-import importlib.metadata
 import lzma
-import os
 import re
 import typing as t
 import zlib
 
-from ..projectfiles import files_named, read_text
+from .card import CARD_NAME
+from .libraries import MadeBy
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..facts import Facts
-
-# Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
-_NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
-# Files of models in all formats.
-MODEL_FILES = (*_NAMES, "*.h5", "*.keras", "*.onnx", "*.safetensors", "*.ubj")
+#: Files that Python's pickle reads: of pickle itself, joblib, dill and torch.
+PICKLE_NAMES = ("*.ckpt", "*.dill", "*.joblib", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.sav")
+#: Files of models in all formats, and their cards.
+MODEL_FILES = (*PICKLE_NAMES, CARD_NAME, "*.h5", "*.keras", "*.onnx", "*.safetensors", "*.ubj")
 # Beginning of a file that joblib has compressed -> function that makes a decompressor for it.
 _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] = {
     b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS).decompress,  # gzip
@@ -35,9 +31,6 @@ _COMPRESSED: t.Mapping[bytes, cabc.Callable[[], cabc.Callable[[bytes], bytes]]] 
 # Beginnings of pickles: \x80 since version 2 of their format, before it one of these instructions.
 # Files of torch are ZIP archives that contain a pickle ("PK").
 _STARTS = (b"\x80", b"(", b"]", b"c", b"}", b"PK", *_COMPRESSED)
-# Files that list the digests of others, as `sha256sum` writes them.
-_LISTS = ("SHA256SUMS", "SHA256SUMS.txt", "sha256sums.txt")
-_HEX = re.compile(r"\b[0-9a-f]{64}\b", re.IGNORECASE)
 _CHUNK_BYTES = 64 * 1024
 # scikit-learn adds the attribute `_sklearn_version` to each estimator. A pickle contains this name,
 # the instruction that stores it in the memo, perhaps the start of a frame, and the version: its
@@ -47,63 +40,27 @@ _SKLEARN_VERSION = re.compile(
 )
 # The name of NumPy's internal modules since version 2, which pickles of arrays contain.
 _NUMPY_2 = re.compile(rb"numpy\._core")
-_OVERLAP_BYTES = 100
+# How pickles name a class or function, with the instructions that store names in the memo: before
+# version 4 in lines of text, since then as two strings, each of which may be in the memo already.
+_LINES = re.compile(rb"c([A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n")
+_STRINGS = re.compile(
+    rb"\x8c.([A-Za-z_][\w.]*)\x94?(?:\x95.{8})?(?:\x8c.[\w.]+\x94?|h.|j.{4})(?:\x95.{8})?\x93",
+    re.DOTALL,
+)
+_OVERLAP_BYTES = 400
+# What a damaged file raises while it is decompressed.
+_DAMAGES = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
-class MadeBy(t.NamedTuple):
-    """A library that has written a file: the name of its distribution, and its version."""
-
-    library: str
-    version: str
-
-
-def pickles_of(facts: Facts) -> list[str]:
-    """Return the paths of the model files of a project that pickle reads. Files with the same
-    ending and another content are left out, such as a pointer of Git LFS, or a .sav file of SPSS.
+def begins_as_pickle(path: str) -> bool:
+    """Return whether a file may be a pickle. Files with the same ending and another content are
+    none, such as a pointer of Git LFS, or a .sav file of SPSS.
     """
-    paths = (os.path.join(facts.root, path) for path in files_named(facts, *_NAMES))
-    return list(filter(_begins_as_pickle, paths))
-
-
-def _begins_as_pickle(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return file.read(8).startswith(_STARTS)
     except OSError:
         return False
-
-
-def digest_of(path: str) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def recorded_digest(path: str, root: str) -> tuple[str, str] | None:
-    """Return the digest that is recorded for a file, and the path of the file that records it: a
-    file of the same name with ".sha256" appended, or a list SHA256SUMS in the file's folder or in
-    one above it, up to `root`. None if there is none.
-    """
-    beside = f"{path}.sha256"
-    if found := _HEX.search(read_text(beside)):
-        return found[0].lower(), beside
-    folder = os.path.dirname(path)
-    while True:
-        for name in _LISTS:
-            listing = os.path.join(folder, name)
-            if digest := _listed(listing, os.path.relpath(path, folder)):
-                return digest, listing
-        if folder == root or os.path.dirname(folder) == folder:
-            return None
-        folder = os.path.dirname(folder)
-
-
-def _listed(listing: str, name: str) -> str | None:
-    for line in read_text(listing).splitlines():
-        digest, _, listed = line.partition(" ")
-        if os.path.normpath(listed.lstrip(" *")) == name and _HEX.fullmatch(digest):
-            return digest.lower()
-    return None
 
 
 def makers_of(path: str) -> set[MadeBy]:
@@ -114,9 +71,23 @@ def makers_of(path: str) -> set[MadeBy]:
             makers.update(MadeBy("scikit-learn", version) for version in _sklearn_versions(data))
             if _NUMPY_2.search(data):
                 makers.add(MadeBy("numpy", "2"))
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-        pass  # a damaged file: what was read before counts
+    except _DAMAGES:
+        pass  # what was read before counts
     return makers
+
+
+def modules_in(path: str) -> set[str]:
+    """Return the names of the modules that a pickle imports when it is loaded. In version 0 of the
+    format, which is text, other words may be among them.
+    """
+    modules: set[bytes] = set()
+    try:
+        for data in _overlapping_chunks(path):
+            modules.update(_LINES.findall(data))
+            modules.update(_STRINGS.findall(data))
+    except _DAMAGES:
+        pass  # what was read before counts
+    return {name.decode("ascii", "replace") for name in modules}
 
 
 def _sklearn_versions(data: bytes) -> cabc.Iterator[str]:
@@ -143,11 +114,3 @@ def _decompressor_for(start: bytes) -> cabc.Callable[[bytes], bytes]:
     """Return what decompresses a file that begins with `start`."""
     makers = (make for magic, make in _COMPRESSED.items() if start.startswith(magic))
     return next(makers, lambda: bytes)()
-
-
-def installed_version(library: str) -> str | None:
-    """Return the version of an installed distribution; None if it is not installed."""
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None

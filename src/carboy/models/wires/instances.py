@@ -1,0 +1,94 @@
+"""Requests with a list of inputs, `instances`, for each of which the response has a prediction.
+
+    {"instances": [1, 2]}    ->    {"predictions": [2, 4]}
+
+An instance is what the body of a request to the model's own URL would be, in JSON. If the only
+parameter of `predict` is a table, the instances are its rows; if it is a `Tensor` whose first side
+has any size and `predict` takes no batches, they are the entries along that side.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+import msgspec
+
+from carboy.contract import inputerrors
+from carboy.contract.hints import without_none
+from carboy.contract.values.tables import is_table
+from carboy.contract.values.tensor import without_first
+from carboy.errors import AnswerError, InputError
+
+if t.TYPE_CHECKING:
+    from ..model import Model
+    from ..queue.calls import Arguments
+
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def read_body(data: bytes, kind: type[t.Any]) -> t.Any:
+    """Decode the body of a request, a Struct.
+
+    Raises:
+        InputError: the body is not such an object.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as exc:
+        raise inputerrors.mismatch_in_json(exc, data, root="$", kind=kind) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise inputerrors.malformed(data, exc) from exc
+
+
+def takes_all(model: Model) -> bool:
+    """Return whether all instances are the input of one prediction."""
+    single = model.interface.single
+    if single is None:
+        return False
+    annotation = without_none(single.annotation)
+    has_rows = model.options.batch == 1 and without_first(annotation) is not None
+    return is_table(annotation) or has_rows
+
+
+def arguments_of(model: Model, data: bytes, path: str) -> Arguments | list[Arguments]:
+    """Convert a list of instances into the arguments of each prediction.
+
+    Args:
+        data: the list, in JSON.
+        path: where the list is in the request, for error messages.
+
+    Raises:
+        InputError: an instance does not fit the model.
+    """
+    if takes_all(model):
+        return _read(model, data, path)
+    try:
+        each_raw = _decode_list(data)
+    except msgspec.ValidationError as exc:
+        raise inputerrors.mismatch_in_json(exc, data, root=path, kind=list[t.Any]) from exc
+    return [_read(model, bytes(raw), f"{path}[{i}]") for i, raw in enumerate(each_raw)]
+
+
+def _read(model: Model, data: bytes, path: str) -> Arguments:
+    try:
+        return model.codec.decode_json(data)
+    except InputError as exc:
+        raise exc.below(path) from None
+
+
+def predictions_of(model: Model, result: t.Any) -> bytes:
+    """Encode the result, or the results, of a request as a JSON list with an entry per instance.
+
+    Raises:
+        AnswerError: a result does not fit the return type, or there is not one per instance.
+    """
+    write = model.answers.encode_json
+    if not takes_all(model):
+        return b"[" + b",".join(map(write, result)) + b"]"
+    found = write(result)
+    if found[:1] != b"[":
+        raise AnswerError(
+            f"Model {model.name!r} takes all instances of a request at once, so `predict` must"
+            " return a list, an array or a table with one entry per instance."
+        )
+    return found

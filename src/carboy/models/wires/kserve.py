@@ -1,0 +1,92 @@
+"""Predictions by the protocol V1 of KServe, which TensorFlow Serving has introduced.
+
+    POST /v1/models/NAME:predict    {"instances": [1, 2]}    ->    {"predictions": [2, 4]}
+    GET  /v1/models/NAME            {"name": "NAME", "ready": true}, or 503
+    GET  /v1/models                 {"models": ["NAME"]}
+
+Errors are `{"error": "..."}`. `instances` has what an instance is.
+Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+import msgspec
+
+from carboy.contract.answers import Encoded
+from carboy.contract.media import JSON
+
+from ..view import add_protocol
+from .instances import arguments_of, predictions_of, read_body
+from .shared import WireProblem, add_page, json_response
+
+if t.TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+    from carboy.contract.framing import Explain
+    from carboy.core.problemdetails import Problem
+
+    from ..host import ModelApp
+    from ..model import Model
+    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..queue.calls import Arguments
+    from ..queue.stream import ResultStream
+
+NAME = "kserve"
+
+
+class InstancesRequest(msgspec.Struct, forbid_unknown_fields=True):
+    instances: msgspec.Raw
+
+
+class KServeProtocol:
+    """Serves each model whose result is no stream."""
+
+    name = NAME
+    #: The Struct that describes the body of a request. It has a field `instances`.
+    request_type: t.ClassVar[type[t.Any]] = InstancesRequest
+
+    def path(self, model: Model) -> str | None:
+        return None if model.answers.streams else f"/v1/models/{model.name}:predict"
+
+    def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
+        asked = read_body(request.raw(), self.request_type)
+        return arguments_of(model, bytes(asked.instances), "$.instances")
+
+    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
+        return Encoded(b'{"predictions":' + predictions_of(model, result) + b"}", JSON)
+
+    def stream(
+        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
+    ) -> StreamedAnswer:
+        raise NotImplementedError  # models that stream have no URL of this protocol
+
+    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
+        return WireProblem.of(problem)
+
+
+def install(app: ModelApp) -> None:
+    """Serve the models of an app by the protocol."""
+    add_protocol(app, KServeProtocol())
+
+    def served() -> dict[str, Model]:
+        return {model.name: model for model in app.models.values() if NAME in model.endpoints}
+
+    def index() -> Response:
+        return json_response(app, {"models": list(served())})
+
+    def show(name: str) -> Response:
+        models = served()
+        if name not in models:
+            raise WireProblem(404, f"There is no model {name!r}. There are {', '.join(models)}.")
+        reason = models[name].not_ready()
+        found = {"name": name, "ready": not reason}
+        return json_response(app, found, status=503 if reason else 200)
+
+    def unknown(name: str) -> Response:
+        raise WireProblem(404, f"There is no model {name!r}. There are {', '.join(served())}.")
+
+    add_page(app, "/v1/models", ["GET"], index, endpoint=f"{NAME}:index")
+    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show")
+    add_page(app, "/v1/models/<name>:predict", ["POST"], unknown, endpoint=f"{NAME}:unknown")

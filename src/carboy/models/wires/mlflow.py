@@ -1,0 +1,188 @@
+"""Predictions by the protocol of MLflow's scoring server.
+
+    POST /invocations               {"predictions": [...]}
+    GET  /ping, /health             200 if the model is ready, else 503
+    GET  /version                   the version of MLflow whose protocol this is
+
+A body is JSON with one of these members, or CSV (`text/csv`) for a model that takes a table:
+
+    dataframe_split                 {"columns": ["a", "b"], "data": [[1, 2], [3, 4]]}
+    dataframe_records               [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    instances                       a list of inputs
+    inputs                          the same, or lists by name: {"a": [1, 3], "b": [2, 4]}
+
+A model whose only parameter is a table gets all rows as one table. For any other model each row is
+a prediction of its own: an object with the columns as keys, or a list of the cells if the only
+parameter of the model is a list or an array. Errors are `{"error_code": ..., "message": ...}`.
+
+Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
+"""
+
+from __future__ import annotations
+
+import typing as t
+from functools import partial
+
+import msgspec
+
+from carboy.contract.answers import Encoded, encode
+from carboy.contract.hints import without_none
+from carboy.contract.media import JSON
+from carboy.contract.values.tables import is_table
+from carboy.errors import InputError, UnsupportedInputError
+
+from ..view import add_protocol
+from .instances import arguments_of, predictions_of, read_body
+from .shared import WireProblem, add_page
+from .solemodel import health_of, sole_model
+
+if t.TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+    from carboy.contract.framing import Explain
+    from carboy.core.problemdetails import Problem
+
+    from ..host import ModelApp
+    from ..model import Model
+    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..queue.calls import Arguments
+    from ..queue.stream import ResultStream
+
+NAME = "mlflow"
+#: The version of MLflow whose scoring server this protocol is that of.
+_VERSION = "3.0.0"
+_MEMBERS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+
+
+class SplitTable(msgspec.Struct):
+    """Rows as lists. An `index`, which pandas writes, is ignored."""
+
+    columns: list[str]
+    data: list[list[msgspec.Raw]]
+
+
+class InvocationRequest(msgspec.Struct, forbid_unknown_fields=True):
+    dataframe_split: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    dataframe_records: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    params: dict[str, t.Any] | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in _MEMBERS if getattr(self, name) is not msgspec.UNSET]
+        if len(given) != 1:
+            raise ValueError(
+                f"Expected one of {', '.join(f'`{each}`' for each in _MEMBERS)},"
+                f" got {' and '.join(given) or 'none of them'}"
+            )
+        if self.params:
+            raise ValueError("Expected no `params`: the model has only its inputs")
+
+
+class InvocationProblem(WireProblem):
+    """An error in the form of MLflow."""
+
+    def to_wire(self, text: str) -> dict[str, t.Any]:
+        is_input = t.cast("int", self.code) < 500
+        return {"error_code": "BAD_REQUEST" if is_input else "INTERNAL_ERROR", "message": text}
+
+
+class MLflowProtocol:
+    """Serves one model."""
+
+    name = NAME
+
+    def __init__(self, served: Model) -> None:
+        self._served = served
+
+    def path(self, model: Model) -> str | None:
+        return "/invocations" if model.name == self._served.name else None
+
+    def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
+        takes_table = _takes_table(model)
+        if request.media_type == "text/csv":
+            if not takes_table:
+                raise UnsupportedInputError(
+                    "The model takes no table, so it cannot read CSV. Send JSON: dataframe_split."
+                )
+            return model.codec.decode(request)
+        asked = read_body(request.raw(), InvocationRequest)
+        member = next(name for name in _MEMBERS if getattr(asked, name) is not msgspec.UNSET)
+        data, path = bytes(getattr(asked, member)), f"$.{member}"
+        if takes_table:
+            # The reader of tables knows all layouts.
+            return _read_table(model, data, path)
+        if member == "dataframe_split":
+            data = _rows_of_split(model, data, path)
+        elif member == "inputs" and data[:1] == b"{":
+            data = _rows_of_columns(data, path)
+        return arguments_of(model, data, path)
+
+    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
+        return Encoded(b'{"predictions":' + predictions_of(model, result) + b"}", JSON)
+
+    def stream(
+        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
+    ) -> StreamedAnswer:
+        raise NotImplementedError  # `install` refuses models that stream
+
+    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
+        return InvocationProblem.of(problem)
+
+
+def _takes_table(model: Model) -> bool:
+    single = model.interface.single
+    return single is not None and is_table(without_none(single.annotation))
+
+
+def _read_table(model: Model, data: bytes, path: str) -> Arguments:
+    try:
+        return model.codec.decode_json(data)
+    except InputError as exc:
+        raise exc.below(path) from None
+
+
+def _rows_of_split(model: Model, data: bytes, path: str) -> bytes:
+    """Return the rows of a table as a JSON list with one input of the model each."""
+    table = _read_part(data, SplitTable, path)
+    for i, row in enumerate(table.data):
+        if len(row) != len(table.columns):
+            raise InputError.at(
+                f"{path}.data[{i}]", expected=f"{len(table.columns)} cells", got=str(len(row))
+            )
+    single = model.codec.single
+    if single is not None and not single.takes_object:
+        return encode(table.data)
+    return encode([dict(zip(table.columns, row, strict=True)) for row in table.data])
+
+
+def _rows_of_columns(data: bytes, path: str) -> bytes:
+    """Return lists by name, one per parameter, as a JSON list with an object per prediction."""
+    columns = _read_part(data, dict[str, list[msgspec.Raw]], path)
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        got = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())
+        raise InputError.at(path, expected="lists of the same length", got=got)
+    rows = zip(*columns.values(), strict=True)
+    return encode([dict(zip(columns, row, strict=True)) for row in rows])
+
+
+def _read_part(data: bytes, kind: t.Any, path: str) -> t.Any:
+    try:
+        return read_body(data, kind)
+    except InputError as exc:
+        raise exc.below(path) from None
+
+
+def install(app: ModelApp) -> None:
+    """Serve a model of an app by the protocol."""
+    model = sole_model(app, NAME, may_stream=False)
+    add_protocol(app, MLflowProtocol(model))
+    for rule in ("/ping", "/health"):
+        view = partial(health_of, app, model)
+        add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}")
+
+    def version() -> Response:
+        return t.cast("Response", app.response_class(_VERSION, mimetype="text/plain"))
+
+    add_page(app, "/version", ["GET"], version, endpoint=f"{NAME}:version")

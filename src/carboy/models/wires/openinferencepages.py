@@ -1,0 +1,265 @@
+"""The URLs of the Open Inference Protocol beside predictions: health, metadata, statistics,
+repository.
+
+    GET  /v2                                             the server
+    GET  /v2/health/live, /v2/health/ready
+    GET  /v2/models/NAME[/versions/N]                    inputs and outputs
+    GET  /v2/models/NAME[/versions/N]/ready
+    GET  /v2/models/NAME[/versions/N]/config, /stats     Triton's extensions; also /v2/models/stats
+    POST /v2/models/NAME/versions/N/infer
+    POST /v2/repository/index
+    POST /v2/repository/models/NAME/load, /unload        if MODEL_REPOSITORY_CONTROL is set
+
+All of them are views of the app, so its hooks run for them.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from importlib.metadata import version
+
+from carboy.errors import ModelLoadError
+from carboy.globals import request
+
+from .openinference import NAME, version_of
+from .shared import WireProblem, add_page, json_response
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from werkzeug.wrappers import Response
+
+    from ..host import ModelApp
+    from ..model import Model
+    from ..queue.state import Statistics
+    from .openinference import OpenInferenceProtocol
+    from .tensorsignature import TensorSignature, TensorSpec
+
+CONTROL_KEY = "MODEL_REPOSITORY_CONTROL"
+_EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+
+
+def add_pages(app: ModelApp, protocol: OpenInferenceProtocol) -> None:
+    """Add the URLs of the protocol that compute no prediction."""
+    pages = _Pages(app, protocol)
+    for rule, method, view in pages.rules():
+        # Rules with and without a version need endpoints of their own. No other view has a colon in
+        # its name.
+        add_page(app, rule, [method], view, endpoint=f"{NAME}:{rule}")
+    # Each URL below /v2 responds in the form of the protocol, also if it does not exist.
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    for rule in ("/v2/", "/v2/<path:rest>"):
+        add_page(app, rule, every, pages.unknown, endpoint=f"{NAME}:{rule}")
+
+
+class _Pages:
+    """The views. Each returns a response, or raises an error in the form of the protocol."""
+
+    def __init__(self, app: ModelApp, protocol: OpenInferenceProtocol) -> None:
+        self._app = app
+        self._protocol = protocol
+
+    def rules(self) -> cabc.Iterator[tuple[str, str, cabc.Callable[..., t.Any]]]:
+        """Yield the rules with their methods and views."""
+        yield "/v2", "GET", self.server
+        yield "/v2/health/live", "GET", self.live
+        yield "/v2/health/ready", "GET", self.ready
+        yield "/v2/models/stats", "GET", self.statistics
+        yield "/v2/models/<name>/versions/<number>/infer", "POST", self.infer
+        for rule in ("/v2/models/<name>", "/v2/models/<name>/versions/<number>"):
+            yield rule, "GET", self.metadata
+            yield f"{rule}/ready", "GET", self.model_ready
+            yield f"{rule}/config", "GET", self.configuration
+            yield f"{rule}/stats", "GET", self.statistics
+        yield "/v2/repository/index", "POST", self.index
+        yield "/v2/repository/models/<name>/load", "POST", self.load
+        yield "/v2/repository/models/<name>/unload", "POST", self.unload
+
+    # --- the server ----------------------------------------------------------------------------
+
+    def server(self) -> Response:
+        release = version("carboy")
+        return json_response(
+            self._app, {"name": "carboy", "version": release, "extensions": _EXTENSIONS}
+        )
+
+    def live(self) -> Response:
+        return json_response(self._app, {"live": True})
+
+    def ready(self) -> Response:
+        is_ready = self._app.models.health().ready
+        return json_response(self._app, {"ready": is_ready}, status=200 if is_ready else 503)
+
+    def unknown(self, rest: str = "") -> Response:
+        raise WireProblem(
+            404,
+            f"{request.method} /v2/{rest} is not served. The app has the models"
+            f" {', '.join(self._served()) or '(none)'}; GET /v2 lists the extensions.",
+        )
+
+    # --- models --------------------------------------------------------------------------------
+
+    def metadata(self, name: str, number: str | None = None) -> Response:
+        model = self._model(name, number)
+        signature = self._protocol.signature(model)
+        return json_response(self._app, {
+            "name": name,
+            "versions": [version_of(model)],
+            "platform": "carboy",
+            "inputs": [_tensor(signature, spec) for spec in signature.inputs],
+            "outputs": [_tensor(signature, spec) for spec in signature.outputs],
+        })  # fmt: skip
+
+    def model_ready(self, name: str, number: str | None = None) -> Response:
+        reason = self._model(name, number).not_ready()
+        return json_response(
+            self._app, {"name": name, "ready": not reason}, status=503 if reason else 200
+        )
+
+    def configuration(self, name: str, number: str | None = None) -> Response:
+        model = self._model(name, number)
+        signature = self._protocol.signature(model)
+        return json_response(self._app, {
+            "name": name,
+            "platform": "carboy",
+            "backend": "carboy",
+            "max_batch_size": model.options.batch if signature.batched else 0,
+            "input": [_configured(spec) for spec in signature.inputs],
+            "output": [_configured(spec) for spec in signature.outputs],
+        })  # fmt: skip
+
+    def statistics(self, name: str | None = None, number: str | None = None) -> Response:
+        served = self._served()
+        models = list(served.values()) if name is None else [self._model(name, number)]
+        return json_response(self._app, {"model_stats": [_statistics(model) for model in models]})
+
+    def infer(self, name: str, number: str) -> Response:
+        endpoint = self._model(name, number).endpoints[NAME]
+        return t.cast("Response", self._app.view_functions[endpoint.name]())
+
+    # --- the repository ------------------------------------------------------------------------
+
+    def index(self) -> Response:
+        only_ready = _asked("ready")
+        models = [_index_entry(model) for model in self._served().values()]
+        if only_ready:
+            models = [each for each in models if each["state"] == "READY"]
+        return json_response(self._app, models)
+
+    def load(self, name: str) -> Response:
+        model = self._controlled(name)
+        _asked()
+        try:
+            model.load()
+        except ModelLoadError as exc:
+            self._app.logger.exception("Model %r could not be loaded", name)
+            raise WireProblem(
+                exc.status, f"The model {name!r} could not be loaded. The log has the reason."
+            ) from exc
+        return json_response(self._app, {})
+
+    def unload(self, name: str) -> Response:
+        model = self._controlled(name)
+        _asked("unload_dependents")  # no model depends on another one, so it makes no difference
+        model.close(model.options.deadline_s)
+        return json_response(self._app, {})
+
+    def _controlled(self, name: str) -> Model:
+        """Return a model that the client may load and unload."""
+        if not self._app.config.get(CONTROL_KEY):
+            raise WireProblem(
+                403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
+            )
+        return self._model(name, None)
+
+    # --- helpers -------------------------------------------------------------------------------
+
+    def _served(self) -> dict[str, Model]:
+        """Return the models that the protocol serves, by name."""
+        return {model.name: model for model in self._app.models.values() if NAME in model.endpoints}
+
+    def _model(self, name: str, number: str | None) -> Model:
+        models = self._served()
+        if name not in models:
+            names = ", ".join(models) or "(none)"
+            raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
+        model = models[name]
+        if number is not None and number != version_of(model):
+            raise WireProblem(
+                404, f"The model {name!r} has the version {version_of(model)!r}, not {number!r}."
+            )
+        return model
+
+
+def _asked(known: str = "") -> bool:
+    """Return the flag that a request for the repository may have in its body, at the top (`ready`)
+    or among its `parameters`.
+
+    Args:
+        known: the name of the flag; empty if there is none.
+    """
+    # Clients do not send the Content-Type of JSON.
+    body = request.get_json(force=True, silent=True) if request.get_data() else {}
+    found = body.get("parameters", body) if isinstance(body, dict) else None
+    if not isinstance(found, dict) or set(found) - {known}:
+        wanted = f'only the flag "{known}"' if known else "no parameters"
+        raise WireProblem(400, f"Expected a JSON object with {wanted}, or an empty body.")
+    flag = found.get(known, False)
+    if not isinstance(flag, bool):
+        raise WireProblem(400, f'"{known}" is {flag!r}: expected true or false.')
+    return flag
+
+
+def _tensor(signature: TensorSignature, spec: TensorSpec) -> dict[str, t.Any]:
+    shape = [*signature.batch_side, *spec.sides]
+    return {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+
+
+def _configured(spec: TensorSpec) -> dict[str, t.Any]:
+    # Triton's configuration calls the datatype BYTES a string.
+    datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    optional = {} if spec.required else {"optional": True}
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
+
+
+def _index_entry(model: Model) -> dict[str, t.Any]:
+    reason = model.not_ready()
+    state = "UNAVAILABLE" if reason else "READY"
+    return {"name": model.name, "version": version_of(model), "state": state, "reason": reason}
+
+
+def _statistics(model: Model) -> dict[str, t.Any]:
+    """Return the counts of a model, in the form of Triton's extension for statistics.
+
+    Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol
+    """
+    found: Statistics = model.statistics()
+    ok, computed_ns = found.answered - found.failed, int(found.computed_s * 1e9)
+    queue_ns = int(found.waited_s * 1e9)
+    none = {"count": 0, "ns": 0}
+    inference = {
+        "success": {"count": ok, "ns": queue_ns + computed_ns},
+        "fail": {"count": found.failed + found.refused + found.expired, "ns": 0},
+        "queue": {"count": found.answered, "ns": queue_ns},
+        "compute_input": none,
+        "compute_infer": {"count": found.answered, "ns": computed_ns},
+        "compute_output": none,
+        "cache_hit": none,
+        "cache_miss": none,
+    }
+    return {
+        "name": model.name,
+        "version": version_of(model),
+        "inference_count": found.answered,
+        "execution_count": found.batches,
+        "inference_stats": inference,
+        "batch_stats": [
+            {
+                "batch_size": size,
+                "compute_input": none,
+                "compute_infer": {"count": count, "ns": 0},
+                "compute_output": none,
+            }
+            for size, count in found.batch_sizes.items()
+        ],
+    }

@@ -1,0 +1,43 @@
+"""Predictions by the protocol of containers on Amazon SageMaker.
+
+    POST /invocations    the same bodies and responses as the model's own URL
+    GET  /ping           200 if the model is ready, else 503
+
+SageMaker runs the container with the argument `serve` and sends requests to port 8080.
+Source: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+"""
+
+from __future__ import annotations
+
+import typing as t
+from functools import partial
+
+from ..protocol import JsonProtocol
+from ..view import add_protocol
+from .shared import add_page
+from .solemodel import health_of, sole_model
+
+if t.TYPE_CHECKING:
+    from ..host import ModelApp
+    from ..model import Model
+
+NAME = "sagemaker"
+
+
+class SageMakerProtocol(JsonProtocol):
+    """Serves one model at another URL."""
+
+    name = NAME
+
+    def __init__(self, served: Model) -> None:
+        self._served = served
+
+    def path(self, model: Model) -> str | None:  # type: ignore[override]
+        return "/invocations" if model.name == self._served.name else None
+
+
+def install(app: ModelApp) -> None:
+    """Serve a model of an app by the protocol."""
+    model = sole_model(app, NAME)
+    add_protocol(app, SageMakerProtocol(model))
+    add_page(app, "/ping", ["GET"], partial(health_of, app, model), endpoint=f"{NAME}:ping")

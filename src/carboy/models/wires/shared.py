@@ -1,0 +1,75 @@
+"""What the protocols of other model servers have in common: errors, and URLs beside predictions."""
+
+from __future__ import annotations
+
+import typing as t
+from json import dumps
+
+from carboy.contract.answers import encode
+from carboy.contract.media import JSON
+from carboy.core.problemdetails import Problem
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from werkzeug.wrappers import Response
+
+    from ..host import ModelApp
+
+
+class WireProblem(Problem):
+    """An error whose body is `{"error": "..."}`, as Triton, KServe and TensorFlow Serving write
+    it.
+    """
+
+    def get_body(self, environ: t.Any = None, scope: t.Any = None) -> str:
+        return dumps(self.to_wire(self.text(environ)), ensure_ascii=False)
+
+    def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
+        return [("Content-Type", JSON), *self.headers]
+
+    def to_wire(self, text: str) -> dict[str, t.Any]:
+        """Return the body of the response."""
+        return {"error": text}
+
+    def text(self, environ: t.Any) -> str:
+        """Return the description. For an error inside it has the request id, because the protocols
+        have no member for the id, under which the log has the reason.
+        """
+        request_id = self.to_dict(environ).get("request_id")
+        found = f" (request id {request_id})" if request_id and self.code == 500 else ""
+        return f"{self.description}{found}"
+
+    @classmethod
+    def of(cls, problem: Problem) -> t.Self:
+        """Return the error that the protocol sends for a failed prediction."""
+        # These protocols know one status for requests that do not fit the model.
+        status = 400 if problem.code == 422 else t.cast("int", problem.code)
+        text = problem.description or ""
+        return cls(status, text, headers=problem.headers, **problem.members)
+
+
+def add_page(
+    app: ModelApp,
+    rule: str,
+    methods: list[str],
+    view: cabc.Callable[..., t.Any],
+    *,
+    endpoint: str,
+) -> None:
+    """Add a URL of a protocol that computes no prediction. It is hidden from the OpenAPI
+    document.
+    """
+
+    def respond(**variables: t.Any) -> Response:
+        return t.cast("Response", view(**variables))
+
+    # The same as `carboy.openapi.operation(hidden=True)`, which this package may not import.
+    respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
+    app.add_url_rule(rule, endpoint, respond, methods=methods)
+
+
+def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
+    """Return a response with a value as JSON."""
+    response = app.response_class(encode(value), status=status, mimetype=JSON)
+    return t.cast("Response", response)

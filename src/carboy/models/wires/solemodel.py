@@ -1,0 +1,52 @@
+"""The model that protocols with one URL for all predictions serve.
+
+MLflow, SageMaker and Vertex AI run one model per server.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from carboy.errors import ConfigError
+
+from .shared import json_response
+
+if t.TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+    from ..host import ModelApp
+    from ..model import Model
+
+CONFIG_KEY = "MODEL_DEFAULT"
+
+
+def sole_model(app: ModelApp, protocol: str, *, may_stream: bool = True) -> Model:
+    """Return the model that the configuration names, or the only model of the app.
+
+    Args:
+        protocol: the protocol that needs the model, for error messages.
+        may_stream: whether the protocol can send the result of a model that yields.
+
+    Raises:
+        ConfigError: there is no such model, or there are several and the configuration names none.
+    """
+    models, name = app.models, app.config.get(CONFIG_KEY)
+    if name is None and len(models) == 1:
+        name = next(iter(models))
+    if name not in models:
+        given = f"is {name!r}" if name is not None else "is not set"
+        raise ConfigError(
+            f"The protocol {protocol!r} has one URL for predictions, and so serves one model."
+            f" {CONFIG_KEY} {given}: expected one of {', '.join(map(repr, models)) or 'no models'}."
+        )
+    if models[name].answers.streams and not may_stream:
+        raise ConfigError(
+            f"The protocol {protocol!r} has no streams, but the model {name!r} yields its result."
+        )
+    return models[name]
+
+
+def health_of(app: ModelApp, model: Model) -> Response:
+    """Return a response that says whether the model can predict: 200 or 503."""
+    reason = model.not_ready()
+    return json_response(app, {"ready": not reason}, status=503 if reason else 200)

@@ -1,0 +1,367 @@
+"""The inputs and outputs of a model as named tensors, for protocols that know nothing else.
+
+    type in `predict`                  datatype      shape
+    Tensor["float32", 3, "h", "w"]     FP32          3, -1, -1
+    float, int, bool                   FP64, INT64, BOOL                1
+    str, Enum, Literal, date, ...      BYTES         1     text in UTF-8
+    list[float], list[str], ...        FP64, BYTES   -1
+    DataFrame[Row]                     a tensor per column              -1
+    Image, bytes, File                 BYTES         1     the content of a file; base64 in JSON
+    anything else                      BYTES         1     JSON
+
+Each parameter of `predict` is an input of its name. The fields of a record are inputs of their own
+if the record is the only parameter, and outputs of their own if it is the result. Any other result
+is one output, "output". -1 is a side of any size. If `predict` takes batches, each tensor has one
+more side at the beginning, and each entry along it is a prediction of its own. (Rows of a table
+need no such side: they are joined to larger tables anyway.)
+"""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+
+import msgspec
+
+from carboy.contract.answers import encode, forms_of_class
+from carboy.contract.hints import (
+    is_pydantic,
+    is_record,
+    is_scalar,
+    is_typed_dict,
+    strip,
+    without_none,
+)
+from carboy.contract.records import fields_of, values_in
+from carboy.contract.values.registry import kind_of
+from carboy.contract.values.tables import is_table
+from carboy.contract.values.tensor import TensorKind
+from carboy.errors import InputError, InputTooLargeError, MalformedInputError
+
+from .datatypes import BYTES, DATATYPES, DTYPES
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from carboy.contract.operation import Parameter
+    from carboy.contract.values.tables.value import TableKind
+
+    from ..model import Model
+    from ..queue.calls import Arguments
+
+_NUMBERS: dict[t.Any, str] = {bool: "bool", int: "int64", float: "float64"}
+_OUTPUT = "output"
+
+
+class TensorSpec(t.NamedTuple):
+    """One input or output of a model.
+
+    Attributes:
+        name: unique among the inputs, or the outputs.
+        datatype: a datatype of the Open Inference Protocol.
+        sides: the shape without the side of the batch; -1 is any size.
+        sort: what a value is: an array, a number or a text alone or in a list, a file, or JSON.
+        path: the keys under which the value is in a dict of all parameters.
+        required: whether a request must have this input.
+    """
+
+    name: str
+    datatype: str
+    sides: tuple[int, ...]
+    sort: t.Literal["array", "single", "list", "file", "json"]
+    path: tuple[str, ...] = ()
+    required: bool = True
+
+
+def spec_of(name: str, annotation: t.Any) -> TensorSpec:
+    """Return the input or output for values of a type."""
+    kind = kind_of(annotation)
+    bare = strip(annotation)
+    if isinstance(kind, TensorKind):
+        sides = tuple(side if isinstance(side, int) else -1 for side in kind.spec.sides)
+        return TensorSpec(name, DATATYPES[kind.spec.dtype], sides, "array")
+    if kind is not None and bare is not str:
+        return TensorSpec(name, BYTES, (1,), "file")
+    if (datatype := _datatype_of(bare)) is not None:
+        return TensorSpec(name, datatype, (1,), "single")
+    item = t.get_args(bare) if t.get_origin(bare) is list else ()
+    datatype = _datatype_of(strip(item[0])) if item else None
+    if datatype is not None:
+        return TensorSpec(name, datatype, (-1,), "list")
+    return TensorSpec(name, BYTES, (1,), "json")
+
+
+def _datatype_of(bare: t.Any) -> str | None:
+    """Return the datatype of single values of a type; None if a value is not one number or text."""
+    if bare in _NUMBERS:
+        return DATATYPES[_NUMBERS[bare]]
+    if t.get_origin(bare) is t.Literal:
+        kinds = {type(value) for value in t.get_args(bare)}
+        return _datatype_of(kinds.pop()) if len(kinds) == 1 else None
+    if isinstance(bare, type) and issubclass(bare, enum.Enum):
+        kinds = {type(member.value) for member in bare}
+        return _datatype_of(kinds.pop()) if len(kinds) == 1 else None
+    return BYTES if is_scalar(bare) else None
+
+
+class TensorSignature:
+    """The inputs and outputs of one model. Does not change after it was created.
+
+    Attributes:
+        batched: whether each tensor begins with the side of the batch.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        parameters = model.interface.parameters
+        is_single = model.interface.single is not None
+        self.inputs = tuple(
+            spec for each in parameters for spec in _inputs_of(each, is_single=is_single)
+        )
+        self.outputs = _outputs_of(model.answers.item)
+        tables = [each for each in parameters if is_table(without_none(each.annotation))]
+        self.batched = model.options.batch > 1 and not tables
+        # The parameter whose columns are not declared, so that each further input is a column.
+        self._open = next((p.alias for p in tables if not _columns_of(p.annotation)), None)
+        self._by_name = {spec.name: spec for spec in self.inputs}
+
+    @property
+    def batch_side(self) -> tuple[int, ...]:
+        """The side that all shapes in metadata begin with."""
+        return (-1,) if self.batched else ()
+
+    def sole_input(self) -> TensorSpec | None:
+        """Return the input of a model that has only one; None if it has several."""
+        return self.inputs[0] if len(self.inputs) == 1 and self._open is None else None
+
+    # --- inputs --------------------------------------------------------------------------------
+
+    def arguments(self, tensors: cabc.Mapping[str, t.Any]) -> Arguments | list[Arguments]:
+        """Convert the tensors of a request into the arguments of `predict`; a list with those of
+        each prediction, if `batched`.
+
+        Raises:
+            InputError: an input is missing, unknown, or does not fit its type.
+        """
+        specs = [self._spec(name) for name in tensors]
+        missing = [p.name for p in self.inputs if p.required and p.name not in tensors]
+        if missing:
+            raise InputError.at(
+                "$.inputs", expected=f"the input {missing[0]!r}", got=_named(tensors)
+            )
+        read = self._model.codec.from_plain
+        if not self.batched:
+            return read(self._plain(zip(specs, tensors.values(), strict=True)))
+        size = self._size_of(tensors)
+        found: list[Arguments] = []
+        for i in range(size):
+            entries = (
+                (spec, tensor[i]) for spec, tensor in zip(specs, tensors.values(), strict=True)
+            )
+            try:
+                found.append(read(self._plain(entries)))
+            except InputError as exc:
+                if size == 1:
+                    raise
+                raise exc.below(f"$[{i}]") from None
+        return found
+
+    def _spec(self, name: str) -> TensorSpec:
+        spec = self._by_name.get(name)
+        if spec is None and self._open is not None:
+            spec = TensorSpec(name, BYTES, (-1,), "list", (self._open, name))
+        if spec is None:
+            raise InputError.at(
+                "$.inputs", expected=f"only the inputs {_named(self._by_name)}", got=repr(name)
+            )
+        return spec
+
+    def _size_of(self, tensors: cabc.Mapping[str, t.Any]) -> int:
+        """Return the size of the batch, which all tensors must have."""
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        sizes = {shape[0] if shape else 0 for shape in shapes.values()}
+        size, limit = sizes.pop(), self._model.queue.max_waiting
+        if sizes or size < 1:
+            raise InputError.at(
+                "$.inputs",
+                expected="tensors with the same number of predictions, at least 1, as first side",
+                got=", ".join(f"{name!r} of shape {list(each)}" for name, each in shapes.items()),
+            )
+        if size > limit:
+            raise InputTooLargeError.at(
+                "$.inputs", expected=f"at most {limit:,} predictions", got=f"{size:,}"
+            )
+        return size
+
+    def _plain(self, entries: cabc.Iterable[tuple[TensorSpec, t.Any]]) -> dict[str, t.Any]:
+        """Return the values of one prediction, in a dict by the names of the parameters."""
+        plain: dict[str, t.Any] = {}
+        for spec, tensor in entries:
+            *outer, last = spec.path
+            place = plain
+            for key in outer:
+                place = place.setdefault(key, {})
+            place[last] = _value_of(spec, tensor)
+        return plain
+
+    # --- outputs -------------------------------------------------------------------------------
+
+    def tensors(self, result: t.Any) -> dict[str, t.Any]:
+        """Convert the result of a prediction, or the list of results if `batched`, into tensors by
+        the names of the outputs.
+
+        Raises:
+            AnswerError: a result does not fit the return type of `predict`.
+            InputError: the results of several predictions differ in shape.
+        """
+        results = result if self.batched else [result]
+        for each in results:
+            self._model.answers.check(each)
+        rows = [self._tensors_of(each) for each in results]
+        if not self.batched:
+            return rows[0]
+        return {spec.name: _stack(spec, [row[spec.name] for row in rows]) for spec in self.outputs}
+
+    def _tensors_of(self, result: t.Any) -> dict[str, t.Any]:
+        outputs = self.outputs
+        if not outputs[0].path:
+            return {outputs[0].name: _tensor_of(outputs[0], result)}
+        if hasattr(result, "columns"):
+            values = {str(name): result[name].tolist() for name in result.columns}
+        else:
+            values = {step[1:]: value for step, value in values_in(result)}
+        return {spec.name: _tensor_of(spec, values[spec.path[0]]) for spec in outputs}
+
+
+def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
+    annotation, alias = without_none(parameter.annotation), parameter.alias
+    if is_table(annotation):
+        for name, column, required in _columns_of(annotation):
+            yield spec_of(name, column)._replace(
+                sides=(-1,), sort="list", path=(alias, name), required=required
+            )
+        return
+    fields = fields_of(annotation) if is_single and is_record(strip(annotation)) else ()
+    for field in fields:
+        key = field.keys[0]
+        spec = spec_of(key, without_none(field.annotation))
+        yield spec._replace(path=(alias, key), required=field.required)
+    if not fields:
+        yield spec_of(alias, annotation)._replace(path=(alias,), required=parameter.required)
+
+
+def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
+    if is_table(annotation):
+        columns = _columns_of(annotation)
+        lists = [spec_of(name, column) for name, column, _ in columns]
+        return tuple(p._replace(sides=(-1,), sort="list", path=(p.name,)) for p in lists) or (
+            TensorSpec(_OUTPUT, BYTES, (1,), "json"),
+        )
+    bare = strip(annotation)
+    fields = fields_of(annotation) if is_record(t.get_origin(bare) or bare) else ()
+    if not fields or (is_typed_dict(bare) and not all(field.required for field in fields)):
+        return (spec_of(_OUTPUT, annotation),)
+    # `values_in` names the values of pydantic's fields by attribute, those of others by key.
+    by_name = is_pydantic(t.get_origin(bare) or bare)
+    return tuple(
+        spec_of(each.keys[0], each.annotation)._replace(
+            path=(each.name if by_name else each.keys[0],)
+        )
+        for each in fields
+    )
+
+
+def _columns_of(annotation: t.Any) -> list[tuple[str, t.Any, bool]]:
+    """Return the name and the type of each declared column of a table, and whether it is
+    required.
+    """
+    columns = t.cast("TableKind", kind_of(without_none(annotation))).columns
+    found = () if columns is None else columns.columns
+    return [(each.name, without_none(each.type), each.required) for each in found]
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
+    """Convert the tensor of one prediction into a value that `BodyReader.from_plain` reads."""
+    if spec.sort == "array":
+        return tensor
+    is_text = tensor.dtype == object
+    if spec.sort == "list":
+        # A column of a table may have a second side of size 1.
+        flat = tensor.reshape(-1) if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
+        if flat.ndim != 1:
+            raise _misfit(spec, tensor)
+        values = flat.tolist()
+        return [_text(spec, each) for each in values] if is_text else values
+    if tensor.size != 1:
+        raise _misfit(spec, tensor)
+    value = tensor.reshape(-1)[0]
+    if not is_text:
+        return value.item()
+    if spec.sort == "file":
+        return value
+    text = _text(spec, value)
+    if spec.sort != "json":
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise MalformedInputError(f"The input {spec.name!r} is not valid JSON: {exc}.") from exc
+
+
+def _misfit(spec: TensorSpec, tensor: t.Any) -> InputError:
+    return InputError.at(
+        f"$.{spec.name}",
+        expected=f"a tensor of shape {list(spec.sides)} (-1 is any size)",
+        got=f"shape {list(tensor.shape)}",
+    )
+
+
+def _text(spec: TensorSpec, value: str | bytes) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InputError.at(f"$.{spec.name}", expected="text in UTF-8", got="other bytes") from None
+
+
+def _tensor_of(spec: TensorSpec, value: t.Any) -> t.Any:
+    """Convert a value that fits the type of the spec into a tensor."""
+    import numpy as np
+
+    values = value if spec.sort in ("array", "list") else [value]
+    if spec.datatype != BYTES:
+        return np.asarray(values, DTYPES[spec.datatype])
+    found = np.empty(len(values), object)
+    found[:] = [_bytes_of(spec, each) for each in values]
+    return found
+
+
+def _bytes_of(spec: TensorSpec, value: t.Any) -> bytes:
+    if spec.sort == "json":
+        return encode(value)
+    if spec.sort == "file":
+        forms = forms_of_class(type(value))
+        return forms.write(value, forms.media_types[0])
+    plain = value if isinstance(value, str) else msgspec.to_builtins(value)
+    return str(plain).encode()
+
+
+def _stack(spec: TensorSpec, tensors: list[t.Any]) -> t.Any:
+    import numpy as np
+
+    shapes = {tensor.shape for tensor in tensors}
+    if len(shapes) > 1:
+        raise InputError(
+            f"The results {spec.name!r} of the {len(tensors)} predictions differ in shape"
+            f" ({', '.join(str(list(each)) for each in sorted(shapes)[:3])}), so one tensor cannot"
+            " hold them. Ask for each in a request of its own."
+        )
+    return np.stack(tensors)
+
+
+def _named(names: cabc.Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

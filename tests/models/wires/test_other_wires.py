@@ -1,0 +1,260 @@
+"""Predictions by KServe V1, MLflow, SageMaker and Vertex AI."""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing as t
+
+import msgspec
+import numpy as np
+import pytest
+from polling import PATIENCE_S
+from stage import Stage, post
+
+from carboy import Carboy
+from carboy.errors import ConfigError
+from carboy.models import DataFrame, Tensor
+from carboy.serving import predictions
+
+
+class Row(msgspec.Struct):
+    a: float
+    b: float = 2.0
+
+
+def table_of(rows: DataFrame[Row]) -> list[float]:
+    return [float(each) for each in rows["a"] * rows["b"]]
+
+
+def vector_of(values: list[list[float]]) -> list[float]:
+    return [sum(each) for each in values]
+
+
+def named_of(a: list[float], b: list[float]) -> list[float]:
+    return [x * y for x, y in zip(a, b, strict=True)]
+
+
+def array_of(x: Tensor["float64", "n", 2]) -> Tensor["float64", "n"]:
+    return t.cast("t.Any", np.multiply(x[:, 0], x[:, 1]))
+
+
+MODELS = {
+    "table": (table_of, 1),
+    "tables": (table_of, 4),
+    "vector": (vector_of, 4),
+    "named": (named_of, 4),
+    "array": (array_of, 1),
+}
+
+
+@pytest.fixture
+def make_one():
+    """Return a function that makes an app with one model, for protocols with one URL."""
+    made = []
+
+    def make(name: str, *protocols: str):
+        app = Carboy("one")
+        app.config["MODEL_PROTOCOLS"] = list(protocols)
+        app.config["PROPAGATE_EXCEPTIONS"] = False
+        predict, batch = MODELS[name]
+        app.model("/m", name="m", batch=batch)(predict)
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.models.close(PATIENCE_S)
+
+
+# --- KServe V1 -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "instances", "predicted"),
+    [
+        pytest.param("table", [{"a": 1, "b": 3}, {"a": 2}], [3, 4], id="rows of a table"),
+        pytest.param("tables", [{"a": 1, "b": 3}, {"a": 2}], [3, 4], id="rows of joined tables"),
+        pytest.param("vector", [[1, 2], [3, 4, 5]], [3, 12], id="vectors"),
+        pytest.param("named", [{"a": 1, "b": 3}], [3], id="objects"),
+        pytest.param("array", [[1, 3], [2, 2]], [3, 4], id="entries of an array"),
+        pytest.param("vector", [], [], id="none"),
+    ],
+)
+def test_each_instance_has_a_prediction(make_one, model, instances, predicted):
+    client = make_one(model, "kserve").test_client()
+    response = client.post("/v1/models/m:predict", json={"instances": instances})
+    assert (response.status_code, response.json) == (200, {"predictions": predicted})
+
+
+def test_instances_are_predicted_without_a_waiting_thread(make_one):
+    app = make_one("vector", "kserve")
+    with Stage() as stage:
+        gateway = stage.serve(app, routes=functools.partial(predictions.routes, app))
+        assert "/v1/models/m:predict" in gateway.routes
+        answer = stage.connect().ask(post(b'{"instances":[[1],[2]]}', "/v1/models/m:predict"))
+        stage.until(lambda: not gateway.slots.busy)
+    assert (answer.status, json.loads(answer.body)) == (200, {"predictions": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param(b"{", "JSON", id="no JSON"),
+        pytest.param(b"{}", "`instances`", id="no instances"),
+        pytest.param(b'{"instances": 1}', "$.instances", id="no list"),
+        pytest.param(b'{"instances": [[1], ["a"]]}', "$.instances[1][0]", id="does not fit"),
+        pytest.param(b'{"instances": [], "signature_name": "x"}', "signature_name", id="unknown"),
+    ],
+)
+def test_instances_that_do_not_fit_are_refused(make_one, body, says):
+    response = make_one("vector", "kserve").test_client().post("/v1/models/m:predict", data=body)
+    assert (response.status_code, list(response.json)) == (400, ["error"])
+    assert says in response.json["error"]
+
+
+def test_kserve_lists_models_and_says_whether_they_are_ready(make_app):
+    app = make_app("kserve")
+    client = app.test_client()
+    assert client.get("/v1/models").json == {
+        "models": ["net", "total", "repeat", "flower", "picture", "fails"]
+    }
+    assert client.get("/v1/models/net").status_code == 503
+    app.load_models()
+    assert client.get("/v1/models/net").json == {"name": "net", "ready": True}
+    for response in (client.get("/v1/models/none"), client.post("/v1/models/none:predict")):
+        assert (response.status_code, list(response.json)) == (404, ["error"])
+
+
+# --- MLflow --------------------------------------------------------------------------------------
+
+SPLIT = {"dataframe_split": {"index": [0, 1], "columns": ["a", "b"], "data": [[1, 3], [2, 2]]}}
+RECORDS = {"dataframe_records": [{"a": 1, "b": 3}, {"a": 2, "b": 2}]}
+COLUMNS = {"inputs": {"a": [1, 2], "b": [3, 2]}}
+
+
+@pytest.mark.parametrize("body", [SPLIT, RECORDS, COLUMNS], ids=["split", "records", "inputs"])
+@pytest.mark.parametrize("model", ["table", "tables", "named"])
+def test_rows_in_each_layout_of_mlflow(make_one, model, body):
+    response = make_one(model, "mlflow").test_client().post("/invocations", json=body)
+    assert (response.status_code, response.json) == (200, {"predictions": [3.0, 4.0]})
+
+
+@pytest.mark.parametrize("member", ["instances", "inputs"])
+def test_lists_of_inputs_of_mlflow(make_one, member):
+    client = make_one("array", "mlflow").test_client()
+    response = client.post("/invocations", json={member: [[1, 3], [2, 2]]})
+    assert response.json == {"predictions": [3.0, 4.0]}
+
+
+def test_cells_of_a_row_are_the_list_that_a_model_takes(make_one):
+    response = make_one("vector", "mlflow").test_client().post("/invocations", json=SPLIT)
+    assert response.json == {"predictions": [4.0, 4.0]}
+
+
+def test_csv_is_a_table(make_one):
+    client = make_one("table", "mlflow").test_client()
+    sent = {"data": b"a,b\n1,3\n2,2\n", "content_type": "text/csv"}
+    assert client.post("/invocations", **sent).json == {"predictions": [3.0, 4.0]}
+    refused = make_one("vector", "mlflow").test_client().post("/invocations", **sent)
+    assert (refused.status_code, refused.json["error_code"]) == (415, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        pytest.param({}, "got none", id="nothing"),
+        pytest.param({**SPLIT, **RECORDS}, "got dataframe_split and dataframe_records", id="two"),
+        pytest.param({**SPLIT, "params": {"top": 1}}, "no `params`", id="params"),
+        pytest.param({"data": []}, "data", id="unknown"),
+        pytest.param(
+            {"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}, "1 cells", id="cells"
+        ),
+        pytest.param({"inputs": {"a": [1], "b": [1, 2]}}, "same length", id="lengths"),
+        pytest.param({"inputs": {"a": [1], "b": ["x"]}}, "$.inputs[0].b", id="does not fit"),
+    ],
+)
+def test_body_that_mlflow_would_refuse_is_refused(make_one, body, says):
+    response = make_one("named", "mlflow").test_client().post("/invocations", json=body)
+    assert (response.status_code, response.json["error_code"]) == (400, "BAD_REQUEST")
+    assert says in response.json["message"]
+
+
+def test_pages_of_mlflow(make_one):
+    app = make_one("vector", "mlflow")
+    app.load_models()
+    client = app.test_client()
+    assert client.get("/ping").status_code == client.get("/health").status_code == 200
+    assert client.get("/version").text.count(".") == 2
+
+
+# --- SageMaker and Vertex AI ---------------------------------------------------------------------
+
+
+def test_sagemaker_takes_the_bodies_of_the_model(make_one):
+    app = make_one("vector", "sagemaker")
+    client = app.test_client()
+    assert client.get("/ping").status_code == 200
+    assert client.post("/invocations", json=[1, 2]).json == 3.0
+    refused = client.post("/invocations", json=["x"])
+    assert (refused.status_code, refused.json["status"]) == (422, 422)
+
+
+def test_ping_is_503_until_the_model_is_loaded(make_app):
+    app = make_app("sagemaker")
+    app.config["MODEL_DEFAULT"] = "net"
+    client = app.test_client()
+    assert client.get("/ping").status_code == 503
+    app.load_models()
+    assert client.get("/ping").status_code == 200
+
+
+@pytest.fixture
+def vertex(monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/e/deployedModels/d:predict")
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/v1/endpoints/e/deployedModels/d")
+
+
+@pytest.mark.usefixtures("vertex")
+def test_vertex_is_switched_on_by_its_variables(make_one):
+    client = make_one("vector").test_client()
+    path = "/v1/endpoints/e/deployedModels/d"
+    assert client.get(path).status_code == 200
+    answer = client.post(f"{path}:predict", json={"instances": [[1, 2]], "parameters": {}})
+    assert answer.json == {"predictions": [3.0]}
+    refused = client.post(f"{path}:predict", json={"instances": [], "parameters": {"top": 1}})
+    assert (refused.status_code, "no `parameters`" in refused.json["error"]) == (400, True)
+
+
+@pytest.mark.usefixtures("vertex")
+def test_vertex_does_not_concern_an_app_without_models():
+    app = Carboy("none")
+    assert app.test_client().get("/v1/endpoints/e/deployedModels/d").status_code == 404
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["mlflow", "sagemaker"])
+def test_protocol_with_one_url_asks_which_of_several_models_it_serves(make_app, protocol):
+    with pytest.raises(ConfigError, match="MODEL_DEFAULT is not set: expected one of 'net', "):
+        make_app(protocol).test_client().get("/")
+
+
+def test_unknown_default_model_is_refused(make_app):
+    app = make_app("mlflow")
+    app.config["MODEL_DEFAULT"] = "nte"
+    with pytest.raises(ConfigError, match="MODEL_DEFAULT is 'nte'"):
+        app.test_client().get("/")
+
+
+def test_model_that_streams_is_refused_where_the_protocol_has_no_streams(make_app):
+    app = make_app("mlflow")
+    app.config["MODEL_DEFAULT"] = "stream"
+    with pytest.raises(ConfigError, match="has no streams"):
+        app.test_client().get("/")
+
+
+def test_two_protocols_with_the_same_url_are_refused(make_app):
+    with pytest.raises(ConfigError, match="Choose one"):
+        make_app("mlflow", "sagemaker").test_client().get("/")
