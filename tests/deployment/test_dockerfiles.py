@@ -64,7 +64,7 @@ def services(folder) -> dict:
 def test_app_is_started_in_exec_form_by_a_user_without_rights(project):
     docker()
     assert json.loads(instructions(project, "CMD")[0]) == ["carboy", "serve", "shop.py"]
-    assert instructions(project, "USER") == ["10001:10001"]
+    assert instructions(project, "USER") == ["1000:1000"]
     assert "ENTRYPOINT" not in (project / "Dockerfile").read_text()
     python = "{}.{}".format(*sys.version_info)
     assert instructions(project, "FROM")[0] == f"python:{python}-slim AS base"

@@ -52,8 +52,8 @@ def test_processes_run_without_rights(running):
     process = pathlib.Path(f"/proc/{running.pid}")
     status = (process / "status").read_text()
     fields = dict(line.split(":", 1) for line in status.splitlines())
-    assert fields["Uid"].split() == ["10001"] * 4
-    assert fields["Gid"].split() == ["10001"] * 4
+    assert fields["Uid"].split() == ["1000"] * 4
+    assert fields["Gid"].split() == ["1000"] * 4
     assert int(fields["CapEff"], 16) == 0
     # The command of the image is process 1 itself: no shell stands between Docker and the server.
     assert fields["NSpid"].split()[-1] == "1"
