@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from clirunner import separate_runner
+from click.testing import CliRunner
 
 from carboy import Carboy
 from carboy.cli import cli
@@ -161,7 +161,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "apached.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    yield lambda *arguments: separate_runner().invoke(cli, arguments)
+    yield lambda *arguments: CliRunner().invoke(cli, arguments)
     sys.modules.pop("apached", None)
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import yaml
-from clirunner import separate_runner
+from click.testing import CliRunner
 
 from carboy.cli import cli
 
@@ -40,13 +40,13 @@ def project(tmp_path, monkeypatch):
 
 
 def docker(*options: str, target: str = "shop.py") -> str:
-    result = separate_runner().invoke(cli, ["docker", target, *options])
+    result = CliRunner().invoke(cli, ["docker", target, *options])
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def refused(*options: str) -> str:
-    result = separate_runner().invoke(cli, ["docker", "shop.py", *options])
+    result = CliRunner().invoke(cli, ["docker", "shop.py", *options])
     assert result.exit_code == 2, result.output
     return result.output
 
@@ -255,7 +255,7 @@ def test_installed_package_is_refused_because_it_is_no_file_of_the_project(proje
     installed.mkdir(parents=True)
     (project / "shop.py").rename(installed / "shop.py")
     monkeypatch.syspath_prepend(str(installed))
-    result = separate_runner().invoke(cli, ["docker", "shop"])
+    result = CliRunner().invoke(cli, ["docker", "shop"])
     assert result.exit_code == 2, result.output
     assert "The module shop is installed" in result.output
 

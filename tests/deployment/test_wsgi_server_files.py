@@ -8,7 +8,7 @@ import sys
 import types
 
 import pytest
-from clirunner import separate_runner
+from click.testing import CliRunner
 
 from carboy.cli import cli
 
@@ -40,7 +40,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(*line: str, code: int = 0) -> str:
-    result = separate_runner().invoke(cli, line)
+    result = CliRunner().invoke(cli, line)
     assert result.exit_code == code, result.output
     return result.output
 
