@@ -14,7 +14,9 @@ import importlib, sys
 def new_interpreter(program):
     if sys.version_info >= (3, 13):
         module = importlib.import_module("_interpreters")
-        failure = module.exec(module.create("legacy"), program)
+        interpreter = module.create("legacy")
+        failure = module.exec(interpreter, program)
+        module.destroy(interpreter)
         if failure is not None:
             sys.exit(failure.formatted)
     else:

@@ -328,6 +328,7 @@ def test_missing_list_of_packages_is_named(platform):
     assert "requirements.txt" not in deploy(platform).stdout
 
 
+@pytest.mark.integration  # git must be installed
 @pytest.mark.parametrize(
     ("platform", "is_said"),
     [

@@ -217,14 +217,20 @@ def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
 
 
 def _group_of(user: str) -> str | None:
-    """Return the main group of a user of this machine; None if there is no such user."""
+    """Return the main group of a user of this machine, by its name or, if it has none, by its
+    number; None if there is no such user.
+    """
     try:
         import grp
         import pwd
 
-        return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+        number = pwd.getpwnam(user).pw_gid
     except (ImportError, KeyError):  # Windows has neither module
         return None
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 # ------------------------------------------------------------------ texts as systemd reads them
