@@ -228,6 +228,20 @@ class Container:
         return self.program.process.wait(timeout=60), time.monotonic() - began_s
 
 
+def _kill_first_process(unshare: int) -> None:
+    """Kill process 1 of a container, and so all of its processes. The end of `unshare` kills it
+    only if it is root: a process that changes its user loses the signal (prctl(2),
+    PR_SET_PDEATHSIG).
+    """
+    try:
+        children = pathlib.Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    except OSError:  # it has ended
+        return
+    for child in map(int, children):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def run(
     image: Image,
@@ -283,6 +297,7 @@ def run(
         with _published(container, port):
             yield container
     finally:
+        _kill_first_process(program.process.pid)
         program.process.kill()
         program.process.wait()
 
