@@ -26,24 +26,14 @@ if t.TYPE_CHECKING:
 # The groups of entry points from which commands are loaded. A command of the second group overrides
 # one of the same name in the first; both override built-in commands.
 ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
-# carboy's commands that Flask lacks and that load the app. A program for Flask may have commands of
-# these names: its own take precedence.
-_YIELDING = {
-    "apache": "carboy.deployment.apachefiles",
-    "caddy": "carboy.deployment.caddyfiles",
-    "check": "carboy.deployment.checks.checkcommand",
-    "config": "carboy.cli.configuration",
-    "deploy": "carboy.deployment.platforms.deploycommand",
-    "docker": "carboy.deployment.dockerfiles",
-    "gunicorn": "carboy.deployment.gunicornfiles",
-    "models": "carboy.cli.models",
-    "nginx": "carboy.deployment.nginxfiles",
-    "openapi": "carboy.cli.documents",
-    "postman": "carboy.cli.documents",
-    "systemd": "carboy.deployment.systemdfiles",
-    "uwsgi": "carboy.deployment.uwsgifiles",
-    "wsgi": "carboy.deployment.wsgifile",
-}
+# Where carboy's commands are that Flask lacks and that load the app. A program for Flask may have
+# commands of their names: its own take precedence.
+_YIELDING_MODULES = (
+    "carboy.cli.configuration:",
+    "carboy.cli.documents:",
+    "carboy.cli.models:",
+    "carboy.deployment.",
+)
 
 
 class FlaskGroup(AppGroup):
@@ -127,7 +117,7 @@ class FlaskGroup(AppGroup):
 
     @staticmethod
     def _yields(entry_point: EntryPoint) -> bool:
-        return entry_point.value.partition(":")[0] == _YIELDING.get(entry_point.name)
+        return entry_point.value.startswith(_YIELDING_MODULES)
 
     def _load_plugin_commands(self) -> None:
         for name in list(self._plugins()):
@@ -202,7 +192,10 @@ class FlaskGroup(AppGroup):
         from .configuration import recorded_origins
         from .results import stdout_for_results
 
-        if args and args[0] in _YIELDING:
+        entry_point = self._plugins().get(args[0]) if args else None
+        # A group that is used again has loaded the command already.
+        is_loaded = bool(args) and args[0] in self._yielding
+        if is_loaded or (entry_point is not None and self._yields(entry_point)):
             with recorded_origins(), stdout_for_results():
                 ctx.ensure_object(ScriptInfo).try_to_find_app()
 

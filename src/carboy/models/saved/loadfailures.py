@@ -198,14 +198,29 @@ def _of_gpu(failed: FailedRead) -> str:
     )
 
 
-def _of_main(failed: FailedRead) -> str:
-    """Explain a pickle of a class of `__main__`, that is, of another program's own code."""
+class _MissingName(t.NamedTuple):
+    """A name that a pickle has, and its module does not."""
+
+    module: str
+    name: str
+
+
+def _missing_name(failed: FailedRead) -> _MissingName | None:
     found = _MAIN.match(failed.said) if isinstance(failed.error, AttributeError) else None
     if found is None:
-        return ""
-    if found["of"] != "__main__" and found["module"] != repr(sys.modules["__main__"]):
-        return ""
+        return None
     name = found["name"] or found["attribute"]
+    if found["module"] == repr(sys.modules["__main__"]):
+        return _MissingName("__main__", name)
+    return _MissingName(found["of"] or found["module"].split("'")[1], name)
+
+
+def _of_main(failed: FailedRead) -> str:
+    """Explain a pickle of a class of `__main__`, that is, of another program's own code."""
+    missing = _missing_name(failed)
+    if missing is None or missing.module != "__main__":
+        return ""
+    name = missing.name
     return (
         f"{failed.named} was pickled by a notebook or a script that defined {name!r} itself, so"
         f" that the file says '__main__.{name}'. Move {name!r} into a module, import it from there"
@@ -241,11 +256,10 @@ def _of_missing_module(failed: FailedRead) -> str:
 
 
 def _of_moved_name(failed: FailedRead) -> str:
-    found = _MAIN.match(failed.said) if isinstance(failed.error, AttributeError) else None
-    if found is None:
+    missing = _missing_name(failed)
+    if missing is None:
         return ""
-    name = found["name"] or found["attribute"]
-    module = found["of"] or t.cast("str", found["module"]).split("'")[1]
+    module, name = missing
     return (
         f"{failed.named} was pickled with {module}.{name}, which the installed {module!r} does not"
         f" have: it was renamed or moved. {_versions(failed)}Install or restore the version that"

@@ -14,7 +14,9 @@ import typing as t
 import msgspec
 
 from carboy.contract import inputerrors
+from carboy.contract.answers import Encoded
 from carboy.contract.hints import without_none
+from carboy.contract.media import JSON
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
 from carboy.errors import AnswerError, InputError
@@ -61,34 +63,43 @@ def arguments_of(model: Model, data: bytes, path: str) -> Arguments | list[Argum
         InputError: an instance does not fit the model.
     """
     if takes_all(model):
-        return _read(model, data, path)
+        return read_one(model, data, path)
     try:
         each_raw = _decode_list(data)
     except msgspec.ValidationError as exc:
         raise inputerrors.mismatch_in_json(exc, data, root=path, kind=list[t.Any]) from exc
-    return [_read(model, bytes(raw), f"{path}[{i}]") for i, raw in enumerate(each_raw)]
+    return [read_one(model, bytes(raw), f"{path}[{i}]") for i, raw in enumerate(each_raw)]
 
 
-def _read(model: Model, data: bytes, path: str) -> Arguments:
+def read_one(model: Model, data: bytes, path: str) -> Arguments:
+    """Convert what the body of a request to the model's own URL would be into the arguments.
+
+    Args:
+        data: the value, in JSON.
+        path: where the value is in the request, for error messages.
+
+    Raises:
+        InputError: the value does not fit the model.
+    """
     try:
         return model.codec.decode_json(data)
     except InputError as exc:
         raise exc.below(path) from None
 
 
-def predictions_of(model: Model, result: t.Any) -> bytes:
-    """Encode the result, or the results, of a request as a JSON list with an entry per instance.
+def encode_predictions(model: Model, result: t.Any) -> Encoded:
+    """Encode the result, or the results, of a request as the body of its response, in which the
+    JSON list `predictions` has an entry per instance.
 
     Raises:
         AnswerError: a result does not fit the return type, or there is not one per instance.
     """
     write = model.answers.encode_json
-    if not takes_all(model):
-        return b"[" + b",".join(map(write, result)) + b"]"
-    found = write(result)
+    takes_one_by_one = not takes_all(model)
+    found = b"[" + b",".join(map(write, result)) + b"]" if takes_one_by_one else write(result)
     if found[:1] != b"[":
         raise AnswerError(
             f"Model {model.name!r} takes all instances of a request at once, so `predict` must"
             " return a list, an array or a table with one entry per instance."
         )
-    return found
+    return Encoded(b'{"predictions":' + found + b"}", JSON)

@@ -14,16 +14,14 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.answers import Encoded
-from carboy.contract.media import JSON
-
 from ..view import add_protocol
-from .instances import arguments_of, predictions_of, read_body
+from .instances import arguments_of, encode_predictions, read_body
 from .shared import WireProblem, add_page, json_response
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
+    from carboy.contract.answers import Encoded
     from carboy.contract.framing import Explain
     from carboy.core.problemdetails import Problem
 
@@ -55,7 +53,7 @@ class KServeProtocol:
         return arguments_of(model, bytes(asked.instances), "$.instances")
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        return Encoded(b'{"predictions":' + predictions_of(model, result) + b"}", JSON)
+        return encode_predictions(model, result)
 
     def stream(
         self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain

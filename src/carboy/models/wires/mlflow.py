@@ -27,14 +27,13 @@ import msgspec
 
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.hints import without_none
-from carboy.contract.media import JSON
 from carboy.contract.values.tables import is_table
 from carboy.errors import InputError, UnsupportedInputError
 
 from ..view import add_protocol
-from .instances import arguments_of, predictions_of, read_body
+from .instances import arguments_of, encode_predictions, read_body, read_one
 from .shared import WireProblem, add_page
-from .solemodel import health_of, sole_model
+from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -83,20 +82,13 @@ class InvocationProblem(WireProblem):
     """An error in the form of MLflow."""
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
-        is_input = t.cast("int", self.code) < 500
-        return {"error_code": "BAD_REQUEST" if is_input else "INTERNAL_ERROR", "message": text}
+        return {"error_code": "BAD_REQUEST" if self.is_input else "INTERNAL_ERROR", "message": text}
 
 
-class MLflowProtocol:
+class MLflowProtocol(ServesOneModel):
     """Serves one model."""
 
     name = NAME
-
-    def __init__(self, served: Model) -> None:
-        self._served = served
-
-    def path(self, model: Model) -> str | None:
-        return "/invocations" if model.name == self._served.name else None
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
         takes_table = _takes_table(model)
@@ -111,7 +103,7 @@ class MLflowProtocol:
         data, path = bytes(getattr(asked, member)), f"$.{member}"
         if takes_table:
             # The reader of tables knows all layouts.
-            return _read_table(model, data, path)
+            return read_one(model, data, path)
         if member == "dataframe_split":
             data = _rows_of_split(model, data, path)
         elif member == "inputs" and data[:1] == b"{":
@@ -119,7 +111,7 @@ class MLflowProtocol:
         return arguments_of(model, data, path)
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        return Encoded(b'{"predictions":' + predictions_of(model, result) + b"}", JSON)
+        return encode_predictions(model, result)
 
     def stream(
         self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
@@ -133,13 +125,6 @@ class MLflowProtocol:
 def _takes_table(model: Model) -> bool:
     single = model.interface.single
     return single is not None and is_table(without_none(single.annotation))
-
-
-def _read_table(model: Model, data: bytes, path: str) -> Arguments:
-    try:
-        return model.codec.decode_json(data)
-    except InputError as exc:
-        raise exc.below(path) from None
 
 
 def _rows_of_split(model: Model, data: bytes, path: str) -> bytes:
@@ -177,7 +162,7 @@ def _read_part(data: bytes, kind: t.Any, path: str) -> t.Any:
 def install(app: ModelApp) -> None:
     """Serve a model of an app by the protocol."""
     model = sole_model(app, NAME, may_stream=False)
-    add_protocol(app, MLflowProtocol(model))
+    add_protocol(app, MLflowProtocol(model, "/invocations"))
     for rule in ("/ping", "/health"):
         view = partial(health_of, app, model)
         add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}")

@@ -31,7 +31,7 @@ from carboy.errors import AnswerError, ConfigError, InputError
 from ..view import add_protocol
 from .instances import read_body
 from .shared import WireProblem
-from .solemodel import sole_model
+from .solemodel import ServesOneModel, sole_model
 
 if t.TYPE_CHECKING:
     from carboy.contract.framing import Explain
@@ -57,22 +57,15 @@ class EmbeddingsProblem(WireProblem):
     """An error in the form of OpenAI."""
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
-        is_input = t.cast("int", self.code) < 500
-        sort = "invalid_request_error" if is_input else "server_error"
+        sort = "invalid_request_error" if self.is_input else "server_error"
         code = self.members.get("code")
         return {"error": {"message": text, "type": sort, "param": None, "code": code}}
 
 
-class EmbeddingsProtocol:
+class EmbeddingsProtocol(ServesOneModel):
     """Serves one model."""
 
     name = NAME
-
-    def __init__(self, served: Model) -> None:
-        self._served = served
-
-    def path(self, model: Model) -> str | None:
-        return "/v1/embeddings" if model.name == self._served.name else None
 
     def decode(self, model: Model, request: PredictionRequest) -> list[Arguments]:
         asked: EmbeddingsRequest = read_body(request.raw(), EmbeddingsRequest)
@@ -141,4 +134,4 @@ def install(app: ModelApp) -> None:
             f"The protocol {NAME!r} sends texts, but `predict` of the model {model.name!r} does not"
             " take one text as its only parameter."
         )
-    add_protocol(app, EmbeddingsProtocol(model))
+    add_protocol(app, EmbeddingsProtocol(model, "/v1/embeddings"))

@@ -15,29 +15,22 @@ from functools import partial
 from ..protocol import JsonProtocol
 from ..view import add_protocol
 from .shared import add_page
-from .solemodel import health_of, sole_model
+from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
     from ..host import ModelApp
-    from ..model import Model
 
 NAME = "sagemaker"
 
 
-class SageMakerProtocol(JsonProtocol):
+class SageMakerProtocol(ServesOneModel, JsonProtocol):  # type: ignore[misc]  # path may be None
     """Serves one model at another URL."""
 
     name = NAME
-
-    def __init__(self, served: Model) -> None:
-        self._served = served
-
-    def path(self, model: Model) -> str | None:  # type: ignore[override]
-        return "/invocations" if model.name == self._served.name else None
 
 
 def install(app: ModelApp) -> None:
     """Serve a model of an app by the protocol."""
     model = sole_model(app, NAME)
-    add_protocol(app, SageMakerProtocol(model))
+    add_protocol(app, SageMakerProtocol(model, "/invocations"))
     add_page(app, "/ping", ["GET"], partial(health_of, app, model), endpoint=f"{NAME}:ping")

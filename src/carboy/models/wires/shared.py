@@ -32,6 +32,11 @@ class WireProblem(Problem):
         """Return the body of the response."""
         return {"error": text}
 
+    @property
+    def is_input(self) -> bool:
+        """Whether the request is wrong, and not the server."""
+        return t.cast("int", self.code) < 500
+
     def text(self, environ: t.Any) -> str:
         """Return the description. For an error inside it has the request id, because the protocols
         have no member for the id, under which the log has the reason.

@@ -46,6 +46,22 @@ def sole_model(app: ModelApp, protocol: str, *, may_stream: bool = True) -> Mode
     return models[name]
 
 
+class ServesOneModel:
+    """A part of protocols with one URL for predictions.
+
+    Args:
+        served: the model that the URL serves.
+        path: the path of the URL.
+    """
+
+    def __init__(self, served: Model, path: str) -> None:
+        self._served = served
+        self._path = path
+
+    def path(self, model: Model) -> str | None:
+        return self._path if model.name == self._served.name else None
+
+
 def health_of(app: ModelApp, model: Model) -> Response:
     """Return a response that says whether the model can predict: 200 or 503."""
     reason = model.not_ready()

@@ -18,11 +18,10 @@ import msgspec
 from ..view import add_protocol
 from .kserve import KServeProtocol
 from .shared import add_page
-from .solemodel import health_of, sole_model
+from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
     from ..host import ModelApp
-    from ..model import Model
 
 NAME = "vertex"
 
@@ -36,18 +35,11 @@ class VertexRequest(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError("Expected no `parameters`: all inputs of a model are in its instances")
 
 
-class VertexProtocol(KServeProtocol):
+class VertexProtocol(ServesOneModel, KServeProtocol):
     """Serves one model. The bodies are those of KServe V1, which may have `parameters` as well."""
 
     name = NAME
     request_type = VertexRequest
-
-    def __init__(self, served: Model, path: str) -> None:
-        self._served = served
-        self._path = path
-
-    def path(self, model: Model) -> str | None:
-        return self._path if model.name == self._served.name else None
 
 
 def install(app: ModelApp) -> None:
