@@ -7,7 +7,8 @@ import pytest
 from polling import PATIENCE_S
 
 from carboy.errors import ModelLoadError, SignatureError
-from carboy.models.replicas import InProcess, ModelSource
+from carboy.models.replicas.inprocess import InProcess
+from carboy.models.replicas.source import ModelSource
 
 
 def replica(target: t.Any) -> InProcess:

@@ -12,7 +12,7 @@ from carboy.helpers import _is_redefined
 
 from .model import Model as Model
 from .protocol import JsonProtocol
-from .replicas import Health
+from .replicas.checkup import Health
 
 if t.TYPE_CHECKING:
     from .protocol import ModelProtocol

@@ -23,7 +23,9 @@ from .example import Example
 from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
-from .replicas import Checkup, InProcess, ModelSource
+from .replicas.checkup import Checkup
+from .replicas.inprocess import InProcess
+from .replicas.source import ModelSource
 from .saved.card import read_card
 
 if t.TYPE_CHECKING:

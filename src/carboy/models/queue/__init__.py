@@ -44,7 +44,7 @@ from .ticket import FOREVER, Ticket, held_lock
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from ..replicas import Replica
+    from ..replicas.replica import Replica
     from .calls import Arguments
     from .ticket import Deliver
 

@@ -29,7 +29,7 @@ from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
-    from ..replicas import Replica
+    from ..replicas.replica import Replica
     from .calls import Compute
     from .occupied import Device
     from .state import QueueState

@@ -1,0 +1,195 @@
+"""A replica in this process: it builds the model's object and calls its `predict`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+import traceback
+import typing as t
+from time import monotonic
+
+from carboy.core.foreignservers import (
+    preforking_server,
+    refuse_before_uwsgi_forks,
+    warning_of_fork,
+)
+from carboy.core.logmasking import get_masked_logger
+from carboy.core.processmemory import resident_bytes
+from carboy.errors import ModelFileError, ModelLoadError, ServingError
+from carboy.observability.handlers import show_messages
+
+from ..queue.calls import one_by_one
+from ..saved.card import noting_cards
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..queue.calls import Arguments, Compute
+    from ..saved.card import Card
+    from .source import ModelSource
+
+_logger = get_masked_logger("carboy.models")
+
+
+class InProcess:
+    """A replica in this process. The first thread that needs the model builds the object, once.
+
+    Args:
+        bind: returns the function that computes batches by calls of the object's `predict`.
+        warm: called with `predict` before the replica is used; raises if the model does not work.
+
+    Attributes:
+        loading: whether a thread builds the model at the moment.
+        loaded_bytes: how much the memory of this process grew by while the model was built; 0 if
+            the system does not tell. Models that are built at the same time count for each other.
+        cards: the cards of the saved models that were opened while the model was built.
+        compute: computes a batch; see `Replica`. PERF: once the model is loaded, the attribute
+            holds the function that computes, so that a batch need not check whether the model is
+            loaded.
+    """
+
+    compute: Compute
+
+    def __init__(
+        self,
+        source: ModelSource,
+        *,
+        owner: str,
+        bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
+        warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
+    ) -> None:
+        self._source = source
+        self._owner = owner
+        self._bind = bind
+        self._warm = warm
+        self._lock = threading.Lock()
+        self._object: t.Any = None
+        self._failed_attempts = 0
+        self._failure: ModelLoadError | None = None
+        self.loading = False
+        self.loaded_bytes = 0
+        self.cards: tuple[Card, ...] = ()
+        self.loaded = not source.is_class and warm is None
+        self.compute = self._load_and_compute
+        if self.loaded:
+            self.compute = bind(source.by_name(source.predict))
+
+    def _load_and_compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
+        return self.load()(batch)
+
+    def load(self) -> Compute:
+        """Build the model's object unless it exists already, and return `compute`.
+
+        If building fails, all threads that waited for it get the error. The next call builds again,
+        because a missing file may exist by then.
+        """
+        seen = self._failed_attempts
+        with self._lock:
+            if self.loaded:
+                return self.compute
+            if self._failed_attempts != seen and self._failure is not None:
+                raise self._failure
+            self.loading = True
+            before_bytes, begun_s = resident_bytes() or 0, monotonic()
+            try:
+                self.compute = compute = self._bind(self._build())
+            except ModelLoadError as exc:
+                self._failed_attempts += 1
+                self._failure = exc
+                raise
+            finally:
+                self.loading = False
+            self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
+            self.loaded = True
+            _log_loaded(self._owner, monotonic() - begun_s)
+            return compute
+
+    def _build(self) -> cabc.Callable[..., t.Any]:
+        source, model = self._source, None
+        predict = source.predict
+        _prepare_load(self._owner)
+        if source.is_class:
+            try:
+                with noting_cards() as noted:
+                    model = source.build()
+                self.cards = tuple(noted.values())
+            except Exception as exc:
+                raise _load_error(self._owner, "", source.target, exc) from exc
+            predict = t.cast("cabc.Callable[..., t.Any]", model.predict)
+        predict = source.by_name(predict)
+        if self._warm is not None:
+            try:
+                self._warm(predict)
+            except Exception as exc:
+                _close(model)
+                raise _load_error(
+                    self._owner, "it failed on its example: ", source.target, exc
+                ) from exc
+        self._object = model
+        return predict
+
+    def check(self) -> None:
+        """Call the model's own `check` method, if it has one; raises what `check` raises."""
+        self.load()
+        check = getattr(self._object, "check", None)
+        if check is not None:
+            check()
+
+    def close(self) -> None:
+        """Call the model's own `close` method, if it has one, and drop the reference to the model's
+        object.
+        """
+        with self._lock:
+            closing, self._object = self._object, None
+            if self._source.is_class:
+                self.loaded = False
+                self.compute = self._load_and_compute
+        _close(closing)
+
+
+def _prepare_load(owner: str) -> None:
+    """Look for what another server does before a model is loaded, and would make it hang.
+
+    Raises:
+        ModelLoadError: the model cannot be used in this process.
+    """
+    if preforking_server():
+        show_messages(_logger)
+    if warning := warning_of_fork():
+        _logger.warning("%s", warning)
+    try:
+        refuse_before_uwsgi_forks(owner)
+    except ServingError as exc:
+        raise ModelLoadError(str(exc)) from None
+
+
+def _log_loaded(owner: str, took_s: float) -> None:
+    """Say that a process has loaded a model: each worker of another server does so on its own."""
+    server = preforking_server()
+    process = f"process {os.getpid()}{f' of {server}' if server else ''}"
+    _logger.info("%s: loaded by %s in %.2f s", owner, process, took_s)
+
+
+def _close(model: t.Any) -> None:
+    if model is not None and hasattr(model, "close"):
+        model.close()
+
+
+def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> ModelLoadError:
+    """Return the error for a model that failed to load. It names the failing line in the user's own
+    file instead of a line in a library.
+    """
+    from ..saved.loadfailures import explain_failure
+
+    frames = traceback.extract_tb(exc.__traceback__)
+    home = getattr(inspect.getmodule(target), "__file__", None)
+    own = [frame for frame in frames if frame.filename == home] or frames[-1:]
+    place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    if isinstance(exc, ModelFileError) and home and own[-1].filename != home:
+        place = f"the source of {target.__qualname__} in {home}"
+    advice = explain_failure(exc)
+    return ModelLoadError(
+        f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
+        f"{'. ' if advice else ''}{advice}"
+    )

@@ -1,0 +1,45 @@
+"""The interface between the queue of a model and the place where its batches are computed."""
+
+from __future__ import annotations
+
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..queue.calls import Arguments
+
+
+class Replica(t.Protocol):
+    """One copy of a model, in this process or elsewhere. Any thread may call any method.
+
+    Attributes:
+        loaded: whether `compute` can begin at once. If not, the queue calls `load` first, so that
+            the time of loading does not count against the deadline of `predict`.
+    """
+
+    loaded: bool
+
+    def load(self) -> object:
+        """Build the model's object unless it exists already. Raises ModelLoadError."""
+
+    def compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
+        """Compute a batch; load the model first if it is not loaded.
+
+        Args:
+            batch: the arguments of each prediction, by name. At most `concurrency` batches compute
+                at the same time. If `predict` yields, a batch is a single prediction.
+
+        Returns:
+            One result per prediction, in the same order. An exception among the results fails that
+            prediction alone. If `predict` yields, the only result is an iterator, and the caller
+            reads it on the same thread.
+
+        Raises:
+            Exception: whatever `predict` raises. The queue splits the batch and computes the parts.
+        """
+
+    def close(self) -> None:
+        """Release the model. Called while nothing is computed; the next `compute` loads the model
+        again.
+        """
