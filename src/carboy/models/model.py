@@ -85,7 +85,7 @@ class Model:
             queue=options.queue_items,
             concurrency=options.concurrency,
             streams=self.answers.streams,
-            device=options.device,
+            device=options.shared_device,
         )
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
