@@ -1,0 +1,105 @@
+"""Tokens: how the processes that need a prediction share the replicas of a model without a process
+between them, as the programs that GNU make starts share its jobs (jobserver).
+
+Each version of a model has one pipe. A replica writes a token into it whenever it can take another
+batch: when it has loaded the model, and after each batch. A thread that has a batch to compute
+reads a token from the pipe, and with it gets the right to send one batch to that replica. The
+kernel is the queue: readers that wait get the tokens in the order in which they began to wait,
+whichever process they belong to, and no replica is idle while a batch waits.
+
+    bytes 0-3   the identifier of the replica: of one process, and never used again
+    bytes 4-7   the serial number of the token, counted by the replica
+
+A replica accepts a batch only with the serial number of its latest token. If a process dies with a
+token in its hand, the supervisor tells the replicas to write new ones (`renew`); whoever sends a
+batch with the old number is told to take another token.
+
+The pipe is in packet mode where the system has it (`O_DIRECT`): then one read returns what one
+write has written, so that other bytes, which the code of a model may write by mistake, do not
+displace the tokens behind them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import typing as t
+
+_TOKEN = struct.Struct("<II")
+_PACKETS = getattr(os, "O_DIRECT", 0)
+_SERIALS = 2**32
+
+
+class Token(t.NamedTuple):
+    """The right to send one batch to a replica."""
+
+    replica: int
+    serial: int
+
+
+def make_pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a pipe for tokens. A read blocks until there is a
+    token; a write does not block.
+    """
+    if not hasattr(os, "pipe2"):  # macOS
+        reading, writing = os.pipe()
+    else:
+        reading, writing = os.pipe2(os.O_CLOEXEC | _PACKETS)
+    os.set_blocking(writing, False)
+    return reading, writing
+
+
+def take(fd: int) -> Token | None:
+    """Wait for a token and return it. Returns None if the pipe has been closed, because the
+    version of the model has no replicas any more.
+
+    Raises:
+        BlockingIOError: the pipe is empty, and its reading end does not block.
+    """
+    while data := os.read(fd, _TOKEN.size):
+        if len(data) == _TOKEN.size:
+            return Token(*_TOKEN.unpack(data))
+    return None
+
+
+class TokenWriter:
+    """Writes the tokens of one replica.
+
+    Args:
+        fd: the writing end of the pipe. It does not block.
+        replica: the identifier of the replica.
+
+    Attributes:
+        serial: the serial number of the token that is valid; 0 if none is.
+        is_late: whether the valid token could not be written yet, because the pipe is full.
+    """
+
+    def __init__(self, fd: int, replica: int) -> None:
+        self._fd = fd
+        self._replica = replica
+        self._latest = 0
+        self.serial = 0
+        self.is_late = False
+
+    def write(self) -> None:
+        """Write a token, which replaces the one before."""
+        self._latest = self.serial = self._latest % (_SERIALS - 1) + 1
+        self.retry()
+
+    def retry(self) -> None:
+        """Write the valid token now, if the pipe was full before."""
+        try:
+            os.write(self._fd, _TOKEN.pack(self._replica, self.serial))
+        except BlockingIOError:
+            self.is_late = True
+        else:
+            self.is_late = False
+
+    def use(self, serial: int) -> bool:
+        """Return whether a batch with this serial number may be computed. The number is valid
+        once.
+        """
+        if not serial or serial != self.serial:
+            return False
+        self.serial = 0
+        return True
