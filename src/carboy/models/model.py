@@ -106,7 +106,7 @@ class Model:
             queue=options.queue_items,
             concurrency=options.concurrency,
             streams=self.answers.streams,
-            device=options.device,
+            device=options.shared_device,
             version=name,
         )
         return ModelVersion(name, folder, replica, queue, has_check=source.has_check)

@@ -28,11 +28,13 @@ From a client to the supervisor:
 
     want      `Want`: the client needs a version of a model
     hangs     `Hangs`: a replica computes a batch for longer than it may; the supervisor kills it
+    release   `Release`: the client does not need the version any more; when no client does, the
+              supervisor ends its replicas
 
 From the supervisor to a client:
 
-    granted   `Granted`: sent when the first replica is ready, with the reading end of the pipe for
-              tokens as an attached file descriptor (SCM_RIGHTS)
+    granted   `Granted`: sent when all replicas have been ready once, with the reading end of the
+              pipe for tokens as an attached file descriptor (SCM_RIGHTS)
     refused   `NotGranted`: there is no such version, or it could not be loaded
 
 When a process of a replica has ended, the supervisor removes its socket, so that a token of it that
@@ -49,6 +51,8 @@ import typing as t
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from ..options import Options
+
 
 class Ready(t.TypedDict):
     """What a replica says of the model that it has loaded."""
@@ -62,10 +66,32 @@ class Ready(t.TypedDict):
 
 
 class Want(t.TypedDict):
-    """Asks for the replicas of a model."""
+    """Asks for the replicas of a version of a model. The supervisor starts them if they do not run;
+    it runs no user code, so the client tells it what the app has declared.
+    """
 
     model: str
-    #: The version; "" for the one that serves.
+    #: The version; "" if the model has none.
+    version: str
+    #: The folder from which this version is loaded; "" if the model has none.
+    source: str
+    #: How many reloads of the code the supervisor had been asked for when the client was started;
+    #: None for a client that the supervisor has not started.
+    generation: int | None
+    replicas: int
+    #: The devices that the replicas use in turn.
+    devices: list[str]
+    device_lock: bool
+    max_rss_bytes: int | None
+    start_timeout_s: float
+    #: Whether the class of the model has a method `check`.
+    has_check: bool
+
+
+class Release(t.TypedDict):
+    """Gives the replicas of a version back."""
+
+    model: str
     version: str
 
 
@@ -104,6 +130,8 @@ class ReplicaJob(t.TypedDict):
 
     model: str
     version: str
+    #: The folder from which this version is loaded; "" if the model has none.
+    source: str
     #: The identifier of the process, which is in its tokens and in the name of its socket. It is
     #: never used again by the same supervisor.
     replica: int
@@ -119,16 +147,55 @@ class ReplicaJob(t.TypedDict):
 class ReplicaDirectory(t.Protocol):
     """A client's connection to the models' socket. Thread-safe."""
 
-    def want(self, model: str, version: str) -> tuple[Granted, int]:
-        """Block until a replica is ready. Returns where the replicas are, and the reading end of
-        the pipe for tokens, which then belongs to the caller.
+    def want(self, want: Want) -> tuple[Granted, int]:
+        """Block until the replicas are ready. Returns where they are, and the reading end of the
+        pipe for tokens, which then belongs to the caller.
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.
+            UnavailableError: no supervisor answers.
         """
 
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
+
+    def release(self, release: Release) -> None:
+        """Tell the supervisor that this process does not need a version any more. Returns at
+        once.
+        """
+
+
+class Link(t.Protocol):
+    """The connection of a replica's process with its supervisor."""
+
+    #: Functions that are called when the supervisor has died.
+    on_orphaned: list[cabc.Callable[[], object]]
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message that has this word. It must
+        return soon.
+        """
+
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+
+
+def want_of(
+    model: str, options: Options, *, version: str = "", source: str = "", has_check: bool = False
+) -> Want:
+    """Return the message that asks for the replicas of a model with these options."""
+    return Want(
+        model=model,
+        version=version,
+        source=source,
+        generation=None,
+        replicas=options.replicas or 1,
+        devices=list(options.devices),
+        device_lock=options.device_lock,
+        max_rss_bytes=options.max_rss_bytes,
+        start_timeout_s=options.start_timeout_s,
+        has_check=has_check,
+    )
 
 
 def socket_path(folder: str, replica: int) -> str:

@@ -39,6 +39,7 @@ from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from . import capacity
+from .childprocess import describe_end, explain_failure
 from .computethreads import thread_environment, threads_of_each
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
@@ -116,7 +117,9 @@ class Supervisor:
             self._sockets = ServerSockets(self._settings)
             at_end.callback(self._sockets.close)
             self._settings = self._sockets.settings
-            self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
+            self._selector.register(
+                self._signals.wakeup, selectors.EVENT_READ, self._signals.clear_wakeup
+            )
             self._signals.install()
             self._systemd.explain_abort()
             at_end.callback(self._signals.restore)
@@ -181,10 +184,7 @@ class Supervisor:
     def _run_once(self) -> None:
         self._publish()
         for key, _ in self._selector.select(self._sleep_s()):
-            if key.data is None:
-                self._signals.clear_wakeup()
-            else:
-                self._receive(*key.data)
+            key.data()
         self._do_asked()
         for worker in self._workers:
             for process in worker.processes:
@@ -272,6 +272,7 @@ class Supervisor:
         fds = [each[0] for each in descriptors if each is not None]
         job: dict[str, t.Any] = {
             "target": self._target,
+            "number": worker.number,
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
         }
@@ -282,7 +283,9 @@ class Supervisor:
         process.start(job, fds, variables=variables)
         worker.starts += 1
         self._selector.register(
-            t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
+            t.cast("socket.socket", process.channel),
+            selectors.EVENT_READ,
+            partial(self._receive, worker, process),
         )
         return process
 
@@ -438,7 +441,7 @@ class Supervisor:
         settings = self._settings
         grace_s = settings.drain_s + settings.grace_s if process.was_ready else LOADING_GRACE_S
         has_successor = worker.is_ready and process.sockets is worker.sockets
-        process.ask_to_stop(time.monotonic() + grace_s, has_successor=has_successor)
+        process.ask_to_stop(time.monotonic() + grace_s, has_successor)
 
     def _finish_reload(self) -> None:
         """End the reload if all old processes have ended, so that none answers a further request
@@ -463,7 +466,7 @@ class Supervisor:
 
     def _fail_reload(self, process: WorkerProcess) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
-        reason = _explain_end(process)
+        reason = explain_failure(process)
         self._reloading = False
         self._failed_reload = FailedReload(time.time(), reason)
         self._systemd.say_ready()  # the server serves, with the code that it has
@@ -533,15 +536,13 @@ class Supervisor:
         """Let another process be started after one has ended that should serve, or load the app.
         After the death of the current process, its successor is that other one, if there is any.
         """
-        delay_s = worker.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
-        if worker.current is None or worker.current.phase == "ready":
-            worker.start_at_s = time.monotonic() + delay_s
+        delay_s = worker.plan_restart(process)
         goes_on = f", and {worker.current} goes on" if worker.is_ready else ""
         failure = [process.failure.rstrip()] if process.failure else []
         log.logger.error(
             "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
             process,
-            _describe_end(process),
+            describe_end(process),
             process.lived_s,
             goes_on,
             f"in {delay_s:g} s" if delay_s else "now",
@@ -556,7 +557,7 @@ class Supervisor:
             "%s cannot load the app%s:\n\n%s\n",
             process,
             f" {self._target!r}" if self._target else "",
-            _explain_end(process),
+            explain_failure(process),
         )
         # A process exits with 2 if the configuration of the app is wrong. The server then exits
         # with the same code.
@@ -612,26 +613,4 @@ def _log_end_of_replaced(process: WorkerProcess) -> None:
     elif process.exit_code == 0:
         log.logger.info("%s has ended after its last request", process)
     elif not process.was_killed:
-        log.logger.error("%s %s during its last requests", process, _describe_end(process))
-
-
-def _explain_end(process: WorkerProcess) -> str:
-    """Return why a process could not load the app."""
-    return process.failure.rstrip() or f"The process {_describe_end(process)} while loading."
-
-
-def _describe_end(process: WorkerProcess) -> str:
-    if process.phase == "hanging":
-        return "was killed because it hung"
-    return _describe_exit(process.exit_code or 0)
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+        log.logger.error("%s %s during its last requests", process, describe_end(process))

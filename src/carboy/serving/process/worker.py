@@ -49,6 +49,7 @@ from .capacity import wanted_workers
 from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
 from .sockets import make_listeners
+from .supervisorlink import SupervisorLink
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -309,53 +310,23 @@ def wanted_by(app: WSGIApplication, settings: Settings) -> int:
     return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
-class Control:
-    """The worker's connection with its supervisor: receives the supervisor's messages and sends
-    reports. The messages are lines of JSON, `[word, payload]`, in both directions.
-    """
+class Control(SupervisorLink):
+    """The worker's connection with its supervisor, by which the supervisor stops the worker."""
 
     def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._service: Service | None = None
         # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
         self._lock = threading.RLock()
-        self._sending = threading.Lock()
-        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
-            "alive?": self._answer_heartbeat,
-            "drain": lambda has_successor: self.stop(has_successor=bool(has_successor)),
-            "listen": lambda _: self._may_listen.set(),
-        }
         self._may_listen = threading.Event()
-        # This function is called when the supervisor has died.
-        self.on_orphaned: cabc.Callable[[], object] = lambda: None
+        self.on("alive?", self._answer_heartbeat)
+        self.on("drain", lambda has_successor: self.stop(has_successor=bool(has_successor)))
+        self.on("listen", lambda _: self._may_listen.set())
+        self.on_orphaned.append(self._stop_orphaned)
 
-    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
-        """Let a function be called with the payload of each message of the supervisor that has this
-        word. The function must return soon, because it delays further messages.
-        """
-        self._handlers[word] = function
-
-    def listen(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for word, payload in self._messages():
-            try:
-                self._handlers[word](payload)
-            except Exception:  # noqa: BLE001  # the worker must receive further messages
-                log.logger.exception("error while handling the supervisor's message %r", word)
-        self.on_orphaned()
+    def _stop_orphaned(self) -> None:
         log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
-
-    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
-        """Yield the messages from the supervisor, until the socket to it is closed."""
-        with self._channel.makefile("r") as lines:
-            try:
-                for line in lines:
-                    yield json.loads(line)
-            except OSError:
-                pass  # the supervisor has died: end as if it had closed the socket
 
     def _answer_heartbeat(self, payload: object) -> None:
         if self._service is not None:
@@ -370,15 +341,6 @@ class Control:
             # The app is still being loaded. An import cannot be interrupted and no client waits, so
             # end the process at once.
             os._exit(0)
-
-    def report(self, word: str, payload: object = None) -> None:
-        """Send the supervisor a message. Thread-safe."""
-        message = json.dumps([word, payload]).encode() + b"\n"
-        try:
-            with self._sending:
-                self._channel.sendall(message)
-        except OSError:
-            pass  # the supervisor has died; `_listen` notices that too, and stops the worker
 
     def serve(self, service: Service) -> None:
         service.load()
@@ -413,7 +375,7 @@ def send_log_lines(control: Control, fds: list[int]) -> None:
     from .logpipe import WorkerLog
 
     worker_log = WorkerLog(fds[0], fds[1], partial(announce_log, control))
-    control.on_orphaned = worker_log.take_over
+    control.on_orphaned.insert(0, worker_log.take_over)
     open_files_by(worker_log.open)
 
 
