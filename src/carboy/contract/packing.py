@@ -251,8 +251,10 @@ def wants_arrays(annotation: t.Any) -> bool:
     """Return whether a result may be an array, so that it must not become lists."""
     bare = strip(annotation)
     is_bare = kind_of_class(t.get_origin(bare) or bare) is TensorKind
-    return annotation is t.Any or is_bare or any(
-        isinstance(kind, TensorKind) for kind in kinds_in(annotation)
+    return (
+        annotation is t.Any
+        or is_bare
+        or any(isinstance(kind, TensorKind) for kind in kinds_in(annotation))
     )
 
 

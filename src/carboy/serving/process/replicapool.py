@@ -385,14 +385,17 @@ class ReplicaPool:
     def _grace_of(self, process: ReplicaProcess) -> float:
         return self._grace_s if process.was_ready else LOADING_GRACE_S
 
-    def end(self) -> None:
-        """Let all processes finish their batches and end."""
+    def end(self, kill_at_s: float | None = None) -> None:
+        """Let all processes finish their batches and end; at a time at the latest, if it is
+        given.
+        """
         if self.is_ending:
             return
         self.is_ending = True
         for process in self.processes:
             if process.phase != "hanging":
-                process.ask_to_stop(time.monotonic() + self._grace_of(process))
+                grace_at_s = time.monotonic() + self._grace_of(process)
+                process.ask_to_stop(min(grace_at_s, kill_at_s or grace_at_s))
 
     def close(self) -> None:
         """Close the pipe: clients that wait for a token learn that there will be none. Call this

@@ -26,7 +26,7 @@ from .serverstate import ReplicaState
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ...models.replicas.supervision import Hangs, Release, ReplicaJob, Want
+    from ...models.replicas.supervision import GivesBack, Hangs, ReplicaJob, Want
     from .childprocess import ChildProcess
     from .replicapool import ReplicaProcess
     from .supervisorlog import SupervisorLog
@@ -199,7 +199,7 @@ class ReplicaSupervisor:
             if _is_named(pool, hangs):
                 pool.report_hang(hangs["replica"], hangs["took_s"])
 
-    def _release(self, client: ModelsClient, release: Release) -> None:
+    def _release(self, client: ModelsClient, release: GivesBack) -> None:
         for pool in [each for each in client.pools if _is_named(each, release)]:
             client.pools.discard(pool)
             client.waiting.discard(pool)
@@ -319,10 +319,10 @@ class ReplicaSupervisor:
         if self._named is not None:
             self._named.remove_file()
 
-    def stop(self) -> None:
-        """Let all replicas finish their batches and end."""
+    def stop(self, kill_at_s: float | None) -> None:
+        """Let all replicas finish their batches and end, at a time at the latest."""
         for pool in self._pools:
-            pool.end()
+            pool.end(kill_at_s)
 
     def kill_all(self) -> None:
         for process in self.processes:
@@ -352,7 +352,7 @@ _HANDLERS: dict[str, cabc.Callable[[ReplicaSupervisor, ModelsClient, t.Any], Non
 }
 
 
-def _is_named(pool: ReplicaPool, asked: Want | Hangs | Release) -> bool:
+def _is_named(pool: ReplicaPool, asked: Want | Hangs | GivesBack) -> bool:
     want = pool.want
     return (want["model"], want["version"]) == (asked["model"], asked["version"])
 

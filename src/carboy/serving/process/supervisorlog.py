@@ -7,8 +7,8 @@ import typing as t
 from .. import log
 
 if t.TYPE_CHECKING:
-    from .logpipe import LogWriter
     from .childprocess import ChildProcess
+    from .logpipe import LogWriter
 
 
 class SupervisorLog:
