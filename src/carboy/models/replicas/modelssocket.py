@@ -1,4 +1,4 @@
-"""Find the models' socket of `carboy models serve`, in a process that another server has started."""
+"""Find the models' socket of `carboy models serve` in a process that another server has started."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:
     if not found:
         raise UnavailableError(
             f"The app has models with replicas, and no `carboy models serve` of {user} is running"
-            f" (no *{SUFFIX} in {', '.join(runtime_folders())}). Start it beside this server, or name"
-            f" its socket by {VARIABLE}. {VARIABLE}={OFF} loads the models in each process instead."
+            f" (no *{SUFFIX} in {', '.join(runtime_folders())}). Start it beside this server, or"
+            f" name its socket by {VARIABLE}. {VARIABLE}={OFF} loads the models in each process"
+            " instead."
         )
     raise UnavailableError(
         f"{len(found)} of `carboy models serve` of {user} are running. Choose one by {VARIABLE}:"

@@ -13,19 +13,26 @@ from carboy.core.foreignservers import preforking_server
 from carboy.core.logmasking import get_masked_logger
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from ..options import Options
     from .supervision import ReplicaDirectory
 
 _logger = get_masked_logger("carboy.models")
 
+_connect: cabc.Callable[[], ReplicaDirectory] | None = None
 _directory: ReplicaDirectory | None = None
 _is_replica = False
 
 
-def use_directory(directory: ReplicaDirectory) -> None:
-    """Let models that are declared later, and have replicas, compute in those of a supervisor."""
-    global _directory  # noqa: PLW0603  # a process has one supervisor
-    _directory = directory
+def use_directory(connect: cabc.Callable[[], ReplicaDirectory]) -> None:
+    """Let models that are declared later, and have replicas, compute in those of a supervisor.
+
+    Args:
+        connect: returns the directory of the replicas; called when a model needs it.
+    """
+    global _connect  # noqa: PLW0603  # a process has one supervisor
+    _connect = connect
 
 
 def compute_here() -> None:
@@ -38,8 +45,11 @@ def directory_for(options: Options, owner: str) -> ReplicaDirectory | None:
     """Return the supervisor whose replicas compute a model; None if this process computes it
     itself.
     """
+    global _directory  # noqa: PLW0603
     if options.replicas is None or _is_replica:
         return None
+    if _directory is None and _connect is not None:
+        _directory = _connect()
     if _directory is not None:
         return _directory
     if preforking_server() or os.environ.get("CARBOY_MODELS_SOCKET"):

@@ -19,7 +19,7 @@ from .supervision import LineReader, encode_line
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .supervision import Granted, Hangs, NotGranted, Release, Want
+    from .supervision import GivesBack, Granted, Hangs, NotGranted, Want
 
 _CHUNK_BYTES = 65536
 _MAX_FDS = 64
@@ -60,7 +60,7 @@ class SocketDirectory:
         """Tell the supervisor that a replica hangs. Returns at once."""
         self._send("hangs", hangs)
 
-    def release(self, release: Release) -> None:
+    def release(self, release: GivesBack) -> None:
         """Tell the supervisor that this process does not need a version any more. Returns at
         once.
         """

@@ -28,7 +28,7 @@ From a client to the supervisor:
 
     want      `Want`: the client needs a version of a model
     hangs     `Hangs`: a replica computes a batch for longer than it may; the supervisor kills it
-    release   `Release`: the client does not need the version any more; when no client does, the
+    release   `GivesBack`: the client does not need the version any more; when no client does, the
               supervisor ends its replicas
 
 From the supervisor to a client:
@@ -88,7 +88,7 @@ class Want(t.TypedDict):
     has_check: bool
 
 
-class Release(t.TypedDict):
+class GivesBack(t.TypedDict):
     """Gives the replicas of a version back."""
 
     model: str
@@ -159,7 +159,7 @@ class ReplicaDirectory(t.Protocol):
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
 
-    def release(self, release: Release) -> None:
+    def release(self, release: GivesBack) -> None:
         """Tell the supervisor that this process does not need a version any more. Returns at
         once.
         """

@@ -81,7 +81,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
 
 def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
     from . import debugmode
-    from .worker import load
+    from .apploading import load
 
     log.logger.warning(
         "this system has no worker processes, so that nobody restarts the server if it dies. Run it"

@@ -41,6 +41,7 @@ from ..metrics.servermetrics import ServerMetrics
 from . import capacity
 from .childprocess import describe_end, explain_failure
 from .computethreads import thread_environment, threads_of_each
+from .replicasupervisor import ReplicaSupervisor
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .sockets import ServerSockets
@@ -96,6 +97,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._replicas = ReplicaSupervisor(target, self._selector, self._log, settings.grace_s)
         self._metrics = ServerMetrics() if settings.metrics else None
         self._management: Management | None = None
         self._started_at_s = time.time()
@@ -131,16 +133,26 @@ class Supervisor:
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
-            while self._processes() or not self._stopping:
+            while not self._is_over():
                 self._run_once()
         if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
 
+    def _is_over(self) -> bool:
+        """Return whether all processes have ended. Replicas end after the workers, which need them
+        for their last requests.
+        """
+        if self._processes() or not self._stopping:
+            return False
+        self._replicas.stop(self._kill_at_s)
+        return not self._replicas.processes
+
     def _end_processes(self) -> None:
         """Kill the processes that are left if the loop has failed, and finish the log files."""
         for process in self._processes():
             process.kill_and_wait()
+        self._replicas.close()
         for worker in self._workers:
             worker.close_sockets()
         self._log.stop()
@@ -176,6 +188,7 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+            replicas=self._replicas.states(),
             capacity=self._plan.as_dict() if self._plan is not None else {},
         )
 
@@ -193,6 +206,7 @@ class Supervisor:
         if self._signals.take_reopen():
             log.logger.info("SIGUSR1: opening %s again", " ".join(self._log.reopen()) or "no file")
         now_s = time.monotonic()
+        self._replicas.attend(now_s)
         if self._signals.stops_at_once:
             self._kill_at_s = 0.0
         if self._signals.stop_requests and not self._stopping:
@@ -234,7 +248,7 @@ class Supervisor:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times = [self._systemd.sign_at_s]
+        times: list[float | None] = [self._systemd.sign_at_s, *self._replicas.due_s()]
         if self._stopping:
             times.append(self._kill_at_s)
         else:
@@ -263,6 +277,7 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
             self._management.watch(process)
         if worker.sockets is None:
@@ -273,6 +288,7 @@ class Supervisor:
         job: dict[str, t.Any] = {
             "target": self._target,
             "number": worker.number,
+            "generation": process.generation,
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
         }
@@ -288,6 +304,9 @@ class Supervisor:
             partial(self._receive, worker, process),
         )
         return process
+
+    def _send_models_socket(self, process: WorkerProcess, payload: object) -> None:
+        process.send("models-socket", self._replicas.open())
 
     @property
     def _computing_processes(self) -> int:
@@ -405,6 +424,7 @@ class Supervisor:
         )
         self._systemd.say_reloading()
         self._generation += 1
+        self._replicas.generation = self._generation
         self._reloading, self._is_new_code_ready = True, False
         for worker in self._workers:
             if worker.current is not None:
@@ -588,6 +608,7 @@ class Supervisor:
             log.logger.error("%s has not finished its requests: killed", process)
             process.kill_and_wait()
             self._exit_code = 1
+        self._replicas.kill_all()
 
 
 def _states_of(worker: Worker) -> list[ProcessState]:
