@@ -10,9 +10,9 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.packing import (
-    PackedColumn,
+from carboy.contract.packedvalues import (
     ColumnReader,
+    PackedColumn,
     Packer,
     UnpackableError,
     misfit_error,
@@ -23,8 +23,8 @@ from carboy.errors import AnswerError
 from carboy.json.arrays import to_plain
 
 from ..queue.calls import ColumnBatch, rows
-from .failures import PackedFailure, pack_failure, unpack_failure
 from .frames import ConnectionLost, split
+from .packedfailures import PackedFailure, pack_failure, unpack_failure
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
