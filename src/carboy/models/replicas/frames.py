@@ -42,6 +42,8 @@ from .arena import Arena, create_shared
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    Buffer: t.TypeAlias = bytes | bytearray | memoryview
+
 # Length of `meta`; bytes of the region on the socket; bytes of the region in shared memory; serial
 # number; kind; flags.
 _HEAD = struct.Struct("<IIQIBB")
@@ -63,8 +65,6 @@ _READ_BYTES = 64 * 1024
 _MAX_META_BYTES = 2**30
 # Shared memory that is longer is given back after a batch.
 _KEEP_BYTES = 64 * 2**20
-# How many buffers one system call sends. Linux allows 1024 (IOV_MAX).
-_MAX_PARTS = 512
 _FD_SPACE = socket.CMSG_SPACE(4)
 
 
@@ -94,6 +94,19 @@ class Frame(t.NamedTuple):
     meta: bytes
     region: memoryview
     is_shared: bool
+
+
+class Copied(t.NamedTuple):
+    """A message whose buffers are copied.
+
+    Attributes:
+        inline: the region, if it is sent on the socket.
+        shared: the length of the region, if it is in shared memory.
+    """
+
+    meta: bytes
+    inline: bytes
+    shared: int
 
 
 def split(region: memoryview, lengths: cabc.Iterable[int]) -> list[memoryview]:
@@ -163,7 +176,7 @@ class FrameSocket:
         kind: int,
         serial: int,
         meta: bytes = b"",
-        buffers: cabc.Sequence[bytes | bytearray | memoryview] = (),
+        buffers: cabc.Sequence[Buffer] = (),
         *,
         flags: int = 0,
     ) -> None:
@@ -172,32 +185,46 @@ class FrameSocket:
         Raises:
             ConnectionLost: the other process has ended.
         """
+        self.send_copied(kind, serial, self.copy(meta, buffers), flags=flags)
+
+    def copy(self, meta: bytes, buffers: cabc.Sequence[Buffer]) -> Copied:
+        """Copy the buffers of a message, so that they may be changed before it is sent.
+
+        Raises:
+            ConnectionLost: the other process has ended.
+        """
         if not buffers:
-            self._send([_HEAD.pack(len(meta), 0, 0, serial, kind, flags), meta])
-            return
+            return Copied(meta, b"", 0)
         size = sum([_padded(len(each)) for each in buffers])
         if size > INLINE_BYTES and self._write_shared(buffers, size):
-            self._send([_HEAD.pack(len(meta), 0, size, serial, kind, flags), meta])
-            return
-        parts = [_HEAD.pack(len(meta), size, 0, serial, kind, flags), meta]
+            return Copied(meta, b"", size)
+        parts: list[Buffer] = []
         for each in buffers:
             parts.append(each)
             if odd := len(each) % _ALIGNMENT:
                 parts.append(_PADDING[odd:])
-        self._send(parts)
+        return Copied(meta, b"".join(parts), 0)
 
-    def _send(self, parts: list[t.Any], fd: int | None = None) -> None:
+    def send_copied(self, kind: int, serial: int, copied: Copied, *, flags: int = 0) -> None:
+        """Send a message that `copy` has returned, before the next one is copied.
+
+        Raises:
+            ConnectionLost: the other process has ended.
+        """
+        meta, inline, shared = copied
+        head = _HEAD.pack(len(meta), len(inline), shared, serial, kind, flags)
+        self._send([head, meta, inline])
+
+    def _send(self, parts: list[bytes], fd: int | None = None) -> None:
         attached = [] if fd is None else [_attached(fd)]
-        if len(parts) > _MAX_PARTS:
-            parts = [b"".join(parts)]
         try:
             sent = self.socket.sendmsg(parts, attached)
-            if sent < (total := sum(map(len, parts))):
-                self.socket.sendall(memoryview(b"".join(parts))[sent:total])
+            if sent < sum(map(len, parts)):
+                self.socket.sendall(memoryview(b"".join(parts))[sent:])
         except OSError as exc:
             raise ConnectionLost(str(exc)) from exc
 
-    def _write_shared(self, buffers: cabc.Sequence[t.Any], size: int) -> bool:
+    def _write_shared(self, buffers: cabc.Sequence[Buffer], size: int) -> bool:
         """Copy buffers into the shared memory. Returns False if there is not enough memory."""
         if self._arena is None or len(self._arena) < size:
             self._arena = None  # give the old one back first

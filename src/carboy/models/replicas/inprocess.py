@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
 
     from ..queue.calls import Arguments, Compute
     from ..saved.card import Card
+    from .replica import Turns
     from .source import ModelSource
 
 _logger = get_masked_logger("carboy.models")
@@ -51,6 +52,7 @@ class InProcess:
     """
 
     compute: Compute
+    turns: Turns | None = None
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import typing as t
 
 _TOKEN = struct.Struct("<II")
@@ -49,57 +50,90 @@ def make_pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def take(fd: int) -> Token | None:
-    """Wait for a token and return it. Returns None if the pipe has been closed, because the
-    version of the model has no replicas any more.
-
-    Raises:
-        BlockingIOError: the pipe is empty, and its reading end does not block.
+class TokenReader:
+    """The reading end of the pipe, which is closed when nothing refers to this object any more: a
+    thread that waits in `take` cannot be interrupted.
     """
-    while data := os.read(fd, _TOKEN.size):
-        if len(data) == _TOKEN.size:
-            return Token(*_TOKEN.unpack(data))
-    return None
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def take(self) -> Token | None:
+        """Wait for a token and return it. Returns None if nobody can write into the pipe any more,
+        because the version of the model has no replicas.
+        """
+        while data := os.read(self._fd, _TOKEN.size):
+            if len(data) == _TOKEN.size:
+                return Token(*_TOKEN.unpack(data))
+        return None
 
 
 class TokenWriter:
-    """Writes the tokens of one replica.
+    """Writes the tokens of one replica. Thread-safe.
 
     Args:
         fd: the writing end of the pipe. It does not block.
         replica: the identifier of the replica.
 
     Attributes:
-        serial: the serial number of the token that is valid; 0 if none is.
         is_late: whether the valid token could not be written yet, because the pipe is full.
     """
 
     def __init__(self, fd: int, replica: int) -> None:
         self._fd = fd
         self._replica = replica
+        self._lock = threading.Lock()
         self._latest = 0
-        self.serial = 0
+        self._valid = 0
+        self._is_over = False
         self.is_late = False
 
     def write(self) -> None:
-        """Write a token, which replaces the one before."""
-        self._latest = self.serial = self._latest % (_SERIALS - 1) + 1
-        self.retry()
+        """Write a token, because the replica can take a batch."""
+        with self._lock:
+            if not self._is_over:
+                self._write_new()
+
+    def renew(self) -> None:
+        """Write a new token if there is a valid one, which becomes void."""
+        with self._lock:
+            if self._valid:
+                self._write_new()
 
     def retry(self) -> None:
         """Write the valid token now, if the pipe was full before."""
-        try:
-            os.write(self._fd, _TOKEN.pack(self._replica, self.serial))
-        except BlockingIOError:
-            self.is_late = True
-        else:
-            self.is_late = False
+        with self._lock:
+            if self._valid and self.is_late:
+                self._write()
 
     def use(self, serial: int) -> bool:
         """Return whether a batch with this serial number may be computed. The number is valid
         once.
         """
-        if not serial or serial != self.serial:
-            return False
-        self.serial = 0
-        return True
+        with self._lock:
+            if not serial or serial != self._valid:
+                return False
+            self._valid = 0
+            return True
+
+    def end(self) -> None:
+        """Let no token be valid from now on."""
+        with self._lock:
+            self._is_over, self._valid, self.is_late = True, 0, False
+
+    def _write_new(self) -> None:
+        self._latest = self._valid = self._latest % (_SERIALS - 1) + 1
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            os.write(self._fd, _TOKEN.pack(self._replica, self._valid))
+        except BlockingIOError:
+            self.is_late = True
+        except BrokenPipeError:  # no client has the reading end, and the supervisor has died
+            self.is_late = False
+        else:
+            self.is_late = False
