@@ -147,6 +147,11 @@ class Model:
         return self.current.loaded
 
     @property
+    def computes_here(self) -> bool:
+        """Whether this process computes the predictions, and not the process of a replica."""
+        return self.current.replica.turns is None
+
+    @property
     def loaded_bytes(self) -> int:
         """How much the memory of this process grew by while the model was loaded; 0 if the system
         does not tell.

@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from ..settings import Settings
 
 
-def _option(setting: Setting) -> click.Option:
+def option_of(setting: Setting) -> click.Option:
     names = [setting.option, setting.argument]
     if setting.short:
         names.insert(0, setting.short)
@@ -94,4 +94,4 @@ def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
     serve_here(t.cast("Carboy", app), settings)
 
 
-serve_command.params[1:1] = map(_option, SETTINGS)
+serve_command.params[1:1] = map(option_of, SETTINGS)

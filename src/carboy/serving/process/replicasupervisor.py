@@ -15,7 +15,7 @@ import time
 import typing as t
 from functools import partial
 
-from ...errors import AddressError, ModelLoadError
+from ...errors import ModelLoadError
 from ...models.replicas.supervision import Granted, LineReader, NotGranted, encode_line
 from .. import log
 from ..unixsocket import UnixSocket
@@ -92,17 +92,16 @@ class ReplicaSupervisor:
 
     # --- the sockets ---------------------------------------------------------------------------
 
-    def open(self) -> dict[str, str]:
-        """Listen on the models' socket, unless this was done before. Returns what a worker must
-        know of it, as a part of its job: its path, or why there is none.
+    def open(self) -> str:
+        """Listen on the models' socket, unless this was done before; return its path.
+
+        Raises:
+            AddressError: there is no folder for it.
         """
-        try:
-            if self._folder is None:
-                self._folder = ReplicaFolder()
-                self._listen(self._folder.listener)
-        except AddressError as exc:
-            return {"path": "", "reason": str(exc)}
-        return {"path": self._folder.socket_path, "reason": ""}
+        if self._folder is None:
+            self._folder = ReplicaFolder()
+            self._listen(self._folder.listener)
+        return self._folder.socket_path
 
     def open_named(self, path: str) -> None:
         """Listen on one more socket, which processes of other servers find.
@@ -110,6 +109,7 @@ class ReplicaSupervisor:
         Raises:
             AddressError: the path cannot be taken.
         """
+        self.open()
         self._named = UnixSocket(
             path,
             0o600,
@@ -373,28 +373,21 @@ def _refusal(pool: ReplicaPool) -> NotGranted:
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
     for number, place in enumerate(pool.places, 1):
-        restarts = max(0, place.starts - 1)
+        state = partial(
+            ReplicaState,
+            model=pool.want["model"],
+            version=pool.want["version"],
+            number=number,
+            restarts=max(0, place.starts - 1),
+            generation=pool.generation,
+            serves=pool.was_ready and not pool.is_ending,
+        )
         for process in place.processes:
-            yield ReplicaState(
-                model=pool.want["model"],
-                version=pool.want["version"],
-                number=number,
+            yield state(
                 pid=process.pid,
                 phase=process.phase,
                 started_at_s=process.started_at_s,
-                restarts=restarts,
-                generation=pool.generation,
                 device=process.device,
             )
         if not place.processes:
-            yield ReplicaState(
-                model=pool.want["model"],
-                version=pool.want["version"],
-                number=number,
-                pid=None,
-                phase="waiting",
-                started_at_s=None,
-                restarts=restarts,
-                generation=pool.generation,
-                device="",
-            )
+            yield state(pid=None, phase="waiting", started_at_s=None, device="")

@@ -35,6 +35,7 @@ from functools import partial
 
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
+from ...errors import AddressError
 from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
@@ -76,6 +77,9 @@ class Supervisor:
     All methods but `state` and `ask` are called on the thread of the loop only, which `run` is.
     """
 
+    #: Whether the workers answer requests.
+    _serves_http = True
+
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
@@ -116,7 +120,7 @@ class Supervisor:
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
-            self._sockets = ServerSockets(self._settings)
+            self._sockets = self._open_sockets()
             at_end.callback(self._sockets.close)
             self._settings = self._sockets.settings
             self._selector.register(
@@ -138,6 +142,9 @@ class Supervisor:
         if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
+
+    def _open_sockets(self) -> ServerSockets:
+        return ServerSockets(self._settings)
 
     def _is_over(self) -> bool:
         """Return whether all processes have ended. Replicas end after the workers, which need them
@@ -179,7 +186,7 @@ class Supervisor:
     def _describe_state(self) -> ServerState:
         return ServerState(
             target=self._target,
-            addresses=tuple(self._settings.urls),
+            addresses=self._addresses(),
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             serving=self._serving,
@@ -191,6 +198,10 @@ class Supervisor:
             replicas=self._replicas.states(),
             capacity=self._plan.as_dict() if self._plan is not None else {},
         )
+
+    def _addresses(self) -> tuple[str, ...]:
+        """Return where the server listens for clients."""
+        return tuple(self._settings.urls)
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -286,6 +297,7 @@ class Supervisor:
         descriptors = worker.sockets.descriptors
         fds = [each[0] for each in descriptors if each is not None]
         job: dict[str, t.Any] = {
+            "serves": self._serves_http,
             "target": self._target,
             "number": worker.number,
             "generation": process.generation,
@@ -306,7 +318,11 @@ class Supervisor:
         return process
 
     def _send_models_socket(self, process: WorkerProcess, payload: object) -> None:
-        process.send("models-socket", self._replicas.open())
+        try:
+            answer = {"path": self._replicas.open(), "reason": ""}
+        except AddressError as exc:
+            answer = {"path": "", "reason": str(exc)}
+        process.send("models-socket", answer)
 
     @property
     def _computing_processes(self) -> int:
@@ -332,7 +348,7 @@ class Supervisor:
             self._settings.workers,
             machine.find_cpus(),
             capacity.limit_of(self._settings),
-            capacity.measure(first.pid, loaded),
+            capacity.measure(first.pid, loaded, [each.pid for each in self._replicas.processes]),
         )
         if plan.refused:
             log.logger.error("%s", capacity.explain_refusal(plan))

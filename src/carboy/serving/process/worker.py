@@ -60,6 +60,7 @@ from .apploading import (
 from .capacity import wanted_workers
 from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
+from .modelkeeper import ModelKeeper
 from .sockets import make_listeners
 from .supervisorlink import SupervisorLink
 from .workerlimits import WorkerLimits
@@ -149,9 +150,8 @@ class Service:
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
-        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
         return {
-            "models": {name: model.loaded_bytes for name, model in models.items()},
+            "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
             "libraries": imported_libraries(),
         }
 
@@ -312,11 +312,17 @@ def has_models(app: WSGIApplication) -> bool:
     return bool(models_of(app))
 
 
+def own_models(app: WSGIApplication) -> list[Model]:
+    """Return the models of an application that compute in this process."""
+    models: cabc.Mapping[str, Model] = models_of(app) or {}
+    return [model for model in models.values() if model.computes_here]
+
+
 def wanted_by(app: WSGIApplication, settings: Settings) -> int:
     """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
     memory.
     """
-    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
+    return wanted_workers(settings.workers, usable_cpus(), has_models=bool(own_models(app)))
 
 
 class Control(SupervisorLink):
@@ -324,7 +330,7 @@ class Control(SupervisorLink):
 
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(channel)
-        self._service: Service | None = None
+        self._service: Service | ModelKeeper | None = None
         # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
         self._lock = threading.RLock()
         self._may_listen = threading.Event()
@@ -351,7 +357,7 @@ class Control(SupervisorLink):
             # end the process at once.
             os._exit(0)
 
-    def serve(self, service: Service) -> None:
+    def serve(self, service: Service | ModelKeeper) -> None:
         service.load()
         service.limit(partial(self.report, "leave"))
         if advice := advice_on_sessions():
@@ -427,7 +433,10 @@ def main(argv: list[str]) -> None:
             control.report("warning", advice)
         configure_log(app, control, several=wanted_by(app, settings) > 1)
         table = open_table(job.get("metrics_fd"))
-        control.serve(Service(app, settings, job["descriptors"], table))
+        if job["serves"]:
+            control.serve(Service(app, settings, job["descriptors"], table))
+        else:
+            control.serve(ModelKeeper(app))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(explain(exc)))
         sys.exit(exit_code(exc))
