@@ -41,8 +41,8 @@ IDLE_S = 30.0
 # How many frames of a hanging thread's stack are logged. The innermost frames show why it hangs.
 _FRAMES = 5
 
-# If a batch hangs at a moment at which its computation cannot be ended, it is tried again after this
-# time.
+# If a batch hangs at a moment at which its computation cannot be ended, that is tried again after
+# this time.
 _GIVE_UP_AGAIN_S = 0.05
 # What `BatchThreads._look` returns if a batch is due that a replica must be free for.
 _TAKE_TURN = -1.0
