@@ -299,7 +299,7 @@ class PredictionRoute:
             self._submit(round_)
 
     def _submit(self, round_: list[PendingPrediction]) -> None:
-        self.model.current.queue.submit_round(round_, quick_s=self._quick_s)
+        self.model.current.queue.submit_round(round_, quick_s=self._quick_s, loop=self.gateway.loop)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
