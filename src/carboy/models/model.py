@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import typing as t
 from collections import abc as cabc
 from functools import partial
@@ -37,6 +38,8 @@ if t.TYPE_CHECKING:
     from .queue.calls import Arguments
     from .queue.state import Statistics
     from .saved.card import Card
+
+_UNLOADED = "has been unloaded. Retry the request when it is loaded again."
 
 
 class Model:
@@ -87,6 +90,10 @@ class Model:
             streams=self.answers.streams,
             device=options.device,
         )
+        #: Whether `unload` was called, and not `load` since.
+        self.unloaded = False
+        # Held while a thread loads or unloads the model.
+        self._changing = threading.Lock()
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -141,7 +148,21 @@ class Model:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        self._replica.load()
+        with self._changing:
+            self._replica.load()
+            if self.unloaded:
+                self.unloaded = False
+                self.queue.open()
+
+    def unload(self) -> None:
+        """Compute the waiting predictions, at most for as long as their deadline, then unload.
+        Predictions are refused until `load` is called. Thread-safe.
+        """
+        with self._changing:
+            self.unloaded = True
+            self.queue.close(self.options.deadline_s, because=_UNLOADED)
+            self._replica.close()
+            self._checkup.forget()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -163,6 +184,8 @@ class Model:
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
+        if self.unloaded:
+            return "unloaded by a client"
         if not self.loaded:
             return "loading" if self._replica.loading else "not loaded"
         if self.stuck:

@@ -20,7 +20,8 @@ if t.TYPE_CHECKING:
 # The metrics of a model apart from the outcomes, which have one series each.
 _OF_MODEL = (
     *(families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE),
-    *(families.WAITING_PREDICTIONS, families.COMPUTING_PREDICTIONS),
+    *(families.QUEUE_DEPTH, families.COMPUTING_PREDICTIONS),
+    *(families.REPLICAS, families.MODEL_MEMORY),
 )
 
 
@@ -40,8 +41,8 @@ class WorkerMetrics:
         self._active_views = added(table, families.ACTIVE_VIEWS, ())
         self._waiting_views = added(table, families.WAITING_VIEWS, ())
         self._slots: ViewSlots | None = None
-        # Each model with the cells of its two gauges.
-        self._models: list[tuple[Model, Cells, Cells]] = []
+        # Each model with the cells of its gauges.
+        self._models: list[tuple[Model, list[Cells]]] = []
 
     def follow_views(self, slots: ViewSlots) -> None:
         """Note from now on how many views run and wait."""
@@ -62,9 +63,9 @@ class WorkerMetrics:
             if len(given) < len(cells):
                 logger.warning("the metrics have no room for the model %r", model.name)
                 continue
-            *counters, waiting, computing = given
-            model.queue.count_in(Counters(*counters))
-            self._models.append((model, waiting, computing))
+            number = len(Counters._fields)
+            model.queue.count_in(Counters(*given[:number]))
+            self._models.append((model, given[number:]))
 
     def sample(self, connections: int, active: int) -> None:
         """Note the current values of the gauges. The server calls this several times a second.
@@ -77,6 +78,13 @@ class WorkerMetrics:
         if self._slots is not None:
             self._active_views[0] = self._slots.busy
             self._waiting_views[0] = self._slots.waiting
-        for model, waiting, computing in self._models:
-            statistics = model.statistics()
-            waiting[0], computing[0] = statistics.waiting, statistics.computing
+        for model, gauges in self._models:
+            for cells, value in zip(gauges, _gauges_of(model), strict=True):
+                cells[0] = value
+
+
+def _gauges_of(model: Model) -> tuple[float, ...]:
+    """Return the current values of the gauges of a model, in their order in `_OF_MODEL`."""
+    statistics, is_loaded = model.statistics(), model.loaded
+    memory_bytes = model.loaded_bytes if is_loaded else 0
+    return statistics.waiting, statistics.computing, is_loaded, memory_bytes
