@@ -98,7 +98,7 @@ VALID = [
     Sent("flower", {"inputs": [_input("length", "FP64", [2, 1], data=[1, 8])]}),
 ]
 
-# --- changes ---------------------------------------------------------------------------------------
+# --- changes -------------------------------------------------------------------------------------
 
 NUMBERS = st.sampled_from(
     [-(2**65), -(2**63), -1, 0, 1, 2, 2**31, 2**32, 2**48, 2**62, 2**63 - 1, 2**64, 10**40]
@@ -116,7 +116,9 @@ def _places(value: t.Any, at: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any,
     items = (
         value.items()
         if isinstance(value, dict)
-        else enumerate(value) if isinstance(value, list) else ()
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
     )
     for key, each in items:
         yield (*at, key)
@@ -168,7 +170,7 @@ def requests(draw: t.Any) -> tuple[str, bytes, dict[str, str]]:
     return sent.model, body, headers
 
 
-# --- the server ------------------------------------------------------------------------------------
+# --- the server ----------------------------------------------------------------------------------
 
 
 class Server:

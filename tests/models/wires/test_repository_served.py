@@ -1,4 +1,4 @@
-"""Clients of the Open Inference Protocol load and unload a model of a server with several workers."""
+"""Clients of the Open Inference Protocol load and unload a model that several workers serve."""
 
 from __future__ import annotations
 

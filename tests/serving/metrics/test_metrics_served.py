@@ -41,6 +41,9 @@ def slow():
 class Double:
     version = "v1"
 
+    def __init__(self) -> None:
+        self.weights = b"x" * (16 * 2**20)
+
     def predict(self, x: list[float]) -> list[float]:
         return [2 * each for each in x]
 """
@@ -204,7 +207,9 @@ def test_predictions_are_shown_with_batch_sizes_times_and_outcomes(serve):
     batches = found.sum("carboy_model_batch_size_count", **model)
     assert batches == found.sum("carboy_model_compute_seconds_count", **model) <= answered
     wait_until(lambda: server.metrics.sum("carboy_model_queue_depth", **model) == 0)
-    assert found.kinds["carboy_model_predictions"] == "counter"
+    assert found.kinds["carboy_model_requests"] == "counter"
+    wait_until(lambda: server.metrics.sum("carboy_model_replicas", **model) == 2)
+    assert server.metrics.sum("carboy_model_memory_bytes", **model) >= 2 * 16 * 2**20 * 0.9
 
 
 def test_metrics_are_not_shown_if_the_setting_is_off(serve):

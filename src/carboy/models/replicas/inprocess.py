@@ -36,6 +36,7 @@ class InProcess:
     """A replica in this process. The first thread that needs the model builds the object, once.
 
     Args:
+        folder: the folder of a saved model, from which the object is built; None if there is none.
         bind: returns the function that computes batches by calls of the object's `predict`.
         warm: called with `predict` before the replica is used; raises if the model does not work.
 
@@ -56,11 +57,13 @@ class InProcess:
         source: ModelSource,
         *,
         owner: str,
+        folder: str | None = None,
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
         warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
     ) -> None:
         self._source = source
         self._owner = owner
+        self._folder = folder
         self._bind = bind
         self._warm = warm
         self._lock = threading.Lock()
@@ -112,7 +115,7 @@ class InProcess:
         if source.is_class:
             try:
                 with noting_cards() as noted:
-                    model = source.build()
+                    model = source.build(self._folder)
                 self.cards = tuple(noted.values())
             except Exception as exc:
                 raise _load_error(self._owner, "", source.target, exc) from exc

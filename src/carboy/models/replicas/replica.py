@@ -8,6 +8,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..queue.calls import Arguments
+    from ..saved.card import Card
 
 
 class Replica(t.Protocol):
@@ -43,3 +44,20 @@ class Replica(t.Protocol):
         """Release the model. Called while nothing is computed; the next `compute` loads the model
         again.
         """
+
+
+class ModelReplica(Replica, t.Protocol):
+    """What a `ModelVersion` needs of a replica, beside what the queue needs.
+
+    Attributes:
+        loading: whether the model is being built at the moment.
+        loaded_bytes: how much memory the model takes, where it is loaded; 0 if that is unknown.
+        cards: the cards of the saved models that were opened while the model was built.
+    """
+
+    loading: bool
+    loaded_bytes: int
+    cards: tuple[Card, ...]
+
+    def check(self) -> None:
+        """Call the model's own `check` method, if it has one; raises what `check` raises."""

@@ -136,7 +136,7 @@ class Service:
         if load_models is not None:
             load_models()
         if self.metrics is not None and has_models(self._app):
-            self.metrics.follow_models(t.cast("t.Any", self._app).models.values())
+            self.metrics.follow_models(t.cast("t.Any", self._app).models)
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
