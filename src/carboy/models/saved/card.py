@@ -98,7 +98,15 @@ def read_card(folder: str) -> Card:
     """
     path = os.path.join(folder, CARD_NAME)
     with open(path, "rb") as file:
-        data = file.read()
+        return decode_card(file.read(), path)
+
+
+def decode_card(data: bytes, path: str) -> Card:
+    """Decode the file of a card.
+
+    Raises:
+        ModelFileError: the data is not a card.
+    """
     try:
         card = msgspec.json.decode(data, type=Card)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
@@ -130,9 +138,12 @@ def card_beside(path: str) -> tuple[Card, str] | None:
 
 
 def write_card(card: Card, folder: str) -> None:
-    data = msgspec.json.format(msgspec.json.encode(card), indent=2)
     with open(os.path.join(folder, CARD_NAME), "xb") as file:
-        file.write(data + b"\n")
+        file.write(encode_card(card))
+
+
+def encode_card(card: Card) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
 
 
 # The cards of the folders that were opened while a model of an app is being loaded, by folder.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import inspect
 import os
 import pathlib
 import platform
-import secrets
-import shutil
 import typing as t
 from collections import abc as cabc
 
@@ -22,10 +19,11 @@ from carboy.contract.signature import predict_at, read_predict
 from carboy.core.advice import did_you_mean
 from carboy.errors import InputError, ModelFileError, SignatureError
 
-from .card import CARD_NAME, Card, FileRecord, write_card
-from .digests import digest_of
+from .card import CARD_NAME, Card, write_card
+from .digests import record_of
 from .fileformats import FORMATS, OWN, FileFormat, record_files
 from .libraries import versions_of
+from .newfolder import partial_folder, publish
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import BodySpec
@@ -68,20 +66,21 @@ def save(
             or `predict` fails on the example.
     """
     target = os.path.abspath(os.fspath(folder))
-    _refuse_existing(target)
+    if os.path.lexists(target):
+        raise _existing(target)
     if write is not None and format is not None:
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)
     about = _describe_example(_predict_of(model, predict, example), example)
     measured = _check_metrics({} if metrics is None else metrics)
-    with _folder_that_appears(target) as partial:
+    parent, version = os.path.split(target)
+    with partial_folder(parent) as partial:
         modules = _write_files(model, partial, chosen, write)
-        parent, version = os.path.split(target)
         card = Card(
             name=os.path.basename(parent) or version,
             version=version,
             format=chosen.name if chosen else OWN,
-            files={name: _record(partial, name) for name in record_files(partial)},
+            files={name: record_of(os.path.join(partial, name)) for name in record_files(partial)},
             made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             python=platform.python_version(),
             libraries=versions_of(modules),
@@ -89,6 +88,10 @@ def save(
             **about,
         )
         write_card(card, partial)
+        try:
+            publish(partial, target)
+        except FileExistsError:  # another process may have saved the same version meanwhile
+            raise _existing(target) from None
     return card
 
 
@@ -107,33 +110,11 @@ def _choose(model: t.Any, name: str | None) -> FileFormat:
     return FORMATS[name]
 
 
-@contextlib.contextmanager
-def _folder_that_appears(target: str) -> cabc.Iterator[str]:
-    """Create an empty folder, and give it its name at the end, so that nobody sees half of it."""
-    parent, name = os.path.split(target)
-    os.makedirs(parent, exist_ok=True)
-    # `tempfile.mkdtemp` would let only its own user read the folder. The server may be another one.
-    partial = os.path.join(parent, f".{name}-{secrets.token_hex(8)}")
-    os.mkdir(partial)
-    try:
-        yield partial
-        _refuse_existing(target)  # `os.rename` would replace an empty folder
-        os.rename(partial, target)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        _refuse_existing(target)  # another process may have saved the same version meanwhile
-        raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _refuse_existing(target: str) -> None:
-    if os.path.lexists(target):
-        raise ModelFileError(
-            f"carboy.models.save(): the folder {target!r} exists already. A version is never"
-            " overwritten: save the model under the next one, or remove the folder."
-        )
+def _existing(target: str) -> ModelFileError:
+    return ModelFileError(
+        f"carboy.models.save(): the folder {target!r} exists already. A version is never"
+        " overwritten: save the model under the next one, or remove the folder."
+    )
 
 
 def _write_files(
@@ -157,11 +138,6 @@ def _write_files(
             f" {', '.join(names) or 'no file'}."
         )
     return {base.__module__ for base in type(model).__mro__}
-
-
-def _record(folder: str, name: str) -> FileRecord:
-    path = os.path.join(folder, name)
-    return FileRecord(bytes=os.path.getsize(path), sha256=digest_of(path))
 
 
 # --- what the model takes and returns ------------------------------------------------------------
