@@ -118,6 +118,7 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         "version": model.version,
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
+        "memory_bytes": model.loaded_bytes if model.loaded else 0,
         "batch": options.batch,
         "concurrency": options.concurrency,
         "deadline_s": options.deadline_s,
