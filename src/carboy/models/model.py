@@ -168,6 +168,17 @@ class Model:
         """
         self.versions.load()
 
+    def unload(self) -> None:
+        """Compute the waiting predictions, at most for as long as their deadline, then unload.
+        Predictions are refused until `load` is called. Thread-safe.
+        """
+        self.versions.unload()
+
+    @property
+    def unloaded(self) -> bool:
+        """Whether `unload` was called, and not `load` since."""
+        return self.versions.unloaded
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
 
@@ -185,6 +196,8 @@ class Model:
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
+        if self.unloaded:
+            return "unloaded by a client"
         reason = self.current.not_ready()
         return "loading" if reason == "not loaded" and self.versions.is_changing else reason
 

@@ -94,6 +94,8 @@ class VersionSet:
         #: instead, which lets all workers change versions one after the other.
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
+        #: Whether `unload` was called, and not `load` since.
+        self.unloaded = False
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
@@ -121,27 +123,34 @@ class VersionSet:
         Raises:
             ModelLoadError: no version can be loaded.
         """
-        self._started().load()
+        if self.source is not None or self.unloaded:
+            with self._changing:
+                version = self._start()
+                version.load()
+                if self.unloaded:
+                    self.unloaded = False
+                    version.queue.open()
+        else:
+            self._model.current.load()
 
     def _started(self) -> ModelVersion:
-        """Choose the version that is served, unless that was done."""
-        if self.source is not None and not self._is_started:
-            with self._changing:
-                if not self._is_started:
-                    self._start(self.source)
-        return self._model.current
+        """Return the version that computes predictions, after it was found out which it is."""
+        with self._changing:
+            return self._start()
 
-    def _start(self, source: VersionSource) -> None:
-        found = self._look(source)
-        if found.is_fixed:
-            self._model.current = self._model.make_version(
-                "", source.folder(found.versions[0].name)
-            )
-        else:
-            self._swap(self._load_first(source, found))
-            self._watch = SourceWatch(self, source.poll_s)
-            self._watch.start()
-        self._is_started = True
+    def _start(self) -> ModelVersion:
+        source = self.source
+        if source is not None and not self._is_started:
+            found = self._look(source)
+            if found.is_fixed:
+                folder = source.folder(found.versions[0].name)
+                self._model.current = self._model.make_version("", folder)
+            else:
+                self._swap(self._load_first(source, found))
+                self._watch = SourceWatch(self, source.poll_s)
+                self._watch.start()
+            self._is_started = True
+        return self._model.current
 
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
         """Load the first version that can be loaded."""
@@ -180,6 +189,8 @@ class VersionSet:
                 that is served does not change.
         """
         source = self.source
+        if self.unloaded:
+            return
         if source is None or not self._is_started:
             self.load()
             return
@@ -289,6 +300,19 @@ class VersionSet:
 
     # --- ending --------------------------------------------------------------------------------
 
+    def unload(self) -> None:
+        """Compute the waiting predictions, at most for as long as their deadline, then unload.
+        Predictions are refused until `load` is called.
+        """
+        model = self._model
+        with self._changing:
+            self.unloaded = True
+            self._stop()
+            if self.source is not None and not self._is_started and not model.current.name:
+                # The queue refuses predictions, instead of finding out which version is served.
+                model.current = model.make_version("", model.options.source)
+            model.current.unload(model.options.deadline_s)
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version
         again.
@@ -296,11 +320,14 @@ class VersionSet:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
+        self._stop()
+        return self.unloaded or self._model.current.close(timeout_s)
+
+    def _stop(self) -> None:
+        """Do not look at the source any more. `load` looks at it again."""
         if self._watch is not None:
             self._watch.stop()
-        self._is_started = self._watch is None and self._is_started
-        self._watch = None
-        return self._model.current.close(timeout_s)
+            self._watch, self._is_started = None, False
 
     # --- looking -------------------------------------------------------------------------------
 
