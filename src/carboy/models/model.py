@@ -25,7 +25,9 @@ from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
 from .replicas.source import ModelSource
+from .sources import source_of
 from .versions.modelversion import ModelVersion
+from .versions.versionset import VersionSet
 from .warmup import WarmUp
 
 if t.TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Model:
     Attributes:
         current: the version that computes predictions. Changing versions is one assignment, so a
             request that asks for several predictions reads this attribute once.
+        versions: loads versions, and changes from one to another.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -88,6 +91,8 @@ class Model:
             )
         self.binder = Binder(name, self.interface)
         self.current = self.make_version("", options.source)
+        stored = None if options.source is None else source_of(options.source)
+        self.versions = VersionSet(self, stored)
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -143,9 +148,13 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """The attribute `version` of the model's class or function; if that is neither a text nor a
-        whole number, the version on the model's card; None without a card.
+        """The version that computes predictions, if the `source` is a folder of versions.
+
+        Otherwise the attribute `version` of the model's class or function; if that is neither a
+        text nor a whole number, the version on the model's card; None without a card.
         """
+        if self.current.name:
+            return self.current.name
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
@@ -165,7 +174,7 @@ class Model:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        self.current.load()
+        self.versions.load()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -173,17 +182,19 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        return self.current.close(timeout_s)
+        return self.versions.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what
         `check` raises.
         """
+        self.load()
         self.current.replica.check()
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
-        return self.current.not_ready()
+        reason = self.current.not_ready()
+        return "loading" if reason == "not loaded" and self.versions.is_changing else reason
 
     @property
     def stuck(self) -> bool:

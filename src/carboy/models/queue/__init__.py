@@ -281,6 +281,8 @@ class PredictionQueue:
         saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline, another thread runs
         `predict`, so that this method can return in time.
         """
+        if (successor := self._successor) is not None:
+            return successor().run(arguments, deadline_s=deadline_s)
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         if deadline_s is None and not self._streams:

@@ -12,6 +12,8 @@ from ..replicas.checkup import Checkup
 from ..saved.card import read_card
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
     from ..replicas.replica import ModelReplica
@@ -70,6 +72,34 @@ class ModelVersion:
             ModelLoadError: the model's `__init__` or its example failed.
         """
         self.replica.load()
+
+    def prepare(self) -> None:
+        """Load the version before it gets predictions: build it, warm it up, and call its `check`
+        method, if there is one.
+
+        Raises:
+            Exception: one of these failed. The version is unloaded.
+        """
+        try:
+            self.load()
+            self.replica.check()
+        except BaseException:
+            self.replica.close()
+            raise
+
+    def retire(self, successor: cabc.Callable[[], PredictionQueue], timeout_s: float) -> bool:
+        """Pass new predictions on to another version, compute the waiting ones, and unload.
+
+        Args:
+            successor: returns the queue of the other version.
+
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
+        """
+        self.queue.retire(successor)
+        drained = self.queue.close(timeout_s)
+        self.replica.close()
+        return drained
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version

@@ -1,10 +1,10 @@
 """The control requests about versions of models, in the supervisor.
 
-    models/versions  {"model"}                       what the source has, and what workers do with it
-    models/push      {"model", "folder", "version"}  add a version from a folder on this machine
-    models/switch    {"model", "version"}            serve another version
-    models/rollback  {"model", "version"}            serve an earlier version, such as the one before
-    models/refresh   {"model"}                       look at the source now
+    models/versions  {model}                   what the source has, and what workers do with it
+    models/push      {model, folder, version}  add a version from a folder on this machine
+    models/switch    {model, version}          serve another version
+    models/rollback  {model, version}          serve an earlier version, such as the one before
+    models/refresh   {model}                   look at the source now
 
 All but the first return when the workers serve the version. The source of a model is known to the
 app alone, so a worker is asked for it.
