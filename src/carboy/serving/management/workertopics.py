@@ -10,8 +10,10 @@ from __future__ import annotations
 import typing as t
 
 from ...core.masking import mask_text
+from ...errors import ControlRequestError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
+from .versionrequests import SOURCE
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -38,6 +40,7 @@ class WorkerTopics:
         return {
             "health": lambda _: models_health(self.app),
             "models": lambda _: describe_models(self.app),
+            SOURCE: lambda arguments: source_of_model(self.app, **arguments),
             "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
         }
@@ -75,12 +78,28 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
+def source_of_model(app: WSGIApplication | None, name: str) -> str:
+    """Return the option `source` of a model, which may contain a password. The supervisor alone
+    asks for it.
+    """
+    models = models_of(app) or {}
+    if name not in models:
+        known = ", ".join(models)
+        raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
+    source = models[name].options.source
+    if source is None:
+        raise ControlRequestError(f"The model {name!r} has no source, and so no versions.")
+    return source
+
+
 def _describe_model(model: Model) -> dict[str, t.Any]:
-    counts, options = model.statistics(), model.options
+    counts, options, source = model.statistics(), model.options, model.versions.source
     return {
         "name": model.name,
         "url": model.rule,
         "version": model.version,
+        "source": None if source is None else source.location,
+        "versions": model.versions.states(),
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
         "batch": options.batch,
