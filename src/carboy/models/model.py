@@ -8,7 +8,6 @@ writes results.
 from __future__ import annotations
 
 import inspect
-import threading
 import typing as t
 from collections import abc as cabc
 from functools import partial
@@ -27,7 +26,9 @@ from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
 from .replicas.source import ModelSource
+from .sources import source_of
 from .versions.modelversion import ModelVersion
+from .versions.versionset import VersionSet
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -49,6 +50,7 @@ class Model:
     Attributes:
         current: the version that computes predictions. Changing versions is one assignment, so a
             request that asks for several predictions reads this attribute once.
+        versions: loads versions, and changes from one to another.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -81,10 +83,8 @@ class Model:
             self._warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
         self.binder = Binder(name, self.interface)
         self.current = self.make_version("", options.source)
-        #: Whether `unload` was called, and not `load` since.
-        self.unloaded = False
-        # Held while a thread loads or unloads the model.
-        self._changing = threading.Lock()
+        stored = None if options.source is None else source_of(options.source)
+        self.versions = VersionSet(self, stored)
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -140,13 +140,21 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """The attribute `version` of the model's class or function; if that is neither a text nor a
-        whole number, the version on the model's card; None without a card.
+        """What the version that computes predictions is called."""
+        return self.name_of(self.current)
+
+    def name_of(self, version: ModelVersion) -> str | int | None:
+        """Return what a version is called: its own name, if the `source` is a folder of versions.
+
+        Otherwise the attribute `version` of the model's class or function; if that is neither a
+        text nor a whole number, the version on the card; None without a card.
         """
+        if version.name:
+            return version.name
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
-        cards = self.cards
+        cards = version.cards
         return cards[0].version if cards else None
 
     @property
@@ -162,19 +170,18 @@ class Model:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        with self._changing:
-            self.current.load()
-            if self.unloaded:
-                self.unloaded = False
-                self.current.queue.open()
+        self.versions.load()
 
     def unload(self) -> None:
         """Compute the waiting predictions, at most for as long as their deadline, then unload.
         Predictions are refused until `load` is called. Thread-safe.
         """
-        with self._changing:
-            self.unloaded = True
-            self.current.unload(self.options.deadline_s)
+        self.versions.unload(self.options.deadline_s)
+
+    @property
+    def unloaded(self) -> bool:
+        """Whether `unload` was called, and not `load` since."""
+        return self.versions.is_unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -182,17 +189,21 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        return self.unloaded or self.current.close(timeout_s)
+        return self.unloaded or self.versions.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what
         `check` raises.
         """
+        self.load()
         self.current.replica.check()
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
-        return "unloaded by a client" if self.unloaded else self.current.not_ready()
+        if self.unloaded:
+            return "unloaded by a client"
+        reason = self.current.not_ready()
+        return "loading" if reason == "not loaded" and self.versions.is_changing else reason
 
     @property
     def stuck(self) -> bool:

@@ -41,7 +41,7 @@ from carboy.signals import got_request_exception
 
 from .collection import Model
 from .page.endpoints import add_files, show_model
-from .protocol import Endpoint, logged, measured
+from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
 
 if t.TYPE_CHECKING:
@@ -180,12 +180,17 @@ def _make_view(
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
             ticket: Ticket = begun or predict_and_wait(model, decode)
+            if isinstance(incoming, LimitedBody):
+                incoming.version = ticket.version
             _note(current, model, ticket)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
-                return _response(app, streamed.chunks, streamed.headers, streamed.media_type)
+                fields = streamed.headers
+                if ticket.version:
+                    fields = (*fields, (VERSION_HEADER, ticket.version))
+                return _response(app, streamed.chunks, fields, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
         except Exception as exc:  # noqa: BLE001  # raised again below
             raised = _exception_to_raise(app, model, current, exc)
@@ -238,12 +243,13 @@ class LimitedBody(WerkzeugBody):
     model's limit on the size of the body is enforced.
     """
 
-    __slots__ = ("_form_was_read", "accept", "state")
+    __slots__ = ("_form_was_read", "accept", "state", "version")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         super().__init__(request)
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
+        self.version = ""
         self._form_was_read = False
         request.max_content_length = max_bytes
         # Let one form field be as long as the whole body may be. Werkzeug's default of 500 kB is

@@ -36,7 +36,7 @@ from carboy.models.direct import (
     handles_errors_itself,
     obstacle,
 )
-from carboy.models.protocol import logged, measured
+from carboy.models.protocol import VERSION_HEADER, logged, measured
 from carboy.models.queue.group import PredictionGroup
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
@@ -193,12 +193,12 @@ class PredictionRoute:
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
         # Whether there is an access log, and the fields in it of a request whose prediction was not
-        # computed.
+        # computed, with the version that they name.
         self.logs = gateway.timed
         self._tracing = gateway.tracing
         self.traces = self._tracing is not None
-        self._unpredicted = logged(model)
-        self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, self._unpredicted
+        self._unpredicted = model.current, logged(model)
+        self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, {}
 
     # --- the request ---------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class PredictionRoute:
             self.gateway.admit_to_view(exchange)
             return
         if self.logs:
-            exchange.fields = self._unpredicted
+            exchange.fields = self._log_fields()
         exchange.route = self._path
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
@@ -367,13 +367,21 @@ class PredictionRoute:
             phases += [("encode", encoding_s, now_s)]
         self._tracing.add_prediction(exchange, phases)
 
+    def _log_fields(self) -> dict[str, t.Any]:
+        """Return the fields of a request for the access log, until its prediction is computed."""
+        version, fields = self._unpredicted
+        if version is not self.model.current:
+            fields = logged(self.model)
+            self._unpredicted = self.model.current, fields
+        return fields
+
     def logged(self, ticket: Ticket) -> dict[str, t.Any]:
         """Return the fields of a prediction that has ended for its line in the access log.
 
         PERF: the last result is kept, because all predictions of a batch whose requests were read
         together have the same fields.
         """
-        key = ticket.arrived_s, ticket.began_s, ticket.ended_s
+        key = ticket.queue, ticket.arrived_s, ticket.began_s, ticket.ended_s
         last, fields = self._last_logged
         if last != key:
             fields = logged(self.model, ticket)
@@ -563,6 +571,8 @@ class PendingPrediction(Ticket):
             return
         chunks = streamed.chunks
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
+        if version := self.queue.version:
+            headers.append((VERSION_HEADER, version))
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)

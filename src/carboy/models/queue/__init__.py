@@ -282,6 +282,8 @@ class PredictionQueue:
         saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline, another thread runs
         `predict`, so that this method can return in time.
         """
+        if (successor := self._successor) is not None:
+            return successor().run(arguments, deadline_s=deadline_s)
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         if deadline_s is None and not self._streams:
@@ -312,11 +314,12 @@ class PredictionQueue:
         deliver([ticket])
         return True
 
-    def retire(self, successor: cabc.Callable[[], PredictionQueue]) -> None:
-        """Pass new predictions on to another queue, for ever; those that wait here are computed.
+    def retire(self, successor: cabc.Callable[[], PredictionQueue] | None) -> None:
+        """Pass new predictions on to another queue; those that wait here are computed.
 
         Args:
-            successor: returns the queue that takes new predictions at that moment.
+            successor: returns the queue that takes new predictions at that moment; None lets this
+                queue take them again.
         """
         with self._lock:
             self._successor = successor

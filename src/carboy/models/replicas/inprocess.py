@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import threading
 import traceback
 import typing as t
+import weakref
 from time import monotonic
 
 from carboy.core.foreignservers import (
@@ -149,6 +151,12 @@ class InProcess:
                 self.loaded = False
                 self.compute = self._load_and_compute
         _close(closing)
+        freed = _reference(closing)
+        del closing
+        if freed() is not None:
+            # The object refers to itself, as networks often do. It may take gigabytes, and Python's
+            # collector, which counts objects, would free it only after a long time.
+            gc.collect()
 
 
 def _prepare_load(owner: str) -> None:
@@ -177,6 +185,14 @@ def _log_loaded(owner: str, took_s: float) -> None:
 def _close(model: t.Any) -> None:
     if model is not None and hasattr(model, "close"):
         model.close()
+
+
+def _reference(model: t.Any) -> cabc.Callable[[], object]:
+    """Return a function that returns the model's object as long as it exists."""
+    try:
+        return weakref.ref(model)
+    except TypeError:  # there is no object, or its class does not allow weak references
+        return lambda: None
 
 
 def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> ModelLoadError:

@@ -13,6 +13,8 @@ from ..replicas.checkup import Checkup
 from ..saved.card import read_card
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
     from ..replicas.replica import ModelReplica
@@ -49,6 +51,7 @@ class ModelVersion:
         self.queue = queue
         self._has_check = has_check
         self._checkup = Checkup(replica.check, owner=queue.owner)
+        self._is_unloaded = False
 
     @property
     def loaded(self) -> bool:
@@ -73,6 +76,40 @@ class ModelVersion:
             ModelLoadError: the model's `__init__` or its example failed.
         """
         self.replica.load()
+        if self._is_unloaded:
+            self._open()
+
+    def _open(self) -> None:
+        self._is_unloaded = False
+        self.queue.open()
+
+    def prepare(self) -> None:
+        """Load the version before it gets predictions: build it, warm it up, and call its `check`
+        method, if there is one.
+
+        Raises:
+            Exception: one of these failed. The version is unloaded.
+        """
+        try:
+            self.load()
+            self.replica.check()
+        except BaseException:
+            self.replica.close()
+            raise
+
+    def retire(self, successor: cabc.Callable[[], PredictionQueue], timeout_s: float) -> bool:
+        """Pass new predictions on to another version, compute the waiting ones, and unload.
+
+        Args:
+            successor: returns the queue of the other version.
+
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
+        """
+        self.queue.retire(successor)
+        drained = self.queue.close(timeout_s)
+        self.replica.close()
+        return drained
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version
@@ -82,12 +119,12 @@ class ModelVersion:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         drained = self.unload(timeout_s, because=CLOSING)
-        self.queue.open()
+        self._open()
         return drained
 
     def unload(self, timeout_s: float | None = None, *, because: str = _UNLOADED) -> bool:
-        """Compute the waiting predictions, then unload. Predictions are refused until the queue is
-        opened.
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
 
         Args:
             because: why they are refused, for the error; the model's name stands before it.
@@ -95,6 +132,8 @@ class ModelVersion:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
+        self._is_unloaded = True
+        self.queue.retire(None)
         drained = self.queue.close(timeout_s, because=because)
         self.replica.close()
         self._checkup.forget()

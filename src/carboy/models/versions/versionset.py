@@ -1,0 +1,374 @@
+"""The versions of one model in this process: which of them are loaded, and how one takes the place
+of another.
+
+    refresh --> look at the source --> load the new version beside the old one, warm up, check
+                                           | it works         `--> it fails: the old one stays
+                                           v
+                                   Model.current = new
+                                           |
+                                           `--> old: compute the waiting predictions, unload
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+import typing as t
+import weakref
+
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import ModelFileError, ModelLoadError
+
+from .sourcewatch import SourceWatch
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..model import Model
+    from ..sources import VersionSource
+    from ..sources.versionlist import SourceVersion, VersionList
+    from .modelversion import ModelVersion
+
+# How long a version that was replaced may compute the predictions that it has accepted, unless
+# their deadline is later. Streams and predictions of Python code may take long.
+DRAIN_S = 60.0
+
+_logger = get_masked_logger("carboy.models")
+
+State = t.Literal["serving", "loading", "draining", "failed"]
+
+
+@dataclasses.dataclass(slots=True)
+class VersionState:
+    """What this process does with one version.
+
+    Attributes:
+        fingerprint: that of the source when the version was loaded, or could not be.
+        reason: why the version failed; empty in any other state.
+        since_s: when the version got into this state, in seconds since 1970.
+        version: None if the version is not loaded.
+    """
+
+    name: str
+    state: State
+    fingerprint: str = ""
+    reason: str = ""
+    since_s: float = dataclasses.field(default_factory=time.time)
+    version: ModelVersion | None = None
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return plain JSON values."""
+        version = self.version
+        return {
+            "version": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "since_s": round(self.since_s, 3),
+            "loaded_bytes": version.replica.loaded_bytes if version is not None else 0,
+        }
+
+
+class VersionObserver(t.Protocol):
+    """Learns which versions of a model there are. The metrics use it to count by version."""
+
+    def added(self, model: Model, version: ModelVersion) -> None:
+        """A version is loaded, and will get predictions."""
+
+    def removed(self, model: Model, version: ModelVersion) -> None:
+        """A version is unloaded, and will not get any predictions again."""
+
+
+class VersionSet:
+    """The versions of one model. Thread-safe.
+
+    Args:
+        model: the model, whose attribute `current` this object sets.
+        source: where the versions are stored; None if the model has no `source`.
+    """
+
+    def __init__(self, model: Model, source: VersionSource | None) -> None:
+        self.source = source
+        #: Called when the source has changed. A worker of `carboy serve` asks the supervisor
+        #: instead, which lets all workers change versions one after the other.
+        self.request_refresh: cabc.Callable[[], object] = self.refresh
+        self.observers: list[VersionObserver] = []
+        #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
+        self.is_unloaded = False
+        self._model = model
+        self._states: dict[str, VersionState] = {}
+        self._list: VersionList | None = None
+        self._reset()
+        if source is not None:
+            # The source is not looked at when the model is declared, so it is not known yet which
+            # version is served. The first prediction finds out.
+            model.current.queue.retire(lambda: self._started().queue)
+            _all.add(self)
+
+    def _reset(self) -> None:
+        # Held while versions are loaded, which may take minutes.
+        self._changing = threading.Lock()
+        self._is_started = False
+        self._watch: SourceWatch | None = None
+
+    # --- starting ------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Load the version that should be served, unless one is loaded. Thread-safe.
+
+        If it cannot be loaded, the version before it is served instead, and so on: the restart of a
+        server must not fail because of a bad version that was refused while the server ran.
+
+        Raises:
+            ModelLoadError: no version can be loaded.
+        """
+        self._started().load()
+        self.is_unloaded = False
+
+    def _started(self) -> ModelVersion:
+        """Choose the version that is served, unless that was done."""
+        if self.source is not None and not self._is_started:
+            with self._changing:
+                if not self._is_started:
+                    self._start(self.source)
+        return self._model.current
+
+    def _start(self, source: VersionSource) -> None:
+        found = self._look(source)
+        if found.is_fixed:
+            version = self._model.make_version("", source.folder(found.versions[0].name))
+            self._announce(version)
+            self._model.current = version
+        else:
+            self._swap(self._load_first(source, found))
+            self._watch = SourceWatch(self, source.poll_s)
+            self._watch.start()
+        self._is_started = True
+
+    def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
+        """Load the first version that can be loaded."""
+        reasons = []
+        for candidate in found.candidates():
+            try:
+                return self._load_beside(source, candidate)
+            except ModelLoadError as exc:
+                _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
+                reasons.append(str(exc))
+        if len(reasons) == 1:
+            raise ModelLoadError(reasons[0])
+        raise ModelLoadError(
+            f"{self._owner}: none of the {len(reasons)} versions in {source.location!r} can be"
+            f" loaded. {' '.join(reasons)}"
+        )
+
+    def _look(self, source: VersionSource) -> VersionList:
+        try:
+            found = source.look()
+            found.refuse_none(source.location)
+        except (OSError, ModelFileError) as exc:
+            raise ModelLoadError(f"{self._owner}: {_reason(exc)}") from exc
+        self._list = found
+        return found
+
+    # --- changing ------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Look at the source, and change to the version that should be served.
+
+        Blocks until the version that was served before is unloaded.
+
+        Raises:
+            ModelLoadError: the source cannot be read, or that version cannot be served. The version
+                that is served does not change.
+        """
+        source = self.source
+        if self.is_unloaded:
+            return
+        if source is None or not self._is_started:
+            self.load()
+            return
+        with self._changing:
+            if wanted := self._wanted(self._look(source)):
+                self._swap(self._load_beside(source, wanted))
+
+    def switch(self, name: str) -> None:
+        """Change to a version, whether or not the source says that it should be served.
+
+        Raises:
+            ModelLoadError: there is no such version, or it cannot be served.
+        """
+        source = self.source
+        if source is None:
+            raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
+        if self.is_unloaded:
+            raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
+        with self._changing:
+            if name == self._model.current.name:
+                return
+            try:
+                wanted = self._look(source).find(name, source.location)
+            except ModelFileError as exc:
+                raise ModelLoadError(f"{self._owner}: {exc}") from None
+            self._swap(self._load_beside(source, wanted))
+
+    def note_failure(self, name: str, reason: str) -> None:
+        """Do not try to serve a version until its files change: another process has failed."""
+        fingerprint = "" if self._list is None else _fingerprint(self._list, name)
+        self._states[name] = VersionState(name, "failed", fingerprint, reason)
+
+    def is_outdated(self) -> bool:
+        """Look at the source, and return whether another version should be served.
+
+        Raises:
+            ModelLoadError: the source cannot be read.
+        """
+        return self.source is not None and self._wanted(self._look(self.source)) is not None
+
+    def _wanted(self, found: VersionList) -> SourceVersion | None:
+        """Return the version that should be served instead of the current one; None if there is
+        none, or if it has been tried.
+        """
+        if found.is_fixed:
+            return None
+        wanted = found.candidates()[0]
+        known = self._states.get(wanted.name)
+        is_tried = known is not None and known.fingerprint == wanted.fingerprint
+        return None if wanted.name == self._model.current.name or is_tried else wanted
+
+    def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        """Load a version, warm it up and check it, while another one computes predictions.
+
+        Raises:
+            ModelLoadError: one of these failed.
+        """
+        name = wanted.name
+        state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
+        try:
+            state.version = version = self._make(source, wanted)
+            version.prepare()
+        # `SystemExit` is an error, too: a library may call `sys.exit`.
+        except (Exception, SystemExit) as exc:
+            reason = _reason(exc)
+            self._states[name] = VersionState(name, "failed", wanted.fingerprint, reason)
+            current = self._model.current.name
+            kept = f" Version {current!r} is still served." if current else ""
+            raise ModelLoadError(
+                f"{self._owner}: version {name!r} is not served. {reason}{kept}"
+            ) from exc
+        return version
+
+    def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        if wanted.fault:
+            raise ModelFileError(wanted.fault)
+        return self._model.make_version(wanted.name, source.folder(wanted.name))
+
+    def _swap(self, version: ModelVersion) -> None:
+        """Let a loaded version compute all predictions from now on, and unload the one before."""
+        model = self._model
+        self._announce(version)
+        before, model.current = model.current, version
+        state = self._states[version.name]
+        state.state, state.since_s = "serving", time.time()
+        if not before.name:
+            return
+        if before.name != version.name:
+            _logger.info(
+                "%s: version %r is served instead of %r", self._owner, version.name, before.name
+            )
+        self._retire(before)
+
+    def _announce(self, version: ModelVersion) -> None:
+        for observer in self.observers:
+            observer.added(self._model, version)
+
+    def _retire(self, version: ModelVersion) -> None:
+        state = self._states.get(version.name)
+        if state is not None:
+            state.state, state.since_s = "draining", time.time()
+        timeout_s = max(DRAIN_S, self._model.options.deadline_s or 0.0)
+        if not version.retire(lambda: self._model.current.queue, timeout_s):
+            _logger.warning(
+                "%s: version %r has not computed its last predictions within %g s",
+                *(self._owner, version.name, timeout_s),
+            )
+        if self._states.get(version.name) is state:
+            self._states.pop(version.name, None)
+        for observer in self.observers:
+            observer.removed(self._model, version)
+
+    # --- ending --------------------------------------------------------------------------------
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Compute the waiting predictions, then unload; the next prediction loads the version
+        again.
+
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
+        """
+        self._stop_watch()
+        return self._model.current.close(timeout_s)
+
+    def unload(self, timeout_s: float | None = None) -> None:
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
+        """
+        with self._changing:
+            self.is_unloaded = True
+            self._stop_watch()
+            self._model.current.unload(timeout_s)
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch, self._is_started = None, False
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def states(self) -> list[dict[str, t.Any]]:
+        """Return what this process does with each version, as plain JSON values."""
+        found = {name: state.to_dict() for name, state in list(self._states.items())}
+        for each in self._list.versions if self._list is not None else ():
+            if each.fault and each.name not in found:
+                state = VersionState(each.name, "failed", each.fingerprint, each.fault)
+                found[each.name] = state.to_dict()
+        return list(found.values())
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a version is being loaded or unloaded."""
+        return self._changing.locked()
+
+    @property
+    def _owner(self) -> str:
+        return f"Model {self._model.name!r}"
+
+    def _restart_in_child(self) -> None:
+        """Watch the source in a forked process, too: threads are not copied."""
+        watch = self._watch
+        is_started = self._is_started
+        self._reset()
+        self._is_started = is_started
+        if watch is not None and self.source is not None:
+            self._watch = SourceWatch(self, self.source.poll_s)
+            self._watch.start()
+
+
+def _fingerprint(found: VersionList, name: str) -> str:
+    return next((each.fingerprint for each in found.versions if each.name == name), "")
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, (ModelLoadError, ModelFileError)):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _restart_all() -> None:
+    for each in list(_all):
+        each._restart_in_child()
+
+
+_all: weakref.WeakSet[VersionSet] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_all)
