@@ -48,6 +48,7 @@ if t.TYPE_CHECKING:
     from .calls import Arguments
     from .ticket import Deliver
 
+CLOSING = "is being closed. Retry the request."
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 
@@ -313,24 +314,28 @@ class PredictionQueue:
         deliver([ticket])
         return True
 
-    def retire(self, successor: cabc.Callable[[], PredictionQueue]) -> None:
-        """Pass new predictions on to another queue, for ever; those that wait here are computed.
+    def retire(self, successor: cabc.Callable[[], PredictionQueue] | None) -> None:
+        """Pass new predictions on to another queue; those that wait here are computed.
 
         Args:
-            successor: returns the queue that takes new predictions at that moment.
+            successor: returns the queue that takes new predictions at that moment; None lets this
+                queue take them again.
         """
         with self._lock:
             self._successor = successor
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(self, timeout_s: float | None = None, *, because: str = CLOSING) -> bool:
         """Refuse new predictions, and block until the waiting ones are computed.
+
+        Args:
+            because: why they are refused, for the error; the model's name stands before it.
 
         Returns False if `predict` hangs or `timeout_s` has passed; the remaining predictions then
         fail with a `ClosedError`.
         """
         closer = held_lock()
         with self._lock:
-            self._state.close(closer)
+            self._state.close(closer, because)
             self._threads.wake_all()
         drained = closer.acquire(timeout=FOREVER if timeout_s is None else timeout_s)
         with self._lock:

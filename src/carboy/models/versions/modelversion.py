@@ -8,6 +8,7 @@ import typing as t
 
 from carboy.errors import ModelFileError
 
+from ..queue import CLOSING
 from ..replicas.checkup import Checkup
 from ..saved.card import read_card
 
@@ -18,6 +19,8 @@ if t.TYPE_CHECKING:
     from ..queue.state import Statistics
     from ..replicas.replica import ModelReplica
     from ..saved.card import Card
+
+_UNLOADED = "has been unloaded. Retry the request when it is loaded again."
 
 
 class ModelVersion:
@@ -48,6 +51,7 @@ class ModelVersion:
         self.queue = queue
         self._has_check = has_check
         self._checkup = Checkup(replica.check, owner=queue.owner)
+        self._is_unloaded = False
 
     @property
     def loaded(self) -> bool:
@@ -72,6 +76,12 @@ class ModelVersion:
             ModelLoadError: the model's `__init__` or its example failed.
         """
         self.replica.load()
+        if self._is_unloaded:
+            self._open()
+
+    def _open(self) -> None:
+        self._is_unloaded = False
+        self.queue.open()
 
     def prepare(self) -> None:
         """Load the version before it gets predictions: build it, warm it up, and call its `check`
@@ -108,10 +118,25 @@ class ModelVersion:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        drained = self.queue.close(timeout_s)
+        drained = self.unload(timeout_s, because=CLOSING)
+        self._open()
+        return drained
+
+    def unload(self, timeout_s: float | None = None, *, because: str = _UNLOADED) -> bool:
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
+
+        Args:
+            because: why they are refused, for the error; the model's name stands before it.
+
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
+        """
+        self._is_unloaded = True
+        self.queue.retire(None)
+        drained = self.queue.close(timeout_s, because=because)
         self.replica.close()
         self._checkup.forget()
-        self.queue.open()
         return drained
 
     def not_ready(self) -> str:

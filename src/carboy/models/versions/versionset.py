@@ -94,6 +94,8 @@ class VersionSet:
         #: instead, which lets all workers change versions one after the other.
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
+        #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
+        self.is_unloaded = False
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
@@ -122,6 +124,7 @@ class VersionSet:
             ModelLoadError: no version can be loaded.
         """
         self._started().load()
+        self.is_unloaded = False
 
     def _started(self) -> ModelVersion:
         """Choose the version that is served, unless that was done."""
@@ -134,9 +137,9 @@ class VersionSet:
     def _start(self, source: VersionSource) -> None:
         found = self._look(source)
         if found.is_fixed:
-            self._model.current = self._model.make_version(
-                "", source.folder(found.versions[0].name)
-            )
+            version = self._model.make_version("", source.folder(found.versions[0].name))
+            self._announce(version)
+            self._model.current = version
         else:
             self._swap(self._load_first(source, found))
             self._watch = SourceWatch(self, source.poll_s)
@@ -180,6 +183,8 @@ class VersionSet:
                 that is served does not change.
         """
         source = self.source
+        if self.is_unloaded:
+            return
         if source is None or not self._is_started:
             self.load()
             return
@@ -196,6 +201,8 @@ class VersionSet:
         source = self.source
         if source is None:
             raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
+        if self.is_unloaded:
+            raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
         with self._changing:
             if name == self._model.current.name:
                 return
@@ -259,8 +266,7 @@ class VersionSet:
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
         model = self._model
-        for observer in self.observers:
-            observer.added(model, version)
+        self._announce(version)
         before, model.current = model.current, version
         state = self._states[version.name]
         state.state, state.since_s = "serving", time.time()
@@ -271,6 +277,10 @@ class VersionSet:
                 "%s: version %r is served instead of %r", self._owner, version.name, before.name
             )
         self._retire(before)
+
+    def _announce(self, version: ModelVersion) -> None:
+        for observer in self.observers:
+            observer.added(self._model, version)
 
     def _retire(self, version: ModelVersion) -> None:
         state = self._states.get(version.name)
@@ -296,11 +306,22 @@ class VersionSet:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
+        self._stop_watch()
+        return self._model.current.close(timeout_s)
+
+    def unload(self, timeout_s: float | None = None) -> None:
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
+        """
+        with self._changing:
+            self.is_unloaded = True
+            self._stop_watch()
+            self._model.current.unload(timeout_s)
+
+    def _stop_watch(self) -> None:
         if self._watch is not None:
             self._watch.stop()
-        self._is_started = self._watch is None and self._is_started
-        self._watch = None
-        return self._model.current.close(timeout_s)
+            self._watch, self._is_started = None, False
 
     # --- looking -------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
+    from ..collection import Models
     from ..host import ModelApp
     from ..model import Model
     from ..queue.state import Statistics
@@ -147,10 +148,10 @@ class _Pages:
         return json_response(self._app, models)
 
     def load(self, name: str) -> Response:
-        model = self._controlled(name)
+        models = self._controlled(name)
         _asked()
         try:
-            model.load()
+            models.lifecycle.load(name)
         except ModelLoadError as exc:
             self._app.logger.exception("Model %r could not be loaded", name)
             raise WireProblem(
@@ -159,18 +160,19 @@ class _Pages:
         return json_response(self._app, {})
 
     def unload(self, name: str) -> Response:
-        model = self._controlled(name)
+        models = self._controlled(name)
         _asked("unload_dependents")  # no model depends on another one, so it makes no difference
-        model.close(model.options.deadline_s)
+        models.lifecycle.unload(name)
         return json_response(self._app, {})
 
-    def _controlled(self, name: str) -> Model:
-        """Return a model that the client may load and unload."""
+    def _controlled(self, name: str) -> Models:
+        """Return the models if the client may load and unload the one of this name."""
         if not self._app.config.get(CONTROL_KEY):
             raise WireProblem(
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
-        return self._model(name, None)
+        self._model(name, None)
+        return self._app.models
 
     # --- helpers -------------------------------------------------------------------------------
 

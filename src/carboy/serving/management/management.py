@@ -20,7 +20,8 @@ from .controlpath import OFF, ControlSocket, default_path
 from .controlrequests import ControlRequests
 from .health import ServerHealth
 from .managementserver import ManagementServer, Page
-from .questions import ANSWER, QUESTION, Questions
+from .modelcontrol import ModelControl
+from .questions import ANSWER, QUESTION, Answers, Questions
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -59,6 +60,7 @@ class Management:
             server.state, self._questions, server.ask, least_models=settings.min_models
         )
         self._requests = ControlRequests(server, self._questions, health)
+        self._models = ModelControl(server, self._questions)
         self._pages: dict[str, PageFunction] = dict(pages or {})
         for path, probe in health.probes().items():
             self._pages[path] = partial(_page, probe)
@@ -104,15 +106,26 @@ class Management:
     # --- called by the supervisor's loop ----------------------------------------------------------
 
     def watch(self, process: WorkerProcess) -> None:
-        """Receive the answers of a worker process."""
+        """Receive the answers of a worker process, and answer its questions."""
         process.handlers[ANSWER] = self._questions.receive
+        process.handlers[QUESTION] = Answers(
+            partial(self._send, process), self._models.topics()
+        ).answer
 
     def welcome(self, process: WorkerProcess) -> None:
         """Prepare a worker process that has just become ready, and let it check its models, so that
         the result is known when a probe comes.
         """
         self._requests.prepare(process.pid)
+        self._models.prepare(process.pid)
         self._health.ask(process.pid)
+
+    def _send(self, process: WorkerProcess, word: str, payload: object) -> None:
+        self._server.ask(partial(process.send, word, payload))
+
+    def unloaded_models(self) -> list[str]:
+        """Return the models that a worker process must not load when it starts."""
+        return self._models.unloaded()
 
     def _send_question(self, pid: int, payload: list[t.Any]) -> None:
         self._server.ask(partial(self._deliver, pid, payload))

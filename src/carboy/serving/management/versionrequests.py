@@ -32,6 +32,8 @@ if t.TYPE_CHECKING:
 
 #: The question to a worker for the option `source` of a model.
 SOURCE: t.Final = "model-source"
+#: What a worker is asked to do: to look at the source of a model, and to follow it.
+REFRESH: t.Final = "refresh-model"
 
 
 class VersionRequests:
@@ -69,7 +71,7 @@ class VersionRequests:
         for version in found["versions"]:
             version["workers"] = []
         by_name = {version["version"]: version["workers"] for version in found["versions"]}
-        for process, answer in self._ask_workers(None, "models"):
+        for process, answer in self._ask_workers("models"):
             for state in _states(answer, model):
                 worker = {"worker": process.number, "pid": process.pid, **state}
                 by_name.get(state["version"], []).append(worker)
@@ -119,7 +121,7 @@ class VersionRequests:
         from ...models.sources import source_of
 
         reasons = []
-        for process, answer in self._ask_workers(None, SOURCE, name=model):
+        for process, answer in self._ask_workers(SOURCE, name=model):
             if not answer.done():
                 reasons.append(f"worker {process.number} has not answered")
                 continue

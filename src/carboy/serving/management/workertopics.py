@@ -1,8 +1,9 @@
 """What a worker process tells its supervisor when it is asked: the health of its models, their
-counts, the stacks of its threads, the levels of its loggers.
+counts, the stacks of its threads, the levels of its loggers; and what it does when it is asked:
+load and unload a model.
 
 These functions run on the thread that reads the supervisor's messages. None of them waits for a
-view or a model.
+view or a model; models are loaded and unloaded on threads of their own.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from __future__ import annotations
 import typing as t
 
 from ...core.masking import mask_text
-from ...errors import ControlRequestError
+from ...errors import ControlRequestError, ModelLoadError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
-from .versionrequests import SOURCE
+from .modelcontrol import LOAD, UNLOAD
+from .questions import answered_apart
+from .versionrequests import REFRESH, SOURCE
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    from concurrent.futures import Future
+
     from _typeshed.wsgi import WSGIApplication
 
     from carboy.models.collection import Models
@@ -43,10 +49,45 @@ class WorkerTopics:
             SOURCE: lambda arguments: source_of_model(self.app, **arguments),
             "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
+            LOAD: answered_apart(self._load_model),
+            UNLOAD: answered_apart(self._unload_model),
+            REFRESH: answered_apart(self._refresh_model),
         }
 
     def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
         return self._levels.apply(app_logger_name(self.app), **arguments)
+
+    def _load_model(self, arguments: dict[str, t.Any]) -> None:
+        t.cast("Models", models_of(self.app))[arguments["name"]].load()
+
+    def _refresh_model(self, arguments: dict[str, t.Any]) -> None:
+        try:
+            t.cast("Models", models_of(self.app))[arguments["name"]].versions.refresh()
+        except ModelLoadError as exc:
+            raise ControlRequestError(str(exc)) from None
+
+    def _unload_model(self, arguments: dict[str, t.Any]) -> None:
+        t.cast("Models", models_of(self.app))[arguments["name"]].unload()
+
+
+class ModelsOfAllWorkers:
+    """Loads and unloads models in all workers of the server, in place of this one alone.
+
+    Args:
+        ask: lets the supervisor do something; takes the topic and its arguments.
+    """
+
+    def __init__(self, ask: cabc.Callable[..., Future[t.Any]]) -> None:
+        self._ask = ask
+
+    def load(self, name: str) -> None:
+        try:
+            self._ask(LOAD, name=name).result()
+        except WorkerAnswerError as exc:
+            raise ModelLoadError(str(exc)) from None
+
+    def unload(self, name: str) -> None:
+        self._ask(UNLOAD, name=name).result()
 
 
 def models_of(app: WSGIApplication | None) -> Models | None:
@@ -99,9 +140,12 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         "url": model.rule,
         "version": model.version,
         "source": None if source is None else source.location,
-        "versions": model.versions.states(),
+        "versions": [
+            {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
+        ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
+        "memory_bytes": model.loaded_bytes if model.loaded else 0,
         "batch": options.batch,
         "concurrency": options.concurrency,
         "deadline_s": options.deadline_s,

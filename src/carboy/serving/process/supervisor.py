@@ -263,8 +263,10 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        unloaded: list[str] = []
         if self._management is not None:
             self._management.watch(process)
+            unloaded = self._management.unloaded_models()
         if worker.sockets is None:
             worker.sockets = self._sockets.open_for_worker()
         process.sockets = worker.sockets
@@ -274,6 +276,7 @@ class Supervisor:
             "target": self._target,
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
+            "unloaded": unloaded,
         }
         if self._metrics is not None:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()

@@ -33,8 +33,8 @@ from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
-from ..management.questions import QUESTION, Answers
-from ..management.workertopics import WorkerTopics, models_of
+from ..management.questions import ANSWER, QUESTION, Answers, Questions
+from ..management.workertopics import ModelsOfAllWorkers, WorkerTopics, models_of
 from ..metrics.sharedtable import SharedTable
 from ..metrics.workermetrics import WorkerMetrics
 from ..settings import Settings
@@ -54,6 +54,7 @@ from .workerlimits import WorkerLimits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import types
+    from concurrent.futures import Future
 
     from _typeshed.wsgi import WSGIApplication
 
@@ -135,7 +136,7 @@ class Service:
         if load_models is not None:
             load_models()
         if self.metrics is not None and has_models(self._app):
-            self.metrics.follow_models(t.cast("t.Any", self._app).models.values())
+            self.metrics.follow_models(t.cast("t.Any", self._app).models)
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
@@ -326,6 +327,8 @@ class Control:
             "listen": lambda _: self._may_listen.set(),
         }
         self._may_listen = threading.Event()
+        self._questions = Questions(lambda _, payload: self.report(QUESTION, payload))
+        self.on(ANSWER, self._questions.receive)
         # This function is called when the supervisor has died.
         self.on_orphaned: cabc.Callable[[], object] = lambda: None
 
@@ -344,6 +347,7 @@ class Control:
                 self._handlers[word](payload)
             except Exception:  # noqa: BLE001  # the worker must receive further messages
                 log.logger.exception("error while handling the supervisor's message %r", word)
+        self._questions.forget_all_but(())
         self.on_orphaned()
         log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
@@ -356,6 +360,10 @@ class Control:
                     yield json.loads(line)
             except OSError:
                 pass  # the supervisor has died: end as if it had closed the socket
+
+    def ask(self, topic: str, **arguments: t.Any) -> Future[t.Any]:
+        """Let the supervisor do something; return the future of its answer. Thread-safe."""
+        return self._questions.put(os.getppid(), topic, **arguments)
 
     def _answer_heartbeat(self, payload: object) -> None:
         if self._service is not None:
@@ -493,6 +501,9 @@ def main(argv: list[str]) -> None:
         send_log_lines(control, job["log_fds"])
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
+        if models := models_of(app):
+            models.lifecycle = ModelsOfAllWorkers(control.ask)
+            models.withhold(job["unloaded"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         several = advice_on_socketio(app, wanted_by(app, settings))

@@ -1,0 +1,81 @@
+"""The series of models in the table of a worker: one set for each version of a model."""
+
+from __future__ import annotations
+
+import typing as t
+import weakref
+
+from ..log import logger
+from . import families
+
+if t.TYPE_CHECKING:
+    from carboy.models.model import Model
+    from carboy.models.versions.modelversion import ModelVersion
+
+    from .sharedtable import Cells, SharedTable
+
+# The metrics of a version apart from the outcomes, which have one series each: first those in which
+# its queue counts, then the gauges.
+_COUNTED = (families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE)
+_GAUGES = (
+    *(families.QUEUE_DEPTH, families.COMPUTING_PREDICTIONS),
+    *(families.REPLICAS, families.MODEL_MEMORY),
+)
+
+
+class ModelSeries:
+    """Counts the predictions of versions of models, and notes the values of their gauges.
+    Thread-safe.
+
+    A version keeps its series after it is unloaded, because a counter must not decrease. The table
+    has room for several hundred versions.
+    """
+
+    def __init__(self, table: SharedTable) -> None:
+        self._table = table
+        # The cells of the gauges of each version that exists.
+        self._gauges: dict[weakref.ref[ModelVersion], list[Cells]] = {}
+
+    def follow(self, model: Model) -> None:
+        """Count from now on what the versions of a model compute."""
+        self.added(model, model.current)
+        model.versions.observers.append(self)
+
+    def added(self, model: Model, version: ModelVersion) -> None:
+        """Count from now on what a version computes. If the table has no room, the version is left
+        out.
+        """
+        from carboy.models.queue.state import OUTCOMES, Counters
+
+        name = model.name_of(version)
+        labels = model.name, "" if name is None else str(name)
+        outcomes = [(*labels, outcome) for outcome in OUTCOMES]
+        cells = [self._table.add(families.PREDICTIONS, *outcomes)]
+        cells += [self._table.add(family, labels) for family in (*_COUNTED, *_GAUGES)]
+        given = [each for each in cells if each is not None]
+        if len(given) < len(cells):
+            logger.warning("the metrics have no room for the model %r, version %r", *labels)
+            return
+        counted = 1 + len(_COUNTED)
+        version.queue.count_in(Counters(*given[:counted]))
+        self._gauges[weakref.ref(version)] = given[counted:]
+
+    def removed(self, model: Model, version: ModelVersion) -> None:
+        """Do nothing: the gauges of a version that is unloaded are 0, and its counters stay."""
+
+    def sample(self) -> None:
+        """Note the current values of the gauges."""
+        for reference, gauges in list(self._gauges.items()):
+            version = reference()
+            values = (0.0,) * len(gauges) if version is None else _values_of(version)
+            for cells, value in zip(gauges, values, strict=True):
+                cells[0] = value
+            if version is None:
+                del self._gauges[reference]
+
+
+def _values_of(version: ModelVersion) -> tuple[float, ...]:
+    """Return the current values of the gauges of a version, in the order of `_GAUGES`."""
+    statistics, is_loaded = version.statistics(), version.loaded
+    memory_bytes = version.replica.loaded_bytes if is_loaded else 0
+    return statistics.waiting, statistics.computing, is_loaded, memory_bytes
