@@ -148,17 +148,21 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """The version that computes predictions, if the `source` is a folder of versions.
+        """What the version that computes predictions is called."""
+        return self.name_of(self.current)
+
+    def name_of(self, version: ModelVersion) -> str | int | None:
+        """Return what a version is called: its own name, if the `source` is a folder of versions.
 
         Otherwise the attribute `version` of the model's class or function; if that is neither a
-        text nor a whole number, the version on the model's card; None without a card.
+        text nor a whole number, the version on the card; None without a card.
         """
-        if self.current.name:
-            return self.current.name
+        if version.name:
+            return version.name
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
-        cards = self.cards
+        cards = version.cards
         return cards[0].version if cards else None
 
     @property
@@ -180,12 +184,12 @@ class Model:
         """Compute the waiting predictions, at most for as long as their deadline, then unload.
         Predictions are refused until `load` is called. Thread-safe.
         """
-        self.versions.unload()
+        self.versions.unload(self.options.deadline_s)
 
     @property
     def unloaded(self) -> bool:
         """Whether `unload` was called, and not `load` since."""
-        return self.versions.unloaded
+        return self.versions.is_unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.

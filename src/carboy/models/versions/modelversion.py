@@ -51,6 +51,7 @@ class ModelVersion:
         self.queue = queue
         self._has_check = has_check
         self._checkup = Checkup(replica.check, owner=queue.owner)
+        self._is_unloaded = False
 
     @property
     def loaded(self) -> bool:
@@ -75,6 +76,12 @@ class ModelVersion:
             ModelLoadError: the model's `__init__` or its example failed.
         """
         self.replica.load()
+        if self._is_unloaded:
+            self._open()
+
+    def _open(self) -> None:
+        self._is_unloaded = False
+        self.queue.open()
 
     def prepare(self) -> None:
         """Load the version before it gets predictions: build it, warm it up, and call its `check`
@@ -112,12 +119,12 @@ class ModelVersion:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         drained = self.unload(timeout_s, because=CLOSING)
-        self.queue.open()
+        self._open()
         return drained
 
     def unload(self, timeout_s: float | None = None, *, because: str = _UNLOADED) -> bool:
-        """Compute the waiting predictions, then unload. Predictions are refused until the queue is
-        opened.
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
 
         Args:
             because: why they are refused, for the error; the model's name stands before it.
@@ -125,6 +132,8 @@ class ModelVersion:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
+        self._is_unloaded = True
+        self.queue.retire(None)
         drained = self.queue.close(timeout_s, because=because)
         self.replica.close()
         self._checkup.forget()

@@ -1,6 +1,6 @@
 """What a worker process tells its supervisor when it is asked: the health of its models, their
 counts, the stacks of its threads, the levels of its loggers; and what it does when it is asked:
-load and unload a model.
+load and unload a model, and change its version.
 
 These functions run on the thread that reads the supervisor's messages. None of them waits for a
 view or a model; models are loaded and unloaded on threads of their own.
@@ -11,11 +11,13 @@ from __future__ import annotations
 import typing as t
 
 from ...core.masking import mask_text
-from ...errors import ModelLoadError, WorkerAnswerError
+from ...errors import ControlRequestError, ModelLoadError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
 from .modelcontrol import LOAD, UNLOAD
+from .modelrollout import REFRESH, REFUSE, SWITCH
 from .questions import answered_apart
+from .versionrequests import SOURCE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -26,6 +28,7 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Models
     from carboy.models.model import Model
 
+    from .modelrollout import Refreshed
     from .questions import Answering
 
 
@@ -45,10 +48,14 @@ class WorkerTopics:
         return {
             "health": lambda _: models_health(self.app),
             "models": lambda _: describe_models(self.app),
+            SOURCE: lambda arguments: source_of_model(self.app, **arguments),
             "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
             LOAD: answered_apart(self._load_model),
             UNLOAD: answered_apart(self._unload_model),
+            REFRESH: answered_apart(self._refresh_model),
+            SWITCH: answered_apart(self._switch_model),
+            REFUSE: self._refuse_version,
         }
 
     def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
@@ -56,6 +63,27 @@ class WorkerTopics:
 
     def _load_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].load()
+
+    def _refresh_model(self, arguments: dict[str, t.Any]) -> Refreshed:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        before = model.current.name
+        try:
+            model.versions.refresh(retry=arguments["retry"])
+        except ModelLoadError as exc:
+            if model.versions.refused() is None:
+                raise ControlRequestError(str(exc)) from None
+        if refused := model.versions.refused():
+            refused["reason"] = mask_text(refused["reason"])
+        return {"before": before, "now": model.current.name, "refused": refused}
+
+    def _switch_model(self, arguments: dict[str, t.Any]) -> None:
+        versions = t.cast("Models", models_of(self.app))[arguments["name"]].versions
+        if not versions.is_unloaded:
+            versions.switch(arguments["version"])
+
+    def _refuse_version(self, arguments: dict[str, t.Any]) -> None:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        model.versions.refuse(arguments["refused"])
 
     def _unload_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].unload()
@@ -79,6 +107,12 @@ class ModelsOfAllWorkers:
 
     def unload(self, name: str) -> None:
         self._ask(UNLOAD, name=name).result()
+
+    def refresh(self, name: str) -> None:
+        try:
+            self._ask(REFRESH, name=name).result()
+        except WorkerAnswerError as exc:
+            raise ModelLoadError(str(exc)) from None
 
 
 def models_of(app: WSGIApplication | None) -> Models | None:
@@ -110,12 +144,30 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
+def source_of_model(app: WSGIApplication | None, name: str) -> str:
+    """Return the option `source` of a model, which may contain a password. The supervisor alone
+    asks for it.
+    """
+    models: cabc.Mapping[str, Model] = models_of(app) or {}
+    if name not in models:
+        known = ", ".join(models)
+        raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
+    source = models[name].options.source
+    if source is None:
+        raise ControlRequestError(f"The model {name!r} has no source, and so no versions.")
+    return source
+
+
 def _describe_model(model: Model) -> dict[str, t.Any]:
-    counts, options = model.statistics(), model.options
+    counts, options, source = model.statistics(), model.options, model.versions.source
     return {
         "name": model.name,
         "url": model.rule,
         "version": model.version,
+        "source": None if source is None else source.location,
+        "versions": [
+            {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
+        ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
         "memory_bytes": model.loaded_bytes if model.loaded else 0,

@@ -36,13 +36,19 @@ class ModelSeries:
         # The cells of the gauges of each version that exists.
         self._gauges: dict[weakref.ref[ModelVersion], list[Cells]] = {}
 
-    def follow(self, model: Model, version: ModelVersion) -> None:
+    def follow(self, model: Model) -> None:
+        """Count from now on what the versions of a model compute."""
+        self.added(model, model.current)
+        model.versions.observers.append(self)
+
+    def added(self, model: Model, version: ModelVersion) -> None:
         """Count from now on what a version computes. If the table has no room, the version is left
         out.
         """
         from carboy.models.queue.state import OUTCOMES, Counters
 
-        labels = model.name, label_of(model, version)
+        name = model.name_of(version)
+        labels = model.name, "" if name is None else str(name)
         outcomes = [(*labels, outcome) for outcome in OUTCOMES]
         cells = [self._table.add(families.PREDICTIONS, *outcomes)]
         cells += [self._table.add(family, labels) for family in (*_COUNTED, *_GAUGES)]
@@ -54,6 +60,9 @@ class ModelSeries:
         version.queue.count_in(Counters(*given[:counted]))
         self._gauges[weakref.ref(version)] = given[counted:]
 
+    def removed(self, model: Model, version: ModelVersion) -> None:
+        """Do nothing: the gauges of a version that is unloaded are 0, and its counters stay."""
+
     def sample(self) -> None:
         """Note the current values of the gauges."""
         for reference, gauges in list(self._gauges.items()):
@@ -63,13 +72,6 @@ class ModelSeries:
                 cells[0] = value
             if version is None:
                 del self._gauges[reference]
-
-
-def label_of(model: Model, version: ModelVersion) -> str:
-    """Return the label `version`: empty for a model without versions."""
-    if version.name:
-        return version.name
-    return "" if model.version is None else str(model.version)
 
 
 def _values_of(version: ModelVersion) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ class WorkerMetrics:
     def follow_models(self, models: Models) -> None:
         """Count from now on the predictions of models in the table."""
         for model in models.values():
-            self._models.follow(model, model.current)
+            self._models.follow(model)
 
     def sample(self, connections: int, active: int) -> None:
         """Note the current values of the gauges. The server calls this several times a second.
