@@ -8,6 +8,8 @@ import re
 import typing as t
 from collections import abc as cabc
 
+from .versions.versionoptions import check_version_options
+
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
 # 1,000 predictions within the default deadline of 30 s, so those in a longer queue would come too
@@ -59,6 +61,10 @@ class Options:
     device: str | None = None
     max_body_bytes: int | None = None
     source: str | None = None
+    canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
+    canary_key: str | None = None
+    shadow: str | None = None
+    max_hold_s: float = 0.0
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -90,6 +96,7 @@ class Options:
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
             )
+        check_version_options(self)
 
     @property
     def wait_s(self) -> float | t.Literal["auto"]:
