@@ -93,6 +93,7 @@ class ModelVersion:
         try:
             self.load()
             self.replica.check()
+            self._checkup.passed()
         except BaseException:
             self.replica.close()
             raise
