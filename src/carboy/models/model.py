@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import typing as t
 from collections import abc as cabc
-from functools import partial
 
 from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
@@ -29,6 +28,7 @@ from .replicas.source import ModelSource
 from .sources import source_of
 from .versions.modelversion import ModelVersion
 from .versions.versionset import VersionSet
+from .warmup import WarmUp
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -73,14 +73,22 @@ class Model:
         named = {} if options.example is None else {"Example": options.example}
         #: The inputs to choose from on the model's page, by their titles.
         self.examples = {
-            title: Example(value, codec=self.codec, owner=owner)
+            title: Example(value, codec=self.codec, owner=owner, title=_title(title))
             for title, value in {**named, **options.examples}.items()
         }
         #: The input that is predicted when the model is loaded, to warm it up.
         self.example = next(iter(self.examples.values()), None)
         self._warm = None
-        if self.example is not None:
-            self._warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
+        if self.example is not None or options.source is not None:
+            self._warm = WarmUp(
+                list(self.examples.values()),
+                owner=owner,
+                interface=self.interface,
+                codec=self.codec,
+                answers=self.answers,
+                batch=batch,
+                bind=bind,
+            )
         self.binder = Binder(name, self.interface)
         self.current = self.make_version("", options.source)
         stored = None if options.source is None else source_of(options.source)
@@ -176,12 +184,12 @@ class Model:
         """Compute the waiting predictions, at most for as long as their deadline, then unload.
         Predictions are refused until `load` is called. Thread-safe.
         """
-        self.versions.unload(self.options.deadline_s)
+        self.versions.unload()
 
     @property
     def unloaded(self) -> bool:
         """Whether `unload` was called, and not `load` since."""
-        return self.versions.is_unloaded
+        return self.versions.unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -189,7 +197,7 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        return self.unloaded or self.versions.close(timeout_s)
+        return self.versions.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what
@@ -326,3 +334,7 @@ class Model:
         if cards := self.cards:
             found["cards"] = [card.to_dict() for card in cards]
         return found
+
+
+def _title(title: str) -> str:
+    return "the example" if title == "Example" else f"the example {title!r}"

@@ -475,3 +475,15 @@ def test_claim_of_another_process_refuses_the_name(url_source, build):
     with pytest.raises(ModelFileError, match="Another process is writing version '7'"):
         url_source.push(str(build), "7")
     assert url_source.push(str(build)) == "8"
+
+
+def test_url_is_refused_at_registration_without_fsspec(app, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(ValueError, match=r"needs fsspec .* python -m pip install") as refused:
+
+        @app.model("/digits", source="s3://ada:hunter2@bucket/digits")
+        class Digits:
+            def __init__(self, path: pathlib.Path) -> None: ...
+            def predict(self, x: int) -> int: ...
+
+    assert "hunter2" not in str(refused.value)

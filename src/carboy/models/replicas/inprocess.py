@@ -18,7 +18,7 @@ from carboy.core.foreignservers import (
 )
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
-from carboy.errors import ModelFileError, ModelLoadError, ServingError
+from carboy.errors import ModelFileError, ModelLoadError, ServingError, WrongAnswerError
 from carboy.observability.handlers import show_messages
 
 from ..queue.calls import one_by_one
@@ -61,7 +61,7 @@ class InProcess:
         owner: str,
         folder: str | None = None,
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
-        warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
+        warm: cabc.Callable[[cabc.Callable[..., t.Any], Card | None], object] | None = None,
     ) -> None:
         self._source = source
         self._owner = owner
@@ -125,7 +125,7 @@ class InProcess:
         predict = source.by_name(predict)
         if self._warm is not None:
             try:
-                self._warm(predict)
+                self._warm(predict, self._card())
             except Exception as exc:
                 _close(model)
                 raise _load_error(
@@ -133,6 +133,10 @@ class InProcess:
                 ) from exc
         self._object = model
         return predict
+
+    def _card(self) -> Card | None:
+        """Return the card in the folder that the model was built from; None without a folder."""
+        return self.cards[0] if self.cards and self._folder is not None else None
 
     def check(self) -> None:
         """Call the model's own `check` method, if it has one; raises what `check` raises."""
@@ -205,8 +209,9 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
-    if isinstance(exc, ModelFileError) and home and own[-1].filename != home:
-        place = f"the source of {target.__qualname__} in {home}"
+    is_about_files = isinstance(exc, (ModelFileError, WrongAnswerError))
+    if is_about_files and home and own[-1].filename != home:
+        place = f"the model {target.__qualname__} in {home}"
     advice = explain_failure(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"

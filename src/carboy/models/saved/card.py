@@ -13,6 +13,8 @@ import msgspec
 
 from carboy.errors import ModelFileError
 
+from ..agreement import DEFAULT_TOLERANCE
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
@@ -37,7 +39,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
         input: JSON Schema of what `predict` takes.
         output: JSON Schema of what `predict` returns.
         example: an input.
-        answer: what `predict` has returned for the example.
+        answer: what `predict` must return for the example.
+        tolerance: how far numbers may be from those in `answer`.
         metrics: what the author has measured.
     """
 
@@ -52,6 +55,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     output: dict[str, t.Any] | None = None
     example: t.Any = msgspec.UNSET
     answer: t.Any = msgspec.UNSET
+    tolerance: float = DEFAULT_TOLERANCE
     metrics: dict[str, t.Any] = {}
 
     @property

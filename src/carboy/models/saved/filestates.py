@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import typing as t
 
-from carboy.errors import ModelFileError
-
 from .card import CARD_NAME
 
 if t.TYPE_CHECKING:
@@ -27,23 +25,6 @@ def state_of(path: str) -> str:
     except FileNotFoundError:
         return "missing"
     return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
-
-
-def refuse_changed(folder: str, card: Card, before: str) -> None:
-    """Refuse a model whose files have changed while they were read.
-
-    Args:
-        before: the fingerprint before the files were compared with the card.
-
-    Raises:
-        ModelFileError: a file has been written or replaced since then.
-    """
-    if fingerprint(folder, card) != before:
-        raise ModelFileError(
-            f"The files in {folder!r} have changed while the model was loaded from them. Add a new"
-            " version beside it, under its final name by a rename, instead of writing to a folder"
-            " that is in use."
-        )
 
 
 def incomplete(folder: str, card: Card) -> str:

@@ -14,6 +14,9 @@ of this package know no model, thread or server.
 from __future__ import annotations
 
 import typing as t
+from importlib.util import find_spec
+
+from carboy.core.masking import mask_text
 
 from .localsource import FolderSource
 
@@ -70,9 +73,26 @@ class VersionSource(t.Protocol):
         """
 
 
+_LOCAL: t.Final = "file://"
+
+
 def is_url(source: str) -> bool:
     """Return whether a source is an fsspec URL, and not the path of a folder."""
     return "://" in source
+
+
+def refuse_without_fsspec(url: str, asked: str) -> None:
+    """Refuse a URL if fsspec is not installed, which is a matter of the program and not of the
+    store. Does not import it.
+
+    Raises:
+        ValueError: fsspec is needed and cannot be imported.
+    """
+    if not url.startswith(_LOCAL) and find_spec("fsspec") is None:
+        raise ValueError(
+            f"{asked}: {mask_text(url)!r} needs fsspec and the library of the store. Install both,"
+            " such as: python -m pip install 'carboy[sources]' s3fs."
+        )
 
 
 def source_of(source: str) -> VersionSource:
@@ -82,6 +102,3 @@ def source_of(source: str) -> VersionSource:
 
         return UrlSource(source)
     return FolderSource(source.removeprefix(_LOCAL))
-
-
-_LOCAL: t.Final = "file://"

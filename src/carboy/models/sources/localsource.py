@@ -125,7 +125,7 @@ class FolderSource:
         card = self._card(folder)
         if isinstance(card, str):
             return SourceVersion(name, state_of(os.path.join(folder, CARD_NAME)), card)
-        return SourceVersion(name, fingerprint(folder, card), incomplete(folder, card))
+        return SourceVersion(name, fingerprint(folder, card), incomplete(folder, card), card)
 
     def _card(self, folder: str) -> Card | str:
         """Return the card of a version, or why there is none. A card is read again only when its

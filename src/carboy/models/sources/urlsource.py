@@ -190,7 +190,7 @@ class UrlSource:
         if isinstance(found, str):
             return SourceVersion(name, fingerprint="", fault=found)
         self._cards[name] = found
-        return SourceVersion(name, found.digest)
+        return SourceVersion(name, found.digest, card=found.card)
 
     def _read_card(self, files: t.Any, place: str) -> _StoredCard | str:
         """Return the card of a version, or why there is none."""

@@ -13,6 +13,8 @@ from carboy.errors import ModelFileError
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from ..saved.card import Card
+
 #: The file in a source that records to which version somebody has rolled back or switched.
 CHOICE_NAME: t.Final = "chosen.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -28,11 +30,13 @@ class SourceVersion(t.NamedTuple):
             be loaded is tried again only when there is something new to try.
         fault: why the version cannot be used, such as a file that is missing; "" if nothing is
             known to be wrong.
+        card: None if there is none that can be read.
     """
 
     name: str
     fingerprint: str
     fault: str = ""
+    card: Card | None = None
 
 
 class Choice(msgspec.Struct, frozen=True):
