@@ -123,9 +123,9 @@ def source_of_model(app: WSGIApplication | None, name: str) -> str:
     """Return the option `source` of a model, which may contain a password. The supervisor alone
     asks for it.
     """
-    models = models_of(app) or {}
-    if name not in models:
-        known = ", ".join(models)
+    models = models_of(app)
+    if models is None or name not in models:
+        known = ", ".join(models or ())
         raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
     source = models[name].options.source
     if source is None:
