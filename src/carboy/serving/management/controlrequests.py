@@ -17,6 +17,8 @@ from dataclasses import asdict
 from ...errors import ControlRequestError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
+from .modelcontrol import ask_in_turn
+from .versionrequests import REFRESH, VersionRequests
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -60,6 +62,10 @@ class ControlRequests:
         self._questions = questions
         self._health = health
         self._log_levels = LogLevels()
+        self._versions = VersionRequests(
+            lambda topic, **arguments: self._ask_workers(self._workers(), topic, **arguments),
+            lambda model: ask_in_turn(server, questions, REFRESH, name=model),
+        )
         self._lock = threading.Lock()
         # The levels that were asked for, by the name of the logger, for workers that start later.
         self._levels: dict[str | None, str] = {}
@@ -72,6 +78,7 @@ class ControlRequests:
             "stacks": self.stacks,
             "reload": self.reload,
             "log-level": self.log_level,
+            **self._versions.commands(),
         }
         return {PREFIX + name: function for name, function in functions.items()}
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import typing as t
 
 from ...core.masking import mask_text
-from ...errors import ModelLoadError, WorkerAnswerError
+from ...errors import ControlRequestError, ModelLoadError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
 from .modelcontrol import LOAD, UNLOAD
 from .questions import answered_apart
+from .versionrequests import REFRESH, SOURCE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -45,10 +46,12 @@ class WorkerTopics:
         return {
             "health": lambda _: models_health(self.app),
             "models": lambda _: describe_models(self.app),
+            SOURCE: lambda arguments: source_of_model(self.app, **arguments),
             "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
             LOAD: answered_apart(self._load_model),
             UNLOAD: answered_apart(self._unload_model),
+            REFRESH: answered_apart(self._refresh_model),
         }
 
     def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
@@ -56,6 +59,12 @@ class WorkerTopics:
 
     def _load_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].load()
+
+    def _refresh_model(self, arguments: dict[str, t.Any]) -> None:
+        try:
+            t.cast("Models", models_of(self.app))[arguments["name"]].versions.refresh()
+        except ModelLoadError as exc:
+            raise ControlRequestError(str(exc)) from None
 
     def _unload_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].unload()
@@ -110,12 +119,30 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
+def source_of_model(app: WSGIApplication | None, name: str) -> str:
+    """Return the option `source` of a model, which may contain a password. The supervisor alone
+    asks for it.
+    """
+    models = models_of(app)
+    if models is None or name not in models:
+        known = ", ".join(models or ())
+        raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
+    source = models[name].options.source
+    if source is None:
+        raise ControlRequestError(f"The model {name!r} has no source, and so no versions.")
+    return source
+
+
 def _describe_model(model: Model) -> dict[str, t.Any]:
-    counts, options = model.statistics(), model.options
+    counts, options, source = model.statistics(), model.options, model.versions.source
     return {
         "name": model.name,
         "url": model.rule,
         "version": model.version,
+        "source": None if source is None else source.location,
+        "versions": [
+            {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
+        ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
         "memory_bytes": model.loaded_bytes if model.loaded else 0,
