@@ -145,7 +145,7 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
-        "memory_bytes": model.loaded_bytes if model.loaded else 0,
+        "memory_bytes": model.current.memory_bytes,
         "batch": options.batch,
         "concurrency": options.concurrency,
         "deadline_s": options.deadline_s,
