@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-# `/pid` answers with the process that has computed; `gate` lets a test hold a prediction.
+# `/pid` answers with the process that has computed.
 APP = """
 import os, pathlib, sys, time
 from carboy import Carboy
@@ -46,8 +46,8 @@ def worker():
 """
 TWO = APP + '\napp.model("/where", replicas=2)(Where)\n'
 ONE = APP + '\napp.model("/where", replicas=1)(Where)\n'
-GATE = """
-class Gate:
+HELD = """
+class Held:
     def predict(self, x: int) -> int:
         pathlib.Path(f"began-{x}").open("a").write(f"{os.getpid()}\\n")
         while x and not pathlib.Path(f"go-{x}").exists():
@@ -56,10 +56,10 @@ class Gate:
 """
 
 
-def gated(**options: object) -> str:
+def held(**options: object) -> str:
     """Return an app whose prediction of x takes until the file `go-x` exists."""
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-    return APP + f"\n@app.model('/gate', replicas=1, {given})" + GATE
+    return APP + f"\n@app.model('/held', replicas=1, {given})" + HELD
 
 
 @pytest.fixture
@@ -187,9 +187,9 @@ def test_all_workers_share_the_replicas_and_load_no_model(serve, status, tmp_pat
 
 
 def test_replicas_end_after_the_server_has_answered_its_last_request(serve, tmp_path):
-    server = serve(gated())
+    server = serve(held())
     answers: list[int] = []
-    asking = threading.Thread(target=lambda: answers.append(post(server, "/gate", 1).status_code))
+    asking = threading.Thread(target=lambda: answers.append(post(server, "/held", 1).status_code))
     asking.start()
     wait_until(lambda: lines(tmp_path / "began-1"))
     (replica,) = replicas_of(server)
@@ -235,16 +235,16 @@ def test_death_of_the_only_replica_lets_predictions_wait_for_the_next(serve):
 
 
 def test_batch_that_must_not_be_repeated_is_503_after_the_death_of_its_replica(serve, tmp_path):
-    server = serve(gated(retry=False))
+    server = serve(held(retry=False))
     answers: list[int] = []
-    asking = threading.Thread(target=lambda: answers.append(post(server, "/gate", 1).status_code))
+    asking = threading.Thread(target=lambda: answers.append(post(server, "/held", 1).status_code))
     asking.start()
     wait_until(lambda: lines(tmp_path / "began-1"))
     os.kill(replicas_of(server)[0], signal.SIGKILL)
     asking.join()
     assert answers == [503]
     assert len(lines(tmp_path / "began-1")) == 1
-    assert post(server, "/gate", 0).status_code == 200
+    assert post(server, "/held", 0).status_code == 200
 
 
 def test_death_of_a_worker_keeps_the_replicas(serve, tmp_path):
@@ -272,10 +272,10 @@ def test_worker_that_dies_with_a_token_in_its_hand_does_not_idle_a_replica(serve
 
 
 def test_death_of_the_supervisor_ends_all_processes_after_their_requests(serve, tmp_path):
-    server = serve(gated(), "--workers", "1")
+    server = serve(held(), "--workers", "1")
     pids = children(server)
     answers: list[int] = []
-    asking = threading.Thread(target=lambda: answers.append(post(server, "/gate", 1).status_code))
+    asking = threading.Thread(target=lambda: answers.append(post(server, "/held", 1).status_code))
     asking.start()
     wait_until(lambda: lines(tmp_path / "began-1"))
     server.process.kill()
@@ -305,11 +305,11 @@ def test_sockets_of_a_killed_server_are_removed_by_the_next(serve, tmp_path):
 
 
 def test_replica_that_hangs_past_its_deadline_is_replaced(serve, tmp_path):
-    server = serve(gated(deadline_s=3))
+    server = serve(held(deadline_s=3))
     (hanging,) = replicas_of(server)
-    assert post(server, "/gate", 1).status_code == 504
+    assert post(server, "/held", 1).status_code == 504
     wait_until(lambda: server.output.count("is ready: loaded") == 2)
-    assert post(server, "/gate", 0).status_code == 200
+    assert post(server, "/held", 0).status_code == 200
     assert "hangs: it has computed a batch for" in server.output
     assert "in predict" in server.output, "the stack of the thread that hangs"
     assert lines(tmp_path / "began-1") == [str(hanging)], "it was not tried again"
