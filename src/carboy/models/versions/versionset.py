@@ -105,7 +105,7 @@ class VersionSet:
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
         #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
-        self.is_unloaded = False
+        self.unloaded = False
         # The version that other processes serve. This one begins with the same.
         self._served_elsewhere = ""
         options = model.options
@@ -147,14 +147,10 @@ class VersionSet:
         Raises:
             ModelLoadError: no version can be loaded.
         """
-        if self.source is not None or self.is_unloaded:
+        if self.source is not None or self.unloaded:
             with self._changing:
-                before = self._model.current
-                version = self._start()
-                version.load()
-                if self.is_unloaded and version is before:
-                    version.queue.open()
-                self.is_unloaded = False
+                self._start().load()
+                self.unloaded = False
         else:
             self._model.current.load()
 
@@ -228,7 +224,7 @@ class VersionSet:
                 that is served does not change.
         """
         source = self.source
-        if self.is_unloaded:
+        if self.unloaded:
             return
         if source is None or not self._is_started:
             self.load()
@@ -248,7 +244,7 @@ class VersionSet:
         source = self.source
         if source is None:
             raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
-        if self.is_unloaded:
+        if self.unloaded:
             raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
         with self._changing:
             if name == self._model.current.name:
@@ -457,7 +453,7 @@ class VersionSet:
         """
         model = self._model
         with self._changing:
-            self.is_unloaded = True
+            self.unloaded = True
             self._stop(timeout_s)
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
@@ -472,7 +468,7 @@ class VersionSet:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        return self.is_unloaded or self._model.current.close(timeout_s)
+        return self.unloaded or self._model.current.close(timeout_s)
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

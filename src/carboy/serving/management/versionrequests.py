@@ -101,6 +101,7 @@ class VersionRequests:
 
     def _look(self, arguments: Arguments) -> Arguments:
         model = _texts(arguments, "model")["model"]
+        self._source(model)  # refuses a model that the app does not have
         self._refresh(model)
         return {"model": model}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing as t
 
-from ...core.processmemory import in_mib
 from .ctltexts import table
 
 if t.TYPE_CHECKING:
@@ -38,7 +37,7 @@ def _row(model: Found, version: Found) -> tuple[str, ...]:
         _in_source(model, version),
         _in_servers(version["workers"]) or "-",
         version["made_at"] or "-",
-        in_mib(version["bytes"]),
+        f"{version['bytes']:,} bytes",
     )
 
 

@@ -121,13 +121,21 @@ REPLICAS = Family(
     "carboy_model_replicas",
     "gauge",
     _MODEL,
-    "Copies of the model that are loaded: without replicas=, one in each worker.",
+    "Copies of the model that are ready: the replicas, or one in each worker without replicas=.",
 )
 MODEL_MEMORY = Family(
     "carboy_model_memory_bytes",
     "gauge",
     _MODEL,
-    "Memory of these copies: what the workers grew by while they loaded the model.",
+    "Memory of these copies: of the processes of the replicas, or what the workers grew by while"
+    " they loaded the model.",
+)
+FAILED_VERSIONS = Family(
+    "carboy_model_failed_versions",
+    "gauge",
+    _MODEL,
+    "In how many workers a version could not be loaded, warmed up or checked, so that it is not"
+    " served.",
 )
 WORKERS = Family(
     "carboy_workers",
@@ -153,7 +161,7 @@ FAMILIES = (
     *(REQUEST_DURATION, REQUEST_BODIES, RESPONSE_BODIES, ACTIVE_REQUESTS),
     *(CONNECTIONS, ACTIVE_VIEWS, WAITING_VIEWS),
     *(PREDICTIONS, QUEUE_TIME, COMPUTE_TIME, BATCH_SIZE),
-    *(QUEUE_DEPTH, COMPUTING_PREDICTIONS, REPLICAS, MODEL_MEMORY),
+    *(QUEUE_DEPTH, COMPUTING_PREDICTIONS, REPLICAS, MODEL_MEMORY, FAILED_VERSIONS),
     *(WORKERS, RESTARTS, MEMORY),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

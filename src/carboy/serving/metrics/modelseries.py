@@ -35,11 +35,15 @@ class ModelSeries:
         self._table = table
         # The cells of the gauges of each version that exists.
         self._gauges: dict[weakref.ref[ModelVersion], list[Cells]] = {}
+        self._models: list[Model] = []
+        # The cells of each version that has failed, by the names of the model and the version.
+        self._failed: dict[tuple[str, str], Cells] = {}
 
     def follow(self, model: Model) -> None:
         """Count from now on what the versions of a model compute."""
         self.added(model, model.current)
         model.versions.observers.append(self)
+        self._models.append(model)
 
     def added(self, model: Model, version: ModelVersion) -> None:
         """Count from now on what a version computes. If the table has no room, the version is left
@@ -47,8 +51,7 @@ class ModelSeries:
         """
         from carboy.models.queue.state import OUTCOMES, Counters
 
-        name = model.name_of(version)
-        labels = model.name, "" if name is None else str(name)
+        labels = model.name, version.label
         outcomes = [(*labels, outcome) for outcome in OUTCOMES]
         cells = [self._table.add(families.PREDICTIONS, *outcomes)]
         cells += [self._table.add(family, labels) for family in (*_COUNTED, *_GAUGES)]
@@ -72,10 +75,22 @@ class ModelSeries:
                 cells[0] = value
             if version is None:
                 del self._gauges[reference]
+        failed = {
+            (model.name, str(state["version"]))
+            for model in self._models
+            for state in model.versions.states()
+            if state["state"] == "failed"
+        }
+        for labels in failed - self._failed.keys():
+            if (added := self._table.add(families.FAILED_VERSIONS, labels)) is not None:
+                self._failed[labels] = added
+        for labels, cells in self._failed.items():
+            cells[0] = labels in failed
 
 
 def _values_of(version: ModelVersion) -> tuple[float, ...]:
     """Return the current values of the gauges of a version, in the order of `_GAUGES`."""
-    statistics, is_loaded = version.statistics(), version.loaded
-    memory_bytes = version.replica.loaded_bytes if is_loaded else 0
-    return statistics.waiting, statistics.computing, is_loaded, memory_bytes
+    # The supervisor counts the replicas that are processes of their own.
+    statistics = version.statistics()
+    copies = version.is_loaded_here
+    return statistics.waiting, statistics.computing, copies, version.memory_bytes
