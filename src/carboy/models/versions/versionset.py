@@ -22,6 +22,7 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError
 
 from .canaries import CanaryRouter
+from .memoryroom import refuse_without_room
 from .sourcewatch import SourceWatch
 
 if t.TYPE_CHECKING:
@@ -135,6 +136,13 @@ class VersionSet:
         """Return the version that computes a request."""
         canary = self.canaries and self.canaries.find(request)
         return canary or self._model.current
+
+    def loaded(self, name: str) -> ModelVersion | None:
+        """Return a version that computes predictions, or is compared; None if there is none of this
+        name.
+        """
+        current = self._model.current
+        return current if name == current.name else self._on_trial.get(name)
 
     # --- starting ------------------------------------------------------------------------------
 
@@ -411,7 +419,11 @@ class VersionSet:
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         if wanted.fault:
             raise ModelFileError(wanted.fault)
-        return self._model.make_version(wanted.name, source.folder(wanted.name))
+        model = self._model
+        version = model.make_version(wanted.name, source.folder(wanted.name))
+        if model.current.loaded:
+            refuse_without_room(version, model.current, model.options.replicas or 1)
+        return version
 
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
