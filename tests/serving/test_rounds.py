@@ -61,7 +61,8 @@ def make_route(gateway):
     model = SimpleNamespace(
         name="m",
         version=None,
-        queue=Queue(),
+        current=SimpleNamespace(queue=Queue()),
+        versions=SimpleNamespace(canaries=None),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),
     )
