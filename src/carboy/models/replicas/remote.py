@@ -166,7 +166,8 @@ class RemoteReplicas:
         """
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._unused, self._turns, self._busy = {}, {}, {}
-        self._tokens = None
+        self._watched, self._outcomes = {}, {}
+        self._tokens = self._loop = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -205,9 +206,7 @@ class RemoteReplicas:
                 return
             self._use(granted, fd)
             unused, self._unused = self._unused, {}
-        for connections in unused.values():
-            for each in connections:
-                each.frames.close()
+        self._close_unused(unused)
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -218,15 +217,22 @@ class RemoteReplicas:
             was_loaded, self.loaded = self.loaded, False
             self._tokens = None
             unused, self._unused = self._unused, {}
+        self._close_unused(unused)
+        if was_loaded:
+            self._directory.release(
+                GivesBack(model=self._want["model"], version=self._want["version"])
+            )
+
+    def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
         if self._loop is not None:
             self._loop.call(self._close_watched)
-        if was_loaded:
-            self._directory.release(
-                GivesBack(model=self._want["model"], version=self._want["version"])
-            )
+
+    def _is_current(self, connection: _ReplicaConnection) -> bool:
+        """Whether the connection leads to the replicas that are used now."""
+        return self.loaded and connection.folder == self._folder
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -423,7 +429,7 @@ class RemoteReplicas:
     def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self.loaded and connection.folder == self._folder:
+            if self._is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()
@@ -440,7 +446,8 @@ class RemoteReplicas:
         """Return a turn if a replica is free. The event loop watches its connection."""
         while (tokens := self._tokens) is not None and (token := tokens.try_take()) is not None:
             watched = self._watched.get(token.replica, ())
-            connection = next((each for each in watched if not each.is_taken), None)
+            usable = (each for each in watched if not each.is_taken and self._is_current(each))
+            connection = next(usable, None)
             connection = connection or self._watch(token, loop)
             if connection is not None:
                 connection.is_taken = True
@@ -460,7 +467,7 @@ class RemoteReplicas:
     def _close_watched(self) -> None:
         for connections in list(self._watched.values()):
             for each in list(connections):
-                if not each.is_taken:
+                if not (each.is_taken or self._is_current(each)):
                     self._unwatch(each)
 
     def _unwatch(self, connection: _ReplicaConnection) -> None:
@@ -518,6 +525,8 @@ class RemoteReplicas:
             return
         connection.posted = None
         connection.is_taken = False
+        if not self._is_current(connection):
+            self._unwatch(connection)
         del self._busy[posted.slot]
         posted.done(posted.slot, outcome)
 
