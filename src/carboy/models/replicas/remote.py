@@ -332,13 +332,13 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
+        outcome = self._outcomes.pop(get_ident(), None)
+        losses = 0
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
             self.give_back()
             raise
-        losses = 0
-        outcome = self._outcomes.pop(get_ident(), None)
         while True:
             if outcome is None:
                 turn = self._turn()
