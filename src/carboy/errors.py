@@ -30,6 +30,7 @@
     ├── UnreadError                 408     stream-unread         TimeoutError
     ├── CancelledError              499     cancelled             RuntimeError
     ├── AnswerError                 500     answer-invalid        TypeError
+    ├── WrongAnswerError            500     answer-wrong          ValueError
     ├── CrashError                  500     prediction-crashed    RuntimeError
     ├── ControlError                500     control-failed        RuntimeError
     │   ├── ControlClientError      500     control-no-server
@@ -364,6 +365,12 @@ class AnswerError(CarboyError, TypeError):
     def __init__(self, detail: str, *, of_items: bool = False) -> None:
         super().__init__(detail)
         self.of_items = of_items
+
+
+class WrongAnswerError(CarboyError, ValueError):
+    """A model gives another answer to a golden example than the expected one."""
+
+    slug = "answer-wrong"
 
 
 class CrashError(CarboyError, RuntimeError):

@@ -304,7 +304,7 @@ def test_examples_are_shown_in_their_order_and_the_first_warms_the_model_up(app)
 @pytest.mark.parametrize(
     ("examples", "error", "says"),
     [
-        ({"Wrong": 1}, SignatureError, "the example does not fit"),
+        ({"Wrong": 1}, SignatureError, "the example 'Wrong' does not fit"),
         (["a"], ValueError, "expected a dict of inputs by their titles"),
         ({"": "a"}, ValueError, "expected a dict of inputs by their titles"),
         ({1: "a"}, ValueError, "expected a dict of inputs by their titles"),

@@ -29,8 +29,10 @@ if t.TYPE_CHECKING:
     from ..errors import QueueFullError as QueueFullError
     from ..errors import StuckError as StuckError
     from ..errors import UnavailableError as UnavailableError
+    from ..errors import WrongAnswerError as WrongAnswerError
     from .collection import Model as Model
     from .collection import Models as Models
+    from .golden import Golden as Golden
     from .saved.card import Card as Card
     from .saved.loadmodel import load as load
     from .saved.savemodel import save as save
@@ -48,6 +50,8 @@ _MODULES = {
     "StuckError": "carboy.errors",
     "TableOptions": "carboy.contract.values.tables",
     "UnavailableError": "carboy.errors",
+    "WrongAnswerError": "carboy.errors",
+    "Golden": "carboy.models.golden",
     "Image": "carboy.contract.values.image",
     "ImageOptions": "carboy.contract.values.image",
     "InputError": "carboy.errors",
@@ -68,6 +72,7 @@ __all__ = [
     "ClosedError",
     "DataFrame",
     "DeadlineError",
+    "Golden",
     "Image",
     "ImageOptions",
     "InputError",
@@ -83,6 +88,7 @@ __all__ = [
     "Tensor",
     "TensorOptions",
     "UnavailableError",
+    "WrongAnswerError",
     "load",
     "save",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import typing as t
 from collections import abc as cabc
+from functools import partial
 
 from carboy.helpers import _is_redefined
 
@@ -22,11 +23,45 @@ if t.TYPE_CHECKING:
 _REPLACE_TIMEOUT_S = 1.0
 
 
+class ModelLifecycle(t.Protocol):
+    """Loads and unloads models at the request of a client, and changes their versions. Each method
+    returns when it is done.
+    """
+
+    def load(self, name: str) -> None:
+        """Load a model. Raises ModelLoadError."""
+
+    def unload(self, name: str) -> None:
+        """Unload a model, which then refuses predictions until it is loaded."""
+
+    def refresh(self, name: str) -> None:
+        """Change to the version that the source of a model says. Raises ModelLoadError."""
+
+
+class _LifecycleHere:
+    """Loads and unloads models, and changes their versions, in this process alone."""
+
+    def __init__(self, models: cabc.Mapping[str, Model]) -> None:
+        self._models = models
+
+    def load(self, name: str) -> None:
+        self._models[name].load()
+
+    def unload(self, name: str) -> None:
+        self._models[name].unload()
+
+    def refresh(self, name: str) -> None:
+        self._models[name].versions.refresh()
+
+
 class Models(cabc.Mapping[str, Model]):
     """`app.models`: the models by name, in the order of registration."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Model] = {}
+        #: Loads and unloads models at the request of a client. A server with several processes
+        #: replaces it, so that all of them do.
+        self.lifecycle: ModelLifecycle = _LifecycleHere(self._by_name)
         #: The HTTP protocols by which clients can call every model, such as plain JSON.
         self.protocols: list[ModelProtocol] = [JsonProtocol()]
         #: The names of the protocols that `carboy.models.wires` has added.
@@ -84,11 +119,27 @@ class Models(cabc.Mapping[str, Model]):
         known.close(_REPLACE_TIMEOUT_S)
 
     def load(self) -> None:
-        """Load all models in the order of registration. Raises ModelLoadError at the first
-        failure.
+        """Load all models in the order of registration, except those that a client has unloaded.
+        Raises ModelLoadError at the first failure.
         """
         for model in self._by_name.values():
-            model.load()
+            if not model.unloaded:
+                model.load()
+
+    def withhold(self, names: cabc.Iterable[str]) -> None:
+        """Let those of these models that the app has be unloaded from the beginning."""
+        for name in self._by_name.keys() & set(names):
+            self._by_name[name].unload()
+
+    def follow(self, known: cabc.Mapping[str, cabc.Mapping[str, t.Any]]) -> None:
+        """Change versions only when `lifecycle` says so, and begin with the versions that other
+        processes serve.
+
+        Args:
+            known: the arguments of `VersionSet.follow` by the names of the models.
+        """
+        for name, model in self._by_name.items():
+            model.versions.follow(partial(self.lifecycle.refresh, name), **known.get(name, {}))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close all models one after the other. Each gets `timeout_s` seconds to compute the
@@ -102,8 +153,10 @@ class Models(cabc.Mapping[str, Model]):
 
         A model is not ready while it is not loaded, while `predict` runs longer than its deadline,
         or if the model's own `check` method fails, which a separate thread calls every few seconds.
+        A model that a client has unloaded does not count, because that was asked for.
         """
-        reasons = {model.name: model.not_ready() for model in self._by_name.values()}
+        wanted = [model for model in self._by_name.values() if not model.unloaded]
+        reasons = {model.name: model.not_ready() for model in wanted}
         reasons = {name: reason for name, reason in reasons.items() if reason}
         return Health(not reasons, reasons)
 

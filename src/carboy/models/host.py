@@ -106,16 +106,23 @@ def _without_rule(given: object) -> TypeError:
     )
 
 
-def _below(root_path: str, source: object, rule: str) -> str | None:
-    """Return the path of the folder of a saved model."""
+def _located(root_path: str, source: object, rule: str) -> str | None:
+    """Return the absolute path, or the URL, of the option `source`."""
     if source is None:
         return None
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise ValueError(
             f"app.model({rule!r}, source={source!r}): expected the path of a folder, such as"
-            " 'models/digits/7', relative to the folder of the app."
+            " 'models/digits', relative to the folder of the app, or an fsspec URL, such as"
+            " 's3://bucket/models/digits'."
         )
-    return os.path.join(root_path, os.fspath(source))
+    from .sources import is_url, refuse_without_fsspec
+
+    path = os.fspath(source)
+    if is_url(path):
+        refuse_without_fsspec(path, f"app.model({rule!r}, source=...)")
+        return path
+    return os.path.join(root_path, path)
 
 
 class ModelDeclaring:
@@ -144,6 +151,9 @@ class ModelDeclaring:
         retry: bool = True,
         max_rss: int | str | None = None,
         start_timeout_s: float = 600.0,
+        canary: cabc.Mapping[str, float] = MappingProxyType({}),
+        canary_key: str | None = None,
+        shadow: str | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -172,9 +182,12 @@ class ModelDeclaring:
             concurrency: how many calls of `predict` may run at the same time. With 1, `predict`
                 need not be thread-safe.
             example: one input, as a Python value or as JSON; a dict by name for several parameters.
-                It is predicted before the model is ready, and shown on the model's page.
-            examples: more inputs to choose from on the model's page, by their titles. Each must fit
-                the types of `predict`. If there is no `example`, the first of them takes its place.
+                It is predicted before the model is ready, and shown on the model's page. As
+                `Golden(input, answer=...)` it has the answer that the model must give; with another
+                one the model, or a new version of it, is not served.
+            examples: more inputs to choose from on the model's page, by their titles, golden or
+                not. Each must fit the types of `predict`. If there is no `example`, the first of
+                them takes its place.
             device: the name of the device on which `predict` computes, such as "cuda:0". Models
                 that name the same device compute one after the other, so that they do not need its
                 memory at the same time: those of a process, and all replicas of a server. Without
@@ -184,9 +197,12 @@ class ModelDeclaring:
             device_lock: False lets the model compute on its device at the same time as others.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
-            source: the folder that `carboy.models.save` has written, relative to the folder of the
-                app. `__init__(self, path)` gets its path, after the files were compared with the
-                card in the folder. The model's page shows the card.
+            source: a folder of versions, such as "models/digits" with "models/digits/7", or the
+                folder of a single one, which `carboy.models.save` has written; relative to the
+                folder of the app. Or the fsspec URL of one, such as "s3://bucket/models/digits".
+                The newest version is served, from its appearance on. `__init__(self, path)` gets
+                the path of its folder, after the files were compared with the card in the folder.
+                The model's page shows the card.
             replicas: how many processes beside the server's workers load the model and compute its
                 batches, shared by all workers. By default each worker loads the model itself.
             retry: whether a batch is computed once more, by another replica, if the process dies
@@ -195,6 +211,14 @@ class ModelDeclaring:
             max_rss: how much resident memory a replica may use before another one replaces it, such
                 as "2G".
             start_timeout_s: seconds that a replica may take to load the model.
+            canary: shares of the requests by the versions that compute them instead of the current
+                one, such as {"7": 0.1}. A version that is named here does not become the current
+                one by itself; `carboy models switch` makes it so.
+            canary_key: the request header by which a request is counted among the share, such as
+                "X-User-Id"; by default, and without that header, it is the body. The same key leads
+                to the same version.
+            shadow: a version that computes the same requests when the model is idle. Its answers
+                are compared with those that were sent, and not sent.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -213,11 +237,14 @@ class ModelDeclaring:
                 device=device,
                 device_lock=device_lock,
                 max_body_bytes=max_body_bytes,
-                source=_below(self.root_path, source, rule),
+                source=_located(self.root_path, source, rule),
                 replicas=replicas,
                 retry=retry,
                 max_rss=max_rss,
                 start_timeout_s=start_timeout_s,
+                canary=canary,
+                canary_key=canary_key,
+                shadow=shadow,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import typing as t
 from collections import abc as cabc
-from functools import partial
 
 from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
@@ -28,7 +27,11 @@ from .replicas.inprocess import InProcess
 from .replicas.placing import directory_for
 from .replicas.source import ModelSource
 from .replicas.supervision import want_of
+from .saved.card import cards_in
+from .sources import source_of
 from .versions.modelversion import ModelVersion
+from .versions.versionset import VersionSet
+from .warmup import WarmUp
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -51,6 +54,7 @@ class Model:
     Attributes:
         current: the version that computes predictions. Changing versions is one assignment, so a
             request that asks for several predictions reads this attribute once.
+        versions: loads versions, and changes from one to another.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -73,16 +77,26 @@ class Model:
         named = {} if options.example is None else {"Example": options.example}
         #: The inputs to choose from on the model's page, by their titles.
         self.examples = {
-            title: Example(value, codec=self.codec, owner=owner)
+            title: Example(value, codec=self.codec, owner=owner, title=_title(title))
             for title, value in {**named, **options.examples}.items()
         }
         #: The input that is predicted when the model is loaded, to warm it up.
         self.example = next(iter(self.examples.values()), None)
         self._warm = None
-        if self.example is not None:
-            self._warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
+        if self.example is not None or options.source is not None:
+            self._warm = WarmUp(
+                list(self.examples.values()),
+                owner=owner,
+                interface=self.interface,
+                codec=self.codec,
+                answers=self.answers,
+                batch=batch,
+                bind=bind,
+            )
         self.binder = Binder(name, self.interface)
         self.current = self.make_version("", options.source)
+        stored = None if options.source is None else source_of(options.source)
+        self.versions = VersionSet(self, stored)
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -99,7 +113,9 @@ class Model:
         """
         source, options = self._source, self.options
         owner = f"{self._owner}, version {name!r}" if name else self._owner
-        replica = self._make_replica(name, folder, owner)
+        named = self._named(name, cards_in(folder))
+        label = "" if named is None else str(named)
+        replica = self._make_replica(name, label, folder, owner)
         queue = PredictionQueue(
             replica,
             owner=owner,
@@ -112,9 +128,11 @@ class Model:
             device=None if replica.is_remote else options.shared_device,
             version=name,
         )
-        return ModelVersion(name, folder, replica, queue, has_check=source.has_check)
+        return ModelVersion(name, folder, replica, queue, label=label, has_check=source.has_check)
 
-    def _make_replica(self, version: str, folder: str | None, owner: str) -> ModelReplica:
+    def _make_replica(
+        self, version: str, label: str, folder: str | None, owner: str
+    ) -> ModelReplica:
         """Return the place where a version is computed: this process, or others."""
         source, options = self._source, self.options
         directory = directory_for(options, owner)
@@ -127,7 +145,8 @@ class Model:
                 self.name,
                 options,
                 version=version,
-                source=(folder or "") if version else "",
+                label=label,
+                source=folder or "",
                 has_check=source.has_check,
             ),
             directory,
@@ -161,13 +180,19 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """The attribute `version` of the model's class or function; if that is neither a text nor a
-        whole number, the version on the model's card; None without a card.
+        """The version that computes predictions, if the `source` is a folder of versions.
+
+        Otherwise the attribute `version` of the model's class or function; if that is neither a
+        text nor a whole number, the version on the model's card; None without a card.
         """
+        return self._named(self.current.name, self.cards)
+
+    def _named(self, name: str, cards: cabc.Sequence[Card]) -> str | int | None:
+        if name:
+            return name
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
-        cards = self.cards
         return cards[0].version if cards else None
 
     @property
@@ -183,7 +208,18 @@ class Model:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        self.current.load()
+        self.versions.load()
+
+    def unload(self) -> None:
+        """Compute the waiting predictions, at most for as long as their deadline, then unload.
+        Predictions are refused until `load` is called. Thread-safe.
+        """
+        self.versions.unload(self.options.deadline_s)
+
+    @property
+    def unloaded(self) -> bool:
+        """Whether `unload` was called, and not `load` since."""
+        return self.versions.unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -191,17 +227,21 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        return self.current.close(timeout_s)
+        return self.versions.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what
         `check` raises.
         """
+        self.load()
         self.current.replica.check()
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
-        return self.current.not_ready()
+        if self.unloaded:
+            return "unloaded by a client"
+        reason = self.current.not_ready()
+        return "loading" if reason == "not loaded" and self.versions.is_changing else reason
 
     @property
     def stuck(self) -> bool:
@@ -324,3 +364,7 @@ class Model:
         if cards := self.cards:
             found["cards"] = [card.to_dict() for card in cards]
         return found
+
+
+def _title(title: str) -> str:
+    return "the example" if title == "Example" else f"the example {title!r}"

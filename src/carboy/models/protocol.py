@@ -32,6 +32,10 @@ if t.TYPE_CHECKING:
     from .queue.ticket import Ticket
 
 
+#: The response header with the version that has computed a prediction.
+VERSION_HEADER: t.Final = "X-Model-Version"
+
+
 class PredictionRequest(IncomingBody, t.Protocol):
     """A request for a prediction, as passed to a protocol. Reading the body may raise a 413 error.
 
@@ -41,6 +45,12 @@ class PredictionRequest(IncomingBody, t.Protocol):
     """
 
     state: t.Any
+
+    @property
+    def version(self) -> str:
+        """The version that has computed the prediction; empty before, and if the model declares no
+        versions.
+        """
 
     @property
     def accept(self) -> str:
@@ -168,15 +178,17 @@ class Endpoint(t.NamedTuple):
 
 def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
     """Return response headers that tell clients how long a prediction waited and was computed
-    (`Server-Timing`), and how large its batch was.
+    (`Server-Timing`), how large its batch was, and which version of the model has computed it.
 
     Source: https://www.w3.org/TR/server-timing/
     """
     queue_ms, predict_ms = _times_ms(ticket)
-    return (
+    headers = (
         ("Server-Timing", f"queue;dur={queue_ms:.2f}, predict;dur={predict_ms:.2f}"),
         ("X-Batch-Size", str(ticket.batch_size)),
     )
+    # PERF: reads the attribute of the queue, because the property of the ticket is one call more.
+    return (*headers, (VERSION_HEADER, version)) if (version := ticket.queue.version) else headers
 
 
 def logged(model: Model, ticket: Ticket | None = None) -> dict[str, str | int | float]:
@@ -186,8 +198,8 @@ def logged(model: Model, ticket: Ticket | None = None) -> dict[str, str | int | 
         ticket: None, or without a batch, if the prediction was not computed.
     """
     fields: dict[str, str | int | float] = {"model": model.name}
-    if model.version is not None:
-        fields["version"] = model.version
+    if (version := (ticket and ticket.version) or model.version) is not None:
+        fields["version"] = version
     if ticket is not None and ticket.batch_size:
         queue_ms, compute_ms = _times_ms(ticket)
         fields["batch"] = ticket.batch_size

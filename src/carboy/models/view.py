@@ -42,7 +42,7 @@ from carboy.signals import got_request_exception
 
 from .collection import Model
 from .page.endpoints import add_files, show_model
-from .protocol import Endpoint, logged, measured
+from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
 
 if t.TYPE_CHECKING:
@@ -58,6 +58,7 @@ if t.TYPE_CHECKING:
     from .protocol import ModelProtocol, PredictionRequest
     from .queue.calls import Arguments
     from .queue.ticket import Ticket
+    from .versions.modelversion import ModelVersion
 
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
@@ -180,13 +181,18 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or predict_and_wait(model, decode)
+            ticket: Ticket = begun or predict_and_wait(model.versions.version_for(incoming), decode)
+            if isinstance(incoming, LimitedBody):
+                incoming.version = ticket.version
             _note(current, model, ticket)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
-                return _response(app, streamed.chunks, streamed.headers, streamed.media_type)
+                fields = streamed.headers
+                if ticket.version:
+                    fields = (*fields, (VERSION_HEADER, ticket.version))
+                return _response(app, streamed.chunks, fields, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
         except Exception as exc:  # noqa: BLE001  # raised again below
             raised = _exception_to_raise(app, model, current, exc)
@@ -206,18 +212,18 @@ def _make_view(
 
 
 def predict_and_wait(
-    model: Model, decode: cabc.Callable[[], Arguments | list[Arguments]]
+    version: ModelVersion, decode: cabc.Callable[[], Arguments | list[Arguments]]
 ) -> Ticket:
     """Compute the prediction, or the several predictions, of a request. Returns the ticket whose
     value is the result, the list of results, or the failure.
     """
     decoded = decode()
     if type(decoded) is not list:
-        return model.queue.submit_and_wait(
+        return version.queue.submit_and_wait(
             t.cast("Arguments", decoded), decode=t.cast("cabc.Callable[[], Arguments]", decode)
         )
     return PredictionGroup(
-        model.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
+        version.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
     ).submit_and_wait()
 
 
@@ -239,12 +245,13 @@ class LimitedBody(WerkzeugBody):
     model's limit on the size of the body is enforced.
     """
 
-    __slots__ = ("_form_was_read", "accept", "state")
+    __slots__ = ("_form_was_read", "accept", "state", "version")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         super().__init__(request)
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
+        self.version = ""
         self._form_was_read = False
         request.max_content_length = max_bytes
         # Let one form field be as long as the whole body may be. Werkzeug's default of 500 kB is

@@ -36,7 +36,7 @@ from carboy.models.direct import (
     handles_errors_itself,
     obstacle,
 )
-from carboy.models.protocol import logged, measured
+from carboy.models.protocol import VERSION_HEADER, logged, measured
 from carboy.models.queue.group import PredictionGroup
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
@@ -65,6 +65,7 @@ if t.TYPE_CHECKING:
     from carboy.models.protocol import Endpoint
     from carboy.models.queue.calls import Arguments
     from carboy.models.queue.ticket import Deliver
+    from carboy.models.versions.modelversion import ModelVersion
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -193,12 +194,12 @@ class PredictionRoute:
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
         # Whether there is an access log, and the fields in it of a request whose prediction was not
-        # computed.
+        # computed, with the version that they name.
         self.logs = gateway.timed
         self._tracing = gateway.tracing
         self.traces = self._tracing is not None
-        self._unpredicted = logged(model)
-        self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, self._unpredicted
+        self._unpredicted = model.current, logged(model)
+        self._last_logged: tuple[t.Any, dict[str, t.Any]] = None, {}
 
     # --- the request ---------------------------------------------------------------------------
 
@@ -214,7 +215,7 @@ class PredictionRoute:
             self.gateway.admit_to_view(exchange)
             return
         if self.logs:
-            exchange.fields = self._unpredicted
+            exchange.fields = self._log_fields()
         exchange.route = self._path
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
@@ -253,6 +254,8 @@ class PredictionRoute:
             self.gateway.step_aside()
         try:
             began_s = monotonic() if self.traces else 0.0
+            if (canaries := self.model.versions.canaries) is not None:
+                pending.canary = canaries.find(pending)
             pending.arguments = decoded = self.protocol.decode(self.model, pending)
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
@@ -262,12 +265,12 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if type(decoded) is list:
                 pending.submit_group(decoded, quick_s=self._quick_s)
-            elif self.batched and is_short:
+            elif self.batched and is_short and pending.canary is None:
                 self._join_round(pending)
-            # Submit the prediction alone: it is not batched, or another thread has taken over
-            # reading requests.
+            # Submit the prediction alone: it is not batched, another version computes it, or
+            # another thread has taken over reading requests.
             else:
-                self._submit([pending])
+                self._submit([pending], pending.canary)
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
 
@@ -298,8 +301,9 @@ class PredictionRoute:
         if round_:
             self._submit(round_)
 
-    def _submit(self, round_: list[PendingPrediction]) -> None:
-        self.model.current.queue.submit_round(round_, quick_s=self._quick_s)
+    def _submit(self, round_: list[PendingPrediction], canary: ModelVersion | None = None) -> None:
+        version = canary or self.model.current
+        version.queue.submit_round(round_, quick_s=self._quick_s)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
@@ -367,13 +371,21 @@ class PredictionRoute:
             phases += [("encode", encoding_s, now_s)]
         self._tracing.add_prediction(exchange, phases)
 
+    def _log_fields(self) -> dict[str, t.Any]:
+        """Return the fields of a request for the access log, until its prediction is computed."""
+        version, fields = self._unpredicted
+        if version is not self.model.current:
+            fields = logged(self.model)
+            self._unpredicted = self.model.current, fields
+        return fields
+
     def logged(self, ticket: Ticket) -> dict[str, t.Any]:
         """Return the fields of a prediction that has ended for its line in the access log.
 
         PERF: the last result is kept, because all predictions of a batch whose requests were read
         together have the same fields.
         """
-        key = ticket.arrived_s, ticket.began_s, ticket.ended_s
+        key = ticket.queue, ticket.arrived_s, ticket.began_s, ticket.ended_s
         last, fields = self._last_logged
         if last != key:
             fields = logged(self.model, ticket)
@@ -406,6 +418,8 @@ class PendingPrediction(Ticket):
     accept: str
     raw: cabc.Callable[[], bytes]
     state: t.Any = dataclasses.field(default=None, init=False)
+    # The version that computes the prediction, if that is not the current one.
+    canary: ModelVersion | None = dataclasses.field(default=None, init=False)
     _entered: _EnteredContext | None = dataclasses.field(default=None, init=False)
     # The request whose form was parsed. It is kept to close the uploaded files later.
     _form: Request | None = dataclasses.field(default=None, init=False)
@@ -423,7 +437,8 @@ class PendingPrediction(Ticket):
         """
         self.arguments = None
         decode = t.cast("cabc.Callable[[], list[Arguments]]", self.decode_again)
-        group = self._group = PredictionGroup(self.route.model.current.queue, entries, decode)
+        version = self.canary or self.route.model.current
+        group = self._group = PredictionGroup(version.queue, entries, decode)
         if self._entered is not None:
             # Threads that compute at the same time need a context each.
             for ticket in group.tickets:
@@ -563,6 +578,8 @@ class PendingPrediction(Ticket):
             return
         chunks = streamed.chunks
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
+        if version := self.queue.version:
+            headers.append((VERSION_HEADER, version))
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)

@@ -173,7 +173,7 @@ class Closer:
 def test_closed_queue_releases_its_closer_when_nothing_is_left() -> None:
     state, closer = make_state(), Closer()
     admit(state, math.inf)
-    state.close(closer)
+    state.close(closer, "closes.")
     refused = Ticket(arguments={})
     assert state.admit_round([refused], 0.0) == [refused]
     assert isinstance(refused.value, ClosedError)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
 
-from carboy.errors import WorkerAnswerError
-from carboy.serving.management.questions import Answers, Questions
+import pytest
+from polling import PATIENCE_S
+
+from carboy.errors import ControlRequestError, WorkerAnswerError
+from carboy.serving.management.questions import Answers, Questions, answered_apart
 
 
 @pytest.fixture
@@ -39,6 +42,30 @@ def test_failure_of_a_worker_is_the_error_of_the_question(questions, sent):
     worker_that_answers(questions, fail=fail).answer(sent[0][1])
     with pytest.raises(WorkerAnswerError, match="KeyError: 'no such logger'"):
         future.result(0)
+
+
+def test_answer_may_come_later_from_another_thread(questions, sent):
+    begin = threading.Event()
+
+    def square(given):
+        assert begin.wait(PATIENCE_S)
+        return given["x"] ** 2
+
+    future = questions.put(10, "square", x=3)
+    worker_that_answers(questions, square=answered_apart(square)).answer(sent[0][1])
+    assert not future.done()
+    begin.set()
+    assert future.result(PATIENCE_S) == 9
+
+
+def test_failure_on_another_thread_is_the_error_of_the_question(questions, sent):
+    def fail(_):
+        raise ControlRequestError("worker 2 cannot do it")
+
+    future = questions.put(10, "fail")
+    worker_that_answers(questions, fail=answered_apart(fail)).answer(sent[0][1])
+    with pytest.raises(WorkerAnswerError, match=r"^worker 2 cannot do it$"):
+        future.result(PATIENCE_S)
 
 
 def test_question_of_an_unknown_topic_is_answered_with_an_error(questions, sent):

@@ -38,7 +38,7 @@ class Watched(Stage):
         metrics = WorkerMetrics()
         super().__init__(limits, metrics=metrics, **options)
         models = getattr(app, "models", {})
-        metrics.follow_models(models.values())
+        metrics.follow_models(models)
         routes = functools.partial(predictions.routes, app) if models else None
         metrics.follow_views(self.serve(app, routes=routes).slots)
         self.table = metrics.table

@@ -181,7 +181,7 @@ def double(x: int) -> int:
     return 2 * x
 
 metrics = WorkerMetrics()
-metrics.follow_models(app.models.values())
+metrics.follow_models(app.models)
 app.models["double"].predict(1)
 if os.fork() == 0:
     app.models["double"].predict(2)

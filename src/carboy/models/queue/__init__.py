@@ -48,6 +48,7 @@ if t.TYPE_CHECKING:
     from .calls import Arguments
     from .ticket import Deliver
 
+CLOSING = "is being closed. Retry the request."
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 
@@ -282,6 +283,8 @@ class PredictionQueue:
         saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline, another thread runs
         `predict`, so that this method can return in time.
         """
+        if (successor := self._successor) is not None:
+            return successor().run(arguments, deadline_s=deadline_s)
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         if deadline_s is None and not self._streams:
@@ -321,15 +324,18 @@ class PredictionQueue:
         with self._lock:
             self._successor = successor
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(self, timeout_s: float | None = None, *, because: str = CLOSING) -> bool:
         """Refuse new predictions, and block until the waiting ones are computed.
+
+        Args:
+            because: why they are refused, for the error; the model's name stands before it.
 
         Returns False if `predict` hangs or `timeout_s` has passed; the remaining predictions then
         fail with a `ClosedError`.
         """
         closer = held_lock()
         with self._lock:
-            self._state.close(closer)
+            self._state.close(closer, because)
             self._threads.wake_all()
         drained = closer.acquire(timeout=FOREVER if timeout_s is None else timeout_s)
         with self._lock:

@@ -249,6 +249,7 @@ class QueueState:
         self.computing_items = 0
         self.stuck_slots = 0
         self.closed = False
+        self._closed_because = ""
         self.counts = counts
         self._owner = owner
         self._deadline_s = deadline_s
@@ -289,7 +290,7 @@ class QueueState:
         """Count one refused prediction, and return the error that says why the queue refused it."""
         self.counts.add_outcome(REFUSED)
         if self.closed:
-            return ClosedError(f"{self._owner} is being closed. Retry the request.")
+            return ClosedError(f"{self._owner} {self._closed_because}")
         if not full:
             return StuckError(
                 f"{self._owner} hangs: predict has not returned within the time of its deadline.",
@@ -509,11 +510,14 @@ class QueueState:
 
     # --- closing -------------------------------------------------------------------------------
 
-    def close(self, closer: t.Any) -> None:
+    def close(self, closer: t.Any, because: str) -> None:
         """Refuse new predictions. When none is left to compute, release the lock `closer`, on which
         the thread that closes the model sleeps.
+
+        Args:
+            because: why they are refused, for the error; the model's name stands before it.
         """
-        self.closed = True
+        self.closed, self._closed_because = True, because
         self._closers.append(closer)
         self.release_closers()
 

@@ -91,6 +91,13 @@ class Ticket:
                 ticket.lock.release()
 
     @property
+    def version(self) -> str:
+        """The version of the model that computes the prediction; empty if the model declares no
+        versions, or before the prediction is submitted.
+        """
+        return "" if self.queue is None else t.cast("str", self.queue.version)
+
+    @property
     def can_decode(self) -> bool:
         """Whether the arguments come from a request, whose body `decode_again` can decode anew.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import threading
 import traceback
 import typing as t
+import weakref
 from time import monotonic
 
 from carboy.core.foreignservers import (
@@ -16,7 +18,7 @@ from carboy.core.foreignservers import (
 )
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
-from carboy.errors import ModelFileError, ModelLoadError, ServingError
+from carboy.errors import ModelFileError, ModelLoadError, ServingError, WrongAnswerError
 from carboy.observability.handlers import show_messages
 
 from ..queue.calls import one_by_one
@@ -62,7 +64,7 @@ class InProcess:
         owner: str,
         folder: str | None = None,
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
-        warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
+        warm: cabc.Callable[[cabc.Callable[..., t.Any], Card | None], object] | None = None,
     ) -> None:
         self._source = source
         self._owner = owner
@@ -126,7 +128,7 @@ class InProcess:
         predict = source.by_name(predict)
         if self._warm is not None:
             try:
-                self._warm(predict)
+                self._warm(predict, self._card())
             except Exception as exc:
                 _close(model)
                 raise _load_error(
@@ -134,6 +136,10 @@ class InProcess:
                 ) from exc
         self._object = model
         return predict
+
+    def _card(self) -> Card | None:
+        """Return the card in the folder that the model was built from; None without a folder."""
+        return self.cards[0] if self.cards and self._folder is not None else None
 
     def check(self) -> None:
         """Call the model's own `check` method, if it has one; raises what `check` raises."""
@@ -152,6 +158,12 @@ class InProcess:
                 self.loaded = False
                 self.compute = self._load_and_compute
         _close(closing)
+        freed = _reference(closing)
+        del closing
+        if freed() is not None:
+            # The object refers to itself, as networks often do. It may take gigabytes, and Python's
+            # collector, which counts objects, would free it only after a long time.
+            gc.collect()
 
 
 def _prepare_load(owner: str) -> None:
@@ -182,6 +194,14 @@ def _close(model: t.Any) -> None:
         model.close()
 
 
+def _reference(model: t.Any) -> cabc.Callable[[], object]:
+    """Return a function that returns the model's object as long as it exists."""
+    try:
+        return weakref.ref(model)
+    except TypeError:  # there is no object, or its class does not allow weak references
+        return lambda: None
+
+
 def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> ModelLoadError:
     """Return the error for a model that failed to load. It names the failing line in the user's own
     file instead of a line in a library.
@@ -192,8 +212,9 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
-    if isinstance(exc, ModelFileError) and home and own[-1].filename != home:
-        place = f"the source of {target.__qualname__} in {home}"
+    is_about_files = isinstance(exc, (ModelFileError, WrongAnswerError))
+    if is_about_files and home and own[-1].filename != home:
+        place = f"the model {target.__qualname__} in {home}"
     advice = explain_failure(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"

@@ -67,9 +67,7 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
     """Load a model, and compute its batches until the supervisor ends the process. Returns the exit
     code.
     """
-    version = model.current
-    if job["version"]:
-        version = model.make_version(job["version"], job["source"] or None)
+    version = model.make_version(job["version"], job["source"] or None)
     begun_s = monotonic()
     try:
         version.load()

@@ -73,14 +73,15 @@ class ModelSource:
                 gets no argument.
 
         Raises:
-            ModelFileError: the files in the folder are not those on its card.
+            ModelFileError: the files in the folder are not those on its card, or have changed while
+                they were read.
         """
         if folder is None:
             return self.target()
-        from ..saved.loadmodel import open_folder
+        from ..saved.loadmodel import reading_folder
 
-        open_folder(folder)
-        return self.target(pathlib.Path(folder))
+        with reading_folder(folder):
+            return self.target(pathlib.Path(folder))
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
         """Return `predict` as a function of keyword arguments, even if it has positional-only

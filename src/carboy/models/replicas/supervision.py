@@ -73,6 +73,9 @@ class Want(t.TypedDict):
     model: str
     #: The version; "" if the model has none.
     version: str
+    #: What the version is called in the metrics: as `version`, or else what the class of the model
+    #: or its card says; "" if nothing does.
+    label: str
     #: The folder from which this version is loaded; "" if the model has none.
     source: str
     #: How many reloads of the code the supervisor had been asked for when the client was started;
@@ -185,12 +188,19 @@ class Link(t.Protocol):
 
 
 def want_of(
-    model: str, options: Options, *, version: str = "", source: str = "", has_check: bool = False
+    model: str,
+    options: Options,
+    *,
+    version: str = "",
+    label: str = "",
+    source: str = "",
+    has_check: bool = False,
 ) -> Want:
     """Return the message that asks for the replicas of a model with these options."""
     return Want(
         model=model,
         version=version,
+        label=label,
         source=source,
         generation=None,
         replicas=options.replicas or 1,

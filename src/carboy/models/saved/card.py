@@ -13,6 +13,8 @@ import msgspec
 
 from carboy.errors import ModelFileError
 
+from ..agreement import DEFAULT_TOLERANCE
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
@@ -37,7 +39,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
         input: JSON Schema of what `predict` takes.
         output: JSON Schema of what `predict` returns.
         example: an input.
-        answer: what `predict` has returned for the example.
+        answer: what `predict` must return for the example.
+        tolerance: how far numbers may be from those in `answer`.
         metrics: what the author has measured.
     """
 
@@ -52,6 +55,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     output: dict[str, t.Any] | None = None
     example: t.Any = msgspec.UNSET
     answer: t.Any = msgspec.UNSET
+    tolerance: float = DEFAULT_TOLERANCE
     metrics: dict[str, t.Any] = {}
 
     @property
@@ -98,7 +102,23 @@ def read_card(folder: str) -> Card:
     """
     path = os.path.join(folder, CARD_NAME)
     with open(path, "rb") as file:
-        data = file.read()
+        return decode_card(file.read(), path)
+
+
+def cards_in(folder: str | None) -> tuple[Card, ...]:
+    """Return the card in a folder, if it can be read: loading the model says why it cannot be."""
+    try:
+        return () if folder is None else (read_card(folder),)
+    except (OSError, ModelFileError):
+        return ()
+
+
+def decode_card(data: bytes, path: str) -> Card:
+    """Decode the file of a card.
+
+    Raises:
+        ModelFileError: the data is not a card.
+    """
     try:
         card = msgspec.json.decode(data, type=Card)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
@@ -130,9 +150,12 @@ def card_beside(path: str) -> tuple[Card, str] | None:
 
 
 def write_card(card: Card, folder: str) -> None:
-    data = msgspec.json.format(msgspec.json.encode(card), indent=2)
     with open(os.path.join(folder, CARD_NAME), "xb") as file:
-        file.write(data + b"\n")
+        file.write(encode_card(card))
+
+
+def encode_card(card: Card) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
 
 
 # The cards of the folders that were opened while a model of an app is being loaded, by folder.

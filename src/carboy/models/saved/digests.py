@@ -11,7 +11,7 @@ import typing as t
 
 from carboy.core.textfiles import read_text
 
-from .card import CARD_NAME, card_beside
+from .card import CARD_NAME, FileRecord, card_beside
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -19,6 +19,9 @@ if t.TYPE_CHECKING:
 # Files that list the digests of others, as `sha256sum` writes them.
 _LISTS = ("SHA256SUMS", "SHA256SUMS.txt", "sha256sums.txt")
 _HEX = re.compile(r"\b[0-9a-f]{64}\b", re.IGNORECASE)
+
+
+_CHUNK_BYTES = 1024 * 1024
 
 
 class RecordedDigest(t.NamedTuple):
@@ -32,6 +35,20 @@ def digest_of(path: str) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_of(path: str) -> FileRecord:
+    return FileRecord(bytes=os.path.getsize(path), sha256=digest_of(path))
+
+
+def copy_file(source: t.BinaryIO, target: t.BinaryIO) -> FileRecord:
+    """Copy the rest of a file, and return the size and the digest of what was copied."""
+    size, digest = 0, hashlib.sha256()
+    while chunk := source.read(_CHUNK_BYTES):
+        target.write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return FileRecord(bytes=size, sha256=digest.hexdigest())
 
 
 def recorded_digest(path: str, root: str) -> RecordedDigest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import typing as t
@@ -13,6 +14,7 @@ from carboy.errors import ModelFileError
 from .card import CARD_NAME, Card, has_card, noted_cards, read_card
 from .digests import digest_of
 from .fileformats import FORMATS, OWN
+from .filestates import fingerprint
 from .libraries import differences, makers_on, python_difference
 from .loadfailures import explain_file
 
@@ -96,6 +98,26 @@ def open_folder(folder: str) -> Card:
     if noted is not None:
         noted[key] = card
     return card
+
+
+@contextlib.contextmanager
+def reading_folder(folder: str) -> cabc.Iterator[None]:
+    """Compare the files in a folder with its card, and refuse them if they change while the caller
+    reads them.
+
+    Raises:
+        ModelFileError: as `open_folder`, or a file has been written or replaced in this context.
+    """
+    _refuse_wrong_folder(folder)
+    before = fingerprint(folder, read_card(folder))
+    card = open_folder(folder)
+    yield
+    if fingerprint(folder, card) != before:
+        raise ModelFileError(
+            f"The files in {folder!r} have changed while the model was loaded from them. Write a"
+            " new version into a folder of its own, and give it its name when it is complete, as"
+            " 'carboy models push' does."
+        )
 
 
 def _warn_if_large(card: Card, folder: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import inspect
 import os
 import pathlib
 import platform
-import secrets
-import shutil
 import typing as t
 from collections import abc as cabc
 
@@ -22,16 +19,19 @@ from carboy.contract.signature import predict_at, read_predict
 from carboy.core.advice import did_you_mean
 from carboy.errors import InputError, ModelFileError, SignatureError
 
-from .card import CARD_NAME, Card, FileRecord, write_card
-from .digests import digest_of
+from ..agreement import difference
+from ..golden import NO_ANSWER, Golden
+from .card import CARD_NAME, Card, write_card
+from .digests import record_of
 from .fileformats import FORMATS, OWN, FileFormat, record_files
 from .libraries import versions_of
+from .newfolder import partial_folder, publish
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import BodySpec
 
 # `example=` may be None, which is a value like any other.
-_NO_EXAMPLE: t.Any = msgspec.UNSET
+_NO_EXAMPLE: t.Any = NO_ANSWER
 _OWNER = "carboy.models.save()"
 
 
@@ -56,7 +56,9 @@ def save(
             PyTorch (of which the weights are written), or a dict of arrays.
         folder: the folder to create. Its name is the version, and the name of the folder that
             contains it is the name of the model.
-        example: an input of `predict`. Its answer is computed now, and both are noted.
+        example: an input of `predict`. Its answer is computed now, and both are noted. Where the
+            model is served by an app with the same types, it must give this answer again. Pass a
+            Golden to say which answer is right, or how far numbers may be from it.
         predict: the function that answers `example`, with or without types; by default the method
             `predict` of the model, or the module of PyTorch or the graph of ONNX itself.
         metrics: what you have measured: numbers, texts and booleans by their names.
@@ -68,20 +70,22 @@ def save(
             or `predict` fails on the example.
     """
     target = os.path.abspath(os.fspath(folder))
-    _refuse_existing(target)
+    if os.path.lexists(target):
+        raise _existing(target)
     if write is not None and format is not None:
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)
-    about = _describe_example(_predict_of(model, predict, example), example)
+    golden = example if isinstance(example, Golden) else Golden(example)
+    about = _describe_example(_predict_of(model, predict, golden.input), golden)
     measured = _check_metrics({} if metrics is None else metrics)
-    with _folder_that_appears(target) as partial:
+    parent, version = os.path.split(target)
+    with partial_folder(parent) as partial:
         modules = _write_files(model, partial, chosen, write)
-        parent, version = os.path.split(target)
         card = Card(
             name=os.path.basename(parent) or version,
             version=version,
             format=chosen.name if chosen else OWN,
-            files={name: _record(partial, name) for name in record_files(partial)},
+            files={name: record_of(os.path.join(partial, name)) for name in record_files(partial)},
             made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             python=platform.python_version(),
             libraries=versions_of(modules),
@@ -89,6 +93,10 @@ def save(
             **about,
         )
         write_card(card, partial)
+        try:
+            publish(partial, target)
+        except FileExistsError:  # another process may have saved the same version meanwhile
+            raise _existing(target) from None
     return card
 
 
@@ -107,33 +115,11 @@ def _choose(model: t.Any, name: str | None) -> FileFormat:
     return FORMATS[name]
 
 
-@contextlib.contextmanager
-def _folder_that_appears(target: str) -> cabc.Iterator[str]:
-    """Create an empty folder, and give it its name at the end, so that nobody sees half of it."""
-    parent, name = os.path.split(target)
-    os.makedirs(parent, exist_ok=True)
-    # `tempfile.mkdtemp` would let only its own user read the folder. The server may be another one.
-    partial = os.path.join(parent, f".{name}-{secrets.token_hex(8)}")
-    os.mkdir(partial)
-    try:
-        yield partial
-        _refuse_existing(target)  # `os.rename` would replace an empty folder
-        os.rename(partial, target)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        _refuse_existing(target)  # another process may have saved the same version meanwhile
-        raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _refuse_existing(target: str) -> None:
-    if os.path.lexists(target):
-        raise ModelFileError(
-            f"carboy.models.save(): the folder {target!r} exists already. A version is never"
-            " overwritten: save the model under the next one, or remove the folder."
-        )
+def _existing(target: str) -> ModelFileError:
+    return ModelFileError(
+        f"carboy.models.save(): the folder {target!r} exists already. A version is never"
+        " overwritten: save the model under the next one, or remove the folder."
+    )
 
 
 def _write_files(
@@ -159,11 +145,6 @@ def _write_files(
     return {base.__module__ for base in type(model).__mro__}
 
 
-def _record(folder: str, name: str) -> FileRecord:
-    path = os.path.join(folder, name)
-    return FileRecord(bytes=os.path.getsize(path), sha256=digest_of(path))
-
-
 # --- what the model takes and returns ------------------------------------------------------------
 
 
@@ -187,7 +168,7 @@ def _predict_of(
 
 
 def _describe_example(
-    predict: cabc.Callable[..., t.Any] | None, example: t.Any
+    predict: cabc.Callable[..., t.Any] | None, golden: Golden
 ) -> dict[str, t.Any]:
     """Return the members of a card about inputs and outputs: from the types of `predict`, or else
     from the example and its answer.
@@ -195,16 +176,16 @@ def _describe_example(
     if predict is None:
         return {}
     if typed := _read_types(predict):
-        return _describe_typed(predict, typed, example)
-    if example is _NO_EXAMPLE:
+        return _describe_typed(predict, typed, golden)
+    if golden.input is _NO_EXAMPLE:
         return {}
-    noted = _plain("the example", example)
-    answer = _answer(predict, example)
+    noted = _plain("the example", golden.input)
+    answer = _answer(predict, golden.input)
     return {
-        "input": schema_of(example),
+        "input": schema_of(golden.input),
         "output": schema_of(answer),
         "example": noted,
-        "answer": _plain("the answer of `predict`", answer),
+        **_check_answer(golden, _plain("the answer of `predict`", answer)),
     }
 
 
@@ -234,28 +215,47 @@ def _read_types(predict: cabc.Callable[..., t.Any]) -> _Typed | None:
 
 
 def _describe_typed(
-    predict: cabc.Callable[..., t.Any], typed: _Typed, example: t.Any
+    predict: cabc.Callable[..., t.Any], typed: _Typed, golden: Golden
 ) -> dict[str, t.Any]:
     types = {
         "input": body_schema(typed.body),
         "output": json_schema(typed.answers.item, answered=True),
     }
-    if example is _NO_EXAMPLE:
+    if golden.input is _NO_EXAMPLE:
         return types
-    noted = _plain("the example", example)
+    noted = _plain("the example", golden.input)
     try:
-        arguments = typed.reader.decode_json(encode(example))
+        arguments = typed.reader.decode_json(encode(golden.input))
     except InputError as exc:
         raise ModelFileError(
             f"{_OWNER}: the example does not fit `predict`. {exc.detail}"
         ) from None
-    collect = list if typed.answers.streams else _same
-    answer = _answer(lambda named: collect(predict(**named)), arguments)
-    return {**types, "example": noted, "answer": _plain("the answer of `predict`", answer)}
+    answer = _answer(lambda named: _as_json(predict(**named), typed.answers), arguments)
+    return {**types, "example": noted, **_check_answer(golden, answer)}
 
 
-def _same(answer: t.Any) -> t.Any:
-    return answer
+def _check_answer(golden: Golden, answer: t.Any) -> dict[str, t.Any]:
+    """Return the members of a card about the answer: the expected one, if the author knows it.
+
+    Raises:
+        ModelFileError: `predict` has given another answer.
+    """
+    if golden.answer is NO_ANSWER:
+        return {"answer": answer, "tolerance": golden.tolerance}
+    expected = _plain("the expected answer", golden.answer)
+    if found := difference(expected, answer, golden.tolerance):
+        raise ModelFileError(
+            f"{_OWNER}: the answer to the example is wrong: {found} (tolerance"
+            f" {golden.tolerance:g}). Nothing was saved."
+        )
+    return {"answer": expected, "tolerance": golden.tolerance}
+
+
+def _as_json(answer: t.Any, writer: AnswerWriter) -> t.Any:
+    """Return an answer as clients get it: as JSON, and a list of all items of a stream."""
+    if writer.streams:
+        return [msgspec.json.decode(writer.encode_json(item)) for item in answer]
+    return msgspec.json.decode(writer.encode_json(answer))
 
 
 def _answer(predict: cabc.Callable[..., t.Any], example: t.Any) -> t.Any:

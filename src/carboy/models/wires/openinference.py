@@ -161,7 +161,7 @@ class OpenInferenceProtocol:
             else:
                 output["data"] = to_json(tensor)
             outputs.append(output)
-        head = {"model_name": model.name, "model_version": version_of(model)}
+        head = {"model_name": model.name, "model_version": request.version or version_of(model)}
         body = encode({**head, **({"id": wanted.id} if wanted.id else {}), "outputs": outputs})
         if not binaries:
             return Encoded(body, JSON)

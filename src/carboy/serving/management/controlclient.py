@@ -32,17 +32,30 @@ class ControlClient:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def request(self, name: str, **arguments: t.Any) -> dict[str, t.Any]:
-        """Send a control request, such as "status", and return the response."""
-        status, content = self._exchange("POST", PREFIX + name, arguments)
+    def request(
+        self, name: str, *, timeout_s: float | None = RESPONSE_S, **arguments: t.Any
+    ) -> dict[str, t.Any]:
+        """Send a control request, such as "status", and return the response.
+
+        Args:
+            timeout_s: how long the server may take; None if it may load models meanwhile.
+        """
+        status, content = self._exchange("POST", PREFIX + name, arguments, timeout_s)
         if status != 200:
             raise ControlClientError(str(content.get("error", f"The server answered {status}.")))
         return content
 
+    def exists(self) -> bool:
+        """Return whether a server listens on the socket."""
+        try:
+            return is_served(self.path)
+        except OSError:
+            return False
+
     def _exchange(
-        self, method: str, path: str, arguments: dict[str, t.Any]
+        self, method: str, path: str, arguments: dict[str, t.Any], timeout_s: float | None
     ) -> tuple[int, dict[str, t.Any]]:
-        connection = _UnixConnection(self.path)
+        connection = _UnixConnection(self.path, timeout_s)
         try:
             connection.request(method, path, json.dumps(arguments))
             response = connection.getresponse()
@@ -54,7 +67,7 @@ class ControlClient:
             return response.status, json.loads(body)
         except TimeoutError:
             raise ControlClientError(
-                f"The server has not answered on {self.path} within {RESPONSE_S:g} s. It may be"
+                f"The server has not answered on {self.path} within {timeout_s:g} s. It may be"
                 " stopped (SIGSTOP), or its machine is overloaded."
             ) from None
         except (OSError, ValueError, http.client.HTTPException) as exc:
@@ -66,8 +79,8 @@ class ControlClient:
 class _UnixConnection(http.client.HTTPConnection):
     """An HTTP connection over a Unix socket."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=RESPONSE_S)
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -148,15 +161,8 @@ def served_sockets() -> list[str]:
         for folder in runtime_folders()
         if os.path.isdir(folder) and not why_not_private(folder)
         for path in sorted(glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"))
-        if _is_served_for_us(path)
+        if ControlClient(path).exists()
     ]
-
-
-def _is_served_for_us(path: str) -> bool:
-    try:
-        return is_served(path)
-    except OSError:
-        return False
 
 
 def _has_port(path: str, port: int) -> bool:

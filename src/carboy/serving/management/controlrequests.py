@@ -13,10 +13,12 @@ import time
 import typing as t
 from concurrent.futures import Future, wait
 from dataclasses import asdict
+from functools import partial
 
 from ...errors import ControlRequestError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
+from .versionrequests import VersionRequests
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -25,6 +27,7 @@ if t.TYPE_CHECKING:
     from ..process.workerprocess import WorkerProcess
     from .health import ServerHealth
     from .managementserver import Command
+    from .modelrollout import ModelRollout
     from .questions import Questions
 
 # How long a request waits for a worker. A worker that does not answer within this time is busy with
@@ -55,11 +58,21 @@ class Managed(t.Protocol):
 class ControlRequests:
     """Does the requests of `carboy ctl`."""
 
-    def __init__(self, server: Managed, questions: Questions, health: ServerHealth) -> None:
+    def __init__(
+        self,
+        server: Managed,
+        questions: Questions,
+        health: ServerHealth,
+        rollout: ModelRollout,
+    ) -> None:
         self._server = server
         self._questions = questions
         self._health = health
         self._log_levels = LogLevels()
+        self._versions = VersionRequests(
+            lambda topic, **arguments: self._ask_workers(self._workers(), topic, **arguments),
+            partial(rollout.refresh, retry=True),
+        )
         self._lock = threading.Lock()
         # The levels that were asked for, by the name of the logger, for workers that start later.
         self._levels: dict[str | None, str] = {}
@@ -72,6 +85,7 @@ class ControlRequests:
             "stacks": self.stacks,
             "reload": self.reload,
             "log-level": self.log_level,
+            **self._versions.commands(),
         }
         return {PREFIX + name: function for name, function in functions.items()}
 
@@ -86,9 +100,7 @@ class ControlRequests:
             "processes": [
                 {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.processes
             ],
-            "replicas": [
-                {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas
-            ],
+            "replicas": _replicas(state),
             "now_s": time.time(),
             "ready": not ready.reasons,
             "reasons": [reason.as_dict() for reason in ready.reasons],
@@ -98,7 +110,11 @@ class ControlRequests:
 
     def models(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         answers = self._ask_workers(self._workers(), "models")
-        return {"processes": [_named(each, "models", answer) for each, answer in answers]}
+        return {
+            "processes": [_named(each, "models", answer) for each, answer in answers],
+            "replicas": _replicas(self._server.state()),
+            "now_s": time.time(),
+        }
 
     def stacks(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the stacks of all threads of the processes `pids`, or of all processes."""
@@ -201,6 +217,10 @@ class ControlRequests:
                 f"The supervisor's loop has not reacted for {LOOP_S:g} s. 'carboy ctl stacks"
                 f" {self._server.state().pid}' shows where it is."
             ) from None
+
+
+def _replicas(state: ServerState) -> list[dict[str, t.Any]]:
+    return [{**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas]
 
 
 def _named(process: ProcessState, name: str, answer: Future[t.Any]) -> dict[str, t.Any]:

@@ -137,25 +137,50 @@ def _worker(process: Response, status: Response) -> tuple[object, ...]:
 
 def model_lines(response: Response) -> Lines:
     titles = (
-        *("Model", "Worker", "State", "Waiting", "Computing", "Answered", "Failed", "Refused"),
-        *("Expired", "Batch", "Waited", "Computed"),
+        *("Model", "Version", "Worker", "State", "Memory", "Waiting", "Computing", "Answered"),
+        *("Failed", "Refused", "Expired", "Batch", "Waited", "Computed"),
     )
     rows = [
         _model(each, model) for each in response["processes"] for model in each.get("models", ())
     ]
     if rows:
-        yield from table(titles, sorted(rows, key=lambda row: (row[0], row[1])))
+        yield from table(titles, sorted(rows))
     elif not any("error" in each for each in response["processes"]):
         yield "The app has no models."
+    if response["replicas"]:
+        yield ""
+        yield from _replica_lines(response)
     yield from _errors(response)
 
 
+def _replica_lines(response: Response) -> Lines:
+    titles = ("Model", "Version", "Replica", "Pid", "State", "Age", "Restarts", "Memory", "Device")
+    yield from table(titles, (_replica(each, response["now_s"]) for each in response["replicas"]))
+
+
+def _replica(replica: Response, now_s: float) -> tuple[object, ...]:
+    started_s, size = replica["started_at_s"], replica["resident_bytes"]
+    return (
+        replica["model"],
+        replica["label"] or "-",
+        replica["number"],
+        replica["pid"] or "-",
+        replica["phase"],
+        "-" if started_s is None else format_age(now_s - started_s),
+        replica["restarts"],
+        "-" if size is None else in_mib(size),
+        replica["device"] or "-",
+    )
+
+
 def _model(process: Response, model: Response) -> tuple[t.Any, ...]:
-    batches, answered = model["batches"], model["answered"]
+    batches, answered, version = model["batches"], model["answered"], model["version"]
     return (
         model["name"],
+        "-" if version is None else str(version),
         process["worker"],
         model["not_ready"] or "ready",
+        in_mib(model["memory_bytes"]) if model["memory_bytes"] else "-",
         f"{model['waiting']} of {model['queue']}",
         model["computing"],
         answered,

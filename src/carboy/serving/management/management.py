@@ -20,7 +20,8 @@ from .controlpath import OFF, ControlSocket, default_path
 from .controlrequests import ControlRequests
 from .health import ServerHealth
 from .managementserver import ManagementServer, Page
-from .questions import ANSWER, QUESTION, Questions
+from .modelcontrol import ModelControl
+from .questions import ANSWER, QUESTION, Answers, Questions
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -58,7 +59,8 @@ class Management:
         self._health = health = ServerHealth(
             server.state, self._questions, server.ask, least_models=settings.min_models
         )
-        self._requests = ControlRequests(server, self._questions, health)
+        self._models = ModelControl(server, self._questions)
+        self._requests = ControlRequests(server, self._questions, health, self._models.rollout)
         self._pages: dict[str, PageFunction] = dict(pages or {})
         for path, probe in health.probes().items():
             self._pages[path] = partial(_page, probe)
@@ -104,15 +106,32 @@ class Management:
     # --- called by the supervisor's loop ----------------------------------------------------------
 
     def watch(self, process: WorkerProcess) -> None:
-        """Receive the answers of a worker process."""
+        """Receive the answers of a worker process, and answer its questions."""
         process.handlers[ANSWER] = self._questions.receive
+        process.handlers[QUESTION] = Answers(
+            partial(self._send, process), self._models.topics()
+        ).answer
 
     def welcome(self, process: WorkerProcess) -> None:
         """Prepare a worker process that has just become ready, and let it check its models, so that
         the result is known when a probe comes.
         """
         self._requests.prepare(process.pid)
+        self._models.prepare(process.pid)
         self._health.ask(process.pid)
+
+    def _send(self, process: WorkerProcess, word: str, payload: object) -> None:
+        self._server.ask(partial(process.send, word, payload))
+
+    def about_models(self) -> dict[str, t.Any]:
+        """Return what a worker process must know of models when it starts: which of them it must
+        not load, and which versions the others serve.
+        """
+        return {"unloaded": self._models.unloaded(), "versions": self._models.rollout.known()}
+
+    def note_versions(self, versions: cabc.Mapping[str, str]) -> None:
+        """Note which versions of models a worker serves that has loaded the app."""
+        self._models.rollout.note_loaded(versions)
 
     def _send_question(self, pid: int, payload: list[t.Any]) -> None:
         self._server.ask(partial(self._deliver, pid, payload))

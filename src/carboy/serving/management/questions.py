@@ -1,5 +1,5 @@
-"""Questions to worker processes, by messages: what a thread of the supervisor asks, and how a
-worker answers.
+"""Questions between the supervisor and its worker processes, by messages. A thread of the one asks,
+and the other answers.
 
     put ----> the supervisor's loop --"question" [number, topic, arguments]--> `Control` in a worker
                                                                                             |
@@ -7,6 +7,10 @@ worker answers.
 
 A worker answers from the thread that reads the supervisor's messages, so that it answers while all
 its other threads are busy. It cannot answer while native code holds the GIL, or if it is stopped.
+What takes long, such as loading a model, is done by another thread (`answered_apart`).
+
+The words are the same in the other direction: a view in a worker asks the supervisor to do
+something in all workers.
 """
 
 from __future__ import annotations
@@ -15,21 +19,23 @@ import itertools
 import threading
 import typing as t
 from concurrent.futures import Future
+from functools import partial
 
 from ...core.masking import mask_text
-from ...errors import WorkerAnswerError
+from ...errors import ControlError, WorkerAnswerError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    #: Answers the questions of one topic: takes the arguments, and returns a value for JSON.
+    #: Answers the questions of one topic: takes the arguments, and returns a value for JSON, or a
+    #: future of it.
     Answering = cabc.Callable[[dict[str, t.Any]], object]
 
 QUESTION, ANSWER = "question", "answer"
 
 
 class Questions:
-    """The questions that worker processes have not answered yet. Thread-safe.
+    """The questions that other processes have not answered yet. Thread-safe.
 
     Args:
         send: called with a process id and the payload of a message `question`; sends it to that
@@ -43,7 +49,7 @@ class Questions:
         self._unanswered: dict[int, tuple[int, Future[t.Any]]] = {}
 
     def put(self, pid: int, topic: str, **arguments: t.Any) -> Future[t.Any]:
-        """Ask a worker process; return the future of its answer."""
+        """Ask a process; return the future of its answer."""
         future: Future[t.Any] = Future()
         with self._lock:
             number = next(self._numbers)
@@ -72,10 +78,10 @@ class Questions:
 
 
 class Answers:
-    """Answers the supervisor's questions in a worker.
+    """Answers the questions of another process.
 
     Args:
-        report: sends the supervisor a message: a word and its payload.
+        report: sends that process a message: a word and its payload.
         topics: the functions that answer, by topic.
     """
 
@@ -86,11 +92,48 @@ class Answers:
         self._topics = topics
 
     def answer(self, payload: tuple[int, str, dict[str, t.Any]]) -> None:
-        """Answer the question of a message `question`."""
+        """Answer the question of a message `question`: now, or when the future is done that the
+        function for its topic returns.
+        """
         number, topic, arguments = payload
-        error, value = "", None
         try:
-            value = self._topics[topic](arguments)
-        except Exception as exc:  # noqa: BLE001  # the supervisor must get the reason of any failure
-            error = mask_text(f"{type(exc).__name__}: {exc}")
+            found = self._topics[topic](arguments)
+        except Exception as exc:  # noqa: BLE001  # who asks must get the reason of any failure
+            self._send(number, exc, None)
+            return
+        if isinstance(found, Future):
+            found.add_done_callback(partial(self._send_settled, number))
+        else:
+            self._send(number, None, found)
+
+    def _send_settled(self, number: int, settled: Future[t.Any]) -> None:
+        failure = settled.exception()
+        self._send(number, failure, None if failure else settled.result())
+
+    def _send(self, number: int, failure: BaseException | None, value: object) -> None:
+        error = ""
+        if failure is not None:
+            # The errors of control requests say alone what is wrong.
+            is_plain = isinstance(failure, ControlError)
+            text = str(failure) if is_plain else f"{type(failure).__name__}: {failure}"
+            error = mask_text(text)
         self._report(ANSWER, [number, error, value])
+
+
+def answered_apart(function: Answering) -> Answering:
+    """Let a function that takes long answer on a thread of its own."""
+
+    def answer(arguments: dict[str, t.Any]) -> Future[t.Any]:
+        future: Future[t.Any] = Future()
+        run = partial(_settle, future, function, arguments)
+        threading.Thread(target=run, name="carboy-answer", daemon=True).start()
+        return future
+
+    return answer
+
+
+def _settle(future: Future[t.Any], function: Answering, arguments: dict[str, t.Any]) -> None:
+    try:
+        future.set_result(function(arguments))
+    except Exception as exc:  # noqa: BLE001  # who asks must get the reason of any failure
+        future.set_exception(exc)

@@ -1,8 +1,9 @@
 """What a worker process tells its supervisor when it is asked: the health of its models, their
-counts, the stacks of its threads, the levels of its loggers.
+counts, the stacks of its threads, the levels of its loggers; and what it does when it is asked:
+load and unload a model, and change its version.
 
 These functions run on the thread that reads the supervisor's messages. None of them waits for a
-view or a model.
+view or a model; models are loaded and unloaded on threads of their own.
 """
 
 from __future__ import annotations
@@ -10,15 +11,24 @@ from __future__ import annotations
 import typing as t
 
 from ...core.masking import mask_text
+from ...errors import ControlRequestError, ModelLoadError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
+from .modelcontrol import LOAD, UNLOAD
+from .modelrollout import REFRESH, REFUSE, SWITCH
+from .questions import answered_apart
+from .versionrequests import SOURCE
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    from concurrent.futures import Future
+
     from _typeshed.wsgi import WSGIApplication
 
     from carboy.models.collection import Models
     from carboy.models.model import Model
 
+    from .modelrollout import Refreshed
     from .questions import Answering
 
 
@@ -38,12 +48,71 @@ class WorkerTopics:
         return {
             "health": lambda _: models_health(self.app),
             "models": lambda _: describe_models(self.app),
+            SOURCE: lambda arguments: source_of_model(self.app, **arguments),
             "stacks": lambda _: stacks_of_others(),
             "log-level": self._log_level,
+            LOAD: answered_apart(self._load_model),
+            UNLOAD: answered_apart(self._unload_model),
+            REFRESH: answered_apart(self._refresh_model),
+            SWITCH: answered_apart(self._switch_model),
+            REFUSE: self._refuse_version,
         }
 
     def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
         return self._levels.apply(app_logger_name(self.app), **arguments)
+
+    def _load_model(self, arguments: dict[str, t.Any]) -> None:
+        t.cast("Models", models_of(self.app))[arguments["name"]].load()
+
+    def _refresh_model(self, arguments: dict[str, t.Any]) -> Refreshed:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        before = model.current.name
+        try:
+            model.versions.refresh(retry=arguments["retry"])
+        except ModelLoadError as exc:
+            if model.versions.refused() is None:
+                raise ControlRequestError(str(exc)) from None
+        if refused := model.versions.refused():
+            refused["reason"] = mask_text(refused["reason"])
+        return {"before": before, "now": model.current.name, "refused": refused}
+
+    def _switch_model(self, arguments: dict[str, t.Any]) -> None:
+        versions = t.cast("Models", models_of(self.app))[arguments["name"]].versions
+        if not versions.unloaded:
+            versions.switch(arguments["version"])
+
+    def _refuse_version(self, arguments: dict[str, t.Any]) -> None:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        model.versions.refuse(arguments["refused"])
+
+    def _unload_model(self, arguments: dict[str, t.Any]) -> None:
+        t.cast("Models", models_of(self.app))[arguments["name"]].unload()
+
+
+class ModelsOfAllWorkers:
+    """Loads and unloads models in all workers of the server, in place of this one alone.
+
+    Args:
+        ask: lets the supervisor do something; takes the topic and its arguments.
+    """
+
+    def __init__(self, ask: cabc.Callable[..., Future[t.Any]]) -> None:
+        self._ask = ask
+
+    def load(self, name: str) -> None:
+        try:
+            self._ask(LOAD, name=name).result()
+        except WorkerAnswerError as exc:
+            raise ModelLoadError(str(exc)) from None
+
+    def unload(self, name: str) -> None:
+        self._ask(UNLOAD, name=name).result()
+
+    def refresh(self, name: str) -> None:
+        try:
+            self._ask(REFRESH, name=name).result()
+        except WorkerAnswerError as exc:
+            raise ModelLoadError(str(exc)) from None
 
 
 def models_of(app: WSGIApplication | None) -> Models | None:
@@ -51,6 +120,11 @@ def models_of(app: WSGIApplication | None) -> Models | None:
     with models.
     """
     return vars(app).get("models") if hasattr(app, "__dict__") else None
+
+
+def versions_of(models: cabc.Iterable[Model]) -> dict[str, str]:
+    """Return the versions that are loaded, by model, of models that declare versions."""
+    return {model.name: model.current.name for model in models if model.current.name}
 
 
 def app_logger_name(app: WSGIApplication | None) -> str | None:
@@ -75,14 +149,33 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
+def source_of_model(app: WSGIApplication | None, name: str) -> str:
+    """Return the option `source` of a model, which may contain a password. The supervisor alone
+    asks for it.
+    """
+    models = models_of(app)
+    if models is None or name not in models:
+        known = ", ".join(models or ())
+        raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
+    source = models[name].options.source
+    if source is None:
+        raise ControlRequestError(f"The model {name!r} has no source, and so no versions.")
+    return source
+
+
 def _describe_model(model: Model) -> dict[str, t.Any]:
-    counts, options = model.statistics(), model.options
+    counts, options, source = model.statistics(), model.options, model.versions.source
     return {
         "name": model.name,
         "url": model.rule,
         "version": model.version,
+        "source": None if source is None else source.location,
+        "versions": [
+            {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
+        ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
+        "memory_bytes": model.current.memory_bytes,
         "batch": options.batch,
         "concurrency": options.concurrency,
         "deadline_s": options.deadline_s,

@@ -87,11 +87,12 @@ WAITING_VIEWS = Family(
     "Requests that wait for one of the threads for views (--threads).",
 )
 PREDICTIONS = Family(
-    "carboy_model_predictions_total",
+    "carboy_model_requests_total",
     "counter",
     (*_MODEL, "outcome"),
-    "Predictions by outcome: ok, failed (an exception in predict), refused (queue full, model hangs"
-    " or closes), expired (deadline) or cancelled (the client has left).",
+    "Requests for one prediction by outcome: ok, failed (an exception in predict), refused (queue"
+    " full, model hangs, closes or is unloaded), expired (deadline) or cancelled (the client has"
+    " left).",
 )
 QUEUE_TIME = Family(
     "carboy_model_queue_seconds",
@@ -110,11 +111,31 @@ COMPUTE_TIME = Family(
 BATCH_SIZE = Family(
     "carboy_model_batch_size", "histogram", _MODEL, "Predictions per batch.", BATCH_BOUNDS
 )
-WAITING_PREDICTIONS = Family(
-    "carboy_model_waiting", "gauge", _MODEL, "Predictions that wait in the queue of the model."
+QUEUE_DEPTH = Family(
+    "carboy_model_queue_depth", "gauge", _MODEL, "Predictions that wait in the queue of the model."
 )
 COMPUTING_PREDICTIONS = Family(
     "carboy_model_computing", "gauge", _MODEL, "Predictions that are being computed."
+)
+REPLICAS = Family(
+    "carboy_model_replicas",
+    "gauge",
+    _MODEL,
+    "Copies of the model that are ready: the replicas, or one in each worker without replicas=.",
+)
+MODEL_MEMORY = Family(
+    "carboy_model_memory_bytes",
+    "gauge",
+    _MODEL,
+    "Memory of these copies: of the processes of the replicas, or what the workers grew by while"
+    " they loaded the model.",
+)
+FAILED_VERSIONS = Family(
+    "carboy_model_failed_versions",
+    "gauge",
+    _MODEL,
+    "In how many workers a version could not be loaded, warmed up or checked, so that it is not"
+    " served.",
 )
 WORKERS = Family(
     "carboy_workers",
@@ -140,7 +161,7 @@ FAMILIES = (
     *(REQUEST_DURATION, REQUEST_BODIES, RESPONSE_BODIES, ACTIVE_REQUESTS),
     *(CONNECTIONS, ACTIVE_VIEWS, WAITING_VIEWS),
     *(PREDICTIONS, QUEUE_TIME, COMPUTE_TIME, BATCH_SIZE),
-    *(WAITING_PREDICTIONS, COMPUTING_PREDICTIONS),
+    *(QUEUE_DEPTH, COMPUTING_PREDICTIONS, REPLICAS, MODEL_MEMORY, FAILED_VERSIONS),
     *(WORKERS, RESTARTS, MEMORY),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ..log import logger
 from . import families
+from .modelseries import ModelSeries
 from .requestcounts import RequestCounts, added
 from .sharedtable import SharedTable
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
-    from carboy.models.model import Model
+    from carboy.models.collection import Models
 
     from ..threads.slots import ViewSlots
-    from .sharedtable import Cells
-
-# The metrics of a model apart from the outcomes, which have one series each.
-_OF_MODEL = (
-    *(families.QUEUE_TIME, families.COMPUTE_TIME, families.BATCH_SIZE),
-    *(families.WAITING_PREDICTIONS, families.COMPUTING_PREDICTIONS),
-)
 
 
 class WorkerMetrics:
@@ -40,31 +31,16 @@ class WorkerMetrics:
         self._active_views = added(table, families.ACTIVE_VIEWS, ())
         self._waiting_views = added(table, families.WAITING_VIEWS, ())
         self._slots: ViewSlots | None = None
-        # Each model with the cells of its two gauges.
-        self._models: list[tuple[Model, Cells, Cells]] = []
+        self._models = ModelSeries(table)
 
     def follow_views(self, slots: ViewSlots) -> None:
         """Note from now on how many views run and wait."""
         self._slots = slots
 
-    def follow_models(self, models: cabc.Iterable[Model]) -> None:
-        """Count from now on the predictions of models in the table. A model for which the table has
-        no room is left out.
-        """
-        from carboy.models.queue.state import OUTCOMES, Counters
-
-        for model in models:
-            labels = model.name, "" if model.version is None else str(model.version)
-            outcomes = [(*labels, outcome) for outcome in OUTCOMES]
-            cells = [self.table.add(families.PREDICTIONS, *outcomes)]
-            cells += [self.table.add(family, labels) for family in _OF_MODEL]
-            given = [each for each in cells if each is not None]
-            if len(given) < len(cells):
-                logger.warning("the metrics have no room for the model %r", model.name)
-                continue
-            *counters, waiting, computing = given
-            model.queue.count_in(Counters(*counters))
-            self._models.append((model, waiting, computing))
+    def follow_models(self, models: Models) -> None:
+        """Count from now on the predictions of models in the table."""
+        for model in models.values():
+            self._models.follow(model)
 
     def sample(self, connections: int, active: int) -> None:
         """Note the current values of the gauges. The server calls this several times a second.
@@ -77,6 +53,4 @@ class WorkerMetrics:
         if self._slots is not None:
             self._active_views[0] = self._slots.busy
             self._waiting_views[0] = self._slots.waiting
-        for model, waiting, computing in self._models:
-            statistics = model.statistics()
-            waiting[0], computing[0] = statistics.waiting, statistics.computing
+        self._models.sample()

@@ -21,6 +21,7 @@ from ...errors import AddressError, ConfigError, ServingError
 from ...models.replicas.modelssocket import OFF, SUFFIX, VARIABLE
 from .. import log, machine, prepare
 from ..management import controlpath
+from ..management import versioncommands as versioncommands  # adds its commands to the group
 from ..settings import SETTINGS, as_option
 from .command import option_of
 

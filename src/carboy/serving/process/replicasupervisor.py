@@ -388,6 +388,7 @@ def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
             ReplicaState,
             model=pool.want["model"],
             version=pool.want["version"],
+            label=pool.want["label"],
             number=number,
             restarts=max(0, place.starts - 1),
             generation=pool.generation,

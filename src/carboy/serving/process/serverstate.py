@@ -59,6 +59,7 @@ class ReplicaState:
     Attributes:
         model: the name of the model.
         version: its version; "" if it has none.
+        label: what the version is called in the metrics.
         number: the number of the replica, from 1 to `replicas`. While a process replaces another,
             two have this number.
         pid: the process id; None if the replica waits for its next process.
@@ -72,6 +73,7 @@ class ReplicaState:
 
     model: str
     version: str
+    label: str
     number: int
     pid: int | None
     phase: str

@@ -34,8 +34,13 @@ from ..accesslog import access_log_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
-from ..management.questions import QUESTION, Answers
-from ..management.workertopics import WorkerTopics, models_of
+from ..management.questions import ANSWER, QUESTION, Answers, Questions
+from ..management.workertopics import (
+    ModelsOfAllWorkers,
+    WorkerTopics,
+    models_of,
+    versions_of,
+)
 from ..metrics.sharedtable import SharedTable
 from ..metrics.workermetrics import WorkerMetrics
 from ..settings import Settings
@@ -146,12 +151,13 @@ class Service:
         if load_models is not None:
             load_models()
         if self.metrics is not None and has_models(self._app):
-            self.metrics.follow_models(t.cast("t.Any", self._app).models.values())
+            self.metrics.follow_models(t.cast("t.Any", self._app).models)
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
         return {
             "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
+            "versions": versions_of((models_of(self._app) or {}).values()),
             "libraries": imported_libraries(),
         }
 
@@ -334,14 +340,21 @@ class Control(SupervisorLink):
         # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
         self._lock = threading.RLock()
         self._may_listen = threading.Event()
+        self._questions = Questions(lambda _, payload: self.report(QUESTION, payload))
+        self.on(ANSWER, self._questions.receive)
         self.on("alive?", self._answer_heartbeat)
         self.on("drain", lambda has_successor: self.stop(has_successor=bool(has_successor)))
         self.on("listen", lambda _: self._may_listen.set())
+        self.on_orphaned.append(partial(self._questions.forget_all_but, ()))
         self.on_orphaned.append(self._stop_orphaned)
 
     def _stop_orphaned(self) -> None:
         log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
+
+    def ask(self, topic: str, **arguments: t.Any) -> Future[t.Any]:
+        """Let the supervisor do something; return the future of its answer. Thread-safe."""
+        return self._questions.put(os.getppid(), topic, **arguments)
 
     def _answer_heartbeat(self, payload: object) -> None:
         if self._service is not None:
@@ -426,6 +439,10 @@ def main(argv: list[str]) -> None:
         use_replicas_of(control, job["generation"])
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
+        if models := models_of(app):
+            models.lifecycle = ModelsOfAllWorkers(control.ask)
+            models.withhold(job["models"]["unloaded"])
+            models.follow(job["models"]["versions"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         several = advice_on_socketio(app, wanted_by(app, settings))

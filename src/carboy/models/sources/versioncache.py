@@ -1,0 +1,157 @@
+"""The folder on this machine in which versions are kept that were fetched from a URL.
+
+    CACHE/digits-0b7a4f0c12de/            of one URL; the number is a digest of it
+        5d41402abc4b2a76b9719d911017c592/ of one card, and so of the digests of all files
+            7/model.joblib
+        lock
+
+The name of a version may stand for other files one day, the digest of a card may not. So a folder
+of the cache never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import typing as t
+
+from carboy.errors import ModelFileError
+
+from ..saved.newfolder import partial_folder, publish
+from .diskspace import explaining_full_disk
+
+try:
+    import fcntl
+except ImportError:  # on Windows, processes that fetch the same version do so at the same time
+    fcntl = None  # type: ignore[assignment]
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+CACHE_VARIABLE: t.Final = "CARBOY_MODEL_CACHE"
+# How many versions of a source are kept, those that were used last: the one that is served, a
+# canary, a shadow, the next one, and some to roll back to.
+_KEPT = 6
+
+
+class VersionCache:
+    """The versions of one source that were fetched.
+
+    Args:
+        url: that of the source.
+        model: the name of the model, for people who look into the cache.
+    """
+
+    def __init__(self, url: str, model: str) -> None:
+        self._key = f"{model}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+    def folder(
+        self, card_digest: str, name: str, size: int, fetch: cabc.Callable[[str], object]
+    ) -> str:
+        """Return the folder of a version. Fetch the version first if the cache does not have it, in
+        one process at a time.
+
+        Args:
+            card_digest: the SHA-256 of the card, in hexadecimal.
+            size: how many bytes are to be fetched.
+            fetch: writes the files into the empty folder that it gets.
+
+        Raises:
+            OSError: the folder cannot be written.
+            ModelFileError: no folder can be used as the cache, or the disk is full.
+        """
+        top = os.path.join(cache_folder(), self._key)
+        entry = os.path.join(top, card_digest[:32])
+        found = os.path.join(entry, name)
+        if not os.path.isdir(found):
+            os.makedirs(entry, mode=0o700, exist_ok=True)
+            with _locked(os.path.join(top, "lock")):
+                if not os.path.isdir(found):
+                    self._fetch(entry, found, size, fetch)
+                _forget_old(top, keep=entry)
+        os.utime(entry)
+        return found
+
+    def _fetch(
+        self, entry: str, target: str, size: int, fetch: cabc.Callable[[str], object]
+    ) -> None:
+        _empty(entry)  # from a process that was killed while it fetched
+        advice = f"Free some, or name a folder on another disk by {CACHE_VARIABLE}."
+        with explaining_full_disk(entry, size, advice), partial_folder(entry) as partial:
+            fetch(partial)
+            with contextlib.suppress(FileExistsError):  # another process had no lock, either
+                publish(partial, target)
+
+
+def cache_folder() -> str:
+    """Return the folder of all fetched versions: the one that the environment names, or else one in
+    which systemd, the desktop or this user keep caches.
+
+    Raises:
+        ModelFileError: none of the folders can be written by this user alone.
+    """
+    reasons = []
+    for folder in _cache_folders():
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            reason = _why_unusable(folder)
+        except OSError as exc:
+            reason = exc.strerror or str(exc)
+        if not reason:
+            return folder
+        reasons.append(f"{folder!r} {reason}")
+    raise ModelFileError(
+        f"No folder can keep models that are fetched from a URL: {'; '.join(reasons)}. Name one by"
+        f" {CACHE_VARIABLE}."
+    )
+
+
+def _cache_folders(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+    if named := environ.get(CACHE_VARIABLE):
+        return [os.path.abspath(os.path.expanduser(named))]
+    caches = [environ.get("CACHE_DIRECTORY"), environ.get("XDG_CACHE_HOME"), "~/.cache"]
+    folders = [os.path.join(os.path.expanduser(each), "carboy") for each in caches if each]
+    user = os.geteuid() if hasattr(os, "geteuid") else "user"
+    folders.append(os.path.join(tempfile.gettempdir(), f"carboy-cache-{user}"))
+    return [os.path.join(each, "models") for each in folders if os.path.isabs(each)]
+
+
+def _why_unusable(folder: str) -> str:
+    """Return why a folder cannot keep models: somebody else could replace their files by others,
+    which run as code when they are loaded.
+    """
+    found = os.stat(folder)
+    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+        return "belongs to another user"
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        return "can be written by other users"
+    return "" if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "cannot be written"
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> cabc.Iterator[None]:
+    """Hold a lock, which the system releases when the process dies."""
+    with open(path, "ab") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _empty(folder: str) -> None:
+    for name in os.listdir(folder):
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+
+def _forget_old(top: str, keep: str) -> None:
+    """Remove the versions that have not been used for longest. A process that has opened the files
+    of one of them can go on using them.
+    """
+    with os.scandir(top) as entries:
+        folders = [(each.stat().st_mtime_ns, each.path) for each in entries if each.is_dir()]
+    for _, path in sorted(folders, reverse=True)[_KEPT:]:
+        if path != keep:
+            shutil.rmtree(path, ignore_errors=True)

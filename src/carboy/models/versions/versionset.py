@@ -1,0 +1,540 @@
+"""The versions of one model in this process: which of them are loaded, and how one takes the place
+of another.
+
+    refresh --> look at the source --> load the new version beside the old one, warm up, check
+                                           | it works         `--> it fails: the old one stays
+                                           v
+                                   Model.current = new
+                                           |
+                                           `--> old: compute the waiting predictions, unload
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+import typing as t
+import weakref
+
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import ModelFileError, ModelLoadError
+
+from .canaries import CanaryRouter
+from .memoryroom import refuse_without_room
+from .sourcewatch import SourceWatch
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..model import Model
+    from ..protocol import PredictionRequest
+    from ..sources import VersionSource
+    from ..sources.versionlist import SourceVersion, VersionList
+    from .modelversion import ModelVersion
+
+# How long a version that was replaced may compute the predictions that it has accepted, unless
+# their deadline is later. Streams and predictions of Python code may take long.
+DRAIN_S = 60.0
+
+_logger = get_masked_logger("carboy.models")
+
+State = t.Literal["serving", "canary", "shadow", "loading", "draining", "failed"]
+
+
+@dataclasses.dataclass(slots=True)
+class VersionState:
+    """What this process does with one version.
+
+    Attributes:
+        fingerprint: that of the source when the version was loaded, or could not be.
+        reason: why the version failed; empty in any other state.
+        since_s: when the version got into this state, in seconds since 1970.
+        version: None if the version is not loaded.
+    """
+
+    name: str
+    state: State
+    fingerprint: str = ""
+    reason: str = ""
+    since_s: float = dataclasses.field(default_factory=time.time)
+    version: ModelVersion | None = None
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return plain JSON values."""
+        version = self.version
+        return {
+            "version": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "since_s": round(self.since_s, 3),
+            "loaded_bytes": version.replica.loaded_bytes if version is not None else 0,
+        }
+
+
+class RefusedVersion(t.TypedDict):
+    """A version that could not be served, for other processes that serve the same model."""
+
+    version: str
+    fingerprint: str
+    reason: str
+
+
+class VersionObserver(t.Protocol):
+    """Learns which versions of a model there are. The metrics use it to count by version."""
+
+    def added(self, model: Model, version: ModelVersion) -> None:
+        """A version is loaded, and will get predictions."""
+
+    def removed(self, model: Model, version: ModelVersion) -> None:
+        """A version is unloaded, and will not get any predictions again."""
+
+
+class VersionSet:
+    """The versions of one model. Thread-safe.
+
+    Args:
+        model: the model, whose attribute `current` this object sets.
+        source: where the versions are stored; None if the model has no `source`.
+    """
+
+    def __init__(self, model: Model, source: VersionSource | None) -> None:
+        self.source = source
+        #: Called when the source has changed. A worker of `carboy serve` asks the supervisor
+        #: instead, which lets all workers change versions one after the other.
+        self.request_refresh: cabc.Callable[[], object] = self.refresh
+        self.observers: list[VersionObserver] = []
+        #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
+        self.unloaded = False
+        # The version that other processes serve. This one begins with the same.
+        self._served_elsewhere = ""
+        options = model.options
+        #: The versions that compute a share of the requests; None if there are none.
+        self.canaries: CanaryRouter | None = None
+        if options.canary:
+            self.canaries = CanaryRouter(model.name, options.canary, options.canary_key)
+        self._model = model
+        self._states: dict[str, VersionState] = {}
+        self._list: VersionList | None = None
+        # The canaries and the shadow that are loaded, by name.
+        self._on_trial: dict[str, ModelVersion] = {}
+        self._reset()
+        if source is not None:
+            # The source is not looked at when the model is declared, so it is not known yet which
+            # version is served. The first prediction finds out.
+            model.current.queue.retire(lambda: self._started().queue)
+            _all.add(self)
+
+    def _reset(self) -> None:
+        # Held while versions are loaded, which may take minutes.
+        self._changing = threading.Lock()
+        self._is_started = False
+        self._watch: SourceWatch | None = None
+
+    def version_for(self, request: PredictionRequest) -> ModelVersion:
+        """Return the version that computes a request."""
+        canary = self.canaries and self.canaries.find(request)
+        return canary or self._model.current
+
+    def loaded(self, name: str) -> ModelVersion | None:
+        """Return a version that computes predictions, or is compared; None if there is none of this
+        name.
+        """
+        current = self._model.current
+        return current if name == current.name else self._on_trial.get(name)
+
+    # --- starting ------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Load the version that should be served, unless one is loaded. Thread-safe.
+
+        If it cannot be loaded, the version before it is served instead, and so on: the restart of a
+        server must not fail because of a bad version that was refused while the server ran.
+
+        Raises:
+            ModelLoadError: no version can be loaded.
+        """
+        if self.source is not None or self.unloaded:
+            with self._changing:
+                self._start().load()
+                self.unloaded = False
+        else:
+            self._model.current.load()
+
+    def _started(self) -> ModelVersion:
+        """Return the version that computes predictions, after it was found out which it is."""
+        with self._changing:
+            return self._start()
+
+    def _start(self) -> ModelVersion:
+        source = self.source
+        if source is not None and not self._is_started:
+            found = self._look(source)
+            if found.is_fixed:
+                version = self._model.make_version("", source.folder(found.versions[0].name))
+                for observer in self.observers:
+                    observer.added(self._model, version)
+                self._model.current = version
+            else:
+                self._swap(self._load_first(source, found))
+                self._load_trials(source, found)
+                self._watch = SourceWatch(self, source.poll_s)
+                self._watch.start()
+            self._is_started = True
+        return self._model.current
+
+    def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
+        """Load the first version that can be loaded."""
+        reasons = []
+        candidates = self._candidates(found)
+        candidates.sort(key=lambda each: each.name != self._served_elsewhere)
+        for candidate in candidates:
+            try:
+                return self._load_beside(source, candidate)
+            except ModelLoadError as exc:
+                _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
+                reasons.append(str(exc))
+        if not reasons:
+            raise ModelLoadError(
+                f"{self._owner}: {source.location!r} has no other versions than those that"
+                " canary=... and shadow=... name, and none that all clients may get."
+            )
+        if len(reasons) == 1:
+            raise ModelLoadError(reasons[0])
+        raise ModelLoadError(
+            f"{self._owner}: none of the {len(reasons)} versions in {source.location!r} can be"
+            f" loaded. {' '.join(reasons)}"
+        )
+
+    def _look(self, source: VersionSource) -> VersionList:
+        try:
+            found = source.look()
+            found.refuse_none(source.location)
+        except (OSError, ModelFileError) as exc:
+            raise ModelLoadError(f"{self._owner}: {_reason(exc)}") from exc
+        self._list = found
+        return found
+
+    # --- changing ------------------------------------------------------------------------------
+
+    def refresh(self, *, retry: bool = False) -> None:
+        """Look at the source, and change to the version that should be served.
+
+        Blocks until the version that was served before is unloaded.
+
+        Args:
+            retry: try a version again that could not be served, although its files have not
+                changed.
+
+        Raises:
+            ModelLoadError: the source cannot be read, or that version cannot be served. The version
+                that is served does not change.
+        """
+        source = self.source
+        if self.unloaded:
+            return
+        if source is None or not self._is_started:
+            self.load()
+            return
+        with self._changing:
+            found = self._look(source)
+            if wanted := self._wanted(found, retry=retry):
+                self._swap(self._obtain(source, wanted))
+            self._load_trials(source, found)
+
+    def switch(self, name: str) -> None:
+        """Change to a version, whether or not the source says that it should be served.
+
+        Raises:
+            ModelLoadError: there is no such version, or it cannot be served.
+        """
+        source = self.source
+        if source is None:
+            raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
+        if self.unloaded:
+            raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
+        with self._changing:
+            if name == self._model.current.name:
+                return
+            try:
+                wanted = self._look(source).find(name, source.location)
+            except ModelFileError as exc:
+                raise ModelLoadError(f"{self._owner}: {exc}") from None
+            self._swap(self._obtain(source, wanted))
+
+    def follow(
+        self,
+        request_refresh: cabc.Callable[[], object],
+        *,
+        serving: str = "",
+        refused: cabc.Iterable[RefusedVersion] = (),
+    ) -> None:
+        """Let another process decide when versions change, as long as this process lives.
+
+        Args:
+            request_refresh: asks that process to look at the source.
+            serving: the version that other processes serve; empty if that is unknown.
+            refused: the versions that other processes could not serve.
+        """
+        self.request_refresh = request_refresh
+        self._served_elsewhere = serving
+        for each in refused:
+            self.refuse(each)
+
+    def refuse(self, version: RefusedVersion) -> None:
+        """Do not serve a version until its files change, because another process could not."""
+        if version["version"] != self._model.current.name:
+            self._states[version["version"]] = VersionState(
+                version["version"], "failed", version["fingerprint"], version["reason"]
+            )
+
+    def refused(self) -> RefusedVersion | None:
+        """Return the version that the source says should be served, if it could not be."""
+        candidates = self._candidates(self._list) if self._list is not None else ()
+        known = self._states.get(candidates[0].name) if candidates else None
+        if known is None or known.state != "failed":
+            return None
+        return {"version": known.name, "fingerprint": known.fingerprint, "reason": known.reason}
+
+    def is_outdated(self) -> bool:
+        """Look at the source, and return whether another version should be served.
+
+        Raises:
+            ModelLoadError: the source cannot be read.
+        """
+        if self.source is None:
+            return False
+        found = self._look(self.source)
+        return self._wanted(found) is not None or bool(self._new_trials(found))
+
+    def _wanted(self, found: VersionList, *, retry: bool = False) -> SourceVersion | None:
+        """Return the version that should be served instead of the current one; None if there is
+        none, or if it has been tried.
+        """
+        candidates = self._candidates(found)
+        if found.is_fixed or not candidates:
+            return None
+        wanted = candidates[0]
+        known = self._states.get(wanted.name)
+        is_tried = (
+            not retry
+            and known is not None
+            and known.state in ("failed", "loading")
+            and known.fingerprint == wanted.fingerprint
+        )
+        return None if wanted.name == self._model.current.name or is_tried else wanted
+
+    def _candidates(self, found: VersionList) -> list[SourceVersion]:
+        """Return the versions that all clients may get, in the order of preference. One that is on
+        trial is among them only if somebody has switched to it.
+        """
+        chosen = found.choice.version if found.choice is not None else ""
+        return found.candidates(excluding=self._trials.keys() - {chosen})
+
+    # --- canaries and shadows ------------------------------------------------------------------
+
+    @property
+    def _trials(self) -> dict[str, State]:
+        """The versions that are loaded beside the current one, and what for."""
+        options = self._model.options
+        shadow: dict[str, State] = {} if options.shadow is None else {options.shadow: "shadow"}
+        return {**dict.fromkeys(options.canary, "canary"), **shadow}
+
+    def _new_trials(self, found: VersionList) -> list[SourceVersion]:
+        """Return the versions on trial that could be loaded."""
+        known = {name: state.fingerprint for name, state in list(self._states.items())}
+        return [
+            each
+            for each in found.versions
+            if each.name in self._trials
+            and not each.fault
+            and each.name != self._model.current.name
+            and known.get(each.name) != each.fingerprint
+        ]
+
+    def _load_trials(self, source: VersionSource, found: VersionList) -> None:
+        """Load the versions on trial that are new, and unload those that are gone."""
+        there = {each.name for each in found.versions}
+        for name in [*self._on_trial]:
+            if name not in there or name == self._model.current.name:
+                self._end_trial(name)
+        for each in self._new_trials(found):
+            try:
+                version = self._load_beside(source, each)
+            except ModelLoadError as exc:
+                _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
+                continue
+            self._end_trial(each.name)  # that of the same name with other files
+            self._begin_trial(version)
+
+    def _begin_trial(self, version: ModelVersion) -> None:
+        self._on_trial[version.name] = version
+        state = self._states[version.name]
+        state.state, state.since_s = self._trials[version.name], time.time()
+        if self.canaries is not None and version.name in self.canaries.shares:
+            self.canaries.loaded[version.name] = version
+
+    def _end_trial(self, name: str, timeout_s: float | None = None) -> None:
+        version = self._on_trial.pop(name, None)
+        if version is not None:
+            if self.canaries is not None:
+                self.canaries.loaded.pop(name, None)
+            self._retire(version, timeout_s)
+
+    # --- loading and unloading -----------------------------------------------------------------
+
+    def _obtain(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        """Return a version that is loaded: it may have been on trial until now."""
+        if (tried := self._on_trial.pop(wanted.name, None)) is None:
+            return self._load_beside(source, wanted)
+        if self.canaries is not None:
+            self.canaries.loaded.pop(wanted.name, None)
+        return tried
+
+    def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        """Load a version, warm it up and check it, while another one computes predictions.
+
+        Raises:
+            ModelLoadError: one of these failed.
+        """
+        name = wanted.name
+        state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
+        try:
+            state.version = version = self._make(source, wanted)
+            version.prepare()
+        # `SystemExit` is an error, too: a library may call `sys.exit`.
+        except (Exception, SystemExit) as exc:
+            reason = _reason(exc)
+            self._states[name] = VersionState(name, "failed", wanted.fingerprint, reason)
+            current = self._model.current.name
+            kept = f" Version {current!r} is still served." if current else ""
+            raise ModelLoadError(
+                f"{self._owner}: version {name!r} is not served. {reason}{kept}"
+            ) from exc
+        for observer in self.observers:
+            observer.added(self._model, version)
+        return version
+
+    def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        if wanted.fault:
+            raise ModelFileError(wanted.fault)
+        model = self._model
+        version = model.make_version(wanted.name, source.folder(wanted.name))
+        if model.current.loaded:
+            refuse_without_room(version, model.current, model.options.replicas or 1)
+        return version
+
+    def _swap(self, version: ModelVersion) -> None:
+        """Let a loaded version compute all predictions from now on, and unload the one before."""
+        model = self._model
+        before, model.current = model.current, version
+        state = self._states[version.name]
+        state.state, state.since_s = "serving", time.time()
+        if not before.name:
+            return
+        if before.name != version.name:
+            _logger.info(
+                "%s: version %r is served instead of %r", self._owner, version.name, before.name
+            )
+        self._retire(before)
+
+    def _retire(self, version: ModelVersion, timeout_s: float | None = None) -> None:
+        """Let a version compute the predictions that it has accepted, and unload it."""
+        state = self._states.get(version.name)
+        if state is not None and state.version is version:
+            state.state, state.since_s = "draining", time.time()
+        if timeout_s is None:
+            timeout_s = max(DRAIN_S, self._model.options.deadline_s or 0.0)
+        if not version.retire(lambda: self._model.current.queue, timeout_s):
+            _logger.warning(
+                "%s: version %r has not computed its last predictions within %g s",
+                *(self._owner, version.name, timeout_s),
+            )
+        # Meanwhile files of the same name may have been loaded again.
+        if state is not None and state.version is version:
+            self._states.pop(version.name, None)
+        for observer in self.observers:
+            observer.removed(self._model, version)
+
+    # --- ending --------------------------------------------------------------------------------
+
+    def unload(self, timeout_s: float | None = None) -> None:
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
+        """
+        model = self._model
+        with self._changing:
+            self.unloaded = True
+            self._stop(timeout_s)
+            if self.source is not None and not self._is_started and not model.current.name:
+                # The queue refuses predictions, instead of finding out which version is served.
+                model.current = model.make_version("", model.options.source)
+            model.current.unload(timeout_s)
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Compute the waiting predictions, then unload; the next prediction loads the version
+        again.
+
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
+        """
+        self._stop(timeout_s)
+        return self.unloaded or self._model.current.close(timeout_s)
+
+    def _stop(self, timeout_s: float | None) -> None:
+        """Do not look at the source any more, and end all trials. `load` begins anew."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch, self._is_started = None, False
+        for name in [*self._on_trial]:
+            self._end_trial(name, timeout_s)
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def states(self) -> list[dict[str, t.Any]]:
+        """Return what this process does with each version, as plain JSON values."""
+        found = {name: state.to_dict() for name, state in list(self._states.items())}
+        for name, share in (self.canaries.shares if self.canaries is not None else {}).items():
+            if name in found and found[name]["state"] == "canary":
+                found[name]["share"] = share
+        for each in self._list.versions if self._list is not None else ():
+            if each.fault and each.name not in found:
+                state = VersionState(each.name, "failed", each.fingerprint, each.fault)
+                found[each.name] = state.to_dict()
+        return list(found.values())
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether a version is being loaded or unloaded."""
+        return self._changing.locked()
+
+    @property
+    def _owner(self) -> str:
+        return f"Model {self._model.name!r}"
+
+    def _restart_in_child(self) -> None:
+        """Watch the source in a forked process, too: threads are not copied."""
+        watch = self._watch
+        is_started = self._is_started
+        self._reset()
+        self._is_started = is_started
+        if watch is not None and self.source is not None:
+            self._watch = SourceWatch(self, self.source.poll_s)
+            self._watch.start()
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, (ModelLoadError, ModelFileError)):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}"
+
+
+def _restart_all() -> None:
+    for each in list(_all):
+        each._restart_in_child()
+
+
+_all: weakref.WeakSet[VersionSet] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_all)

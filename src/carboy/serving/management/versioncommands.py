@@ -1,0 +1,285 @@
+"""The commands `carboy models list`, `push`, `switch` and `rollback`.
+
+Each works on the source of a model, with or without a server. Running servers of this user are told
+to look at the source at once, and the command waits until they serve the version or refuse it. All
+other servers notice the change by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+
+import click
+
+from ...cli.failures import RefusedCommandError
+from ...cli.models import models_group
+from ...cli.results import results_on_stdout
+from ...core.masking import mask_text
+from ...errors import ControlClientError, ModelFileError
+from ...globals import current_app
+from .ctl import CONTROL_VARIABLE
+from .versiontexts import version_lines
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ...models.model import Model
+    from ...models.sources import VersionSource
+    from .controlclient import ControlClient
+
+    #: Gets a `_Stored` and the options of a command, and returns the version to serve.
+    Change = cabc.Callable[..., str]
+
+_SERVER_OPTIONS = (
+    click.option("--port", type=click.IntRange(1, 65535), help="Only the server on this port."),
+    click.option(
+        "--socket",
+        metavar="PATH",
+        envvar=CONTROL_VARIABLE,
+        help=f"Only the server with this control socket.  [env: {CONTROL_VARIABLE}]",
+    ),
+)
+_WAIT_OPTION = click.option(
+    "--no-wait", is_flag=True, help="Do not wait until running servers serve the version."
+)
+
+
+# How long a server may take to say which models it has. Its workers get 2 s of it.
+ASK_S = 4.0
+
+
+class _Stored(t.NamedTuple):
+    """A model, where its versions are, and the running servers that have it."""
+
+    name: str
+    source: VersionSource
+    servers: list[ControlClient]
+
+
+def _changes_versions(change: Change) -> cabc.Callable[..., None]:
+    """Decorate a command that changes the version of the model NAME: add the options of the server,
+    report errors in one line, and let the servers follow.
+    """
+
+    @wraps(change)
+    def run(
+        name: str, socket: str | None, port: int | None, no_wait: bool, **options: t.Any
+    ) -> None:
+        with _errors_in_one_line():
+            stored = _find(name, socket, port)
+            version = change(stored, **options)
+            if not no_wait:
+                _let_servers_follow(stored, version)
+
+    with_options: cabc.Callable[..., None] = run
+    for option in (*_SERVER_OPTIONS, _WAIT_OPTION):
+        with_options = option(with_options)
+    return with_options
+
+
+@contextlib.contextmanager
+def _errors_in_one_line() -> cabc.Iterator[None]:
+    try:
+        yield
+    except (ModelFileError, ControlClientError) as exc:
+        raise RefusedCommandError(mask_text(str(exc))) from None
+    except OSError as exc:
+        raise RefusedCommandError(mask_text(f"{type(exc).__name__}: {exc}")) from None
+
+
+# ---------------------------------------------------------------------------------- commands
+
+
+@models_group.command("push", short_help="Add a version of a model, and serve it.")
+@click.argument("name")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("--version", metavar="NAME", help="Its name.  [default: the next number]")
+@_changes_versions
+def push_command(stored: _Stored, folder: str, version: str | None) -> str:
+    """Add the files in FOLDER to the source of the model NAME, as a new version.
+
+    FOLDER is one that carboy.models.save() has written, or has any other files. The version appears
+    when all of it is there. Running servers load it beside the old one, check it, and switch; if it
+    cannot be loaded or its golden examples fail, the old one goes on and the exit code is 1.
+    """
+    from ...models.sources.changes import add_version
+
+    added = add_version(stored.source, folder, version)
+    click.echo(f"{stored.name}: version {added} is in {stored.source.location}.")
+    return added
+
+
+@models_group.command("rollback", short_help="Serve the version before the newest one again.")
+@click.argument("name")
+@click.option("--to", "to", metavar="VERSION", help="This one.  [default: the one before]")
+@_changes_versions
+def rollback_command(stored: _Stored, to: str | None) -> str:
+    """Serve an earlier version of the model NAME again, until a new one is added.
+
+    The choice is written into the source, so that it also holds for servers that start later.
+    """
+    from ...models.sources.changes import roll_back
+
+    before, after = roll_back(stored.source, to)
+    click.echo(
+        f"{stored.name}: version {after} instead of {before or 'none'}, until a new one is added."
+    )
+    return after
+
+
+@models_group.command("switch", short_help="Serve another version of a model.")
+@click.argument("name")
+@click.argument("version")
+@_changes_versions
+def switch_command(stored: _Stored, version: str) -> str:
+    """Serve VERSION of the model NAME, until a new one is added. It may be older or newer than the
+    one that is served now.
+    """
+    stored.source.choose(version)
+    click.echo(f"{stored.name}: version {version}, until a new one is added.")
+    return version
+
+
+@models_group.command("list", short_help="List the versions of models.")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@results_on_stdout
+def list_command(
+    names: tuple[str, ...],
+    as_json: bool,
+    socket: str | None,
+    port: int | None,
+    out: t.TextIO,
+) -> None:
+    """List the versions in the sources of models: what running servers of this user do with each,
+    and why one cannot be served.
+    """
+    with _errors_in_one_line():
+        found = [_described(_find(name, socket, port)) for name in names or _names_with_source()]
+    if as_json:
+        click.echo(json.dumps(found, indent=2), file=out)
+        return
+    for line in version_lines(found):
+        click.echo(line, file=out)
+
+
+for _option in _SERVER_OPTIONS:
+    list_command = _option(list_command)
+
+
+# ------------------------------------------------------------------------- models and servers
+
+
+def _names_with_source() -> list[str]:
+    return [name for name, model in current_app.models.items() if model.options.source is not None]
+
+
+def _find(name: str, socket: str | None, port: int | None) -> _Stored:
+    from ...models.sources import source_of
+
+    try:
+        model: Model = current_app.models[name]
+    except KeyError as exc:
+        raise RefusedCommandError(str(exc.args[0])) from None
+    if model.options.source is None:
+        raise RefusedCommandError(
+            f"The model {name!r} has no source, and so no versions: write app.model({model.rule!r},"
+            " source='models/...')."
+        )
+    source = source_of(model.options.source)
+    return _Stored(name, source, _servers_of(name, source.location, socket, port))
+
+
+def _servers_of(
+    name: str, location: str, socket: str | None, port: int | None
+) -> list[ControlClient]:
+    """Return the servers that have a model of this name with this source; only the one that the
+    options name, if they name one.
+    """
+    if not hasattr(os, "geteuid"):  # no control sockets on this system
+        return []
+    from .controlclient import ControlClient, find_socket, served_sockets
+
+    if socket is not None or port is not None:
+        server = ControlClient(find_socket(None if port is not None else socket, port))
+        if not _has_model(server, name, location):
+            raise RefusedCommandError(
+                f"The server of {server.path} has no model {name!r} with the source {location!r}."
+            )
+        return [server]
+    return _asking_each(served_sockets(), lambda server: _has_model(server, name, location))
+
+
+def _asking_each(
+    paths: cabc.Sequence[str], question: cabc.Callable[[ControlClient], bool]
+) -> list[ControlClient]:
+    """Return the servers whose answer is yes. Most of them may be servers of other apps, and some
+    may just be starting, stopping or stopped.
+    """
+    from .controlclient import ControlClient
+
+    def ask(path: str) -> ControlClient | None:
+        server = ControlClient(path)
+        try:
+            return server if question(server) else None
+        except ControlClientError as exc:
+            if server.exists():
+                click.echo(f"Not told: {mask_text(str(exc))}", err=True)
+            return None
+
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        return [each for each in pool.map(ask, paths) if each is not None]
+
+
+def _has_model(server: ControlClient, name: str, location: str) -> bool:
+    return any(
+        model["name"] == name and model.get("source") == location
+        for process in server.request("models", timeout_s=ASK_S)["processes"]
+        for model in process.get("models", ())
+    )
+
+
+def _let_servers_follow(stored: _Stored, version: str) -> None:
+    """Let servers look at the source now, and wait until they serve the version."""
+    if not stored.servers:
+        click.echo("No running server of this user has this model.", err=True)
+    failed = False
+    for server in stored.servers:
+        try:
+            server.request("models/refresh", timeout_s=None, model=stored.name)
+            click.echo(f"{stored.name}: version {version} is served ({server.path}).")
+        except ControlClientError as exc:
+            failed = True
+            click.echo(
+                f"{stored.name}: version {version} is not served ({server.path}):"
+                f" {mask_text(str(exc))}",
+                err=True,
+            )
+    if failed:
+        sys.exit(1)
+
+
+def _described(stored: _Stored) -> dict[str, t.Any]:
+    """Return the versions of a model as plain JSON values: those in the source, and what each
+    worker of each server does with them.
+    """
+    from ...models.sources.changes import describe
+
+    found = describe(stored.source)
+    states = [
+        {"worker": process["worker"], "pid": process["pid"], **state}
+        for server in stored.servers
+        for process in server.request("models")["processes"]
+        for model in process.get("models", ())
+        if model["name"] == stored.name
+        for state in model.get("versions", ())
+    ]
+    for version in found["versions"]:
+        version["workers"] = [each for each in states if each["version"] == version["version"]]
+    return {"model": stored.name, **found}

@@ -1,0 +1,489 @@
+"""Folders of versions, on this machine and behind URLs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import typing as t
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carboy.errors import ModelFileError
+from carboy.models.saved.card import read_card
+from carboy.models.sources import diskspace, source_of
+from carboy.models.sources.versioncache import CACHE_VARIABLE
+from carboy.models.sources.versionlist import Choice, SourceVersion, VersionList, order_key
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=["folder", "url"])
+def source(request, tmp_path):
+    place = str(tmp_path / "digits")
+    return source_of(place if request.param == "folder" else f"memory://{uuid.uuid4()}/digits")
+
+
+@pytest.fixture
+def url_source(tmp_path):
+    return source_of(f"memory://{uuid.uuid4()}/digits")
+
+
+@pytest.fixture
+def build(tmp_path) -> pathlib.Path:
+    folder = tmp_path / "build"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "model.txt").write_text("net")
+    (folder / "weights" / "first.bin").write_bytes(bytes(100))
+    return folder
+
+
+def names_of(source) -> list[str]:
+    return [each.name for each in source.look().versions]
+
+
+def candidates_of(source, *excluding: str) -> list[str]:
+    return [each.name for each in source.look().candidates(excluding)]
+
+
+# --- order and choice ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["7", "8", "10"],
+        ["1.9", "1.10", "2.0"],
+        ["v9", "v10"],
+        ["2025-12-31", "2026-01-05", "2026-11-29"],
+        ["notes", "1"],
+        ["07", "7"],
+    ],
+    ids=lambda names: " ".join(names),
+)
+def test_versions_are_ordered_as_people_number_them(ordered):
+    backwards = ordered[::-1]
+    assert sorted(backwards, key=order_key) == ordered
+
+
+@given(st.permutations(["7", "07", "a", "", "a7", "7a", "7.1", "7-rc1", "é²"]))
+def test_any_names_have_one_order(names):
+    expected = ["", "7a", "7-rc1", "7.1", "07", "7", "a", "a7", "é²"]
+    assert sorted(names, key=order_key) == sorted(expected, key=order_key)
+
+
+def listed(*names: str, choice: Choice | None = None, broken: str = "") -> VersionList:
+    versions = (SourceVersion(name, "", "broken" if name == broken else "") for name in names)
+    return VersionList(tuple(versions), choice)
+
+
+@pytest.mark.parametrize(
+    ("found", "excluding", "expected"),
+    [
+        (listed("7", "8"), "", ["8", "7"]),
+        (listed("7", "8", broken="8"), "", ["7"]),
+        (listed("7", "8"), "8", ["7"]),
+        (listed("6", "7", "8", choice=Choice("7", newest="8")), "", ["7", "6"]),
+        (listed("6", "7", "8", "9", choice=Choice("7", newest="8")), "", ["9", "7", "6"]),
+        (listed("6", "7", "8", choice=Choice("8", newest="8")), "", ["8", "7", "6"]),
+        (listed("5", "6", "8", choice=Choice("7", newest="8")), "", ["6", "5"]),
+        (listed(), "", []),
+    ],
+    ids=[
+        *("newest first", "without broken ones", "without a canary", "rolled back"),
+        *("newer than all at the roll back", "forward again", "chosen one removed", "none"),
+    ],
+)
+def test_candidates_to_serve(found, excluding, expected):
+    assert [each.name for each in found.candidates(excluding)] == expected
+
+
+# --- what every source does ----------------------------------------------------------------------
+
+
+def test_pushed_versions_are_numbered_and_listed_oldest_first(source, build):
+    assert [source.push(str(build)) for _ in range(11)] == [str(n) for n in range(1, 12)]
+    assert names_of(source) == [str(n) for n in range(1, 12)]
+    assert candidates_of(source)[0] == "11"
+
+
+def test_pushed_version_has_the_files_and_a_card_of_its_own(source, build):
+    version = source.push(str(build), "2026-11-29")
+    folder = source.folder(version)
+    card = read_card(folder)
+    assert os.path.basename(folder) == "2026-11-29"
+    assert (card.name, card.version, card.format) == ("digits", "2026-11-29", "own")
+    assert set(card.files) == {"model.txt", "weights/first.bin"}
+    for name in card.files:
+        assert (pathlib.Path(folder) / name).read_bytes() == (build / name).read_bytes()
+
+
+def test_version_is_never_overwritten(source, build):
+    source.push(str(build), "7")
+    (build / "model.txt").write_text("another")
+    with pytest.raises(ModelFileError, match=r"There is a version '7' in .* already"):
+        source.push(str(build), "7")
+    assert (pathlib.Path(source.folder("7")) / "model.txt").read_text() == "net"
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "with space", "ä", "x" * 65])
+def test_name_that_is_no_name_of_a_version_is_refused(source, build, name):
+    with pytest.raises(ModelFileError, match="cannot be the name of a version"):
+        source.push(str(build), name)
+
+
+def test_next_number_is_not_guessed_after_a_version_that_is_no_number(source, build):
+    source.push(str(build), "2026-11-29")
+    with pytest.raises(ModelFileError, match=r"has no number after it. Name the new version"):
+        source.push(str(build))
+
+
+def test_roll_back_holds_until_a_newer_version_appears(source, build):
+    for _ in range(3):
+        source.push(str(build))
+    source.choose("2")
+    assert candidates_of(source) == ["2", "1"]
+    source.push(str(build))
+    assert candidates_of(source) == ["4", "2", "1"]
+    source.choose("3")
+    assert candidates_of(source) == ["3", "2", "1"]
+    source.choose("4")
+    assert candidates_of(source) == ["4", "3", "2", "1"]
+
+
+def test_version_that_does_not_exist_cannot_be_chosen(source, build):
+    source.push(str(build), "7")
+    with pytest.raises(ModelFileError, match=r"There is no version '8' in .*, which has 7"):
+        source.choose("8")
+
+
+def test_only_one_of_many_pushes_of_one_name_succeeds(source, tmp_path):
+    builds = []
+    for number in range(8):
+        builds.append(tmp_path / f"build{number}")
+        builds[-1].mkdir()
+        (builds[-1] / "model.txt").write_text(str(number))
+
+    def push(folder: pathlib.Path) -> str | None:
+        try:
+            source.push(str(folder), "7")
+        except ModelFileError:
+            return None
+        return (folder / "model.txt").read_text()
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        pushed = [each for each in pool.map(push, builds) if each is not None]
+    assert len(pushed) <= 1
+    if pushed:
+        assert (pathlib.Path(source.folder("7")) / "model.txt").read_text() == pushed[0]
+    assert [each.fault for each in source.look().versions] == [""] * len(pushed)
+
+
+def test_pushes_at_the_same_time_get_numbers_of_their_own(source, build):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        pushed = list(pool.map(lambda _: source.push(str(build)), range(4)))
+    assert len(set(pushed)) == 4
+    assert set(candidates_of(source)) == set(pushed)
+
+
+def test_build_that_is_changed_after_its_card_was_written_is_refused(source, build, tmp_path):
+    source.push(str(build), "7")
+    saved = pathlib.Path(source.folder("7"))
+    copied = pathlib.Path(shutil.copytree(saved, tmp_path / "copied"))
+    (copied / "model.txt").write_text("neT")
+    with pytest.raises(ModelFileError, match=r"model.txt' is not the file on its card"):
+        source.push(str(copied), "8")
+    assert names_of(source) == ["7"]
+    assert source.push(str(saved)) == "8"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda place: None, "does not exist"),
+        (lambda place: place.write_text(""), "is a file"),
+        (lambda place: place.mkdir(), "has no files of a model"),
+    ],
+    ids=["missing", "file", "empty"],
+)
+def test_folder_that_is_no_build_is_refused(source, tmp_path, make, says):
+    make(tmp_path / "wrong")
+    with pytest.raises(ModelFileError, match=says):
+        source.push(str(tmp_path / "wrong"))
+
+
+def test_source_that_does_not_exist_says_how_it_is_created(source):
+    with pytest.raises(ModelFileError, match="push' create"):
+        source.look()
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seven(tmp_path, build) -> pathlib.Path:
+    source_of(str(tmp_path / "digits")).push(str(build), "7")
+    return tmp_path / "digits" / "7"
+
+
+def test_folder_of_a_single_version_is_fixed(seven, build):
+    source = source_of(str(seven))
+    found = source.look()
+    assert found.is_fixed
+    assert [each.name for each in found.candidates()] == ["7"]
+    assert source.folder("7") == str(seven)
+    for refused in (lambda: source.choose("7"), lambda: source.push(str(build))):
+        with pytest.raises(ModelFileError, match="is the folder of a single version"):
+            refused()
+
+
+def test_file_url_is_the_folder(seven):
+    source = source_of(seven.parent.as_uri())
+    assert source.folder("7") == str(seven)
+
+
+def test_folder_that_appears_by_rename_is_a_version(seven):
+    source = source_of(str(seven.parent))
+    hidden = seven.with_name(".8-partial")
+    shutil.copytree(seven, hidden)
+    assert names_of(source) == ["7"]
+    hidden.rename(seven.with_name("8"))
+    assert candidates_of(source) == ["8", "7"]
+
+
+def test_folder_that_is_being_copied_is_no_candidate_and_says_why(seven):
+    source, copied = source_of(str(seven.parent)), seven.with_name("8")
+    seen = []
+    for name in ("card.json", "model.txt", "weights/first.bin"):
+        (copied / name).parent.mkdir(parents=True, exist_ok=True)
+        seen.append(source.look().versions[-1])
+        (copied / name).write_bytes((seven / name).read_bytes()[:50])
+        seen.append(source.look().versions[-1])
+        assert candidates_of(source) == ["7"]
+        shutil.copy(seven / name, copied / name)
+    assert candidates_of(source) == ["8", "7"]
+    assert [each.fault.partition(",")[0].partition(":")[0] for each in seen] == [
+        "it has no card.json",
+        f"'{copied / 'card.json'}' is not the card of a saved model",
+        "'model.txt' is missing",
+        "'weights/first.bin' is missing",
+        "'weights/first.bin' is missing",
+        "'weights/first.bin' has 50 bytes",
+    ]
+
+
+def test_fingerprint_changes_with_the_files(seven):
+    source = source_of(str(seven.parent))
+    before = source.look()
+    assert source.look() == before
+    shutil.copystat(seven / "card.json", seven / "model.txt")
+    assert source.look() != before
+
+
+def test_choice_that_cannot_be_read_is_an_error(seven):
+    (seven.parent / "chosen.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"chosen.json' does not say which version to serve"):
+        source_of(str(seven.parent)).look()
+
+
+def test_choice_replaces_the_file_at_once(seven):
+    source = source_of(str(seven.parent))
+    source.choose("7")
+    assert json.loads((seven.parent / "chosen.json").read_text())["version"] == "7"
+    assert {each.name for each in seven.parent.iterdir()} == {"7", "chosen.json"}
+
+
+def test_push_to_a_full_disk_leaves_nothing_behind(seven, build, monkeypatch):
+    source = source_of(str(seven.parent))
+    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # noqa: E731
+    monkeypatch.setattr("carboy.models.sources.localsource.copy_checked", full)
+    with pytest.raises(ModelFileError, match=r"The disk of .* is full"):
+        source.push(str(build))
+    assert [each.name for each in seven.parent.iterdir()] == ["7"]
+
+
+def test_push_of_more_than_the_disk_has_is_refused_before_it_is_full(seven, build, monkeypatch):
+    usage = shutil.disk_usage(build)._replace(free=50)
+    monkeypatch.setattr(diskspace.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ModelFileError, match=r"The disk of .* is full"):
+        source_of(str(seven.parent)).push(str(build))
+
+
+def test_name_that_a_file_has_is_not_tried_for_ever(seven, build):
+    seven.with_name("8").write_text("")
+    with pytest.raises(ModelFileError, match="There is a version '8'"):
+        source_of(str(seven.parent)).push(str(build))
+
+
+# --- URLs ----------------------------------------------------------------------------------------
+
+
+def test_version_is_fetched_once(url_source, build, cache):
+    url_source.push(str(build), "7")
+    folder = pathlib.Path(url_source.folder("7"))
+    assert folder.is_relative_to(cache)
+    inode = (folder / "model.txt").stat().st_ino
+    assert url_source.folder("7") == str(folder)
+    assert (folder / "model.txt").stat().st_ino == inode
+
+
+def test_other_files_under_the_same_name_are_another_folder(url_source, build):
+    url_source.push(str(build), "7")
+    before, first = url_source.folder("7"), url_source.look()
+    files = fsspec.filesystem("memory")
+    top = url_source._url.removeprefix("memory:/")
+    files.rm(f"{top}/7", recursive=True)
+    (build / "model.txt").write_text("another")
+    url_source.push(str(build), "7")
+    assert url_source.look() != first
+    after = url_source.folder("7")
+    assert after != before
+    assert (pathlib.Path(after) / "model.txt").read_text() == "another"
+
+
+def test_version_without_its_card_is_not_complete(url_source, build):
+    url_source.push(str(build), "7")
+    top = url_source._url.removeprefix("memory:/")
+    fsspec.filesystem("memory").pipe_file(f"{top}/8/model.txt", b"half")
+    assert candidates_of(url_source) == ["7"]
+    assert "is written last" in url_source.look().versions[-1].fault
+    with pytest.raises(ModelFileError, match=r"Version '8' .* cannot be used"):
+        url_source.folder("8")
+
+
+@pytest.mark.parametrize("change", ["another", None], ids=["changed", "missing"])
+def test_file_that_is_not_the_one_on_the_card_is_not_kept(url_source, build, cache, change):
+    url_source.push(str(build), "7")
+    files, place = fsspec.filesystem("memory"), url_source._url.removeprefix("memory:/")
+    if change is None:
+        files.rm_file(f"{place}/7/weights/first.bin")
+    else:
+        files.pipe_file(f"{place}/7/weights/first.bin", change.encode())
+    with pytest.raises(ModelFileError, match=r"is not the file on its card|does not exist"):
+        url_source.folder("7")
+    assert not [path for path in cache.rglob("*") if path.name in {"7", "model.txt"}]
+
+
+def test_full_disk_of_the_cache_leaves_nothing_behind(url_source, build, cache, monkeypatch):
+    url_source.push(str(build), "7")
+    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # noqa: E731
+    with monkeypatch.context() as patched:
+        patched.setattr("carboy.models.sources.urlsource.copy_checked", full)
+        with pytest.raises(ModelFileError, match=f"is full: .* by {CACHE_VARIABLE}"):
+            url_source.folder("7")
+    assert not [path for path in cache.rglob("*") if path.suffix]
+    assert (pathlib.Path(url_source.folder("7")) / "model.txt").read_text() == "net"
+
+
+def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache):
+    for number in range(9):
+        (build / "model.txt").write_text(str(number))
+        url_source.push(str(build))
+        url_source.folder(str(number + 1))
+        url_source.folder("1")
+    kept = {path.parent.name for path in cache.rglob("model.txt")}
+    assert kept == {"1", "5", "6", "7", "8", "9"}
+
+
+FETCH = """\
+import sys
+from carboy.models.sources import source_of
+from fsspec import register_implementation
+from fsspec.implementations.local import LocalFileSystem
+
+class Bucket(LocalFileSystem):
+    protocol = "bucket"
+
+register_implementation("bucket", Bucket)
+print(source_of(sys.argv[1]).folder("7"))
+"""
+
+
+def test_processes_that_fetch_at_the_same_time_get_one_folder(seven, cache):
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", FETCH, f"bucket://{seven.parent}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    found = [program.communicate(timeout=50)[0].strip() for program in programs]
+    assert len(set(found)) == 1
+    assert (pathlib.Path(found[0]) / "model.txt").read_text() == "net"
+
+
+def test_rest_of_a_fetch_that_was_killed_is_removed(url_source, build):
+    url_source.push(str(build), "7")
+    entry = pathlib.Path(url_source.folder("7")).parent
+    shutil.rmtree(entry / "7")
+    (entry / ".partial-0123").mkdir()
+    url_source.folder("7")
+    assert [each.name for each in entry.iterdir()] == ["7"]
+
+
+def test_cache_that_other_users_may_write_is_refused(url_source, build, cache):
+    url_source.push(str(build), "7")
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(ModelFileError, match="can be written by other users"):
+        url_source.folder("7")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nothing://bucket/digits", "cannot be reached: ValueError: Protocol not known"),
+        ("sftp://ada:hunter2@localhost/digits", "sftp://ada:.*@localhost/digits' cannot be reach"),
+    ],
+    ids=["unknown protocol", "missing library"],
+)
+def test_url_that_cannot_be_opened_is_explained_without_its_password(url, says):
+    with pytest.raises(ModelFileError, match=says) as refused:
+        source_of(url).look()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_unreachable_store_is_no_empty_store(url_source, build, monkeypatch):
+    url_source.push(str(build), "7")
+
+    def refuse(*_: t.Any, **__: t.Any) -> t.NoReturn:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+    monkeypatch.setattr(type(url_source._open()[0]), "ls", refuse)
+    with pytest.raises(ModelFileError, match="cannot be reached: ConnectionRefusedError"):
+        url_source.look()
+
+
+def test_claim_of_another_process_refuses_the_name(url_source, build):
+    top = url_source._url.removeprefix("memory:/")
+    fsspec.filesystem("memory").pipe_file(f"{top}/7/.writing-0123", b"")
+    with pytest.raises(ModelFileError, match="Another process is writing version '7'"):
+        url_source.push(str(build), "7")
+    assert url_source.push(str(build)) == "8"
+
+
+def test_url_is_refused_at_registration_without_fsspec(app, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(ValueError, match=r"needs fsspec .* python -m pip install") as refused:
+
+        @app.model("/digits", source="s3://ada:hunter2@bucket/digits")
+        class Digits:
+            def __init__(self, path: pathlib.Path) -> None: ...
+            def predict(self, x: int) -> int: ...
+
+    assert "hunter2" not in str(refused.value)
