@@ -224,6 +224,7 @@ class RemoteReplicas:
             )
 
     def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
+        """Close the connections that no thread uses, and those that the event loop watches."""
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
