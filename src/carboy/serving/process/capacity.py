@@ -43,10 +43,13 @@ class LoadedApp(t.TypedDict):
         models: of each model that computes in the worker, how many bytes the worker's resident
             memory grew by while it was loaded, by its name. What the app's modules loaded when they
             were imported belongs to no model.
+        versions: the version that is loaded, by the name of the model, of models that declare
+            versions.
         libraries: the numerical libraries that the app has imported.
     """
 
     models: dict[str, int]
+    versions: dict[str, str]
     libraries: list[str]
 
 

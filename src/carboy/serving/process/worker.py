@@ -35,7 +35,12 @@ from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
 from ..management.questions import ANSWER, QUESTION, Answers, Questions
-from ..management.workertopics import ModelsOfAllWorkers, WorkerTopics, models_of
+from ..management.workertopics import (
+    ModelsOfAllWorkers,
+    WorkerTopics,
+    current_versions,
+    models_of,
+)
 from ..metrics.sharedtable import SharedTable
 from ..metrics.workermetrics import WorkerMetrics
 from ..settings import Settings
@@ -150,8 +155,10 @@ class Service:
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
+        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
         return {
             "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
+            "versions": current_versions(models.values()),
             "libraries": imported_libraries(),
         }
 
@@ -435,7 +442,8 @@ def main(argv: list[str]) -> None:
         topics.app = app = load(job["target"])
         if models := models_of(app):
             models.lifecycle = ModelsOfAllWorkers(control.ask)
-            models.withhold(job["unloaded"])
+            models.withhold(job["models"]["unloaded"])
+            models.follow(job["models"]["versions"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         several = advice_on_socketio(app, wanted_by(app, settings))
