@@ -58,6 +58,7 @@ if t.TYPE_CHECKING:
     from .protocol import ModelProtocol, PredictionRequest
     from .queue.calls import Arguments
     from .queue.ticket import Ticket
+    from .versions.modelversion import ModelVersion
 
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
@@ -180,7 +181,7 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or predict_and_wait(model, decode)
+            ticket: Ticket = begun or predict_and_wait(model.versions.version_for(incoming), decode)
             if isinstance(incoming, LimitedBody):
                 incoming.version = ticket.version
             _note(current, model, ticket)
@@ -211,18 +212,18 @@ def _make_view(
 
 
 def predict_and_wait(
-    model: Model, decode: cabc.Callable[[], Arguments | list[Arguments]]
+    version: ModelVersion, decode: cabc.Callable[[], Arguments | list[Arguments]]
 ) -> Ticket:
     """Compute the prediction, or the several predictions, of a request. Returns the ticket whose
     value is the result, the list of results, or the failure.
     """
     decoded = decode()
     if type(decoded) is not list:
-        return model.queue.submit_and_wait(
+        return version.queue.submit_and_wait(
             t.cast("Arguments", decoded), decode=t.cast("cabc.Callable[[], Arguments]", decode)
         )
     return PredictionGroup(
-        model.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
+        version.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
     ).submit_and_wait()
 
 
