@@ -9,6 +9,7 @@ import typing as t
 from collections import abc as cabc
 
 from carboy.core.bytesizes import parse_size
+
 from .versions.versionoptions import check_version_options
 
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000

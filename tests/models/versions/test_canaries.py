@@ -6,7 +6,7 @@ import io
 import typing as t
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from modelversions import Counting, write_version
 

@@ -492,6 +492,10 @@ class VersionSet:
                 found[each.name] = state.to_dict()
         return list(found.values())
 
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
+
     @property
     def is_changing(self) -> bool:
         """Whether a version is being loaded or unloaded."""
