@@ -140,6 +140,10 @@ class VersionSet:
         canary = self.canaries and self.canaries.find(request)
         return canary or self._model.current
 
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
+
     def loaded(self, name: str) -> ModelVersion | None:
         """Return a version that computes predictions, or is compared; None if there is none of this
         name.
