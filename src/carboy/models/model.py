@@ -184,12 +184,12 @@ class Model:
         """Compute the waiting predictions, at most for as long as their deadline, then unload.
         Predictions are refused until `load` is called. Thread-safe.
         """
-        self.versions.unload(self.options.deadline_s)
+        self.versions.unload()
 
     @property
     def unloaded(self) -> bool:
         """Whether `unload` was called, and not `load` since."""
-        return self.versions.is_unloaded
+        return self.versions.unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -197,7 +197,7 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        return self.unloaded or self.versions.close(timeout_s)
+        return self.versions.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what

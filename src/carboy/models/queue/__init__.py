@@ -314,12 +314,11 @@ class PredictionQueue:
         deliver([ticket])
         return True
 
-    def retire(self, successor: cabc.Callable[[], PredictionQueue] | None) -> None:
-        """Pass new predictions on to another queue; those that wait here are computed.
+    def retire(self, successor: cabc.Callable[[], PredictionQueue]) -> None:
+        """Pass new predictions on to another queue, for ever; those that wait here are computed.
 
         Args:
-            successor: returns the queue that takes new predictions at that moment; None lets this
-                queue take them again.
+            successor: returns the queue that takes new predictions at that moment.
         """
         with self._lock:
             self._successor = successor

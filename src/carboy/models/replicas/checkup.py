@@ -70,6 +70,11 @@ class Checkup:
             self._failure = failure
             self._begun_s, self._ended_s = None, monotonic()
 
+    def passed(self) -> None:
+        """Note that the model was just checked, by somebody else, and is ready."""
+        with self._lock:
+            self._ended_s, self._failure = monotonic(), ""
+
     def forget(self) -> None:
         """Discard the result of the last health check, because the model has been unloaded."""
         with self._lock:

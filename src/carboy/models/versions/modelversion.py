@@ -93,6 +93,7 @@ class ModelVersion:
         try:
             self.load()
             self.replica.check()
+            self._checkup.passed()
         except BaseException:
             self.replica.close()
             raise
@@ -133,7 +134,6 @@ class ModelVersion:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._is_unloaded = True
-        self.queue.retire(None)
         drained = self.queue.close(timeout_s, because=because)
         self.replica.close()
         self._checkup.forget()

@@ -94,8 +94,8 @@ class VersionSet:
         #: instead, which lets all workers change versions one after the other.
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
-        #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
-        self.is_unloaded = False
+        #: Whether `unload` was called, and not `load` since.
+        self.unloaded = False
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
@@ -123,28 +123,32 @@ class VersionSet:
         Raises:
             ModelLoadError: no version can be loaded.
         """
-        self._started().load()
-        self.is_unloaded = False
+        if self.source is not None or self.unloaded:
+            with self._changing:
+                self._start().load()
+                self.unloaded = False
+        else:
+            self._model.current.load()
 
     def _started(self) -> ModelVersion:
-        """Choose the version that is served, unless that was done."""
-        if self.source is not None and not self._is_started:
-            with self._changing:
-                if not self._is_started:
-                    self._start(self.source)
-        return self._model.current
+        """Return the version that computes predictions, after it was found out which it is."""
+        with self._changing:
+            return self._start()
 
-    def _start(self, source: VersionSource) -> None:
-        found = self._look(source)
-        if found.is_fixed:
-            version = self._model.make_version("", source.folder(found.versions[0].name))
-            self._announce(version)
-            self._model.current = version
-        else:
-            self._swap(self._load_first(source, found))
-            self._watch = SourceWatch(self, source.poll_s)
-            self._watch.start()
-        self._is_started = True
+    def _start(self) -> ModelVersion:
+        source = self.source
+        if source is not None and not self._is_started:
+            found = self._look(source)
+            if found.is_fixed:
+                version = self._model.make_version("", source.folder(found.versions[0].name))
+                self._announce(version)
+                self._model.current = version
+            else:
+                self._swap(self._load_first(source, found))
+                self._watch = SourceWatch(self, source.poll_s)
+                self._watch.start()
+            self._is_started = True
+        return self._model.current
 
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
         """Load the first version that can be loaded."""
@@ -183,7 +187,7 @@ class VersionSet:
                 that is served does not change.
         """
         source = self.source
-        if self.is_unloaded:
+        if self.unloaded:
             return
         if source is None or not self._is_started:
             self.load()
@@ -201,7 +205,7 @@ class VersionSet:
         source = self.source
         if source is None:
             raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
-        if self.is_unloaded:
+        if self.unloaded:
             raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
         with self._changing:
             if name == self._model.current.name:
@@ -299,6 +303,19 @@ class VersionSet:
 
     # --- ending --------------------------------------------------------------------------------
 
+    def unload(self) -> None:
+        """Compute the waiting predictions, at most for as long as their deadline, then unload.
+        Predictions are refused until `load` is called.
+        """
+        model = self._model
+        with self._changing:
+            self.unloaded = True
+            self._stop()
+            if self.source is not None and not self._is_started and not model.current.name:
+                # The queue refuses predictions, instead of finding out which version is served.
+                model.current = model.make_version("", model.options.source)
+            model.current.unload(model.options.deadline_s)
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version
         again.
@@ -306,19 +323,11 @@ class VersionSet:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        self._stop_watch()
-        return self._model.current.close(timeout_s)
+        self._stop()
+        return self.unloaded or self._model.current.close(timeout_s)
 
-    def unload(self, timeout_s: float | None = None) -> None:
-        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
-        called.
-        """
-        with self._changing:
-            self.is_unloaded = True
-            self._stop_watch()
-            self._model.current.unload(timeout_s)
-
-    def _stop_watch(self) -> None:
+    def _stop(self) -> None:
+        """Do not look at the source any more. `load` looks at it again."""
         if self._watch is not None:
             self._watch.stop()
             self._watch, self._is_started = None, False

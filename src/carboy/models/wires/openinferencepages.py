@@ -18,6 +18,7 @@ from __future__ import annotations
 import typing as t
 from importlib.metadata import version
 
+from carboy.core.masking import mask_text
 from carboy.errors import ModelLoadError
 from carboy.globals import request
 
@@ -37,6 +38,8 @@ if t.TYPE_CHECKING:
     from .tensorsignature import TensorSignature, TensorSpec
 
 CONTROL_KEY = "MODEL_REPOSITORY_CONTROL"
+# What the protocol calls the states of versions that are not the current one.
+_INDEX_STATES = {"loading": "LOADING", "draining": "UNLOADING", "failed": "UNAVAILABLE"}
 _EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
 
@@ -142,10 +145,31 @@ class _Pages:
 
     def index(self) -> Response:
         only_ready = _asked("ready")
-        models = [_index_entry(model) for model in self._served().values()]
+        found = [entry for model in self._served().values() for entry in self._index_of(model)]
         if only_ready:
-            models = [each for each in models if each["state"] == "READY"]
-        return json_response(self._app, models)
+            found = [each for each in found if each["state"] == "READY"]
+        return json_response(self._app, found)
+
+    def _index_of(self, model: Model) -> cabc.Iterator[dict[str, t.Any]]:
+        """Yield what the index says of each version of a model."""
+        reason = model.not_ready()
+        state = "UNAVAILABLE" if reason else "READY"
+        yield self._index_entry(model, version_of(model), state, reason)
+        for each in model.versions.states():
+            if each["version"] != model.current.name:
+                state = _INDEX_STATES[each["state"]]
+                yield self._index_entry(model, each["version"], state, each["reason"])
+
+    def _index_entry(self, model: Model, number: str, state: str, reason: str) -> dict[str, t.Any]:
+        if not self._may_control:
+            # The text after the first colon is that of an exception, which may be confidential.
+            reason = reason.partition(":")[0]
+        return {
+            "name": model.name,
+            "version": number,
+            "state": state,
+            "reason": mask_text(reason),
+        }
 
     def load(self, name: str) -> Response:
         models = self._controlled(name)
@@ -167,12 +191,16 @@ class _Pages:
 
     def _controlled(self, name: str) -> Models:
         """Return the models if the client may load and unload the one of this name."""
-        if not self._app.config.get(CONTROL_KEY):
+        if not self._may_control:
             raise WireProblem(
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
         self._model(name, None)
         return self._app.models
+
+    @property
+    def _may_control(self) -> bool:
+        return bool(self._app.config.get(CONTROL_KEY))
 
     # --- helpers -------------------------------------------------------------------------------
 
@@ -222,12 +250,6 @@ def _configured(spec: TensorSpec) -> dict[str, t.Any]:
     datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
     optional = {} if spec.required else {"optional": True}
     return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
-
-
-def _index_entry(model: Model) -> dict[str, t.Any]:
-    reason = model.not_ready()
-    state = "UNAVAILABLE" if reason else "READY"
-    return {"name": model.name, "version": version_of(model), "state": state, "reason": reason}
 
 
 def _statistics(model: Model) -> dict[str, t.Any]:

@@ -129,6 +129,13 @@ MODEL_MEMORY = Family(
     _MODEL,
     "Memory of these copies: what the workers grew by while they loaded the model.",
 )
+FAILED_VERSIONS = Family(
+    "carboy_model_failed_versions",
+    "gauge",
+    _MODEL,
+    "In how many workers a version could not be loaded, warmed up or checked, so that it is not"
+    " served.",
+)
 WORKERS = Family(
     "carboy_workers",
     "gauge",
@@ -153,7 +160,7 @@ FAMILIES = (
     *(REQUEST_DURATION, REQUEST_BODIES, RESPONSE_BODIES, ACTIVE_REQUESTS),
     *(CONNECTIONS, ACTIVE_VIEWS, WAITING_VIEWS),
     *(PREDICTIONS, QUEUE_TIME, COMPUTE_TIME, BATCH_SIZE),
-    *(QUEUE_DEPTH, COMPUTING_PREDICTIONS, REPLICAS, MODEL_MEMORY),
+    *(QUEUE_DEPTH, COMPUTING_PREDICTIONS, REPLICAS, MODEL_MEMORY, FAILED_VERSIONS),
     *(WORKERS, RESTARTS, MEMORY),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

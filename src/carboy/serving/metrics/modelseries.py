@@ -35,11 +35,15 @@ class ModelSeries:
         self._table = table
         # The cells of the gauges of each version that exists.
         self._gauges: dict[weakref.ref[ModelVersion], list[Cells]] = {}
+        self._models: list[Model] = []
+        # The cells of each version that has failed, by the names of the model and the version.
+        self._failed: dict[tuple[str, str], Cells] = {}
 
     def follow(self, model: Model) -> None:
         """Count from now on what the versions of a model compute."""
         self.added(model, model.current)
         model.versions.observers.append(self)
+        self._models.append(model)
 
     def added(self, model: Model, version: ModelVersion) -> None:
         """Count from now on what a version computes. If the table has no room, the version is left
@@ -72,6 +76,17 @@ class ModelSeries:
                 cells[0] = value
             if version is None:
                 del self._gauges[reference]
+        failed = {
+            (model.name, str(state["version"]))
+            for model in self._models
+            for state in model.versions.states()
+            if state["state"] == "failed"
+        }
+        for labels in failed - self._failed.keys():
+            if (added := self._table.add(families.FAILED_VERSIONS, labels)) is not None:
+                self._failed[labels] = added
+        for labels, cells in self._failed.items():
+            cells[0] = labels in failed
 
 
 def _values_of(version: ModelVersion) -> tuple[float, ...]:

@@ -1,0 +1,86 @@
+"""The series of models whose versions change while they are served."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from modelversions import Counting, write_version
+from polling import PATIENCE_S
+from prometheus import Metrics
+
+from carboy import Carboy
+from carboy.serving.metrics.servermetrics import add_up, render
+from carboy.serving.metrics.workermetrics import WorkerMetrics
+
+
+class Counted:
+    """An app with one model, whose predictions are counted."""
+
+    def __init__(self, store: t.Any) -> None:
+        app = Carboy("counted")
+        app.model("/m", name="m", source=str(store))(type("Model", (Counting,), {"alive": []}))
+        self.model = app.models["m"]
+        self.metrics = WorkerMetrics()
+        self.metrics.follow_models(app.models)
+
+    def shown(self) -> Metrics:
+        self.metrics.sample(0, 0)
+        numbers: dict[t.Any, t.Any] = {}
+        add_up(self.metrics.table.series(), numbers, gauges=True)
+        return Metrics(render(numbers))
+
+    def by_version(self, name: str, **labels: str) -> dict[str, float]:
+        return {
+            version: self.shown().sum(name, model="m", version=version, **labels)
+            for version in ("7", "8")
+        }
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("carboy.models.sources.localsource.FolderSource.poll_s", 3600.0)
+    write_version(tmp_path, "7")
+    counted = Counted(tmp_path)
+    yield counted
+    counted.model.close(PATIENCE_S)
+
+
+def test_each_version_has_series_of_its_own(counted, tmp_path):
+    counted.model.predict(1)
+    write_version(tmp_path, "8")
+    counted.model.versions.refresh()
+    counted.model.predict(1)
+    counted.model.predict(2)
+    assert counted.by_version("carboy_model_requests_total", outcome="ok") == {"7": 1, "8": 2}
+    assert counted.by_version("carboy_model_queue_seconds_count") == {"7": 1, "8": 2}
+    assert counted.by_version("carboy_model_replicas") == {"7": 0, "8": 1}
+
+
+def test_version_that_is_served_again_goes_on_counting(counted, tmp_path):
+    counted.model.load()
+    write_version(tmp_path, "8")
+    for name in ("8", "7", "8", "7"):
+        counted.model.predict(1)
+        counted.model.versions.switch(name)
+    assert counted.by_version("carboy_model_requests_total", outcome="ok") == {"7": 2, "8": 2}
+    assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 0}
+
+
+def test_version_that_cannot_be_loaded_is_shown_until_it_can_be(counted, tmp_path):
+    counted.model.load()
+    write_version(tmp_path, "8", fails="init")
+    with pytest.raises(Exception, match="the weights are missing"):
+        counted.model.versions.refresh()
+    assert counted.by_version("carboy_model_failed_versions") == {"7": 0, "8": 1}
+    assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 0}
+
+
+def test_unloaded_model_has_no_replica_and_counts_refused_predictions(counted):
+    counted.model.predict(1)
+    counted.model.unload()
+    with pytest.raises(Exception, match="has been unloaded"):
+        counted.model.predict(1)
+    assert counted.by_version("carboy_model_replicas")["7"] == 0
+    assert counted.by_version("carboy_model_memory_bytes")["7"] == 0
+    assert counted.by_version("carboy_model_requests_total", outcome="refused")["7"] == 1
