@@ -73,7 +73,12 @@ class UrlSource:
     def look(self) -> VersionList:
         with self._explaining() as (files, top):
             files.invalidate_cache()
-            entries = {_base_name(each): each["type"] for each in files.ls(top, detail=True)}
+            # Some stores list the folder itself, of which an empty object is the mark.
+            entries = {
+                _base_name(each): each["type"]
+                for each in files.ls(top, detail=True)
+                if str(each["name"]).strip("/") != top.strip("/")
+            }
             if CARD_NAME in entries:
                 single = self._version(files, top, self._model, again=True)
                 return VersionList((single,), is_fixed=True)
