@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import typing as t
 from collections import abc as cabc
+from functools import partial
 
 from carboy.helpers import _is_redefined
 
@@ -23,7 +24,9 @@ _REPLACE_TIMEOUT_S = 1.0
 
 
 class ModelLifecycle(t.Protocol):
-    """Loads and unloads models at the request of a client. Each method returns when it is done."""
+    """Loads and unloads models at the request of a client, and changes their versions. Each method
+    returns when it is done.
+    """
 
     def load(self, name: str) -> None:
         """Load a model. Raises ModelLoadError."""
@@ -31,9 +34,12 @@ class ModelLifecycle(t.Protocol):
     def unload(self, name: str) -> None:
         """Unload a model, which then refuses predictions until it is loaded."""
 
+    def refresh(self, name: str) -> None:
+        """Change to the version that the source of a model says. Raises ModelLoadError."""
+
 
 class _LifecycleHere:
-    """Loads and unloads models in this process alone."""
+    """Loads and unloads models, and changes their versions, in this process alone."""
 
     def __init__(self, models: cabc.Mapping[str, Model]) -> None:
         self._models = models
@@ -43,6 +49,9 @@ class _LifecycleHere:
 
     def unload(self, name: str) -> None:
         self._models[name].unload()
+
+    def refresh(self, name: str) -> None:
+        self._models[name].versions.refresh()
 
 
 class Models(cabc.Mapping[str, Model]):
@@ -121,6 +130,16 @@ class Models(cabc.Mapping[str, Model]):
         """Let those of these models that the app has be unloaded from the beginning."""
         for name in self._by_name.keys() & set(names):
             self._by_name[name].unload()
+
+    def follow(self, known: cabc.Mapping[str, cabc.Mapping[str, t.Any]]) -> None:
+        """Change versions only when `lifecycle` says so, and begin with the versions that other
+        processes serve.
+
+        Args:
+            known: the arguments of `VersionSet.follow` by the names of the models.
+        """
+        for name, model in self._by_name.items():
+            model.versions.follow(partial(self.lifecycle.refresh, name), **known.get(name, {}))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close all models one after the other. Each gets `timeout_s` seconds to compute the

@@ -184,12 +184,12 @@ class Model:
         """Compute the waiting predictions, at most for as long as their deadline, then unload.
         Predictions are refused until `load` is called. Thread-safe.
         """
-        self.versions.unload()
+        self.versions.unload(self.options.deadline_s)
 
     @property
     def unloaded(self) -> bool:
         """Whether `unload` was called, and not `load` since."""
-        return self.versions.unloaded
+        return self.versions.is_unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.

@@ -70,6 +70,14 @@ class VersionState:
         }
 
 
+class RefusedVersion(t.TypedDict):
+    """A version that could not be served, for other processes that serve the same model."""
+
+    version: str
+    fingerprint: str
+    reason: str
+
+
 class VersionObserver(t.Protocol):
     """Learns which versions of a model there are. The metrics use it to count by version."""
 
@@ -94,8 +102,10 @@ class VersionSet:
         #: instead, which lets all workers change versions one after the other.
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
-        #: Whether `unload` was called, and not `load` since.
-        self.unloaded = False
+        #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
+        self.is_unloaded = False
+        # The version that other processes serve. This one begins with the same.
+        self._served_elsewhere = ""
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
@@ -123,10 +133,14 @@ class VersionSet:
         Raises:
             ModelLoadError: no version can be loaded.
         """
-        if self.source is not None or self.unloaded:
+        if self.source is not None or self.is_unloaded:
             with self._changing:
-                self._start().load()
-                self.unloaded = False
+                before = self._model.current
+                version = self._start()
+                version.load()
+                if self.is_unloaded and version is before:
+                    version.queue.open()
+                self.is_unloaded = False
         else:
             self._model.current.load()
 
@@ -153,7 +167,10 @@ class VersionSet:
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
         """Load the first version that can be loaded."""
         reasons = []
-        for candidate in found.candidates():
+        candidates = sorted(
+            found.candidates(), key=lambda each: each.name != self._served_elsewhere
+        )
+        for candidate in candidates:
             try:
                 return self._load_beside(source, candidate)
             except ModelLoadError as exc:
@@ -177,23 +194,27 @@ class VersionSet:
 
     # --- changing ------------------------------------------------------------------------------
 
-    def refresh(self) -> None:
+    def refresh(self, *, retry: bool = False) -> None:
         """Look at the source, and change to the version that should be served.
 
         Blocks until the version that was served before is unloaded.
+
+        Args:
+            retry: try a version again that could not be served, although its files have not
+                changed.
 
         Raises:
             ModelLoadError: the source cannot be read, or that version cannot be served. The version
                 that is served does not change.
         """
         source = self.source
-        if self.unloaded:
+        if self.is_unloaded:
             return
         if source is None or not self._is_started:
             self.load()
             return
         with self._changing:
-            if wanted := self._wanted(self._look(source)):
+            if wanted := self._wanted(self._look(source), retry=retry):
                 self._swap(self._load_beside(source, wanted))
 
     def switch(self, name: str) -> None:
@@ -205,7 +226,7 @@ class VersionSet:
         source = self.source
         if source is None:
             raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
-        if self.unloaded:
+        if self.is_unloaded:
             raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
         with self._changing:
             if name == self._model.current.name:
@@ -216,10 +237,39 @@ class VersionSet:
                 raise ModelLoadError(f"{self._owner}: {exc}") from None
             self._swap(self._load_beside(source, wanted))
 
-    def note_failure(self, name: str, reason: str) -> None:
-        """Do not try to serve a version until its files change: another process has failed."""
-        fingerprint = "" if self._list is None else _fingerprint(self._list, name)
-        self._states[name] = VersionState(name, "failed", fingerprint, reason)
+    def follow(
+        self,
+        request_refresh: cabc.Callable[[], object],
+        *,
+        serving: str = "",
+        refused: cabc.Iterable[RefusedVersion] = (),
+    ) -> None:
+        """Let another process decide when versions change, as long as this process lives.
+
+        Args:
+            request_refresh: asks that process to look at the source.
+            serving: the version that other processes serve; empty if that is unknown.
+            refused: the versions that other processes could not serve.
+        """
+        self.request_refresh = request_refresh
+        self._served_elsewhere = serving
+        for each in refused:
+            self.refuse(each)
+
+    def refuse(self, version: RefusedVersion) -> None:
+        """Do not serve a version until its files change, because another process could not."""
+        if version["version"] != self._model.current.name:
+            self._states[version["version"]] = VersionState(
+                version["version"], "failed", version["fingerprint"], version["reason"]
+            )
+
+    def refused(self) -> RefusedVersion | None:
+        """Return the version that the source says should be served, if it could not be."""
+        candidates = self._list.candidates() if self._list is not None else ()
+        known = self._states.get(candidates[0].name) if candidates else None
+        if known is None or known.state != "failed":
+            return None
+        return {"version": known.name, "fingerprint": known.fingerprint, "reason": known.reason}
 
     def is_outdated(self) -> bool:
         """Look at the source, and return whether another version should be served.
@@ -229,7 +279,7 @@ class VersionSet:
         """
         return self.source is not None and self._wanted(self._look(self.source)) is not None
 
-    def _wanted(self, found: VersionList) -> SourceVersion | None:
+    def _wanted(self, found: VersionList, *, retry: bool = False) -> SourceVersion | None:
         """Return the version that should be served instead of the current one; None if there is
         none, or if it has been tried.
         """
@@ -237,7 +287,7 @@ class VersionSet:
             return None
         wanted = found.candidates()[0]
         known = self._states.get(wanted.name)
-        is_tried = known is not None and known.fingerprint == wanted.fingerprint
+        is_tried = not retry and known is not None and known.fingerprint == wanted.fingerprint
         return None if wanted.name == self._model.current.name or is_tried else wanted
 
     def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
@@ -303,18 +353,18 @@ class VersionSet:
 
     # --- ending --------------------------------------------------------------------------------
 
-    def unload(self) -> None:
-        """Compute the waiting predictions, at most for as long as their deadline, then unload.
-        Predictions are refused until `load` is called.
+    def unload(self, timeout_s: float | None = None) -> None:
+        """Compute the waiting predictions, then unload. Predictions are refused until `load` is
+        called.
         """
         model = self._model
         with self._changing:
-            self.unloaded = True
-            self._stop()
+            self.is_unloaded = True
+            self._stop_watch()
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
-            model.current.unload(model.options.deadline_s)
+            model.current.unload(timeout_s)
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version
@@ -323,10 +373,10 @@ class VersionSet:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        self._stop()
-        return self.unloaded or self._model.current.close(timeout_s)
+        self._stop_watch()
+        return self.is_unloaded or self._model.current.close(timeout_s)
 
-    def _stop(self) -> None:
+    def _stop_watch(self) -> None:
         """Do not look at the source any more. `load` looks at it again."""
         if self._watch is not None:
             self._watch.stop()
@@ -361,10 +411,6 @@ class VersionSet:
         if watch is not None and self.source is not None:
             self._watch = SourceWatch(self, self.source.poll_s)
             self._watch.start()
-
-
-def _fingerprint(found: VersionList, name: str) -> str:
-    return next((each.fingerprint for each in found.versions if each.name == name), "")
 
 
 def _reason(exc: BaseException) -> str:

@@ -13,12 +13,12 @@ import time
 import typing as t
 from concurrent.futures import Future, wait
 from dataclasses import asdict
+from functools import partial
 
 from ...errors import ControlRequestError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
-from .modelcontrol import ask_in_turn
-from .versionrequests import REFRESH, VersionRequests
+from .versionrequests import VersionRequests
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     from ..process.workerprocess import WorkerProcess
     from .health import ServerHealth
     from .managementserver import Command
+    from .modelrollout import ModelRollout
     from .questions import Questions
 
 # How long a request waits for a worker. A worker that does not answer within this time is busy with
@@ -57,14 +58,20 @@ class Managed(t.Protocol):
 class ControlRequests:
     """Does the requests of `carboy ctl`."""
 
-    def __init__(self, server: Managed, questions: Questions, health: ServerHealth) -> None:
+    def __init__(
+        self,
+        server: Managed,
+        questions: Questions,
+        health: ServerHealth,
+        rollout: ModelRollout,
+    ) -> None:
         self._server = server
         self._questions = questions
         self._health = health
         self._log_levels = LogLevels()
         self._versions = VersionRequests(
             lambda topic, **arguments: self._ask_workers(self._workers(), topic, **arguments),
-            lambda model: ask_in_turn(server, questions, REFRESH, name=model),
+            partial(rollout.refresh, retry=True),
         )
         self._lock = threading.Lock()
         # The levels that were asked for, by the name of the logger, for workers that start later.

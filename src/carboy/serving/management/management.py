@@ -59,8 +59,8 @@ class Management:
         self._health = health = ServerHealth(
             server.state, self._questions, server.ask, least_models=settings.min_models
         )
-        self._requests = ControlRequests(server, self._questions, health)
         self._models = ModelControl(server, self._questions)
+        self._requests = ControlRequests(server, self._questions, health, self._models.rollout)
         self._pages: dict[str, PageFunction] = dict(pages or {})
         for path, probe in health.probes().items():
             self._pages[path] = partial(_page, probe)
@@ -123,9 +123,15 @@ class Management:
     def _send(self, process: WorkerProcess, word: str, payload: object) -> None:
         self._server.ask(partial(process.send, word, payload))
 
-    def unloaded_models(self) -> list[str]:
-        """Return the models that a worker process must not load when it starts."""
-        return self._models.unloaded()
+    def about_models(self) -> dict[str, t.Any]:
+        """Return what a worker process must know of models when it starts: which of them it must
+        not load, and which versions the others serve.
+        """
+        return {"unloaded": self._models.unloaded(), "versions": self._models.rollout.known()}
+
+    def note_versions(self, versions: cabc.Mapping[str, str]) -> None:
+        """Note which versions of models a worker serves that has loaded the app."""
+        self._models.rollout.note_loaded(versions)
 
     def _send_question(self, pid: int, payload: list[t.Any]) -> None:
         self._server.ask(partial(self._deliver, pid, payload))

@@ -1,5 +1,5 @@
 """Loads and unloads models in all workers, in the supervisor, when a client of one worker asks for
-it.
+it. `modelrollout` changes their versions.
 """
 
 from __future__ import annotations
@@ -7,11 +7,14 @@ from __future__ import annotations
 import threading
 import typing as t
 from concurrent.futures import wait
+from functools import partial
 
 from ...errors import ControlRequestError
+from .modelrollout import ModelRollout
 from .questions import answered_apart
 
 if t.TYPE_CHECKING:
+    from ..process.serverstate import ProcessState
     from .controlrequests import Managed
     from .questions import Answering, Questions
 
@@ -32,6 +35,7 @@ class ModelControl:
     def __init__(self, server: Managed, questions: Questions) -> None:
         self._server = server
         self._questions = questions
+        self.rollout = ModelRollout(self._ready, self._ask)
         # Held while a model is loaded or unloaded in all workers.
         self._turn = threading.Lock()
         # Whether a model is unloaded, by its name, if that was ever asked for.
@@ -41,7 +45,8 @@ class ModelControl:
         """Return what a worker may ask for, by topic. Each function returns when all workers have
         done it.
         """
-        return {LOAD: answered_apart(self._load), UNLOAD: answered_apart(self._unload)}
+        own = {LOAD: answered_apart(self._load), UNLOAD: answered_apart(self._unload)}
+        return {**own, **self.rollout.topics()}
 
     def unloaded(self) -> list[str]:
         """Return the models that a worker process must not load when it starts."""
@@ -53,6 +58,7 @@ class ModelControl:
         """
         for name, is_unloaded in list(self._unloaded.items()):
             self._questions.put(pid, UNLOAD if is_unloaded else LOAD, name=name)
+        self.rollout.prepare(partial(self._questions.put, pid))
 
     def _load(self, arguments: dict[str, t.Any]) -> None:
         """Load a model. If a worker cannot load it, it is unloaded again in those that could."""
@@ -73,26 +79,28 @@ class ModelControl:
     def _set(self, name: str, *, unloaded: bool) -> None:
         # Note it first, so that it reaches a worker process that becomes ready meanwhile.
         self._unloaded[name] = unloaded
-        ask_in_turn(self._server, self._questions, UNLOAD if unloaded else LOAD, name=name)
+        for process in self._ready():
+            self._ask(process, UNLOAD if unloaded else LOAD, name=name)
 
+    def _ready(self) -> list[ProcessState]:
+        return [each for each in self._server.state().processes if each.phase == "ready"]
 
-def ask_in_turn(server: Managed, questions: Questions, topic: str, **arguments: t.Any) -> None:
-    """Let each worker that is ready do something that takes long, one after the other.
+    def _ask(self, process: ProcessState, topic: str, **arguments: t.Any) -> t.Any:
+        """Let a worker do something that takes long, and return its answer. None if its process has
+        ended: the one that replaces it learns of it when it starts.
 
-    Raises:
-        ControlRequestError: a worker could not do it. The others are not asked any more.
-    """
-    for each in server.state().processes:
-        if each.phase != "ready":
-            continue
-        question = questions.put(t.cast("int", each.pid), topic, **arguments)
+        Raises:
+            ControlRequestError: the worker could not do it.
+        """
+        question = self._questions.put(t.cast("int", process.pid), topic, **arguments)
         while wait([question], TURN_S).not_done:
-            questions.forget_all_but(_pids(server))
+            self._questions.forget_all_but(self._pids())
         failure = question.exception()
-        # A process that has ended is replaced by another one, which learns of it when it starts.
-        if failure is not None and each.pid in _pids(server):
-            raise ControlRequestError(f"worker {each.number} (pid {each.pid}): {failure}")
+        if failure is None:
+            return question.result()
+        if process.pid in self._pids():
+            raise ControlRequestError(f"worker {process.number} (pid {process.pid}): {failure}")
+        return None
 
-
-def _pids(server: Managed) -> set[int | None]:
-    return {process.pid for process in server.state().processes}
+    def _pids(self) -> set[int | None]:
+        return {process.pid for process in self._server.state().processes}

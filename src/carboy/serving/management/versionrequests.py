@@ -32,8 +32,6 @@ if t.TYPE_CHECKING:
 
 #: The question to a worker for the option `source` of a model.
 SOURCE: t.Final = "model-source"
-#: What a worker is asked to do: to look at the source of a model, and to follow it.
-REFRESH: t.Final = "refresh-model"
 
 
 class VersionRequests:

@@ -1,6 +1,6 @@
 """What a worker process tells its supervisor when it is asked: the health of its models, their
 counts, the stacks of its threads, the levels of its loggers; and what it does when it is asked:
-load and unload a model.
+load and unload a model, and change its version.
 
 These functions run on the thread that reads the supervisor's messages. None of them waits for a
 view or a model; models are loaded and unloaded on threads of their own.
@@ -15,8 +15,9 @@ from ...errors import ControlRequestError, ModelLoadError, WorkerAnswerError
 from ..threads.stacks import stacks_of_others
 from .loglevels import LogLevels
 from .modelcontrol import LOAD, UNLOAD
+from .modelrollout import REFRESH, REFUSE, SWITCH
 from .questions import answered_apart
-from .versionrequests import REFRESH, SOURCE
+from .versionrequests import SOURCE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -27,6 +28,7 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Models
     from carboy.models.model import Model
 
+    from .modelrollout import Refreshed
     from .questions import Answering
 
 
@@ -52,6 +54,8 @@ class WorkerTopics:
             LOAD: answered_apart(self._load_model),
             UNLOAD: answered_apart(self._unload_model),
             REFRESH: answered_apart(self._refresh_model),
+            SWITCH: answered_apart(self._switch_model),
+            REFUSE: self._refuse_version,
         }
 
     def _log_level(self, arguments: dict[str, t.Any]) -> dict[str, str]:
@@ -60,11 +64,26 @@ class WorkerTopics:
     def _load_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].load()
 
-    def _refresh_model(self, arguments: dict[str, t.Any]) -> None:
+    def _refresh_model(self, arguments: dict[str, t.Any]) -> Refreshed:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        before = model.current.name
         try:
-            t.cast("Models", models_of(self.app))[arguments["name"]].versions.refresh()
+            model.versions.refresh(retry=arguments["retry"])
         except ModelLoadError as exc:
-            raise ControlRequestError(str(exc)) from None
+            if model.versions.refused() is None:
+                raise ControlRequestError(str(exc)) from None
+        if refused := model.versions.refused():
+            refused["reason"] = mask_text(refused["reason"])
+        return {"before": before, "now": model.current.name, "refused": refused}
+
+    def _switch_model(self, arguments: dict[str, t.Any]) -> None:
+        versions = t.cast("Models", models_of(self.app))[arguments["name"]].versions
+        if not versions.is_unloaded:
+            versions.switch(arguments["version"])
+
+    def _refuse_version(self, arguments: dict[str, t.Any]) -> None:
+        model = t.cast("Models", models_of(self.app))[arguments["name"]]
+        model.versions.refuse(arguments["refused"])
 
     def _unload_model(self, arguments: dict[str, t.Any]) -> None:
         t.cast("Models", models_of(self.app))[arguments["name"]].unload()
@@ -88,6 +107,12 @@ class ModelsOfAllWorkers:
 
     def unload(self, name: str) -> None:
         self._ask(UNLOAD, name=name).result()
+
+    def refresh(self, name: str) -> None:
+        try:
+            self._ask(REFRESH, name=name).result()
+        except WorkerAnswerError as exc:
+            raise ModelLoadError(str(exc)) from None
 
 
 def models_of(app: WSGIApplication | None) -> Models | None:
@@ -123,9 +148,9 @@ def source_of_model(app: WSGIApplication | None, name: str) -> str:
     """Return the option `source` of a model, which may contain a password. The supervisor alone
     asks for it.
     """
-    models = models_of(app)
-    if models is None or name not in models:
-        known = ", ".join(models or ())
+    models: cabc.Mapping[str, Model] = models_of(app) or {}
+    if name not in models:
+        known = ", ".join(models)
         raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
     source = models[name].options.source
     if source is None:

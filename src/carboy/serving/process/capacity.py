@@ -43,10 +43,13 @@ class LoadedApp(t.TypedDict):
         models: how many bytes the worker's resident memory grew by while each model was loaded, by
             the name of the model. What the app's modules loaded when they were imported belongs to
             no model.
+        versions: the version that is loaded, by the name of the model, of models that declare
+            versions.
         libraries: the numerical libraries that the app has imported.
     """
 
     models: dict[str, int]
+    versions: dict[str, str]
     libraries: list[str]
 
 

@@ -263,10 +263,10 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
-        unloaded: list[str] = []
+        about_models: dict[str, t.Any] = {}
         if self._management is not None:
             self._management.watch(process)
-            unloaded = self._management.unloaded_models()
+            about_models = self._management.about_models()
         if worker.sockets is None:
             worker.sockets = self._sockets.open_for_worker()
         process.sockets = worker.sockets
@@ -276,7 +276,7 @@ class Supervisor:
             "target": self._target,
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
-            "unloaded": unloaded,
+            "models": about_models,
         }
         if self._metrics is not None:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
@@ -302,6 +302,8 @@ class Supervisor:
         """Let a process listen that has loaded the app. Of the first one, measure the memory
         before, and decide how many workers there will be.
         """
+        if self._management is not None:
+            self._management.note_versions(loaded["versions"])
         if self._plan is None and not self._stopping:
             self._make_plan(process, loaded)
         if not self._stopping:

@@ -143,6 +143,9 @@ class Service:
         models: cabc.Mapping[str, Model] = models_of(self._app) or {}
         return {
             "models": {name: model.loaded_bytes for name, model in models.items()},
+            "versions": {
+                name: model.current.name for name, model in models.items() if model.current.name
+            },
             "libraries": imported_libraries(),
         }
 
@@ -503,7 +506,8 @@ def main(argv: list[str]) -> None:
         topics.app = app = load(job["target"])
         if models := models_of(app):
             models.lifecycle = ModelsOfAllWorkers(control.ask)
-            models.withhold(job["unloaded"])
+            models.withhold(job["models"]["unloaded"])
+            models.follow(job["models"]["versions"])
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         several = advice_on_socketio(app, wanted_by(app, settings))

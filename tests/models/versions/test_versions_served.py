@@ -1,0 +1,188 @@
+"""Versions of a model change in all workers of a real `carboy serve`, or in none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import threading
+import typing as t
+
+import pytest
+import requests
+import spawning
+from modelversions import write_version
+from polling import PATIENCE_S, wait_until
+
+from carboy.errors import ControlError
+from carboy.serving.management.controlclient import ControlClient
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a control socket"),
+]
+
+APP = """
+import json, os, pathlib
+from carboy import Carboy
+
+app = Carboy(__name__)
+here = pathlib.Path(__file__).parent
+
+@app.model("/m", source="versions", example=1)
+class M:
+    def __init__(self, path: pathlib.Path) -> None:
+        content = json.loads((path / "version.json").read_text())
+        self.name = content["name"]
+        # With "only", the first worker that loads the version succeeds, and no other one.
+        if content.get("only") and not self._is_first():
+            raise RuntimeError("the second copy does not fit")
+        if content.get("kills") and (here / "armed").exists():
+            (here / "armed").unlink()
+            os.kill(os.getpid(), 9)
+        if content.get("fails"):
+            raise RuntimeError("a secret of the device")
+
+    def _is_first(self) -> bool:
+        try:
+            with open(here / f"loaded-{self.name}", "x") as file:
+                file.write(str(os.getpid()))
+        except FileExistsError:
+            return (here / f"loaded-{self.name}").read_text() == str(os.getpid())
+        return True
+
+    def predict(self, x: int) -> dict[str, str | int]:
+        return {"version": self.name, "x": x}
+"""
+
+
+class Server(t.NamedTuple):
+    program: spawning.Program
+    control: ControlClient
+    store: pathlib.Path
+
+    def add(self, name: str, **contents: object) -> None:
+        write_version(self.store, name, **contents)
+
+    def serving(self) -> list[str]:
+        """Return the versions that the workers serve, one per worker that is ready."""
+        processes = self.control.request("models")["processes"]
+        return [model["version"] for each in processes for model in each.get("models", ())]
+
+    def answered(self) -> set[str]:
+        """Return the versions of the answers to several connections, which reach all workers."""
+        found = set()
+        for x in range(20):
+            answer = requests.post(f"{self.program.url}/m", json=x, timeout=PATIENCE_S)
+            assert answer.json() == {"version": answer.headers["X-Model-Version"], "x": x}
+            found.add(answer.headers["X-Model-Version"])
+        return found
+
+    def states(self) -> list[dict[str, str]]:
+        """Return the state of each version, by worker."""
+        processes = self.control.request("models")["processes"]
+        found = [model["versions"] for each in processes for model in each.get("models", ())]
+        return [{each["version"]: each["state"] for each in versions} for versions in found]
+
+    def pids(self) -> list[int]:
+        found = self.control.request("status")["processes"]
+        return [each["pid"] for each in found if each["phase"] == "ready"]
+
+    def refresh(self) -> None:
+        self.control.request("models/refresh", timeout_s=PATIENCE_S, model="m")
+
+
+@pytest.fixture
+def server(tmp_path) -> cabc.Iterator[Server]:
+    (tmp_path / "versioned.py").write_text(APP)
+    store = tmp_path / "versions"
+    write_version(store, "1")
+    port, control = spawning.free_port(), tmp_path / "control.sock"
+    words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
+    words += ["--workers", "2", "--control", str(control)]
+    program = spawning.start(words, log=tmp_path / "log", port=port, cwd=tmp_path)
+    program.wait_until_it_prints("serving versioned:app")
+    yield Server(program, ControlClient(str(control)), store)
+    program.stop()
+
+
+@contextlib.contextmanager
+def load_of(server: Server) -> cabc.Iterator[list[str]]:
+    """Send requests all the time, each of which must be answered by one version."""
+    stopped, seen, failures = threading.Event(), [], []
+
+    def ask() -> None:
+        with requests.Session() as session:
+            while not stopped.is_set():
+                try:
+                    answer = session.post(f"{server.program.url}/m", json=1, timeout=PATIENCE_S)
+                    assert answer.status_code == 200, answer.text
+                    version = answer.headers["X-Model-Version"]
+                    assert answer.json()["version"] == version
+                    seen.append(version)
+                except Exception as exc:  # noqa: BLE001  # reported below
+                    failures.append(repr(exc))
+                    return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+    assert failures == []
+
+
+def test_version_that_appears_is_served_by_all_workers_without_a_lost_request(server):
+    assert server.answered() == {"1"}
+    with load_of(server) as seen:
+        server.add("2")
+        wait_until(lambda: server.serving() == ["2", "2"])
+        wait_until(lambda: "2" in seen)
+    assert server.answered() == {"2"}
+    assert set(seen) == {"1", "2"}
+    assert server.program.output.count("all workers serve '2'") == 1
+
+
+def test_version_that_one_worker_cannot_load_is_served_by_none(server):
+    server.add("2", only=True)
+    wait_until(lambda: "so no worker does" in server.program.output)
+    wait_until(lambda: server.states() == [{"1": "serving", "2": "failed"}] * 2)
+    assert server.answered() == {"1"}
+    server.add("3")
+    wait_until(lambda: server.answered() == {"3"})
+
+
+def test_who_asks_for_a_bad_version_learns_why_it_is_not_served_each_time(server):
+    server.add("2", fails=True)
+    for _ in range(2):
+        with pytest.raises(ControlError, match=r"version '2' .*a secret of the device"):
+            server.refresh()
+    assert server.serving() == ["1", "1"]
+    assert server.answered() == {"1"}
+
+
+def test_worker_that_is_killed_during_a_change_serves_the_new_version_afterwards(server):
+    (server.store.parent / "armed").touch()
+    server.add("2", kills=True)
+    wait_until(lambda: not (server.store.parent / "armed").exists())
+    wait_until(lambda: server.serving() == ["2", "2"])
+    assert server.answered() == {"2"}
+
+
+def test_worker_that_starts_later_serves_what_the_others_serve_and_not_a_refused_version(server):
+    server.add("2", fails=True)
+    wait_until(lambda: server.states() == [{"1": "serving", "2": "failed"}] * 2)
+    before = server.pids()
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: len(set(server.pids()) - {before[0]}) == 2)
+    assert server.states() == [{"1": "serving", "2": "failed"}] * 2
+    assert server.answered() == {"1"}
