@@ -17,13 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.errors import ModelFileError
+from carboy.errors import ModelFileError, UnreachableSourceError
 from carboy.models.saved.card import read_card
 from carboy.models.sources import source_of
 from carboy.models.sources.versioncache import CACHE_VARIABLE
 from carboy.models.sources.versionlist import Choice, SourceVersion, VersionList, order_key
 
 fsspec = pytest.importorskip("fsspec")
+pytest.importorskip("fsspec.implementations.memory")
 
 
 @pytest.fixture(autouse=True)
@@ -340,7 +341,8 @@ try:
 except Exception as exc:
     print(exc)
 ballast.unlink()
-files = [path for path in disk.rglob("*") if path.is_file() and path.name != "lock"]
+own = {"lock", "versions.json"}
+files = [path for path in disk.rglob("*") if path.is_file() and path.name not in own]
 print(*(path.relative_to(disk) for path in files))
 if kind == "url":
     print(*sorted(os.listdir(source.folder("7"))))
@@ -482,8 +484,8 @@ def test_cache_that_other_users_may_write_is_refused(url_source, build, cache):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("nothing://bucket/digits", "cannot be reached: ValueError: Protocol not known"),
-        ("sftp://ada:hunter2@localhost/digits", "sftp://ada:.*@localhost/digits' cannot be reach"),
+        ("nothing://bucket/digits", "cannot be opened: Protocol not known"),
+        ("sftp://ada:hunter2@localhost/digits", "sftp://ada:.*@localhost/digits' cannot be opened"),
     ],
     ids=["unknown protocol", "missing library"],
 )
@@ -493,15 +495,65 @@ def test_url_that_cannot_be_opened_is_explained_without_its_password(url, says):
     assert "hunter2" not in str(refused.value)
 
 
-def test_unreachable_store_is_no_empty_store(url_source, build, monkeypatch):
-    url_source.push(str(build), "7")
+class Bucket(fsspec.implementations.memory.MemoryFileSystem):
+    """A store that may be down."""
 
-    def refuse(*_: t.Any, **__: t.Any) -> t.NoReturn:
-        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    protocol = "bucket"
+    store: t.ClassVar = {}
+    pseudo_dirs: t.ClassVar = [""]
+    is_down = False
 
-    monkeypatch.setattr(type(url_source._open()[0]), "ls", refuse)
-    with pytest.raises(ModelFileError, match="cannot be reached: ConnectionRefusedError"):
-        url_source.look()
+    def ls(self, *args, **options):
+        self._refuse_if_down()
+        return super().ls(*args, **options)
+
+    def cat_file(self, *args, **options):
+        self._refuse_if_down()
+        return super().cat_file(*args, **options)
+
+    def _refuse_if_down(self):
+        if self.is_down:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    monkeypatch.setattr(Bucket, "is_down", False)
+    return f"bucket://{uuid.uuid4()}/digits"
+
+
+def test_store_that_is_down_is_no_empty_store(bucket, build, monkeypatch):
+    source = source_of(bucket)
+    source.push(str(build), "7")
+    before = source.look()
+    monkeypatch.setattr(Bucket, "is_down", True)
+    with pytest.raises(UnreachableSourceError, match="cannot be reached: ConnectionRefusedError"):
+        source.look()
+    monkeypatch.setattr(Bucket, "is_down", False)
+    assert source.look() == before
+
+
+def test_process_that_starts_while_the_store_is_down_uses_what_was_fetched(
+    bucket, build, monkeypatch, caplog
+):
+    source = source_of(bucket)
+    for number in range(7, 11):
+        (build / "model.txt").write_text(str(number))
+        source.push(str(build), str(number))
+    folders = {name: source.folder(name) for name in ("7", "8", "9")}
+    source.choose("9")
+    source.look()
+    monkeypatch.setattr(Bucket, "is_down", True)
+    restarted = source_of(bucket)
+    assert candidates_of(restarted) == ["9", "8", "7"]
+    assert {name: restarted.folder(name) for name in folders} == folders
+    (logged,) = caplog.messages
+    assert "the versions are used that were fetched before: 7, 8, 9." in logged
+    with pytest.raises(UnreachableSourceError):
+        restarted.choose("7")
+    monkeypatch.setattr(Bucket, "is_down", False)
+    assert names_of(restarted) == ["7", "8", "9", "10"]
 
 
 def test_claim_of_another_process_refuses_the_name(url_source, build):
