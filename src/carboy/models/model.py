@@ -24,7 +24,10 @@ from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
+from .replicas.placing import directory_for
 from .replicas.source import ModelSource
+from .replicas.supervision import want_of
+from .saved.card import cards_in
 from .sources import source_of
 from .versions.modelversion import ModelVersion
 from .versions.versionset import VersionSet
@@ -38,6 +41,7 @@ if t.TYPE_CHECKING:
     from .protocol import Endpoint
     from .queue.calls import Arguments
     from .queue.state import Statistics
+    from .replicas.replica import ModelReplica
     from .saved.card import Card
 
 
@@ -109,7 +113,9 @@ class Model:
         """
         source, options = self._source, self.options
         owner = f"{self._owner}, version {name!r}" if name else self._owner
-        replica = InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
+        named = self._named(name, cards_in(folder))
+        label = "" if named is None else str(named)
+        replica = self._make_replica(name, label, folder, owner)
         queue = PredictionQueue(
             replica,
             owner=owner,
@@ -117,12 +123,38 @@ class Model:
             wait_s=options.wait_s,
             deadline_s=options.deadline_s,
             queue=options.queue_items,
-            concurrency=options.concurrency,
+            concurrency=options.concurrency if replica.turns is None else options.parallel,
             streams=self.answers.streams,
-            device=options.device,
+            device=None if replica.is_remote else options.shared_device,
             version=name,
         )
-        return ModelVersion(name, folder, replica, queue, has_check=source.has_check)
+        return ModelVersion(name, folder, replica, queue, label=label, has_check=source.has_check)
+
+    def _make_replica(
+        self, version: str, label: str, folder: str | None, owner: str
+    ) -> ModelReplica:
+        """Return the place where a version is computed: this process, or others."""
+        source, options = self._source, self.options
+        directory = directory_for(options, owner)
+        if directory is None:
+            return InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
+        from .replicas.remote import RemoteReplicas
+
+        return RemoteReplicas(
+            want_of(
+                self.name,
+                options,
+                version=version,
+                label=label,
+                source=folder or "",
+                has_check=source.has_check,
+            ),
+            directory,
+            self.operation,
+            owner=owner,
+            streams=self.answers.streams,
+            retry=options.retry,
+        )
 
     @property
     def queue(self) -> PredictionQueue:
@@ -148,21 +180,19 @@ class Model:
 
     @property
     def version(self) -> str | int | None:
-        """What the version that computes predictions is called."""
-        return self.name_of(self.current)
-
-    def name_of(self, version: ModelVersion) -> str | int | None:
-        """Return what a version is called: its own name, if the `source` is a folder of versions.
+        """The version that computes predictions, if the `source` is a folder of versions.
 
         Otherwise the attribute `version` of the model's class or function; if that is neither a
-        text nor a whole number, the version on the card; None without a card.
+        text nor a whole number, the version on the model's card; None without a card.
         """
-        if version.name:
-            return version.name
+        return self._named(self.current.name, self.cards)
+
+    def _named(self, name: str, cards: cabc.Sequence[Card]) -> str | int | None:
+        if name:
+            return name
         found = getattr(self.target, "version", None)
         if isinstance(found, (str, int)):
             return found
-        cards = version.cards
         return cards[0].version if cards else None
 
     @property

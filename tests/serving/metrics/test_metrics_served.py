@@ -47,6 +47,7 @@ class Double:
     def predict(self, x: list[float]) -> list[float]:
         return [2 * each for each in x]
 """
+REPLICAS = APP.replace("batch=8", "batch=8, replicas=2")
 CLIENTS = 4
 
 
@@ -82,8 +83,8 @@ class Server(t.NamedTuple):
 def serve(tmp_path: pathlib.Path) -> t.Iterator[t.Callable[..., Server]]:
     programs = []
 
-    def serve(*options: str) -> Server:
-        (tmp_path / "shop.py").write_text(APP)
+    def serve(*options: str, app: str = APP) -> Server:
+        (tmp_path / "shop.py").write_text(app)
         port, management = spawning.free_port(), spawning.free_port()
         words = [spawning.script("carboy"), "serve", "shop:app", "--port", str(port)]
         words += ["--management", f"127.0.0.1:{management}", "--control", "off", *options]
@@ -210,6 +211,20 @@ def test_predictions_are_shown_with_batch_sizes_times_and_outcomes(serve):
     assert found.kinds["carboy_model_requests"] == "counter"
     wait_until(lambda: server.metrics.sum("carboy_model_replicas", **model) == 2)
     assert server.metrics.sum("carboy_model_memory_bytes", **model) >= 2 * 16 * 2**20 * 0.9
+
+
+def test_replicas_are_shown_with_the_memory_of_their_processes(serve):
+    server = serve("--workers", "2", app=REPLICAS)
+    model = {"model": "double", "version": "v1"}
+    with Load(server.program.port, "/double") as load:
+        wait_until(load.has_answers(20))
+    assert load.lost == 0
+    wait_until(lambda: server.metrics.sum("carboy_model_replicas", **model) == 2)
+    found = server.metrics
+    assert found.sum("carboy_model_replicas") == 2
+    assert found.sum("carboy_model_memory_bytes", **model) > 2 * 16 * 2**20
+    answered = load.answered["/double", 200]
+    assert found.sum("carboy_model_requests_total", outcome="ok", **model) == answered
 
 
 def test_metrics_are_not_shown_if_the_setting_is_off(serve):

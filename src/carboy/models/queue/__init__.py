@@ -114,6 +114,7 @@ class PredictionQueue:
             owner=owner,
             deadline_s=self.deadline_s,
             concurrency=concurrency,
+            replaces_hanging=self._replica.turns is not None,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)
         self._threads = BatchThreads(

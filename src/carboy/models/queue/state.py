@@ -48,6 +48,9 @@ if t.TYPE_CHECKING:
 
 # Upper bound of the Retry-After header, in seconds: clients seldom wait longer.
 _MAX_RETRY_S = 60
+#: How long after its deadline a batch counts as hanging, if the process that computes it can be
+#: replaced.
+PATIENCE_S = 1.0
 #: How a prediction may end, in the order in which `Counters.outcomes` counts them.
 OUTCOMES = ("ok", "failed", "refused", "expired", "cancelled")
 OK, FAILED, REFUSED, EXPIRED, CANCELLED = range(len(OUTCOMES))
@@ -79,6 +82,8 @@ class Statistics(t.NamedTuple):
     stuck: bool
 
 
+#: What a batch waits for before it is computed; empty while it is computed.
+WaitsFor = t.Literal["", "model", "device", "replica"]
 Numbers = MutableSequence[float]
 
 
@@ -188,7 +193,8 @@ class Slot:
         tickets: the queued predictions of the batch that have no result yet.
         size: the number of predictions in the batch.
         started_s: when the computation started.
-        allowed_s: how long the computation may take: the longest deadline of the batch.
+        allowed_s: how long the computation may take: the longest deadline of the batch, and a
+            second more if another process computes it.
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
@@ -207,7 +213,7 @@ class Slot:
     allowed_s: float = math.inf
     limit_s: float = math.inf
     stuck: bool = False
-    waits_for: t.Literal["", "model", "device"] = ""
+    waits_for: WaitsFor = ""
     asked: frozenset[BatchThreads] = frozenset()
     asker: Slot | None = None
     thread: int = 0
@@ -236,6 +242,7 @@ class QueueState:
         owner: str,
         deadline_s: float | None,
         concurrency: int,
+        replaces_hanging: bool = False,
     ) -> None:
         self.waiting = batcher
         self.computing: list[Slot] = []
@@ -247,6 +254,11 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
+        # Whether a batch that hangs can be ended, because it is computed by another process. Its
+        # predictions end at their deadlines. But the process is replaced only later, because a
+        # batch that takes a little longer costs less than loading the model again.
+        self._replaces_hanging = replaces_hanging
+        self._patience_s = PATIENCE_S if replaces_hanging else 0.0
         # The locks on which the threads that have called `close` sleep, one per thread.
         self._closers: list[t.Any] = []
 
@@ -331,7 +343,8 @@ class QueueState:
                     allowed_s = its_time_s
             slot.tickets = batch
             slot.size, slot.started_s = size, now_s
-            slot.allowed_s, slot.limit_s = allowed_s, now_s + allowed_s
+            slot.allowed_s = allowed_s = allowed_s + self._patience_s
+            slot.limit_s = now_s + allowed_s
             self.computing.append(slot)
             self.computing_items += size
         return late
@@ -347,9 +360,9 @@ class QueueState:
         self.computing.append(slot)
         self.computing_items += 1
 
-    def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that a batch, to which a slot is assigned, waits until the model is loaded or its
-        device is free.
+    def hold(self, slot: Slot, waits_for: WaitsFor) -> None:
+        """Record that a batch, to which a slot is assigned, waits until the model is loaded, or its
+        device or a replica is free.
 
         This time does not count towards the time that `predict` may take.
         """
@@ -358,7 +371,7 @@ class QueueState:
 
     def begin(self, slot: Slot, now_s: float) -> None:
         """Record that a batch, to which a slot is assigned, is computed from now on. Before, it
-        waited until the model was loaded or its device was free.
+        waited until the model was loaded, or its device or a replica was free.
         """
         slot.waits_for = ""
         slot.started_s = now_s
@@ -422,8 +435,9 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """End all predictions past their deadline. Returns them, and the slots that have just
-        become stuck: their batches have now been computed for longer than their deadlines.
+        """End all predictions past their deadline. Returns them, and the slots whose batches have
+        now been computed for longer than their deadlines. These become stuck, unless the process
+        that computes them is replaced.
         """
         expired, stuck = [], []
         for ticket in list(self.waiting):
@@ -437,6 +451,10 @@ class QueueState:
                     self._expire(ticket, now_s, begun=not slot.waits_for)
                     expired.append(ticket)
             if slot.limit_s <= now_s and not slot.stuck:
+                if self._replaces_hanging:
+                    slot.limit_s = math.inf
+                    stuck.append(slot)
+                    continue
                 slot.stuck = True
                 self.stuck_slots += 1
                 stuck.append(slot)

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
 
     from ..queue.calls import Arguments, Compute
     from ..saved.card import Card
+    from .replica import Turns
     from .source import ModelSource
 
 _logger = get_masked_logger("carboy.models")
@@ -53,6 +54,8 @@ class InProcess:
     """
 
     compute: Compute
+    turns: Turns | None = None
+    is_remote = False
 
     def __init__(
         self,

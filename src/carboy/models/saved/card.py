@@ -105,6 +105,14 @@ def read_card(folder: str) -> Card:
         return decode_card(file.read(), path)
 
 
+def cards_in(folder: str | None) -> tuple[Card, ...]:
+    """Return the card in a folder, if it can be read: loading the model says why it cannot be."""
+    try:
+        return () if folder is None else (read_card(folder),)
+    except (OSError, ModelFileError):
+        return ()
+
+
 def decode_card(data: bytes, path: str) -> Card:
     """Decode the file of a card.
 

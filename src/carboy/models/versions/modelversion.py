@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from carboy.errors import ModelFileError
-
 from ..queue import CLOSING
 from ..replicas.checkup import Checkup
-from ..saved.card import read_card
+from ..saved.card import cards_in
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -31,6 +29,8 @@ class ModelVersion:
 
     Attributes:
         name: the name of the version; empty if the model declares no versions.
+        label: what the version is called in the metrics: its name, or else what the class of the
+            model or the card in its folder says; empty if nothing does.
         folder: the folder of its files; None if the model has no `source`.
         replica: computes the batches.
         queue: where predictions wait for `replica`.
@@ -43,9 +43,11 @@ class ModelVersion:
         replica: ModelReplica,
         queue: PredictionQueue,
         *,
+        label: str = "",
         has_check: bool,
     ) -> None:
         self.name = name
+        self.label = label
         self.folder = folder
         self.replica = replica
         self.queue = queue
@@ -58,16 +60,23 @@ class ModelVersion:
         return self.replica.loaded
 
     @property
+    def is_loaded_here(self) -> bool:
+        """Whether this process holds a copy of the model, and not others."""
+        return self.replica.loaded and not self.replica.is_remote
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much the memory of this process grew by while the version was loaded; 0 if it is not
+        loaded, or in other processes.
+        """
+        return self.replica.loaded_bytes if self.is_loaded_here else 0
+
+    @property
     def cards(self) -> tuple[Card, ...]:
         """The cards of the saved models that this version was built from. Before it is loaded, only
         the card in its folder is known.
         """
-        if self.loaded or self.folder is None:
-            return self.replica.cards
-        try:
-            return (read_card(self.folder),)
-        except (OSError, ModelFileError):  # loading the version says why
-            return ()
+        return self.replica.cards if self.loaded else cards_in(self.folder)
 
     def load(self) -> None:
         """Build the model now, unless it is loaded. Thread-safe.

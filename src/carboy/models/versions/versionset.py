@@ -137,11 +137,7 @@ class VersionSet:
         """
         if self.source is not None or self.is_unloaded:
             with self._changing:
-                before = self._model.current
-                version = self._start()
-                version.load()
-                if self.is_unloaded and version is before:
-                    version.queue.open()
+                self._start().load()
                 self.is_unloaded = False
         else:
             self._model.current.load()

@@ -176,6 +176,8 @@ class _Pages:
         _asked()
         try:
             models.lifecycle.load(name)
+            if models[name].versions.source is not None:
+                models.lifecycle.refresh(name, retry=True)
         except ModelLoadError as exc:
             self._app.logger.exception("Model %r could not be loaded", name)
             raise WireProblem(

@@ -100,6 +100,7 @@ class ControlRequests:
             "processes": [
                 {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.processes
             ],
+            "replicas": _replicas(state),
             "now_s": time.time(),
             "ready": not ready.reasons,
             "reasons": [reason.as_dict() for reason in ready.reasons],
@@ -109,7 +110,11 @@ class ControlRequests:
 
     def models(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         answers = self._ask_workers(self._workers(), "models")
-        return {"processes": [_named(each, "models", answer) for each, answer in answers]}
+        return {
+            "processes": [_named(each, "models", answer) for each, answer in answers],
+            "replicas": _replicas(self._server.state()),
+            "now_s": time.time(),
+        }
 
     def stacks(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the stacks of all threads of the processes `pids`, or of all processes."""
@@ -212,6 +217,10 @@ class ControlRequests:
                 f"The supervisor's loop has not reacted for {LOOP_S:g} s. 'carboy ctl stacks"
                 f" {self._server.state().pid}' shows where it is."
             ) from None
+
+
+def _replicas(state: ServerState) -> list[dict[str, t.Any]]:
+    return [{**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas]
 
 
 def _named(process: ProcessState, name: str, answer: Future[t.Any]) -> dict[str, t.Any]:

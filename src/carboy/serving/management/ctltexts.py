@@ -54,7 +54,9 @@ def status_lines(status: Response) -> Lines:
     yield f"started   {format_time(started_s)}, {format_age(now_s - started_s)} ago"
     yield f"version   carboy {status['version']}, Python {status['python']}"
     yield f"workers   {_workers(status['processes'])}"
-    yield f"memory    {_memory(status['processes'])}"
+    if status["replicas"]:
+        yield f"replicas  {_workers(status['replicas'])}"
+    yield f"memory    {_memory(status['processes'])}{_memory_of_replicas(status['replicas'])}"
     yield f"reloads   {_reloads(status)}"
     if status["capacity"]:
         yield ""
@@ -72,10 +74,18 @@ def _condition(status: Response) -> str:
     return "ready" if status["ready"] else "not ready"
 
 
+def _memory_of_replicas(replicas: cabc.Sequence[Response]) -> str:
+    known = [each["resident_bytes"] for each in replicas if each["resident_bytes"] is not None]
+    return f", {in_mib(sum(known))} in replicas" if known else ""
+
+
 def _workers(processes: cabc.Sequence[Response]) -> str:
     phases = [each["phase"] for each in processes]
     counts = ", ".join(f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(phases))
-    restarts = {each["number"]: each["restarts"] for each in processes}
+    restarts = {
+        (each.get("model"), each.get("version"), each["number"]): each["restarts"]
+        for each in processes
+    }
     return f"{counts or 'none'}; restarts: {sum(restarts.values())}"
 
 
@@ -137,7 +147,30 @@ def model_lines(response: Response) -> Lines:
         yield from table(titles, sorted(rows))
     elif not any("error" in each for each in response["processes"]):
         yield "The app has no models."
+    if response["replicas"]:
+        yield ""
+        yield from _replica_lines(response)
     yield from _errors(response)
+
+
+def _replica_lines(response: Response) -> Lines:
+    titles = ("Model", "Version", "Replica", "Pid", "State", "Age", "Restarts", "Memory", "Device")
+    yield from table(titles, (_replica(each, response["now_s"]) for each in response["replicas"]))
+
+
+def _replica(replica: Response, now_s: float) -> tuple[object, ...]:
+    started_s, size = replica["started_at_s"], replica["resident_bytes"]
+    return (
+        replica["model"],
+        replica["label"] or "-",
+        replica["number"],
+        replica["pid"] or "-",
+        replica["phase"],
+        "-" if started_s is None else format_age(now_s - started_s),
+        replica["restarts"],
+        "-" if size is None else in_mib(size),
+        replica["device"] or "-",
+    )
 
 
 def _model(process: Response, model: Response) -> tuple[t.Any, ...]:

@@ -108,9 +108,9 @@ class ModelsOfAllWorkers:
     def unload(self, name: str) -> None:
         self._ask(UNLOAD, name=name).result()
 
-    def refresh(self, name: str) -> None:
+    def refresh(self, name: str, *, retry: bool = False) -> None:
         try:
-            self._ask(REFRESH, name=name).result()
+            self._ask(REFRESH, name=name, retry=retry).result()
         except WorkerAnswerError as exc:
             raise ModelLoadError(str(exc)) from None
 
@@ -144,6 +144,11 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
+def current_versions(models: cabc.Iterable[Model]) -> dict[str, str]:
+    """Return the version that each model computes, by its name; without those of no versions."""
+    return {model.name: model.current.name for model in models if model.current.name}
+
+
 def source_of_model(app: WSGIApplication | None, name: str) -> str:
     """Return the option `source` of a model, which may contain a password. The supervisor alone
     asks for it.
@@ -170,7 +175,7 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         ],
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
-        "memory_bytes": model.loaded_bytes if model.loaded else 0,
+        "memory_bytes": model.current.memory_bytes,
         "batch": options.batch,
         "concurrency": options.concurrency,
         "deadline_s": options.deadline_s,

@@ -121,13 +121,14 @@ REPLICAS = Family(
     "carboy_model_replicas",
     "gauge",
     _MODEL,
-    "Copies of the model that are loaded: without replicas=, one in each worker.",
+    "Copies of the model that are ready: the replicas, or one in each worker without replicas=.",
 )
 MODEL_MEMORY = Family(
     "carboy_model_memory_bytes",
     "gauge",
     _MODEL,
-    "Memory of these copies: what the workers grew by while they loaded the model.",
+    "Memory of these copies: of the processes of the replicas, or what the workers grew by while"
+    " they loaded the model.",
 )
 FAILED_VERSIONS = Family(
     "carboy_model_failed_versions",

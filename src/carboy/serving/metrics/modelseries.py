@@ -51,8 +51,7 @@ class ModelSeries:
         """
         from carboy.models.queue.state import OUTCOMES, Counters
 
-        name = model.name_of(version)
-        labels = model.name, "" if name is None else str(name)
+        labels = model.name, version.label
         outcomes = [(*labels, outcome) for outcome in OUTCOMES]
         cells = [self._table.add(families.PREDICTIONS, *outcomes)]
         cells += [self._table.add(family, labels) for family in (*_COUNTED, *_GAUGES)]
@@ -91,6 +90,7 @@ class ModelSeries:
 
 def _values_of(version: ModelVersion) -> tuple[float, ...]:
     """Return the current values of the gauges of a version, in the order of `_GAUGES`."""
-    statistics, is_loaded = version.statistics(), version.loaded
-    memory_bytes = version.replica.loaded_bytes if is_loaded else 0
-    return statistics.waiting, statistics.computing, is_loaded, memory_bytes
+    # The supervisor counts the replicas that are processes of their own.
+    statistics = version.statistics()
+    copies = version.is_loaded_here
+    return statistics.waiting, statistics.computing, copies, version.memory_bytes

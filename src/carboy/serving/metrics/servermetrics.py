@@ -12,13 +12,13 @@ from collections import Counter
 from . import families
 from .exposition import write_family
 from .families import FAMILIES, Family
-from .sharedtable import SharedTable, new_memory
+from .sharedtable import Series, SharedTable, new_memory
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..process.serverstate import ServerState
-    from .sharedtable import Labels, Series
+    from ..process.serverstate import ReplicaState, ServerState
+    from .sharedtable import Labels
 
     #: The numbers of the series, by metric and the values of the labels.
     Numbers = dict[Family, dict[Labels, list[float]]]
@@ -67,6 +67,7 @@ class ServerMetrics:
             }
             for table in self._tables.values():
                 add_up(table.series(), numbers, gauges=True)
+        add_up(_series_of_replicas(state.replicas), numbers, gauges=True)
         numbers.update(_describe_processes(state))
         return render(numbers)
 
@@ -89,6 +90,14 @@ def add_up(series: cabc.Iterable[Series], numbers: Numbers, *, gauges: bool) -> 
         of_family[labels] = (
             list(cells) if before is None else [a + b for a, b in zip(before, cells, strict=True)]
         )
+
+
+def _series_of_replicas(replicas: cabc.Iterable[ReplicaState]) -> cabc.Iterator[Series]:
+    """Yield the copies of models in processes of their own, and the memory of these processes."""
+    for each in replicas:
+        labels = each.model, each.label
+        yield Series(families.REPLICAS, labels, [each.phase == "ready"])
+        yield Series(families.MODEL_MEMORY, labels, [float(each.resident_bytes or 0)])
 
 
 def _describe_processes(state: ServerState) -> Numbers:
