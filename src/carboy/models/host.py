@@ -151,6 +151,10 @@ class ModelDeclaring:
         retry: bool = True,
         max_rss: int | str | None = None,
         start_timeout_s: float = 600.0,
+        canary: cabc.Mapping[str, float] = MappingProxyType({}),
+        canary_key: str | None = None,
+        shadow: str | None = None,
+        max_hold_s: float = 0.0,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -208,6 +212,17 @@ class ModelDeclaring:
             max_rss: how much resident memory a replica may use before another one replaces it, such
                 as "2G".
             start_timeout_s: seconds that a replica may take to load the model.
+            canary: shares of the requests by the versions that compute them instead of the current
+                one, such as {"7": 0.1}. A version that is named here does not become the current
+                one by itself; `carboy models switch` makes it so.
+            canary_key: the request header by which a request is counted among the share, such as
+                "X-User-Id"; by default, and without that header, it is the body. The same key leads
+                to the same version.
+            shadow: a version that computes the same requests when the model is idle. Its answers
+                are compared with those that were sent, and not sent.
+            max_hold_s: seconds that predictions may wait if a new version does not fit into the
+                memory beside the current one, which is then unloaded first. With 0, such a version
+                is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -231,6 +246,10 @@ class ModelDeclaring:
                 retry=retry,
                 max_rss=max_rss,
                 start_timeout_s=start_timeout_s,
+                canary=canary,
+                canary_key=canary_key,
+                shadow=shadow,
+                max_hold_s=max_hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -10,6 +10,8 @@ from collections import abc as cabc
 
 from carboy.core.bytesizes import parse_size
 
+from .versions.versionoptions import check_version_options
+
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
 # 1,000 predictions within the default deadline of 30 s, so those in a longer queue would come too
@@ -78,6 +80,10 @@ class Options:
     retry: bool = True
     max_rss: int | str | None = None
     start_timeout_s: float = START_TIMEOUT_S
+    canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
+    canary_key: str | None = None
+    shadow: str | None = None
+    max_hold_s: float = 0.0
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -105,6 +111,7 @@ class Options:
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
             )
+        check_version_options(self)
 
     def _check_devices(self) -> None:
         # The types are Any, because users may have passed any object, which is checked here.

@@ -58,10 +58,14 @@ if t.TYPE_CHECKING:
     from .protocol import ModelProtocol, PredictionRequest
     from .queue.calls import Arguments
     from .queue.ticket import Ticket
+    from .versions.modelversion import ModelVersion
 
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
+# The key in the WSGI environ under which a view passes the version that a client has asked for to
+# the view of the model: a `ModelVersion`.
+CHOSEN = "carboy.chosen_version"
 
 
 # --- registration --------------------------------------------------------------------------------
@@ -180,7 +184,8 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or predict_and_wait(model, decode)
+            version = current.environ.get(CHOSEN) or model.versions.version_for(incoming)
+            ticket: Ticket = begun or predict_and_wait(version, decode)
             if isinstance(incoming, LimitedBody):
                 incoming.version = ticket.version
             _note(current, model, ticket)
@@ -189,8 +194,8 @@ def _make_view(
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
                 fields = streamed.headers
-                if ticket.version:
-                    fields = (*fields, (VERSION_HEADER, ticket.version))
+                if name := ticket.queue.version:
+                    fields = (*fields, (VERSION_HEADER, name))
                 return _response(app, streamed.chunks, fields, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
         except Exception as exc:  # noqa: BLE001  # raised again below
@@ -211,18 +216,18 @@ def _make_view(
 
 
 def predict_and_wait(
-    model: Model, decode: cabc.Callable[[], Arguments | list[Arguments]]
+    version: ModelVersion, decode: cabc.Callable[[], Arguments | list[Arguments]]
 ) -> Ticket:
     """Compute the prediction, or the several predictions, of a request. Returns the ticket whose
     value is the result, the list of results, or the failure.
     """
     decoded = decode()
     if type(decoded) is not list:
-        return model.queue.submit_and_wait(
+        return version.queue.submit_and_wait(
             t.cast("Arguments", decoded), decode=t.cast("cabc.Callable[[], Arguments]", decode)
         )
     return PredictionGroup(
-        model.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
+        version.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
     ).submit_and_wait()
 
 

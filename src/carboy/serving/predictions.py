@@ -65,6 +65,7 @@ if t.TYPE_CHECKING:
     from carboy.models.protocol import Endpoint
     from carboy.models.queue.calls import Arguments
     from carboy.models.queue.ticket import Deliver
+    from carboy.models.versions.modelversion import ModelVersion
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -253,6 +254,8 @@ class PredictionRoute:
             self.gateway.step_aside()
         try:
             began_s = monotonic() if self.traces else 0.0
+            if (canaries := self.model.versions.canaries) is not None:
+                pending.canary = canaries.find(pending)
             pending.arguments = decoded = self.protocol.decode(self.model, pending)
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
@@ -262,12 +265,12 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if type(decoded) is list:
                 pending.submit_group(decoded, quick_s=self._quick_s)
-            elif self.batched and is_short:
+            elif self.batched and is_short and pending.canary is None:
                 self._join_round(pending)
-            # Submit the prediction alone: it is not batched, or another thread has taken over
-            # reading requests.
+            # Submit the prediction alone: it is not batched, another version computes it, or
+            # another thread has taken over reading requests.
             else:
-                self._submit([pending])
+                self._submit([pending], pending.canary)
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
 
@@ -298,8 +301,9 @@ class PredictionRoute:
         if round_:
             self._submit(round_)
 
-    def _submit(self, round_: list[PendingPrediction]) -> None:
-        self.model.current.queue.submit_round(round_, quick_s=self._quick_s)
+    def _submit(self, round_: list[PendingPrediction], canary: ModelVersion | None = None) -> None:
+        version = canary or self.model.current
+        version.queue.submit_round(round_, quick_s=self._quick_s)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
@@ -414,6 +418,8 @@ class PendingPrediction(Ticket):
     accept: str
     raw: cabc.Callable[[], bytes]
     state: t.Any = dataclasses.field(default=None, init=False)
+    # The version that computes the prediction, if that is not the current one.
+    canary: ModelVersion | None = dataclasses.field(default=None, init=False)
     _entered: _EnteredContext | None = dataclasses.field(default=None, init=False)
     # The request whose form was parsed. It is kept to close the uploaded files later.
     _form: Request | None = dataclasses.field(default=None, init=False)
@@ -431,7 +437,8 @@ class PendingPrediction(Ticket):
         """
         self.arguments = None
         decode = t.cast("cabc.Callable[[], list[Arguments]]", self.decode_again)
-        group = self._group = PredictionGroup(self.route.model.current.queue, entries, decode)
+        version = self.canary or self.route.model.current
+        group = self._group = PredictionGroup(version.queue, entries, decode)
         if self._entered is not None:
             # Threads that compute at the same time need a context each.
             for ticket in group.tickets:

@@ -18,37 +18,6 @@ from carboy.errors import ModelLoadError
 from carboy.models.versions.versionset import VersionSet
 
 
-@pytest.fixture(autouse=True)
-def _only_changes_when_told(monkeypatch):
-    """Let tests call `refresh`, unless they call `watched`."""
-    monkeypatch.setattr("carboy.models.sources.localsource.FolderSource.poll_s", 3600.0)
-
-
-@pytest.fixture
-def watched(monkeypatch):
-    monkeypatch.setattr("carboy.models.sources.localsource.FolderSource.poll_s", 0.01)
-
-
-@pytest.fixture
-def store(tmp_path):
-    folder = tmp_path / "models" / "m"
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def declare(app, store):
-    """Return a function that declares a model whose versions are in `store`."""
-
-    def declare(target: t.Any = None, **options: t.Any):
-        target = target or type("Counted", (Counting,), {"alive": []})
-        app.model("/m", name="m", source=str(store), **options)(target)
-        return app.models["m"]
-
-    yield declare
-    app.models.close(PATIENCE_S)
-
-
 def states(model) -> dict[str, str]:
     return {each["version"]: each["state"] for each in model.versions.states()}
 

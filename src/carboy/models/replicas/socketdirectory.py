@@ -34,7 +34,7 @@ _Grant = tuple["Granted", int]
 _logger = get_masked_logger("carboy.models")
 
 
-class _Held(t.NamedTuple):
+class _UsedReplicas(t.NamedTuple):
     """Replicas that this process uses, and the function that is called when it gets others."""
 
     want: Want
@@ -59,7 +59,7 @@ class SocketDirectory:
         self._generation = generation
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
-        self._held: dict[_Key, _Held] = {}
+        self._held: dict[_Key, _UsedReplicas] = {}
 
     def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
@@ -75,7 +75,7 @@ class SocketDirectory:
         want = {**want, "generation": self._generation}
         granted = self._connected().want(want).result()
         with self._lock:
-            self._held[want["model"], want["version"]] = _Held(want, moved)
+            self._held[want["model"], want["version"]] = _UsedReplicas(want, moved)
         return granted
 
     def report(self, hangs: Hangs) -> None:
@@ -122,7 +122,7 @@ class SocketDirectory:
                 _logger.warning("This process goes on with the replicas that it has: %s", exc)
             return
 
-    def _list_held(self) -> list[_Held]:
+    def _list_held(self) -> list[_UsedReplicas]:
         with self._lock:
             return list(self._held.values())
 

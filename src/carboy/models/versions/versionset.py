@@ -21,12 +21,14 @@ import weakref
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError
 
+from .canaries import CanaryRouter
 from .sourcewatch import SourceWatch
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..model import Model
+    from ..protocol import PredictionRequest
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
@@ -37,7 +39,7 @@ DRAIN_S = 60.0
 
 _logger = get_masked_logger("carboy.models")
 
-State = t.Literal["serving", "loading", "draining", "failed"]
+State = t.Literal["serving", "canary", "shadow", "loading", "draining", "failed"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -106,11 +108,18 @@ class VersionSet:
         self.is_unloaded = False
         # The version that other processes serve. This one begins with the same.
         self._served_elsewhere = ""
+        options = model.options
+        #: The versions that compute a share of the requests; None if there are none.
+        self.canaries: CanaryRouter | None = None
+        if options.canary:
+            self.canaries = CanaryRouter(model.name, options.canary, options.canary_key)
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
         # The versions that could not be used when the source was last looked at.
         self._faulty: set[str] = set()
+        # The canaries and the shadow that are loaded, by name.
+        self._on_trial: dict[str, ModelVersion] = {}
         self._reset()
         if source is not None:
             # The source is not looked at when the model is declared, so it is not known yet which
@@ -123,6 +132,11 @@ class VersionSet:
         self._changing = threading.Lock()
         self._is_started = False
         self._watch: SourceWatch | None = None
+
+    def version_for(self, request: PredictionRequest) -> ModelVersion:
+        """Return the version that computes a request."""
+        canary = self.canaries and self.canaries.find(request)
+        return canary or self._model.current
 
     # --- starting ------------------------------------------------------------------------------
 
@@ -153,10 +167,12 @@ class VersionSet:
             found = self._look(source)
             if found.is_fixed:
                 version = self._model.make_version("", source.folder(found.versions[0].name))
-                self._announce(version)
+                for observer in self.observers:
+                    observer.added(self._model, version)
                 self._model.current = version
             else:
                 self._swap(self._load_first(source, found))
+                self._load_trials(source, found)
                 self._watch = SourceWatch(self, source.poll_s)
                 self._watch.start()
             self._is_started = True
@@ -165,15 +181,19 @@ class VersionSet:
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
         """Load the first version that can be loaded."""
         reasons = []
-        candidates = sorted(
-            found.candidates(), key=lambda each: each.name != self._served_elsewhere
-        )
+        candidates = self._candidates(found)
+        candidates.sort(key=lambda each: each.name != self._served_elsewhere)
         for candidate in candidates:
             try:
                 return self._load_beside(source, candidate)
             except ModelLoadError as exc:
                 _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
                 reasons.append(str(exc))
+        if not reasons:
+            raise ModelLoadError(
+                f"{self._owner}: {source.location!r} has no other versions than those that"
+                " canary=... and shadow=... name, and none that all clients may get."
+            )
         if len(reasons) == 1:
             raise ModelLoadError(reasons[0])
         raise ModelLoadError(
@@ -222,8 +242,10 @@ class VersionSet:
             self.load()
             return
         with self._changing:
-            if wanted := self._wanted(self._look(source), retry=retry):
-                self._swap(self._load_beside(source, wanted))
+            found = self._look(source)
+            if wanted := self._wanted(found, retry=retry):
+                self._swap(self._obtain(source, wanted))
+            self._load_trials(source, found)
 
     def switch(self, name: str) -> None:
         """Change to a version, whether or not the source says that it should be served.
@@ -243,7 +265,7 @@ class VersionSet:
                 wanted = self._look(source).find(name, source.location)
             except ModelFileError as exc:
                 raise ModelLoadError(f"{self._owner}: {exc}") from None
-            self._swap(self._load_beside(source, wanted))
+            self._swap(self._obtain(source, wanted))
 
     def follow(
         self,
@@ -273,7 +295,7 @@ class VersionSet:
 
     def refused(self) -> RefusedVersion | None:
         """Return the version that the source says should be served, if it could not be."""
-        candidates = self._list.candidates() if self._list is not None else ()
+        candidates = self._candidates(self._list) if self._list is not None else ()
         known = self._states.get(candidates[0].name) if candidates else None
         if known is None or known.state != "failed":
             return None
@@ -285,18 +307,94 @@ class VersionSet:
         Raises:
             ModelLoadError: the source cannot be read.
         """
-        return self.source is not None and self._wanted(self._look(self.source)) is not None
+        if self.source is None:
+            return False
+        found = self._look(self.source)
+        return self._wanted(found) is not None or bool(self._new_trials(found))
 
     def _wanted(self, found: VersionList, *, retry: bool = False) -> SourceVersion | None:
         """Return the version that should be served instead of the current one; None if there is
         none, or if it has been tried.
         """
-        if found.is_fixed:
+        candidates = self._candidates(found)
+        if found.is_fixed or not candidates:
             return None
-        wanted = found.candidates()[0]
+        wanted = candidates[0]
         known = self._states.get(wanted.name)
-        is_tried = not retry and known is not None and known.fingerprint == wanted.fingerprint
+        is_tried = (
+            not retry
+            and known is not None
+            and known.state in ("failed", "loading")
+            and known.fingerprint == wanted.fingerprint
+        )
         return None if wanted.name == self._model.current.name or is_tried else wanted
+
+    def _candidates(self, found: VersionList) -> list[SourceVersion]:
+        """Return the versions that all clients may get, in the order of preference. One that is on
+        trial is among them only if somebody has switched to it.
+        """
+        chosen = found.choice.version if found.choice is not None else ""
+        return found.candidates(excluding=self._trials.keys() - {chosen})
+
+    # --- canaries and shadows ------------------------------------------------------------------
+
+    @property
+    def _trials(self) -> dict[str, State]:
+        """The versions that are loaded beside the current one, and what for."""
+        options = self._model.options
+        shadow: dict[str, State] = {} if options.shadow is None else {options.shadow: "shadow"}
+        return {**dict.fromkeys(options.canary, "canary"), **shadow}
+
+    def _new_trials(self, found: VersionList) -> list[SourceVersion]:
+        """Return the versions on trial that could be loaded."""
+        known = {name: state.fingerprint for name, state in list(self._states.items())}
+        return [
+            each
+            for each in found.versions
+            if each.name in self._trials
+            and not each.fault
+            and each.name != self._model.current.name
+            and known.get(each.name) != each.fingerprint
+        ]
+
+    def _load_trials(self, source: VersionSource, found: VersionList) -> None:
+        """Load the versions on trial that are new, and unload those that are gone."""
+        there = {each.name for each in found.versions}
+        for name in [*self._on_trial]:
+            if name not in there or name == self._model.current.name:
+                self._end_trial(name)
+        for each in self._new_trials(found):
+            try:
+                version = self._load_beside(source, each)
+            except ModelLoadError as exc:
+                _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
+                continue
+            self._end_trial(each.name)  # that of the same name with other files
+            self._begin_trial(version)
+
+    def _begin_trial(self, version: ModelVersion) -> None:
+        self._on_trial[version.name] = version
+        state = self._states[version.name]
+        state.state, state.since_s = self._trials[version.name], time.time()
+        if self.canaries is not None and version.name in self.canaries.shares:
+            self.canaries.loaded[version.name] = version
+
+    def _end_trial(self, name: str, timeout_s: float | None = None) -> None:
+        version = self._on_trial.pop(name, None)
+        if version is not None:
+            if self.canaries is not None:
+                self.canaries.loaded.pop(name, None)
+            self._retire(version, timeout_s)
+
+    # --- loading and unloading -----------------------------------------------------------------
+
+    def _obtain(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+        """Return a version that is loaded: it may have been on trial until now."""
+        if (tried := self._on_trial.pop(wanted.name, None)) is None:
+            return self._load_beside(source, wanted)
+        if self.canaries is not None:
+            self.canaries.loaded.pop(wanted.name, None)
+        return tried
 
     def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         """Load a version, warm it up and check it, while another one computes predictions.
@@ -318,6 +416,8 @@ class VersionSet:
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
             ) from exc
+        for observer in self.observers:
+            observer.added(self._model, version)
         return version
 
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
@@ -328,7 +428,6 @@ class VersionSet:
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
         model = self._model
-        self._announce(version)
         before, model.current = model.current, version
         state = self._states[version.name]
         state.state, state.since_s = "serving", time.time()
@@ -340,21 +439,20 @@ class VersionSet:
             )
         self._retire(before)
 
-    def _announce(self, version: ModelVersion) -> None:
-        for observer in self.observers:
-            observer.added(self._model, version)
-
-    def _retire(self, version: ModelVersion) -> None:
+    def _retire(self, version: ModelVersion, timeout_s: float | None = None) -> None:
+        """Let a version compute the predictions that it has accepted, and unload it."""
         state = self._states.get(version.name)
-        if state is not None:
+        if state is not None and state.version is version:
             state.state, state.since_s = "draining", time.time()
-        timeout_s = max(DRAIN_S, self._model.options.deadline_s or 0.0)
+        if timeout_s is None:
+            timeout_s = max(DRAIN_S, self._model.options.deadline_s or 0.0)
         if not version.retire(lambda: self._model.current.queue, timeout_s):
             _logger.warning(
                 "%s: version %r has not computed its last predictions within %g s",
                 *(self._owner, version.name, timeout_s),
             )
-        if self._states.get(version.name) is state:
+        # Meanwhile files of the same name may have been loaded again.
+        if state is not None and state.version is version:
             self._states.pop(version.name, None)
         for observer in self.observers:
             observer.removed(self._model, version)
@@ -368,7 +466,7 @@ class VersionSet:
         model = self._model
         with self._changing:
             self.is_unloaded = True
-            self._stop_watch()
+            self._stop(timeout_s)
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
@@ -381,25 +479,34 @@ class VersionSet:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        self._stop_watch()
+        self._stop(timeout_s)
         return self.is_unloaded or self._model.current.close(timeout_s)
 
-    def _stop_watch(self) -> None:
-        """Do not look at the source any more. `load` looks at it again."""
+    def _stop(self, timeout_s: float | None) -> None:
+        """Do not look at the source any more, and end all trials. `load` begins anew."""
         if self._watch is not None:
             self._watch.stop()
             self._watch, self._is_started = None, False
+        for name in [*self._on_trial]:
+            self._end_trial(name, timeout_s)
 
     # --- looking -------------------------------------------------------------------------------
 
     def states(self) -> list[dict[str, t.Any]]:
         """Return what this process does with each version, as plain JSON values."""
         found = {name: state.to_dict() for name, state in list(self._states.items())}
+        for name, share in (self.canaries.shares if self.canaries is not None else {}).items():
+            if name in found and found[name]["state"] == "canary":
+                found[name]["share"] = share
         for each in self._list.versions if self._list is not None else ():
             if each.fault and each.name not in found:
                 state = VersionState(each.name, "failed", each.fingerprint, each.fault)
                 found[each.name] = state.to_dict()
         return list(found.values())
+
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
 
     @property
     def is_changing(self) -> bool:
