@@ -111,7 +111,11 @@ def uwsgi_behind_nginx() -> Server:
 
 
 def start(
-    server: Server, project: pathlib.Path, log: pathlib.Path, port: int | None = None
+    server: Server,
+    project: pathlib.Path,
+    log: pathlib.Path,
+    port: int | None = None,
+    env: t.Mapping[str, str] | None = None,
 ) -> spawning.Program:
     """Start a server in the project's folder, and wait until it listens."""
     if not os.path.exists(server.command[0]):
@@ -123,7 +127,7 @@ def start(
         port=port,
         cwd=project,
         # cheroot finds modules of the current folder only in this way
-        env={"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})},
     )
     try:
         started.wait_until_it_listens()

@@ -154,7 +154,6 @@ class ModelDeclaring:
         canary: cabc.Mapping[str, float] = MappingProxyType({}),
         canary_key: str | None = None,
         shadow: str | None = None,
-        max_hold_s: float = 0.0,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -220,9 +219,6 @@ class ModelDeclaring:
                 to the same version.
             shadow: a version that computes the same requests when the model is idle. Its answers
                 are compared with those that were sent, and not sent.
-            max_hold_s: seconds that predictions may wait if a new version does not fit into the
-                memory beside the current one, which is then unloaded first. With 0, such a version
-                is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -249,7 +245,6 @@ class ModelDeclaring:
                 canary=canary,
                 canary_key=canary_key,
                 shadow=shadow,
-                max_hold_s=max_hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

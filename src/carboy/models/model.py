@@ -219,7 +219,7 @@ class Model:
     @property
     def unloaded(self) -> bool:
         """Whether `unload` was called, and not `load` since."""
-        return self.versions.is_unloaded
+        return self.versions.unloaded
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.

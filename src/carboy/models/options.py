@@ -83,7 +83,6 @@ class Options:
     canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
     canary_key: str | None = None
     shadow: str | None = None
-    max_hold_s: float = 0.0
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.

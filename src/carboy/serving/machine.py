@@ -10,8 +10,8 @@ import signal
 import socket
 import typing as t
 
-from . import cgroups
-from .cgroups import ResourceLimit
+from ..core import cgroups
+from ..core.cgroups import ResourceLimit
 
 # The largest default number of workers: each worker holds a copy of the app in memory.
 MAX_DEFAULT_WORKERS = 8

@@ -63,7 +63,7 @@ class UnixSocket:
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _alone_in_folder_of(path):
+            with alone_in(os.path.dirname(path)):
                 _free_path(path, failure, option, shown_by)
                 self.socket.bind(path)
                 # Nobody can connect before `listen`, so it does not matter that the file has other
@@ -82,7 +82,7 @@ class UnixSocket:
         """Remove the file, so that no new client connects, unless another server has replaced
         it.
         """
-        with contextlib.suppress(OSError), _alone_in_folder_of(self.path):
+        with contextlib.suppress(OSError), alone_in(os.path.dirname(self.path)):
             if _identity(self.path) == self._identity:
                 os.unlink(self.path)
 
@@ -93,19 +93,19 @@ class UnixSocket:
 
 
 @contextlib.contextmanager
-def _alone_in_folder_of(path: str) -> cabc.Iterator[None]:
+def alone_in(folder: str) -> cabc.Iterator[None]:
     """Let no other server replace a socket in the folder meanwhile. Otherwise two servers that
     start at the same time could both find a stale file, and one would remove the new socket of the
     other.
     """
     import fcntl
 
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(opened, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _free_path(path: str, failure: str, option: str, shown_by: str) -> None:

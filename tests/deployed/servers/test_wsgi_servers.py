@@ -42,6 +42,40 @@ def test_server_answers_as_carboy_serve_does(name, project, reference, tmp_path)
     assert code == server.exit_code, running.output
 
 
+@pytest.fixture(scope="module")
+def models_server(project, tmp_path_factory):
+    """The environment variables of servers whose models compute in `carboy models serve`."""
+    folder = tmp_path_factory.mktemp("models")
+    env = {"DIGITS_REPLICAS": "2", "CARBOY_MODELS_SOCKET": str(folder / "models.sock")}
+    program = spawning.start(
+        [spawning.script("carboy"), "models", "serve", "app:app", "--control", "off"],
+        log=folder / "log",
+        port=0,
+        cwd=project,
+        env=env,
+    )
+    try:
+        program.wait_until_it_prints("serving the models of app:app")
+        yield env
+    finally:
+        program.stop()
+
+
+@pytest.mark.parametrize("name", wsgiservers.servers())
+def test_server_whose_models_compute_in_replicas_answers_the_same(
+    name, project, reference, tmp_path, models_server
+):
+    server = wsgiservers.servers()[name]
+    running = wsgiservers.start(server, project, tmp_path / "log", env=models_server)
+    try:
+        answers = deployedapp.ask_all(running.url)
+        assert wsgiservers.unexpected_differences(server, reference, answers) == {}
+    finally:
+        code = running.stop(server.stops_on)
+    assert code == server.exit_code, running.output
+    assert "loaded by process" not in running.output
+
+
 def test_differences_are_documented():
     text = " ".join(GUIDE.read_text().split())
     for server in (*wsgiservers.servers().values(), wsgiservers.uwsgi_behind_nginx()):

@@ -185,11 +185,8 @@ def test_closed_model_has_no_canary_left(declare, store):
         ({"canary_key": "X-User"}, "no effect without canary"),
         ({"shadow": 7}, "expected a version"),
         ({"shadow": "7", "canary": {"7": 0.5}}, "nothing to be compared with"),
-        ({"max_hold_s": -1}, "expected seconds"),
-        ({"max_hold_s": float("inf")}, "expected seconds"),
         ({"canary": {"7": 0.5}, "source": None}, "no effect without source"),
         ({"shadow": "7", "source": None}, "no effect without source"),
-        ({"max_hold_s": 2, "source": None}, "no effect without source"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(app, store, options, said):

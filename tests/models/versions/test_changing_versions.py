@@ -209,6 +209,23 @@ def test_model_without_any_good_version_says_what_is_wrong_with_each(declare, st
     assert "SystemExit" in str(raised.value)
 
 
+def test_version_for_which_there_is_no_memory_is_refused_before_it_is_loaded(
+    declare, store, monkeypatch
+):
+    write_version(store, "1")
+    model = declare()
+    model.load()
+    write_version(store, "2", weights="0" * 2_000_000)
+    monkeypatch.setattr("carboy.models.versions.memoryroom.available_bytes", lambda: 1_000_000)
+    with pytest.raises(ModelLoadError, match=r"needs about \d+ MiB .* and 1 MiB are left"):
+        model.versions.refresh()
+    assert states(model) == {"1": "serving", "2": "failed"}
+    assert model.target.alive == ["1"]
+    monkeypatch.undo()
+    model.versions.refresh(retry=True)
+    assert model.predict(0) == "2:0"
+
+
 def test_switching_to_a_version_that_does_not_exist_names_those_that_do(declare, store):
     write_version(store, "1")
     model = declare()

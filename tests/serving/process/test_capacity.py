@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from carboy.core.cgroups import ResourceLimit
 from carboy.core.processmemory import MIB, ProcessMemory
-from carboy.serving.cgroups import ResourceLimit
 from carboy.serving.machine import Cpus
 from carboy.serving.process.capacity import (
     Measurement,

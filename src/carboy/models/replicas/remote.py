@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import typing as t
+import weakref
 from _thread import get_ident
 from collections import abc as cabc
 
@@ -133,6 +134,16 @@ class RemoteReplicas:
         self.loaded = False
         self.loaded_bytes = 0
         self.cards: tuple[Card, ...] = ()
+        _all.add(self)
+
+    def forget_parent(self) -> None:
+        """Forget the connections of the parent process, in a forked child process: both would use
+        them. The child asks for the replicas again.
+        """
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._unused, self._turns, self._busy = {}, {}, {}
+        self._tokens = None
+        self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
 
@@ -508,3 +519,13 @@ def _paused(waits_for: WaitsFor) -> cabc.Iterator[None]:
         yield
     finally:
         slot.queue.resume(slot)
+
+
+def _forget_parent() -> None:
+    for each in list(_all):
+        each.forget_parent()
+
+
+_all: weakref.WeakSet[RemoteReplicas] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import typing as t
+import weakref
 from concurrent.futures import Future
 
 from carboy.core.logmasking import get_masked_logger
@@ -60,6 +61,15 @@ class SocketDirectory:
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         self._held: dict[_Key, _UsedReplicas] = {}
+        _all.add(self)
+
+    def forget_parent(self) -> None:
+        """Forget the connection of the parent process, in a forked child process: a thread of the
+        parent reads it.
+        """
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._connection = None
+        self._held = {}
 
     def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
@@ -93,13 +103,12 @@ class SocketDirectory:
     def _send(self, word: str, payload: object) -> None:
         with self._lock:
             connection = self._connection
-        if connection is not None and connection.is_open:
+        if connection is not None and not connection.is_closed:
             connection.send(word, payload)
 
     def _connected(self) -> _Connection:
         with self._lock:
-            # A forked process shares the connection of its parent, whose thread reads it.
-            if self._connection is None or not self._connection.is_open:
+            if self._connection is None or self._connection.is_closed:
                 self._connection = _Connection(self._find(), self._on_lost)
             return self._connection
 
@@ -141,8 +150,7 @@ class _Connection:
     def __init__(self, path: str, on_lost: cabc.Callable[[], object]) -> None:
         self._path = path
         self._on_lost = on_lost
-        self._pid = os.getpid()
-        self._is_closed = False
+        self.is_closed = False
         self._lock = threading.Lock()
         self._wanted: dict[_Key, list[Future[_Grant]]] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -157,14 +165,10 @@ class _Connection:
             ) from None
         threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
 
-    @property
-    def is_open(self) -> bool:
-        return not self._is_closed and self._pid == os.getpid()
-
     def want(self, want: Want) -> Future[_Grant]:
         granted: Future[_Grant] = Future()
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 granted.set_exception(self._lost())
                 return granted
             self._wanted.setdefault((want["model"], want["version"]), []).append(granted)
@@ -187,7 +191,7 @@ class _Connection:
         except (OSError, ValueError):
             pass  # the supervisor has died, or another program listens there
         with self._lock:
-            self._is_closed = True
+            self.is_closed = True
             left = [future for futures in self._wanted.values() for future in futures]
             self._wanted.clear()
         self._socket.close()
@@ -231,3 +235,13 @@ class _Connection:
             f"The replicas of the model cannot be reached: the supervisor that listened on"
             f" {self._path} has ended."
         )
+
+
+def _forget_parent() -> None:
+    for each in list(_all):
+        each.forget_parent()
+
+
+_all: weakref.WeakSet[SocketDirectory] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

@@ -31,14 +31,7 @@ def check_version_options(options: Options) -> None:
             " some of the requests has nothing to be compared with. Name another one, or leave out"
             " one of the options."
         )
-    hold_s: t.Any = options.max_hold_s
-    is_number = isinstance(hold_s, (int, float)) and not isinstance(hold_s, bool)
-    if not is_number or not math.isfinite(hold_s) or hold_s < 0:
-        raise ValueError(
-            f"app.model(..., max_hold_s={hold_s!r}): expected seconds, at least 0. With 0, a"
-            " version that does not fit into the memory beside the current one is refused."
-        )
-    for name in ("canary", "shadow", "max_hold_s"):
+    for name in ("canary", "shadow"):
         if options.source is None and (value := getattr(options, name)):
             raise ValueError(
                 f"app.model(..., {name}={value!r}) has no effect without source=..., the folder or"

@@ -22,6 +22,7 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError
 
 from .canaries import CanaryRouter
+from .memoryroom import refuse_without_room
 from .sourcewatch import SourceWatch
 
 if t.TYPE_CHECKING:
@@ -105,7 +106,7 @@ class VersionSet:
         self.request_refresh: cabc.Callable[[], object] = self.refresh
         self.observers: list[VersionObserver] = []
         #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
-        self.is_unloaded = False
+        self.unloaded = False
         # The version that other processes serve. This one begins with the same.
         self._served_elsewhere = ""
         options = model.options
@@ -138,6 +139,13 @@ class VersionSet:
         canary = self.canaries and self.canaries.find(request)
         return canary or self._model.current
 
+    def loaded(self, name: str) -> ModelVersion | None:
+        """Return a version that computes predictions, or is compared; None if there is none of this
+        name.
+        """
+        current = self._model.current
+        return current if name == current.name else self._on_trial.get(name)
+
     # --- starting ------------------------------------------------------------------------------
 
     def load(self) -> None:
@@ -149,10 +157,10 @@ class VersionSet:
         Raises:
             ModelLoadError: no version can be loaded.
         """
-        if self.source is not None or self.is_unloaded:
+        if self.source is not None or self.unloaded:
             with self._changing:
                 self._start().load()
-                self.is_unloaded = False
+                self.unloaded = False
         else:
             self._model.current.load()
 
@@ -236,7 +244,7 @@ class VersionSet:
                 that is served does not change.
         """
         source = self.source
-        if self.is_unloaded:
+        if self.unloaded:
             return
         if source is None or not self._is_started:
             self.load()
@@ -256,7 +264,7 @@ class VersionSet:
         source = self.source
         if source is None:
             raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
-        if self.is_unloaded:
+        if self.unloaded:
             raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
         with self._changing:
             if name == self._model.current.name:
@@ -423,7 +431,11 @@ class VersionSet:
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         if wanted.fault:
             raise ModelFileError(wanted.fault)
-        return self._model.make_version(wanted.name, source.folder(wanted.name))
+        model = self._model
+        version = model.make_version(wanted.name, source.folder(wanted.name))
+        if model.current.loaded:
+            refuse_without_room(version, model.current, model.options.replicas or 1)
+        return version
 
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
@@ -465,7 +477,7 @@ class VersionSet:
         """
         model = self._model
         with self._changing:
-            self.is_unloaded = True
+            self.unloaded = True
             self._stop(timeout_s)
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
@@ -480,7 +492,7 @@ class VersionSet:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        return self.is_unloaded or self._model.current.close(timeout_s)
+        return self.unloaded or self._model.current.close(timeout_s)
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

@@ -78,7 +78,7 @@ class WorkerTopics:
 
     def _switch_model(self, arguments: dict[str, t.Any]) -> None:
         versions = t.cast("Models", models_of(self.app))[arguments["name"]].versions
-        if not versions.is_unloaded:
+        if not versions.unloaded:
             versions.switch(arguments["version"])
 
     def _refuse_version(self, arguments: dict[str, t.Any]) -> None:
@@ -122,6 +122,11 @@ def models_of(app: WSGIApplication | None) -> Models | None:
     return vars(app).get("models") if hasattr(app, "__dict__") else None
 
 
+def versions_of(models: cabc.Iterable[Model]) -> dict[str, str]:
+    """Return the versions that are loaded, by model, of models that declare versions."""
+    return {model.name: model.current.name for model in models if model.current.name}
+
+
 def app_logger_name(app: WSGIApplication | None) -> str | None:
     name = getattr(app, "name", None)
     return name if isinstance(name, str) else None
@@ -144,18 +149,13 @@ def describe_models(app: WSGIApplication | None) -> list[dict[str, t.Any]]:
     return [_describe_model(model) for model in (models_of(app) or {}).values()]
 
 
-def current_versions(models: cabc.Iterable[Model]) -> dict[str, str]:
-    """Return the version that each model computes, by its name; without those of no versions."""
-    return {model.name: model.current.name for model in models if model.current.name}
-
-
 def source_of_model(app: WSGIApplication | None, name: str) -> str:
     """Return the option `source` of a model, which may contain a password. The supervisor alone
     asks for it.
     """
-    models: cabc.Mapping[str, Model] = models_of(app) or {}
-    if name not in models:
-        known = ", ".join(models)
+    models = models_of(app)
+    if models is None or name not in models:
+        known = ", ".join(models or ())
         raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
     source = models[name].options.source
     if source is None:

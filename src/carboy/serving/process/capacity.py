@@ -10,9 +10,9 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
+from ...core.cgroups import ResourceLimit
 from ...core.processmemory import MIB, in_mib, memory_of
 from .. import machine
-from ..cgroups import ResourceLimit
 from .computethreads import set_by_user, threads_of_each
 
 if t.TYPE_CHECKING:

@@ -8,7 +8,7 @@ import threading
 import typing as t
 
 from ...errors import ConfigError
-from ..management.workertopics import current_versions, models_of
+from ..management.workertopics import models_of, versions_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -43,7 +43,7 @@ class ModelKeeper:
             model.load()
 
     def loaded(self) -> LoadedApp:
-        return {"models": {}, "versions": current_versions(self._models), "libraries": []}
+        return {"models": {}, "versions": versions_of(self._models), "libraries": []}
 
     def limit(self, leave: cabc.Callable[[str], object]) -> None:
         """This process computes nothing, so it has no limits."""

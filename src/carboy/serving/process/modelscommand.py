@@ -23,46 +23,10 @@ from .. import log, machine, prepare
 from ..management import controlpath
 from ..management import versioncommands as versioncommands  # adds its commands to the group
 from ..settings import SETTINGS, as_option
-from . import capacity
 from .command import option_of
-from .sockets import NoSockets
-from .supervisor import Supervisor
-
-if t.TYPE_CHECKING:
-    from ..settings import Settings
-    from .sockets import ServerSockets
 
 # The settings of a server that concern one without addresses.
 _SETTINGS = ("control", "grace_s", "management", "min_models", "worker_timeout_s")
-
-
-class ModelsSupervisor(Supervisor):
-    """Keeps the replicas of an app's models for clients on the models' socket. Its only worker
-    knows which models the app has, wants their replicas, and answers no request.
-
-    Args:
-        path: the models' socket that processes of other servers use.
-    """
-
-    _serves_http = False
-
-    def __init__(self, target: str | None, settings: Settings, path: str) -> None:
-        self._path = path
-        super().__init__(target, settings)
-
-    def _open_sockets(self) -> ServerSockets:
-        self._replicas.open_named(self._path)
-        return NoSockets(self._settings)
-
-    def _addresses(self) -> tuple[str, ...]:
-        return (f"unix:{self._path}",)
-
-    def _describe_plan(self) -> list[str]:
-        """Its worker takes little; only the replicas matter."""
-        return capacity.describe_replicas(t.cast("capacity.Plan", self._plan))
-
-    def _describe(self) -> str:
-        return f"serving the models of {self._target or 'the app'} on unix:{self._path}"
 
 
 def default_path(target: str | None) -> str:
@@ -108,6 +72,8 @@ def serve_models_command(
     info.choose_app(target)
     if not machine.HAS_WORKERS:
         raise RefusedCommandError("This system has no Unix sockets for replicas.")
+    from .modelssupervisor import ModelsSupervisor
+
     try:
         settings = prepare(options, describe=as_option, listens=False)
         found = _checked(path) if path else default_path(info.app_import_path)

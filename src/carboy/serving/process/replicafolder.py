@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import socket
@@ -12,7 +11,7 @@ import tempfile
 
 from ...core.runtimefolders import create_private, runtime_folders
 from ...errors import AddressError
-from ..unixsocket import MAX_PATH_BYTES
+from ..unixsocket import MAX_PATH_BYTES, alone_in
 
 BACKLOG = 128
 _PREFIX = "replicas-"
@@ -34,10 +33,7 @@ class ReplicaFolder:
     """
 
     def __init__(self) -> None:
-        self.path = _create()
-        # The system releases the lock when this process ends, whatever ends it.
-        self._lock = os.open(os.path.join(self.path, _LOCK), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path, self._lock = _create()
         self.socket_path = os.path.join(self.path, _SOCKET)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.socket_path)
@@ -50,20 +46,24 @@ class ReplicaFolder:
         os.close(self._lock)
 
 
-def _create() -> str:
+def _create() -> tuple[str, int]:
+    """Return a new folder, and the descriptor of its lock. The system releases the lock when this
+    process ends, whatever ends it.
+    """
     reasons = []
     for parent in runtime_folders():
         try:
             create_private(parent)
-            _remove_stale(parent)
-            folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+            # A folder that has no lock yet must not look as if its supervisor had died.
+            with alone_in(parent):
+                _remove_stale(parent)
+                folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+                if len(os.fsencode(folder)) + _NAME_BYTES <= MAX_PATH_BYTES:
+                    return folder, _lock(folder, os.O_CREAT)
+                os.rmdir(folder)
+            reasons.append(f"{parent}: {os.strerror(errno.ENAMETOOLONG)} for a Unix socket")
         except OSError as exc:
             reasons.append(f"{parent}: {exc.strerror}")
-            continue
-        if len(os.fsencode(folder)) + _NAME_BYTES <= MAX_PATH_BYTES:
-            return folder
-        os.rmdir(folder)
-        reasons.append(f"{parent}: {os.strerror(errno.ENAMETOOLONG)} for a Unix socket")
     why = "; ".join(reasons) or "there is no folder for temporary files that this user may write"
     raise AddressError(
         f"The app has models with replicas, and no folder for their sockets can be used ({why})."
@@ -71,15 +71,26 @@ def _create() -> str:
     )
 
 
+def _lock(folder: str, flags: int = 0) -> int:
+    """Take the lock of a folder, and return its descriptor. Raises OSError if its supervisor
+    lives.
+    """
+    import fcntl
+
+    lock = os.open(os.path.join(folder, _LOCK), flags | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
 def _remove_stale(parent: str) -> None:
     """Remove the folders whose supervisors have died."""
     for entry in os.scandir(parent):
-        if not entry.name.startswith(_PREFIX):
-            continue
-        with contextlib.suppress(OSError):
-            lock = os.open(os.path.join(entry.path, _LOCK), os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if entry.name.startswith(_PREFIX):
+            with contextlib.suppress(OSError):
+                lock = _lock(entry.path)
                 shutil.rmtree(entry.path, ignore_errors=True)
-            finally:
                 os.close(lock)

@@ -288,7 +288,7 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
-        about_models: dict[str, t.Any] = {}
+        about_models: dict[str, t.Any] = {"unloaded": [], "versions": {}}
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
             self._management.watch(process)

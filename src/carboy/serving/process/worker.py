@@ -38,8 +38,8 @@ from ..management.questions import ANSWER, QUESTION, Answers, Questions
 from ..management.workertopics import (
     ModelsOfAllWorkers,
     WorkerTopics,
-    current_versions,
     models_of,
+    versions_of,
 )
 from ..metrics.sharedtable import SharedTable
 from ..metrics.workermetrics import WorkerMetrics
@@ -155,10 +155,9 @@ class Service:
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
-        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
         return {
             "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
-            "versions": current_versions(models.values()),
+            "versions": versions_of((models_of(self._app) or {}).values()),
             "libraries": imported_libraries(),
         }
 

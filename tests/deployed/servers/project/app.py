@@ -32,7 +32,11 @@ class Digit(Struct):
     probability: float
 
 
-@app.model("/digits", batch=8, example=[0] * 64)
+# By this variable, tests let other processes compute: `carboy models serve`.
+REPLICAS = int(os.environ.get("DIGITS_REPLICAS", "0")) or None
+
+
+@app.model("/digits", batch=8, example=[0] * 64, replicas=REPLICAS)
 class Digits:
     """Which handwritten digit is it? 8 x 8 numbers from 0 to 16, or a picture, dark on light."""
 

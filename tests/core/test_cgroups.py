@@ -9,7 +9,7 @@ import textwrap
 import pytest
 from controlgroups import limited_group
 
-from carboy.serving.cgroups import ResourceLimit, cpu_quota, memory_limit
+from carboy.core.cgroups import ResourceLimit, cpu_quota, memory_left, memory_limit
 
 UNLIMITED_V1 = "9223372036854771712\n"
 V2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -242,7 +242,7 @@ def test_folder_in_the_place_of_a_file_is_no_limit(tree, tmp_path):
 
 READ = """
     import sys
-    from carboy.serving.cgroups import cpu_quota, memory_limit
+    from carboy.core.cgroups import cpu_quota, memory_limit
 
     print(memory_limit().amount, memory_limit().source, cpu_quota().amount, cpu_quota().source)
 """
@@ -260,3 +260,41 @@ def test_limits_of_real_groups_are_found_by_a_process_in_them():
         )
     outer = f"cgroup {group.name}"
     assert done.stdout == f"{300 * 2**20} {outer} 1.5 {outer}\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "files", "expected"),
+    [
+        pytest.param("0::/\n", V2, ROOT, None, id="no limit"),
+        pytest.param(
+            "0::/\n",
+            V2,
+            {
+                "sys/fs/cgroup/memory.max": "1000\n",
+                "sys/fs/cgroup/memory.current": "700\n",
+                "sys/fs/cgroup/memory.stat": "anon 500\ninactive_file 150\nactive_file 50\n",
+            },
+            450,
+            id="v2, pages of files that can be dropped are free",
+        ),
+        pytest.param(
+            "4:memory:/\n",
+            V1,
+            {
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "1000\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": "1200\n",
+                "sys/fs/cgroup/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 100\n",
+            },
+            0,
+            id="v1, more than the limit is used",
+        ),
+        pytest.param(
+            "0::/\n", V2, {"sys/fs/cgroup/memory.max": "1000\n"}, None, id="use is unknown"
+        ),
+    ],
+)
+def test_memory_that_is_left_is_the_limit_without_what_is_used(
+    tree, groups, mounts, files, expected
+):
+    found = memory_left(tree(groups, mounts, files))
+    assert (found and found.amount) == expected

@@ -61,6 +61,13 @@ def memory_limit(root: str = "/") -> ResourceLimit | None:
     return _smallest(root, "memory", _memory_limit_of)
 
 
+def memory_left(root: str = "/") -> ResourceLimit | None:
+    """Return how much memory the groups of this process may still use, in bytes; None if there is
+    no limit. Pages of files that the system can drop count as free. `root` is that of `cpu_quota`.
+    """
+    return _smallest(root, "memory", _memory_left_in)
+
+
 def _cpu_quota_of(folder: str, version: int) -> float | None:
     if version == 2:
         # The file has "quota period", and "max" instead of a quota that is not limited.
@@ -76,6 +83,17 @@ def _memory_limit_of(folder: str, version: int) -> float | None:
     name = "memory.max" if version == 2 else "memory.limit_in_bytes"
     limit = _number(_read(f"{folder}/{name}"))
     return limit if limit is not None and limit < _NO_MEMORY_LIMIT else None
+
+
+def _memory_left_in(folder: str, version: int) -> float | None:
+    limit = _memory_limit_of(folder, version)
+    name = "memory.current" if version == 2 else "memory.usage_in_bytes"
+    used = _number(_read(f"{folder}/{name}"))
+    if limit is None or used is None:
+        return None
+    prefix = "inactive_file" if version == 2 else "total_inactive_file"
+    found = re.search(rf"^{prefix} ([0-9]+)$", _read(f"{folder}/memory.stat"), re.MULTILINE)
+    return max(0.0, limit - used + (int(found[1]) if found else 0))
 
 
 def _number(text: str) -> int | None:
