@@ -195,8 +195,8 @@ def _make_view(
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
                 fields = streamed.headers
-                if name := ticket.queue.version:
-                    fields = (*fields, (VERSION_HEADER, name))
+                if ticket.version:
+                    fields = (*fields, (VERSION_HEADER, ticket.version))
                 return _response(app, streamed.chunks, fields, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
             if (shadow := model.versions.shadow) is not None:
