@@ -26,6 +26,7 @@
     │   ├── StuckError              503     model-stuck
     │   └── ClosedError             503     model-closed
     ├── DeadlineError               504     deadline              TimeoutError
+    ├── ReplicaLostError            503     replica-lost          RuntimeError
     ├── UnreadError                 408     stream-unread         TimeoutError
     ├── CancelledError              499     cancelled             RuntimeError
     ├── AnswerError                 500     answer-invalid        TypeError
@@ -322,6 +323,15 @@ class DeadlineError(CarboyError, TimeoutError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class ReplicaLostError(CarboyError, RuntimeError):
+    """The process that computed a prediction has ended before it had the result. Whether the
+    prediction was computed is unknown.
+    """
+
+    status = 503
+    slug = "replica-lost"
 
 
 class UnreadError(CarboyError, TimeoutError):

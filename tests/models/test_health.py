@@ -11,9 +11,9 @@ from overdue import let_pass
 from polling import PATIENCE_S, wait_until
 
 from carboy.errors import LoadingError
-from carboy.models import replicas
 from carboy.models.collection import Model, Models
 from carboy.models.options import Options
+from carboy.models.replicas import checkup
 
 
 def add(models: Models, target: t.Any, **options: t.Any) -> Model:
@@ -121,7 +121,7 @@ def test_model_that_hangs_is_not_ready_until_it_returns():
 
 
 def test_check_of_the_model_decides(checked, Checked, monkeypatch, caplog):
-    monkeypatch.setattr(replicas, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(checkup, "CHECK_EVERY_S", 0.0)
     checked.load()
     assert checked.health() == (False, {"checked": "its check has not returned yet"})
     wait_until(lambda: checked.health().ready)
@@ -137,7 +137,7 @@ def test_check_of_the_model_decides(checked, Checked, monkeypatch, caplog):
 
 
 def test_check_does_not_run_at_each_probe(checked, Checked, monkeypatch):
-    monkeypatch.setattr(replicas, "CHECK_EVERY_S", math.inf)
+    monkeypatch.setattr(checkup, "CHECK_EVERY_S", math.inf)
     checked.load()
     wait_until(lambda: checked.health().ready)
     assert all(checked.health().ready for _ in range(100))
@@ -145,7 +145,7 @@ def test_check_does_not_run_at_each_probe(checked, Checked, monkeypatch):
 
 
 def test_check_that_hangs_is_not_ready_and_holds_no_probe(checked, Checked, monkeypatch):
-    monkeypatch.setattr(replicas, "CHECK_LIMIT_S", 0.01)
+    monkeypatch.setattr(checkup, "CHECK_LIMIT_S", 0.01)
     Checked.release = threading.Event()
     checked.load()
     assert checked.health().reasons["checked"] == "its check has not returned yet"

@@ -20,11 +20,17 @@ if t.TYPE_CHECKING:
 
 @click.group("models", cls=AppGroup, invoke_without_command=True)
 @click.pass_context
+def models_group(ctx: click.Context) -> None:
+    """List the app's models, or predict with one."""
+    # `serve` starts other processes, which load the app.
+    if ctx.invoked_subcommand != "serve":
+        _load_app(is_listing=ctx.invoked_subcommand is None)
+
+
 @results_on_stdout
 @with_appcontext
-def models_group(ctx: click.Context, out: t.TextIO) -> None:
-    """List the app's models, or predict with one."""
-    if ctx.invoked_subcommand is None:
+def _load_app(*, is_listing: bool, out: t.TextIO) -> None:
+    if is_listing:
         for line in _lines():
             click.echo(line, file=out)
 

@@ -271,7 +271,7 @@ class Facts:
     @property
     def accelerators(self) -> list[str]:
         """The devices, other than the CPU, that models have declared, such as "cuda:0"."""
-        declared_by_models = {model.options.device or "cpu" for model in self.models}
+        declared_by_models = {each for model in self.models for each in model.options.devices}
         return sorted(each for each in declared_by_models if not each.startswith("cpu"))
 
     @property

@@ -34,7 +34,7 @@ class PredictionFuture(Future[t.Any]):
     def submit(cls, queue: PredictionQueue, arguments: Arguments) -> PredictionFuture:
         future = cls()
         ticket = queue.submit(arguments, deadline_s=None, deliver=future._deliver)
-        future._cancel_ticket = lambda: not ticket.batch_size and queue.cancel(ticket)
+        future._cancel_ticket = lambda: not ticket.batch_size and ticket.queue.cancel(ticket)
         return future
 
     def cancel(self) -> bool:
@@ -91,7 +91,7 @@ def predict_all(
         finally:  # cancel what still waits, also if the caller closes this generator early
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
-                    queue.cancel(ticket)
+                    ticket.queue.cancel(ticket)
 
 
 def _submit(

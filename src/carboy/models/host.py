@@ -136,9 +136,14 @@ class ModelDeclaring:
         concurrency: int = 1,
         example: t.Any = None,
         examples: cabc.Mapping[str, t.Any] = MappingProxyType({}),
-        device: str | None = None,
+        device: str | cabc.Sequence[str] | None = None,
+        device_lock: bool = True,
         max_body_bytes: int | None = None,
         source: str | os.PathLike[str] | None = None,
+        replicas: int | None = None,
+        retry: bool = True,
+        max_rss: int | str | None = None,
+        start_timeout_s: float = 600.0,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -170,15 +175,26 @@ class ModelDeclaring:
                 It is predicted before the model is ready, and shown on the model's page.
             examples: more inputs to choose from on the model's page, by their titles. Each must fit
                 the types of `predict`. If there is no `example`, the first of them takes its place.
-            device: the name of the device on which `predict` computes, such as "cuda:0". Models of
-                a process that name the same device compute one after the other, so that they do not
-                need its memory at the same time. carboy only compares names: `predict` chooses the
-                device.
+            device: the name of the device on which `predict` computes, such as "cuda:0". Models
+                that name the same device compute one after the other, so that they do not need its
+                memory at the same time: those of a process, and all replicas of a server. Without
+                replicas, carboy only compares names: `predict` chooses the device. With replicas,
+                it may be a list, whose devices the replicas use in turn, and each process sees its
+                own device only; with "cpu", the replicas divide the cores among them.
+            device_lock: False lets the model compute on its device at the same time as others.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
             source: the folder that `carboy.models.save` has written, relative to the folder of the
                 app. `__init__(self, path)` gets its path, after the files were compared with the
                 card in the folder. The model's page shows the card.
+            replicas: how many processes beside the server's workers load the model and compute its
+                batches, shared by all workers. By default each worker loads the model itself.
+            retry: whether a batch is computed once more, by another replica, if the process dies
+                that computes it. False if `predict` changes something elsewhere; the prediction is
+                then 503.
+            max_rss: how much resident memory a replica may use before another one replaces it, such
+                as "2G".
+            start_timeout_s: seconds that a replica may take to load the model.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -195,8 +211,13 @@ class ModelDeclaring:
                 example=example,
                 examples=examples,
                 device=device,
+                device_lock=device_lock,
                 max_body_bytes=max_body_bytes,
                 source=_below(self.root_path, source, rule),
+                replicas=replicas,
+                retry=retry,
+                max_rss=max_rss,
+                start_timeout_s=start_timeout_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

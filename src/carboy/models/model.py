@@ -1,7 +1,8 @@
 """A registered model as views, scripts and notebooks use it: `app.models["digits"]`.
 
-`Model` combines three parts: `queue` decides when a prediction is computed, `replicas` decide where
-(in this process or elsewhere), and `carboy.contract` reads inputs and writes results.
+`Model` combines four parts: `queue` decides when a prediction is computed, `replicas` decide where
+(in this process or elsewhere), `versions` from which files, and `carboy.contract` reads inputs and
+writes results.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
-from carboy.errors import AnswerError, ModelFileError
+from carboy.errors import AnswerError
 
 from .batched import columns_of, item_operation
 from .binder import Binder
@@ -23,10 +24,9 @@ from .example import Example
 from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
-from .replicas.checkup import Checkup
 from .replicas.inprocess import InProcess
 from .replicas.source import ModelSource
-from .saved.card import read_card
+from .versions.modelversion import ModelVersion
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -40,14 +40,18 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: the types of its `predict`, its queue, and the object that computes.
+    """One registered model: the types of its `predict`, and the version of it that computes.
 
-    `codec` decodes a request body to a dict of arguments by name. `queue` takes such a dict for
-    each prediction.
+    `codec` decodes a request body to a dict of arguments by name. The queue of a version takes such
+    a dict for each prediction.
+
+    Attributes:
+        current: the version that computes predictions. Changing versions is one assignment, so a
+            request that asks for several predictions reads this attribute once.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
-        owner = f"Model {name!r}"
+        self._owner = owner = f"Model {name!r}"
         self.name = name
         self.rule = rule
         self.target = target
@@ -59,6 +63,7 @@ class Model:
         self.operation: Operation = read(source.predict, owner=owner)
         self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
+        self._bind = bind
         where = f"{owner}, {predict_at(source.predict)}"
         self.codec = BodyReader(self.interface, where)
         self.answers = AnswerWriter(self.operation.answer, where)
@@ -70,23 +75,11 @@ class Model:
         }
         #: The input that is predicted when the model is loaded, to warm it up.
         self.example = next(iter(self.examples.values()), None)
-        warm = None
+        self._warm = None
         if self.example is not None:
-            warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
+            self._warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
         self.binder = Binder(name, self.interface)
-        self._replica = InProcess(source, owner=owner, bind=bind, warm=warm)
-        self._checkup = Checkup(self._replica.check, owner=owner)
-        self.queue = PredictionQueue(
-            self._replica,
-            owner=owner,
-            batch=batch,
-            wait_s=options.wait_s,
-            deadline_s=options.deadline_s,
-            queue=options.queue_items,
-            concurrency=options.concurrency,
-            streams=self.answers.streams,
-            device=options.device,
-        )
+        self.current = self.make_version("", options.source)
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -94,16 +87,45 @@ class Model:
         state = "loaded" if self.loaded else "not loaded"
         return f"<Model {self.name!r} at {self.rule!r}, {state}>"
 
+    def make_version(self, name: str, folder: str | None) -> ModelVersion:
+        """Return a version of the model, which is not loaded yet and gets no predictions.
+
+        Args:
+            name: the name of the version; empty if the model declares no versions.
+            folder: the folder of its files; None if the model has no `source`.
+        """
+        source, options = self._source, self.options
+        owner = f"{self._owner}, version {name!r}" if name else self._owner
+        replica = InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
+        queue = PredictionQueue(
+            replica,
+            owner=owner,
+            batch=options.batch,
+            wait_s=options.wait_s,
+            deadline_s=options.deadline_s,
+            queue=options.queue_items,
+            concurrency=options.concurrency,
+            streams=self.answers.streams,
+            device=options.shared_device,
+            version=name,
+        )
+        return ModelVersion(name, folder, replica, queue, has_check=source.has_check)
+
+    @property
+    def queue(self) -> PredictionQueue:
+        """The queue of the version that computes predictions now."""
+        return self.current.queue
+
     @property
     def loaded(self) -> bool:
-        return self._replica.loaded
+        return self.current.loaded
 
     @property
     def loaded_bytes(self) -> int:
         """How much the memory of this process grew by while the model was loaded; 0 if the system
         does not tell.
         """
-        return self._replica.loaded_bytes
+        return self.current.replica.loaded_bytes
 
     @property
     def doc(self) -> str:
@@ -127,13 +149,7 @@ class Model:
         """The cards of the saved models that this model was built from. Before it is loaded, only
         the card of its `source` is known.
         """
-        folder = self.options.source
-        if self.loaded or folder is None:
-            return self._replica.cards
-        try:
-            return (read_card(folder),)
-        except (OSError, ModelFileError):  # loading the model says why
-            return ()
+        return self.current.cards
 
     def load(self) -> None:
         """Build the model now, unless it is loaded. Thread-safe.
@@ -141,7 +157,7 @@ class Model:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        self._replica.load()
+        self.current.load()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the model again.
@@ -149,32 +165,24 @@ class Model:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
-        drained = self.queue.close(timeout_s)
-        self._replica.close()
-        self._checkup.forget()
-        self.queue.open()
-        return drained
+        return self.current.close(timeout_s)
 
     def check(self) -> None:
         """Load the model and call the `check` method of its class, if there is one. Raises what
         `check` raises.
         """
-        self._replica.check()
+        self.current.replica.check()
 
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
-        if not self.loaded:
-            return "loading" if self._replica.loading else "not loaded"
-        if self.stuck:
-            return "hangs past its deadline"
-        return self._checkup.reason() if self._source.has_check else ""
+        return self.current.not_ready()
 
     @property
     def stuck(self) -> bool:
         """Whether `predict` hangs, that is, runs longer than its deadline. New requests are then
         refused at once.
         """
-        return self.queue.stuck
+        return self.current.queue.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
         """Predict one item in this process, from any view, script or notebook. Thread-safe.
@@ -270,7 +278,7 @@ class Model:
 
     def statistics(self) -> Statistics:
         """Return the queue's counters since the model was first used."""
-        return self.queue.statistics()
+        return self.current.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
         """Return the model's description as plain JSON values. Programs get it by GET at the

@@ -8,6 +8,8 @@ import re
 import typing as t
 from collections import abc as cabc
 
+from carboy.core.bytesizes import parse_size
+
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
 # 1,000 predictions within the default deadline of 30 s, so those in a longer queue would come too
@@ -20,12 +22,24 @@ _COUNTS = {
     "batch": "a whole number, at least 1",
     "concurrency": "a whole number, at least 1",
     "queue": "a whole number, at least 1",
+    "replicas": "a whole number, at least 1, or None to compute in the process of the app",
     "max_body_bytes": (
         "a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
         " key MODEL_MAX_BODY"
     ),
 }
-_MAY_BE_NONE = ("queue", "max_body_bytes")
+_MAY_BE_NONE = ("queue", "replicas", "max_body_bytes")
+# For options that concern the processes of replicas: why they have no effect without them.
+_NEED_REPLICAS = {
+    "retry": "a batch is lost only if another process computes it",
+    "max_rss": "it limits the memory of each of these processes",
+    "start_timeout_s": "it limits how long these processes may take to load the model",
+}
+#: How long a replica process may load its model by default, in seconds. Large models take minutes
+#: from a network drive; a process that waits for ever must not look as if it were loading.
+START_TIMEOUT_S = 600.0
+#: The device of replicas that divide the cores of the machine among them.
+CPU = "cpu"
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -56,9 +70,14 @@ class Options:
     concurrency: int = 1
     example: t.Any = None
     examples: cabc.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
-    device: str | None = None
+    device: str | cabc.Sequence[str] | None = None
     max_body_bytes: int | None = None
     source: str | None = None
+    replicas: int | None = None
+    device_lock: bool = True
+    retry: bool = True
+    max_rss: int | str | None = None
+    start_timeout_s: float = START_TIMEOUT_S
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -74,12 +93,8 @@ class Options:
                 continue
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise ValueError(f"app.model(..., {name}={number!r}): expected {expected}.")
-        device: object = self.device
-        if device is not None and not (isinstance(device, str) and len(device.split()) == 1):
-            raise ValueError(
-                f"app.model(..., device={device!r}): expected one word, such as 'cuda:0'. Models"
-                " with the same word do not compute at the same time."
-            )
+        self._check_devices()
+        self._check_replicas()
         if self.wait_ms != "auto" and not _is_duration(self.wait_ms, above_zero=False):
             raise ValueError(
                 f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds, at least 0, or"
@@ -90,6 +105,82 @@ class Options:
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
             )
+
+    def _check_devices(self) -> None:
+        # The types are Any, because users may have passed any object, which is checked here.
+        device: t.Any = self.device
+        given = device if isinstance(device, (list, tuple)) and self.replicas else (device,)
+        if device is not None and not (given and all(map(_is_word, given))):
+            raise ValueError(
+                f"app.model(..., device={device!r}): expected one word, such as 'cuda:0', or with"
+                " replicas=... a list of such words. Models with the same word do not compute at"
+                " the same time."
+            )
+        if len(given) > (self.replicas or 1):
+            raise ValueError(
+                f"app.model(..., device={device!r}, replicas={self.replicas}): each replica"
+                f" computes on one device, so that {len(given) - (self.replicas or 1)} of these"
+                f" would not be used. Raise replicas to {len(given)}, or name fewer devices."
+            )
+        for name in ("device_lock", "retry"):
+            value: object = getattr(self, name)
+            if value not in (True, False):
+                raise ValueError(f"app.model(..., {name}={value!r}): expected True or False.")
+        if not self.device_lock and device is None:
+            raise ValueError(
+                "app.model(..., device_lock=False) has no effect without a device, such as"
+                " device='cuda:0'."
+            )
+
+    def _check_replicas(self) -> None:
+        if self.replicas is None:
+            for field in dataclasses.fields(self):
+                value = getattr(self, field.name)
+                if field.name in _NEED_REPLICAS and value != field.default:
+                    raise ValueError(
+                        f"app.model(..., {field.name}={value!r}) has no effect without replicas:"
+                        f" {_NEED_REPLICAS[field.name]}. Add replicas=1 or more, or leave it out."
+                    )
+        elif self.concurrency > 1:
+            raise ValueError(
+                f"app.model(..., replicas={self.replicas}, concurrency={self.concurrency}): a"
+                " replica computes one batch at a time. Leave out concurrency, and set replicas to"
+                " the number of batches that shall compute at the same time."
+            )
+        if self.max_rss is not None and not _parse_size(self.max_rss):
+            raise ValueError(
+                f"app.model(..., max_rss={self.max_rss!r}): expected a number of bytes, or a size"
+                " such as '500M' or '2G'."
+            )
+        if not _is_duration(self.start_timeout_s, above_zero=True):
+            raise ValueError(
+                f"app.model(..., start_timeout_s={self.start_timeout_s!r}): expected seconds above"
+                " 0."
+            )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that the replicas use in turn; without replicas, the one of the model."""
+        if self.device is None or isinstance(self.device, str):
+            return (self.device,) if self.device else ()
+        return tuple(self.device)
+
+    @property
+    def shared_device(self) -> str | None:
+        """The device on which the model does not compute at the same time as others of this
+        process; None without one.
+        """
+        return self.devices[0] if self.devices and self.device_lock and not self.replicas else None
+
+    @property
+    def max_rss_bytes(self) -> int | None:
+        """How much resident memory each replica may use; None without a limit."""
+        return None if self.max_rss is None else _parse_size(self.max_rss)
+
+    @property
+    def parallel(self) -> int:
+        """How many batches of the model compute at the same time."""
+        return self.replicas or self.concurrency
 
     @property
     def wait_s(self) -> float | t.Literal["auto"]:
@@ -102,11 +193,25 @@ class Options:
     @property
     def ahead(self) -> int:
         """How many predictions `model.map` keeps queued, so that the next batches can be formed."""
-        return min(self.queue_items, self.batch * (self.concurrency + 2))
+        return min(self.queue_items, self.batch * (self.parallel + 2))
 
 
 def _is_title(key: object) -> bool:
     return isinstance(key, str) and bool(key.strip())
+
+
+def _is_word(device: object) -> bool:
+    return isinstance(device, str) and len(device.split()) == 1
+
+
+def _parse_size(size: object) -> int | None:
+    """Return a number of bytes above zero; None if `size` is none, and no text for one."""
+    if isinstance(size, str):
+        try:
+            size = parse_size(size)
+        except ValueError:
+            return None
+    return size if type(size) is int and size > 0 else None
 
 
 def _is_duration(value: t.Any, *, above_zero: bool) -> bool:

@@ -173,7 +173,6 @@ class PredictionRoute:
         self.protocol = endpoint.protocol
         self.gateway = gateway
         self.shared = shared
-        self.queue = model.queue
         self.answers = model.answers
         self.batched = model.options.batch > 1
         self._max_batch = model.options.batch
@@ -300,7 +299,7 @@ class PredictionRoute:
             self._submit(round_)
 
     def _submit(self, round_: list[PendingPrediction]) -> None:
-        self.queue.submit_round(round_, quick_s=self._quick_s)
+        self.model.current.queue.submit_round(round_, quick_s=self._quick_s)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
@@ -342,7 +341,7 @@ class PredictionRoute:
 
         PERF: predictions whose requests were read together share one head, which saves 2 us each.
         """
-        key = ticket.arrived_s, ticket.began_s, answer.media_type, answer.headers
+        key = ticket.queue, ticket.began_s, ticket.arrived_s, answer.media_type, answer.headers
         last, head = self._last_head
         if head is None or last != key:
             fields = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
@@ -424,7 +423,7 @@ class PendingPrediction(Ticket):
         """
         self.arguments = None
         decode = t.cast("cabc.Callable[[], list[Arguments]]", self.decode_again)
-        group = self._group = PredictionGroup(self.route.queue, entries, decode)
+        group = self._group = PredictionGroup(self.route.model.current.queue, entries, decode)
         if self._entered is not None:
             # Threads that compute at the same time need a context each.
             for ticket in group.tickets:
@@ -496,7 +495,7 @@ class PendingPrediction(Ticket):
         if self._group is not None:
             self._group.cancel()
         else:
-            self.route.queue.cancel(self)
+            self.queue.cancel(self)
 
     # --- responding ----------------------------------------------------------------------------
 

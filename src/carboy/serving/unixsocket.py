@@ -14,6 +14,7 @@ import stat
 import sys
 import typing as t
 
+from ..core.runtimefolders import user_name
 from ..errors import AddressError
 
 if t.TYPE_CHECKING:
@@ -143,13 +144,3 @@ def _explain(exc: OSError, path: str, option: str) -> str:
     if isinstance(exc, NotADirectoryError):
         return f"{folder} is not a folder. {choose.capitalize()}."
     return f"{exc.strerror}. Choose a path with {option} that {user_name(os.geteuid())} may write."
-
-
-def user_name(uid: int) -> str:
-    """Return how a message names a user, such as "user shop (uid 1000)"."""
-    import pwd
-
-    try:
-        return f"user {pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"

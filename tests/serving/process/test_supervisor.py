@@ -12,12 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polling import wait_until
 
+from carboy.serving.process.childprocess import MAX_DELAY_S, STEADY_S, RestartBackoff
 from carboy.serving.process.serverstate import FailedReload, ProcessState, ServerState
 from carboy.serving.process.supervisor import MAX_UNANSWERED, Supervisor
 from carboy.serving.process.workerprocess import (
-    MAX_DELAY_S,
-    STEADY_S,
-    RestartBackoff,
     Worker,
     WorkerProcess,
 )

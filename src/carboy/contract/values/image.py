@@ -22,7 +22,7 @@ import zlib
 
 from ...errors import InputError, InputTooLargeError, UnsupportedInputError
 from ..media import JSON
-from .kind import ValueKind, from_base64, to_base64
+from .kind import Packed, ValueKind, from_base64, to_base64
 
 # The default limit on the size of an image, in pixels. Cameras of phones usually produce 12 to 24
 # million. Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns
@@ -346,6 +346,27 @@ class ImageKind(ValueKind):
     def plain(cls, value: t.Any) -> str:
         return f"data:image/png;base64,{to_base64(cls.write(value, 'image/png'))}"
 
+    @classmethod
+    def pack(cls, value: t.Any) -> Packed:
+        """Pack the pixels as they are, the palette, and the `info` that is plain data."""
+        info = {key: each for key, each in value.info.items() if isinstance(each, _PLAIN_INFO)}
+        palette = None
+        if value.palette is not None:
+            palette = [value.palette.mode, value.palette.tobytes()]
+        return Packed([value.mode, value.size, info, palette, value.format], [value.tobytes()])
+
+    @classmethod
+    def unpack(cls, head: t.Any, buffers: t.Sequence[memoryview]) -> t.Any:
+        import PIL.Image
+
+        mode, size, info, palette, name = head
+        picture = PIL.Image.frombytes(mode, tuple(size), buffers[0])
+        if palette is not None:
+            picture.putpalette(palette[1], palette[0])
+        picture.info.update(info)
+        picture.format = name
+        return picture
+
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
 
@@ -358,6 +379,7 @@ class ImageKind(ValueKind):
         return from_base64(value, "a picture", "$") if value else stroke_png()
 
 
+_PLAIN_INFO = (str, int, float, bytes)
 # Pixel modes that each format can store.
 _MODES = {
     "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),

@@ -27,6 +27,19 @@ if t.TYPE_CHECKING:
 Schema: t.TypeAlias = dict[str, t.Any]
 
 
+class Packed(t.NamedTuple):
+    """A value in a form that another process can read.
+
+    Attributes:
+        head: what describes the value: numbers, text, bytes, None, lists and dicts by text.
+        buffers: contiguous bytes, such as the numbers of an array. They are not copied until they
+            are sent.
+    """
+
+    head: t.Any
+    buffers: t.Sequence[bytes | bytearray | memoryview]
+
+
 class ValueKind:
     """How values of one type (image, table, ...) are read, written and documented.
 
@@ -170,6 +183,28 @@ class ValueKind:
         """Return a value as the content of a file, and its media type, for test clients to send."""
         media_type = next(each for each in cls.media_types if each in cls.answers())
         return cls.write(value, media_type), media_type
+
+    # -- to another process ----------------------------------------------------------------------
+
+    @classmethod
+    def pack(cls, value: t.Any) -> Packed:
+        """Convert a value for another process of this machine, in which `unpack` restores it.
+
+        By default the value is written as a file. Override both methods if a file takes long to
+        write, loses something, or can only be read with an annotation.
+        """
+        data, media_type = cls.file_of(value)
+        return Packed(media_type, [data])
+
+    @classmethod
+    def unpack(cls, head: t.Any, buffers: t.Sequence[memoryview]) -> t.Any:
+        """Restore a value from what `pack` has returned.
+
+        Args:
+            head: the `head` of the `Packed`.
+            buffers: its `buffers`. The value may refer to their memory, and may change it.
+        """
+        return cls().read(bytes(buffers[0]), media_type=head)
 
     # -- describing ------------------------------------------------------------------------------
 

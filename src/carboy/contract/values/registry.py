@@ -137,6 +137,11 @@ def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
     return whole, next((_within[name] for name in names if name in _within), None)
 
 
+def kind_named(name: str) -> type[ValueKind] | None:
+    """Return the `ValueKind` class of this name, such as "ImageKind"."""
+    return next((kind for kind in _kinds if kind.__qualname__ == name), None)
+
+
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
     """Return the `ValueKind` that reads files of a media type, which can make a sample of such a
     file.

@@ -26,7 +26,7 @@ from ...errors import InputError, InputTooLargeError, SignatureError
 from .. import inputerrors
 from ..media import JSON
 from . import npy
-from .kind import ValueKind, from_base64
+from .kind import Packed, ValueKind, from_base64
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
 # The default limit on the number of elements in a tensor with a free dimension: 67 MB of float32.
@@ -257,6 +257,23 @@ class TensorKind(ValueKind):
         return to_plain(value)
 
     @classmethod
+    def pack(cls, value: t.Any) -> Packed:
+        """Pack an array of any dtype whose text says all of it; objects and fields become lists."""
+        dtype = value.dtype
+        if dtype.hasobject or not is_plain_dtype(dtype):
+            return Packed([None, to_plain(value)], ())
+        return Packed([dtype.str, value.shape], [bytes_of(value)])
+
+    @classmethod
+    def unpack(cls, head: t.Any, buffers: t.Sequence[memoryview]) -> t.Any:
+        dtype, shape = head
+        if dtype is None:
+            import numpy as np
+
+            return np.array(shape, object)
+        return array_of(buffers[0], dtype, shape)
+
+    @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> dict[str, t.Any]:
         return {"type": "array"} if annotation.__name__ == "ndarray" else {"type": "number"}
 
@@ -368,6 +385,28 @@ class TensorKind(ValueKind):
             (sizes.setdefault(side, size) if isinstance(side, str) else side) == size
             for side, size in zip(sides, shape, strict=True)
         )
+
+
+def is_plain_dtype(dtype: t.Any) -> bool:
+    """Return whether the text of a dtype, such as "<f4", says all of it."""
+    import numpy as np
+
+    return not dtype.hasobject and bool(np.dtype(dtype.str) == dtype)
+
+
+def bytes_of(array: t.Any) -> memoryview:
+    """Return the bytes of an array, without a copy if they are contiguous."""
+    import numpy as np
+
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return flat.data
+
+
+def array_of(buffer: memoryview, dtype: str, shape: t.Sequence[int]) -> t.Any:
+    """Return the array whose bytes are in a buffer, without a copy."""
+    import numpy as np
+
+    return np.frombuffer(buffer, dtype).reshape(shape)
 
 
 def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:

@@ -21,7 +21,7 @@ from .. import inputerrors
 from ..hints import metadata_of
 from ..media import JSON, URLENCODED
 from .file import Upload
-from .kind import ValueKind, to_base64
+from .kind import Packed, ValueKind, to_base64
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -210,6 +210,21 @@ class UploadKind(BytesKind):
     @classmethod
     def file_of(cls, value: t.Any) -> tuple[bytes, str]:
         return value.read(), value.media_type or "application/octet-stream"
+
+    @classmethod
+    def pack(cls, value: t.Any) -> Packed:
+        place = value.stream.tell()
+        data = value.read()
+        value.stream.seek(place)
+        return Packed([value.name, value.sent_name, value.media_type], [data])
+
+    @classmethod
+    def unpack(cls, head: t.Any, buffers: t.Sequence[memoryview]) -> Upload:
+        name, sent_name, media_type = head
+        data = bytes(buffers[0])
+        upload = Upload(io.BytesIO(data), name=name, media_type=media_type, size=len(data))
+        upload.sent_name = sent_name
+        return upload
 
 
 def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:

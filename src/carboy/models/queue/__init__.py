@@ -66,6 +66,7 @@ class PredictionQueue:
         streams: whether `predict` produces its result item by item.
         device: the name of a device. Of all queues that name the same device, one batch at a time
             is computed.
+        version: the version of the model that `replica` computes; empty if the model declares none.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class PredictionQueue:
         concurrency: int = 1,
         streams: bool = False,
         device: str | None = None,
+        version: str = "",
     ) -> None:
         self.owner = owner
+        self.version = version
         self.deadline_s = deadline_s
         self.concurrency = concurrency
         self.max_waiting = queue
@@ -93,6 +96,8 @@ class PredictionQueue:
             Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
         )
         self._counts = Counts()
+        # Returns the queue that takes the predictions after `retire`.
+        self._successor: cabc.Callable[[], PredictionQueue] | None = None
         self.open()
         _all.add(self)
 
@@ -108,6 +113,7 @@ class PredictionQueue:
             owner=owner,
             deadline_s=self.deadline_s,
             concurrency=concurrency,
+            replaces_hanging=self._replica.turns is not None,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)
         self._threads = BatchThreads(
@@ -163,16 +169,25 @@ class PredictionQueue:
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
             ticket.context = copy_context()
-        if not (slots := slots_of_caller()):
-            self._admit(ticket, ignore_limit=ignore_limit)
-            return ticket
-        ticket.asker = slots[0]
-        if not may_wait(self._threads, partial(self._admit, ticket, ignore_limit=ignore_limit)):
-            self._threads.compute_nested(ticket)
+        self._submit(ticket, ignore_limit=ignore_limit)
         return ticket
+
+    def _submit(self, ticket: Ticket, *, ignore_limit: bool) -> None:
+        ticket.queue = self
+        try:
+            if not (slots := slots_of_caller()):
+                self._admit(ticket, ignore_limit=ignore_limit)
+                return
+            ticket.asker = slots[0]
+            if not may_wait(self._threads, partial(self._admit, ticket, ignore_limit=ignore_limit)):
+                self._threads.compute_nested(ticket)
+        except _RetiredError as retired:
+            retired.successor()._submit(ticket, ignore_limit=ignore_limit)
 
     def _admit(self, ticket: Ticket, *, ignore_limit: bool) -> None:
         with self._lock:
+            if self._successor is not None:
+                raise _RetiredError(self._successor)
             self._state.admit(ticket, ticket.arrived_s, ignore_limit=ignore_limit)
             try:
                 self._threads.wake_for(ticket.arrived_s)
@@ -200,24 +215,32 @@ class PredictionQueue:
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
         is_batched = self._batch > 1
         for ticket in tickets:
+            ticket.queue = self
             ticket.arrived_s = now_s
             ticket.deadline_s = deadline_s
             if not is_batched and ticket.context is None:
                 ticket.context = copy_context()
+        settled: list[Ticket] = []
         slot = None
         with self._lock:
-            settled = self._state.admit_round(tickets, now_s)
-            try:
-                if deadline_s < self._deadlines.wakes_s:
-                    self._deadlines.wake_by(deadline_s)
-                slot, late = self._threads.take_if_quick(now_s, quick_s)
-            # If the system allows no further thread, `Thread.start` raises RuntimeError.
-            except RuntimeError as exc:
-                late = [ticket for ticket in tickets if not ticket.settled]
-                for ticket in late:
-                    self._state.withdraw(ticket, exc, now_s)
-        if settled or late:
-            deliver(settled + late)
+            if (successor := self._successor) is None:
+                settled += self._state.admit_round(tickets, now_s)
+                try:
+                    if deadline_s < self._deadlines.wakes_s:
+                        self._deadlines.wake_by(deadline_s)
+                    slot, late = self._threads.take_if_quick(now_s, quick_s)
+                # If the system allows no further thread, `Thread.start` raises RuntimeError.
+                except RuntimeError as exc:
+                    late = [ticket for ticket in tickets if not ticket.settled]
+                    for ticket in late:
+                        self._state.withdraw(ticket, exc, now_s)
+                settled += late
+        if successor is not None:
+            # A request may ask for several predictions. All tickets go to one queue, so that
+            # versions are not mixed within an answer.
+            successor().submit_round(tickets, quick_s=quick_s)
+        if settled:
+            deliver(settled)
         if slot is not None:
             self._threads.compute(slot)
 
@@ -244,7 +267,7 @@ class PredictionQueue:
         try:
             ticket.wait()
         except BaseException:  # such as Ctrl-C, or a timeout of gevent
-            if not self.cancel(ticket) and ticket.wakes_others:
+            if not ticket.queue.cancel(ticket) and ticket.wakes_others:
                 # The prediction cannot be cancelled, because its batch has been computed already.
                 # Whoever computed it may rely on this thread to wake the threads that wait for the
                 # batch's other predictions, which `wait` does.
@@ -289,6 +312,15 @@ class PredictionQueue:
         deliver([ticket])
         return True
 
+    def retire(self, successor: cabc.Callable[[], PredictionQueue]) -> None:
+        """Pass new predictions on to another queue, for ever; those that wait here are computed.
+
+        Args:
+            successor: returns the queue that takes new predictions at that moment.
+        """
+        with self._lock:
+            self._successor = successor
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Refuse new predictions, and block until the waiting ones are computed.
 
@@ -332,6 +364,14 @@ class PredictionQueue:
                 computing=self._state.computing_items,
                 stuck=self.stuck,
             )
+
+
+class _RetiredError(Exception):
+    """The queue is retired: the prediction goes to the queue that `successor` returns."""
+
+    def __init__(self, successor: cabc.Callable[[], PredictionQueue]) -> None:
+        super().__init__()
+        self.successor = successor
 
 
 def _open_all() -> None:

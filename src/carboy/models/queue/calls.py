@@ -14,6 +14,7 @@ only the failing prediction fails. The parts are computed from the inputs that t
 from __future__ import annotations
 
 import typing as t
+from collections import abc as cabc
 from collections import deque
 from functools import partial
 from operator import itemgetter
@@ -21,7 +22,6 @@ from operator import itemgetter
 from carboy.errors import AnswerError, ContextError
 
 if t.TYPE_CHECKING:
-    from collections import abc as cabc
     from contextvars import Context
 
     Predict: t.TypeAlias = cabc.Callable[..., t.Any]
@@ -50,6 +50,43 @@ def in_context(context: Context, compute: Compute) -> Compute:
     return partial(t.cast("t.Any", context.run), compute)
 
 
+class ColumnBatch(cabc.Sequence[dict[str, t.Any]]):
+    """A batch that another process has sent: the values of each parameter together.
+
+    Args:
+        columns: by parameter, a list with a value for each prediction, or an array whose rows these
+            values are.
+        size: the number of predictions.
+    """
+
+    def __init__(self, columns: dict[str, t.Any], size: int) -> None:
+        self.columns = columns
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, i: t.Any) -> t.Any:
+        if isinstance(i, slice):
+            return [self[each] for each in range(*i.indices(self._size))]
+        return {name: column[i] for name, column in self.columns.items()}
+
+    def as_called(self, stacked: cabc.Sequence[str]) -> dict[str, t.Any] | None:
+        """Return the arguments for one call of `predict` with the whole batch; None if the values
+        of a parameter that takes one array are several arrays.
+
+        Args:
+            stacked: the parameters that take one array; the others take a list.
+        """
+        found = {}
+        for name, column in self.columns.items():
+            is_array = hasattr(column, "dtype")
+            if name in stacked and not is_array:
+                return None
+            found[name] = list(column) if is_array and name not in stacked else column
+        return found
+
+
 class Columns:
     """Combines the arguments of all predictions in a batch into one call of `predict`. Thread-safe.
 
@@ -75,6 +112,8 @@ class Columns:
         getters = [(name, itemgetter(name)) for name in self.names]
 
         def compute(batch: cabc.Sequence[Arguments]) -> t.Any:
+            if type(batch) is ColumnBatch:
+                return predict(**t.cast("dict[str, t.Any]", batch.as_called(())))
             columns = {}
             for name, get in getters:
                 columns[name] = list(map(get, batch))
@@ -87,6 +126,8 @@ class Columns:
         return compute
 
     def _by_shape(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> t.Any:
+        if type(batch) is ColumnBatch and (call := batch.as_called(self._stacked)) is not None:
+            return predict(**call)
         groups = group_alike(map(self._shapes, batch))
         if len(groups) == 1:
             return predict(**self._stack(batch))

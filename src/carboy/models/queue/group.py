@@ -89,7 +89,7 @@ class PredictionGroup:
     def cancel(self) -> None:
         """Cancel the predictions that have not ended."""
         for ticket in list(self.tickets):
-            self._queue.cancel(ticket)
+            ticket.queue.cancel(ticket)
 
     def _count(self, tickets: list[Ticket]) -> None:
         """Count predictions that have ended. The queue calls this on the threads that end them."""
@@ -108,6 +108,7 @@ class PredictionGroup:
         tickets, owner = self.tickets, t.cast("Ticket", self._owner)
         # Break reference cycles: the tickets refer to this group by their callback.
         self.tickets, self._owner = [], None
+        owner.queue = tickets[0].queue if tickets else self._queue
         owner.batch_size = max((ticket.batch_size for ticket in tickets), default=0)
         owner.arrived_s = min((ticket.arrived_s for ticket in tickets), default=0.0)
         owner.began_s = min((each.began_s for each in tickets if each.began_s), default=0.0)

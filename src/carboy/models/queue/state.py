@@ -79,6 +79,8 @@ class Statistics(t.NamedTuple):
     stuck: bool
 
 
+#: What a batch waits for before it is computed; empty while it is computed.
+WaitsFor = t.Literal["", "model", "device", "replica"]
 Numbers = MutableSequence[float]
 
 
@@ -207,7 +209,7 @@ class Slot:
     allowed_s: float = math.inf
     limit_s: float = math.inf
     stuck: bool = False
-    waits_for: t.Literal["", "model", "device"] = ""
+    waits_for: WaitsFor = ""
     asked: frozenset[BatchThreads] = frozenset()
     asker: Slot | None = None
     thread: int = 0
@@ -236,6 +238,7 @@ class QueueState:
         owner: str,
         deadline_s: float | None,
         concurrency: int,
+        replaces_hanging: bool = False,
     ) -> None:
         self.waiting = batcher
         self.computing: list[Slot] = []
@@ -246,6 +249,8 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
+        # Whether a batch that hangs can be ended, because it is computed by another process.
+        self._replaces_hanging = replaces_hanging
         # The locks on which the threads that have called `close` sleep, one per thread.
         self._closers: list[t.Any] = []
 
@@ -346,9 +351,9 @@ class QueueState:
         self.computing.append(slot)
         self.computing_items += 1
 
-    def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that a batch, to which a slot is assigned, waits until the model is loaded or its
-        device is free.
+    def hold(self, slot: Slot, waits_for: WaitsFor) -> None:
+        """Record that a batch, to which a slot is assigned, waits until the model is loaded, or its
+        device or a replica is free.
 
         This time does not count towards the time that `predict` may take.
         """
@@ -357,7 +362,7 @@ class QueueState:
 
     def begin(self, slot: Slot, now_s: float) -> None:
         """Record that a batch, to which a slot is assigned, is computed from now on. Before, it
-        waited until the model was loaded or its device was free.
+        waited until the model was loaded, or its device or a replica was free.
         """
         slot.waits_for = ""
         slot.started_s = now_s
@@ -421,8 +426,9 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """End all predictions past their deadline. Returns them, and the slots that have just
-        become stuck: their batches have now been computed for longer than their deadlines.
+        """End all predictions past their deadline. Returns them, and the slots whose batches have
+        now been computed for longer than their deadlines. These become stuck, unless the process
+        that computes them is replaced.
         """
         expired, stuck = [], []
         for ticket in list(self.waiting):
@@ -436,6 +442,10 @@ class QueueState:
                     self._expire(ticket, now_s, begun=not slot.waits_for)
                     expired.append(ticket)
             if slot.limit_s <= now_s and not slot.stuck:
+                if self._replaces_hanging:
+                    slot.limit_s = math.inf
+                    stuck.append(slot)
+                    continue
                 slot.stuck = True
                 self.stuck_slots += 1
                 stuck.append(slot)

@@ -29,10 +29,10 @@ from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
-    from ..replicas.replica import Replica
+    from ..replicas.replica import Replica, Turns
     from .calls import Compute
     from .occupied import Device
-    from .state import QueueState
+    from .state import QueueState, WaitsFor
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
 
@@ -40,6 +40,9 @@ if t.TYPE_CHECKING:
 IDLE_S = 30.0
 # How many frames of a hanging thread's stack are logged. The innermost frames show why it hangs.
 _FRAMES = 5
+
+# What `BatchThreads._look` returns if a batch is due that a replica must be free for.
+_TAKE_TURN = -1.0
 
 _arguments = attrgetter("arguments")
 _logger = get_masked_logger("carboy.models")
@@ -83,6 +86,8 @@ class _BatchThread(Slot):
     # When the thread wakes by itself, because the batch is due for which it gathers predictions.
     # Used only by one thread at a time, the gathering thread.
     leaves_s: float = math.inf
+    # Whether the thread has waited until a replica is free for its next batch.
+    has_turn: bool = False
 
 
 class BatchThreads:
@@ -111,6 +116,7 @@ class BatchThreads:
         self._deadlines = deadlines
         self._lock = lock
         self._replica = replica
+        self._turns = replica.turns
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
@@ -172,9 +178,10 @@ class BatchThreads:
         state, late = self._state, []
         if (
             limit_s
-            # If the model shares a device with others, a batch may have to wait for it, which would
-            # block the thread that calls this method.
+            # If the model shares a device with others, or another process computes it, a batch may
+            # have to wait for it, which would block the thread that calls this method.
             and self._device is None
+            and self._turns is None
             and not (state.computing or state.closed or self._gathering)
         ):
             slot = Slot(self, thread=get_ident())
@@ -201,14 +208,29 @@ class BatchThreads:
                 deliver(late)
             if thread.tickets:
                 return True
+            if sleep_s == _TAKE_TURN:
+                self._take_turn(thread)
+                continue
+            if thread.has_turn and sleep_s != 0:
+                self._give_turn_back(thread)
             if sleep_s is None:
                 return False
             if sleep_s > 0:
                 thread.event.wait(sleep_s)
 
+    def _take_turn(self, thread: _BatchThread) -> None:
+        """Wait until a replica is free, before a batch is taken: meanwhile the batch fills."""
+        t.cast("Turns", self._turns).wait()
+        thread.has_turn = True
+
+    def _give_turn_back(self, thread: _BatchThread) -> None:
+        """Leave the replica to other processes, because no batch is due."""
+        thread.has_turn = False
+        t.cast("Turns", self._turns).give_back()
+
     def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
-        """Take a batch if one is due, else return how long to sleep; None means that the thread
-        must end.
+        """Take a batch if one is due, else return how long to sleep. None means that the thread
+        must end, and `_TAKE_TURN` that it must wait until a replica is free.
         """
         state = self._state
         was_woken = thread.event.clear()
@@ -232,7 +254,15 @@ class BatchThreads:
             self._idle.append(thread)
             return [], IDLE_S
         thread.leaves_s = math.inf
+        if self._turns is not None and not thread.has_turn:
+            if self._gathering is not None:  # it waits for a turn, or looks soon
+                self._idle.append(thread)
+                return [], IDLE_S
+            self._gathering = thread
+            return [], _TAKE_TURN
         late = state.take(thread, now_s)
+        if thread.tickets:
+            thread.has_turn = False
         if thread.tickets and len(state.waiting):
             self.wake_for(now_s)
         return late, 0
@@ -304,6 +334,29 @@ class BatchThreads:
                 self._state.begin(slot, monotonic())
         return None
 
+    def pause(self, slot: Slot, waits_for: WaitsFor) -> None:
+        """Record that a batch waits for something else, which does not count as time of
+        `predict`.
+        """
+        with self._lock:
+            self._state.hold(slot, waits_for)
+
+    def resume(self, slot: Slot) -> None:
+        """Record that a batch is computed from now on, after it has waited."""
+        with self._lock:
+            self._state.begin(slot, monotonic())
+            if slot.limit_s < self._deadlines.wakes_s:
+                self._deadlines.wake_by(slot.limit_s)
+
+    def give_up(self, slot: Slot) -> bool:
+        """End the computation of a batch that hangs. Returns False if it cannot be ended, because
+        it is computed by this process.
+        """
+        if self._turns is None:
+            return False
+        self._turns.give_up(slot.thread, monotonic() - slot.started_s)
+        return True
+
     def _run(self, slot: Slot) -> list[t.Any]:
         tickets = slot.tickets
         compute: Compute = self._replica.compute
@@ -318,6 +371,8 @@ class BatchThreads:
             batch = list(map(_arguments, tickets))
             if len(batch) == 1:
                 return isolate(compute, batch)
+            if self._turns is not None:  # `predict` changes the inputs in its own process only
+                return isolate(compute, batch, is_wanted=lambda i: not tickets[i].settled)
             inputs = BatchInputs(tickets)
             return isolate(compute, batch, is_wanted=inputs.is_wanted, renew=inputs.renew)
         finally:
@@ -589,12 +644,21 @@ class DeadlineThread:
         """End the stream of a batch whose `predict` hangs, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
             writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
+        took_s = monotonic() - slot.started_s
+        if slot.queue.give_up(slot):
+            _logger.error(
+                "%s hangs: predict has not returned for %.3g s, the time of its deadline. Its"
+                " replica is replaced.",
+                self._owner,
+                took_s,
+            )
+            return
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
         _logger.error(
             "%s hangs: predict has not returned for %.3g s, the time of its deadline. Until it"
             " does, requests that need its slot are refused. Its stack:\n%s",
             self._owner,
-            monotonic() - slot.started_s,
+            took_s,
             "".join(lines).rstrip(),
         )

@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
 
     from ..queue.calls import Arguments, Compute
     from ..saved.card import Card
+    from .replica import Turns
     from .source import ModelSource
 
 _logger = get_masked_logger("carboy.models")
@@ -36,6 +37,7 @@ class InProcess:
     """A replica in this process. The first thread that needs the model builds the object, once.
 
     Args:
+        folder: the folder of a saved model, from which the object is built; None if there is none.
         bind: returns the function that computes batches by calls of the object's `predict`.
         warm: called with `predict` before the replica is used; raises if the model does not work.
 
@@ -50,17 +52,20 @@ class InProcess:
     """
 
     compute: Compute
+    turns: Turns | None = None
 
     def __init__(
         self,
         source: ModelSource,
         *,
         owner: str,
+        folder: str | None = None,
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
         warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
     ) -> None:
         self._source = source
         self._owner = owner
+        self._folder = folder
         self._bind = bind
         self._warm = warm
         self._lock = threading.Lock()
@@ -112,7 +117,7 @@ class InProcess:
         if source.is_class:
             try:
                 with noting_cards() as noted:
-                    model = source.build()
+                    model = source.build(self._folder)
                 self.cards = tuple(noted.values())
             except Exception as exc:
                 raise _load_error(self._owner, "", source.target, exc) from exc

@@ -8,6 +8,26 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..queue.calls import Arguments
+    from ..saved.card import Card
+
+
+class Turns(t.Protocol):
+    """The order in which threads, of this process and others, have their batches computed by
+    replicas in other processes.
+    """
+
+    def wait(self) -> None:
+        """Wait until a replica is free for a batch of the calling thread, which must then call
+        `compute` or `give_back`.
+        """
+
+    def give_back(self) -> None:
+        """Let another thread have the turn for which the calling thread has waited."""
+
+    def give_up(self, thread: int, took_s: float) -> None:
+        """End the call of `compute` of a thread, because `predict` has not returned for `took_s`
+        seconds, and let the replica be replaced.
+        """
 
 
 class Replica(t.Protocol):
@@ -16,9 +36,12 @@ class Replica(t.Protocol):
     Attributes:
         loaded: whether `compute` can begin at once. If not, the queue calls `load` first, so that
             the time of loading does not count against the deadline of `predict`.
+        turns: what a thread waits for before it takes a batch, which fills meanwhile; None if a
+            batch can be computed at any time.
     """
 
     loaded: bool
+    turns: Turns | None
 
     def load(self) -> object:
         """Build the model's object unless it exists already. Raises ModelLoadError."""
@@ -43,3 +66,20 @@ class Replica(t.Protocol):
         """Release the model. Called while nothing is computed; the next `compute` loads the model
         again.
         """
+
+
+class ModelReplica(Replica, t.Protocol):
+    """What a `ModelVersion` needs of a replica, beside what the queue needs.
+
+    Attributes:
+        loading: whether the model is being built at the moment.
+        loaded_bytes: how much memory the model takes, where it is loaded; 0 if that is unknown.
+        cards: the cards of the saved models that were opened while the model was built.
+    """
+
+    loading: bool
+    loaded_bytes: int
+    cards: tuple[Card, ...]
+
+    def check(self) -> None:
+        """Call the model's own `check` method, if it has one; raises what `check` raises."""

@@ -20,13 +20,11 @@ class ModelSource:
     """What `@app.model` decorates: a class with a method `predict`, or a function that predicts.
 
     Args:
-        folder: the folder of a saved model, which the class gets as an argument; None if it gets
-            no argument.
+        folder: the option `source` of the model; None if the class gets no argument.
     """
 
     def __init__(self, target: t.Any, *, owner: str, folder: str | None = None) -> None:
         self.target = target
-        self.folder = folder
         self.is_class = inspect.isclass(target)
         self.predict = self._find_predict(owner)
         inner = inspect.unwrap(self.predict)
@@ -67,18 +65,22 @@ class ModelSource:
             )
         return predict
 
-    def build(self) -> t.Any:
-        """Create the object of the class; from a saved model if the model has a source.
+    def build(self, folder: str | None) -> t.Any:
+        """Create the object of the class.
+
+        Args:
+            folder: the folder of a saved model, which the class gets as an argument; None if it
+                gets no argument.
 
         Raises:
             ModelFileError: the files in the folder are not those on its card.
         """
-        if self.folder is None:
+        if folder is None:
             return self.target()
         from ..saved.loadmodel import open_folder
 
-        open_folder(self.folder)
-        return self.target(pathlib.Path(self.folder))
+        open_folder(folder)
+        return self.target(pathlib.Path(folder))
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
         """Return `predict` as a function of keyword arguments, even if it has positional-only

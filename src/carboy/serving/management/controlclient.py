@@ -11,9 +11,10 @@ import socket
 import stat
 import typing as t
 
+from ...core.runtimefolders import runtime_folders, user_name, why_not_private
 from ...errors import ControlClientError
-from ..unixsocket import is_served, user_name
-from .controlpath import OFF, SUFFIX, runtime_folders, why_not_private
+from ..unixsocket import is_served
+from .controlpath import OFF, SUFFIX
 from .controlrequests import ANSWER_S, LOOP_S, PREFIX
 from .managementserver import SERVER_NAME
 

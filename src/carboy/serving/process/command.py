@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from ..settings import Settings
 
 
-def _option(setting: Setting) -> click.Option:
+def option_of(setting: Setting) -> click.Option:
     names = [setting.option, setting.argument]
     if setting.short:
         names.insert(0, setting.short)
@@ -81,7 +81,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
 
 def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
     from . import debugmode
-    from .worker import load
+    from .apploading import load
 
     log.logger.warning(
         "this system has no worker processes, so that nobody restarts the server if it dies. Run it"
@@ -94,4 +94,4 @@ def _serve_without_workers(info: ScriptInfo, settings: Settings) -> None:
     serve_here(t.cast("Carboy", app), settings)
 
 
-serve_command.params[1:1] = map(_option, SETTINGS)
+serve_command.params[1:1] = map(option_of, SETTINGS)

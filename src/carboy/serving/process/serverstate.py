@@ -53,6 +53,39 @@ class ProcessState:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """The state of one process of a replica, or of a replica that waits for its next process.
+
+    Attributes:
+        model: the name of the model.
+        version: its version; "" if it has none.
+        number: the number of the replica, from 1 to `replicas`. While a process replaces another,
+            two have this number.
+        pid: the process id; None if the replica waits for its next process.
+        phase: "loading", "ready", "draining", "hanging", or "waiting" if there is no process.
+        started_at_s: when the process was started, in seconds since the epoch; None without one.
+        restarts: how many processes of this replica were started after the first one.
+        generation: how many reloads of the code had been asked for when the model was loaded.
+        device: the device on which it computes; "" if the app has named none.
+    """
+
+    model: str
+    version: str
+    number: int
+    pid: int | None
+    phase: str
+    started_at_s: float | None
+    restarts: int
+    generation: int
+    device: str
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """The resident memory of the process at the moment; None if the system does not tell."""
+        return resident_bytes(self.pid) if self.pid is not None else None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """The state of the server at one moment.
 
@@ -67,6 +100,7 @@ class ServerState:
         generation: how many reloads have been asked for.
         failed_reload: the last reload, if it has failed.
         processes: the worker processes.
+        replicas: the processes of replicas.
         capacity: what CPUs and memory there are, what a worker takes of them, and how many workers
             fit (`capacity.Plan.as_dict`); empty until the first worker has loaded the app.
     """
@@ -81,6 +115,7 @@ class ServerState:
     generation: int = 0
     failed_reload: FailedReload | None = None
     processes: tuple[ProcessState, ...] = ()
+    replicas: tuple[ReplicaState, ...] = ()
     capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
 
     def summary(self) -> str:

@@ -120,6 +120,19 @@ class ServerSockets:
             sock.close()
 
 
+class NoSockets(ServerSockets):
+    """Takes the place of the sockets of a server that listens on no address."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.shared = []
+        self._holders = []
+        self._unix = []
+
+    def open_for_worker(self) -> WorkerSockets:
+        return WorkerSockets([], [])
+
+
 #: A file descriptor, and whether all workers listen on its socket.
 Descriptor = tuple[int, bool]
 

@@ -35,11 +35,14 @@ from functools import partial
 
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib
+from ...errors import AddressError
 from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from . import capacity
+from .childprocess import describe_end, explain_failure
 from .computethreads import thread_environment, threads_of_each
+from .replicasupervisor import ReplicaSupervisor
 from .serversignals import ServerSignals
 from .serverstate import FailedReload, ProcessState, ServerState
 from .sockets import ServerSockets
@@ -74,6 +77,9 @@ class Supervisor:
     All methods but `state` and `ask` are called on the thread of the loop only, which `run` is.
     """
 
+    #: Whether the workers answer requests.
+    _serves_http = True
+
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
@@ -95,6 +101,7 @@ class Supervisor:
         self._failed_reload: FailedReload | None = None
         self._exit_code = 0
         self._log = SupervisorLog()
+        self._replicas = ReplicaSupervisor(target, self._selector, self._log, settings.grace_s)
         self._metrics = ServerMetrics() if settings.metrics else None
         self._management: Management | None = None
         self._started_at_s = time.time()
@@ -113,10 +120,12 @@ class Supervisor:
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
-            self._sockets = ServerSockets(self._settings)
+            self._sockets = self._open_sockets()
             at_end.callback(self._sockets.close)
             self._settings = self._sockets.settings
-            self._selector.register(self._signals.wakeup, selectors.EVENT_READ, None)
+            self._selector.register(
+                self._signals.wakeup, selectors.EVENT_READ, self._signals.clear_wakeup
+            )
             self._signals.install()
             self._systemd.explain_abort()
             at_end.callback(self._signals.restore)
@@ -128,16 +137,29 @@ class Supervisor:
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
             self._add_worker()
-            while self._processes() or not self._stopping:
+            while not self._is_over():
                 self._run_once()
         if self._serving or self._signals.stop_signal:
             log.logger.info("stopped")
         return self._exit_code
 
+    def _open_sockets(self) -> ServerSockets:
+        return ServerSockets(self._settings)
+
+    def _is_over(self) -> bool:
+        """Return whether all processes have ended. Replicas end after the workers, which need them
+        for their last requests.
+        """
+        if self._processes() or not self._stopping:
+            return False
+        self._replicas.stop(self._kill_at_s)
+        return not self._replicas.processes
+
     def _end_processes(self) -> None:
         """Kill the processes that are left if the loop has failed, and finish the log files."""
         for process in self._processes():
             process.kill_and_wait()
+        self._replicas.close()
         for worker in self._workers:
             worker.close_sockets()
         self._log.stop()
@@ -164,7 +186,7 @@ class Supervisor:
     def _describe_state(self) -> ServerState:
         return ServerState(
             target=self._target,
-            addresses=tuple(self._settings.urls),
+            addresses=self._addresses(),
             pid=os.getpid(),
             started_at_s=self._started_at_s,
             serving=self._serving,
@@ -173,18 +195,20 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
+            replicas=self._replicas.states(),
             capacity=self._plan.as_dict() if self._plan is not None else {},
         )
+
+    def _addresses(self) -> tuple[str, ...]:
+        """Return where the server listens for clients."""
+        return tuple(self._settings.urls)
 
     # --- the loop -----------------------------------------------------------------------------
 
     def _run_once(self) -> None:
         self._publish()
         for key, _ in self._selector.select(self._sleep_s()):
-            if key.data is None:
-                self._signals.clear_wakeup()
-            else:
-                self._receive(*key.data)
+            key.data()
         self._do_asked()
         for worker in self._workers:
             for process in worker.processes:
@@ -193,6 +217,7 @@ class Supervisor:
         if self._signals.take_reopen():
             log.logger.info("SIGUSR1: opening %s again", " ".join(self._log.reopen()) or "no file")
         now_s = time.monotonic()
+        self._replicas.attend(now_s)
         if self._signals.stops_at_once:
             self._kill_at_s = 0.0
         if self._signals.stop_requests and not self._stopping:
@@ -234,7 +259,7 @@ class Supervisor:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times = [self._systemd.sign_at_s]
+        times: list[float | None] = [self._systemd.sign_at_s, *self._replicas.due_s()]
         if self._stopping:
             times.append(self._kill_at_s)
         else:
@@ -263,6 +288,7 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
             self._management.watch(process)
         if worker.sockets is None:
@@ -271,7 +297,10 @@ class Supervisor:
         descriptors = worker.sockets.descriptors
         fds = [each[0] for each in descriptors if each is not None]
         job: dict[str, t.Any] = {
+            "serves": self._serves_http,
             "target": self._target,
+            "number": worker.number,
+            "generation": process.generation,
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
         }
@@ -282,9 +311,18 @@ class Supervisor:
         process.start(job, fds, variables=variables)
         worker.starts += 1
         self._selector.register(
-            t.cast("socket.socket", process.channel), selectors.EVENT_READ, (worker, process)
+            t.cast("socket.socket", process.channel),
+            selectors.EVENT_READ,
+            partial(self._receive, worker, process),
         )
         return process
+
+    def _send_models_socket(self, process: WorkerProcess, payload: object) -> None:
+        try:
+            answer = {"path": self._replicas.open(), "reason": ""}
+        except AddressError as exc:
+            answer = {"path": "", "reason": str(exc)}
+        process.send("models-socket", answer)
 
     @property
     def _computing_processes(self) -> int:
@@ -402,6 +440,7 @@ class Supervisor:
         )
         self._systemd.say_reloading()
         self._generation += 1
+        self._replicas.generation = self._generation
         self._reloading, self._is_new_code_ready = True, False
         for worker in self._workers:
             if worker.current is not None:
@@ -438,7 +477,7 @@ class Supervisor:
         settings = self._settings
         grace_s = settings.drain_s + settings.grace_s if process.was_ready else LOADING_GRACE_S
         has_successor = worker.is_ready and process.sockets is worker.sockets
-        process.ask_to_stop(time.monotonic() + grace_s, has_successor=has_successor)
+        process.ask_to_stop(time.monotonic() + grace_s, has_successor)
 
     def _finish_reload(self) -> None:
         """End the reload if all old processes have ended, so that none answers a further request
@@ -463,7 +502,7 @@ class Supervisor:
 
     def _fail_reload(self, process: WorkerProcess) -> None:
         """End a reload whose code cannot be loaded: the workers go on with the code they have."""
-        reason = _explain_end(process)
+        reason = explain_failure(process)
         self._reloading = False
         self._failed_reload = FailedReload(time.time(), reason)
         self._systemd.say_ready()  # the server serves, with the code that it has
@@ -533,15 +572,13 @@ class Supervisor:
         """Let another process be started after one has ended that should serve, or load the app.
         After the death of the current process, its successor is that other one, if there is any.
         """
-        delay_s = worker.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
-        if worker.current is None or worker.current.phase == "ready":
-            worker.start_at_s = time.monotonic() + delay_s
+        delay_s = worker.plan_restart(process)
         goes_on = f", and {worker.current} goes on" if worker.is_ready else ""
         failure = [process.failure.rstrip()] if process.failure else []
         log.logger.error(
             "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
             process,
-            _describe_end(process),
+            describe_end(process),
             process.lived_s,
             goes_on,
             f"in {delay_s:g} s" if delay_s else "now",
@@ -556,7 +593,7 @@ class Supervisor:
             "%s cannot load the app%s:\n\n%s\n",
             process,
             f" {self._target!r}" if self._target else "",
-            _explain_end(process),
+            explain_failure(process),
         )
         # A process exits with 2 if the configuration of the app is wrong. The server then exits
         # with the same code.
@@ -587,6 +624,7 @@ class Supervisor:
             log.logger.error("%s has not finished its requests: killed", process)
             process.kill_and_wait()
             self._exit_code = 1
+        self._replicas.kill_all()
 
 
 def _states_of(worker: Worker) -> list[ProcessState]:
@@ -612,26 +650,4 @@ def _log_end_of_replaced(process: WorkerProcess) -> None:
     elif process.exit_code == 0:
         log.logger.info("%s has ended after its last request", process)
     elif not process.was_killed:
-        log.logger.error("%s %s during its last requests", process, _describe_end(process))
-
-
-def _explain_end(process: WorkerProcess) -> str:
-    """Return why a process could not load the app."""
-    return process.failure.rstrip() or f"The process {_describe_end(process)} while loading."
-
-
-def _describe_end(process: WorkerProcess) -> str:
-    if process.phase == "hanging":
-        return "was killed because it hung"
-    return _describe_exit(process.exit_code or 0)
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+        log.logger.error("%s %s during its last requests", process, describe_end(process))

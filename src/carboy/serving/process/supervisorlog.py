@@ -7,8 +7,8 @@ import typing as t
 from .. import log
 
 if t.TYPE_CHECKING:
+    from .childprocess import ChildProcess
     from .logpipe import LogWriter
-    from .workerprocess import WorkerProcess
 
 
 class SupervisorLog:
@@ -22,7 +22,7 @@ class SupervisorLog:
         self._writer: LogWriter | None = None
         self._warned: set[str] = set()
 
-    def follow(self, process: WorkerProcess, values: dict[str, t.Any]) -> None:
+    def follow(self, process: ChildProcess, values: dict[str, t.Any]) -> None:
         """Apply the log options that a worker process has sent to the supervisor's log, and begin
         to write the lines of the process to the log file, if the options name one.
         """
@@ -44,7 +44,7 @@ class SupervisorLog:
             self._warned.add(text)
             log.logger.warning("%s", text)
 
-    def finish(self, process: WorkerProcess) -> None:
+    def finish(self, process: ChildProcess) -> None:
         """Write the lines that a process has sent before it ended."""
         if self._writer is not None and process.log_reader is not None:
             self._writer.finish(process.log_reader)

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import typing as t
+from concurrent.futures import Future
 from functools import partial
 
 from ...core.logmasking import mask_failed_threads
@@ -45,10 +46,23 @@ from ..wsgi.gateway import Gateway
 from ..wsgi.proxyfix import has_proxy_fix
 from ..wsgi.viewwatch import ViewWatch
 from . import debugmode
+from .apploading import (
+    EXIT_S,
+    configure_log,
+    exit_code,
+    explain,
+    flush_each_line,
+    force_exit,
+    install_as_flask_if_asked,
+    load,
+    send_log_lines,
+)
 from .capacity import wanted_workers
 from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
+from .modelkeeper import ModelKeeper
 from .sockets import make_listeners
+from .supervisorlink import SupervisorLink
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -58,17 +72,14 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ...models.model import Model
+    from ...models.replicas.supervision import ReplicaDirectory
     from ...observability.access import AccessLog
-    from ...observability.logoptions import LogOptions
     from ..certificates import Certificate
     from ..http.listener import Listener
     from ..wsgi.gateway import Routes
     from .capacity import LoadedApp
     from .sockets import Descriptor
 
-# How many seconds the exit of the process may be delayed by models and by threads of the app that
-# are not daemons.
-EXIT_S = 5.0
 # How many seconds before the end of the grace period the open WebSockets are ended: their clients
 # and views need a moment to end as well. At most half of the grace period.
 CLOSE_WEBSOCKETS_S = 3.0
@@ -309,53 +320,23 @@ def wanted_by(app: WSGIApplication, settings: Settings) -> int:
     return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
-class Control:
-    """The worker's connection with its supervisor: receives the supervisor's messages and sends
-    reports. The messages are lines of JSON, `[word, payload]`, in both directions.
-    """
+class Control(SupervisorLink):
+    """The worker's connection with its supervisor, by which the supervisor stops the worker."""
 
     def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._service: Service | None = None
+        super().__init__(channel)
+        self._service: Service | ModelKeeper | None = None
         # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
         self._lock = threading.RLock()
-        self._sending = threading.Lock()
-        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {
-            "alive?": self._answer_heartbeat,
-            "drain": lambda has_successor: self.stop(has_successor=bool(has_successor)),
-            "listen": lambda _: self._may_listen.set(),
-        }
         self._may_listen = threading.Event()
-        # This function is called when the supervisor has died.
-        self.on_orphaned: cabc.Callable[[], object] = lambda: None
+        self.on("alive?", self._answer_heartbeat)
+        self.on("drain", lambda has_successor: self.stop(has_successor=bool(has_successor)))
+        self.on("listen", lambda _: self._may_listen.set())
+        self.on_orphaned.append(self._stop_orphaned)
 
-    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
-        """Let a function be called with the payload of each message of the supervisor that has this
-        word. The function must return soon, because it delays further messages.
-        """
-        self._handlers[word] = function
-
-    def listen(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        for word, payload in self._messages():
-            try:
-                self._handlers[word](payload)
-            except Exception:  # noqa: BLE001  # the worker must receive further messages
-                log.logger.exception("error while handling the supervisor's message %r", word)
-        self.on_orphaned()
+    def _stop_orphaned(self) -> None:
         log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
-
-    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
-        """Yield the messages from the supervisor, until the socket to it is closed."""
-        with self._channel.makefile("r") as lines:
-            try:
-                for line in lines:
-                    yield json.loads(line)
-            except OSError:
-                pass  # the supervisor has died: end as if it had closed the socket
 
     def _answer_heartbeat(self, payload: object) -> None:
         if self._service is not None:
@@ -371,16 +352,7 @@ class Control:
             # end the process at once.
             os._exit(0)
 
-    def report(self, word: str, payload: object = None) -> None:
-        """Send the supervisor a message. Thread-safe."""
-        message = json.dumps([word, payload]).encode() + b"\n"
-        try:
-            with self._sending:
-                self._channel.sendall(message)
-        except OSError:
-            pass  # the supervisor has died; `_listen` notices that too, and stops the worker
-
-    def serve(self, service: Service) -> None:
+    def serve(self, service: Service | ModelKeeper) -> None:
         service.load()
         service.limit(partial(self.report, "leave"))
         if advice := advice_on_sessions():
@@ -396,27 +368,6 @@ class Control:
         service.wait()
 
 
-def load(target: str | None) -> WSGIApplication:
-    """Import the application that `target` names; None: look for it in `wsgi.py` or `app.py`."""
-    from ...cli.discovery import ScriptInfo
-
-    return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
-
-
-def send_log_lines(control: Control, fds: list[int]) -> None:
-    """Let this process send the lines of its log file to the supervisor, which writes them.
-
-    Args:
-        fds: the reading and the writing end of the pipe for the lines.
-    """
-    from ...observability.setup import open_files_by
-    from .logpipe import WorkerLog
-
-    worker_log = WorkerLog(fds[0], fds[1], partial(announce_log, control))
-    control.on_orphaned = worker_log.take_over
-    open_files_by(worker_log.open)
-
-
 def open_table(fd: int | None) -> SharedTable | None:
     """Return the table for metrics in the memory that the supervisor shares; None without one."""
     if fd is None:
@@ -424,24 +375,6 @@ def open_table(fd: int | None) -> SharedTable | None:
     table = SharedTable(fd)
     os.close(fd)  # the mapping of the memory stays, and programs that the app starts get no part
     return table
-
-
-def announce_log(control: Control, options: LogOptions) -> None:
-    control.report("log", options.as_dict())
-
-
-def configure_log(app: WSGIApplication, control: Control, settings: Settings) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for. If there are several workers, warn of
-    the program's log handlers that lose lines when several processes use them.
-    """
-    from ...observability.programhandlers import lossy_in_several_processes
-
-    options = log.configure_for_app(app, warn=partial(control.report, "warning"))
-    if options is not None and options.file is None:
-        announce_log(control, options)
-    if wanted_by(app, settings) > 1:
-        for text in lossy_in_several_processes():
-            control.report("warning", text)
 
 
 def handle_signals(control: Control) -> None:
@@ -480,17 +413,12 @@ def main(argv: list[str]) -> None:
     control.listen()
     job = json.loads(argv[1])
     log.configure()
-    # Flush output after each line, so that no line is lost if the worker is killed.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)
+    flush_each_line()
     try:
-        if os.environ.get("CARBOY_AS_FLASK") == "1":
-            from ...compat import install_as_flask
-
-            install_as_flask()
+        install_as_flask_if_asked()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
+        use_replicas_of(control, job["generation"])
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
         if reason := debugmode.disable(app, asked_by):
@@ -498,59 +426,49 @@ def main(argv: list[str]) -> None:
         several = advice_on_socketio(app, wanted_by(app, settings))
         for advice in filter(None, (advice_on_other_flask(app), several)):
             control.report("warning", advice)
-        configure_log(app, control, settings)
+        configure_log(app, control, several=wanted_by(app, settings) > 1)
         table = open_table(job.get("metrics_fd"))
-        control.serve(Service(app, settings, job["descriptors"], table))
+        if job["serves"]:
+            control.serve(Service(app, settings, job["descriptors"], table))
+        else:
+            control.serve(ModelKeeper(app))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
-        control.report("failed", mask_text(_explain(exc)))
+        control.report("failed", mask_text(explain(exc)))
         sys.exit(exit_code(exc))
-    threading.Thread(target=_force_exit, daemon=True).start()
+    threading.Thread(target=force_exit, daemon=True).start()
 
 
-def exit_code(exc: BaseException) -> int:
-    """Return the exit code of a worker that could not load the app because of `exc`."""
-    from ...cli import failures
+def use_replicas_of(control: SupervisorLink, generation: int) -> None:
+    """Let models with replicas compute in those of the supervisor.
 
-    return failures.exit_code(exc)
+    Args:
+        generation: how many reloads the supervisor had been asked for when it started this process.
+    """
+    from ...models.replicas.placing import use_directory
 
+    def connect() -> ReplicaDirectory:
+        from ...models.replicas.socketdirectory import SocketDirectory
 
-def _explain(exc: BaseException) -> str:
-    import click
+        return SocketDirectory(partial(find_models_socket, control), generation)
 
-    from ...cli.failures import format_for_user
-
-    if isinstance(exc, click.ClickException):
-        return exc.format_message()
-    if isinstance(exc, SystemExit):
-        return f"The app called sys.exit({exc.code!r}) while it was imported."
-    if isinstance(exc, OSError) and exc.__traceback__ and not exc.__traceback__.tb_next:
-        return str(exc)
-    return format_for_user(exc)
+    use_directory(connect)
 
 
-def _force_exit() -> None:
-    time.sleep(EXIT_S)
-    # Log on another thread, and wait for it for a limited time: a log handler of the program may
-    # block for ever, if it writes to a pipe that nobody reads.
-    saying = threading.Thread(target=_say_last_words, daemon=True)
-    saying.start()
-    saying.join(EXIT_S)
-    os._exit(0)
+def find_models_socket(control: SupervisorLink) -> str:
+    """Ask the supervisor for the path of the models' socket, which it opens when it is first asked.
 
+    Raises:
+        ModelLoadError: it cannot be opened.
+    """
+    from ...errors import ModelLoadError
 
-def _say_last_words() -> None:
-    names = [
-        thread.name
-        for thread in threading.enumerate()
-        if not thread.daemon and thread is not threading.main_thread()
-    ]
-    log.logger.warning(
-        "exiting although threads of the app have not ended within %g s: %s",
-        EXIT_S,
-        ", ".join(names) or "none, but the interpreter did not end",
-    )
-    sys.stdout.flush()
-    sys.stderr.flush()
+    answer: Future[dict[str, str]] = Future()
+    control.on("models-socket", answer.set_result)
+    control.report("models-socket")
+    opened = answer.result()
+    if not opened["path"]:
+        raise ModelLoadError(opened["reason"])
+    return opened["path"]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from carboy.json.arrays import UNKNOWN, to_plain
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from ... import inputerrors
 from ...media import JSON
-from ..kind import ValueKind
+from ..kind import Packed, ValueKind
 from ..text import charset_of, decode
 from . import declaration, is_table
 from .writing import ARROW_FILE, ARROW_STREAM, CSV, PARQUET, answer_types, column_values, write
@@ -168,6 +168,18 @@ class TableKind(ValueKind):
         plain = to_plain(value)
         # `to_plain` does not know pandas' Timestamp and Timedelta. They are written in ISO 8601.
         return value.isoformat() if plain is UNKNOWN else plain
+
+    @classmethod
+    def pack(cls, value: t.Any) -> Packed:
+        from .packedtable import pack_table
+
+        return pack_table(value)
+
+    @classmethod
+    def unpack(cls, head: t.Any, buffers: t.Sequence[memoryview]) -> t.Any:
+        from .packedtable import unpack_table
+
+        return unpack_table(head, buffers)
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:

@@ -1,0 +1,81 @@
+"""Memory that two processes share, for arrays and pictures that are too long for a socket.
+
+One process creates the memory and sends its file descriptor once; then it writes each batch into it
+and only sends where the parts are. The memory has no name in the file system, so nothing is left
+behind if both processes are killed, and the size of /dev/shm (64 MB in a container) is no limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import tempfile
+import typing as t
+
+# Memory is created in multiples of this, so that batches that grow a little fit.
+_STEP_BYTES = 2**20
+# Source: linux/fcntl.h; macOS has no sealing.
+_ADD_SEALS: t.Final = getattr(fcntl, "F_ADD_SEALS", None)
+_SEAL_SHRINK = getattr(fcntl, "F_SEAL_SHRINK", 0)
+
+
+class Arena:
+    """Memory that is mapped by the process that writes into it, and by the one that reads it.
+
+    Args:
+        fd: the descriptor of the memory. The caller closes it.
+
+    Raises:
+        OSError: the memory cannot be mapped.
+        ValueError: the memory is empty.
+
+    Attributes:
+        memory: all of it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.memory = mmap.mmap(fd, 0)
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def view(self, size: int) -> memoryview:
+        """Return the first `size` bytes."""
+        return memoryview(self.memory)[:size]
+
+
+def create_shared(size: int) -> int:
+    """Return the descriptor of new memory of at least `size` bytes, which the caller closes.
+
+    Raises:
+        OSError: there is not so much memory, or no room for a temporary file.
+    """
+    fd = _create()
+    try:
+        size = -(-size // _STEP_BYTES) * _STEP_BYTES
+        if hasattr(os, "posix_fallocate"):
+            # Take the memory now: otherwise the process is killed (SIGBUS) when it writes to a page
+            # for which there is no room.
+            os.posix_fallocate(fd, 0, size)
+        else:
+            os.ftruncate(fd, size)
+        if _ADD_SEALS is not None:
+            # The memory of another process cannot become shorter while this one reads it. A
+            # temporary file has no seals.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _create() -> int:
+    if hasattr(os, "memfd_create"):
+        # The system may be older, or a sandbox may forbid the call.
+        with contextlib.suppress(OSError):
+            return os.memfd_create("carboy-batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

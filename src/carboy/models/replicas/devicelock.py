@@ -1,0 +1,62 @@
+"""A lock on a device that replicas in several processes share.
+
+The kernel frees it when the process ends, however that happens. Whoever waits longest is next: a
+process waits for the device with the lock of the queue in its hand, so that a busy one, which has
+just released the device, cannot take it again before the one that waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+
+class DeviceLock:
+    """The lock on a device. Used by one thread.
+
+    Args:
+        path: the file that is locked; it is created if it is missing.
+    """
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._device = os.open(path, flags, 0o600)
+        self._queue = os.open(f"{path}.queue", flags, 0o600)
+
+    def close(self) -> None:
+        os.close(self._device)
+        os.close(self._queue)
+
+    @contextlib.contextmanager
+    def hold(
+        self, waits: cabc.Callable[[], object], begins: cabc.Callable[[], object]
+    ) -> cabc.Iterator[None]:
+        """Hold the device.
+
+        Args:
+            waits: called if another process computes on the device, before this one waits for it.
+            begins: called when this process has got the device, after it has waited.
+        """
+        if not (_try(self._queue) and _try(self._device)):
+            waits()
+            fcntl.flock(self._queue, fcntl.LOCK_EX)
+            fcntl.flock(self._device, fcntl.LOCK_EX)
+            begins()
+        fcntl.flock(self._queue, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._device, fcntl.LOCK_UN)
+
+
+def _try(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""Find the models' socket of `carboy models serve` in a process that another server has started."""
+
+from __future__ import annotations
+
+import glob
+import os
+import socket
+import typing as t
+
+from carboy.core.runtimefolders import runtime_folders, user_name, why_not_private
+from carboy.errors import UnavailableError
+
+from .socketdirectory import SocketDirectory
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+#: The environment variable that names the socket, for `carboy models serve` and for its clients.
+VARIABLE = "CARBOY_MODELS_SOCKET"
+#: The value by which each process of another server loads the models itself.
+OFF = "off"
+SUFFIX = ".models"
+
+
+def named_directory(environ: cabc.Mapping[str, str] = os.environ) -> SocketDirectory | None:
+    """Return the directory of the replicas of `carboy models serve`; None if this process shall
+    compute itself.
+    """
+    if environ.get(VARIABLE, "").strip().lower() == OFF:
+        return None
+    return SocketDirectory(lambda: find_socket(environ))
+
+
+def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:
+    """Return the path of the socket to use: the one that the environment names, or else the only
+    one of this user.
+
+    Raises:
+        UnavailableError: there is none, or there are several.
+    """
+    if path := environ.get(VARIABLE, "").strip():
+        return os.path.abspath(os.path.expanduser(path))
+    found = list(_served_sockets())
+    if len(found) == 1:
+        return found[0]
+    user = user_name(os.geteuid())
+    if not found:
+        raise UnavailableError(
+            f"The app has models with replicas, and no `carboy models serve` of {user} is running"
+            f" (no *{SUFFIX} in {', '.join(runtime_folders())}). Start it beside this server, or"
+            f" name its socket by {VARIABLE}. {VARIABLE}={OFF} loads the models in each process"
+            " instead."
+        )
+    raise UnavailableError(
+        f"{len(found)} of `carboy models serve` of {user} are running. Choose one by {VARIABLE}:"
+        f" {', '.join(found)}."
+    )
+
+
+def _served_sockets() -> cabc.Iterator[str]:
+    for folder in runtime_folders():
+        if os.path.isdir(folder) and not why_not_private(folder):
+            paths = sorted(glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"))
+            yield from filter(_is_served, paths)
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex(path) == 0

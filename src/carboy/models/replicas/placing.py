@@ -1,0 +1,65 @@
+"""Where the models of this process compute: in this process, or in replicas of a supervisor.
+
+The choice is made when a model is declared, while the app is imported. A worker of `carboy serve`
+calls `use_directory` before; a process of another server finds `carboy models serve` by its name.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from carboy.core.foreignservers import preforking_server
+from carboy.core.logmasking import get_masked_logger
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..options import Options
+    from .supervision import ReplicaDirectory
+
+_logger = get_masked_logger("carboy.models")
+
+_connect: cabc.Callable[[], ReplicaDirectory] | None = None
+_directory: ReplicaDirectory | None = None
+_is_replica = False
+
+
+def use_directory(connect: cabc.Callable[[], ReplicaDirectory]) -> None:
+    """Let models that are declared later, and have replicas, compute in those of a supervisor.
+
+    Args:
+        connect: returns the directory of the replicas; called when a model needs it.
+    """
+    global _connect  # noqa: PLW0603  # a process has one supervisor
+    _connect = connect
+
+
+def compute_here() -> None:
+    """Let all models of this process compute in it, because it is the process of a replica."""
+    global _is_replica  # noqa: PLW0603
+    _is_replica = True
+
+
+def directory_for(options: Options, owner: str) -> ReplicaDirectory | None:
+    """Return the supervisor whose replicas compute a model; None if this process computes it
+    itself.
+    """
+    global _directory  # noqa: PLW0603
+    if options.replicas is None or _is_replica:
+        return None
+    if _directory is None and _connect is not None:
+        _directory = _connect()
+    if _directory is not None:
+        return _directory
+    if preforking_server() or os.environ.get("CARBOY_MODELS_SOCKET"):
+        from .modelssocket import named_directory
+
+        return named_directory()
+    _logger.info(
+        "%s: replicas=%d needs `carboy serve` or `carboy models serve`: this process computes the"
+        " predictions itself",
+        owner,
+        options.replicas,
+    )
+    return None

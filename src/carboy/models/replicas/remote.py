@@ -1,0 +1,469 @@
+"""`RemoteReplicas`: the replicas of one version of a model, which are processes of a supervisor.
+
+The batches form in this process. A thread that has a batch to compute waits for a token, which says
+which replica is free, and only then takes the batch from the queue; so the batch goes on filling
+while all replicas are busy. It sends the batch to that replica and waits for the results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import typing as t
+from _thread import get_ident
+from collections import abc as cabc
+
+import msgspec
+
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
+
+from ..queue.occupied import slots_of_caller
+from ..saved.card import Card
+from .batches import ResultReader, decode_failure, pack_batch
+from .frames import (
+    BATCH,
+    BEGINS,
+    END,
+    FAILED,
+    ITEM,
+    MORE,
+    RESULTS,
+    STALE,
+    STOP,
+    UNUSED,
+    WAITS,
+    ConnectionLost,
+    Frame,
+    FrameSocket,
+)
+from .supervision import Hangs, Release, socket_path
+from .tokens import TokenReader
+
+if t.TYPE_CHECKING:
+    from ..queue.calls import Arguments
+    from ..queue.state import WaitsFor
+    from .batches import BatchFormat
+    from .frames import Buffer
+    from .supervision import ReplicaDirectory, Want
+    from .tokens import Token
+
+#: How many items of a stream a replica sends before this process must have read the first of them.
+ITEMS_AHEAD = 16
+# After how many items this process tells the replica that it has read them.
+_READ_ITEMS = ITEMS_AHEAD // 2
+
+_logger = get_masked_logger("carboy.models")
+
+
+class _Connection:
+    """A connection to one replica. Used by one thread at a time.
+
+    Attributes:
+        given_up: whether another thread has ended the connection, because the replica hangs.
+    """
+
+    def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(socket_path(folder, token.replica))
+        except OSError:
+            sock.close()
+            raise
+        self.replica = token.replica
+        self.frames = FrameSocket(sock)
+        self.results = ResultReader(form)
+        self.given_up = False
+
+
+class _Turn(t.NamedTuple):
+    """The right to have one batch computed by a replica."""
+
+    connection: _Connection
+    serial: int
+
+
+class RemoteReplicas:
+    """The replicas of one version of a model, as a `ModelReplica`. Thread-safe.
+
+    Args:
+        want: what the supervisor must know to start them.
+        directory: the connection to the supervisor.
+        form: the types of one prediction.
+        owner: the model's name in messages.
+        streams: whether `predict` yields.
+        retry: whether a batch may be computed again after its replica has died.
+    """
+
+    def __init__(
+        self,
+        want: Want,
+        directory: ReplicaDirectory,
+        form: BatchFormat,
+        *,
+        owner: str,
+        streams: bool,
+        retry: bool,
+    ) -> None:
+        self._want = want
+        self._directory = directory
+        self._form = form
+        self._owner = owner
+        self._streams = streams
+        self._retry = retry
+        self._lock = threading.Lock()
+        self._folder = ""
+        self._tokens: TokenReader | None = None
+        #: By replica, the connections that no thread uses.
+        self._unused: dict[int, list[_Connection]] = {}
+        #: By thread, the turn that it has waited for and not used yet.
+        self._turns: dict[int, _Turn] = {}
+        #: By thread, the connection on which it waits for results.
+        self._busy: dict[int, _Connection] = {}
+        self.turns = self
+        self.loading = False
+        self.loaded = False
+        self.loaded_bytes = 0
+        self.cards: tuple[Card, ...] = ()
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Wait until the supervisor has started the replicas, unless they are known.
+
+        Raises:
+            ModelLoadError: the model could not be loaded.
+            UnavailableError: no supervisor answers.
+        """
+        with self._lock:
+            if self.loaded:
+                return
+            self.loading = True
+            try:
+                granted, fd = self._directory.want(self._want)
+            finally:
+                self.loading = False
+            self._folder, self._tokens = granted["folder"], TokenReader(fd)
+            about = granted["about"]
+            self.loaded_bytes = about["loaded_bytes"]
+            self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
+            self.loaded = True
+
+    def check(self) -> None:
+        """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
+
+    def close(self) -> None:
+        """Give the replicas back. The supervisor ends them when no process uses them."""
+        with self._lock:
+            was_loaded, self.loaded = self.loaded, False
+            self._tokens = None
+            unused, self._unused = self._unused, {}
+        for connections in unused.values():
+            for each in connections:
+                each.frames.close()
+        if was_loaded:
+            self._directory.release(
+                Release(model=self._want["model"], version=self._want["version"])
+            )
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Wait until a replica is free for a batch of the calling thread, which must then call
+        `compute` or `give_back`. Returns at once if the replicas are not known or have ended:
+        `compute` says so.
+        """
+        try:
+            self._turns[get_ident()] = self._take()
+        except ClosedError:
+            return
+
+    def give_back(self) -> None:
+        """Let another thread have the turn for which the calling thread has waited."""
+        turn = self._turns.pop(get_ident(), None)
+        if turn is None:
+            return
+        try:
+            turn.connection.frames.send(UNUSED, turn.serial)
+        except ConnectionLost:
+            turn.connection.frames.close()
+        else:
+            self.keep(turn.connection)
+
+    def give_up(self, thread: int, took_s: float) -> None:
+        """End the connection on which a thread waits for results, because its replica hangs, and
+        let the supervisor replace the replica.
+        """
+        connection = self._busy.get(thread)
+        if connection is not None:
+            connection.given_up = True
+            connection.frames.interrupt()
+            self._report(connection, took_s)
+
+    def _report(self, connection: _Connection, took_s: float) -> None:
+        self._directory.report(
+            Hangs(
+                model=self._want["model"],
+                version=self._want["version"],
+                replica=connection.replica,
+                took_s=took_s,
+            )
+        )
+
+    def _take(self) -> _Turn:
+        """Wait for a turn.
+
+        Raises:
+            ClosedError: there are no replicas any more.
+        """
+        while (tokens := self._tokens) is not None:
+            token = tokens.take()
+            if token is None:
+                with self._lock:
+                    if self._tokens is tokens:
+                        self._tokens, self.loaded = None, False
+                continue
+            connection = self._connect(token)
+            if connection is not None:
+                return _Turn(connection, token.serial)
+        raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
+
+    def _connect(self, token: Token) -> _Connection | None:
+        """Return a connection to the replica that has written a token; None if it has died."""
+        with self._lock:
+            unused = self._unused.get(token.replica)
+            if unused:
+                return unused.pop()
+        self._forget_dead()
+        try:
+            return _Connection(token, self._folder, self._form)
+        except OSError:
+            return None
+
+    def _forget_dead(self) -> None:
+        """Close the connections to replicas that have died. Called when a connection is opened."""
+        with self._lock:
+            for replica, connections in list(self._unused.items()):
+                if connections and not connections[-1].frames.is_open():
+                    for each in self._unused.pop(replica):
+                        each.frames.close()
+
+    # --- computing -----------------------------------------------------------------------------
+
+    def compute(self, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
+        """Let a replica compute a batch; see `Replica`.
+
+        If the replica dies meanwhile, another one computes the batch, once.
+        """
+        try:
+            meta, packer = pack_batch(batch)
+        except BaseException:
+            self.give_back()
+            raise
+        losses = 0
+        while True:
+            turn = self._turn()
+            try:
+                outcome = self._exchange(turn, meta, packer.buffers)
+            except ConnectionLost as exc:
+                if turn.connection.given_up:
+                    return [self._late()] * len(batch)
+                losses += 1
+                if losses > 1 or not self._retry:
+                    return [self._lost(turn, exc)] * len(batch)
+                continue
+            if isinstance(outcome, BaseException):
+                try:
+                    raise outcome
+                finally:
+                    del outcome  # break a reference cycle: its traceback refers to this frame
+            if outcome is not None and self._streams:
+                return [outcome]
+            if outcome is not None and len(outcome) == len(batch):
+                return t.cast("list[t.Any]", outcome)
+
+    def _turn(self) -> _Turn:
+        """Return the turn that the calling thread has waited for, or else wait for one. That time
+        does not count as time of `predict`.
+        """
+        turn = self._turns.pop(get_ident(), None)
+        if turn is None:
+            with _paused("replica"):
+                turn = self._take()
+        return turn
+
+    def _exchange(self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[Buffer]) -> t.Any:
+        """Send a batch, and wait for what becomes of it.
+
+        Returns:
+            The results; an exception if the batch has failed; an iterator if `predict` yields; None
+            if the replica has not accepted the token, so that another is needed.
+
+        Raises:
+            ConnectionLost: the replica has died, or was given up.
+        """
+        connection = turn.connection
+        frames = connection.frames
+        if not frames.is_open():  # the replica has died since it has written the token
+            frames.close()
+            return None
+        with self.waiting_on(connection):
+            frames.send(BATCH, turn.serial, meta, buffers)
+            frame = receive(turn)
+            if frame.kind in (ITEM, END):
+                return RemoteItems(self, turn, frame)
+            outcome: t.Any = None
+            if frame.kind == RESULTS:
+                outcome = connection.results.read(frame.meta, owned_region(frame))
+            elif frame.kind == FAILED:
+                outcome = decode_failure(frame.meta)
+            elif frame.kind != STALE:
+                raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+            frames.release_shared(kept=False)
+        self.keep(connection)
+        return outcome
+
+    @contextlib.contextmanager
+    def waiting_on(self, connection: _Connection) -> cabc.Iterator[None]:
+        """Let `give_up` end the connection while the calling thread uses it. If anything is raised,
+        the connection is closed, because an answer may arrive on it later.
+        """
+        ident = get_ident()
+        self._busy[ident] = connection
+        try:
+            yield
+        except BaseException as exc:
+            connection.frames.close()
+            if isinstance(exc, ConnectionLost) and exc.is_garbage:
+                _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
+                self._report(connection, 0.0)
+            raise
+        finally:
+            del self._busy[ident]
+
+    def keep(self, connection: _Connection) -> None:
+        """Keep a connection for the next batch."""
+        with self._lock:
+            if self.loaded:
+                self._unused.setdefault(connection.replica, []).append(connection)
+                return
+        connection.frames.close()
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(f"{self._owner} did not answer in time, and its replica is replaced.")
+
+    def _lost(self, turn: _Turn, exc: ConnectionLost) -> ReplicaLostError:
+        return ReplicaLostError(
+            f"{self._owner}: replica {turn.connection.replica} has ended while it computed: {exc}."
+        )
+
+
+class RemoteItems(cabc.Iterator[t.Any]):
+    """The items of a stream that a replica produces. Used by one thread at a time."""
+
+    def __init__(self, replicas: RemoteReplicas, turn: _Turn, first: Frame) -> None:
+        self._replicas = replicas
+        self._turn = turn
+        self._next: Frame | None = first
+        self._unreported = 0
+        self._is_over = False
+
+    def __next__(self) -> t.Any:
+        if self._is_over:
+            raise StopIteration
+        turn = self._turn
+        try:
+            with self._replicas.waiting_on(turn.connection):
+                frame, self._next = self._next or receive(turn), None
+                if frame.kind == ITEM:
+                    return self._item(frame)
+                failure = self._end(frame)
+        except ConnectionLost as exc:
+            self._is_over = True
+            raise ReplicaLostError(f"The replica has ended while it produced items: {exc}") from exc
+        self._replicas.keep(turn.connection)
+        if failure is None:
+            raise StopIteration
+        try:
+            raise failure
+        finally:
+            del failure  # break a reference cycle: its traceback refers to this frame
+
+    def _item(self, frame: Frame) -> t.Any:
+        connection = self._turn.connection
+        (item,) = connection.results.read(frame.meta, owned_region(frame))
+        self._unreported += 1
+        if self._unreported == _READ_ITEMS:
+            self._unreported = 0
+            connection.frames.send(MORE, self._turn.serial)
+        return item
+
+    def _end(self, frame: Frame) -> BaseException | None:
+        if frame.kind != END:
+            raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+        self._is_over = True
+        return decode_failure(frame.meta) if frame.meta else None
+
+    def close(self) -> None:
+        """Let the replica close the generator, and wait until it has."""
+        if self._is_over:
+            return
+        turn = self._turn
+        try:
+            with self._replicas.waiting_on(turn.connection):
+                turn.connection.frames.send(STOP, turn.serial)
+                frame = self._next or receive(turn)
+                while frame.kind == ITEM:
+                    frame = receive(turn)
+                self._end(frame)
+        except ConnectionLost:
+            self._is_over = True
+        else:
+            self._replicas.keep(turn.connection)
+
+
+def receive(turn: _Turn) -> Frame:
+    """Wait for what becomes of a batch. While the replica waits for its device, that does not count
+    as time of `predict`.
+
+    Raises:
+        ConnectionLost: the replica has died, was given up, or answers another batch.
+    """
+    frames = turn.connection.frames
+    frame = _receive(frames, turn.serial)
+    if frame.kind == WAITS:
+        with _paused("device"):
+            frame = _receive(frames, turn.serial)
+        if frame.kind == BEGINS:
+            return _receive(frames, turn.serial)
+    return frame
+
+
+def _receive(frames: FrameSocket, serial: int) -> Frame:
+    frame = frames.receive()
+    if frame.serial != serial:
+        raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
+    return frame
+
+
+def owned_region(frame: Frame) -> memoryview:
+    """Return the region of a message, copied if it is in memory that the replica writes again."""
+    return memoryview(bytearray(frame.region)) if frame.is_shared else frame.region
+
+
+@contextlib.contextmanager
+def _paused(waits_for: WaitsFor) -> cabc.Iterator[None]:
+    """Let the time of this block not count as time of the `predict` for which the calling thread
+    waits.
+    """
+    slots = slots_of_caller()
+    if not slots:
+        yield
+        return
+    slot = slots[0]
+    slot.queue.pause(slot, waits_for)
+    try:
+        yield
+    finally:
+        slot.queue.resume(slot)

@@ -1,0 +1,180 @@
+"""The client of the models' socket: a process that has batches to compute asks a supervisor there
+for the replicas of its models.
+"""
+
+from __future__ import annotations
+
+import array
+import collections
+import os
+import socket
+import threading
+import typing as t
+from concurrent.futures import Future
+
+from carboy.errors import ModelLoadError, UnavailableError
+
+from .supervision import LineReader, encode_line
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from .supervision import GivesBack, Granted, Hangs, NotGranted, Want
+
+_CHUNK_BYTES = 65536
+_MAX_FDS = 64
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+_Key = tuple[str, str]
+_Grant = tuple["Granted", int]
+
+
+class SocketDirectory:
+    """Asks the supervisor that listens on a Unix socket for replicas. Thread-safe.
+
+    The connection is opened when it is first needed, and again after it was lost.
+
+    Args:
+        find: returns the path of the socket. Raises UnavailableError if there is none.
+        generation: how many reloads the supervisor had been asked for when it started this process;
+            None if it has not started it.
+    """
+
+    def __init__(self, find: cabc.Callable[[], str], generation: int | None = None) -> None:
+        self._find = find
+        self._generation = generation
+        self._lock = threading.Lock()
+        self._connection: _Connection | None = None
+
+    def want(self, want: Want) -> _Grant:
+        """Block until the replicas of a version of a model are ready. Returns where they are, and
+        the reading end of the pipe for their tokens, which then belongs to the caller.
+
+        Raises:
+            ModelLoadError: there is no such version, or it could not be loaded.
+            UnavailableError: no supervisor answers.
+        """
+        return self._connected().want({**want, "generation": self._generation}).result()
+
+    def report(self, hangs: Hangs) -> None:
+        """Tell the supervisor that a replica hangs. Returns at once."""
+        self._send("hangs", hangs)
+
+    def release(self, release: GivesBack) -> None:
+        """Tell the supervisor that this process does not need a version any more. Returns at
+        once.
+        """
+        self._send("release", release)
+
+    def _send(self, word: str, payload: object) -> None:
+        with self._lock:
+            connection = self._connection
+        if connection is not None and connection.is_open:
+            connection.send(word, payload)
+
+    def _connected(self) -> _Connection:
+        with self._lock:
+            # A forked process shares the connection of its parent, whose thread reads it.
+            if self._connection is None or not self._connection.is_open:
+                self._connection = _Connection(self._find())
+            return self._connection
+
+
+class _Connection:
+    """One connection with a supervisor, and the thread that reads it.
+
+    Raises:
+        UnavailableError: nobody listens at the path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._pid = os.getpid()
+        self._is_closed = False
+        self._lock = threading.Lock()
+        self._wanted: dict[_Key, list[Future[_Grant]]] = {}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+        except OSError as exc:
+            self._socket.close()
+            raise UnavailableError(
+                f"The replicas of the model cannot be reached: nobody answers on {path}"
+                f" ({exc.strerror}). Start `carboy models serve`, or the server that had created"
+                " this socket."
+            ) from None
+        threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._is_closed and self._pid == os.getpid()
+
+    def want(self, want: Want) -> Future[_Grant]:
+        granted: Future[_Grant] = Future()
+        with self._lock:
+            if self._is_closed:
+                granted.set_exception(self._lost())
+                return granted
+            self._wanted.setdefault((want["model"], want["version"]), []).append(granted)
+        self.send("want", want)
+        return granted
+
+    def send(self, word: str, payload: object) -> None:
+        try:
+            with self._lock:
+                self._socket.sendall(encode_line(word, payload))
+        except OSError:
+            pass  # the supervisor has died: `_read` notices that too
+
+    def _read(self) -> None:
+        lines, fds = LineReader(), collections.deque[int]()
+        try:
+            while data := self._receive(fds):
+                for word, payload in lines.feed(data):
+                    self._settle(word, payload, fds)
+        except (OSError, ValueError):
+            pass  # the supervisor has died, or another program listens there
+        with self._lock:
+            self._is_closed = True
+            left = [future for futures in self._wanted.values() for future in futures]
+            self._wanted.clear()
+        self._socket.close()
+        for fd in fds:
+            os.close(fd)
+        for future in left:
+            future.set_exception(self._lost())
+
+    def _receive(self, fds: collections.deque[int]) -> bytes:
+        """Receive data, and the descriptors that are attached to it. Only this process may have
+        them: programs that the app starts must not keep a pipe open.
+        """
+        size = array.array("i").itemsize * _MAX_FDS
+        data, attached, _, _ = self._socket.recvmsg(
+            _CHUNK_BYTES, socket.CMSG_SPACE(size), _CLOSE_ON_EXEC
+        )
+        for level, kind, content in attached:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers = array.array("i")
+                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+                fds.extend(numbers)
+        return data
+
+    def _settle(
+        self, word: str, payload: Granted | NotGranted, fds: collections.deque[int]
+    ) -> None:
+        with self._lock:
+            waiting = self._wanted.pop((payload["model"], payload["version"]), [])
+        if word == "granted":
+            granted, fd = t.cast("Granted", payload), fds.popleft()
+            for future in waiting:
+                future.set_result((granted, os.dup(fd)))
+            os.close(fd)
+        else:
+            for future in waiting:
+                future.set_exception(ModelLoadError(t.cast("NotGranted", payload)["reason"]))
+
+    def _lost(self) -> UnavailableError:
+        return UnavailableError(
+            f"The replicas of the model cannot be reached: the supervisor that listened on"
+            f" {self._path} has ended."
+        )

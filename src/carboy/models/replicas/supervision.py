@@ -1,0 +1,228 @@
+"""The messages by which a supervisor starts and watches the processes of replicas, and tells other
+processes where the replicas are.
+
+    supervisor <--> process of a replica   on a socket pair that the process inherits
+    supervisor <--> client                 on the models' socket, a listening Unix socket
+
+A client is a process that has batches to compute: a web worker of `carboy serve`, or a process of
+another server. Batches go from the client to the replica directly; see the modules `tokens` and
+`frames`. On both sockets each message is a line of JSON, `[word, payload]`.
+
+From the process of a replica to the supervisor:
+
+    ready     `Ready`: the model is loaded, and the first token is written
+    failed    text: why the model could not be loaded; the process ends
+    alive     null: answers `alive?`
+    checked   text: answers `check?` with the reason why the model is not ready, or ""
+    broken    text: the device or the model fails for good, so that another process must replace
+              this one
+
+From the supervisor to the process of a replica:
+
+    alive?    null: the process answers at once, even while `predict` computes
+    check?    null: the process calls the method `check` of the model
+    renew     null: the process writes a new token, unless it computes a batch; the old one is void
+    drain     null: the process finishes its batch, writes no further token, and ends
+
+From a client to the supervisor:
+
+    want      `Want`: the client needs a version of a model
+    hangs     `Hangs`: a replica computes a batch for longer than it may; the supervisor kills it
+    release   `GivesBack`: the client does not need the version any more; when no client does, the
+              supervisor ends its replicas
+
+From the supervisor to a client:
+
+    granted   `Granted`: sent when all replicas have been ready once, with the reading end of the
+              pipe for tokens as an attached file descriptor (SCM_RIGHTS)
+    refused   `NotGranted`: there is no such version, or it could not be loaded
+
+When a process of a replica has ended, the supervisor removes its socket, so that a token of it that
+is still in the pipe leads nowhere. When a client has disconnected, which may have had a token in
+its hand, the supervisor sends `renew` to the replicas of all versions that the client has got.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from ..options import Options
+
+
+class Ready(t.TypedDict):
+    """What a replica says of the model that it has loaded."""
+
+    #: How long loading took, in seconds.
+    took_s: float
+    #: How much the memory of the process grew by; 0 if the system does not tell.
+    loaded_bytes: int
+    #: The cards of the saved models that were opened, as `Card.to_dict` returns them.
+    cards: list[dict[str, t.Any]]
+
+
+class Want(t.TypedDict):
+    """Asks for the replicas of a version of a model. The supervisor starts them if they do not run;
+    it runs no user code, so the client tells it what the app has declared.
+    """
+
+    model: str
+    #: The version; "" if the model has none.
+    version: str
+    #: The folder from which this version is loaded; "" if the model has none.
+    source: str
+    #: How many reloads of the code the supervisor had been asked for when the client was started;
+    #: None for a client that the supervisor has not started.
+    generation: int | None
+    replicas: int
+    #: The devices that the replicas use in turn.
+    devices: list[str]
+    device_lock: bool
+    max_rss_bytes: int | None
+    start_timeout_s: float
+    #: Whether the class of the model has a method `check`.
+    has_check: bool
+
+
+class GivesBack(t.TypedDict):
+    """Gives the replicas of a version back."""
+
+    model: str
+    version: str
+
+
+class Hangs(t.TypedDict):
+    """Reports a replica that computes a batch for longer than its deadline allows."""
+
+    model: str
+    version: str
+    replica: int
+    took_s: float
+
+
+class Granted(t.TypedDict):
+    """Where the replicas of a version are."""
+
+    model: str
+    version: str
+    #: The folder with the sockets of the replicas; see `socket_path`.
+    folder: str
+    #: How many batches all replicas compute at the same time when each of them is alive.
+    places: int
+    #: What the first replica has reported.
+    about: Ready
+
+
+class NotGranted(t.TypedDict):
+    """Why a client does not get the replicas of a version."""
+
+    model: str
+    version: str
+    reason: str
+
+
+class ReplicaJob(t.TypedDict):
+    """What the process of a replica must know, beside the app that it loads."""
+
+    model: str
+    version: str
+    #: The folder from which this version is loaded; "" if the model has none.
+    source: str
+    #: The identifier of the process, which is in its tokens and in the name of its socket. It is
+    #: never used again by the same supervisor.
+    replica: int
+    #: The listening socket to which clients connect.
+    listener_fd: int
+    #: The writing end of the pipe for tokens.
+    tokens_fd: int
+    #: The file that is locked while a batch computes on the device; "" if nothing else computes
+    #: there.
+    device_lock: str
+
+
+class ReplicaDirectory(t.Protocol):
+    """A client's connection to the models' socket. Thread-safe."""
+
+    def want(self, want: Want) -> tuple[Granted, int]:
+        """Block until the replicas are ready. Returns where they are, and the reading end of the
+        pipe for tokens, which then belongs to the caller.
+
+        Raises:
+            ModelLoadError: there is no such version, or it could not be loaded.
+            UnavailableError: no supervisor answers.
+        """
+
+    def report(self, hangs: Hangs) -> None:
+        """Tell the supervisor that a replica hangs. Returns at once."""
+
+    def release(self, release: GivesBack) -> None:
+        """Tell the supervisor that this process does not need a version any more. Returns at
+        once.
+        """
+
+
+class Link(t.Protocol):
+    """The connection of a replica's process with its supervisor."""
+
+    #: Functions that are called when the supervisor has died.
+    on_orphaned: list[cabc.Callable[[], object]]
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message that has this word. It must
+        return soon.
+        """
+
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+
+
+def want_of(
+    model: str, options: Options, *, version: str = "", source: str = "", has_check: bool = False
+) -> Want:
+    """Return the message that asks for the replicas of a model with these options."""
+    return Want(
+        model=model,
+        version=version,
+        source=source,
+        generation=None,
+        replicas=options.replicas or 1,
+        devices=list(options.devices),
+        device_lock=options.device_lock,
+        max_rss_bytes=options.max_rss_bytes,
+        start_timeout_s=options.start_timeout_s,
+        has_check=has_check,
+    )
+
+
+def socket_path(folder: str, replica: int) -> str:
+    """Return the path of the socket on which a replica listens."""
+    return os.path.join(folder, f"{replica}.sock")
+
+
+def device_lock_path(folder: str, device: str) -> str:
+    """Return the path of the file that replicas lock while they compute on a device."""
+    safe = "".join(each if each.isalnum() else "-" for each in device)
+    return os.path.join(folder, f"device-{safe}.lock")
+
+
+def encode_line(word: str, payload: object = None) -> bytes:
+    """Return a message as a line of JSON."""
+    return json.dumps([word, payload]).encode() + b"\n"
+
+
+class LineReader:
+    """Splits what arrives on a socket into messages."""
+
+    def __init__(self) -> None:
+        self._unread = b""
+
+    def feed(self, data: bytes) -> cabc.Iterator[tuple[str, t.Any]]:
+        """Yield the messages that are complete with `data`."""
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        for line in lines:
+            word, payload = json.loads(line)
+            yield word, payload

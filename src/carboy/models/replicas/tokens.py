@@ -1,0 +1,139 @@
+"""Tokens: how the processes that need a prediction share the replicas of a model without a process
+between them, as the programs that GNU make starts share its jobs (jobserver).
+
+Each version of a model has one pipe. A replica writes a token into it whenever it can take another
+batch: when it has loaded the model, and after each batch. A thread that has a batch to compute
+reads a token from the pipe, and with it gets the right to send one batch to that replica. The
+kernel is the queue: readers that wait get the tokens in the order in which they began to wait,
+whichever process they belong to, and no replica is idle while a batch waits.
+
+    bytes 0-3   the identifier of the replica: of one process, and never used again
+    bytes 4-7   the serial number of the token, counted by the replica
+
+A replica accepts a batch only with the serial number of its latest token. If a process dies with a
+token in its hand, the supervisor tells the replicas to write new ones (`renew`); whoever sends a
+batch with the old number is told to take another token.
+
+The pipe is in packet mode where the system has it (`O_DIRECT`): then one read returns what one
+write has written, so that other bytes, which the code of a model may write by mistake, do not
+displace the tokens behind them.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import typing as t
+
+_TOKEN = struct.Struct("<II")
+_PACKETS = getattr(os, "O_DIRECT", 0)
+_SERIALS = 2**32
+
+
+class Token(t.NamedTuple):
+    """The right to send one batch to a replica."""
+
+    replica: int
+    serial: int
+
+
+def make_pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a pipe for tokens. A read blocks until there is a
+    token; a write does not block.
+    """
+    if not hasattr(os, "pipe2"):  # macOS
+        reading, writing = os.pipe()
+    else:
+        reading, writing = os.pipe2(os.O_CLOEXEC | _PACKETS)
+    os.set_blocking(writing, False)
+    return reading, writing
+
+
+class TokenReader:
+    """The reading end of the pipe, which is closed when nothing refers to this object any more: a
+    thread that waits in `take` cannot be interrupted.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def take(self) -> Token | None:
+        """Wait for a token and return it. Returns None if nobody can write into the pipe any more,
+        because the version of the model has no replicas.
+        """
+        while data := os.read(self._fd, _TOKEN.size):
+            if len(data) == _TOKEN.size:
+                return Token(*_TOKEN.unpack(data))
+        return None
+
+
+class TokenWriter:
+    """Writes the tokens of one replica. Thread-safe.
+
+    Args:
+        fd: the writing end of the pipe. It does not block.
+        replica: the identifier of the replica.
+
+    Attributes:
+        is_late: whether the valid token could not be written yet, because the pipe is full.
+    """
+
+    def __init__(self, fd: int, replica: int) -> None:
+        self._fd = fd
+        self._replica = replica
+        self._lock = threading.Lock()
+        self._latest = 0
+        self._valid = 0
+        self._is_over = False
+        self.is_late = False
+
+    def write(self) -> None:
+        """Write a token, because the replica can take a batch."""
+        with self._lock:
+            if not self._is_over:
+                self._write_new()
+
+    def renew(self) -> None:
+        """Write a new token if there is a valid one, which becomes void."""
+        with self._lock:
+            if self._valid:
+                self._write_new()
+
+    def retry(self) -> None:
+        """Write the valid token now, if the pipe was full before."""
+        with self._lock:
+            if self._valid and self.is_late:
+                self._write()
+
+    def use(self, serial: int) -> bool:
+        """Return whether a batch with this serial number may be computed. The number is valid
+        once.
+        """
+        with self._lock:
+            if not serial or serial != self._valid:
+                return False
+            self._valid = 0
+            return True
+
+    def end(self) -> None:
+        """Let no token be valid from now on."""
+        with self._lock:
+            self._is_over, self._valid, self.is_late = True, 0, False
+
+    def _write_new(self) -> None:
+        self._latest = self._valid = self._latest % (_SERIALS - 1) + 1
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            os.write(self._fd, _TOKEN.pack(self._replica, self._valid))
+        except BlockingIOError:
+            self.is_late = True
+        except BrokenPipeError:  # no client has the reading end, and the supervisor has died
+            self.is_late = False
+        else:
+            self.is_late = False

@@ -1,0 +1,63 @@
+"""The only worker of `carboy models serve`: keeps the replicas of the app's models loaded, and
+answers no request itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+from ...errors import ConfigError
+from ..management.workertopics import models_of
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from _typeshed.wsgi import WSGIApplication
+
+    from ...models.model import Model
+    from .capacity import LoadedApp
+
+
+class ModelKeeper:
+    """Wants the replicas of all models of an app until it is stopped. It has the methods of
+    `Service` that `Control` calls.
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        models: cabc.Mapping[str, Model] = models_of(app) or {}
+        self._models = [model for model in models.values() if model.options.replicas]
+        self._stopped = threading.Event()
+        if not self._models:
+            raise ConfigError(
+                f"The app has no models with replicas (models: {', '.join(models) or 'none'}), and"
+                " `carboy models serve` serves these alone. Declare them by"
+                " @app.model(..., replicas=1) or more."
+            )
+
+    def about(self) -> list[str]:
+        return []
+
+    def load(self) -> None:
+        for model in self._models:
+            model.load()
+
+    def loaded(self) -> LoadedApp:
+        return {"models": {}, "libraries": []}
+
+    def limit(self, leave: cabc.Callable[[str], object]) -> None:
+        """This process computes nothing, so it has no limits."""
+
+    def listen(self) -> None:
+        """Replicas listen themselves."""
+
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        work()
+
+    def stop(self, *, has_successor: bool = False) -> None:
+        self._stopped.set()
+
+    def wait(self) -> None:
+        self._stopped.wait()
+        for model in self._models:
+            model.close(0)

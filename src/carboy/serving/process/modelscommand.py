@@ -1,0 +1,125 @@
+"""The command `carboy models serve`: replicas of an app's models for processes of other servers.
+
+The app and the other server, such as gunicorn, stay as they are: models of the app that declare
+replicas find them by the models' socket.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+from dataclasses import replace
+
+import click
+
+from ...cli.discovery import ScriptInfo, app_option, pass_script_info
+from ...cli.failures import RefusedCommandError
+from ...cli.models import models_group
+from ...core.runtimefolders import create_private, runtime_folders
+from ...errors import AddressError, ConfigError, ServingError
+from ...models.replicas.modelssocket import OFF, SUFFIX, VARIABLE
+from .. import machine, prepare
+from ..settings import SETTINGS, as_option
+from .command import option_of
+from .sockets import NoSockets
+from .supervisor import Supervisor
+
+if t.TYPE_CHECKING:
+    from ..settings import Settings
+    from .sockets import ServerSockets
+
+# The settings of a server that concern one without addresses.
+_SETTINGS = ("control", "grace_s", "management", "min_models", "worker_timeout_s")
+
+
+class ModelsSupervisor(Supervisor):
+    """Keeps the replicas of an app's models for clients on the models' socket. Its only worker
+    knows which models the app has, wants their replicas, and answers no request.
+
+    Args:
+        path: the models' socket that processes of other servers use.
+    """
+
+    _serves_http = False
+
+    def __init__(self, target: str | None, settings: Settings, path: str) -> None:
+        self._path = path
+        super().__init__(target, settings)
+
+    def _open_sockets(self) -> ServerSockets:
+        self._replicas.open_named(self._path)
+        return NoSockets(self._settings)
+
+    def _addresses(self) -> tuple[str, ...]:
+        return (f"unix:{self._path}",)
+
+    def _describe(self) -> str:
+        return f"serving the models of {self._target or 'the app'} on unix:{self._path}"
+
+
+def default_path(target: str | None) -> str:
+    """Return the path of the models' socket of an app in the first folder that can be used.
+
+    Raises:
+        AddressError: there is none.
+    """
+    name = (target or "app").strip("/.").replace("/", "-")
+    reasons = []
+    for folder in runtime_folders():
+        try:
+            create_private(folder)
+        except OSError as exc:
+            reasons.append(f"{folder}: {exc.strerror}")
+        else:
+            return os.path.join(folder, name + SUFFIX)
+    raise AddressError(
+        f"No folder for the models' socket can be used ({'; '.join(reasons)}). Name a path by"
+        " --socket."
+    )
+
+
+@models_group.command("serve", short_help="Serve models to other servers.", with_appcontext=False)
+@click.argument("target", metavar="[MODULE:APP]", required=False)
+@app_option
+@click.option(
+    "--socket",
+    "path",
+    metavar="PATH",
+    envvar=VARIABLE,
+    help="The Unix socket by which other processes of this user find the models."
+    f"  [env: {VARIABLE}; default: by the name of the app, in a private folder]",
+)
+@pass_script_info
+def serve_models_command(
+    info: ScriptInfo, /, target: str | None, path: str | None, **options: t.Any
+) -> None:
+    """Load the app's models that have replicas, for any WSGI server that runs the same app.
+
+    The processes of gunicorn, uWSGI and others then share these replicas: their models with
+    'replicas=' find them by the socket, and load nothing themselves.
+    """
+    info.choose_app(target)
+    if not machine.HAS_WORKERS:
+        raise RefusedCommandError("This system has no Unix sockets for replicas.")
+    try:
+        settings = prepare(options, describe=as_option)
+        found = _checked(path) if path else default_path(info.app_import_path)
+        settings = replace(settings, control=settings.control or found + ".sock", workers=1)
+        exit_code = ModelsSupervisor(info.app_import_path, settings, found).run()
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from None
+    except ServingError as exc:
+        raise RefusedCommandError(str(exc)) from None
+    sys.exit(exit_code)
+
+
+def _checked(path: str) -> str:
+    if path.strip().lower() == OFF:
+        raise click.UsageError(f"{VARIABLE}={OFF} is for the other servers. Name a path.")
+    return os.path.abspath(os.path.expanduser(path))
+
+
+serve_models_command.params[2:2] = [
+    option_of(setting) for setting in SETTINGS if setting.field in _SETTINGS
+]

@@ -1,0 +1,400 @@
+"""The supervisor's part that concerns replicas: answers on the models' socket, and keeps a pool of
+replicas for each version of a model that a client has asked for.
+
+The supervisor runs no user code, so it learns of a model from the first process that wants it. A
+pool ends when the last client has released it; if clients have died without doing so, it waits for
+the next ones for a while, so that the death of a worker does not unload a model.
+"""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+import typing as t
+from functools import partial
+
+from ...errors import ModelLoadError
+from ...models.replicas.supervision import Granted, LineReader, NotGranted, encode_line
+from .. import log
+from ..unixsocket import UnixSocket
+from .replicafolder import ReplicaFolder
+from .replicapool import ReplicaPool
+from .serverstate import ReplicaState
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from ...models.replicas.supervision import GivesBack, Hangs, ReplicaJob, Want
+    from .childprocess import ChildProcess
+    from .replicapool import ReplicaProcess
+    from .supervisorlog import SupervisorLog
+
+# How long a pool without clients waits for the next one, if its clients have died.
+UNUSED_S = 120.0
+# The interval at which memory and health of replicas are looked at, if that is asked for.
+LOOK_S = 1.0
+
+
+class ModelsClient:
+    """A process that is connected to the models' socket.
+
+    Attributes:
+        pools: the pools that the process uses, or waits for.
+        waiting: those that it waits for.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self.lines = LineReader()
+        self.pools: set[ReplicaPool] = set()
+        self.waiting: set[ReplicaPool] = set()
+
+    def send(self, word: str, payload: object, fds: cabc.Sequence[int] = ()) -> None:
+        """Send a message, without waiting. A client that does not read is disconnected."""
+        try:
+            socket.send_fds(self.socket, [encode_line(word, payload)], fds)
+        except OSError:
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
+class ReplicaSupervisor:
+    """Keeps the replicas of all models. All methods are called on the thread of the supervisor's
+    loop, `state` excepted.
+
+    Args:
+        target: the import path of the app.
+        selector: of the supervisor's loop; the data of each key is a function to call.
+        log_files: where the processes of replicas send the lines of their logs.
+        grace_s: how long a replica may compute its last batch.
+    """
+
+    def __init__(
+        self,
+        target: str | None,
+        selector: selectors.BaseSelector,
+        log_files: SupervisorLog,
+        grace_s: float,
+    ) -> None:
+        self._target = target
+        self._selector = selector
+        self._log = log_files
+        self._grace_s = grace_s
+        self._pools: list[ReplicaPool] = []
+        self._clients: set[ModelsClient] = set()
+        self._folder: ReplicaFolder | None = None
+        self._named: UnixSocket | None = None
+        self._look_at_s = 0.0
+        #: How many reloads have been asked for.
+        self.generation = 0
+
+    # --- the sockets ---------------------------------------------------------------------------
+
+    def open(self) -> str:
+        """Listen on the models' socket, unless this was done before; return its path.
+
+        Raises:
+            AddressError: there is no folder for it.
+        """
+        if self._folder is None:
+            self._folder = ReplicaFolder()
+            self._listen(self._folder.listener)
+        return self._folder.socket_path
+
+    def open_named(self, path: str) -> None:
+        """Listen on one more socket, which processes of other servers find.
+
+        Raises:
+            AddressError: the path cannot be taken.
+        """
+        self.open()
+        self._named = UnixSocket(
+            path,
+            0o600,
+            128,
+            failure=f"Cannot create the models' socket {path}",
+            option="--socket",
+            shown_by=f"ss -xlp src {path}",
+        )
+        self._named.socket.setblocking(False)
+        self._listen(self._named.socket)
+
+    def _listen(self, listener: socket.socket) -> None:
+        self._selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE):
+                log.logger.error("cannot accept a client of the replicas: %s", exc.strerror)
+            return
+        client = ModelsClient(sock)
+        self._clients.add(client)
+        self._selector.register(sock, selectors.EVENT_READ, partial(self._receive, client))
+
+    # --- messages of clients -------------------------------------------------------------------
+
+    def _receive(self, client: ModelsClient) -> None:
+        try:
+            data = client.socket.recv(65536)
+            for word, payload in client.lines.feed(data):
+                _HANDLERS[word](self, client, payload)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            data = b""  # the client has died, or is not a client of replicas
+        if not data:
+            self._disconnect(client)
+
+    def _disconnect(self, client: ModelsClient) -> None:
+        self._selector.unregister(client.socket)
+        client.socket.close()
+        self._clients.discard(client)
+        for pool in client.pools:
+            pool.renew_tokens()
+            if not self._clients_of(pool):
+                pool.unused_s = time.monotonic()
+
+    def _want(self, client: ModelsClient, want: Want) -> None:
+        pool = self._find(want)
+        if pool is None:
+            pool = self._create(client, want)
+            if pool is None:
+                return
+        pool.unused_s = None
+        client.pools.add(pool)
+        client.waiting.add(pool)
+        self._answer(pool)
+
+    def _find(self, want: Want) -> ReplicaPool | None:
+        """Return the pool for a client. A client that this supervisor has not started gets the
+        newest code that has been loaded.
+        """
+        named = [each for each in self._pools if _is_named(each, want) and not each.is_ending]
+        if want["generation"] is not None:
+            named = [each for each in named if each.generation == want["generation"]]
+        return max(named, key=lambda each: (each.was_ready, each.generation), default=None)
+
+    def _create(self, client: ModelsClient, want: Want) -> ReplicaPool | None:
+        generation = self.generation if want["generation"] is None else want["generation"]
+        folder = t.cast("ReplicaFolder", self._folder).path
+        pool = ReplicaPool(want, generation, folder, self._launch, self._grace_s)
+        self._pools.append(pool)
+        devices = f" on {', '.join(want['devices'])}" if want["devices"] else ""
+        log.logger.info("%s: starting %d replicas%s", pool, want["replicas"], devices)
+        try:
+            pool.start()
+        except (ModelLoadError, OSError) as exc:
+            pool.failure = f"{pool}: {exc}"
+            pool.end()
+            client.send("refused", _refusal(pool))
+            return None
+        return pool
+
+    def _hangs(self, client: ModelsClient, hangs: Hangs) -> None:
+        for pool in client.pools:
+            if _is_named(pool, hangs):
+                pool.report_hang(hangs["replica"], hangs["took_s"])
+
+    def _release(self, client: ModelsClient, release: GivesBack) -> None:
+        for pool in [each for each in client.pools if _is_named(each, release)]:
+            client.pools.discard(pool)
+            client.waiting.discard(pool)
+            if not self._clients_of(pool):
+                log.logger.info("%s: no process needs these replicas any more", pool)
+                pool.end()
+
+    def _clients_of(self, pool: ReplicaPool) -> list[ModelsClient]:
+        return [client for client in self._clients if pool in client.pools]
+
+    def _answer(self, pool: ReplicaPool) -> None:
+        """Answer the clients that wait for a pool, if its replicas are ready, or failed."""
+        about = pool.about
+        for client in self._clients_of(pool):
+            if pool not in client.waiting:
+                continue
+            if pool.failure:
+                client.pools.discard(pool)
+                client.send("refused", _refusal(pool))
+            elif pool.was_ready and about is not None:
+                granted = Granted(
+                    model=pool.want["model"],
+                    version=pool.want["version"],
+                    folder=pool.folder,
+                    places=len(pool.places),
+                    about=about,
+                )
+                client.send("granted", granted, [pool.reading_fd])
+            else:
+                continue
+            client.waiting.discard(pool)
+
+    # --- processes -----------------------------------------------------------------------------
+
+    def _launch(
+        self,
+        pool: ReplicaPool,
+        process: ReplicaProcess,
+        job: ReplicaJob,
+        fds: list[int],
+        variables: dict[str, str],
+    ) -> None:
+        process.handlers["log"] = partial(self._log.follow, process)
+        process.handlers["warning"] = self._log.warn
+        process.handlers["broken"] = partial(pool.give_up_broken, process)
+        process.start({"target": self._target, "replica": job}, fds, variables)
+        self._selector.register(
+            t.cast("socket.socket", process.channel),
+            selectors.EVENT_READ,
+            partial(self._hear, pool, process),
+        )
+
+    def _hear(self, pool: ReplicaPool, process: ReplicaProcess) -> None:
+        was_ready = process.was_ready
+        is_open = process.read_messages()
+        if process.was_ready and not was_ready and not pool.is_ending:
+            pool.welcome(process)
+            self._answer(pool)
+        if not is_open and process.channel is not None:
+            self._selector.unregister(process.channel)
+            process.channel.close()
+            process.channel = None
+
+    def _reap(self, pool: ReplicaPool, process: ReplicaProcess) -> None:
+        while process.channel is not None:
+            # Read until the socket closes: the process may have sent messages just before it died.
+            self._hear(pool, process)
+        self._log.finish(process)
+        process.close()
+        pool.remove(process)
+        self._answer(pool)
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def attend(self, now_s: float) -> None:
+        """Do what is due, and remove processes and pools that have ended."""
+        must_look = now_s >= self._look_at_s
+        if must_look:
+            self._look_at_s = now_s + LOOK_S
+        for pool in list(self._pools):
+            for process in pool.processes:
+                if process.exit_code is not None:
+                    self._reap(pool, process)
+            if _is_unused(pool, now_s, self.generation):
+                pool.end()
+            pool.attend(now_s)
+            if must_look and pool.is_watched:
+                pool.look(now_s)
+            if pool.is_ending and not pool.processes:
+                self._pools.remove(pool)
+                pool.close()
+
+    def due_s(self) -> list[float]:
+        """Return the times at which `attend` has something to do."""
+        times = [due_s for pool in self._pools for due_s in pool.due_s()]
+        times += [
+            pool.unused_s + UNUSED_S
+            for pool in self._pools
+            if pool.unused_s is not None and not pool.is_ending
+        ]
+        if any(pool.is_watched for pool in self._pools):
+            times.append(self._look_at_s)
+        return times
+
+    @property
+    def processes(self) -> list[ChildProcess]:
+        return [process for pool in self._pools for process in pool.processes]
+
+    def states(self) -> tuple[ReplicaState, ...]:
+        """Return the state of each replica."""
+        return tuple(state for pool in self._pools for state in _states_of(pool))
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def withdraw(self) -> None:
+        """Remove the socket that processes of other servers find."""
+        if self._named is not None:
+            self._named.remove_file()
+
+    def stop(self, kill_at_s: float | None) -> None:
+        """Let all replicas finish their batches and end, at a time at the latest."""
+        for pool in self._pools:
+            pool.end(kill_at_s)
+
+    def kill_all(self) -> None:
+        for process in self.processes:
+            process.kill_and_wait()
+
+    def close(self) -> None:
+        """Kill the processes that are left, and remove the sockets."""
+        self.kill_all()
+        for pool in self._pools:
+            for process in pool.processes:
+                self._log.finish(process)
+                process.close()
+            pool.close()
+        self._pools.clear()
+        for client in self._clients:
+            client.socket.close()
+        if self._named is not None:
+            self._named.close()
+        if self._folder is not None:
+            self._folder.close()
+
+
+_HANDLERS: dict[str, cabc.Callable[[ReplicaSupervisor, ModelsClient, t.Any], None]] = {
+    "want": ReplicaSupervisor._want,
+    "hangs": ReplicaSupervisor._hangs,
+    "release": ReplicaSupervisor._release,
+}
+
+
+def _is_named(pool: ReplicaPool, asked: Want | Hangs | GivesBack) -> bool:
+    want = pool.want
+    return (want["model"], want["version"]) == (asked["model"], asked["version"])
+
+
+def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
+    """Return whether the clients of a pool have died, and no other will come: at once if its code
+    is outdated.
+    """
+    if pool.unused_s is None or pool.is_ending:
+        return False
+    return pool.generation < generation or now_s - pool.unused_s >= UNUSED_S
+
+
+def _refusal(pool: ReplicaPool) -> NotGranted:
+    want = pool.want
+    return NotGranted(model=want["model"], version=want["version"], reason=pool.failure)
+
+
+def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
+    for number, place in enumerate(pool.places, 1):
+        restarts = max(0, place.starts - 1)
+        for process in place.processes:
+            yield ReplicaState(
+                model=pool.want["model"],
+                version=pool.want["version"],
+                number=number,
+                pid=process.pid,
+                phase=process.phase,
+                started_at_s=process.started_at_s,
+                restarts=restarts,
+                generation=pool.generation,
+                device=process.device,
+            )
+        if not place.processes:
+            yield ReplicaState(
+                model=pool.want["model"],
+                version=pool.want["version"],
+                number=number,
+                pid=None,
+                phase="waiting",
+                started_at_s=None,
+                restarts=restarts,
+                generation=pool.generation,
+                device="",
+            )

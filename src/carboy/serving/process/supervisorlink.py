@@ -1,0 +1,69 @@
+"""The connection of a child process with its supervisor: receives the supervisor's messages and
+sends reports. The messages are lines of JSON, `[word, payload]`, in both directions.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import typing as t
+
+from .. import log
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    import socket
+
+
+class SupervisorLink:
+    """The child's end of the socket that connects it with its supervisor.
+
+    Args:
+        channel: the socket.
+
+    Attributes:
+        on_orphaned: functions that are called, in this order, when the supervisor has died.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {}
+        self.on_orphaned: list[cabc.Callable[[], object]] = []
+
+    def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
+        """Let a function be called with the payload of each message of the supervisor that has this
+        word. The function must return soon, because it delays further messages.
+        """
+        self._handlers[word] = function
+
+    def listen(self) -> None:
+        """Receive messages from now on, on a thread of its own."""
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for word, payload in self._messages():
+            try:
+                self._handlers[word](payload)
+            except Exception:  # noqa: BLE001  # the process must receive further messages
+                log.logger.exception("error while handling the supervisor's message %r", word)
+        for function in self.on_orphaned:
+            function()
+
+    def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
+        """Yield the messages from the supervisor, until the socket to it is closed."""
+        with self._channel.makefile("r") as lines:
+            try:
+                for line in lines:
+                    yield json.loads(line)
+            except OSError:
+                pass  # the supervisor has died: end as if it had closed the socket
+
+    def report(self, word: str, payload: object = None) -> None:
+        """Send the supervisor a message. Thread-safe."""
+        message = json.dumps([word, payload]).encode() + b"\n"
+        try:
+            with self._sending:
+                self._channel.sendall(message)
+        except OSError:
+            pass  # the supervisor has died; `_listen` notices that too
