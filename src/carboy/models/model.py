@@ -25,7 +25,9 @@ from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
+from .replicas.placing import directory_for
 from .replicas.source import ModelSource
+from .replicas.supervision import want_of
 from .versions.modelversion import ModelVersion
 
 if t.TYPE_CHECKING:
@@ -36,6 +38,7 @@ if t.TYPE_CHECKING:
     from .protocol import Endpoint
     from .queue.calls import Arguments
     from .queue.state import Statistics
+    from .replicas.replica import ModelReplica
     from .saved.card import Card
 
 
@@ -96,7 +99,7 @@ class Model:
         """
         source, options = self._source, self.options
         owner = f"{self._owner}, version {name!r}" if name else self._owner
-        replica = InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
+        replica = self._make_replica(name, folder, owner)
         queue = PredictionQueue(
             replica,
             owner=owner,
@@ -104,12 +107,35 @@ class Model:
             wait_s=options.wait_s,
             deadline_s=options.deadline_s,
             queue=options.queue_items,
-            concurrency=options.concurrency,
+            concurrency=options.concurrency if replica.turns is None else options.parallel,
             streams=self.answers.streams,
             device=options.shared_device,
             version=name,
         )
         return ModelVersion(name, folder, replica, queue, has_check=source.has_check)
+
+    def _make_replica(self, version: str, folder: str | None, owner: str) -> ModelReplica:
+        """Return the place where a version is computed: this process, or others."""
+        source, options = self._source, self.options
+        directory = directory_for(options, owner)
+        if directory is None:
+            return InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
+        from .replicas.remote import RemoteReplicas
+
+        return RemoteReplicas(
+            want_of(
+                self.name,
+                options,
+                version=version,
+                source=(folder or "") if version else "",
+                has_check=source.has_check,
+            ),
+            directory,
+            self.operation,
+            owner=owner,
+            streams=self.answers.streams,
+            retry=options.retry,
+        )
 
     @property
     def queue(self) -> PredictionQueue:
@@ -119,6 +145,11 @@ class Model:
     @property
     def loaded(self) -> bool:
         return self.current.loaded
+
+    @property
+    def computes_here(self) -> bool:
+        """Whether this process computes the predictions, and not the process of a replica."""
+        return self.current.replica.turns is None
 
     @property
     def loaded_bytes(self) -> int:

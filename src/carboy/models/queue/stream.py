@@ -292,13 +292,22 @@ def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStre
         return exc
 
 
-def _begin(context: Context, result: t.Any) -> BegunStream:
+def items_of(result: t.Any) -> cabc.Iterator[t.Any]:
+    """Return an iterator over what a streaming `predict` has returned.
+
+    Raises:
+        AnswerError: it is a single value.
+    """
     if isinstance(result, (str, bytes, cabc.Mapping)) or not hasattr(result, "__iter__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}, but its type"
             " says that it produces items. Write it with `yield`, or return an iterator."
         )
-    items, pipe = iter(result), _Pipe()
+    return iter(result)
+
+
+def _begin(context: Context, result: t.Any) -> BegunStream:
+    items, pipe = items_of(result), _Pipe()
     try:
         pipe.put(context.run(next, items))
     except StopIteration:

@@ -10,9 +10,9 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.packing import (
-    Column,
+from carboy.contract.packedvalues import (
     ColumnReader,
+    PackedColumn,
     Packer,
     UnpackableError,
     misfit_error,
@@ -23,8 +23,8 @@ from carboy.errors import AnswerError
 from carboy.json.arrays import to_plain
 
 from ..queue.calls import ColumnBatch, rows
-from .failures import Failure, pack_failure, unpack_failure
 from .frames import ConnectionLost, split
+from .packedfailures import PackedFailure, pack_failure, unpack_failure
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
 
 class _Batch(msgspec.Struct, array_like=True):
     size: int
-    columns: dict[str, Column]
+    columns: dict[str, PackedColumn]
 
 
 class _Results(msgspec.Struct, array_like=True):
@@ -44,13 +44,13 @@ class _Results(msgspec.Struct, array_like=True):
     others by their positions.
     """
 
-    column: Column
-    failures: dict[int, Failure]
+    column: PackedColumn
+    failures: dict[int, PackedFailure]
 
 
 _decode_batch = msgspec.msgpack.Decoder(tuple[list[int], _Batch]).decode
 _decode_results = msgspec.msgpack.Decoder(tuple[list[int], _Results]).decode
-_decode_failure = msgspec.msgpack.Decoder(Failure).decode
+_decode_failure = msgspec.msgpack.Decoder(PackedFailure).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 

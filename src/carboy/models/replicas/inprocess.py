@@ -53,6 +53,7 @@ class InProcess:
 
     compute: Compute
     turns: Turns | None = None
+    is_remote = False
 
     def __init__(
         self,

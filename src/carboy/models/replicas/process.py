@@ -7,18 +7,19 @@ they are answered while `predict` computes.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import select
 import socket
 import threading
 import typing as t
-from contextlib import nullcontext
 from time import monotonic
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError
 
+from ..queue.stream import items_of
 from .batches import BatchFormat, BatchReader, ResultWriter, encode_failure
+from .devicefaults import sticky_device_fault
 from .devicelock import DeviceLock
 from .frames import (
     BATCH,
@@ -34,6 +35,7 @@ from .frames import (
     UNUSED,
     WAITS,
     ConnectionLost,
+    Copied,
     Frame,
     FrameSocket,
 )
@@ -55,6 +57,8 @@ _LINGER_S = 0.2
 _UNUSED_S = 1.0
 # How often a token is written again if the pipe was full.
 _RETRY_S = 0.05
+# The exit code of a process whose device cannot compute any more.
+_BROKEN = 70
 
 _logger = get_masked_logger("carboy.models")
 
@@ -72,20 +76,286 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
     except ModelLoadError as exc:
         link.report("failed", str(exc))
         return 1
-    server = ReplicaServer(version.replica.compute, BatchFormat.of(model.operation), job)
-    server.streams = model.answers.streams
-    link.on("renew", lambda _: server.renew())
+    server = ReplicaServer(
+        version.replica.compute,
+        BatchFormat.of(model.operation),
+        listener=socket.socket(fileno=job["listener_fd"]),
+        tokens=TokenWriter(job["tokens_fd"], job["replica"]),
+        device_lock=job["device_lock"],
+        streams=model.answers.streams,
+    )
+    link.on("renew", lambda _: server.renew_token())
     link.on("drain", lambda _: server.drain())
     link.on("check?", lambda _: _check(version, link))
-    link.on_orphaned.append(server.end_when_unused)
-    server.is_broken = _reporting(link)
-    server.start()
+    link.on_orphaned[:] = [lambda: server.drain(when_unused=True)]
     ready = Ready(
         took_s=monotonic() - begun_s,
         loaded_bytes=version.replica.loaded_bytes,
         cards=[card.to_dict() for card in version.cards],
     )
-    link.report("ready", ready)
-    server.run()
+    link.report("ready", t.cast("dict[str, t.Any]", ready))
+    fault = server.run()
+    if fault:
+        link.report("broken", fault)
+        return _BROKEN
     version.replica.close()
     return 0
+
+
+def _check(version: ModelVersion, link: Link) -> None:
+    """Call the model's `check` on a thread of its own, and report the result."""
+
+    def check() -> None:
+        try:
+            version.replica.check()
+        except Exception as exc:
+            _logger.exception("The check of a replica failed")
+            link.report("checked", f"{type(exc).__name__}: {exc}")
+        else:
+            link.report("checked", "")
+
+    threading.Thread(target=check, name="carboy check", daemon=True).start()
+
+
+class ReplicaServer:
+    """Computes batches for the processes that connect to it.
+
+    Args:
+        compute: computes a batch; see `Replica`.
+        form: the types of one prediction.
+        listener: the socket on which the process listens.
+        tokens: writes a token whenever the process can take a batch.
+        device_lock: the file that is locked while a batch is computed; "" for none.
+        streams: whether `predict` yields.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        form: BatchFormat,
+        *,
+        listener: socket.socket,
+        tokens: TokenWriter,
+        device_lock: str = "",
+        streams: bool = False,
+    ) -> None:
+        self._compute = compute
+        self._reader = BatchReader(form)
+        self._writer = ResultWriter(form)
+        self._listener = listener
+        self._tokens = tokens
+        self._device = DeviceLock(device_lock) if device_lock else None
+        self._streams = streams
+        self._connections: dict[int, FrameSocket] = {}
+        self._poll = select.poll()
+        self._wake, self._wakes = socket.socketpair()
+        for each in (listener, self._wakes):
+            each.setblocking(False)
+            self._poll.register(each, select.POLLIN)
+        self._ends_s: float | None = None
+        self._ends_unused = False
+        self._fault = ""
+        self._is_computing = False
+
+    # --- for any thread ------------------------------------------------------------------------
+
+    def renew_token(self) -> None:
+        """Write a new token, unless a batch is being computed, because a process may have died with
+        the last one in its hand.
+        """
+        self._tokens.renew()
+
+    def drain(self, *, when_unused: bool = False) -> None:
+        """Let `run` return after the batch that is being computed.
+
+        Args:
+            when_unused: go on until no process is connected any more.
+        """
+        if when_unused:
+            self._ends_unused = True
+        else:
+            self._tokens.end()
+            self._ends_s = monotonic() + _LINGER_S
+        self._wake.send(b"\0")
+
+    # --- the thread that computes --------------------------------------------------------------
+
+    def run(self) -> str:
+        """Compute batches until `drain` is called. Returns the error of the device after which this
+        process cannot compute any more, or "".
+        """
+        self._tokens.write()
+        unused_since_s = monotonic()
+        while not self._fault:
+            now_s = monotonic()
+            if self._connections:
+                unused_since_s = now_s
+            if self._ends_s is not None and now_s >= self._ends_s:
+                break
+            if self._ends_unused and now_s - unused_since_s > _UNUSED_S:
+                break
+            self._tokens.retry()
+            for fd, _ in self._poll.poll(self._timeout_ms()):
+                self._on_readable(fd)
+        self._tokens.end()
+        for frames in list(self._connections.values()):
+            self._drop(frames)
+        return self._fault
+
+    def _timeout_ms(self) -> float | None:
+        if self._tokens.is_late or self._ends_s is not None or self._ends_unused:
+            return _RETRY_S * 1000
+        return None
+
+    def _on_readable(self, fd: int) -> None:
+        frames = self._connections.get(fd)
+        if frames is not None:
+            self._on_messages(frames)
+        elif fd == self._listener.fileno():
+            self._accept()
+        else:
+            self._wakes.recv(64)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the client has left again
+            sock, _ = self._listener.accept()
+            sock.setblocking(True)
+            self._connections[sock.fileno()] = FrameSocket(sock)
+            self._poll.register(sock, select.POLLIN)
+
+    def _drop(self, frames: FrameSocket) -> None:
+        if self._connections.pop(frames.fileno(), None) is not None:
+            self._poll.unregister(frames.fileno())
+            frames.close()
+
+    def _on_messages(self, frames: FrameSocket) -> None:
+        try:
+            self._on_message(frames, frames.receive())
+            while frames.has_unread() and not self._fault:
+                self._on_message(frames, frames.receive())
+        except ConnectionLost as exc:
+            if exc.is_garbage:
+                _logger.warning("A client of the replica was disconnected: %s", exc)
+            self._drop(frames)
+
+    def _on_message(self, frames: FrameSocket, frame: Frame) -> None:
+        if frame.kind == UNUSED:
+            if self._tokens.use(frame.serial):
+                self._tokens.write()
+        elif frame.kind != BATCH:
+            return  # a late answer to the items of a stream that has ended
+        elif not self._tokens.use(frame.serial):
+            frames.send(STALE, frame.serial)
+        else:
+            self._is_computing = True
+            try:
+                if self._streams:
+                    self._answer_by_items(frames, frame)
+                else:
+                    self._answer(frames, frame)
+            finally:
+                if not self._fault:
+                    self._free()
+
+    def _free(self) -> None:
+        """Write the next token, unless it is written already."""
+        if self._is_computing:
+            self._is_computing = False
+            self._tokens.write()
+
+    def _answer(self, frames: FrameSocket, frame: Frame) -> None:
+        """Compute a batch and send the results, or its failure."""
+        buffers: list[memoryview] = []
+        kind = RESULTS
+        try:
+            batch, buffers = self._reader.read(frame.meta, frame.region)
+            with self._device_held(frames, frame.serial):
+                result = self._compute(batch)
+            # PERF: the next batch is on its way while these results are packed.
+            self._free()
+            meta, packer = self._writer.pack(result, len(batch))
+            copied = frames.copy(meta, packer.buffers)
+        except ConnectionLost:
+            raise
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            self._fault = sticky_device_fault(exc)
+            if self._fault:
+                return  # another replica can compute the batch
+            kind, copied = FAILED, Copied(encode_failure(exc), b"", 0)
+        # Drop all references to the batch, to see whether the model has kept some.
+        batch = result = packer = None  # type: ignore[assignment]
+        flags = 0
+        if frame.is_shared and not _released(buffers):
+            flags = KEPT
+            frames.forget_shared()
+        frames.send_copied(kind, frame.serial, copied, flags=flags)
+
+    @contextlib.contextmanager
+    def _device_held(self, frames: FrameSocket, serial: int) -> cabc.Iterator[None]:
+        """Hold the device, and tell the client if the batch has to wait for it."""
+        if self._device is None:
+            yield
+            return
+        with self._device.hold(
+            lambda: frames.send(WAITS, serial), lambda: frames.send(BEGINS, serial)
+        ):
+            yield
+
+    def _answer_by_items(self, frames: FrameSocket, frame: Frame) -> None:
+        """Send what `predict` yields, item by item."""
+        serial, failure, items = frame.serial, b"", None
+        try:
+            batch, _ = self._reader.read(frame.meta, memoryview(bytearray(frame.region)))
+            with self._device_held(frames, serial):
+                items = items_of(self._compute(batch)[0])
+            self._send_items(frames, serial, items)
+        except ConnectionLost:
+            _close(items)
+            raise
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            self._fault = sticky_device_fault(exc)
+            if self._fault:
+                return
+            failure = encode_failure(exc)
+        _close(items)
+        frames.send(END, serial, failure)
+
+    def _send_items(self, frames: FrameSocket, serial: int, items: cabc.Iterator[t.Any]) -> None:
+        unread = 0
+        while True:
+            with self._device_held(frames, serial):
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            meta, packer = self._writer.pack([item], 1)
+            frames.send(ITEM, serial, meta, packer.buffers)
+            unread += 1
+            while unread >= ITEMS_AHEAD or not frames.is_open():
+                answer = frames.receive()
+                if answer.kind == STOP:
+                    return
+                if answer.kind == MORE:
+                    unread -= READ_ITEMS
+
+
+def _released(buffers: list[memoryview]) -> bool:
+    """Release buffers in shared memory. Returns False if an object refers to one of them, because
+    the model has kept a part of its input.
+    """
+    try:
+        for each in buffers:
+            each.release()
+    except BufferError:
+        return False
+    return True
+
+
+def _close(items: t.Any) -> None:
+    close = getattr(items, "close", None)
+    if close is None:
+        return
+    try:
+        close()
+    except BaseException:
+        _logger.exception("A generator failed when it was closed")

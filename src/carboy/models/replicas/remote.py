@@ -21,7 +21,7 @@ from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import slots_of_caller
 from ..saved.card import Card
-from .batches import ResultReader, decode_failure, pack_batch
+from .batches import BatchFormat, ResultReader, decode_failure, pack_batch
 from .frames import (
     BATCH,
     BEGINS,
@@ -38,26 +38,28 @@ from .frames import (
     Frame,
     FrameSocket,
 )
-from .supervision import Hangs, Release, socket_path
+from .supervision import GivesBack, Hangs, socket_path
 from .tokens import TokenReader
 
 if t.TYPE_CHECKING:
+    from carboy.contract.operation import Operation
+
     from ..queue.calls import Arguments
     from ..queue.state import WaitsFor
-    from .batches import BatchFormat
     from .frames import Buffer
+    from .replica import Turns
     from .supervision import ReplicaDirectory, Want
     from .tokens import Token
 
 #: How many items of a stream a replica sends before this process must have read the first of them.
 ITEMS_AHEAD = 16
-# After how many items this process tells the replica that it has read them.
-_READ_ITEMS = ITEMS_AHEAD // 2
+#: After how many items this process tells the replica that it has read them.
+READ_ITEMS = ITEMS_AHEAD // 2
 
 _logger = get_masked_logger("carboy.models")
 
 
-class _Connection:
+class _ReplicaConnection:
     """A connection to one replica. Used by one thread at a time.
 
     Attributes:
@@ -80,7 +82,7 @@ class _Connection:
 class _Turn(t.NamedTuple):
     """The right to have one batch computed by a replica."""
 
-    connection: _Connection
+    connection: _ReplicaConnection
     serial: int
 
 
@@ -90,17 +92,19 @@ class RemoteReplicas:
     Args:
         want: what the supervisor must know to start them.
         directory: the connection to the supervisor.
-        form: the types of one prediction.
+        operation: the types of one prediction.
         owner: the model's name in messages.
         streams: whether `predict` yields.
         retry: whether a batch may be computed again after its replica has died.
     """
 
+    is_remote = True
+
     def __init__(
         self,
         want: Want,
         directory: ReplicaDirectory,
-        form: BatchFormat,
+        operation: Operation,
         *,
         owner: str,
         streams: bool,
@@ -108,7 +112,7 @@ class RemoteReplicas:
     ) -> None:
         self._want = want
         self._directory = directory
-        self._form = form
+        self._form = BatchFormat.of(operation)
         self._owner = owner
         self._streams = streams
         self._retry = retry
@@ -116,12 +120,12 @@ class RemoteReplicas:
         self._folder = ""
         self._tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
-        self._unused: dict[int, list[_Connection]] = {}
+        self._unused: dict[int, list[_ReplicaConnection]] = {}
         #: By thread, the turn that it has waited for and not used yet.
         self._turns: dict[int, _Turn] = {}
         #: By thread, the connection on which it waits for results.
-        self._busy: dict[int, _Connection] = {}
-        self.turns = self
+        self._busy: dict[int, _ReplicaConnection] = {}
+        self.turns: Turns | None = self
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
@@ -164,7 +168,7 @@ class RemoteReplicas:
                 each.frames.close()
         if was_loaded:
             self._directory.release(
-                Release(model=self._want["model"], version=self._want["version"])
+                GivesBack(model=self._want["model"], version=self._want["version"])
             )
 
     # --- turns ---------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ class RemoteReplicas:
             connection.frames.interrupt()
             self._report(connection, took_s)
 
-    def _report(self, connection: _Connection, took_s: float) -> None:
+    def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(
             Hangs(
                 model=self._want["model"],
@@ -229,7 +233,7 @@ class RemoteReplicas:
                 return _Turn(connection, token.serial)
         raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
 
-    def _connect(self, token: Token) -> _Connection | None:
+    def _connect(self, token: Token) -> _ReplicaConnection | None:
         """Return a connection to the replica that has written a token; None if it has died."""
         with self._lock:
             unused = self._unused.get(token.replica)
@@ -237,7 +241,7 @@ class RemoteReplicas:
                 return unused.pop()
         self._forget_dead()
         try:
-            return _Connection(token, self._folder, self._form)
+            return _ReplicaConnection(token, self._folder, self._form)
         except OSError:
             return None
 
@@ -325,7 +329,7 @@ class RemoteReplicas:
         return outcome
 
     @contextlib.contextmanager
-    def waiting_on(self, connection: _Connection) -> cabc.Iterator[None]:
+    def waiting_on(self, connection: _ReplicaConnection) -> cabc.Iterator[None]:
         """Let `give_up` end the connection while the calling thread uses it. If anything is raised,
         the connection is closed, because an answer may arrive on it later.
         """
@@ -342,7 +346,7 @@ class RemoteReplicas:
         finally:
             del self._busy[ident]
 
-    def keep(self, connection: _Connection) -> None:
+    def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
             if self.loaded:
@@ -394,7 +398,7 @@ class RemoteItems(cabc.Iterator[t.Any]):
         connection = self._turn.connection
         (item,) = connection.results.read(frame.meta, owned_region(frame))
         self._unreported += 1
-        if self._unreported == _READ_ITEMS:
+        if self._unreported == READ_ITEMS:
             self._unreported = 0
             connection.frames.send(MORE, self._turn.serial)
         return item

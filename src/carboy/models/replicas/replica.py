@@ -75,8 +75,10 @@ class ModelReplica(Replica, t.Protocol):
         loading: whether the model is being built at the moment.
         loaded_bytes: how much memory the model takes, where it is loaded; 0 if that is unknown.
         cards: the cards of the saved models that were opened while the model was built.
+        is_remote: whether other processes compute, so that the model takes no memory of this one.
     """
 
+    is_remote: bool
     loading: bool
     loaded_bytes: int
     cards: tuple[Card, ...]

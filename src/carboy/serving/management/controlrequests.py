@@ -86,6 +86,9 @@ class ControlRequests:
             "processes": [
                 {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.processes
             ],
+            "replicas": [
+                {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas
+            ],
             "now_s": time.time(),
             "ready": not ready.reasons,
             "reasons": [reason.as_dict() for reason in ready.reasons],

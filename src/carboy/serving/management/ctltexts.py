@@ -54,7 +54,9 @@ def status_lines(status: Response) -> Lines:
     yield f"started   {format_time(started_s)}, {format_age(now_s - started_s)} ago"
     yield f"version   carboy {status['version']}, Python {status['python']}"
     yield f"workers   {_workers(status['processes'])}"
-    yield f"memory    {_memory(status['processes'])}"
+    if status["replicas"]:
+        yield f"replicas  {_workers(status['replicas'])}"
+    yield f"memory    {_memory(status['processes'])}{_memory_of_replicas(status['replicas'])}"
     yield f"reloads   {_reloads(status)}"
     if status["capacity"]:
         yield ""
@@ -72,10 +74,18 @@ def _condition(status: Response) -> str:
     return "ready" if status["ready"] else "not ready"
 
 
+def _memory_of_replicas(replicas: cabc.Sequence[Response]) -> str:
+    known = [each["resident_bytes"] for each in replicas if each["resident_bytes"] is not None]
+    return f", {in_mib(sum(known))} in replicas" if known else ""
+
+
 def _workers(processes: cabc.Sequence[Response]) -> str:
     phases = [each["phase"] for each in processes]
     counts = ", ".join(f"{phases.count(phase)} {phase}" for phase in dict.fromkeys(phases))
-    restarts = {each["number"]: each["restarts"] for each in processes}
+    restarts = {
+        (each.get("model"), each.get("version"), each["number"]): each["restarts"]
+        for each in processes
+    }
     return f"{counts or 'none'}; restarts: {sum(restarts.values())}"
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..process.serverstate import ProcessState, ServerState
+    from ..process.serverstate import ProcessState, ReplicaState, ServerState
 
 LIVE, READY, STARTED = "/livez", "/readyz", "/startupz"
 PATHS = (LIVE, READY, STARTED)
@@ -115,6 +115,19 @@ def _process_reasons(
         yield from model_reasons(health.models, least, **where)
 
 
+def _replica_reasons(replicas: cabc.Iterable[ReplicaState]) -> cabc.Iterator[Reason]:
+    """Yield the versions of models of which clients use the replicas, and none is ready."""
+    phases: dict[tuple[str, str, int], list[str]] = {}
+    for each in replicas:
+        if each.serves:
+            key = each.model, each.version, each.generation
+            phases.setdefault(key, []).append(each.phase)
+    for (model, version, _), found in phases.items():
+        if "ready" not in found:
+            of_version = f" of version {version!r}" if version else ""
+            yield Reason(f"no replica{of_version} is ready: {', '.join(found)}", model=model)
+
+
 def readiness(
     state: ServerState, health: cabc.Mapping[int, WorkerHealth], least_models: int
 ) -> Verdict:
@@ -125,6 +138,9 @@ def readiness(
     """
     if state.stopping:
         return Verdict([Reason(STOPPING)])
+    without_replica = list(_replica_reasons(state.replicas))
+    if without_replica:
+        return Verdict(without_replica)
     accepting = [each for each in state.processes if each.phase in ("ready", "hanging")]
     return _verdict(accepting or state.processes, health, least_models)
 

@@ -28,8 +28,8 @@ def wanted_workers(asked: int | None, cpus: int, *, has_models: bool) -> int:
     Args:
         asked: the number that the user has set; None if the server chooses.
         cpus: the number of CPUs.
-        has_models: whether the app has models. Each worker loads all of them, and a model computes
-            on several CPUs by itself, so that one worker is enough.
+        has_models: whether the app has models that compute in the workers. Each worker loads all of
+            them, and a model computes on several CPUs by itself, so that one worker is enough.
     """
     if asked is not None:
         return asked
@@ -40,9 +40,9 @@ class LoadedApp(t.TypedDict):
     """What a worker reports when it has loaded the app.
 
     Attributes:
-        models: how many bytes the worker's resident memory grew by while each model was loaded, by
-            the name of the model. What the app's modules loaded when they were imported belongs to
-            no model.
+        models: of each model that computes in the worker, how many bytes the worker's resident
+            memory grew by while it was loaded, by its name. What the app's modules loaded when they
+            were imported belongs to no model.
         libraries: the numerical libraries that the app has imported.
     """
 
@@ -66,11 +66,14 @@ class Measurement:
         worker: the memory of the worker; None if the system does not tell.
         supervisor: likewise of the supervisor.
         models: the memory of each model (`LoadedApp`).
+        replicas: the memory of each process of a replica. However many workers there are, they
+            share these processes.
     """
 
     worker: ProcessMemory | None = None
     supervisor: ProcessMemory | None = None
     models: cabc.Mapping[str, int] = field(default_factory=dict)
+    replicas: cabc.Sequence[ProcessMemory] = ()
 
     def needed_bytes(self, workers: int) -> int:
         """Return how much memory the supervisor and a number of workers need together. Files that
@@ -79,7 +82,13 @@ class Measurement:
         own = self.worker.own_bytes if self.worker else 0
         files = self.worker.file_bytes if self.worker else 0
         supervisor = self.supervisor.own_bytes if self.supervisor else 0
-        return supervisor + files + workers * own
+        return supervisor + files + self.replica_bytes + workers * own
+
+    @property
+    def replica_bytes(self) -> int:
+        """How much memory the processes of all replicas need together."""
+        files = max((each.file_bytes for each in self.replicas), default=0)
+        return files + sum(each.own_bytes for each in self.replicas)
 
     def fitting(self, limit_bytes: float) -> int | None:
         """Return how many workers fit into the memory; None if the memory is not known."""
@@ -88,9 +97,12 @@ class Measurement:
         return max(0, int((limit_bytes - self.needed_bytes(0)) // self.worker.own_bytes))
 
 
-def measure(pid: int, loaded: LoadedApp) -> Measurement:
-    """Measure the memory of a worker, with its process id, and of this process, the supervisor."""
-    return Measurement(memory_of(pid), memory_of(os.getpid()), loaded["models"])
+def measure(pid: int, loaded: LoadedApp, replicas: cabc.Iterable[int] = ()) -> Measurement:
+    """Measure the memory of a worker and of replicas, with their process ids, and of this process,
+    the supervisor.
+    """
+    measured = [memory for each in replicas if (memory := memory_of(each)) is not None]
+    return Measurement(memory_of(pid), memory_of(os.getpid()), loaded["models"], measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +179,7 @@ def make_plan(
 
 def describe(plan: Plan) -> list[str]:
     """Return the lines for the log that say what the server has and what its workers take."""
-    lines = [_about_cpus(plan), _about_memory(plan)]
+    lines = [_about_cpus(plan), _about_memory(plan), _about_replicas(plan)]
     if plan.asked is None:
         lines.append(_about_choice(plan))
     return [line for line in lines if line]
@@ -198,6 +210,16 @@ def _about_memory(plan: Plan) -> str:
             if plan.limit is not None
             else "no limit"
         )
+    )
+
+
+def _about_replicas(plan: Plan) -> str:
+    replicas = plan.measured.replicas
+    if not replicas:
+        return ""
+    return (
+        f"replicas: {_count(len(replicas), 'process')} with"
+        f" {in_mib(plan.measured.replica_bytes)}, which all workers share"
     )
 
 
@@ -258,8 +280,11 @@ def sum_of(measured: Measurement, workers: int) -> str:
             f"{in_mib(worker.file_bytes)} (files that workers share)",
             f"{workers} x {in_mib(worker.own_bytes)} (a worker)",
         ]
+    if measured.replicas:
+        parts.append(f"{in_mib(measured.replica_bytes)} (replicas)")
     return f"{' + '.join(parts)} = {in_mib(measured.needed_bytes(workers))}"
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{plural if number != 1 else ''}"

@@ -19,7 +19,8 @@ from ...cli.models import models_group
 from ...core.runtimefolders import create_private, runtime_folders
 from ...errors import AddressError, ConfigError, ServingError
 from ...models.replicas.modelssocket import OFF, SUFFIX, VARIABLE
-from .. import machine, prepare
+from .. import log, machine, prepare
+from ..management import controlpath
 from ..settings import SETTINGS, as_option
 from .command import option_of
 from .sockets import NoSockets
@@ -64,7 +65,6 @@ def default_path(target: str | None) -> str:
     Raises:
         AddressError: there is none.
     """
-    name = (target or "app").strip("/.").replace("/", "-")
     reasons = []
     for folder in runtime_folders():
         try:
@@ -72,7 +72,7 @@ def default_path(target: str | None) -> str:
         except OSError as exc:
             reasons.append(f"{folder}: {exc.strerror}")
         else:
-            return os.path.join(folder, name + SUFFIX)
+            return os.path.join(folder, _name_of(target) + SUFFIX)
     raise AddressError(
         f"No folder for the models' socket can be used ({'; '.join(reasons)}). Name a path by"
         " --socket."
@@ -105,13 +105,27 @@ def serve_models_command(
     try:
         settings = prepare(options, describe=as_option)
         found = _checked(path) if path else default_path(info.app_import_path)
-        settings = replace(settings, control=settings.control or found + ".sock", workers=1)
+        control = settings.control or _control_path(info.app_import_path)
+        settings = replace(settings, control=control, workers=1)
         exit_code = ModelsSupervisor(info.app_import_path, settings, found).run()
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
     except ServingError as exc:
         raise RefusedCommandError(str(exc)) from None
     sys.exit(exit_code)
+
+
+def _control_path(target: str | None) -> str:
+    """Return the path of the control socket, which has the name of the app: there is no port."""
+    try:
+        return controlpath.default_path(f"models of {_name_of(target)}")
+    except AddressError as exc:
+        log.logger.warning("'carboy ctl' cannot reach this server: %s", exc)
+        return controlpath.OFF
+
+
+def _name_of(target: str | None) -> str:
+    return (target or "app").strip("/.").replace("/", "-")
 
 
 def _checked(path: str) -> str:

@@ -373,28 +373,21 @@ def _refusal(pool: ReplicaPool) -> NotGranted:
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
     for number, place in enumerate(pool.places, 1):
-        restarts = max(0, place.starts - 1)
+        state = partial(
+            ReplicaState,
+            model=pool.want["model"],
+            version=pool.want["version"],
+            number=number,
+            restarts=max(0, place.starts - 1),
+            generation=pool.generation,
+            serves=pool.was_ready and not pool.is_ending,
+        )
         for process in place.processes:
-            yield ReplicaState(
-                model=pool.want["model"],
-                version=pool.want["version"],
-                number=number,
+            yield state(
                 pid=process.pid,
                 phase=process.phase,
                 started_at_s=process.started_at_s,
-                restarts=restarts,
-                generation=pool.generation,
                 device=process.device,
             )
         if not place.processes:
-            yield ReplicaState(
-                model=pool.want["model"],
-                version=pool.want["version"],
-                number=number,
-                pid=None,
-                phase="waiting",
-                started_at_s=None,
-                restarts=restarts,
-                generation=pool.generation,
-                device="",
-            )
+            yield state(pid=None, phase="waiting", started_at_s=None, device="")

@@ -67,6 +67,7 @@ class ReplicaState:
         restarts: how many processes of this replica were started after the first one.
         generation: how many reloads of the code had been asked for when the model was loaded.
         device: the device on which it computes; "" if the app has named none.
+        serves: whether all replicas of this version have been ready once, so that clients use them.
     """
 
     model: str
@@ -78,6 +79,7 @@ class ReplicaState:
     restarts: int
     generation: int
     device: str
+    serves: bool = True
 
     @property
     def resident_bytes(self) -> int | None:

@@ -348,7 +348,7 @@ class Supervisor:
             self._settings.workers,
             machine.find_cpus(),
             capacity.limit_of(self._settings),
-            capacity.measure(first.pid, loaded),
+            capacity.measure(first.pid, loaded, [each.pid for each in self._replicas.processes]),
         )
         if plan.refused:
             log.logger.error("%s", capacity.explain_refusal(plan))

@@ -150,9 +150,8 @@ class Service:
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
-        models: cabc.Mapping[str, Model] = models_of(self._app) or {}
         return {
-            "models": {name: model.loaded_bytes for name, model in models.items()},
+            "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
             "libraries": imported_libraries(),
         }
 
@@ -313,11 +312,17 @@ def has_models(app: WSGIApplication) -> bool:
     return bool(models_of(app))
 
 
+def own_models(app: WSGIApplication) -> list[Model]:
+    """Return the models of an application that compute in this process."""
+    models: cabc.Mapping[str, Model] = models_of(app) or {}
+    return [model for model in models.values() if model.computes_here]
+
+
 def wanted_by(app: WSGIApplication, settings: Settings) -> int:
     """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
     memory.
     """
-    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
+    return wanted_workers(settings.workers, usable_cpus(), has_models=bool(own_models(app)))
 
 
 class Control(SupervisorLink):

@@ -13,14 +13,14 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.packing import UnpackableError, find_class
+from carboy.contract.packedvalues import UnpackableError, find_class
 from carboy.errors import Fault, InputError
 
 # How many frames of the traceback are sent, and how much text.
 _FRAMES, _MAX_TEXT = 20, 10_000
 
 
-class Failure(msgspec.Struct, array_like=True):
+class PackedFailure(msgspec.Struct, array_like=True):
     """An exception as plain data.
 
     Attributes:
@@ -40,14 +40,14 @@ class Failure(msgspec.Struct, array_like=True):
     trace: str
 
 
-def pack_failure(exc: BaseException) -> Failure:
+def pack_failure(exc: BaseException) -> PackedFailure:
     """Convert an exception to plain data."""
     text = _text_of(exc)
     args = [each for each in exc.args if _is_plain(each)]
     state = {key: each for key, each in vars(exc).items() if _is_plain(each)}
     notes = [str(each) for each in state.pop("__notes__", ())]
     trace = "".join(traceback.format_exception(exc, limit=-_FRAMES))
-    return Failure(
+    return PackedFailure(
         [(cls.__module__, cls.__qualname__) for cls in type(exc).__mro__[:-1]],
         args if len(args) == len(exc.args) else [text],
         state,
@@ -57,7 +57,7 @@ def pack_failure(exc: BaseException) -> Failure:
     )
 
 
-def unpack_failure(failure: Failure) -> BaseException:
+def unpack_failure(failure: PackedFailure) -> BaseException:
     """Restore an exception."""
     cls = _nearest(failure)
     args = failure.args
@@ -89,7 +89,7 @@ def _make(cls: type[BaseException], args: list[t.Any]) -> BaseException:
     return exc
 
 
-def _nearest(failure: Failure) -> type[BaseException]:
+def _nearest(failure: PackedFailure) -> type[BaseException]:
     for module, name in failure.classes:
         try:
             cls = find_class(module, name)

@@ -47,7 +47,7 @@ class UnpackableError(TypeError):
     """A value cannot be sent to another process."""
 
 
-class Column(msgspec.Struct, array_like=True):
+class PackedColumn(msgspec.Struct, array_like=True):
     """Packed values of one type.
 
     Attributes:
@@ -72,7 +72,7 @@ class Packer:
         self.buffers: list[Buffer] = []
         self._encode = msgspec.msgpack.Encoder(enc_hook=self._hook).encode
 
-    def column(self, values: list[t.Any]) -> Column:
+    def column(self, values: list[t.Any]) -> PackedColumn:
         """Pack values of one type.
 
         Raises:
@@ -85,18 +85,18 @@ class Packer:
             return self.array(values[0], values)
         if kinds == {bytes}:
             self.buffers += values
-            return Column(_BYTES, first, msgspec.Raw(self._encode(len(values))))
+            return PackedColumn(_BYTES, first, msgspec.Raw(self._encode(len(values))))
         try:
-            return Column(_LIST, first, msgspec.Raw(self._encode(values)))
+            return PackedColumn(_LIST, first, msgspec.Raw(self._encode(values)))
         except OverflowError:  # MessagePack has integers of 64 bits
-            return Column(_JSON, first, msgspec.Raw(self._encode(_to_json(values))))
+            return PackedColumn(_JSON, first, msgspec.Raw(self._encode(_to_json(values))))
         except (TypeError, ValueError, NotImplementedError, RecursionError) as exc:
             raise UnpackableError(
                 f"A value cannot be sent to another process: {exc}. Use numbers, text, lists,"
                 " dicts, records, pictures, tables or arrays."
             ) from exc
 
-    def array(self, array: t.Any, rows: cabc.Sequence[t.Any] | None = None) -> Column:
+    def array(self, array: t.Any, rows: cabc.Sequence[t.Any] | None = None) -> PackedColumn:
         """Pack an array whose rows are the values.
 
         Args:
@@ -114,7 +114,7 @@ class Packer:
 
             self.buffers.append(bytes_of(np.stack(rows)))
         shape = shape if rows is None else (len(rows), *shape)
-        return Column(_ARRAY, first, msgspec.Raw(self._encode([array.dtype.str, shape])))
+        return PackedColumn(_ARRAY, first, msgspec.Raw(self._encode([array.dtype.str, shape])))
 
     def message(self, content: t.Any) -> bytes:
         """Return the MessagePack of a message whose columns this packer has packed."""
@@ -170,7 +170,7 @@ class ColumnReader:
     def _decoder(self, kind: t.Any) -> cabc.Callable[[bytes | msgspec.Raw], t.Any]:
         return msgspec.msgpack.Decoder(kind, dec_hook=from_json, ext_hook=self._extension).decode
 
-    def read(self, column: Column, buffers: cabc.Sequence[memoryview]) -> t.Any:
+    def read(self, column: PackedColumn, buffers: cabc.Sequence[memoryview]) -> t.Any:
         """Return the values as a list, or as one array whose rows they are. They may refer to the
         buffers.
 
@@ -193,7 +193,7 @@ class ColumnReader:
             self._buffers = ()
         return values if self._convert is None else list(map(self._convert, values))
 
-    def read_untyped(self, column: Column, buffers: cabc.Sequence[memoryview]) -> t.Any:
+    def read_untyped(self, column: PackedColumn, buffers: cabc.Sequence[memoryview]) -> t.Any:
         """Return the values as plain data, whatever the annotation is. For values that do not fit
         it, so that their check can say what is wrong.
         """

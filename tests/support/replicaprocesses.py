@@ -1,0 +1,226 @@
+"""Processes of replicas for tests, started without a supervisor.
+
+    with ReplicaProcesses("tests.models.replicas.somemodels:app", "double", replicas=2) as there:
+        replica = there.remote()           # as a worker has it
+        there.kill(there.replicas[0])
+
+This module is also the program of such a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import typing as t
+from importlib import import_module
+
+from carboy.models.replicas import placing
+from carboy.models.replicas.process import run_replica
+from carboy.models.replicas.remote import RemoteReplicas
+from carboy.models.replicas.supervision import (
+    GivesBack,
+    Granted,
+    Hangs,
+    LineReader,
+    Ready,
+    ReplicaJob,
+    Want,
+    device_lock_path,
+    encode_line,
+    socket_path,
+    want_of,
+)
+from carboy.models.replicas.tokens import make_pipe
+
+if t.TYPE_CHECKING:
+    from carboy.models.model import Model
+
+_START_S = 60.0
+
+
+def model_at(target: str, name: str) -> Model:
+    module, _, attribute = target.partition(":")
+    return t.cast("Model", getattr(import_module(module), attribute).models[name])
+
+
+class Process:
+    """One process of a replica."""
+
+    def __init__(self, job: ReplicaJob, target: str, folder: str, fds: list[int]) -> None:
+        self.number = job["replica"]
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(socket_path(folder, self.number))
+        self._listener.listen(64)
+        ours, theirs = socket.socketpair()
+        job = {**job, "listener_fd": self._listener.fileno()}
+        self.popen = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(theirs.fileno()), target, json.dumps(job)],
+            pass_fds=[theirs.fileno(), self._listener.fileno(), *fds],
+        )
+        theirs.close()
+        self._listener.close()
+        self.link = ours
+        self.said: list[tuple[str, t.Any]] = []
+        self._ready = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        reader = LineReader()
+        with contextlib.suppress(OSError):
+            while data := self.link.recv(65536):
+                for word, payload in reader.feed(data):
+                    self.said.append((word, payload))
+                    if word in ("ready", "failed"):
+                        self._ready.set()
+        self._ready.set()
+
+    def await_ready(self) -> Ready:
+        assert self._ready.wait(_START_S)
+        return t.cast("Ready", dict(self.said)["ready"])
+
+    def tell(self, word: str) -> None:
+        self.link.sendall(encode_line(word))
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        self.popen.wait()
+
+    def close(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        self.link.close()
+
+
+class ReplicaProcesses:
+    """The replicas of one model, and what a supervisor does for them. As a `ReplicaDirectory`, it
+    replaces a replica that a client reports as hanging.
+    """
+
+    def __init__(self, target: str, name: str, *, replicas: int = 1, device: str = "") -> None:
+        self.target, self.name = target, name
+        self.model = model_at(target, name)
+        self._stack = contextlib.ExitStack()
+        self.folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self.tokens = make_pipe()
+        self._device = device
+        self._next = 1
+        self.reports: list[Hangs] = []
+        self.released: list[GivesBack] = []
+        self.replicas = [self.start() for _ in range(replicas)]
+        self._all = list(self.replicas)
+
+    def __enter__(self) -> t.Self:
+        try:
+            for each in self.replicas:
+                each.await_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for each in self._all:
+            each.close()
+        os.close(self.tokens[1])
+        os.close(self.tokens[0])
+        self._stack.close()
+
+    def start(self) -> Process:
+        job = ReplicaJob(
+            model=self.name,
+            version="",
+            source="",
+            replica=self._next,
+            listener_fd=-1,
+            tokens_fd=self.tokens[1],
+            device_lock=device_lock_path(self.folder, self._device) if self._device else "",
+        )
+        self._next += 1
+        return Process(job, self.target, self.folder, [self.tokens[1]])
+
+    def restart(self, i: int = 0) -> Process:
+        """Kill a replica and start another one in its place."""
+        self.replicas[i].kill()
+        self.replicas[i] = fresh = self.start()
+        self._all.append(fresh)
+        fresh.await_ready()
+        return fresh
+
+    def remote(self, *, retry: bool = True) -> RemoteReplicas:
+        """Return what a worker has of the replicas."""
+        return RemoteReplicas(
+            want_of(self.name, self.model.options),
+            self,
+            self.model.operation,
+            owner=f"Model {self.name!r}",
+            streams=self.model.answers.streams,
+            retry=retry,
+        )
+
+    # --- as a ReplicaDirectory -----------------------------------------------------------------
+
+    def want(self, want: Want) -> tuple[Granted, int]:
+        granted = Granted(
+            model=want["model"],
+            version=want["version"],
+            folder=self.folder,
+            places=len(self.replicas),
+            about=self.replicas[0].await_ready(),
+        )
+        return granted, os.dup(self.tokens[0])
+
+    def report(self, hangs: Hangs) -> None:
+        self.reports.append(hangs)
+        for i, each in enumerate(self.replicas):
+            if each.number == hangs["replica"]:
+                threading.Thread(target=self.restart, args=(i,), daemon=True).start()
+
+    def release(self, release: GivesBack) -> None:
+        self.released.append(release)
+
+
+class _Link:
+    """The end of the connection in the process of a replica."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.on_orphaned: list[t.Callable[[], object]] = []
+        self._socket = sock
+        self._functions: dict[str, t.Callable[[t.Any], object]] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        reader = LineReader()
+        while data := self._socket.recv(65536):
+            for word, payload in reader.feed(data):
+                self._functions[word](payload)
+        for each in self.on_orphaned:
+            each()
+
+    def on(self, word: str, function: t.Callable[[t.Any], object]) -> None:
+        self._functions[word] = function
+
+    def report(self, word: str, payload: object = None) -> None:
+        self._socket.sendall(encode_line(word, payload))
+
+
+def main(fd: str, target: str, job: str) -> int:
+    placing.compute_here()
+    sys.path.insert(0, os.getcwd())
+    settings = t.cast("ReplicaJob", json.loads(job))
+    return run_replica(
+        model_at(target, settings["model"]), settings, _Link(socket.socket(fileno=int(fd)))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
