@@ -1,8 +1,10 @@
 """Processes of replicas for tests, started without a supervisor.
 
-    with ReplicaProcesses("tests.models.replicas.somemodels:app", "double", replicas=2) as there:
+    with ReplicaProcesses("echo", replicas=2) as there:
         replica = there.remote()           # as a worker has it
-        there.kill(there.replicas[0])
+        there.replicas[0].kill()
+
+`ReplicaThread` does the same work on a thread of the test: for tests in which nothing dies.
 
 This module is also the program of such a process.
 """
@@ -19,10 +21,10 @@ import sys
 import tempfile
 import threading
 import typing as t
-from importlib import import_module
 
 from carboy.models.replicas import placing
-from carboy.models.replicas.process import run_replica
+from carboy.models.replicas.batches import BatchFormat
+from carboy.models.replicas.process import ReplicaServer, run_replica
 from carboy.models.replicas.remote import RemoteReplicas
 from carboy.models.replicas.supervision import (
     GivesBack,
@@ -37,7 +39,7 @@ from carboy.models.replicas.supervision import (
     socket_path,
     want_of,
 )
-from carboy.models.replicas.tokens import make_pipe
+from carboy.models.replicas.tokens import TokenWriter, make_pipe
 
 if t.TYPE_CHECKING:
     from carboy.models.model import Model
@@ -45,15 +47,16 @@ if t.TYPE_CHECKING:
 _START_S = 60.0
 
 
-def model_at(target: str, name: str) -> Model:
-    module, _, attribute = target.partition(":")
-    return t.cast("Model", getattr(import_module(module), attribute).models[name])
+def model_named(name: str) -> Model:
+    from replicamodels import app
+
+    return app.models[name]
 
 
 class Process:
     """One process of a replica."""
 
-    def __init__(self, job: ReplicaJob, target: str, folder: str, fds: list[int]) -> None:
+    def __init__(self, job: ReplicaJob, folder: str, fds: list[int]) -> None:
         self.number = job["replica"]
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(socket_path(folder, self.number))
@@ -61,7 +64,7 @@ class Process:
         ours, theirs = socket.socketpair()
         job = {**job, "listener_fd": self._listener.fileno()}
         self.popen = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(theirs.fileno()), target, json.dumps(job)],
+            [sys.executable, "-P", __file__, str(theirs.fileno()), json.dumps(job)],
             pass_fds=[theirs.fileno(), self._listener.fileno(), *fds],
         )
         theirs.close()
@@ -98,23 +101,87 @@ class Process:
         self.link.close()
 
 
-class ReplicaProcesses:
-    """The replicas of one model, and what a supervisor does for them. As a `ReplicaDirectory`, it
-    replaces a replica that a client reports as hanging.
-    """
+class _Directory:
+    """What a supervisor does for the replicas of one model, as a `ReplicaDirectory`."""
 
-    def __init__(self, target: str, name: str, *, replicas: int = 1, device: str = "") -> None:
-        self.target, self.name = target, name
-        self.model = model_at(target, name)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.model = model_named(name)
         self._stack = contextlib.ExitStack()
         self.folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         self.tokens = make_pipe()
-        self._device = device
-        self._next = 1
         self.reports: list[Hangs] = []
         self.released: list[GivesBack] = []
+
+    def remote(self, *, retry: bool = True) -> RemoteReplicas:
+        """Return what a worker has of the replicas."""
+        return RemoteReplicas(
+            want_of(self.name, self.model.options),
+            self,
+            self.model.operation,
+            owner=f"Model {self.name!r}",
+            streams=self.model.answers.streams,
+            retry=retry,
+        )
+
+    def want(self, want: Want) -> tuple[Granted, int]:
+        granted = Granted(
+            model=want["model"], version=want["version"], folder=self.folder, places=1,
+            about=Ready(took_s=0.0, loaded_bytes=0, cards=[]),
+        )  # fmt: skip
+        return granted, os.dup(self.tokens[0])
+
+    def report(self, hangs: Hangs) -> None:
+        self.reports.append(hangs)
+
+    def release(self, release: GivesBack) -> None:
+        self.released.append(release)
+
+    def close(self) -> None:
+        os.close(self.tokens[1])
+        os.close(self.tokens[0])
+        self._stack.close()
+
+
+class ReplicaThread(_Directory):
+    """A replica on a thread of this process."""
+
+    def __init__(self, name: str, *, device: str = "") -> None:
+        super().__init__(name)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(socket_path(self.folder, 1))
+        listener.listen(64)
+        version = self.model.make_version("", None)
+        version.load()
+        self.server = ReplicaServer(
+            version.replica.compute,
+            BatchFormat.of(self.model.operation),
+            listener=listener,
+            tokens=TokenWriter(self.tokens[1], 1),
+            device_lock=device_lock_path(self.folder, device) if device else "",
+            streams=self.model.answers.streams,
+        )
+        self._thread = threading.Thread(target=self.server.run)
+
+    def __enter__(self) -> t.Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.server.drain()
+        self._thread.join()
+        self.close()
+
+
+class ReplicaProcesses(_Directory):
+    """The replicas of one model. A replica that a client reports as hanging is replaced."""
+
+    def __init__(self, name: str, *, replicas: int = 1, device: str = "") -> None:
+        super().__init__(name)
+        self._device = device
+        self._next = 1
+        self._all: list[Process] = []
         self.replicas = [self.start() for _ in range(replicas)]
-        self._all = list(self.replicas)
 
     def __enter__(self) -> t.Self:
         try:
@@ -131,9 +198,7 @@ class ReplicaProcesses:
     def close(self) -> None:
         for each in self._all:
             each.close()
-        os.close(self.tokens[1])
-        os.close(self.tokens[0])
-        self._stack.close()
+        super().close()
 
     def start(self) -> Process:
         job = ReplicaJob(
@@ -146,47 +211,21 @@ class ReplicaProcesses:
             device_lock=device_lock_path(self.folder, self._device) if self._device else "",
         )
         self._next += 1
-        return Process(job, self.target, self.folder, [self.tokens[1]])
+        self._all.append(Process(job, self.folder, [self.tokens[1]]))
+        return self._all[-1]
 
     def restart(self, i: int = 0) -> Process:
         """Kill a replica and start another one in its place."""
         self.replicas[i].kill()
         self.replicas[i] = fresh = self.start()
-        self._all.append(fresh)
         fresh.await_ready()
         return fresh
 
-    def remote(self, *, retry: bool = True) -> RemoteReplicas:
-        """Return what a worker has of the replicas."""
-        return RemoteReplicas(
-            want_of(self.name, self.model.options),
-            self,
-            self.model.operation,
-            owner=f"Model {self.name!r}",
-            streams=self.model.answers.streams,
-            retry=retry,
-        )
-
-    # --- as a ReplicaDirectory -----------------------------------------------------------------
-
-    def want(self, want: Want) -> tuple[Granted, int]:
-        granted = Granted(
-            model=want["model"],
-            version=want["version"],
-            folder=self.folder,
-            places=len(self.replicas),
-            about=self.replicas[0].await_ready(),
-        )
-        return granted, os.dup(self.tokens[0])
-
     def report(self, hangs: Hangs) -> None:
-        self.reports.append(hangs)
+        super().report(hangs)
         for i, each in enumerate(self.replicas):
             if each.number == hangs["replica"]:
                 threading.Thread(target=self.restart, args=(i,), daemon=True).start()
-
-    def release(self, release: GivesBack) -> None:
-        self.released.append(release)
 
 
 class _Link:
@@ -213,14 +252,12 @@ class _Link:
         self._socket.sendall(encode_line(word, payload))
 
 
-def main(fd: str, target: str, job: str) -> int:
+def main(fd: str, text: str) -> int:
     placing.compute_here()
-    sys.path.insert(0, os.getcwd())
-    settings = t.cast("ReplicaJob", json.loads(job))
-    return run_replica(
-        model_at(target, settings["model"]), settings, _Link(socket.socket(fileno=int(fd)))
-    )
+    job = t.cast("ReplicaJob", json.loads(text))
+    return run_replica(model_named(job["model"]), job, _Link(socket.socket(fileno=int(fd))))
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(__file__))
     sys.exit(main(*sys.argv[1:]))

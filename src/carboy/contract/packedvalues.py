@@ -143,8 +143,11 @@ class Packer:
 
 def _are_alike(arrays: cabc.Sequence[t.Any]) -> bool:
     dtype, shape = arrays[0].dtype, arrays[0].shape
-    return is_plain_dtype(dtype) and all(
-        each.dtype == dtype and each.shape == shape for each in arrays
+    # The rows of an array with one dimension would be numbers instead of arrays.
+    return (
+        shape != ()
+        and is_plain_dtype(dtype)
+        and all(each.dtype == dtype and each.shape == shape for each in arrays)
     )
 
 

@@ -11,11 +11,17 @@ import contextlib
 import fcntl
 import mmap
 import os
+import sys
 import tempfile
 import typing as t
 
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
 # Memory is created in multiples of this, so that batches that grow a little fit.
 _STEP_BYTES = 2**20
+# What `getrefcount` returns for memory to which nothing refers but its `Arena`.
+_OWN_REFERENCES = 2
 # Source: linux/fcntl.h; macOS has no sealing.
 _ADD_SEALS: t.Final = getattr(fcntl, "F_ADD_SEALS", None)
 _SEAL_SHRINK = getattr(fcntl, "F_SEAL_SHRINK", 0)
@@ -44,6 +50,21 @@ class Arena:
     def view(self, size: int) -> memoryview:
         """Return the first `size` bytes."""
         return memoryview(self.memory)[:size]
+
+    def release(self, views: cabc.Iterable[memoryview]) -> bool:
+        """Release views that this process has made. Returns False if another object refers to the
+        memory.
+
+        NumPy makes a view of its own, so that `release` does not notice an array. But all views
+        hold the mapped memory by one reference, in addition to those of this object and of
+        `getrefcount`.
+        """
+        try:
+            for each in views:
+                each.release()
+        except BufferError:
+            return False
+        return sys.getrefcount(self.memory) <= _OWN_REFERENCES
 
 
 def create_shared(size: int) -> int:

@@ -254,11 +254,16 @@ class FrameSocket:
         if kept or (self._arena is not None and len(self._arena) > _KEEP_BYTES):
             self._arena = None
 
-    def forget_shared(self) -> None:
-        """Unmap the shared memory of the other process, because objects of this one still refer to
-        the region that was received last. The memory lives until they do not.
+    def give_back_shared(self, views: cabc.Iterable[memoryview]) -> bool:
+        """Release views of the shared memory of the other process. Returns False if an object still
+        refers to that memory, which then lives until no object does: the other process must not
+        write there again.
         """
+        arena = self._arena_of_other
+        if arena is None or arena.release(views):
+            return True
         self._arena_of_other = None
+        return False
 
     # --- receiving -----------------------------------------------------------------------------
 

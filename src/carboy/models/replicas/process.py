@@ -176,7 +176,8 @@ class ReplicaServer:
         else:
             self._tokens.end()
             self._ends_s = monotonic() + _LINGER_S
-        self._wake.send(b"\0")
+        with contextlib.suppress(OSError):  # `run` has returned
+            self._wake.send(b"\0")
 
     # --- the thread that computes --------------------------------------------------------------
 
@@ -197,10 +198,17 @@ class ReplicaServer:
             self._tokens.retry()
             for fd, _ in self._poll.poll(self._timeout_ms()):
                 self._on_readable(fd)
+        self._close()
+        return self._fault
+
+    def _close(self) -> None:
         self._tokens.end()
         for frames in list(self._connections.values()):
             self._drop(frames)
-        return self._fault
+        for each in (self._listener, self._wake, self._wakes):
+            each.close()
+        if self._device is not None:
+            self._device.close()
 
     def _timeout_ms(self) -> float | None:
         if self._tokens.is_late or self._ends_s is not None or self._ends_unused:
@@ -285,9 +293,8 @@ class ReplicaServer:
         # Drop all references to the batch, to see whether the model has kept some.
         batch = result = packer = None  # type: ignore[assignment]
         flags = 0
-        if frame.is_shared and not _released(buffers):
+        if frame.is_shared and not frames.give_back_shared([*buffers, frame.region]):
             flags = KEPT
-            frames.forget_shared()
         frames.send_copied(kind, frame.serial, copied, flags=flags)
 
     @contextlib.contextmanager
@@ -337,18 +344,6 @@ class ReplicaServer:
                     return
                 if answer.kind == MORE:
                     unread -= READ_ITEMS
-
-
-def _released(buffers: list[memoryview]) -> bool:
-    """Release buffers in shared memory. Returns False if an object refers to one of them, because
-    the model has kept a part of its input.
-    """
-    try:
-        for each in buffers:
-            each.release()
-    except BufferError:
-        return False
-    return True
 
 
 def _close(items: t.Any) -> None:
