@@ -48,10 +48,10 @@ def test_devices_of_replicas(options, devices):
     assert Options(**options).devices == devices
 
 
-def test_only_models_of_this_process_share_a_device_in_this_process():
+def test_device_is_shared_in_this_process_unless_the_model_may_compute_together_with_others():
     assert Options(device="cuda:0").shared_device == "cuda:0"
     assert Options(device="cuda:0", device_lock=False).shared_device is None
-    assert Options(device="cuda:0", replicas=1).shared_device is None
+    assert Options(device=["cuda:0", "cuda:1"], replicas=2).shared_device == "cuda:0"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class Model:
             queue=options.queue_items,
             concurrency=options.concurrency if replica.turns is None else options.parallel,
             streams=self.answers.streams,
-            device=options.shared_device,
+            device=None if replica.is_remote else options.shared_device,
             version=name,
         )
         return ModelVersion(name, folder, replica, queue, has_check=source.has_check)
@@ -145,11 +145,6 @@ class Model:
     @property
     def loaded(self) -> bool:
         return self.current.loaded
-
-    @property
-    def computes_here(self) -> bool:
-        """Whether this process computes the predictions, and not the process of a replica."""
-        return self.current.replica.turns is None
 
     @property
     def loaded_bytes(self) -> int:

@@ -168,9 +168,9 @@ class Options:
     @property
     def shared_device(self) -> str | None:
         """The device on which the model does not compute at the same time as others of this
-        process; None without one.
+        process, if it computes in this process; None without one.
         """
-        return self.devices[0] if self.devices and self.device_lock and not self.replicas else None
+        return self.devices[0] if self.devices and self.device_lock else None
 
     @property
     def max_rss_bytes(self) -> int | None:

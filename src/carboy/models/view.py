@@ -31,6 +31,7 @@ from carboy.errors import (
     InputError,
     InputTooLargeError,
     ModelLoadError,
+    ReplicaLostError,
     UnavailableError,
     UnreadError,
 )
@@ -322,6 +323,9 @@ def public_problem(exc: BaseException) -> Exception | None:
         return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
         return _problem_of_refusal(exc)
+    if isinstance(exc, ReplicaLostError):
+        what = "The process that computed this prediction has ended, and its result is lost."
+        return Problem(exc.status, what, code=exc.slug)
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):

@@ -83,12 +83,13 @@ def _refuse_parts_in_main_block(app: Carboy, target: str) -> None:
         )
 
 
-def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
+def prepare(arguments: dict[str, t.Any], *, listens: bool = True, **options: t.Any) -> Settings:
     """Create the settings, configure logging, and warn of variables `CARBOY_SERVE_*` that belong to
     no setting.
 
     Args:
         arguments: the values that the caller has set, by the names of the settings.
+        listens: whether the server listens on the addresses of the settings.
         **options: passed to `make_settings`.
     """
     from . import log
@@ -102,7 +103,9 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
         # The environment sets `LOG_*` keys. They hold until the app is loaded, whose config may set
         # the same keys.
         log.follow(t.cast("LogOptions", read_options(None)), None)
-    warnings = [*unknown_variables(), _advice_in_container(settings)]
+    warnings = unknown_variables()
+    if listens:
+        warnings.append(_advice_in_container(settings))
     if settings.tls_cert:
         from .certificates import read_certificate
 

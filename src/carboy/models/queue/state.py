@@ -48,6 +48,9 @@ if t.TYPE_CHECKING:
 
 # Upper bound of the Retry-After header, in seconds: clients seldom wait longer.
 _MAX_RETRY_S = 60
+#: How long after its deadline a batch counts as hanging, if the process that computes it can be
+#: replaced.
+PATIENCE_S = 1.0
 #: How a prediction may end, in the order in which `Counters.outcomes` counts them.
 OUTCOMES = ("ok", "failed", "refused", "expired", "cancelled")
 OK, FAILED, REFUSED, EXPIRED, CANCELLED = range(len(OUTCOMES))
@@ -190,7 +193,8 @@ class Slot:
         tickets: the queued predictions of the batch that have no result yet.
         size: the number of predictions in the batch.
         started_s: when the computation started.
-        allowed_s: how long the computation may take: the longest deadline of the batch.
+        allowed_s: how long the computation may take: the longest deadline of the batch, and a
+            second more if another process computes it.
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
@@ -249,8 +253,11 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
-        # Whether a batch that hangs can be ended, because it is computed by another process.
+        # Whether a batch that hangs can be ended, because it is computed by another process. Its
+        # predictions end at their deadlines. But the process is replaced only later, because a
+        # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
+        self._patience_s = PATIENCE_S if replaces_hanging else 0.0
         # The locks on which the threads that have called `close` sleep, one per thread.
         self._closers: list[t.Any] = []
 
@@ -335,7 +342,8 @@ class QueueState:
                     allowed_s = its_time_s
             slot.tickets = batch
             slot.size, slot.started_s = size, now_s
-            slot.allowed_s, slot.limit_s = allowed_s, now_s + allowed_s
+            slot.allowed_s = allowed_s = allowed_s + self._patience_s
+            slot.limit_s = now_s + allowed_s
             self.computing.append(slot)
             self.computing_items += size
         return late

@@ -41,6 +41,9 @@ IDLE_S = 30.0
 # How many frames of a hanging thread's stack are logged. The innermost frames show why it hangs.
 _FRAMES = 5
 
+# If a batch hangs at a moment at which its computation cannot be ended, that is tried again after
+# this time.
+_GIVE_UP_AGAIN_S = 0.05
 # What `BatchThreads._look` returns if a batch is due that a replica must be free for.
 _TAKE_TURN = -1.0
 
@@ -348,13 +351,24 @@ class BatchThreads:
             if slot.limit_s < self._deadlines.wakes_s:
                 self._deadlines.wake_by(slot.limit_s)
 
-    def give_up(self, slot: Slot) -> bool:
+    def give_up(self, slot: Slot, started_s: float) -> bool:
         """End the computation of a batch that hangs. Returns False if it cannot be ended, because
         it is computed by this process.
+
+        Args:
+            slot: the slot of the batch.
+            started_s: when the computation started, which says whether the slot has another batch
+                by now.
         """
-        if self._turns is None:
+        turns = self._turns
+        if turns is None:
             return False
-        self._turns.give_up(slot.thread, monotonic() - slot.started_s)
+        with self._lock:
+            if slot in self._state.computing and slot.started_s == started_s:
+                now_s = monotonic()
+                if not turns.give_up(slot.thread, now_s - started_s):
+                    slot.limit_s = now_s + _GIVE_UP_AGAIN_S
+                    self._deadlines.wake()
         return True
 
     def _run(self, slot: Slot) -> list[t.Any]:
@@ -624,34 +638,28 @@ class DeadlineThread:
             with self._lock:
                 was_woken = event.clear()
                 now_s = monotonic()
-                expired, stuck = self._state.expire(now_s)
+                expired, hanging = self._state.expire(now_s)
+                stuck = [(slot, slot.started_s) for slot in hanging]
                 self.wakes_s = self._state.next_limit_s()
                 is_idle = self.wakes_s == math.inf
                 is_over = is_idle and (self._state.closed or not was_woken)
                 if is_over:
                     self._event = None
             deliver(expired)
-            for slot in stuck:
-                self._give_up(slot)
+            for slot, started_s in stuck:
+                self._give_up(slot, started_s)
             if is_over:
                 return
             # Drop the references to the ended predictions before sleeping, because they keep
             # requests and results in memory.
-            del expired, stuck
+            del expired, stuck, hanging
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
-    def _give_up(self, slot: Slot) -> None:
+    def _give_up(self, slot: Slot, started_s: float) -> None:
         """End the stream of a batch whose `predict` hangs, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
             writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
-        took_s = monotonic() - slot.started_s
-        if slot.queue.give_up(slot):
-            _logger.error(
-                "%s hangs: predict has not returned for %.3g s, the time of its deadline. Its"
-                " replica is replaced.",
-                self._owner,
-                took_s,
-            )
+        if slot.queue.give_up(slot, started_s):
             return
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
@@ -659,6 +667,6 @@ class DeadlineThread:
             "%s hangs: predict has not returned for %.3g s, the time of its deadline. Until it"
             " does, requests that need its slot are refused. Its stack:\n%s",
             self._owner,
-            took_s,
+            monotonic() - started_s,
             "".join(lines).rstrip(),
         )

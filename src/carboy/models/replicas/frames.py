@@ -176,7 +176,7 @@ class FrameSocket:
         kind: int,
         serial: int,
         meta: bytes = b"",
-        buffers: cabc.Sequence[Buffer] = (),
+        buffers: cabc.Sequence[cabc.Sequence[Buffer]] = (),
         *,
         flags: int = 0,
     ) -> None:
@@ -187,22 +187,28 @@ class FrameSocket:
         """
         self.send_copied(kind, serial, self.copy(meta, buffers), flags=flags)
 
-    def copy(self, meta: bytes, buffers: cabc.Sequence[Buffer]) -> Copied:
+    def copy(self, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]]) -> Copied:
         """Copy the buffers of a message, so that they may be changed before it is sent.
+
+        Args:
+            meta: the MessagePack of the message.
+            buffers: the parts of each buffer.
 
         Raises:
             ConnectionLost: the other process has ended.
         """
         if not buffers:
             return Copied(meta, b"", 0)
-        size = sum([_padded(len(each)) for each in buffers])
-        if size > INLINE_BYTES and self._write_shared(buffers, size):
-            return Copied(meta, b"", size)
         parts: list[Buffer] = []
-        for each in buffers:
-            parts.append(each)
-            if odd := len(each) % _ALIGNMENT:
+        size = 0
+        for buffer in buffers:
+            parts += buffer
+            size += sum(map(len, buffer))
+            if odd := size % _ALIGNMENT:
                 parts.append(_PADDING[odd:])
+                size += _ALIGNMENT - odd
+        if size > INLINE_BYTES and self._write_shared(parts, size):
+            return Copied(meta, b"", size)
         return Copied(meta, b"".join(parts), 0)
 
     def send_copied(self, kind: int, serial: int, copied: Copied, *, flags: int = 0) -> None:
@@ -224,8 +230,8 @@ class FrameSocket:
         except OSError as exc:
             raise ConnectionLost(str(exc)) from exc
 
-    def _write_shared(self, buffers: cabc.Sequence[Buffer], size: int) -> bool:
-        """Copy buffers into the shared memory. Returns False if there is not enough memory."""
+    def _write_shared(self, parts: cabc.Sequence[Buffer], size: int) -> bool:
+        """Copy a region into the shared memory. Returns False if there is not enough memory."""
         if self._arena is None or len(self._arena) < size:
             self._arena = None  # give the old one back first
             try:
@@ -233,9 +239,9 @@ class FrameSocket:
             except OSError:
                 return False
         view, start = self._arena.view(size), 0
-        for each in buffers:
+        for each in parts:
             view[start : start + len(each)] = each
-            start += _padded(len(each))
+            start += len(each)
         return True
 
     def _share(self, size: int) -> Arena:

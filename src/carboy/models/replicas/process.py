@@ -235,6 +235,8 @@ class ReplicaServer:
         if self._connections.pop(frames.fileno(), None) is not None:
             self._poll.unregister(frames.fileno())
             frames.close()
+            # The client may have had the token in its hand.
+            self._tokens.renew()
 
     def _on_messages(self, frames: FrameSocket) -> None:
         try:

@@ -195,15 +195,24 @@ class RemoteReplicas:
         else:
             self.keep(turn.connection)
 
-    def give_up(self, thread: int, took_s: float) -> None:
+    def give_up(self, thread: int, took_s: float) -> bool:
         """End the connection on which a thread waits for results, because its replica hangs, and
-        let the supervisor replace the replica.
+        let the supervisor replace the replica. Returns False if the thread waits for no replica.
         """
         connection = self._busy.get(thread)
-        if connection is not None:
-            connection.given_up = True
-            connection.frames.interrupt()
-            self._report(connection, took_s)
+        if connection is None:
+            return False
+        connection.given_up = True
+        connection.frames.interrupt()
+        _logger.error(
+            "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
+            " deadline. The replica is replaced.",
+            self._owner,
+            connection.replica,
+            took_s,
+        )
+        self._report(connection, took_s)
+        return True
 
     def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(
@@ -297,7 +306,9 @@ class RemoteReplicas:
                 turn = self._take()
         return turn
 
-    def _exchange(self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[Buffer]) -> t.Any:
+    def _exchange(
+        self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]]
+    ) -> t.Any:
         """Send a batch, and wait for what becomes of it.
 
         Returns:
@@ -312,8 +323,14 @@ class RemoteReplicas:
         if not frames.is_open():  # the replica has died since it has written the token
             frames.close()
             return None
-        with self.waiting_on(connection):
+        try:
             frames.send(BATCH, turn.serial, meta, buffers)
+        except BaseException:
+            frames.close()
+            raise
+        # Not before the batch is sent: a connection that `give_up` ends is closed, and the token
+        # would be lost if the replica had not got it.
+        with self.waiting_on(connection):
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)

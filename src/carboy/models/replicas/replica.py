@@ -24,9 +24,10 @@ class Turns(t.Protocol):
     def give_back(self) -> None:
         """Let another thread have the turn for which the calling thread has waited."""
 
-    def give_up(self, thread: int, took_s: float) -> None:
+    def give_up(self, thread: int, took_s: float) -> bool:
         """End the call of `compute` of a thread, because `predict` has not returned for `took_s`
-        seconds, and let the replica be replaced.
+        seconds, and let the replica be replaced. Returns False if no replica computes for that
+        thread at the moment. Must return soon.
         """
 
 

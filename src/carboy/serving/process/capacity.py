@@ -179,7 +179,7 @@ def make_plan(
 
 def describe(plan: Plan) -> list[str]:
     """Return the lines for the log that say what the server has and what its workers take."""
-    lines = [_about_cpus(plan), _about_memory(plan), _about_replicas(plan)]
+    lines = [_about_cpus(plan), _about_memory(plan), *describe_replicas(plan)]
     if plan.asked is None:
         lines.append(_about_choice(plan))
     return [line for line in lines if line]
@@ -213,14 +213,13 @@ def _about_memory(plan: Plan) -> str:
     )
 
 
-def _about_replicas(plan: Plan) -> str:
+def describe_replicas(plan: Plan) -> list[str]:
+    """Return the line for the log that says what replicas take; none if there are none."""
     replicas = plan.measured.replicas
     if not replicas:
-        return ""
-    return (
-        f"replicas: {_count(len(replicas), 'process')} with"
-        f" {in_mib(plan.measured.replica_bytes)}, which all workers share"
-    )
+        return []
+    processes, memory = _count(len(replicas), "process"), in_mib(plan.measured.replica_bytes)
+    return [f"replicas: {processes} with {memory}, which all clients share"]
 
 
 def _about_choice(plan: Plan) -> str:

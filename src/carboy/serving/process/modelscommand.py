@@ -22,6 +22,7 @@ from ...models.replicas.modelssocket import OFF, SUFFIX, VARIABLE
 from .. import log, machine, prepare
 from ..management import controlpath
 from ..settings import SETTINGS, as_option
+from . import capacity
 from .command import option_of
 from .sockets import NoSockets
 from .supervisor import Supervisor
@@ -54,6 +55,10 @@ class ModelsSupervisor(Supervisor):
 
     def _addresses(self) -> tuple[str, ...]:
         return (f"unix:{self._path}",)
+
+    def _describe_plan(self) -> list[str]:
+        """Its worker takes little; only the replicas matter."""
+        return capacity.describe_replicas(t.cast("capacity.Plan", self._plan))
 
     def _describe(self) -> str:
         return f"serving the models of {self._target or 'the app'} on unix:{self._path}"
@@ -103,7 +108,7 @@ def serve_models_command(
     if not machine.HAS_WORKERS:
         raise RefusedCommandError("This system has no Unix sockets for replicas.")
     try:
-        settings = prepare(options, describe=as_option)
+        settings = prepare(options, describe=as_option, listens=False)
         found = _checked(path) if path else default_path(info.app_import_path)
         control = settings.control or _control_path(info.app_import_path)
         settings = replace(settings, control=control, workers=1)
@@ -118,7 +123,7 @@ def serve_models_command(
 def _control_path(target: str | None) -> str:
     """Return the path of the control socket, which has the name of the app: there is no port."""
     try:
-        return controlpath.default_path(f"models of {_name_of(target)}")
+        return controlpath.default_path(f"models-{_name_of(target)}")
     except AddressError as exc:
         log.logger.warning("'carboy ctl' cannot reach this server: %s", exc)
         return controlpath.OFF

@@ -396,7 +396,7 @@ class Supervisor:
             log.logger.info("%s", self._describe())
             plan = t.cast("capacity.Plan", self._plan)
             about_management = self._management.about() if self._management is not None else []
-            for line in (*capacity.describe(plan), *process.about, *about_management):
+            for line in (*self._describe_plan(), *process.about, *about_management):
                 log.logger.info("%s", line)
             if warning := capacity.warning(plan):
                 log.logger.warning("%s", warning)
@@ -407,6 +407,9 @@ class Supervisor:
         """
         for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
             self._add_worker()
+
+    def _describe_plan(self) -> list[str]:
+        return capacity.describe(t.cast("capacity.Plan", self._plan))
 
     def _describe(self) -> str:
         settings, plan = self._settings, t.cast("capacity.Plan", self._plan)

@@ -315,7 +315,7 @@ def has_models(app: WSGIApplication) -> bool:
 def own_models(app: WSGIApplication) -> list[Model]:
     """Return the models of an application that compute in this process."""
     models: cabc.Mapping[str, Model] = models_of(app) or {}
-    return [model for model in models.values() if model.computes_here]
+    return [model for model in models.values() if not model.current.replica.is_remote]
 
 
 def wanted_by(app: WSGIApplication, settings: Settings) -> int:
