@@ -124,7 +124,7 @@ class _Directory:
             retry=retry,
         )
 
-    def want(self, want: Want) -> tuple[Granted, int]:
+    def want(self, want: Want, moved: t.Any) -> tuple[Granted, int]:
         granted = Granted(
             model=want["model"], version=want["version"], folder=self.folder, places=1,
             about=Ready(took_s=0.0, loaded_bytes=0, cards=[]),

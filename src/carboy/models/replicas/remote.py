@@ -8,6 +8,7 @@ while all replicas are busy. It sends the batch to that replica and waits for th
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import typing as t
@@ -48,7 +49,7 @@ if t.TYPE_CHECKING:
     from ..queue.state import WaitsFor
     from .frames import Buffer
     from .replica import Turns
-    from .supervision import ReplicaDirectory, Want
+    from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
 
 #: How many items of a stream a replica sends before this process must have read the first of them.
@@ -63,6 +64,7 @@ class _ReplicaConnection:
     """A connection to one replica. Used by one thread at a time.
 
     Attributes:
+        folder: the folder of the replica's socket.
         given_up: whether another thread has ended the connection, because the replica hangs.
     """
 
@@ -73,6 +75,7 @@ class _ReplicaConnection:
         except OSError:
             sock.close()
             raise
+        self.folder = folder
         self.replica = token.replica
         self.frames = FrameSocket(sock)
         self.results = ResultReader(form)
@@ -145,14 +148,31 @@ class RemoteReplicas:
                 return
             self.loading = True
             try:
-                granted, fd = self._directory.want(self._want)
+                granted, fd = self._directory.want(self._want, self._move)
             finally:
                 self.loading = False
-            self._folder, self._tokens = granted["folder"], TokenReader(fd)
-            about = granted["about"]
-            self.loaded_bytes = about["loaded_bytes"]
-            self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
+            self._use(granted, fd)
             self.loaded = True
+
+    def _use(self, granted: Granted, fd: int) -> None:
+        self._folder, self._tokens = granted["folder"], TokenReader(fd)
+        about = granted["about"]
+        self.loaded_bytes = about["loaded_bytes"]
+        self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
+
+    def _move(self, granted: Granted, fd: int) -> None:
+        """Use other replicas from now on. Those before end when nobody is connected to them, which
+        wakes the threads that wait for their tokens.
+        """
+        with self._lock:
+            if not self.loaded:
+                os.close(fd)
+                return
+            self._use(granted, fd)
+            unused, self._unused = self._unused, {}
+        for connections in unused.values():
+            for each in connections:
+                each.frames.close()
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -366,7 +386,7 @@ class RemoteReplicas:
     def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self.loaded:
+            if self.loaded and connection.folder == self._folder:
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()

@@ -9,9 +9,11 @@ import collections
 import os
 import socket
 import threading
+import time
 import typing as t
 from concurrent.futures import Future
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError, UnavailableError
 
 from .supervision import LineReader, encode_line
@@ -21,18 +23,30 @@ if t.TYPE_CHECKING:
 
     from .supervision import GivesBack, Granted, Hangs, NotGranted, Want
 
+# How often a process looks for a new supervisor after the connection to the last one has ended.
+RECONNECT_S = 1.0
 _CHUNK_BYTES = 65536
 _MAX_FDS = 64
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 _Key = tuple[str, str]
 _Grant = tuple["Granted", int]
+_logger = get_masked_logger("carboy.models")
+
+
+class _Held(t.NamedTuple):
+    """Replicas that this process uses, and the function that is called when it gets others."""
+
+    want: Want
+    moved: cabc.Callable[[Granted, int], object]
 
 
 class SocketDirectory:
     """Asks the supervisor that listens on a Unix socket for replicas. Thread-safe.
 
-    The connection is opened when it is first needed, and again after it was lost.
+    The connection is opened when it is first needed. If it ends, the replicas that this process
+    uses go on for it; a process that the supervisor has not started waits for the next supervisor,
+    and then gets other replicas for these.
 
     Args:
         find: returns the path of the socket. Raises UnavailableError if there is none.
@@ -45,16 +59,24 @@ class SocketDirectory:
         self._generation = generation
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
+        self._held: dict[_Key, _Held] = {}
 
-    def want(self, want: Want) -> _Grant:
+    def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
         the reading end of the pipe for their tokens, which then belongs to the caller.
+
+        Args:
+            moved: called with other replicas that must be used from then on, in the same form.
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.
             UnavailableError: no supervisor answers.
         """
-        return self._connected().want({**want, "generation": self._generation}).result()
+        want = {**want, "generation": self._generation}
+        granted = self._connected().want(want).result()
+        with self._lock:
+            self._held[want["model"], want["version"]] = _Held(want, moved)
+        return granted
 
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
@@ -64,6 +86,8 @@ class SocketDirectory:
         """Tell the supervisor that this process does not need a version any more. Returns at
         once.
         """
+        with self._lock:
+            self._held.pop((release["model"], release["version"]), None)
         self._send("release", release)
 
     def _send(self, word: str, payload: object) -> None:
@@ -76,19 +100,47 @@ class SocketDirectory:
         with self._lock:
             # A forked process shares the connection of its parent, whose thread reads it.
             if self._connection is None or not self._connection.is_open:
-                self._connection = _Connection(self._find())
+                self._connection = _Connection(self._find(), self._on_lost)
             return self._connection
+
+    def _on_lost(self) -> None:
+        """Look for the next supervisor. Called on the thread of the connection that has ended.
+
+        A process that the supervisor has started need not: it ends as well.
+        """
+        pause_s = 0.0
+        while self._generation is None and (held := self._list_held()):
+            time.sleep(pause_s)
+            pause_s = RECONNECT_S
+            try:
+                connection = self._connected()
+                for each in held:
+                    each.moved(*connection.want(each.want).result())
+            except UnavailableError:
+                continue  # it has not been started yet, or has ended again
+            except ModelLoadError as exc:
+                _logger.warning("This process goes on with the replicas that it has: %s", exc)
+            return
+
+    def _list_held(self) -> list[_Held]:
+        with self._lock:
+            return list(self._held.values())
 
 
 class _Connection:
     """One connection with a supervisor, and the thread that reads it.
 
+    Args:
+        path: the path of the socket.
+        on_lost: called when the connection has ended.
+
     Raises:
         UnavailableError: nobody listens at the path.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, on_lost: cabc.Callable[[], object]) -> None:
         self._path = path
+        self._on_lost = on_lost
         self._pid = os.getpid()
         self._is_closed = False
         self._lock = threading.Lock()
@@ -143,6 +195,7 @@ class _Connection:
             os.close(fd)
         for future in left:
             future.set_exception(self._lost())
+        self._on_lost()
 
     def _receive(self, fds: collections.deque[int]) -> bytes:
         """Receive data, and the descriptors that are attached to it. Only this process may have

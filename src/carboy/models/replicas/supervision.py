@@ -147,9 +147,13 @@ class ReplicaJob(t.TypedDict):
 class ReplicaDirectory(t.Protocol):
     """A client's connection to the models' socket. Thread-safe."""
 
-    def want(self, want: Want) -> tuple[Granted, int]:
+    def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> tuple[Granted, int]:
         """Block until the replicas are ready. Returns where they are, and the reading end of the
         pipe for tokens, which then belongs to the caller.
+
+        Args:
+            moved: called with other replicas that must be used from then on, in the same form,
+                because the supervisor that has started these was replaced, or has loaded new code.
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.

@@ -43,6 +43,7 @@ class ModelsClient:
     Attributes:
         pools: the pools that the process uses, or waits for.
         waiting: those that it waits for.
+        is_foreign: whether the supervisor has not started the process.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -51,6 +52,7 @@ class ModelsClient:
         self.lines = LineReader()
         self.pools: set[ReplicaPool] = set()
         self.waiting: set[ReplicaPool] = set()
+        self.is_foreign = False
 
     def send(self, word: str, payload: object, fds: cabc.Sequence[int] = ()) -> None:
         """Send a message, without waiting. A client that does not read is disconnected."""
@@ -165,6 +167,7 @@ class ReplicaSupervisor:
             if pool is None:
                 return
         pool.unused_s = None
+        client.is_foreign = want["generation"] is None
         client.pools.add(pool)
         client.waiting.add(pool)
         self._answer(pool)
@@ -206,6 +209,14 @@ class ReplicaSupervisor:
             if not self._clients_of(pool):
                 log.logger.info("%s: no process needs these replicas any more", pool)
                 pool.end()
+
+    def move_clients(self) -> None:
+        """Let processes that this supervisor has not started use the replicas with the newest code:
+        they ask again when they are disconnected.
+        """
+        for client in list(self._clients):
+            if any(pool.generation < self.generation for pool in client.pools if client.is_foreign):
+                self._disconnect(client)
 
     def _clients_of(self, pool: ReplicaPool) -> list[ModelsClient]:
         return [client for client in self._clients if pool in client.pools]

@@ -488,6 +488,7 @@ class Supervisor:
         """
         if self._reloading and self._serving and all(map(self._has_new_code, self._workers)):
             self._reloading, self._failed_reload = False, None
+            self._replicas.move_clients()
             self._systemd.say_ready()
             log.logger.info("reloaded: all workers run the new code")
 
