@@ -166,7 +166,8 @@ class RemoteReplicas:
         """
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._unused, self._turns, self._busy = {}, {}, {}
-        self._tokens = None
+        self._watched, self._outcomes = {}, {}
+        self._tokens = self._loop = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class RemoteReplicas:
                 return
             self._use(granted, fd)
             unused, self._unused = self._unused, {}
-        self._close_all(unused)
+        self._close_unused(unused)
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -216,19 +217,23 @@ class RemoteReplicas:
             was_loaded, self.loaded = self.loaded, False
             self._tokens = None
             unused, self._unused = self._unused, {}
-        self._close_all(unused)
+        self._close_unused(unused)
         if was_loaded:
             self._directory.release(
                 GivesBack(model=self._want["model"], version=self._want["version"])
             )
 
-    def _close_all(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
+    def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
         """Close the connections that no thread uses, and those that the event loop watches."""
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
         if self._loop is not None:
             self._loop.call(self._close_watched)
+
+    def _is_current(self, connection: _ReplicaConnection) -> bool:
+        """Whether the connection leads to the replicas that are used now."""
+        return self.loaded and connection.folder == self._folder
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -328,13 +333,13 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
+        outcome = self._outcomes.pop(get_ident(), None)
+        losses = 0
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
             self.give_back()
             raise
-        losses = 0
-        outcome = self._outcomes.pop(get_ident(), None)
         while True:
             if outcome is None:
                 turn = self._turn()
@@ -425,7 +430,7 @@ class RemoteReplicas:
     def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self.loaded and connection.folder == self._folder:
+            if self._is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()
@@ -442,7 +447,8 @@ class RemoteReplicas:
         """Return a turn if a replica is free. The event loop watches its connection."""
         while (tokens := self._tokens) is not None and (token := tokens.try_take()) is not None:
             watched = self._watched.get(token.replica, ())
-            connection = next((each for each in watched if not each.is_taken), None)
+            usable = (each for each in watched if not each.is_taken and self._is_current(each))
+            connection = next(usable, None)
             connection = connection or self._watch(token, loop)
             if connection is not None:
                 connection.is_taken = True
@@ -462,7 +468,7 @@ class RemoteReplicas:
     def _close_watched(self) -> None:
         for connections in list(self._watched.values()):
             for each in list(connections):
-                if not each.is_taken:
+                if not (each.is_taken or self._is_current(each)):
                     self._unwatch(each)
 
     def _unwatch(self, connection: _ReplicaConnection) -> None:
@@ -520,6 +526,8 @@ class RemoteReplicas:
             return
         connection.posted = None
         connection.is_taken = False
+        if not self._is_current(connection):
+            self._unwatch(connection)
         del self._busy[posted.slot]
         posted.done(posted.slot, outcome)
 
