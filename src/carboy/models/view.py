@@ -64,6 +64,9 @@ if t.TYPE_CHECKING:
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
+# The key in the WSGI environ under which a view passes the version that a client has asked for to
+# the view of the model: a `ModelVersion`.
+CHOSEN = "carboy.chosen_version"
 
 
 # --- registration --------------------------------------------------------------------------------
@@ -182,7 +185,8 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or predict_and_wait(model.versions.version_for(incoming), decode)
+            version = current.environ.get(CHOSEN) or model.versions.version_for(incoming)
+            ticket: Ticket = begun or predict_and_wait(version, decode)
             if isinstance(incoming, LimitedBody):
                 incoming.version = ticket.version
             _note(current, model, ticket)

@@ -120,6 +120,8 @@ class VersionSet:
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
+        # The versions that could not be used when the source was last looked at.
+        self._faulty: set[str] = set()
         # The canaries and the shadow that are loaded, by name.
         self._on_trial: dict[str, ModelVersion] = {}
         self._reset()
@@ -217,7 +219,17 @@ class VersionSet:
         except (OSError, ModelFileError) as exc:
             raise ModelLoadError(f"{self._owner}: {_reason(exc)}") from exc
         self._list = found
+        self._log_faults(found)
         return found
+
+    def _log_faults(self, found: VersionList) -> None:
+        """Log why versions cannot be used; once for each, although the reason changes while a
+        folder is being copied.
+        """
+        faults = {each.name: each.fault for each in found.versions if each.fault}
+        for name in faults.keys() - self._faulty:
+            _logger.warning("%s: version %r cannot be used: %s", self._owner, name, faults[name])
+        self._faulty = set(faults)
 
     # --- changing ------------------------------------------------------------------------------
 
@@ -513,6 +525,10 @@ class VersionSet:
                 state = VersionState(each.name, "failed", each.fingerprint, each.fault)
                 found[each.name] = state.to_dict()
         return list(found.values())
+
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
 
     @property
     def is_changing(self) -> bool:

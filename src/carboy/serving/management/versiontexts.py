@@ -62,7 +62,7 @@ def _reasons(version: Found) -> cabc.Iterator[str]:
         yield version["fault"]
     by_reason: dict[str, list[str]] = {}
     for each in version["workers"]:
-        if each["reason"]:
+        if each["reason"] and each["reason"] != version["fault"]:
             by_reason.setdefault(each["reason"], []).append(str(each["worker"]))
     for reason, workers in by_reason.items():
         many = "s" if len(workers) > 1 else ""

@@ -108,9 +108,9 @@ class ModelsOfAllWorkers:
     def unload(self, name: str) -> None:
         self._ask(UNLOAD, name=name).result()
 
-    def refresh(self, name: str) -> None:
+    def refresh(self, name: str, *, retry: bool = False) -> None:
         try:
-            self._ask(REFRESH, name=name).result()
+            self._ask(REFRESH, name=name, retry=retry).result()
         except WorkerAnswerError as exc:
             raise ModelLoadError(str(exc)) from None
 
