@@ -142,6 +142,10 @@ class VersionSet:
         canary = self.canaries and self.canaries.find(request)
         return canary or self._model.current
 
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
+
     def loaded(self, name: str) -> ModelVersion | None:
         """Return a version that computes predictions, or is compared; None if there is none of this
         name.
@@ -525,10 +529,6 @@ class VersionSet:
                 state = VersionState(each.name, "failed", each.fingerprint, each.fault)
                 found[each.name] = state.to_dict()
         return list(found.values())
-
-    def served(self) -> list[ModelVersion]:
-        """Return the versions that compute predictions: the current one, and those on trial."""
-        return [self._model.current, *self._on_trial.values()]
 
     @property
     def is_changing(self) -> bool:
