@@ -27,7 +27,7 @@ class Queue:
     def __init__(self) -> None:
         self.submitted = []
 
-    def submit_round(self, tickets, *, quick_s):
+    def submit_round(self, tickets, *, quick_s, loop):
         for ticket in tickets:
             self.submitted.append(ticket.arguments)
             ticket.settled = True
@@ -61,7 +61,8 @@ def make_route(gateway):
     model = SimpleNamespace(
         name="m",
         version=None,
-        queue=Queue(),
+        current=SimpleNamespace(queue=Queue()),
+        versions=SimpleNamespace(canaries=None),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),
     )
@@ -98,7 +99,7 @@ def test_round_that_ends_at_any_moment_loses_no_prediction(gateway, end_round):
     for number in range(5):
         route.take(Exchange(number))
         end_round()
-    assert route.queue.submitted == list(range(5))
+    assert route.model.current.queue.submitted == list(range(5))
 
 
 def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(gateway, end_round):
@@ -127,4 +128,4 @@ def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(
         sys.setswitchinterval(before)
     end_round()
     assert not failed
-    assert sorted(route.queue.submitted) == list(range(2 * each))
+    assert sorted(route.model.current.queue.submitted) == list(range(2 * each))

@@ -287,7 +287,12 @@ def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStre
         arguments: the arguments of `predict`.
     """
     try:
-        return _begin(context, context.run(compute, [arguments])[0])
+        items, pipe = items_of(context.run(compute, [arguments])[0]), _Pipe()
+        try:
+            pipe.put(context.run(next, items))
+        except StopIteration:
+            pipe.end()
+        return BegunStream(ResultStream(pipe), StreamWriter(items, pipe, context))
     except BaseException as exc:  # noqa: BLE001  # the client must learn of any failure
         return exc
 
@@ -304,12 +309,3 @@ def items_of(result: t.Any) -> cabc.Iterator[t.Any]:
             " says that it produces items. Write it with `yield`, or return an iterator."
         )
     return iter(result)
-
-
-def _begin(context: Context, result: t.Any) -> BegunStream:
-    items, pipe = items_of(result), _Pipe()
-    try:
-        pipe.put(context.run(next, items))
-    except StopIteration:
-        pipe.end()
-    return BegunStream(ResultStream(pipe), StreamWriter(items, pipe, context))

@@ -8,7 +8,6 @@ behind if both processes are killed, and the size of /dev/shm (64 MB in a contai
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import sys
@@ -22,9 +21,6 @@ if t.TYPE_CHECKING:
 _STEP_BYTES = 2**20
 # What `getrefcount` returns for memory to which nothing refers but its `Arena`.
 _OWN_REFERENCES = 2
-# Source: linux/fcntl.h; macOS has no sealing.
-_ADD_SEALS: t.Final = getattr(fcntl, "F_ADD_SEALS", None)
-_SEAL_SHRINK = getattr(fcntl, "F_SEAL_SHRINK", 0)
 
 
 class Arena:
@@ -82,15 +78,21 @@ def create_shared(size: int) -> int:
             os.posix_fallocate(fd, 0, size)
         else:
             os.ftruncate(fd, size)
-        if _ADD_SEALS is not None:
-            # The memory of another process cannot become shorter while this one reads it. A
-            # temporary file has no seals.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, _ADD_SEALS, _SEAL_SHRINK)
+        _seal_size(fd)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _seal_size(fd: int) -> None:
+    """Ensure that the memory of another process cannot become shorter while this one reads it."""
+    import fcntl  # not at the top: Windows does not have it
+
+    # macOS has no sealing, and a temporary file has no seals.
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
 
 
 def _create() -> int:

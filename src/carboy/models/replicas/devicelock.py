@@ -8,7 +8,6 @@ just released the device, cannot take it again before the one that waits.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import typing as t
 
@@ -42,21 +41,25 @@ class DeviceLock:
             waits: called if another process computes on the device, before this one waits for it.
             begins: called when this process has got the device, after it has waited.
         """
+        from fcntl import LOCK_EX, LOCK_UN, flock  # not at the top: Windows does not have it
+
         if not (_try(self._queue) and _try(self._device)):
             waits()
-            fcntl.flock(self._queue, fcntl.LOCK_EX)
-            fcntl.flock(self._device, fcntl.LOCK_EX)
+            flock(self._queue, LOCK_EX)
+            flock(self._device, LOCK_EX)
             begins()
-        fcntl.flock(self._queue, fcntl.LOCK_UN)
+        flock(self._queue, LOCK_UN)
         try:
             yield
         finally:
-            fcntl.flock(self._device, fcntl.LOCK_UN)
+            flock(self._device, LOCK_UN)
 
 
 def _try(fd: int) -> bool:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(fd, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -253,6 +253,11 @@ class FrameSocket:
             os.close(fd)
         return arena
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether this process has written a region into shared memory."""
+        return self._arena is not None
+
     def release_shared(self, *, kept: bool) -> None:
         """Give back the shared memory into which this process has written, if it is very long or
         the reader still refers to it. Call this when the reader has read it.

@@ -15,6 +15,7 @@ import typing as t
 import weakref
 from _thread import get_ident
 from collections import abc as cabc
+from functools import partial
 
 import msgspec
 
@@ -47,9 +48,9 @@ if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments
-    from ..queue.state import WaitsFor
+    from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
-    from .replica import Turns
+    from .replica import ResultLoop, Turns
     from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
 
@@ -57,6 +58,9 @@ if t.TYPE_CHECKING:
 ITEMS_AHEAD = 16
 #: After how many items this process tells the replica that it has read them.
 READ_ITEMS = ITEMS_AHEAD // 2
+
+# An outcome of a posted batch that is none yet.
+_STILL_WAITS: t.Final = object()
 
 _logger = get_masked_logger("carboy.models")
 
@@ -67,6 +71,9 @@ class _ReplicaConnection:
     Attributes:
         folder: the folder of the replica's socket.
         given_up: whether another thread has ended the connection, because the replica hangs.
+        is_taken: whether the event loop watches the connection, and a batch is being sent or
+            computed.
+        posted: that batch.
     """
 
     def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
@@ -81,6 +88,8 @@ class _ReplicaConnection:
         self.frames = FrameSocket(sock)
         self.results = ResultReader(form)
         self.given_up = False
+        self.is_taken = False
+        self.posted: _Posted | None = None
 
 
 class _Turn(t.NamedTuple):
@@ -88,6 +97,14 @@ class _Turn(t.NamedTuple):
 
     connection: _ReplicaConnection
     serial: int
+
+
+class _Posted(t.NamedTuple):
+    """A batch whose results arrive by the event loop."""
+
+    serial: int
+    slot: Slot
+    done: cabc.Callable[[Slot, t.Any], object]
 
 
 class RemoteReplicas:
@@ -127,8 +144,15 @@ class RemoteReplicas:
         self._unused: dict[int, list[_ReplicaConnection]] = {}
         #: By thread, the turn that it has waited for and not used yet.
         self._turns: dict[int, _Turn] = {}
-        #: By thread, the connection on which it waits for results.
-        self._busy: dict[int, _ReplicaConnection] = {}
+        #: By slot, or by thread without one, the connection on which results are awaited.
+        self._busy: dict[object, _ReplicaConnection] = {}
+        #: By replica, the connections that the event loop watches. There may be several, because a
+        #: replica writes its next token before it has sent the results.
+        self._watched: dict[int, list[_ReplicaConnection]] = {}
+        self._loop: ResultLoop | None = None
+        #: By thread, what has become of a batch that it continues with.
+        self._outcomes: dict[int, t.Any] = {}
+        self.is_light = True
         self.turns: Turns | None = self
         self.loading = False
         self.loaded = False
@@ -142,7 +166,8 @@ class RemoteReplicas:
         """
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._unused, self._turns, self._busy = {}, {}, {}
-        self._tokens = None
+        self._watched, self._outcomes = {}, {}
+        self._tokens = self._loop = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -181,9 +206,7 @@ class RemoteReplicas:
                 return
             self._use(granted, fd)
             unused, self._unused = self._unused, {}
-        for connections in unused.values():
-            for each in connections:
-                each.frames.close()
+        self._close_unused(unused)
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -194,13 +217,23 @@ class RemoteReplicas:
             was_loaded, self.loaded = self.loaded, False
             self._tokens = None
             unused, self._unused = self._unused, {}
-        for connections in unused.values():
-            for each in connections:
-                each.frames.close()
+        self._close_unused(unused)
         if was_loaded:
             self._directory.release(
                 GivesBack(model=self._want["model"], version=self._want["version"])
             )
+
+    def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
+        """Close the connections that no thread uses, and those that the event loop watches."""
+        for connections in unused.values():
+            for each in connections:
+                each.frames.close()
+        if self._loop is not None:
+            self._loop.call(self._close_watched)
+
+    def _is_current(self, connection: _ReplicaConnection) -> bool:
+        """Whether the connection leads to the replicas that are used now."""
+        return self.loaded and connection.folder == self._folder
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -226,11 +259,11 @@ class RemoteReplicas:
         else:
             self.keep(turn.connection)
 
-    def give_up(self, thread: int, took_s: float) -> bool:
-        """End the connection on which a thread waits for results, because its replica hangs, and
-        let the supervisor replace the replica. Returns False if the thread waits for no replica.
+    def give_up(self, slot: Slot, took_s: float) -> bool:
+        """End the connection on which the results of a batch are awaited, because its replica
+        hangs, and let the supervisor replace the replica. Returns False if no results are awaited.
         """
-        connection = self._busy.get(thread)
+        connection = self._busy.get(slot)
         if connection is None:
             return False
         connection.given_up = True
@@ -300,32 +333,32 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
+        outcome = self._outcomes.pop(get_ident(), None)
+        losses = 0
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
             self.give_back()
             raise
-        losses = 0
         while True:
-            turn = self._turn()
-            try:
-                outcome = self._exchange(turn, meta, packer.buffers)
-            except ConnectionLost as exc:
-                if turn.connection.given_up:
-                    return [self._late()] * len(batch)
+            if outcome is None:
+                turn = self._turn()
+                try:
+                    outcome = self._exchange(turn, meta, packer.buffers)
+                except ConnectionLost as exc:
+                    outcome = exc
+            if isinstance(outcome, ConnectionLost):
                 losses += 1
                 if losses > 1 or not self._retry:
-                    return [self._lost(turn, exc)] * len(batch)
-                continue
-            if isinstance(outcome, BaseException):
+                    return [self._lost(outcome)] * len(batch)
+                outcome = None
+            elif isinstance(outcome, BaseException):
                 try:
                     raise outcome
                 finally:
                     del outcome  # break a reference cycle: its traceback refers to this frame
-            if outcome is not None and self._streams:
-                return [outcome]
-            if outcome is not None and len(outcome) == len(batch):
-                return t.cast("list[t.Any]", outcome)
+            elif outcome is not None:
+                return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
 
     def _turn(self) -> _Turn:
         """Return the turn that the calling thread has waited for, or else wait for one. That time
@@ -365,14 +398,7 @@ class RemoteReplicas:
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            outcome: t.Any = None
-            if frame.kind == RESULTS:
-                outcome = connection.results.read(frame.meta, owned_region(frame))
-            elif frame.kind == FAILED:
-                outcome = decode_failure(frame.meta)
-            elif frame.kind != STALE:
-                raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
-            frames.release_shared(kept=False)
+            outcome = _outcome_of(connection, frame)
         self.keep(connection)
         return outcome
 
@@ -381,23 +407,30 @@ class RemoteReplicas:
         """Let `give_up` end the connection while the calling thread uses it. If anything is raised,
         the connection is closed, because an answer may arrive on it later.
         """
-        ident = get_ident()
-        self._busy[ident] = connection
+        slots = slots_of_caller()
+        key = slots[0] if slots else get_ident()
+        self._busy[key] = connection
         try:
             yield
         except BaseException as exc:
             connection.frames.close()
-            if isinstance(exc, ConnectionLost) and exc.is_garbage:
-                _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
-                self._report(connection, 0.0)
+            self._note(connection, exc)
+            if connection.given_up:
+                raise self._late() from exc
             raise
         finally:
-            del self._busy[ident]
+            del self._busy[key]
+
+    def _note(self, connection: _ReplicaConnection, exc: BaseException) -> None:
+        """Log and report a replica that has sent something that is no message."""
+        if isinstance(exc, ConnectionLost) and exc.is_garbage:
+            _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
+            self._report(connection, 0.0)
 
     def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self.loaded and connection.folder == self._folder:
+            if self._is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()
@@ -405,10 +438,112 @@ class RemoteReplicas:
     def _late(self) -> DeadlineError:
         return DeadlineError(f"{self._owner} did not answer in time, and its replica is replaced.")
 
-    def _lost(self, turn: _Turn, exc: ConnectionLost) -> ReplicaLostError:
-        return ReplicaLostError(
-            f"{self._owner}: replica {turn.connection.replica} has ended while it computed: {exc}."
-        )
+    def _lost(self, exc: ConnectionLost) -> ReplicaLostError:
+        return ReplicaLostError(f"{self._owner}: its replica has ended while it computed: {exc}.")
+
+    # --- by the event loop ---------------------------------------------------------------------
+
+    def try_turn(self, loop: ResultLoop) -> _Turn | None:
+        """Return a turn if a replica is free. The event loop watches its connection."""
+        while (tokens := self._tokens) is not None and (token := tokens.try_take()) is not None:
+            watched = self._watched.get(token.replica, ())
+            usable = (each for each in watched if not each.is_taken and self._is_current(each))
+            connection = next(usable, None)
+            connection = connection or self._watch(token, loop)
+            if connection is not None:
+                connection.is_taken = True
+                return _Turn(connection, token.serial)
+        return None
+
+    def _watch(self, token: Token, loop: ResultLoop) -> _ReplicaConnection | None:
+        try:
+            connection = _ReplicaConnection(token, self._folder, self._form)
+        except OSError:  # the replica has died
+            return None
+        self._loop = loop
+        self._watched.setdefault(token.replica, []).append(connection)
+        loop.call_when_readable(connection.frames.fileno(), partial(self._on_readable, connection))
+        return connection
+
+    def _close_watched(self) -> None:
+        for connections in list(self._watched.values()):
+            for each in list(connections):
+                if not (each.is_taken or self._is_current(each)):
+                    self._unwatch(each)
+
+    def _unwatch(self, connection: _ReplicaConnection) -> None:
+        watched = self._watched.get(connection.replica, [])
+        if connection in watched:
+            watched.remove(connection)
+            if not watched:
+                del self._watched[connection.replica]
+            t.cast("ResultLoop", self._loop).call_when_readable(connection.frames.fileno(), None)
+            connection.frames.close()
+
+    def return_turn(self, turn: _Turn) -> None:
+        """Let another thread have a turn."""
+        with contextlib.suppress(ConnectionLost):  # the event loop notices that as well
+            turn.connection.frames.send(UNUSED, turn.serial)
+        turn.connection.is_taken = False
+
+    def post(
+        self,
+        turn: _Turn,
+        slot: Slot,
+        batch: cabc.Sequence[Arguments],
+        done: cabc.Callable[[Slot, t.Any], object],
+    ) -> None:
+        """Send a batch. The event loop calls `done` with the results; see `Turns`."""
+        connection = turn.connection
+        try:
+            meta, packer = pack_batch(batch)
+        except BaseException:
+            self.return_turn(turn)
+            raise
+        # Before the batch is sent: if this thread is slow, another one runs the event loop, and
+        # gets the results.
+        connection.posted = _Posted(turn.serial, slot, done)
+        self._busy[slot] = connection
+        # If that fails, the event loop notices it as well.
+        with contextlib.suppress(ConnectionLost):
+            connection.frames.send(BATCH, turn.serial, meta, packer.buffers)
+
+    def resume_after(self, outcome: t.Any) -> None:
+        """Let the next call of `compute` on this thread continue after this outcome of `post`."""
+        self._outcomes[get_ident()] = outcome
+
+    def _on_readable(self, connection: _ReplicaConnection) -> None:
+        """Receive what becomes of a posted batch, or notice that the replica has died."""
+        posted = connection.posted
+        try:
+            frame = _receive(connection.frames, 0 if posted is None else posted.serial)
+            outcome = self._outcome_or_wait(connection, frame)
+        except ConnectionLost as exc:
+            self._unwatch(connection)
+            self._note(connection, exc)
+            outcome = self._late() if connection.given_up else exc
+        if outcome is _STILL_WAITS or posted is None:
+            return
+        connection.posted = None
+        connection.is_taken = False
+        if not self._is_current(connection):
+            self._unwatch(connection)
+        del self._busy[posted.slot]
+        posted.done(posted.slot, outcome)
+
+    def _outcome_or_wait(self, connection: _ReplicaConnection, frame: Frame) -> t.Any:
+        slot = t.cast("_Posted", connection.posted).slot
+        while frame.kind in (WAITS, BEGINS):
+            if frame.kind == WAITS:
+                slot.queue.pause(slot, "device")
+            else:
+                slot.queue.resume(slot)
+            if not connection.frames.has_unread():
+                return _STILL_WAITS
+            frame = _receive(connection.frames, frame.serial)
+        outcome = _outcome_of(connection, frame)
+        self.is_light = not (frame.is_shared or connection.frames.has_shared)
+        return outcome
 
 
 class RemoteItems(cabc.Iterator[t.Any]):
@@ -497,6 +632,24 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     if frame.serial != serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
     return frame
+
+
+def _outcome_of(connection: _ReplicaConnection, frame: Frame) -> t.Any:
+    """Return what has become of a batch: the results; the exception with which it has failed; or
+    None if the replica has not accepted the token, so that another one is needed.
+
+    Raises:
+        ConnectionLost: the message is another one.
+    """
+    outcome: t.Any = None
+    if frame.kind == RESULTS:
+        outcome = connection.results.read(frame.meta, owned_region(frame))
+    elif frame.kind == FAILED:
+        outcome = decode_failure(frame.meta)
+    elif frame.kind != STALE:
+        raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+    connection.frames.release_shared(kept=False)
+    return outcome
 
 
 def owned_region(frame: Frame) -> memoryview:

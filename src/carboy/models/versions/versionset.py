@@ -23,6 +23,7 @@ from carboy.errors import ModelFileError, ModelLoadError
 
 from .canaries import CanaryRouter
 from .memoryroom import refuse_without_room
+from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
 
 if t.TYPE_CHECKING:
@@ -114,9 +115,13 @@ class VersionSet:
         self.canaries: CanaryRouter | None = None
         if options.canary:
             self.canaries = CanaryRouter(model.name, options.canary, options.canary_key)
+        #: Compares the answers of a version with those of the current one; None if there is none.
+        self.shadow: ShadowComparison | None = None
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
+        # The versions that could not be used when the source was last looked at.
+        self._faulty: set[str] = set()
         # The canaries and the shadow that are loaded, by name.
         self._on_trial: dict[str, ModelVersion] = {}
         self._reset()
@@ -218,7 +223,17 @@ class VersionSet:
         except (OSError, ModelFileError) as exc:
             raise ModelLoadError(f"{self._owner}: {_reason(exc)}") from exc
         self._list = found
+        self._log_faults(found)
         return found
+
+    def _log_faults(self, found: VersionList) -> None:
+        """Log why versions cannot be used; once for each, although the reason changes while a
+        folder is being copied.
+        """
+        faults = {each.name: each.fault for each in found.versions if each.fault}
+        for name in faults.keys() - self._faulty:
+            _logger.warning("%s: version %r cannot be used: %s", self._owner, name, faults[name])
+        self._faulty = set(faults)
 
     # --- changing ------------------------------------------------------------------------------
 
@@ -378,23 +393,30 @@ class VersionSet:
         state.state, state.since_s = self._trials[version.name], time.time()
         if self.canaries is not None and version.name in self.canaries.shares:
             self.canaries.loaded[version.name] = version
+        else:
+            self.shadow = ShadowComparison(self._model, version)
 
     def _end_trial(self, name: str, timeout_s: float | None = None) -> None:
-        version = self._on_trial.pop(name, None)
-        if version is not None:
-            if self.canaries is not None:
-                self.canaries.loaded.pop(name, None)
+        if (version := self._take_from_trial(name)) is not None:
             self._retire(version, timeout_s)
 
     # --- loading and unloading -----------------------------------------------------------------
 
     def _obtain(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         """Return a version that is loaded: it may have been on trial until now."""
-        if (tried := self._on_trial.pop(wanted.name, None)) is None:
-            return self._load_beside(source, wanted)
+        return self._take_from_trial(wanted.name) or self._load_beside(source, wanted)
+
+    def _take_from_trial(self, name: str) -> ModelVersion | None:
+        """End the trial of a version, and return it; None if it is not on trial."""
+        version = self._on_trial.pop(name, None)
+        if version is None:
+            return None
         if self.canaries is not None:
-            self.canaries.loaded.pop(wanted.name, None)
-        return tried
+            self.canaries.loaded.pop(name, None)
+        if self.shadow is not None and name == self._model.options.shadow:
+            self.shadow.stop()
+            self.shadow = None
+        return version
 
     def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         """Load a version, warm it up and check it, while another one computes predictions.

@@ -173,6 +173,7 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         "versions": [
             {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
         ],
+        "shadow": None if (shadow := model.versions.shadow) is None else shadow.report(),
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
         "memory_bytes": model.current.memory_bytes,

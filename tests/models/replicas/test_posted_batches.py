@@ -1,0 +1,155 @@
+"""Quick batches are sent, and their results received, by the event loop, without a thread that
+waits for them.
+"""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+import numpy as np
+import pytest
+from polling import wait_until
+from replicaprocesses import ReplicaProcesses, ReplicaThread
+from resultloop import LoopThread
+
+from carboy.errors import DeadlineError, ReplicaLostError
+from carboy.models.queue import PredictionQueue
+from carboy.models.queue.ticket import Ticket
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from carboy.models.replicas.remote import RemoteReplicas
+
+
+class Round:
+    """Predictions that are submitted together, and their outcomes by argument."""
+
+    def __init__(self, queue: PredictionQueue, loop: LoopThread, values: cabc.Iterable[t.Any]):
+        self.outcomes: dict[t.Any, t.Any] = {}
+        self._done = threading.Event()
+        self.tickets = [Ticket(arguments={"x": value}, deliver=self._note) for value in values]
+        self._values = {id(each): each.arguments["x"] for each in self.tickets}
+        loop.call(lambda: queue.submit_round(self.tickets, quick_s=0.001, loop=loop))
+
+    def _note(self, tickets: list[Ticket]) -> None:
+        for each in tickets:
+            self.outcomes[self._values[id(each)]] = each.take_value()
+        if len(self.outcomes) == len(self.tickets):
+            self._done.set()
+
+    def wait(self) -> dict[t.Any, t.Any]:
+        assert self._done.wait(30)
+        return self.outcomes
+
+
+class Posting:
+    """A queue whose batches are sent by an event loop."""
+
+    def __init__(self, remote: RemoteReplicas, loop: LoopThread, **options: t.Any) -> None:
+        self.remote, self.loop = remote, loop
+        options = {"batch": 8, "concurrency": 1, "deadline_s": 30.0, **options}
+        self.queue = PredictionQueue(remote, owner="Model 'test'", **options)
+
+    def round(self, *values: t.Any) -> Round:
+        return Round(self.queue, self.loop, values)
+
+    def warm(self) -> t.Self:
+        """Let the queue learn how long batches take. Their threads then do not compute any more."""
+        for i in range(8):
+            self.round(i).wait()
+        return self
+
+    @property
+    def is_posting(self) -> bool:
+        return bool(self.remote._watched)
+
+
+@pytest.fixture
+def open_posting() -> cabc.Iterator[t.Callable[..., Posting]]:
+    closers: list[t.Callable[[], object]] = []
+
+    def open_one(there: t.Any, *, retry: bool = True, **options: t.Any) -> Posting:
+        closers.append(lambda: there.__exit__(None, None, None))
+        there.__enter__()
+        remote = there.remote(retry=retry)
+        loop = LoopThread().__enter__()
+        found = Posting(remote, loop, **options)
+        closers.append(lambda: (found.queue.close(10), remote.close(), loop.__exit__()))
+        return found
+
+    yield open_one
+    for close in reversed(closers):
+        close()
+
+
+def test_quick_batches_are_sent_by_the_event_loop(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    for i in range(50):
+        assert posting.round(*range(i, i + 20)).wait() == {x: x for x in range(i, i + 20)}
+    assert posting.is_posting
+    assert posting.queue.statistics().batch_sizes[8] >= 100, "full batches while a replica is busy"
+
+
+def test_failures_in_a_posted_batch_fail_only_their_own_prediction(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    found = posting.round(1, -1, 2).wait()
+    assert (found[1], found[2], str(found[-1])) == (1, 2, "minus one")
+    assert str(posting.round(-1).wait()[-1]) == "minus one"
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_an_argument_that_cannot_be_sent_fails_alone(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    bad = object()
+    found = posting.round(1, bad).wait()
+    assert found[1] == 1
+    assert isinstance(found[bad], TypeError)
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_a_posted_batch_whose_replica_dies_is_computed_by_another(open_posting):
+    there = ReplicaProcesses("echo", replicas=2)
+    posting = open_posting(there, concurrency=2).warm()
+    assert posting.is_posting
+    (found,) = posting.round(-2).wait().values()
+    assert isinstance(found, ReplicaLostError), "the other one dies of it as well"
+    there.restart(0)
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_no_prediction_is_lost_when_a_replica_is_killed_between_posted_batches(open_posting):
+    there = ReplicaProcesses("pid", replicas=2)
+    posting = open_posting(there, concurrency=2).warm()
+    rounds = [posting.round(*range(8)) for _ in range(40)]
+    there.replicas[0].kill()
+    rounds += [posting.round(*range(8)) for _ in range(40)]
+    found = {pid for each in rounds for pid in each.wait().values()}
+    assert found <= {each.popen.pid for each in there.replicas}
+
+
+def test_a_posted_batch_that_hangs_is_given_up(open_posting):
+    there = ReplicaProcesses("echo")
+    posting = open_posting(there, deadline_s=2.0).warm()
+    assert posting.is_posting
+    (found,) = posting.round(-3).wait().values()
+    assert isinstance(found, DeadlineError)
+    wait_until(lambda: there.reports)
+    wait_until(lambda: there.replicas[0].number == 2 and there.replicas[0].await_ready())
+    assert posting.round(7).wait() == {7: 7}
+
+
+def test_batches_of_large_arrays_have_a_thread(open_posting):
+    posting = open_posting(ReplicaThread("stacked"))
+    rows = [np.full(60_000, i, "f4") for i in range(3)]
+    for _ in range(12):
+        tickets = [Ticket(arguments={"x": row}, deliver=len) for row in rows]
+        posting.loop.call(
+            lambda tickets=tickets: posting.queue.submit_round(
+                tickets, quick_s=0.001, loop=posting.loop
+            )
+        )
+        wait_until(lambda tickets=tickets: all(each.settled for each in tickets))
+        assert [float(each.value[0]) for each in tickets] == [0.0, 2.0, 4.0]
+    assert not posting.remote.is_light
