@@ -26,7 +26,10 @@ CACHE = ROOT / ".cache"
 HOME = CACHE / "bench-models"
 
 # In every environment, so that all peers compute with the same libraries.
-COMMON = ("numpy", "scikit-learn", "joblib", "onnxruntime", "pillow", "orjson")
+COMMON = (
+    "numpy==2.4.6", "scikit-learn==1.9.1", "joblib==1.6.0", "onnxruntime==1.32.0",
+    "pillow==13.0.0", "orjson==3.13.0",
+)  # fmt: skip
 # Two cores for server and load: a library that uses both for one product slows the others.
 QUIET = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1",
@@ -43,53 +46,68 @@ def _file(name: str) -> bytes:
     return (HOME / name).read_bytes()
 
 
-def _value(model: str) -> str:
-    """Return the input of a model as JSON text."""
-    if model == "fake":
-        return "21.0"
-    return _file("tensor.json" if model == "tensor" else "digits.json").decode()
+def _value(model: str, example: int) -> str:
+    """Return an input of a model as JSON text."""
+    file = model if model in {"fake", "tensor"} else "digits"
+    return _file(f"{file}-{example}.json").decode()
 
 
-def _plain(model: str) -> Wire:
+# The content type and the file of each request that is a file.
+_FILES = {
+    "photo": ("image/jpeg", "photo-{}.jpg"),
+    "tensor-binary": ("application/x-npy", "tensor-{}.npy"),
+}
+
+
+def _plain(request: str, example: int = 0) -> Wire:
     """Return `{"x": value}`, or the photograph itself, where the format is free."""
-    if model == "photo":
-        return "/predict", "image/jpeg", _file("photo.jpg")
-    if model == "tensor-binary":
-        return "/predict", "application/x-npy", _file("tensor.npy")
-    return "/predict", JSON, f'{{"x": {_value(model)}}}'.encode()
+    if request in _FILES:
+        content_type, file = _FILES[request]
+        return "/predict", content_type, _file(file.format(example))
+    return "/predict", JSON, f'{{"x": {_value(request, example)}}}'.encode()
 
 
-def _form(model: str) -> Wire:
-    if model != "photo":
-        return _plain(model)
-    body = shapes.multipart({}, "x", "photo.jpg", _file("photo.jpg"))
+def _form(request: str, example: int = 0) -> Wire:
+    if request not in _FILES:
+        return _plain(request, example)
+    content_type, file = _FILES[request]
+    data = _file(file.format(example))
+    body = shapes.multipart({}, "x", file.format(example), data, content_type)
     return "/predict", f"multipart/form-data; boundary={shapes.BOUNDARY}", body
 
 
-def _bentoml(model: str) -> Wire:
-    if model in {"photo", "tensor", "alone"}:
-        return _form(model)
-    return "/predict", JSON, f'{{"x": [{_value(model)}]}}'.encode()
+def _bentoml(request: str, example: int = 0) -> Wire:
+    if request == "tensor-binary":
+        return "/predict-file", *_form(request, example)[1:]
+    if request in {"photo", "tensor", "alone"}:
+        return _form(request, example)
+    return "/predict", JSON, f'{{"x": [{_value(request, example)}]}}'.encode()
 
 
-def _v2(model: str) -> Wire:
-    if model == "photo":
-        data = json.dumps([base64.b64encode(_file("photo.jpg")).decode()])
+def _base64(request: str, example: int) -> str:
+    """Return a file as the only item of a JSON list."""
+    return json.dumps([base64.b64encode(_file(_FILES[request][1].format(example))).decode()])
+
+
+def _v2(model: str, example: int = 0) -> Wire:
+    if model in _FILES:
+        data = _base64(model, example)
         shape, kind = [1, 1], '"BYTES", "parameters": {"content_type": "base64"}'
     else:
         # A flat list, as usual in this protocol, which is faster to parse.
-        data = _value(model).replace("[", "").replace("]", "").join("[]")
+        data = _value(model, example).replace("[", "").replace("]", "").join("[]")
         shapes_of = {"tensor": [1, 3, 224, 224], "fake": [1, 1]}
         shape, kind = shapes_of.get(model, [1, 64]), '"FP32"'
     text = f'{{"inputs": [{{"name": "x", "shape": {shape}, "datatype": {kind}, "data": {data}}}]}}'
     return "/v2/models/model/infer", JSON, text.encode()
 
 
-def _mlflow(model: str) -> Wire:
+def _mlflow(model: str, example: int = 0) -> Wire:
     if model == "photo":
-        value = json.dumps([base64.b64encode(_file("photo.jpg")).decode()])
+        value = _base64(model, example)
     else:
-        value = _value(model) if model == "tensor" else f"[{_value(model)}]"
+        value = _value(model, example)
+        value = value if model == "tensor" else f"[{value}]"
     return "/invocations", JSON, f'{{"inputs": {value}}}'.encode()
 
 
@@ -114,10 +132,11 @@ class Peer:
     requires: tuple[str, ...]
     command: tuple[str, ...]
     env: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    write: cabc.Callable[[str], Wire] = _plain
+    write: cabc.Callable[[str, int], Wire] = _plain
+    """Makes the request of a model, given the number of the example."""
     read: cabc.Callable[[t.Any], Pair] = _pair
     binary: bool = False
-    """Whether it accepts the tensor as `.npy`."""
+    """Whether it accepts the tensor as `.npy`: as the body, in a form, or as base64 in JSON."""
     before: tuple[str, ...] = ()
     """A command that prepares a model, before the time to start is measured."""
     shows: tuple[str, ...] = ()
@@ -139,7 +158,10 @@ class Peer:
         return {**QUIET, **known, **self.env}
 
     def kind(self, model: str, counts: pathlib.Path) -> _servers.Kind:
-        words = {"FOLDER": str(HOME / f"{self.key}-{model}")}
+        words = {
+            "FOLDER": str(HOME / f"{self.key}-{model}"),
+            "REPLICAS": self.env.get("BENCH_REPLICAS", "1"),
+        }
         command = tuple(words.get(word, word) for word in self.command)
         env = self.environment(model, counts)
         return _servers.Kind(self.name, command, python=self.python, env=env)
@@ -157,7 +179,7 @@ class Peer:
 
 PEERS: tuple[Peer, ...] = (
     Peer(
-        "carboy", "carboy", ("-e", str(ROOT), "onnx"),
+        "carboy", "carboy", ("-e", str(ROOT), "onnx", "granian"),
         ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1"),
         binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
@@ -169,24 +191,24 @@ PEERS: tuple[Peer, ...] = (
         binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
     ),
     Peer(
-        "mosec", "mosec", ("mosec",), ("-m", "peers.mosec"),
+        "mosec", "mosec", ("mosec==0.9.8",), ("-m", "peers.mosec"),
         env={"MOSEC_ADDRESS": "127.0.0.1", "MOSEC_PORT": "PORT", "MOSEC_LOG_LEVEL": "warning",
              "MOSEC_TIMEOUT": "30000"},
         binary=True, shows=("mosec",), processes="1 + Rust server",
     ),
     Peer(
-        "litserve", "LitServe", ("litserve", "uvloop", "httptools", "python-multipart"),
-        ("-m", "peers.litserve", "PORT"), write=_form, shows=("litserve", "fastapi", "pyzmq"),
-        processes="1 + API server",
+        "litserve", "LitServe", ("litserve==0.2.19", "uvloop", "httptools", "python-multipart"),
+        ("-m", "peers.litserve", "PORT"), write=_form, binary=True,
+        shows=("litserve", "fastapi", "pyzmq"), processes="1 + API server",
     ),
     Peer(
-        "bentoml", "BentoML", ("bentoml", "uvloop", "httptools"),
+        "bentoml", "BentoML", ("bentoml==1.4.40", "uvloop", "httptools"),
         ("-m", "bentoml", "serve", "peers.bentoml:Service", "--host", "127.0.0.1",
          "--port", "PORT", "--api-workers", "1"),
         env={"BENTOML_HOME": str(HOME / "bentoml"),
              "BENTOML_CONFIG_OPTIONS": "services.logging.access.enabled=false"
                                        " services.metrics.enabled=false"},
-        write=_bentoml, shows=("bentoml", "uvicorn"), processes="1 + supervisor",
+        write=_bentoml, binary=True, shows=("bentoml", "uvicorn"), processes="1 + supervisor",
     ),
     Peer(
         "ray", "Ray Serve", ("ray[serve]",), ("-m", "peers.ray", "PORT"),
@@ -197,9 +219,9 @@ PEERS: tuple[Peer, ...] = (
         shows=("ray", "uvicorn"), processes="1 + proxy, controller, cluster",
     ),
     Peer(
-        "mlserver", "MLServer", ("mlserver", "uvloop<0.22"),
+        "mlserver", "MLServer", ("mlserver==1.7.1", "uvloop<0.22"),
         ("-m", "peers.mlserver", "FOLDER", "PORT"),
-        write=_v2, read=_read_v2, shows=("mlserver", "fastapi", "uvicorn"),
+        write=_v2, read=_read_v2, binary=True, shows=("mlserver", "fastapi", "uvicorn"),
     ),
     Peer(
         "mlflow", "mlflow", ("mlflow", "uvloop", "httptools"),
@@ -219,6 +241,13 @@ PEERS: tuple[Peer, ...] = (
         (*(word.replace("THREADS", "32") for word in _servers.GUNICORN), "--timeout", "0",
          "peers.flask:app"),
         binary=True, shows=("flask", "gunicorn"), processes="1 + arbiter",
+    ),
+    Peer(
+        "gunicorn", "gunicorn dirty", ("gunicorn==27.0.1", "gunicorn_h1c==0.6.10", "flask"),
+        (*(word.replace("THREADS", "32") for word in _servers.GUNICORN), "--timeout", "0",
+         "--dirty-app", "peers.gunicorn:Dirty", "--dirty-workers", "REPLICAS",
+         "peers.gunicorn:app"),
+        binary=True, shows=("gunicorn", "flask"), processes="1 + arbiters",
     ),
 )  # fmt: skip
 BY_KEY = {peer.key: peer for peer in PEERS}

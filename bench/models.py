@@ -18,6 +18,7 @@ import collections.abc as cabc
 import contextlib
 import dataclasses
 import http.client
+import itertools
 import json
 import pathlib
 import signal
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent import futures
 
 import _client
 import _measure
@@ -38,6 +40,7 @@ from apps import shapes
 
 QUICK_PEERS = ("carboy", "mosec", "litserve", "fastapi")
 START_S = 90.0
+EXAMPLES = 4  # peers/prepare.py
 # The cost of the fake device in `peers/work.py`, and its largest batch.
 FAKE_LIMIT = 64 / (0.005 + 0.0002 * 64)
 
@@ -53,6 +56,10 @@ class Row:
     targets: tuple[Target, ...] = ()
     wire: str = ""
     quick: bool = False
+    limit: float = 0.0
+    """The arithmetic limit of the fake device: full batches without a pause, in requests/s."""
+    limit_share: float = 0.0
+    """carboy must reach at least this share of `limit`."""
 
     @property
     def request(self) -> str:
@@ -81,9 +88,9 @@ ROWS = (
         (Target(5.0, without=MOSEC), Target(1.0, of=MOSEC)), quick=True),
     Row("forest-32", "digits, forest of 100 trees, c=32", "forest", 32, (Target(2.0),)),
     Row("fake-64", "fake device 5 + 0.2 n ms, c=64", "fake", 64,
-        (Target(3.0, without=MOSEC), Target(1.0, of=MOSEC)), quick=True),
+        (Target(3.0, without=MOSEC), Target(1.0, of=MOSEC)), quick=True, limit=FAKE_LIMIT),
     Row("fake-256", "fake device 5 + 0.2 n ms, c=256", "fake", 256,
-        (Target(3.0, without=MOSEC), Target(1.0, of=MOSEC))),
+        (Target(3.0, without=MOSEC), Target(1.0, of=MOSEC)), limit=FAKE_LIMIT),
     Row("photo-16", "JPEG through a small net, c=16", "photo", 16, (Target(1.2),), quick=True),
     Row("tensor-4", "tensor 1x3x224x224 as JSON, c=4", "tensor", 4, (Target(2.0),), quick=True),
     Row("tensor-binary-4", "the same tensor as .npy, c=4", "tensor", 4, wire="tensor-binary"),
@@ -103,7 +110,7 @@ class Running:
         self.peer = peer
         self.idle_mib = self.idle_cpu = 0.0
         self._counts = folder / f"{peer.key}-{model}.counts"
-        self._counts.write_bytes(bytes(16))
+        self._counts.touch()
         peer.prepare(model, self._counts)
         began_s = time.perf_counter()
         self.server = _servers.Server(peer.kind(model, self._counts), threads=1)
@@ -129,10 +136,27 @@ class Running:
     def check(self, shape: shapes.Shape) -> None:
         serve._wsgi.check(self.peer.name, shape, serve.ask(self.server.port, shape, None))
 
+    def check_examples(self, request: str, *, clients: int, rounds: int) -> None:
+        """Exit unless clients that send different examples at the same time get the answer to what
+        they sent, which is the same for all peers.
+        """
+        examples = [shape_of(self.peer, request, i) for i in range(EXAMPLES)]
+        with futures.ThreadPoolExecutor(clients) as pool:
+            list(pool.map(self.check, itertools.chain(*[examples] * rounds)))
+
+    @contextlib.contextmanager
+    def awake(self) -> cabc.Iterator[None]:
+        """Let the server run meanwhile, which is stopped (SIGSTOP) otherwise."""
+        self.server.thaw()
+        try:
+            yield
+        finally:
+            self.server.freeze()
+
     def counts(self) -> tuple[int, int]:
-        """Return the calls of the model so far, and the items in them."""
-        calls, items = struct.unpack("qq", self._counts.read_bytes())
-        return calls, items
+        """Return the calls of the model so far in all processes, and the items in them."""
+        copies = list(struct.iter_unpack("qq", self._counts.read_bytes()))
+        return sum(calls for calls, _ in copies), sum(items for _, items in copies)
 
     def watch_idle(self) -> None:
         """Measure memory in MiB and the CPU share of the whole tree while no request is sent."""
@@ -151,10 +175,11 @@ class Running:
         return ticks / 100
 
 
-def shape_of(peer: _peers.Peer, request: str) -> shapes.Shape:
+def shape_of(peer: _peers.Peer, request: str, example: int = 0) -> shapes.Shape:
     """Return the request for a peer, and the expected response."""
-    path, content_type, body = peer.write(request)
-    wanted = json.loads((_peers.HOME / "answers.json").read_text())[request.partition("-")[0]]
+    path, content_type, body = peer.write(request, example)
+    answers = json.loads((_peers.HOME / "answers.json").read_text())
+    wanted = answers[request.partition("-")[0]][example]
 
     def check(answer: bytes) -> bool:
         found = json.loads(answer)
@@ -189,8 +214,7 @@ def ratios(ours: Measured, theirs: Measured, measure: str = "requests_per_s") ->
 
 
 def slot(running: Running, row: Row, shape: shapes.Shape, seconds: float, into: Measured) -> None:
-    running.server.thaw()
-    try:
+    with running.awake():
         running.check(shape)
         calls, items = running.counts()
         cpu_s = running.cpu_s()
@@ -201,8 +225,6 @@ def slot(running: Running, row: Row, shape: shapes.Shape, seconds: float, into: 
         more_calls, more_items = running.counts()
         if more_calls > calls:
             into.batches.append((more_items - items) / (more_calls - calls))
-    finally:
-        running.server.freeze()
 
 
 def measure(
@@ -212,6 +234,8 @@ def measure(
     wires = {each.peer.key: shape_of(each.peer, row.request) for each in asked}
     found = {key: Measured([]) for key in wires}
     for each in asked:  # not counted: pools, caches, dispatchers that learn
+        with each.awake():
+            each.check_examples(row.request, clients=min(row.connections, 16), rounds=16)
         slot(each, row, wires[each.peer.key], 1, Measured([]))
     for turn in range(rounds):
         first = turn % len(asked)
@@ -229,7 +253,7 @@ def show(row: Row, found: dict[str, Measured]) -> dict[str, object]:
     for key, each in sorted(found.items(), key=lambda item: -item[1].requests_per_s):
         times = [] if ours is None or ours is each else ratios(ours, each)
         lines.append((
-            _peers.BY_KEY[key].name if key in _peers.BY_KEY else key,
+            name_of(key),
             f"{each.requests_per_s:,.0f}",
             f"{statistics.median(times):.2f} x" if times else "-",
             f"{min(times):.2f}-{max(times):.2f}" if times else "-",
@@ -246,11 +270,17 @@ def show(row: Row, found: dict[str, Measured]) -> dict[str, object]:
         }  # fmt: skip
     print(_measure.table(head, lines))
     verdicts = [line for target in row.targets if (line := judge(target, found))]
-    if row.model == "fake" and ours is not None:
-        share = ours.requests_per_s / FAKE_LIMIT
-        verdicts.append(f"carboy to the arithmetic limit of full batches: {share:.2f}")
+    if row.limit and ours is not None:
+        share = ours.requests_per_s / row.limit
+        verdict = "pass" if share >= row.limit_share else "MISS"
+        verdicts.append(f"carboy to the arithmetic limit of full batches: {share:.3f},"
+                        f" target >= {row.limit_share:g}: {verdict}")  # fmt: skip
     print("\n".join(verdicts) + "\n", flush=True)
     return {"key": row.key, "title": row.title, "servers": servers, "verdicts": verdicts}
+
+
+def name_of(key: str) -> str:
+    return _peers.BY_KEY[key].name if key in _peers.BY_KEY else key
 
 
 def judge(target: Target, found: dict[str, Measured]) -> str:
@@ -262,7 +292,7 @@ def judge(target: Target, found: dict[str, Measured]) -> str:
     times = statistics.median(ratios(ours, found[best], target.measure))
     what = "p50" if target.measure == "p50_ms" else "requests/s"
     verdict = "pass" if times >= target.times else "MISS"
-    name = _peers.BY_KEY[best].name
+    name = name_of(best)
     return f"{what} against {name}: {times:.2f} x, target >= {target.times:g}: {verdict}"
 
 

@@ -69,7 +69,13 @@ def _page_is_whole(body: bytes) -> bool:
     return items and "flower &lt;4&gt;: 4" in text and text.rstrip().endswith("</html>")
 
 
-def multipart(fields: cabc.Mapping[str, str], name: str, filename: str, data: bytes) -> bytes:
+def multipart(
+    fields: cabc.Mapping[str, str],
+    name: str,
+    filename: str,
+    data: bytes,
+    content_type: str = "image/jpeg",
+) -> bytes:
     """Return a form with text fields and one file, as a browser writes it."""
     out = bytearray()
     for key, value in fields.items():
@@ -77,7 +83,8 @@ def multipart(fields: cabc.Mapping[str, str], name: str, filename: str, data: by
         out += f'Content-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
     out += f"--{BOUNDARY}\r\n".encode()
     out += f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'.encode()
-    out += b"Content-Type: image/jpeg\r\n\r\n" + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+    out += f"Content-Type: {content_type}\r\n\r\n".encode()
+    out += data + f"\r\n--{BOUNDARY}--\r\n".encode()
     return bytes(out)
 
 

@@ -5,7 +5,7 @@ Settings, and why:
   so a request contains a list of one;
 * `max_latency_ms` far above the actual latency: beyond it the dispatcher answers 503;
 * photographs as one multipart file each (`Annotated[Path, ContentType]`: it writes the upload to a
-  file); the tensor as a NumPy array, parsed by BentoML, neither batched;
+  file); the tensor as a NumPy array, parsed by BentoML, or as a .npy file; none of them batched;
 * access log, metrics and traces off (BENTOML_CONFIG_OPTIONS), uvloop and httptools installed.
 """
 
@@ -31,7 +31,7 @@ batched = bentoml.api(
 )
 
 
-@bentoml.service(workers=1, traffic={"timeout": 30})
+@bentoml.service(workers=work.REPLICAS, traffic={"timeout": 30})
 class Service:
     def __init__(self) -> None:
         self.model = work.load()
@@ -51,6 +51,10 @@ class Service:
             self, x: t.Annotated[np.ndarray, bentoml.validators.DType("float32")]
         ) -> Answer:
             return answers(self.model(x))[0]
+
+        @bentoml.api(route="/predict-file")
+        def predict_file(self, x: pathlib.Path) -> Answer:
+            return answers(self.model(np.load(x)))[0]
 
     elif work.NAME == "alone":
 

@@ -6,7 +6,7 @@ wait"; these clients send again as soon as they have their response): compared w
 times
 the forest's requests and 1.4 times the digits'. 0 for the photographs and for one client alone,
 where
-"auto" gained nothing. The rest are defaults.
+"auto" gained nothing. The rest are defaults. BENCH_REPLICAS asks for replicas of the model.
 This file has no `annotations` import from `__future__`: the types of a model are read when it is
 declared.
 """
@@ -24,6 +24,10 @@ _BEST = "auto" if work.NAME in {"digits", "forest", "fake"} else "0"
 WAIT_MS: t.Any = os.environ.get("BENCH_WAIT_MS", _BEST)
 if WAIT_MS != "auto":
     WAIT_MS = float(WAIT_MS)
+
+REPLICAS: dict[str, t.Any] = {}
+if "BENCH_REPLICAS" in os.environ:
+    REPLICAS["replicas"] = work.REPLICAS
 
 app = Flask(__name__)
 
@@ -51,28 +55,28 @@ Row = t.Annotated[list[float], msgspec.Meta(min_length=64, max_length=64)]
 
 if work.NAME in {"alone", "digits", "forest"}:
 
-    @app.model("/predict", batch=32, wait_ms=WAIT_MS)
+    @app.model("/predict", batch=32, wait_ms=WAIT_MS, **REPLICAS)
     class Digits(Base):
         def predict(self, x: list[Row]) -> list[Answer]:
             return answers(self.model(x))
 
 elif work.NAME == "fake":
 
-    @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS)
+    @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS, **REPLICAS)
     class Fake(Base):
         def predict(self, x: list[float]) -> list[Answer]:
             return answers(self.model(x))
 
 elif work.NAME == "photo":
 
-    @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS)
+    @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS, **REPLICAS)
     class Photo(Base):
         def predict(self, x: list[carboy.Image]) -> list[Answer]:
             return answers(self.model([work.pixels(each) for each in x]))
 
 elif work.NAME == "tensor":
 
-    @app.model("/predict")
+    @app.model("/predict", **REPLICAS)
     class Net(Base):
         def predict(self, x: Tensor["float32", 1, 3, work.SIDE, work.SIDE]) -> Answer:
             return answers(self.model(x))[0]

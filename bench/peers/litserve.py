@@ -2,7 +2,7 @@
 
 Settings, and why:
 * `fast_queue=True` (ZeroMQ), which its documentation recommends above 100 requests a second;
-* `workers_per_device=1`, one API server, like all peers here;
+* one API server, like all peers here;
 * `batch_timeout` 1 ms: 0 and 10 ms were not faster for the digits, the forest and the fake device;
 * no OpenAPI, no request tracking, no access log.
 A file is sent as a form, as in its documentation; the API server extracts the bytes.
@@ -30,6 +30,8 @@ class API(litserve.LitAPI):
         if work.NAME == "photo":
             return work.decode(request["x"].file.read())
         if work.NAME == "tensor":
+            if not isinstance(request, dict):  # a form with a .npy file
+                return np.load(request["x"].file)
             return np.asarray(request["x"], dtype=np.float32)
         return request["x"]
 
@@ -50,7 +52,11 @@ if __name__ == "__main__":
     batching = {"max_batch_size": work.BATCH, "batch_timeout": BATCH_TIMEOUT_S}
     api = API(**(batching if work.BATCH > 1 else {}))
     server = litserve.LitServer(
-        api, accelerator="cpu", workers_per_device=1, fast_queue=True, disable_openapi_url=True
+        api,
+        accelerator="cpu",
+        workers_per_device=work.REPLICAS,
+        fast_queue=True,
+        disable_openapi_url=True,
     )
     server.run(
         host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=1, generate_client_file=False,

@@ -1,7 +1,7 @@
 """mosec: a Rust server in front of Python processes.
 
 Settings, and why:
-* one process of one stage; encoding the result is part of it (`Worker.serialize`);
+* processes of one stage; encoding the result is part of it (`Worker.serialize`);
 * `deserialize` and `serialize` by orjson: the documentation leaves the format to the worker, and
   the default is the slower json;
 * `max_wait_time=1`, the minimum (0 means the default of 10 ms);
@@ -52,7 +52,9 @@ class Single(Worker):
 if __name__ == "__main__":
     server = mosec.Server()
     if work.BATCH > 1:
-        server.append_worker(Batched, max_batch_size=work.BATCH, max_wait_time=1, route="/predict")
+        server.append_worker(
+            Batched, num=work.REPLICAS, max_batch_size=work.BATCH, max_wait_time=1, route="/predict"
+        )
     else:
-        server.append_worker(Single, route="/predict")
+        server.append_worker(Single, num=work.REPLICAS, route="/predict")
     server.run()

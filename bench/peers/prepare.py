@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+import typing as t
 
 import joblib
 import numpy as np
@@ -22,9 +23,12 @@ from sklearn import datasets, ensemble, linear_model
 
 HOME = pathlib.Path(os.environ["BENCH_HOME"])
 SIDE = 224
+# How many different requests there are for each model. The first is that of the measurements; the
+# others show that a server does not mix answers up.
+EXAMPLES = 4
 
 
-def scikit() -> np.ndarray:
+def scikit() -> list[np.ndarray]:
     images, labels = datasets.load_digits(return_X_y=True)
     images = images.astype(np.float32)
     # Pixels are 0 to 16; the regression converges when they are scaled.
@@ -32,7 +36,7 @@ def scikit() -> np.ndarray:
                 HOME / "digits.joblib")  # fmt: skip
     forest = ensemble.RandomForestClassifier(n_estimators=100, random_state=0)
     joblib.dump(forest.fit(images / 16, labels), HOME / "forest.joblib")
-    return images[7] / 16
+    return list(images[7 : 7 + EXAMPLES] / 16)
 
 
 def net() -> None:
@@ -67,46 +71,49 @@ def net() -> None:
     onnx.save(model, HOME / "net.onnx")
 
 
-def photo() -> bytes:
+def photo(left: int) -> bytes:
     picture = Image.fromarray(datasets.load_sample_image("china.jpg"))
     height = picture.height
-    square = picture.crop((0, 0, height, height)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    square = picture.crop((left, 0, left + height, height))
     out = io.BytesIO()
-    square.save(out, "JPEG", quality=86)
+    square.resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(out, "JPEG", quality=86)
     return out.getvalue()
 
 
-def answers(inputs: dict[str, object]) -> dict[str, list[float]]:
+def answers(inputs: dict[str, list[t.Any]]) -> dict[str, list[list[float]]]:
+    """Return label and score of each example, by the name of its model."""
     found = {}
-    for name, value in inputs.items():
+    for name, examples in inputs.items():
         os.environ["BENCH_MODEL"] = name
         work = importlib.reload(importlib.import_module("peers.work"))
-        [pair] = work.load()(value if name == "tensor" else [value])
-        found[name] = list(pair)
+        model = work.load()
+        found[name] = [list(work.one(model, value)) for value in examples]
     return found
 
 
 def main() -> None:
     HOME.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("BENCH_MODEL", "digits")
-    row = scikit()
+    rows = scikit()
     net()
-    jpeg = photo()
-    (HOME / "photo.jpg").write_bytes(jpeg)
+    photos = [photo(40 * i) for i in range(EXAMPLES)]
     work = importlib.import_module("peers.work")
-    tensor = work.decode(jpeg)[None]
-    np.save(HOME / "tensor.npy", tensor)
-    inputs = {
-        "alone": row,
-        "digits": row,
-        "forest": row,
-        "fake": 21,
-        "photo": tensor[0],
-        "tensor": tensor,
+    pictures = [work.decode(jpeg) for jpeg in photos]
+    inputs: dict[str, list[t.Any]] = {
+        "alone": rows,
+        "digits": rows,
+        "forest": rows,
+        "fake": [21 + i for i in range(EXAMPLES)],
+        "photo": pictures,
+        "tensor": [picture[None] for picture in pictures],
     }
     # As a client writes it: float32 values that `tolist` has converted to double, with all digits.
-    (HOME / "digits.json").write_text(json.dumps(row.tolist()))
-    (HOME / "tensor.json").write_text(json.dumps(tensor.tolist()))
+    for i in range(EXAMPLES):
+        (HOME / f"photo-{i}.jpg").write_bytes(photos[i])
+        (HOME / f"digits-{i}.json").write_text(json.dumps(rows[i].tolist()))
+        (HOME / f"fake-{i}.json").write_text(json.dumps(float(inputs["fake"][i])))
+        (HOME / f"tensor-{i}.json").write_text(json.dumps(inputs["tensor"][i].tolist()))
+        np.save(HOME / f"tensor-{i}.npy", inputs["tensor"][i])
     (HOME / "answers.json").write_text(json.dumps(answers(inputs)))
     sizes = {path.name: path.stat().st_size for path in sorted(HOME.iterdir())}
     print(json.dumps(sizes))

@@ -9,6 +9,7 @@ required, which every peer's environment has in the same versions.
 from __future__ import annotations
 
 import collections.abc as cabc
+import fcntl
 import io
 import mmap
 import os
@@ -28,6 +29,9 @@ NAME = os.environ.get("BENCH_MODEL", "digits")
 # `alone` is the digits for one client, where each peer is fastest without batches.
 BATCH = {"alone": 1, "digits": 32, "forest": 32, "fake": 64, "photo": 16, "tensor": 1}[NAME]
 SIDE = 224
+
+# How many processes compute, at peers that have such processes (bench/replicas.py).
+REPLICAS = int(os.environ.get("BENCH_REPLICAS", "1"))
 
 FAKE_FIXED_S, FAKE_ITEM_S = 0.005, 0.0002
 
@@ -108,18 +112,24 @@ def _net() -> Model:
 
 def _counted(model: Model) -> Model:
     """Count calls and items in two numbers of a mapped file, where bench/models.py can read
-    them.
+    them. Each copy of a model has two numbers of its own, because copies in several processes
+    count at the same time.
     """
     path = os.environ.get("BENCH_COUNTS")
     if not path:
         return model
-    with pathlib.Path(path).open("r+b") as file:
-        counts = mmap.mmap(file.fileno(), 16)
     numbers = struct.Struct("qq")
+    with pathlib.Path(path).open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        at = file.seek(0, os.SEEK_END)
+        file.write(bytes(numbers.size))
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)  # not by closing it: the map keeps a copy of it open
+        counts = mmap.mmap(file.fileno(), 0)
 
     def predict(inputs: cabc.Sequence[t.Any]) -> Pairs:
-        calls, items = numbers.unpack_from(counts)
-        numbers.pack_into(counts, 0, calls + 1, items + len(inputs))
+        calls, items = numbers.unpack_from(counts, at)
+        numbers.pack_into(counts, at, calls + 1, items + len(inputs))
         return model(inputs)
 
     return predict

@@ -38,6 +38,7 @@
     │   └── WorkerAnswerError       500     worker-no-answer
     ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── ModelFileError              500     model-file-invalid    ValueError
+    │   └── UnreachableSourceError  500     source-unreachable
     ├── StarterError                500     project-not-created   ValueError
     ├── DeploymentError             500     deployment-invalid    RuntimeError
     ├── DocumentationError          500     documentation-invalid ValueError
@@ -417,6 +418,12 @@ class ModelFileError(CarboyError, ValueError):
     """A model cannot be saved, or a saved model cannot be loaded."""
 
     slug = "model-file-invalid"
+
+
+class UnreachableSourceError(ModelFileError):
+    """The store of a model's versions does not answer, or refuses access."""
+
+    slug = "source-unreachable"
 
 
 class StarterError(CarboyError, ValueError):

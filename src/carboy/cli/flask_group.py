@@ -31,7 +31,7 @@ ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 _YIELDING_MODULES = (
     "carboy.cli.configuration:",
     "carboy.cli.documents:",
-    "carboy.cli.models:",
+    "carboy.serving.process.modelscommand:",
     "carboy.deployment.",
 )
 

@@ -35,6 +35,7 @@ if t.TYPE_CHECKING:
     from .golden import Golden as Golden
     from .saved.card import Card as Card
     from .saved.loadmodel import load as load
+    from .saved.mlflowmodel import mlflow_model as mlflow_model
     from .saved.savemodel import save as save
 
 _MODULES = {
@@ -62,6 +63,7 @@ _MODULES = {
     "Tensor": "carboy.contract.values.tensor",
     "TensorOptions": "carboy.contract.values.tensor",
     "load": "carboy.models.saved.loadmodel",
+    "mlflow_model": "carboy.models.saved.mlflowmodel",
     "save": "carboy.models.saved.savemodel",
 }
 
@@ -90,6 +92,7 @@ __all__ = [
     "UnavailableError",
     "WrongAnswerError",
     "load",
+    "mlflow_model",
     "save",
 ]
 

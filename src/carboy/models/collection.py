@@ -34,8 +34,12 @@ class ModelLifecycle(t.Protocol):
     def unload(self, name: str) -> None:
         """Unload a model, which then refuses predictions until it is loaded."""
 
-    def refresh(self, name: str) -> None:
-        """Change to the version that the source of a model says. Raises ModelLoadError."""
+    def refresh(self, name: str, *, retry: bool = False) -> None:
+        """Change to the version that the source of a model says. Raises ModelLoadError.
+
+        Args:
+            retry: try a version again that could not be served before.
+        """
 
 
 class _LifecycleHere:
@@ -50,8 +54,8 @@ class _LifecycleHere:
     def unload(self, name: str) -> None:
         self._models[name].unload()
 
-    def refresh(self, name: str) -> None:
-        self._models[name].versions.refresh()
+    def refresh(self, name: str, *, retry: bool = False) -> None:
+        self._models[name].versions.refresh(retry=retry)
 
 
 class Models(cabc.Mapping[str, Model]):

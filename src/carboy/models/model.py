@@ -15,7 +15,7 @@ from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, SignatureError
 
 from .batched import columns_of, item_operation
 from .binder import Binder
@@ -92,6 +92,11 @@ class Model:
                 answers=self.answers,
                 batch=batch,
                 bind=bind,
+            )
+        if options.shadow is not None and self.answers.streams:
+            raise SignatureError(
+                f"{owner}: shadow={options.shadow!r} compares whole answers, and `predict` yields"
+                " its answer item by item. Leave out shadow, or return a list."
             )
         self.binder = Binder(name, self.interface)
         self.current = self.make_version("", options.source)

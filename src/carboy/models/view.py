@@ -59,10 +59,14 @@ if t.TYPE_CHECKING:
     from .queue.calls import Arguments
     from .queue.ticket import Ticket
     from .versions.modelversion import ModelVersion
+    from .versions.shadow import ShadowComparison
 
 # The key in the WSGI environ under which the server passes a computed prediction to the view: a
 # `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
+# The key in the WSGI environ under which a view passes the version that a client has asked for to
+# the view of the model: a `ModelVersion`.
+CHOSEN = "carboy.chosen_version"
 
 
 # --- registration --------------------------------------------------------------------------------
@@ -181,7 +185,8 @@ def _make_view(
         try:
             decode = partial(protocol.decode, model, incoming)
             _note(current, model, begun)
-            ticket: Ticket = begun or predict_and_wait(model.versions.version_for(incoming), decode)
+            version = current.environ.get(CHOSEN) or model.versions.version_for(incoming)
+            ticket: Ticket = begun or predict_and_wait(version, decode)
             if isinstance(incoming, LimitedBody):
                 incoming.version = ticket.version
             _note(current, model, ticket)
@@ -194,6 +199,8 @@ def _make_view(
                     fields = (*fields, (VERSION_HEADER, ticket.version))
                 return _response(app, streamed.chunks, fields, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
+            if (shadow := model.versions.shadow) is not None:
+                _offer(shadow, ticket, decode, incoming, result)
         except Exception as exc:  # noqa: BLE001  # raised again below
             raised = _exception_to_raise(app, model, current, exc)
             if isinstance(raised, Problem):
@@ -225,6 +232,22 @@ def predict_and_wait(
     return PredictionGroup(
         version.queue, decoded, t.cast("cabc.Callable[[], list[Arguments]]", decode)
     ).submit_and_wait()
+
+
+def _offer(
+    shadow: ShadowComparison,
+    ticket: Ticket,
+    decode: cabc.Callable[[], Arguments | list[Arguments]],
+    incoming: PredictionRequest,
+    result: t.Any,
+) -> None:
+    """Let a shadow compute a request that was answered."""
+    if not isinstance(incoming, LimitedBody):
+        t.cast("t.Any", incoming).offer_to(shadow, result)
+    elif incoming.is_form:  # its files are closed when the request ends
+        shadow.skip()
+    else:
+        shadow.offer(ticket, decode, result, len(incoming.raw()))
 
 
 def _note(current: Request, model: Model, ticket: Ticket | None) -> None:
@@ -260,6 +283,11 @@ class LimitedBody(WerkzeugBody):
 
     def header(self, name: str) -> str:
         return self._request.headers.get(name, "")
+
+    @property
+    def is_form(self) -> bool:
+        """Whether `form` was called."""
+        return self._form_was_read
 
     def raw(self) -> bytes:
         try:

@@ -67,6 +67,7 @@ if t.TYPE_CHECKING:
     from carboy.models.queue.calls import Arguments
     from carboy.models.queue.ticket import Deliver
     from carboy.models.versions.modelversion import ModelVersion
+    from carboy.models.versions.shadow import ShadowComparison
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -259,6 +260,8 @@ class PredictionRoute:
             began_s = monotonic() if self.traces else 0.0
             if (canaries := self.model.versions.canaries) is not None:
                 pending.canary = canaries.find(pending)
+            if self.model.versions.shadow is not None:
+                pending.keep_body()
             if is_raw:
                 decoded: t.Any = pending.raw_body()
             else:
@@ -492,6 +495,16 @@ class PendingPrediction(Ticket):
         environ.pop("werkzeug.request", None)
         return t.cast("Request", request)
 
+    def keep_body(self) -> None:
+        """Keep the body after the response, for the comparison with a shadow."""
+        body = self.raw()
+        self.raw = lambda: body
+
+    def offer_to(self, shadow: ShadowComparison, answer: t.Any) -> None:
+        """Let a shadow compute the request after it was answered."""
+        if self.raw != self.exchange.body:  # it was kept
+            shadow.offer(self, self.decode_again, answer, len(self.raw()), self._close_form)
+
     # --- waiting -------------------------------------------------------------------------------
 
     def enter_context(self) -> None:
@@ -508,9 +521,13 @@ class PendingPrediction(Ticket):
         # `predict`.
         self.context = context.copy()
 
-    def _leave_context(self) -> None:
+    def _close_form(self) -> None:
         if self._form is not None:
             self._form.close()
+
+    def _leave_context(self) -> None:
+        if self._form is not None:
+            self._close_form()
         if self._entered is not None:
             (context, request_context, _), self._entered = self._entered, None
             try:
@@ -582,6 +599,8 @@ class PendingPrediction(Ticket):
             route.trace(self, began_s)
         if self._entered is not None or self._form is not None:
             self._leave_context()
+        if (shadow := route.model.versions.shadow) is not None:
+            self.offer_to(shadow, self.value)
 
     def _stream(self, items: ResultStream) -> None:
         """Send the items of a stream as they arrive. Each open stream occupies a thread of its

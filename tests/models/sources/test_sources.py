@@ -16,14 +16,16 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polling import wait_until
 
-from carboy.errors import ModelFileError
+from carboy.errors import ModelFileError, UnreachableSourceError
 from carboy.models.saved.card import read_card
-from carboy.models.sources import diskspace, source_of
+from carboy.models.sources import source_of
 from carboy.models.sources.versioncache import CACHE_VARIABLE
 from carboy.models.sources.versionlist import Choice, SourceVersion, VersionList, order_key
 
 fsspec = pytest.importorskip("fsspec")
+pytest.importorskip("fsspec.implementations.memory")
 
 
 @pytest.fixture(autouse=True)
@@ -307,26 +309,73 @@ def test_choice_replaces_the_file_at_once(seven):
     assert {each.name for each in seven.parent.iterdir()} == {"7", "chosen.json"}
 
 
-def test_push_to_a_full_disk_leaves_nothing_behind(seven, build, monkeypatch):
-    source = source_of(str(seven.parent))
-    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # noqa: E731
-    monkeypatch.setattr("carboy.models.sources.localsource.copy_checked", full)
-    with pytest.raises(ModelFileError, match=r"The disk of .* is full"):
-        source.push(str(build))
-    assert [each.name for each in seven.parent.iterdir()] == ["7"]
-
-
-def test_push_of_more_than_the_disk_has_is_refused_before_it_is_full(seven, build, monkeypatch):
-    usage = shutil.disk_usage(build)._replace(free=50)
-    monkeypatch.setattr(diskspace.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ModelFileError, match=r"The disk of .* is full"):
-        source_of(str(seven.parent)).push(str(build))
-
-
 def test_name_that_a_file_has_is_not_tried_for_ever(seven, build):
     seven.with_name("8").write_text("")
     with pytest.raises(ModelFileError, match="There is a version '8'"):
         source_of(str(seven.parent)).push(str(build))
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+# A disk of 2 MiB, on which exactly the files of the version fit and its card does not, and then not
+# even the files.
+FULL_DISK = """\
+import os, pathlib, sys
+from carboy.models.sources import source_of
+
+disk, (kind, missing) = pathlib.Path(sys.argv[1]), sys.argv[2:]
+build = disk.with_name("build")
+build.mkdir()
+(build / "weights.bin").write_bytes(bytes(512 * 1024))
+source = source_of(str(disk / "net") if kind == "folder" else "memory://net")
+source.push(str(build), "7")
+os.makedirs(disk / "cache", exist_ok=True)
+ballast = disk / "ballast"
+ballast.touch()
+free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
+ballast.write_bytes(bytes(free - 512 * 1024 + int(missing)))
+try:
+    if kind == "folder":
+        source.push(str(build), "8")
+    else:
+        source.folder("7")
+except Exception as exc:
+    print(exc)
+ballast.unlink()
+own = {"lock", "versions.json"}
+files = [path for path in disk.rglob("*") if path.is_file() and path.name not in own]
+print(*(path.relative_to(disk) for path in files))
+if kind == "url":
+    print(*sorted(os.listdir(source.folder("7"))))
+"""
+
+
+@pytest.mark.parametrize("missing", [0, 4096], ids=["card", "files"])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_full_disk_leaves_nothing_behind(tmp_path, kind, missing):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    own_mounts = ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size=2m,mode=700 disk {disk}"
+    if subprocess.run([*own_mounts, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    result = subprocess.run(
+        [
+            *(*own_mounts, "sh", "-c", f'{mount} && exec "$@"', "sh"),
+            *(sys.executable, "-c", FULL_DISK, disk, kind, str(missing)),
+        ],
+        env={**os.environ, CACHE_VARIABLE: str(disk / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    said, left, *again = result.stdout.splitlines()
+    assert f"is full: the version has {512 * 1024:,} bytes, and" in said
+    if kind == "folder":
+        assert set(left.split()) == {"net/7/card.json", "net/7/weights.bin"}
+    else:
+        assert (left, again) == ("", ["card.json weights.bin"])
 
 
 # --- URLs ----------------------------------------------------------------------------------------
@@ -378,17 +427,6 @@ def test_file_that_is_not_the_one_on_the_card_is_not_kept(url_source, build, cac
     assert not [path for path in cache.rglob("*") if path.name in {"7", "model.txt"}]
 
 
-def test_full_disk_of_the_cache_leaves_nothing_behind(url_source, build, cache, monkeypatch):
-    url_source.push(str(build), "7")
-    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))  # noqa: E731
-    with monkeypatch.context() as patched:
-        patched.setattr("carboy.models.sources.urlsource.copy_checked", full)
-        with pytest.raises(ModelFileError, match=f"is full: .* by {CACHE_VARIABLE}"):
-            url_source.folder("7")
-    assert not [path for path in cache.rglob("*") if path.suffix]
-    assert (pathlib.Path(url_source.folder("7")) / "model.txt").read_text() == "net"
-
-
 def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache):
     for number in range(9):
         (build / "model.txt").write_text(str(number))
@@ -399,7 +437,8 @@ def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache)
     assert kept == {"1", "5", "6", "7", "8", "9"}
 
 
-FETCH = """\
+# A store that several processes use.
+SHARED_BUCKET = """\
 import sys
 from carboy.models.sources import source_of
 from fsspec import register_implementation
@@ -409,8 +448,10 @@ class Bucket(LocalFileSystem):
     protocol = "bucket"
 
 register_implementation("bucket", Bucket)
-print(source_of(sys.argv[1]).folder("7"))
+source = source_of(sys.argv[1])
 """
+FETCH = f"{SHARED_BUCKET}\nprint(source.folder('7'))"
+PUSH = f"{SHARED_BUCKET}\nprint(source.push(sys.argv[2]))"
 
 
 def test_processes_that_fetch_at_the_same_time_get_one_folder(seven, cache):
@@ -425,6 +466,21 @@ def test_processes_that_fetch_at_the_same_time_get_one_folder(seven, cache):
     found = [program.communicate(timeout=50)[0].strip() for program in programs]
     assert len(set(found)) == 1
     assert (pathlib.Path(found[0]) / "model.txt").read_text() == "net"
+
+
+@pytest.mark.parametrize("scheme", ["", "bucket://"], ids=["folder", "url"])
+def test_push_that_is_killed_adds_no_version(seven, build, tmp_path, scheme):
+    command = [sys.executable, "-c", PUSH, f"{scheme}{seven.parent}"]
+    stuck = pathlib.Path(shutil.copytree(seven, tmp_path / "stuck"))
+    (stuck / "model.txt").unlink()
+    os.mkfifo(stuck / "model.txt")  # nobody writes, so that reading it does not end
+    with subprocess.Popen([*command, stuck]) as pushing:
+        wait_until(lambda: len(list(seven.parent.iterdir())) > 1)
+        pushing.kill()
+    assert candidates_of(source_of(str(seven.parent))) == ["7"]
+    pushed = subprocess.run([*command, build], capture_output=True, text=True, check=True)
+    assert pushed.stdout.strip() == ("8" if not scheme else "9")
+    assert candidates_of(source_of(str(seven.parent)))[1:] == ["7"]
 
 
 def test_rest_of_a_fetch_that_was_killed_is_removed(url_source, build):
@@ -447,8 +503,8 @@ def test_cache_that_other_users_may_write_is_refused(url_source, build, cache):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("nothing://bucket/digits", "cannot be reached: ValueError: Protocol not known"),
-        ("sftp://ada:hunter2@localhost/digits", "sftp://ada:.*@localhost/digits' cannot be reach"),
+        ("nothing://bucket/digits", "cannot be opened: Protocol not known"),
+        ("sftp://ada:hunter2@localhost/digits", "sftp://ada:.*@localhost/digits' cannot be opened"),
     ],
     ids=["unknown protocol", "missing library"],
 )
@@ -458,15 +514,65 @@ def test_url_that_cannot_be_opened_is_explained_without_its_password(url, says):
     assert "hunter2" not in str(refused.value)
 
 
-def test_unreachable_store_is_no_empty_store(url_source, build, monkeypatch):
-    url_source.push(str(build), "7")
+class Bucket(fsspec.implementations.memory.MemoryFileSystem):
+    """A store that may be down."""
 
-    def refuse(*_: t.Any, **__: t.Any) -> t.NoReturn:
-        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    protocol = "bucket"
+    store: t.ClassVar = {}
+    pseudo_dirs: t.ClassVar = [""]
+    is_down = False
 
-    monkeypatch.setattr(type(url_source._open()[0]), "ls", refuse)
-    with pytest.raises(ModelFileError, match="cannot be reached: ConnectionRefusedError"):
-        url_source.look()
+    def ls(self, *args, **options):
+        self._refuse_if_down()
+        return super().ls(*args, **options)
+
+    def cat_file(self, *args, **options):
+        self._refuse_if_down()
+        return super().cat_file(*args, **options)
+
+    def _refuse_if_down(self):
+        if self.is_down:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    monkeypatch.setattr(Bucket, "is_down", False)
+    return f"bucket://{uuid.uuid4()}/digits"
+
+
+def test_store_that_is_down_is_no_empty_store(bucket, build, monkeypatch):
+    source = source_of(bucket)
+    source.push(str(build), "7")
+    before = source.look()
+    monkeypatch.setattr(Bucket, "is_down", True)
+    with pytest.raises(UnreachableSourceError, match="cannot be reached: ConnectionRefusedError"):
+        source.look()
+    monkeypatch.setattr(Bucket, "is_down", False)
+    assert source.look() == before
+
+
+def test_process_that_starts_while_the_store_is_down_uses_what_was_fetched(
+    bucket, build, monkeypatch, caplog
+):
+    source = source_of(bucket)
+    for number in range(7, 11):
+        (build / "model.txt").write_text(str(number))
+        source.push(str(build), str(number))
+    folders = {name: source.folder(name) for name in ("7", "8", "9")}
+    source.choose("9")
+    source.look()
+    monkeypatch.setattr(Bucket, "is_down", True)
+    restarted = source_of(bucket)
+    assert candidates_of(restarted) == ["9", "8", "7"]
+    assert {name: restarted.folder(name) for name in folders} == folders
+    (logged,) = caplog.messages
+    assert "the versions are used that were fetched before: 7, 8, 9." in logged
+    with pytest.raises(UnreachableSourceError):
+        restarted.choose("7")
+    monkeypatch.setattr(Bucket, "is_down", False)
+    assert names_of(restarted) == ["7", "8", "9", "10"]
 
 
 def test_claim_of_another_process_refuses_the_name(url_source, build):

@@ -58,6 +58,33 @@ class M:
 
     def predict(self, x: int) -> dict[str, str | int]:
         return {"version": self.name, "x": x}
+
+class Batched(M):
+    def predict(self, xs: list[int]) -> list[str]:
+        return [f"{self.name}:{x}" for x in xs]
+
+app.model("/canary", source="versions", batch=8, canary={"2": 0.5})(Batched)
+app.model("/shadow", source="versions", batch=8, shadow="2")(Batched)
+app.model("/alone", source="versions", shadow="2")(M)
+"""
+
+
+REPLICATED = """
+import json, pathlib
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/m", source="versions", replicas=1, batch=8)
+class M:
+    def __init__(self, path: pathlib.Path) -> None:
+        content = json.loads((path / "version.json").read_text())
+        self.name = content["name"]
+        if content.get("fails"):
+            raise RuntimeError("a secret of the device")
+
+    def predict(self, xs: list[int]) -> list[dict[str, str | int]]:
+        return [{"version": self.name, "x": x} for x in xs]
 """
 
 
@@ -71,8 +98,13 @@ class Server(t.NamedTuple):
 
     def serving(self) -> list[str]:
         """Return the versions that the workers serve, one per worker that is ready."""
+        return [each["version"] for each in self.described("m")]
+
+    def described(self, name: str) -> list[dict[str, t.Any]]:
+        """Return what each worker says of a model."""
         processes = self.control.request("models")["processes"]
-        return [model["version"] for each in processes for model in each.get("models", ())]
+        models = [model for each in processes for model in each.get("models", ())]
+        return [model for model in models if model["name"] == name]
 
     def answered(self) -> set[str]:
         """Return the versions of the answers to several connections, which reach all workers."""
@@ -84,10 +116,14 @@ class Server(t.NamedTuple):
         return found
 
     def states(self) -> list[dict[str, str]]:
-        """Return the state of each version, by worker."""
-        processes = self.control.request("models")["processes"]
-        found = [model["versions"] for each in processes for model in each.get("models", ())]
-        return [{each["version"]: each["state"] for each in versions} for versions in found]
+        """Return the state of each version of the model "m", by worker."""
+        return self.states_of("m")
+
+    def states_of(self, name: str) -> list[dict[str, str]]:
+        return [
+            {each["version"]: each["state"] for each in model["versions"]}
+            for model in self.described(name)
+        ]
 
     def pids(self) -> list[int]:
         found = self.control.request("status")["processes"]
@@ -97,18 +133,26 @@ class Server(t.NamedTuple):
         self.control.request("models/refresh", timeout_s=PATIENCE_S, model="m")
 
 
-@pytest.fixture
-def server(tmp_path) -> cabc.Iterator[Server]:
-    (tmp_path / "versioned.py").write_text(APP)
-    store = tmp_path / "versions"
+@contextlib.contextmanager
+def serving(folder: pathlib.Path, app: str) -> cabc.Iterator[Server]:
+    (folder / "versioned.py").write_text(app)
+    store = folder / "versions"
     write_version(store, "1")
-    port, control = spawning.free_port(), tmp_path / "control.sock"
+    port, control = spawning.free_port(), folder / "control.sock"
     words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
     words += ["--workers", "2", "--control", str(control)]
-    program = spawning.start(words, log=tmp_path / "log", port=port, cwd=tmp_path)
+    program = spawning.start(words, log=folder / "log", port=port, cwd=folder)
     program.wait_until_it_prints("serving versioned:app")
-    yield Server(program, ControlClient(str(control)), store)
-    program.stop()
+    try:
+        yield Server(program, ControlClient(str(control)), store)
+    finally:
+        program.stop()
+
+
+@pytest.fixture
+def server(tmp_path) -> cabc.Iterator[Server]:
+    with serving(tmp_path, APP) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -149,7 +193,17 @@ def test_version_that_appears_is_served_by_all_workers_without_a_lost_request(se
         wait_until(lambda: "2" in seen)
     assert server.answered() == {"2"}
     assert set(seen) == {"1", "2"}
-    assert server.program.output.count("all workers serve '2'") == 1
+    assert server.program.output.count("model 'm': all workers serve '2'") == 1
+
+
+def test_twenty_changes_under_load_lose_no_request_and_mix_no_versions(server):
+    with load_of(server) as seen:
+        for number in range(2, 22):
+            server.add(str(number))
+            server.refresh()
+            assert server.serving() == [str(number)] * 2
+    assert server.answered() == {"21"}
+    assert len(set(seen)) > 5
 
 
 def test_version_that_one_worker_cannot_load_is_served_by_none(server):
@@ -186,3 +240,45 @@ def test_worker_that_starts_later_serves_what_the_others_serve_and_not_a_refused
     wait_until(lambda: len(set(server.pids()) - {before[0]}) == 2)
     assert server.states() == [{"1": "serving", "2": "failed"}] * 2
     assert server.answered() == {"1"}
+
+
+def post(server: Server, path: str, value: object) -> requests.Response:
+    return requests.post(f"{server.program.url}{path}", json=value, timeout=PATIENCE_S)
+
+
+def test_canary_computes_its_share_and_the_same_request_stays_with_it(server):
+    server.add("2")
+    wait_until(lambda: all("2" in each for each in server.states_of("canary")))
+    answers = [post(server, "/canary", x) for x in (*range(30), *range(30))]
+    versions = [each.headers["X-Model-Version"] for each in answers]
+    assert set(versions) == {"1", "2"}
+    assert versions[:30] == versions[30:]
+    assert [each.json() for each in answers] == [
+        f"{version}:{x}" for version, x in zip(versions, (*range(30), *range(30)), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("path", ["shadow", "alone"])
+def test_shadow_computes_what_was_answered_and_its_answers_are_not_sent(server, path):
+    server.add("2")
+    wait_until(lambda: all(each["shadow"] for each in server.described(path)))
+    answers = [post(server, f"/{path}", x) for x in range(20)]
+    assert {each.headers["X-Model-Version"] for each in answers} == {"1"}
+    wait_until(lambda: sum(each["shadow"]["compared"] for each in server.described(path)) == 20)
+    for each in server.described(path):
+        report = each["shadow"]
+        assert (report["agreed"], report["failed"], report["skipped"]) == (0, 0, 0)
+        for worst in report["worst"]:
+            assert worst["served"].replace("1", "2", 1) == worst["shadow"]
+
+
+def test_replicas_of_a_version_are_started_beside_those_of_the_one_before(tmp_path):
+    with serving(tmp_path, REPLICATED) as server, load_of(server) as seen:
+        server.add("2")
+        server.refresh()
+        assert (server.serving(), server.answered()) == (["2", "2"], {"2"})
+        server.add("3", fails=True)
+        with pytest.raises(ControlError, match=r"version '3' .*a secret of the device"):
+            server.refresh()
+        assert server.answered() == {"2"}
+    assert set(seen) == {"1", "2"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from modelversions import Counting, write_version
 from polling import PATIENCE_S
@@ -23,12 +25,12 @@ def make_client(store, monkeypatch):
     monkeypatch.setattr("carboy.models.sources.localsource.FolderSource.poll_s", 3600.0)
     made = []
 
-    def make(*, control: bool = True):
+    def make(*, control: bool = True, **options: t.Any):
         app = Carboy("versions")
         app.config["MODEL_PROTOCOLS"] = ["v2"]
         app.config["MODEL_REPOSITORY_CONTROL"] = control
         target = type("Counted", (Counting,), {"alive": []})
-        app.model("/digits", source=str(store))(target)
+        app.model("/digits", source=str(store), **options)(target)
         app.load_models()
         made.append(app)
         return app, app.test_client()
@@ -58,6 +60,22 @@ def test_response_names_the_version_that_has_computed_it(make_client, store):
     assert (answer["model_version"], answer["outputs"][0]["data"]) == ("8", ["8:1"])
     assert infer(client, "7").status_code == 404
     assert client.get("/v2/models/digits").json["versions"] == ["8"]
+
+
+def test_client_may_ask_the_version_that_is_a_canary(make_client, store):
+    write_version(store, "8")
+    _, client = make_client(canary={"8": 1e-6})
+    assert client.get("/v2/models/digits").json["versions"] == ["7", "8"]
+    for version in ("7", "8", "8"):
+        answer = infer(client, version).json
+        assert answer["model_version"] == version
+        assert answer["outputs"][0]["data"] == [f"{version}:1"]
+        assert client.get(f"/v2/models/digits/versions/{version}/ready").status_code == 200
+    assert sorted(index(client)) == [("7", "READY", ""), ("8", "READY", "")]
+    found = client.get("/v2/models/digits/stats").json["model_stats"]
+    assert {each["version"]: each["inference_count"] for each in found} == {"7": 1, "8": 2}
+    (found,) = client.get("/v2/models/digits/versions/8/stats").json["model_stats"]
+    assert found["inference_count"] == 2
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,13 @@ from carboy.serving.metrics.workermetrics import WorkerMetrics
 class Counted:
     """An app with one model, whose predictions are counted."""
 
-    def __init__(self, store: t.Any) -> None:
+    def __init__(self, store: t.Any, **options: t.Any) -> None:
         app = Carboy("counted")
-        app.model("/m", name="m", source=str(store))(type("Model", (Counting,), {"alive": []}))
+        target = type("Model", (Counting,), {"alive": []})
+        app.model("/m", name="m", source=str(store), **options)(target)
         self.model = app.models["m"]
+        if options:
+            self.model.load()
         self.metrics = WorkerMetrics()
         self.metrics.follow_models(app.models)
 
@@ -65,6 +68,13 @@ def test_version_that_is_served_again_goes_on_counting(counted, tmp_path):
         counted.model.versions.switch(name)
     assert counted.by_version("carboy_model_requests_total", outcome="ok") == {"7": 2, "8": 2}
     assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 0}
+
+
+def test_canary_is_counted_although_it_was_loaded_before(tmp_path, counted):
+    write_version(tmp_path, "8")
+    counted = Counted(tmp_path, canary={"8": 1e-6})
+    assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 1}
+    counted.model.close(PATIENCE_S)
 
 
 def test_version_that_cannot_be_loaded_is_shown_until_it_can_be(counted, tmp_path):

@@ -365,6 +365,11 @@ class PredictionQueue:
         """
         return self._state.is_stuck
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no prediction waits or is being computed."""
+        return not self._state.computing and not len(self._state.waiting)
+
     def count_in(self, counters: Counters) -> None:
         """Continue to count predictions in other memory, which another process may read."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""New folders that appear with all of their files, so that nobody sees half of one."""
+"""Folders and files that appear complete, so that nobody sees half of one."""
 
 from __future__ import annotations
 
@@ -41,4 +41,17 @@ def publish(partial: str, target: str) -> None:
     except OSError:
         if os.path.lexists(target):  # another process has published meanwhile
             raise FileExistsError(target) from None
+        raise
+
+
+def replace_file(path: str, data: bytes) -> None:
+    """Write a file that may exist. Of processes that do so at the same time, the last one wins."""
+    partial = f"{path}.{secrets.token_hex(8)}.partial"
+    try:
+        with open(partial, "xb") as file:
+            file.write(data)
+        os.replace(partial, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(partial)
         raise

@@ -7,7 +7,6 @@ import errno
 import shutil
 import typing as t
 
-from carboy.core.processmemory import in_mib
 from carboy.errors import ModelFileError
 
 if t.TYPE_CHECKING:
@@ -41,8 +40,8 @@ def explaining_full_disk(folder: str, needed_bytes: int, advice: str) -> cabc.It
 
 
 def _full(folder: str, needed_bytes: int, advice: str) -> ModelFileError:
-    free = in_mib(shutil.disk_usage(folder).free)
+    free_bytes = shutil.disk_usage(folder).free
     return ModelFileError(
-        f"The disk of {folder!r} is full: the version has {in_mib(needed_bytes)}, and {free} are"
-        f" free. {advice}"
+        f"The disk of {folder!r} is full: the version has {needed_bytes:,} bytes, and"
+        f" {free_bytes:,} bytes are free. {advice}"
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 import typing as t
 
 from carboy.errors import ModelFileError
 
 from ..saved.card import CARD_NAME, has_card, read_card, write_card
 from ..saved.filestates import fingerprint, incomplete, state_of
-from ..saved.newfolder import partial_folder, publish
+from ..saved.newfolder import partial_folder, publish, replace_file
 from .build import Build, copy_checked
 from .diskspace import explaining_full_disk
 from .versionlist import (
@@ -58,15 +57,7 @@ class FolderSource:
 
     def choose(self, name: str) -> None:
         choice = self.look().choose(name, self.location)
-        # A name of its own: two commands may choose at the same time, and the later rename wins.
-        partial = self._path(f".{CHOICE_NAME}-{secrets.token_hex(8)}")
-        try:
-            with open(partial, "xb") as file:
-                file.write(write_choice(choice))
-            os.replace(partial, self._path(CHOICE_NAME))
-        except OSError:
-            _remove(partial)
-            raise
+        replace_file(self._path(CHOICE_NAME), write_choice(choice))
 
     def push(self, folder: str, name: str | None = None) -> str:
         build = Build(folder)
@@ -161,11 +152,6 @@ def _read_card(folder: str) -> Card | str:
 def _created(path: str) -> t.BinaryIO:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     return open(path, "xb")
-
-
-def _remove(path: str) -> None:
-    if os.path.lexists(path):
-        os.remove(path)
 
 
 def _explain_missing(path: str, exc: OSError) -> str:

@@ -12,13 +12,14 @@ import os
 import secrets
 import typing as t
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.core.masking import mask_text
-from carboy.errors import ModelFileError
+from carboy.errors import ModelFileError, UnreachableSourceError
 
 from ..saved.card import CARD_NAME, decode_card, encode_card
 from .build import Build, copy_checked
 from .diskspace import is_disk_full
-from .versioncache import VersionCache
+from .versioncache import LastLook, VersionCache
 from .versionlist import (
     CHOICE_NAME,
     Choice,
@@ -36,6 +37,8 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..saved.card import Card
+
+_logger = get_masked_logger("carboy.models")
 
 # How often a push without a name tries to get one that no other process takes.
 _TRIES = 20
@@ -67,14 +70,58 @@ class UrlSource:
         self.location = mask_text(self._url)
         self._model = self._url.rpartition("/")[2]
         self._cache = VersionCache(self._url, self._model)
+        self._was_reached = self._was_recalled = False
+        self._is_single = False
         self._opened: tuple[int, t.Any, str] | None = None
         self._cards: dict[str, _StoredCard] = {}
 
     def look(self) -> VersionList:
+        try:
+            found = self._look()
+        except UnreachableSourceError as exc:
+            if self._was_reached:
+                raise
+            return self._recall(exc)
+        self._was_reached = True
+        cards = {each.name: each.fingerprint for each in found.versions if not each.fault}
+        self._cache.note(LastLook(cards, found.choice))
+        return found
+
+    def _recall(self, unreachable: UnreachableSourceError) -> VersionList:
+        """Return the versions that this machine has fetched before, so that a server can be
+        restarted while the store is down.
+        """
+        folders, choice = self._cache.fetched()
+        for name, folder in folders.items():
+            with open(os.path.join(folder, CARD_NAME), "rb") as file:
+                data = file.read()
+            self._cards[name] = _StoredCard(decode_card(data, folder), data)
+        if not folders:
+            raise unreachable
+        if not self._was_recalled:
+            _logger.warning(
+                "%s. Until it can be, the versions are used that were fetched before: %s.",
+                unreachable,
+                ", ".join(folders),
+            )
+        self._was_recalled = True
+        versions = [
+            SourceVersion(name, self._cards[name].digest, card=self._cards[name].card)
+            for name in sorted(folders, key=order_key)
+        ]
+        return VersionList(tuple(versions), choice)
+
+    def _look(self) -> VersionList:
         with self._explaining() as (files, top):
             files.invalidate_cache()
-            entries = {_base_name(each): each["type"] for each in files.ls(top, detail=True)}
-            if CARD_NAME in entries:
+            # Some stores list the folder itself, of which an empty object is the mark.
+            entries = {
+                _base_name(each): each["type"]
+                for each in files.ls(top, detail=True)
+                if str(each["name"]).strip("/") != top.strip("/")
+            }
+            self._is_single = CARD_NAME in entries
+            if self._is_single:
                 single = self._version(files, top, self._model, again=True)
                 return VersionList((single,), is_fixed=True)
             choice = self._choice(files, top)
@@ -92,30 +139,35 @@ class UrlSource:
             return VersionList(tuple(versions), choice)
 
     def folder(self, name: str) -> str:
-        with self._explaining() as (files, top):
-            is_single = name == self._model and files.exists(f"{top}/{CARD_NAME}")
-            place = top if is_single else f"{top}/{name}"
-            found = self._read_card(files, place)
-        if isinstance(found, str):
-            raise ModelFileError(f"Version {name!r} in {self.location!r} cannot be used: {found}")
+        found = self._cards.get(name) or self._look_for(name)
+        card, data = found
 
         def fetch(folder: str) -> None:
-            for file, record in found.card.files.items():
+            for file, record in card.files.items():
                 copy = os.path.join(folder, file)
                 os.makedirs(os.path.dirname(copy), exist_ok=True)
-                with (
-                    self._explaining(),
-                    files.open(f"{place}/{file}") as source,
-                    open(copy, "xb") as target,
-                ):
-                    copy_checked(source, target, record, f"{self.location}/{name}/{file}")
+                with self._explaining() as (files, top), open(copy, "xb") as target:
+                    place = top if self._is_single else f"{top}/{name}"
+                    with files.open(f"{place}/{file}") as source:
+                        copy_checked(source, target, record, f"{self.location}/{name}/{file}")
             with open(os.path.join(folder, CARD_NAME), "xb") as target:
-                target.write(found.data)
+                target.write(data)
 
-        return self._cache.folder(found.digest, name, found.card.size_bytes, fetch)
+        return self._cache.folder(found.digest, name, card.size_bytes, fetch)
+
+    def _look_for(self, name: str) -> _StoredCard:
+        """Return the card of a version that was not there at the last look, or could not be used.
+
+        Raises:
+            ModelFileError: it is still not there, or still cannot be used.
+        """
+        fault = self.look().find(name, self.location).fault
+        if fault:
+            raise ModelFileError(f"Version {name!r} in {self.location!r} cannot be used: {fault}")
+        return self._cards[name]
 
     def choose(self, name: str) -> None:
-        choice = self.look().choose(name, self.location)
+        choice = self._look().choose(name, self.location)
         with self._explaining() as (files, top):
             files.pipe_file(f"{top}/{CHOICE_NAME}", write_choice(choice))
 
@@ -142,7 +194,7 @@ class UrlSource:
         )
 
     def _next_name(self, files: t.Any, top: str) -> str:
-        return self.look().next_name(self.location) if files.exists(top) else "1"
+        return self._look().next_name(self.location) if files.exists(top) else "1"
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -167,8 +219,8 @@ class UrlSource:
         except Exception as exc:
             raise self._unreachable(exc) from exc
 
-    def _unreachable(self, exc: Exception) -> ModelFileError:
-        return ModelFileError(
+    def _unreachable(self, exc: Exception) -> UnreachableSourceError:
+        return UnreachableSourceError(
             f"{self.location!r} cannot be reached: {mask_text(f'{type(exc).__name__}: {exc}')}"
         )
 
@@ -180,7 +232,12 @@ class UrlSource:
         if opened is None or opened[0] != os.getpid():
             import fsspec
 
-            files, top = fsspec.core.url_to_fs(self._url, skip_instance_cache=True)
+            try:
+                files, top = fsspec.core.url_to_fs(self._url, skip_instance_cache=True)
+            except (ImportError, ValueError) as exc:
+                raise ModelFileError(
+                    f"{self.location!r} cannot be opened: {mask_text(str(exc))}"
+                ) from None
             opened = self._opened = os.getpid(), files, top.rstrip("/")
         return opened[1:]
 
@@ -188,6 +245,7 @@ class UrlSource:
         known = None if again else self._cards.get(name)
         found = known or self._read_card(files, place)
         if isinstance(found, str):
+            self._cards.pop(name, None)
             return SourceVersion(name, fingerprint="", fault=found)
         self._cards[name] = found
         return SourceVersion(name, found.digest, card=found.card)

@@ -3,6 +3,7 @@
     CACHE/digits-0b7a4f0c12de/            of one URL; the number is a digest of it
         5d41402abc4b2a76b9719d911017c592/ of one card, and so of the digests of all files
             7/model.joblib
+        versions.json                    the versions at the last look that has succeeded
         lock
 
 The name of a version may stand for other files one day, the digest of a card may not. So a folder
@@ -19,10 +20,13 @@ import stat
 import tempfile
 import typing as t
 
+import msgspec
+
 from carboy.errors import ModelFileError
 
-from ..saved.newfolder import partial_folder, publish
+from ..saved.newfolder import partial_folder, publish, replace_file
 from .diskspace import explaining_full_disk
+from .versionlist import Choice  # noqa: TC001  # msgspec reads the types of `LastLook`
 
 try:
     import fcntl
@@ -33,9 +37,21 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
 CACHE_VARIABLE: t.Final = "CARBOY_MODEL_CACHE"
+_LAST_LOOK: t.Final = "versions.json"
 # How many versions of a source are kept, those that were used last: the one that is served, a
 # canary, a shadow, the next one, and some to roll back to.
 _KEPT = 6
+
+
+class LastLook(msgspec.Struct, frozen=True):
+    """What the source had when it was last reached.
+
+    Attributes:
+        cards: the digests of the cards, by the names of the versions.
+    """
+
+    cards: dict[str, str]
+    choice: Choice | None = None
 
 
 class VersionCache:
@@ -48,6 +64,35 @@ class VersionCache:
 
     def __init__(self, url: str, model: str) -> None:
         self._key = f"{model}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        self._noted: LastLook | None = None
+
+    def note(self, look: LastLook) -> None:
+        """Note what the source has. A cache that cannot be written notes nothing: the versions in
+        it could not be used, either.
+        """
+        if look == self._noted:
+            return
+        with contextlib.suppress(OSError, ModelFileError):
+            top = os.path.join(cache_folder(), self._key)
+            os.makedirs(top, mode=0o700, exist_ok=True)
+            replace_file(os.path.join(top, _LAST_LOOK), msgspec.json.encode(look))
+        self._noted = look
+
+    def fetched(self) -> tuple[dict[str, str], Choice | None]:
+        """Return the folders of the versions that the source had when it was last reached, as far
+        as they were fetched, by their names; and the choice.
+        """
+        top = os.path.join(cache_folder(), self._key)
+        try:
+            with open(os.path.join(top, _LAST_LOOK), "rb") as file:
+                look = msgspec.json.decode(file.read(), type=LastLook)
+        except (OSError, msgspec.MsgspecError):
+            return {}, None
+        folders = {
+            name: os.path.join(top, digest[:32], name) for name, digest in look.cards.items()
+        }
+        found = {name: folder for name, folder in folders.items() if os.path.isdir(folder)}
+        return found, look.choice
 
     def folder(
         self, card_digest: str, name: str, size: int, fetch: cabc.Callable[[str], object]

@@ -23,6 +23,7 @@ from carboy.errors import ModelFileError, ModelLoadError
 
 from .canaries import CanaryRouter
 from .memoryroom import refuse_without_room
+from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
 
 if t.TYPE_CHECKING:
@@ -114,9 +115,13 @@ class VersionSet:
         self.canaries: CanaryRouter | None = None
         if options.canary:
             self.canaries = CanaryRouter(model.name, options.canary, options.canary_key)
+        #: Compares the answers of a version with those of the current one; None if there is none.
+        self.shadow: ShadowComparison | None = None
         self._model = model
         self._states: dict[str, VersionState] = {}
         self._list: VersionList | None = None
+        # The versions that could not be used when the source was last looked at.
+        self._faulty: set[str] = set()
         # The canaries and the shadow that are loaded, by name.
         self._on_trial: dict[str, ModelVersion] = {}
         self._reset()
@@ -136,6 +141,10 @@ class VersionSet:
         """Return the version that computes a request."""
         canary = self.canaries and self.canaries.find(request)
         return canary or self._model.current
+
+    def served(self) -> list[ModelVersion]:
+        """Return the versions that compute predictions: the current one, and those on trial."""
+        return [self._model.current, *self._on_trial.values()]
 
     def loaded(self, name: str) -> ModelVersion | None:
         """Return a version that computes predictions, or is compared; None if there is none of this
@@ -214,7 +223,17 @@ class VersionSet:
         except (OSError, ModelFileError) as exc:
             raise ModelLoadError(f"{self._owner}: {_reason(exc)}") from exc
         self._list = found
+        self._log_faults(found)
         return found
+
+    def _log_faults(self, found: VersionList) -> None:
+        """Log why versions cannot be used; once for each, although the reason changes while a
+        folder is being copied.
+        """
+        faults = {each.name: each.fault for each in found.versions if each.fault}
+        for name in faults.keys() - self._faulty:
+            _logger.warning("%s: version %r cannot be used: %s", self._owner, name, faults[name])
+        self._faulty = set(faults)
 
     # --- changing ------------------------------------------------------------------------------
 
@@ -360,12 +379,14 @@ class VersionSet:
             if name not in there or name == self._model.current.name:
                 self._end_trial(name)
         for each in self._new_trials(found):
+            # Processes of replicas are found by the name of the version, so those with other files
+            # of the same name end first.
+            self._end_trial(each.name)
             try:
                 version = self._load_beside(source, each)
             except ModelLoadError as exc:
                 _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
                 continue
-            self._end_trial(each.name)  # that of the same name with other files
             self._begin_trial(version)
 
     def _begin_trial(self, version: ModelVersion) -> None:
@@ -374,23 +395,30 @@ class VersionSet:
         state.state, state.since_s = self._trials[version.name], time.time()
         if self.canaries is not None and version.name in self.canaries.shares:
             self.canaries.loaded[version.name] = version
+        else:
+            self.shadow = ShadowComparison(self._model, version)
 
     def _end_trial(self, name: str, timeout_s: float | None = None) -> None:
-        version = self._on_trial.pop(name, None)
-        if version is not None:
-            if self.canaries is not None:
-                self.canaries.loaded.pop(name, None)
+        if (version := self._take_from_trial(name)) is not None:
             self._retire(version, timeout_s)
 
     # --- loading and unloading -----------------------------------------------------------------
 
     def _obtain(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         """Return a version that is loaded: it may have been on trial until now."""
-        if (tried := self._on_trial.pop(wanted.name, None)) is None:
-            return self._load_beside(source, wanted)
+        return self._take_from_trial(wanted.name) or self._load_beside(source, wanted)
+
+    def _take_from_trial(self, name: str) -> ModelVersion | None:
+        """End the trial of a version, and return it; None if it is not on trial."""
+        version = self._on_trial.pop(name, None)
+        if version is None:
+            return None
         if self.canaries is not None:
-            self.canaries.loaded.pop(wanted.name, None)
-        return tried
+            self.canaries.loaded.pop(name, None)
+        if self.shadow is not None and name == self._model.options.shadow:
+            self.shadow.stop()
+            self.shadow = None
+        return version
 
     def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         """Load a version, warm it up and check it, while another one computes predictions.
@@ -421,8 +449,9 @@ class VersionSet:
             raise ModelFileError(wanted.fault)
         model = self._model
         version = model.make_version(wanted.name, source.folder(wanted.name))
-        if model.current.loaded:
-            refuse_without_room(version, model.current, model.options.replicas or 1)
+        # Replicas are shared by all workers, so those of the version may exist already.
+        if model.current.loaded and not version.replica.is_remote:
+            refuse_without_room(version, model.current)
         return version
 
     def _swap(self, version: ModelVersion) -> None:

@@ -4,7 +4,8 @@
 
 An instance is what the body of a request to the model's own URL would be, in JSON. If the only
 parameter of `predict` is a table, the instances are its rows; if it is a `Tensor` whose first side
-has any size and `predict` takes no batches, they are the entries along that side.
+has any size and `predict` takes no batches, they are the entries along that side. Several such
+tensors cannot be written as a list of instances.
 """
 
 from __future__ import annotations
@@ -44,12 +45,11 @@ def read_body(data: bytes, kind: type[t.Any]) -> t.Any:
 
 def takes_all(model: Model) -> bool:
     """Return whether all instances are the input of one prediction."""
-    single = model.interface.single
-    if single is None:
-        return False
-    annotation = without_none(single.annotation)
-    has_rows = model.options.batch == 1 and without_first(annotation) is not None
-    return is_table(annotation) or has_rows
+    annotations = [without_none(each.annotation) for each in model.interface.parameters]
+    if len(annotations) == 1 and is_table(annotations[0]):
+        return True
+    has_rows = all(without_first(each) is not None for each in annotations)
+    return model.options.batch == 1 and has_rows and bool(annotations)
 
 
 def arguments_of(model: Model, data: bytes, path: str) -> Arguments | list[Arguments]:

@@ -13,7 +13,8 @@ A body is JSON with one of these members, or CSV (`text/csv`) for a model that t
 
 A model whose only parameter is a table gets all rows as one table. For any other model each row is
 a prediction of its own: an object with the columns as keys, or a list of the cells if the only
-parameter of the model is a list or an array. Errors are `{"error_code": ..., "message": ...}`.
+parameter of the model is a list or an array. A model that takes arrays with any number of rows gets
+all `inputs` at once. Errors are `{"error_code": ..., "message": ...}`.
 
 Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 """
@@ -27,11 +28,12 @@ import msgspec
 
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.hints import without_none
+from carboy.contract.media import JSON
 from carboy.contract.values.tables import is_table
 from carboy.errors import InputError, UnsupportedInputError
 
 from ..view import add_protocol
-from .instances import arguments_of, encode_predictions, read_body, read_one
+from .instances import arguments_of, encode_predictions, read_body, read_one, takes_all
 from .shared import WireProblem, add_page
 from .solemodel import ServesOneModel, health_of, sole_model
 
@@ -101,8 +103,8 @@ class MLflowProtocol(ServesOneModel):
         asked = read_body(request.raw(), InvocationRequest)
         member = next(name for name in _MEMBERS if getattr(asked, name) is not msgspec.UNSET)
         data, path = bytes(getattr(asked, member)), f"$.{member}"
-        if takes_table:
-            # The reader of tables knows all layouts.
+        if takes_table or (member == "inputs" and takes_all(model)):
+            # The reader of tables knows all layouts, and that of tensors lists by name.
             return read_one(model, data, path)
         if member == "dataframe_split":
             data = _rows_of_split(model, data, path)
@@ -111,6 +113,8 @@ class MLflowProtocol(ServesOneModel):
         return arguments_of(model, data, path)
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
+        if takes_all(model):
+            return Encoded(b'{"predictions":' + model.answers.encode_json(result) + b"}", JSON)
         return encode_predictions(model, result)
 
     def stream(

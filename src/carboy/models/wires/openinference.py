@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
     from ..protocol import PredictionRequest, StreamedAnswer
     from ..queue.calls import Arguments
     from ..queue.stream import ResultStream
+    from ..versions.modelversion import ModelVersion
     from .tensorsignature import TensorSpec
 
 NAME = "v2"
@@ -68,8 +69,12 @@ def install(app: ModelApp) -> None:
     add_pages(app, protocol)
 
 
-def version_of(model: Model) -> str:
-    """Return the version of a model in URLs and responses."""
+def version_of(model: Model, version: ModelVersion | None = None) -> str:
+    """Return what a version of a model is called in URLs and responses; by default the current
+    one.
+    """
+    if version is not None and version.name:
+        return version.name
     return "1" if model.version is None else str(model.version)
 
 

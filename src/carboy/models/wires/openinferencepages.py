@@ -22,6 +22,7 @@ from carboy.core.masking import mask_text
 from carboy.errors import ModelLoadError
 from carboy.globals import request
 
+from ..view import CHOSEN
 from .openinference import NAME, version_of
 from .shared import WireProblem, add_page, json_response
 
@@ -34,6 +35,7 @@ if t.TYPE_CHECKING:
     from ..host import ModelApp
     from ..model import Model
     from ..queue.state import Statistics
+    from ..versions.modelversion import ModelVersion
     from .openinference import OpenInferenceProtocol
     from .tensorsignature import TensorSignature, TensorSpec
 
@@ -108,14 +110,15 @@ class _Pages:
         signature = self._protocol.signature(model)
         return json_response(self._app, {
             "name": name,
-            "versions": [version_of(model)],
+            "versions": list(_served_versions(model)),
             "platform": "carboy",
             "inputs": [_tensor(signature, spec) for spec in signature.inputs],
             "outputs": [_tensor(signature, spec) for spec in signature.outputs],
         })  # fmt: skip
 
     def model_ready(self, name: str, number: str | None = None) -> Response:
-        reason = self._model(name, number).not_ready()
+        model, version = self._version(name, number)
+        reason = model.not_ready() if version is model.current else version.not_ready()
         return json_response(
             self._app, {"name": name, "ready": not reason}, status=503 if reason else 200
         )
@@ -133,12 +136,19 @@ class _Pages:
         })  # fmt: skip
 
     def statistics(self, name: str | None = None, number: str | None = None) -> Response:
-        served = self._served()
-        models = list(served.values()) if name is None else [self._model(name, number)]
-        return json_response(self._app, {"model_stats": [_statistics(model) for model in models]})
+        models = self._served().values() if name is None else [self._model(name, number)]
+        found = [
+            _statistics(model, called, version)
+            for model in models
+            for called, version in _served_versions(model).items()
+            if number in (None, called)
+        ]
+        return json_response(self._app, {"model_stats": found})
 
     def infer(self, name: str, number: str) -> Response:
-        endpoint = self._model(name, number).endpoints[NAME]
+        model, version = self._version(name, number)
+        request.environ[CHOSEN] = version
+        endpoint = model.endpoints[NAME]
         return t.cast("Response", self._app.view_functions[endpoint.name]())
 
     # --- the repository ------------------------------------------------------------------------
@@ -157,7 +167,7 @@ class _Pages:
         yield self._index_entry(model, version_of(model), state, reason)
         for each in model.versions.states():
             if each["version"] != model.current.name:
-                state = _INDEX_STATES[each["state"]]
+                state = _INDEX_STATES.get(each["state"], "READY")
                 yield self._index_entry(model, each["version"], state, each["reason"])
 
     def _index_entry(self, model: Model, number: str, state: str, reason: str) -> dict[str, t.Any]:
@@ -176,6 +186,8 @@ class _Pages:
         _asked()
         try:
             models.lifecycle.load(name)
+            if models[name].versions.source is not None:
+                models.lifecycle.refresh(name, retry=True)
         except ModelLoadError as exc:
             self._app.logger.exception("Model %r could not be loaded", name)
             raise WireProblem(
@@ -213,12 +225,19 @@ class _Pages:
         if name not in models:
             names = ", ".join(models) or "(none)"
             raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
-        model = models[name]
-        if number is not None and number != version_of(model):
+        return self._version_of(models[name], number)[0]
+
+    def _version(self, name: str, number: str | None) -> tuple[Model, ModelVersion]:
+        return self._version_of(self._model(name, number), number)
+
+    def _version_of(self, model: Model, number: str | None) -> tuple[Model, ModelVersion]:
+        versions = _served_versions(model)
+        if number is not None and number not in versions:
+            served = ", ".join(map(repr, versions))
             raise WireProblem(
-                404, f"The model {name!r} has the version {version_of(model)!r}, not {number!r}."
+                404, f"The model {model.name!r} has the version {served}, not {number!r}."
             )
-        return model
+        return model, model.current if number is None else versions[number]
 
 
 def _asked(known: str = "") -> bool:
@@ -252,12 +271,17 @@ def _configured(spec: TensorSpec) -> dict[str, t.Any]:
     return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
 
 
-def _statistics(model: Model) -> dict[str, t.Any]:
-    """Return the counts of a model, in the form of Triton's extension for statistics.
+def _served_versions(model: Model) -> dict[str, ModelVersion]:
+    """Return the versions that compute predictions, by what they are called."""
+    return {version_of(model, version): version for version in model.versions.served()}
+
+
+def _statistics(model: Model, called: str, version: ModelVersion) -> dict[str, t.Any]:
+    """Return the counts of a version of a model, in the form of Triton's extension for statistics.
 
     Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol
     """
-    found: Statistics = model.statistics()
+    found: Statistics = version.statistics()
     ok, computed_ns = found.answered - found.failed, int(found.computed_s * 1e9)
     queue_ns = int(found.waited_s * 1e9)
     none = {"count": 0, "ns": 0}
@@ -273,7 +297,7 @@ def _statistics(model: Model) -> dict[str, t.Any]:
     }
     return {
         "name": model.name,
-        "version": version_of(model),
+        "version": called,
         "inference_count": found.answered,
         "execution_count": found.batches,
         "inference_stats": inference,

@@ -108,9 +108,9 @@ class ModelsOfAllWorkers:
     def unload(self, name: str) -> None:
         self._ask(UNLOAD, name=name).result()
 
-    def refresh(self, name: str) -> None:
+    def refresh(self, name: str, *, retry: bool = False) -> None:
         try:
-            self._ask(REFRESH, name=name).result()
+            self._ask(REFRESH, name=name, retry=retry).result()
         except WorkerAnswerError as exc:
             raise ModelLoadError(str(exc)) from None
 
@@ -173,6 +173,7 @@ def _describe_model(model: Model) -> dict[str, t.Any]:
         "versions": [
             {**state, "reason": mask_text(state["reason"])} for state in model.versions.states()
         ],
+        "shadow": None if (shadow := model.versions.shadow) is None else shadow.report(),
         "device": options.device,
         "not_ready": mask_text(model.not_ready()),
         "memory_bytes": model.current.memory_bytes,

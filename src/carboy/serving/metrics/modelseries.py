@@ -41,7 +41,8 @@ class ModelSeries:
 
     def follow(self, model: Model) -> None:
         """Count from now on what the versions of a model compute."""
-        self.added(model, model.current)
+        for version in model.versions.served():
+            self.added(model, version)
         model.versions.observers.append(self)
         self._models.append(model)
 

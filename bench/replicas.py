@@ -1,0 +1,123 @@
+"""Predictions over HTTP whose models are computed by two processes: carboy's replicas compared with
+mosec, LitServe, MLServer, BentoML and gunicorn's dirty arbiters, on two cores.
+
+The peers, their settings, the requests and the checks are those of models.py. Two processes compute
+at each peer, but one if there is one device. carboy is measured in four ways: with replicas behind
+one and two web workers, and with the models in one and two web workers ("in process").
+
+    python bench/replicas.py [--quick] [--json FILE] [--only ROW ...] [--peers KEY ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc as cabc
+import dataclasses
+import signal
+import sys
+import time
+
+import _client
+import _measure
+import _peers
+import models
+
+OTHERS = ("mosec", "litserve", "mlserver", "bentoml", "gunicorn")
+CARBOY, IN_PROCESS = "carboy", "carboy-in-process"
+FIRST = models.Target(1.0, of=OTHERS)
+AS_IN_PROCESS = models.Target(1 / 1.15, of=(IN_PROCESS,), measure="p50_ms")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row(models.Row):
+    replicas: int = 2
+    """How many processes compute."""
+
+
+ROWS = (
+    Row("digits-32", "digits, logistic regression, c=32", "digits", 32, (FIRST,)),
+    Row("forest-32", "digits, forest of 100 trees, c=32", "forest", 32, (FIRST,)),
+    Row("photo-16", "JPEG through a small net, c=16", "photo", 16, (FIRST,)),
+    Row("device-64", "one device of 5 + 0.2 n ms, c=64", "fake", 64, (FIRST,), replicas=1,
+        limit=models.FAKE_LIMIT),
+    Row("device-256", "one device, c=256", "fake", 256, (FIRST,), replicas=1,
+        limit=models.FAKE_LIMIT, limit_share=0.97),
+    Row("devices-256", "two devices, c=256", "fake", 256, (FIRST,), limit=2 * models.FAKE_LIMIT),
+    Row("tensor-1", "tensor of 600 kB as .npy, c=1", "tensor", 1, (AS_IN_PROCESS, FIRST),
+        wire="tensor-binary"),
+    Row("tensor-4", "tensor of 600 kB as .npy, c=4", "tensor", 4, (FIRST,), wire="tensor-binary"),
+)  # fmt: skip
+BY_KEY = {row.key: row for row in ROWS}
+
+
+def carboys(replicas: int) -> cabc.Iterator[_peers.Peer]:
+    """Yield carboy in the ways that are compared."""
+    computed = {"BENCH_REPLICAS": str(replicas)}
+    yield _carboy(CARBOY, 1, computed)
+    yield _carboy(f"{CARBOY}-2-workers", 2, computed)
+    yield _carboy(IN_PROCESS, 1, {})
+    if replicas == 2:
+        yield _carboy(f"{IN_PROCESS}-2-workers", 2, {})
+
+
+def _carboy(key: str, workers: int, env: dict[str, str]) -> _peers.Peer:
+    peer = _peers.BY_KEY[CARBOY]
+    command = (*peer.command[:-1], str(workers))
+    return dataclasses.replace(peer, key=key, name=key, home=CARBOY, command=command, env=env)
+
+
+def others(replicas: int) -> cabc.Iterator[_peers.Peer]:
+    for key in OTHERS:
+        peer = _peers.BY_KEY[key]
+        yield dataclasses.replace(peer, env={**peer.env, "BENCH_REPLICAS": str(replicas)})
+
+
+def main() -> None:
+    options = arguments()
+    rounds = options.rounds or (2 if options.quick else 4)
+    seconds = options.seconds or (1 if options.quick else 2)
+    began_s = time.monotonic()
+    # Stops the servers, however the program ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    missing = _peers.install(_peers.BY_KEY[key] for key in (CARBOY, *OTHERS))
+    for key, why in missing.items():
+        print(f"left out: {key} cannot be installed: {why}")
+    models.prepare()
+    _measure.print_machine("carboy")
+    how = (f"{_client.name()}; the load and the one server that is asked share the cores;"
+           f" {rounds} rounds of {seconds:g} s")  # fmt: skip
+    print(how + "\n")
+    chosen = [row for row in ROWS if not options.only or row.key in options.only]
+    rows, starts = [], {}
+    for model, replicas in dict.fromkeys((row.model, row.replicas) for row in chosen):
+        peers = [
+            peer for peer in (*carboys(replicas), *others(replicas))
+            if (not options.peers or peer.key in options.peers) and peer.key not in missing
+        ]  # fmt: skip
+        with models.serving(peers, model, missing) as servers:
+            if not starts:
+                starts = models.show_starts(servers)
+            for row in chosen:
+                if (row.model, row.replicas) == (model, replicas) and servers:
+                    found = models.measure(servers, row, rounds=rounds, seconds=seconds)
+                    rows.append(models.show(row, found))
+    print(f"{time.monotonic() - began_s:.0f} s")
+    if options.json:
+        _measure.report_json(options.json, rows, "carboy", how=how, starts=starts, missing=missing)
+
+
+def arguments() -> argparse.Namespace:
+    keys = [peer.key for peer in (*carboys(2), *others(2))]
+    parser = _measure.arguments(__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(BY_KEY), metavar="ROW",
+                        help=f"some rows: {', '.join(BY_KEY)}")  # fmt: skip
+    parser.add_argument("--peers", nargs="+", choices=keys, metavar="KEY",
+                        help=f"some peers: {', '.join(keys)}")  # fmt: skip
+    parser.add_argument("--rounds", type=int, help="rounds of each peer and row")
+    parser.add_argument("--seconds", type=float, help="length of a slot")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
