@@ -16,6 +16,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polling import wait_until
 
 from carboy.errors import ModelFileError, UnreachableSourceError
 from carboy.models.saved.card import read_card
@@ -436,7 +437,8 @@ def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache)
     assert kept == {"1", "5", "6", "7", "8", "9"}
 
 
-FETCH = """\
+# A store that several processes use.
+SHARED_BUCKET = """\
 import sys
 from carboy.models.sources import source_of
 from fsspec import register_implementation
@@ -446,8 +448,10 @@ class Bucket(LocalFileSystem):
     protocol = "bucket"
 
 register_implementation("bucket", Bucket)
-print(source_of(sys.argv[1]).folder("7"))
+source = source_of(sys.argv[1])
 """
+FETCH = f"{SHARED_BUCKET}\nprint(source.folder('7'))"
+PUSH = f"{SHARED_BUCKET}\nprint(source.push(sys.argv[2]))"
 
 
 def test_processes_that_fetch_at_the_same_time_get_one_folder(seven, cache):
@@ -462,6 +466,21 @@ def test_processes_that_fetch_at_the_same_time_get_one_folder(seven, cache):
     found = [program.communicate(timeout=50)[0].strip() for program in programs]
     assert len(set(found)) == 1
     assert (pathlib.Path(found[0]) / "model.txt").read_text() == "net"
+
+
+@pytest.mark.parametrize("scheme", ["", "bucket://"], ids=["folder", "url"])
+def test_push_that_is_killed_adds_no_version(seven, build, tmp_path, scheme):
+    command = [sys.executable, "-c", PUSH, f"{scheme}{seven.parent}"]
+    stuck = pathlib.Path(shutil.copytree(seven, tmp_path / "stuck"))
+    (stuck / "model.txt").unlink()
+    os.mkfifo(stuck / "model.txt")  # nobody writes, so that reading it does not end
+    with subprocess.Popen([*command, stuck]) as pushing:
+        wait_until(lambda: len(list(seven.parent.iterdir())) > 1)
+        pushing.kill()
+    assert candidates_of(source_of(str(seven.parent))) == ["7"]
+    pushed = subprocess.run([*command, build], capture_output=True, text=True, check=True)
+    assert pushed.stdout.strip() == ("8" if not scheme else "9")
+    assert candidates_of(source_of(str(seven.parent)))[1:] == ["7"]
 
 
 def test_rest_of_a_fetch_that_was_killed_is_removed(url_source, build):

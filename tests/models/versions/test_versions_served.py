@@ -69,6 +69,25 @@ app.model("/alone", source="versions", shadow="2")(M)
 """
 
 
+REPLICATED = """
+import json, pathlib
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/m", source="versions", replicas=1, batch=8)
+class M:
+    def __init__(self, path: pathlib.Path) -> None:
+        content = json.loads((path / "version.json").read_text())
+        self.name = content["name"]
+        if content.get("fails"):
+            raise RuntimeError("a secret of the device")
+
+    def predict(self, xs: list[int]) -> list[dict[str, str | int]]:
+        return [{"version": self.name, "x": x} for x in xs]
+"""
+
+
 class Server(t.NamedTuple):
     program: spawning.Program
     control: ControlClient
@@ -114,18 +133,26 @@ class Server(t.NamedTuple):
         self.control.request("models/refresh", timeout_s=PATIENCE_S, model="m")
 
 
-@pytest.fixture
-def server(tmp_path) -> cabc.Iterator[Server]:
-    (tmp_path / "versioned.py").write_text(APP)
-    store = tmp_path / "versions"
+@contextlib.contextmanager
+def serving(folder: pathlib.Path, app: str) -> cabc.Iterator[Server]:
+    (folder / "versioned.py").write_text(app)
+    store = folder / "versions"
     write_version(store, "1")
-    port, control = spawning.free_port(), tmp_path / "control.sock"
+    port, control = spawning.free_port(), folder / "control.sock"
     words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
     words += ["--workers", "2", "--control", str(control)]
-    program = spawning.start(words, log=tmp_path / "log", port=port, cwd=tmp_path)
+    program = spawning.start(words, log=folder / "log", port=port, cwd=folder)
     program.wait_until_it_prints("serving versioned:app")
-    yield Server(program, ControlClient(str(control)), store)
-    program.stop()
+    try:
+        yield Server(program, ControlClient(str(control)), store)
+    finally:
+        program.stop()
+
+
+@pytest.fixture
+def server(tmp_path) -> cabc.Iterator[Server]:
+    with serving(tmp_path, APP) as server:
+        yield server
 
 
 @contextlib.contextmanager
@@ -243,3 +270,15 @@ def test_shadow_computes_what_was_answered_and_its_answers_are_not_sent(server, 
         assert (report["agreed"], report["failed"], report["skipped"]) == (0, 0, 0)
         for worst in report["worst"]:
             assert worst["served"].replace("1", "2", 1) == worst["shadow"]
+
+
+def test_replicas_of_a_version_are_started_beside_those_of_the_one_before(tmp_path):
+    with serving(tmp_path, REPLICATED) as server, load_of(server) as seen:
+        server.add("2")
+        server.refresh()
+        assert (server.serving(), server.answered()) == (["2", "2"], {"2"})
+        server.add("3", fails=True)
+        with pytest.raises(ControlError, match=r"version '3' .*a secret of the device"):
+            server.refresh()
+        assert server.answered() == {"2"}
+    assert set(seen) == {"1", "2"}

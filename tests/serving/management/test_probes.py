@@ -14,7 +14,7 @@ from carboy.serving.management.probes import (
     readiness,
     startup,
 )
-from carboy.serving.process.serverstate import ProcessState, ServerState
+from carboy.serving.process.serverstate import ProcessState, ReplicaState, ServerState
 
 READY = WorkerHealth({"digits": ""})
 
@@ -25,6 +25,10 @@ def process(pid, phase="ready", number=1):
 
 def server(*processes, **more):
     return ServerState("shop:app", ("http://127.0.0.1:8000",), 1, 0.0, **more, processes=processes)
+
+
+def replica(phase, version="7", *, serves=True):
+    return ReplicaState("digits", version, version, 1, 30, phase, 0.0, 0, 0, "", serves=serves)
 
 
 def reasons(verdict):
@@ -68,6 +72,21 @@ TABLE = {
         server(process(10)),
         {10: WorkerHealth({"digits": "hangs past its deadline", "faces": ""})},
         ["worker 1 (pid 10): model 'digits': hangs past its deadline"],
+    ),
+    "all replicas of a model load it again": (
+        server(process(10), replicas=(replica("loading"), replica("waiting"))),
+        {10: READY},
+        ["model 'digits': no replica of version '7' is ready: loading, waiting"],
+    ),
+    "one of two replicas is being restarted": (
+        server(process(10), replicas=(replica("ready"), replica("loading"))),
+        {10: READY},
+        [],
+    ),
+    "replicas of another version are being loaded": (
+        server(process(10), replicas=(replica("ready"), replica("loading", "8", serves=False))),
+        {10: READY},
+        [],
     ),
     "a worker has not told yet": (
         server(process(10)),

@@ -130,6 +130,25 @@ def test_push_without_a_server_says_so(command, tmp_path):
     assert command("push", "net", make_build(tmp_path), "--no-wait").stderr == ""
 
 
+@pytest.mark.parametrize("named", ["off", "nobody.sock"])
+def test_server_that_the_environment_names_need_not_run(command, tmp_path, monkeypatch, named):
+    path = named if named == "off" else str(tmp_path / named)
+    monkeypatch.setenv("CARBOY_SERVE_CONTROL", path)
+    pushed = command("push", "net", make_build(tmp_path))
+    assert (pushed.exit_code, pushed.stderr) == (
+        0,
+        "No running server of this user has this model.\n",
+    )
+    assert rows_of(command("list")) == [["net", "1", "newest"]]
+
+
+def test_server_that_an_option_names_must_run(command, net, tmp_path):
+    refused = command("push", "net", make_build(tmp_path), "--socket", tmp_path / "nobody.sock")
+    assert refused.exit_code == 2
+    assert "There is no control socket" in refused.stderr
+    assert not net.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -16,6 +16,7 @@ import typing as t
 
 import pytest
 import requests
+import spawning
 from polling import PATIENCE_S, wait_until
 
 if t.TYPE_CHECKING:
@@ -78,14 +79,26 @@ def serve(spawn, carboy_command, tmp_path) -> cabc.Callable[..., Program]:
     return serve
 
 
-@pytest.fixture
-def status(carboy_command, tmp_path) -> cabc.Callable[[], dict[str, t.Any]]:
-    """Return what `carboy ctl status` tells."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> cabc.Iterator[tuple[Program, pathlib.Path]]:
+    """A server with two workers and two replicas, and its folder. Tests may kill its processes, if
+    they wait for the next ones.
+    """
+    folder = tmp_path_factory.mktemp("shared")
+    control = ("--control", str(folder / "control.sock"))
+    program = spawning.serve(folder, "shop", TWO, "--workers", "2", "--drain", "0.1", *control)
+    yield program, folder
+    program.stop()
 
-    def status() -> dict[str, t.Any]:
+
+@pytest.fixture
+def status(carboy_command, tmp_path) -> cabc.Callable[..., dict[str, t.Any]]:
+    """Return what `carboy ctl status` tells of the server in a folder."""
+
+    def status(folder: pathlib.Path = tmp_path) -> dict[str, t.Any]:
         command = [carboy_command, "ctl", "status", "--json", "--socket"]
         done = subprocess.run(
-            [*command, str(tmp_path / "control.sock")], capture_output=True, check=True, timeout=60
+            [*command, str(folder / "control.sock")], capture_output=True, check=True, timeout=60
         )
         return t.cast("dict[str, t.Any]", json.loads(done.stdout))
 
@@ -167,9 +180,9 @@ class Load:
 # --- one copy for all workers -------------------------------------------------------------------
 
 
-def test_all_workers_share_the_replicas_and_load_no_model(serve, status, tmp_path):
-    server = serve(TWO, "--workers", "2")
-    assert len(lines(tmp_path / "loaded")) == 2
+def test_all_workers_share_the_replicas_and_load_no_model(shared, status):
+    server, folder = shared
+    assert {int(pid) for pid in lines(folder / "loaded")} >= set(replicas_of(server))
     replicas = set(replicas_of(server))
     assert len(replicas) == 2
     with Load(server) as load:
@@ -178,13 +191,27 @@ def test_all_workers_share_the_replicas_and_load_no_model(serve, status, tmp_pat
     told = requests.get(f"{server.url}/worker", timeout=30).json()
     assert told["imported"] is False
     assert told["pid"] in workers_of(server)
-    shown = status()["replicas"]
+    shown = status(folder)["replicas"]
     assert [(each["model"], each["number"], each["phase"]) for each in shown] == [
         ("where", 1, "ready"),
         ("where", 2, "ready"),
     ]
     assert {each["pid"] for each in shown} == replicas
     assert all(each["resident_bytes"] > 1_000_000 for each in shown)
+
+
+def test_ctl_reaches_the_processes_of_replicas(shared, carboy_command):
+    server, folder = shared
+
+    def ctl(*words: str) -> str:
+        command = [carboy_command, "ctl", *words, "--socket", str(folder / "control.sock")]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+    pid = replicas_of(server)[0]
+    shown = ctl("stacks", str(pid))
+    assert f"of model 'where' (pid {pid})" in shown
+    assert "run_replica" in shown
+    assert f"of model 'where' (pid {pid})" in ctl("log-level")
 
 
 def test_replicas_end_after_the_server_has_answered_its_last_request(serve, tmp_path):
@@ -217,14 +244,37 @@ def test_ctrl_c_ends_all_processes(serve):
 # --- processes that die -------------------------------------------------------------------------
 
 
-def test_death_of_one_of_two_replicas_under_load_loses_no_request(serve):
-    server = serve(TWO)
+def test_death_of_one_of_two_replicas_under_load_loses_no_request(shared):
+    server, _ = shared
+    ready = server.output.count("is ready: loaded")
     with Load(server) as load:
-        for ready in (3, 4):
+        for more in (1, 2):
             os.kill(replicas_of(server)[0], signal.SIGKILL)
-            wait_until(lambda ready=ready: server.output.count("is ready: loaded") == ready)
+            wait_until(lambda more=more: server.output.count("is ready: loaded") == ready + more)
     assert set(load.outcomes) == {200}
     assert "was killed by SIGKILL (out of memory?)" in server.output
+
+
+def test_deaths_of_replicas_leave_no_descriptors_and_no_sockets(shared):
+    server, _ = shared
+
+    def die() -> None:
+        ready = server.output.count("is ready: loaded")
+        os.kill(replicas_of(server)[0], signal.SIGKILL)
+        wait_until(lambda: server.output.count("is ready: loaded") > ready)
+        for x in range(16):  # both workers connect to the new process
+            assert post(server, "/where", x).status_code == 200
+
+    def count() -> tuple[int, int]:
+        links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
+        (lock,) = [link for link in links if link.endswith("/lock")]
+        return len(links), len(list(pathlib.Path(lock).parent.glob("*.sock")))
+
+    die()
+    before = count()
+    for _ in range(3):
+        die()
+    wait_until(lambda: count() == before)
 
 
 def test_death_of_the_only_replica_lets_predictions_wait_for_the_next(serve):
@@ -248,12 +298,14 @@ def test_batch_that_must_not_be_repeated_is_503_after_the_death_of_its_replica(s
     assert post(server, "/held", 0).status_code == 200
 
 
-def test_death_of_a_worker_keeps_the_replicas(serve, tmp_path):
-    server = serve(TWO, "--workers", "2")
+def test_death_of_a_worker_keeps_the_replicas(shared):
+    server, folder = shared
+    loaded = lines(folder / "loaded")
+    ready = server.output.count(") is ready\n")
     with Load(server):
         os.kill(workers_of(server)[0], signal.SIGKILL)
-        wait_until(lambda: server.output.count(") is ready\n") >= 3)
-    assert len(lines(tmp_path / "loaded")) == 2
+        wait_until(lambda: server.output.count(") is ready\n") > ready)
+    assert lines(folder / "loaded") == loaded
     with Load(server) as load:
         wait_until(lambda: load.pids == set(replicas_of(server)))
     assert set(load.outcomes) == {200}

@@ -67,6 +67,11 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(record.bytes for record in self.files.values())
 
     @property
+    def measured(self) -> str:
+        """The metrics as a text; "" if there are none."""
+        return ", ".join(map(_measured, self.metrics.items()))
+
+    @property
     def summary(self) -> dict[str, str]:
         """What people want to know first, as texts by their titles."""
         digests = (f"{name}: {record.sha256}" for name, record in self.files.items())
@@ -75,7 +80,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
             "Format": f"{self.format}, {self.size_bytes:,} bytes",
             "Made": self.made_at,
             "With": ", ".join([f"Python {self.python}", *libraries]),
-            "Metrics": ", ".join(map(_measured, self.metrics.items())),
+            "Metrics": self.measured,
             "SHA-256": ", ".join(digests),
         }
         return {title: text for title, text in found.items() if text}

@@ -69,6 +69,7 @@ def describe(source: VersionSource) -> dict[str, t.Any]:
                 "made_at": each.card.made_at if each.card else None,
                 "bytes": each.card.size_bytes if each.card else 0,
                 "metrics": each.card.metrics if each.card else {},
+                "measured": each.card.measured if each.card else "",
             }
             for each in found.versions
         ],

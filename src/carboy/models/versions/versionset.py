@@ -379,12 +379,14 @@ class VersionSet:
             if name not in there or name == self._model.current.name:
                 self._end_trial(name)
         for each in self._new_trials(found):
+            # Processes of replicas are found by the name of the version, so those with other files
+            # of the same name end first.
+            self._end_trial(each.name)
             try:
                 version = self._load_beside(source, each)
             except ModelLoadError as exc:
                 _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
                 continue
-            self._end_trial(each.name)  # that of the same name with other files
             self._begin_trial(version)
 
     def _begin_trial(self, version: ModelVersion) -> None:
@@ -447,8 +449,9 @@ class VersionSet:
             raise ModelFileError(wanted.fault)
         model = self._model
         version = model.make_version(wanted.name, source.folder(wanted.name))
-        if model.current.loaded:
-            refuse_without_room(version, model.current, model.options.replicas or 1)
+        # Replicas are shared by all workers, so those of the version may exist already.
+        if model.current.loaded and not version.replica.is_remote:
+            refuse_without_room(version, model.current)
         return version
 
     def _swap(self, version: ModelVersion) -> None:

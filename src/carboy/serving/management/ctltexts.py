@@ -150,7 +150,29 @@ def model_lines(response: Response) -> Lines:
     if response["replicas"]:
         yield ""
         yield from _replica_lines(response)
+    yield from _shadow_lines(response)
     yield from _errors(response)
+
+
+def _shadow_lines(response: Response) -> Lines:
+    """Yield how the shadow of each model compares, with the answer that differs most."""
+    for process in response["processes"]:
+        for model in process.get("models", ()):
+            found = model.get("shadow")
+            if found is None:
+                continue
+            yield (
+                f"{model['name']}, worker {process['worker']}: shadow {found['version']} agrees"
+                f" with {found['against']} in {found['agreed']} of {found['compared']} answers,"
+                f" {found['skipped']} skipped{_medians(found)}"
+            )
+            for worst in found["worst"][:1]:
+                yield f"  the worst: {worst['difference']} for {worst['input']}"
+
+
+def _medians(found: Response) -> str:
+    served, shadow = found["served_ms"].get("p50"), found["shadow_ms"].get("p50")
+    return "" if served is None else f"; predict takes {shadow:.1f} ms instead of {served:.1f}"
 
 
 def _replica_lines(response: Response) -> Lines:
@@ -229,6 +251,8 @@ def _errors(response: Response) -> Lines:
 
 
 def _process(process: Response) -> str:
+    if "replica" in process:
+        return f"replica {process['replica']} of model {process['model']!r} (pid {process['pid']})"
     if process["worker"] is None:
         return f"supervisor (pid {process['pid']})"
     return f"worker {process['worker']} (pid {process['pid']})"

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 
 import click
+from click.core import ParameterSource
 
 from ...cli.failures import RefusedCommandError
 from ...cli.models import models_group
@@ -55,11 +56,10 @@ ASK_S = 4.0
 
 
 class _Stored(t.NamedTuple):
-    """A model, where its versions are, and the running servers that have it."""
+    """A model, and where its versions are."""
 
     name: str
     source: VersionSource
-    servers: list[ControlClient]
 
 
 def _changes_versions(change: Change) -> cabc.Callable[..., None]:
@@ -72,10 +72,11 @@ def _changes_versions(change: Change) -> cabc.Callable[..., None]:
         name: str, socket: str | None, port: int | None, no_wait: bool, **options: t.Any
     ) -> None:
         with _errors_in_one_line():
-            stored = _find(name, socket, port)
+            stored = _find(name)
+            servers = [] if no_wait else _servers_of(stored, socket, port)
             version = change(stored, **options)
             if not no_wait:
-                _let_servers_follow(stored, version)
+                _let_servers_follow(stored.name, version, servers)
 
     with_options: cabc.Callable[..., None] = run
     for option in (*_SERVER_OPTIONS, _WAIT_OPTION):
@@ -161,7 +162,8 @@ def list_command(
     and why one cannot be served.
     """
     with _errors_in_one_line():
-        found = [_described(_find(name, socket, port)) for name in names or _names_with_source()]
+        models = [_find(name) for name in names or _names_with_source()]
+        found = [_described(each, _servers_of(each, socket, port)) for each in models]
     if as_json:
         click.echo(json.dumps(found, indent=2), file=out)
         return
@@ -180,7 +182,7 @@ def _names_with_source() -> list[str]:
     return [name for name, model in current_app.models.items() if model.options.source is not None]
 
 
-def _find(name: str, socket: str | None, port: int | None) -> _Stored:
+def _find(name: str) -> _Stored:
     from ...models.sources import source_of
 
     try:
@@ -192,28 +194,33 @@ def _find(name: str, socket: str | None, port: int | None) -> _Stored:
             f"The model {name!r} has no source, and so no versions: write app.model({model.rule!r},"
             " source='models/...')."
         )
-    source = source_of(model.options.source)
-    return _Stored(name, source, _servers_of(name, source.location, socket, port))
+    return _Stored(name, source_of(model.options.source))
 
 
-def _servers_of(
-    name: str, location: str, socket: str | None, port: int | None
-) -> list[ControlClient]:
+def _servers_of(stored: _Stored, socket: str | None, port: int | None) -> list[ControlClient]:
     """Return the servers that have a model of this name with this source; only the one that the
-    options name, if they name one.
+    options name, if they name one. One that the environment names need not run.
     """
     if not hasattr(os, "geteuid"):  # no control sockets on this system
         return []
     from .controlclient import ControlClient, find_socket, served_sockets
+    from .controlpath import OFF
 
-    if socket is not None or port is not None:
-        server = ControlClient(find_socket(None if port is not None else socket, port))
-        if not _has_model(server, name, location):
-            raise RefusedCommandError(
-                f"The server of {server.path} has no model {name!r} with the source {location!r}."
-            )
-        return [server]
-    return _asking_each(served_sockets(), lambda server: _has_model(server, name, location))
+    if socket is None and port is None:
+        return _asking_each(served_sockets(), lambda server: _has_model(server, stored))
+    given = click.get_current_context().get_parameter_source("socket")
+    is_in_environment = port is None and given is ParameterSource.ENVIRONMENT
+    if is_in_environment and socket == OFF:
+        return []
+    server = ControlClient(find_socket(None if port is not None else socket, port))
+    if is_in_environment and not server.exists():
+        return []
+    if not _has_model(server, stored):
+        raise RefusedCommandError(
+            f"The server of {server.path} has no model {stored.name!r} with the source"
+            f" {stored.source.location!r}."
+        )
+    return [server]
 
 
 def _asking_each(
@@ -237,35 +244,34 @@ def _asking_each(
         return [each for each in pool.map(ask, paths) if each is not None]
 
 
-def _has_model(server: ControlClient, name: str, location: str) -> bool:
+def _has_model(server: ControlClient, stored: _Stored) -> bool:
     return any(
-        model["name"] == name and model.get("source") == location
+        (model["name"], model.get("source")) == (stored.name, stored.source.location)
         for process in server.request("models", timeout_s=ASK_S)["processes"]
         for model in process.get("models", ())
     )
 
 
-def _let_servers_follow(stored: _Stored, version: str) -> None:
+def _let_servers_follow(model: str, version: str, servers: cabc.Sequence[ControlClient]) -> None:
     """Let servers look at the source now, and wait until they serve the version."""
-    if not stored.servers:
+    if not servers:
         click.echo("No running server of this user has this model.", err=True)
     failed = False
-    for server in stored.servers:
+    for server in servers:
         try:
-            server.request("models/refresh", timeout_s=None, model=stored.name)
-            click.echo(f"{stored.name}: version {version} is served ({server.path}).")
+            server.request("models/refresh", timeout_s=None, model=model)
+            click.echo(f"{model}: version {version} is served ({server.path}).")
         except ControlClientError as exc:
             failed = True
             click.echo(
-                f"{stored.name}: version {version} is not served ({server.path}):"
-                f" {mask_text(str(exc))}",
+                f"{model}: version {version} is not served ({server.path}): {mask_text(str(exc))}",
                 err=True,
             )
     if failed:
         sys.exit(1)
 
 
-def _described(stored: _Stored) -> dict[str, t.Any]:
+def _described(stored: _Stored, servers: cabc.Sequence[ControlClient]) -> dict[str, t.Any]:
     """Return the versions of a model as plain JSON values: those in the source, and what each
     worker of each server does with them.
     """
@@ -274,7 +280,7 @@ def _described(stored: _Stored) -> dict[str, t.Any]:
     found = describe(stored.source)
     states = [
         {"worker": process["worker"], "pid": process["pid"], **state}
-        for server in stored.servers
+        for server in servers
         for process in server.request("models")["processes"]
         for model in process.get("models", ())
         if model["name"] == stored.name

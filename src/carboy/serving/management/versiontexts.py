@@ -20,7 +20,7 @@ def version_lines(models: cabc.Sequence[Found]) -> cabc.Iterator[str]:
         yield "No model has a source of versions."
         return
     rows = [(model, version) for model in models for version in reversed(model["versions"])]
-    titles = ("Model", "Version", "Source", "Servers", "Made", "Size")
+    titles = ("Model", "Version", "Source", "Servers", "Made", "Size", "Metrics")
     yield from table(titles, (_row(model, version) for model, version in rows))
     for model, version in rows:
         for reason in _reasons(version):
@@ -38,6 +38,7 @@ def _row(model: Found, version: Found) -> tuple[str, ...]:
         _in_servers(version["workers"]) or "-",
         version["made_at"] or "-",
         f"{version['bytes']:,} bytes",
+        version["measured"],
     )
 
 
