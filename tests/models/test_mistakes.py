@@ -16,14 +16,9 @@ def predict(x: float) -> float:
 
 
 OPTIONS = (
-    "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device,"
-    " max_body_bytes, source"
+    "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, device_lock,"
+    " max_body_bytes, source, replicas, retry, max_rss, start_timeout_s, canary, canary_key, shadow"
 )
-BODY = (
-    "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
-    " key MODEL_MAX_BODY."
-)
-NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
 
 
 @pytest.mark.parametrize(
@@ -32,7 +27,7 @@ NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
         ("batch_size", "Did you mean 'batch'?"),
         ("exmaple", "Did you mean 'example' or 'examples'?"),
         ("max_body", "Did you mean 'max_body_bytes'?"),
-        ("x_ray", ""),
+        ("colour", ""),
     ],
 )
 @pytest.mark.parametrize("of", ["app", "blueprint"])

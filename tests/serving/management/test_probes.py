@@ -76,7 +76,7 @@ TABLE = {
     "all replicas of a model load it again": (
         server(process(10), replicas=(replica("loading"), replica("waiting"))),
         {10: READY},
-        ["model 'digits': no replica is ready: loading, waiting"],
+        ["model 'digits': no replica of version '7' is ready: loading, waiting"],
     ),
     "one of two replicas is being restarted": (
         server(process(10), replicas=(replica("ready"), replica("loading"))),

@@ -199,6 +199,20 @@ def test_all_workers_share_the_replicas_and_load_no_model(shared, status):
     assert all(each["resident_bytes"] > 1_000_000 for each in shown)
 
 
+def test_ctl_reaches_the_processes_of_replicas(shared, carboy_command):
+    server, folder = shared
+
+    def ctl(*words: str) -> str:
+        command = [carboy_command, "ctl", *words, "--socket", str(folder / "control.sock")]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+    pid = replicas_of(server)[0]
+    shown = ctl("stacks", str(pid))
+    assert f"of model 'where' (pid {pid})" in shown
+    assert "run_replica" in shown
+    assert f"of model 'where' (pid {pid})" in ctl("log-level")
+
+
 def test_replicas_end_after_the_server_has_answered_its_last_request(serve, tmp_path):
     server = serve(held())
     answers: list[int] = []

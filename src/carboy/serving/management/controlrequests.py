@@ -16,6 +16,7 @@ from dataclasses import asdict
 from functools import partial
 
 from ...errors import ControlRequestError, WorkerAnswerError
+from ..process.serverstate import ReplicaState
 from ..threads.stacks import stacks_of_others
 from .loglevels import LEVELS, LogLevels
 from .versionrequests import VersionRequests
@@ -23,8 +24,8 @@ from .versionrequests import VersionRequests
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..process.childprocess import ChildProcess
     from ..process.serverstate import ProcessState, ServerState
-    from ..process.workerprocess import WorkerProcess
     from .health import ServerHealth
     from .managementserver import Command
     from .modelrollout import ModelRollout
@@ -40,6 +41,8 @@ LOOP_S = 5.0
 
 PREFIX = "/control/"
 
+Child = t.TypeVar("Child", "ProcessState", "ReplicaState", "ProcessState | ReplicaState")
+
 
 class Managed(t.Protocol):
     """The methods of the supervisor that its management uses. `state` and `ask` may be called on
@@ -50,7 +53,7 @@ class Managed(t.Protocol):
 
     def ask(self, function: cabc.Callable[[], object]) -> None: ...
 
-    def find_process(self, pid: int) -> WorkerProcess | None: ...
+    def find_process(self, pid: int) -> ChildProcess | None: ...
 
     def reload(self, asked_by: str) -> int: ...
 
@@ -70,7 +73,7 @@ class ControlRequests:
         self._health = health
         self._log_levels = LogLevels()
         self._versions = VersionRequests(
-            lambda topic, **arguments: self._ask_workers(self._workers(), topic, **arguments),
+            lambda topic, **arguments: self._ask(self._workers(), topic, **arguments),
             partial(rollout.refresh, retry=True),
         )
         self._lock = threading.Lock()
@@ -109,7 +112,7 @@ class ControlRequests:
         }
 
     def models(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        answers = self._ask_workers(self._workers(), "models")
+        answers = self._ask(self._workers(), "models")
         return {
             "processes": [_named(each, "models", answer) for each, answer in answers],
             "replicas": _replicas(self._server.state()),
@@ -119,12 +122,12 @@ class ControlRequests:
     def stacks(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the stacks of all threads of the processes `pids`, or of all processes."""
         state, pids = self._server.state(), arguments.get("pids") or []
-        processes = {each.pid: each for each in state.processes if each.pid is not None}
+        processes = {each.pid: each for each in self._children()}
         for pid in pids:
             if pid != state.pid and pid not in processes:
                 raise ControlRequestError(_foreign_pid(pid, state))
         found = [processes[pid] for pid in pids if pid in processes]
-        answers = self._ask_workers(found if pids else self._workers(), "stacks")
+        answers = self._ask(found if pids else self._children(), "stacks")
         shown = [_named(each, "stacks", answer) for each, answer in answers]
         for each in shown:
             if "error" in each:
@@ -166,7 +169,7 @@ class ControlRequests:
             elif level is not None:
                 self._levels[logger] = level
         own = self._log_levels.apply(None, **wanted)
-        answers = self._ask_workers(self._workers(), "log-level", **wanted)
+        answers = self._ask(self._children(), "log-level", **wanted)
         shown = [_named(each, "levels", answer) for each, answer in answers]
         own_state = {"worker": None, "pid": self._server.state().pid, "levels": own}
         return {"processes": [own_state, *shown]}
@@ -184,9 +187,14 @@ class ControlRequests:
         """Return the worker processes, also those that load the app or drain."""
         return [each for each in self._server.state().processes if each.pid is not None]
 
-    def _ask_workers(
-        self, processes: cabc.Sequence[ProcessState], topic: str, **arguments: t.Any
-    ) -> list[tuple[ProcessState, Future[t.Any]]]:
+    def _children(self) -> list[ProcessState | ReplicaState]:
+        """Return the processes of workers and of replicas."""
+        replicas = self._server.state().replicas
+        return [*self._workers(), *(each for each in replicas if each.pid is not None)]
+
+    def _ask(
+        self, processes: cabc.Sequence[Child], topic: str, **arguments: t.Any
+    ) -> list[tuple[Child, Future[t.Any]]]:
         """Ask processes at the same time, and wait for their answers, at most `ANSWER_S`."""
         asked = [
             (each, self._questions.put(t.cast("int", each.pid), topic, **arguments))
@@ -194,7 +202,7 @@ class ControlRequests:
         ]
         until_s = time.monotonic() + ANSWER_S
         while wait([question for _, question in asked], TURN_S).not_done:
-            self._questions.forget_all_but({each.pid for each in self._workers()})
+            self._questions.forget_all_but(self._server.state().pids)
             if time.monotonic() >= until_s:
                 break
         return asked
@@ -223,9 +231,13 @@ def _replicas(state: ServerState) -> list[dict[str, t.Any]]:
     return [{**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas]
 
 
-def _named(process: ProcessState, name: str, answer: Future[t.Any]) -> dict[str, t.Any]:
-    """Return the answer of a worker, or why there is none, with the names of the worker."""
+def _named(
+    process: ProcessState | ReplicaState, name: str, answer: Future[t.Any]
+) -> dict[str, t.Any]:
+    """Return the answer of a process, or why there is none, with the names of the process."""
     shown: dict[str, t.Any] = {"worker": process.number, "pid": process.pid}
+    if isinstance(process, ReplicaState):
+        shown |= {"worker": None, "replica": process.number, "model": process.model}
     if not answer.done():
         shown["error"] = f"has not answered within {ANSWER_S:g} s: native code may hold the GIL"
         return shown

@@ -251,6 +251,8 @@ def _errors(response: Response) -> Lines:
 
 
 def _process(process: Response) -> str:
+    if "replica" in process:
+        return f"replica {process['replica']} of model {process['model']!r} (pid {process['pid']})"
     if process["worker"] is None:
         return f"supervisor (pid {process['pid']})"
     return f"worker {process['worker']} (pid {process['pid']})"

@@ -74,7 +74,7 @@ class ServerHealth:
         """Return what is known of the models of each process that accepts connections, by its
         process id.
         """
-        pids = {each.pid for each in state.processes if each.pid is not None}
+        pids = state.pids
         self._questions.forget_all_but(pids)
         ready = [each.pid for each in state.processes if each.phase == "ready" and each.pid]
         wait([self.ask(pid) for pid in ready], WAIT_S)

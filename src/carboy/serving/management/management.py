@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..http.address import Address
+    from ..process.childprocess import ChildProcess
     from ..process.workerprocess import WorkerProcess
     from ..settings import Settings
     from .controlrequests import Managed
@@ -119,6 +120,14 @@ class Management:
         self._requests.prepare(process.pid)
         self._models.prepare(process.pid)
         self._health.ask(process.pid)
+
+    def watch_replica(self, process: ChildProcess) -> None:
+        """Receive the answers of the process of a replica."""
+        process.handlers[ANSWER] = self._questions.receive
+
+    def welcome_replica(self, process: ChildProcess) -> None:
+        """Prepare the process of a replica that has just become ready."""
+        self._requests.prepare(process.pid)
 
     def _send(self, process: WorkerProcess, word: str, payload: object) -> None:
         self._server.ask(partial(process.send, word, payload))

@@ -102,5 +102,5 @@ class ModelControl:
             raise ControlRequestError(f"worker {process.number} (pid {process.pid}): {failure}")
         return None
 
-    def _pids(self) -> set[int | None]:
-        return {process.pid for process in self._server.state().processes}
+    def _pids(self) -> set[int]:
+        return self._server.state().pids

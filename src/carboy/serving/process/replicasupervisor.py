@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ...models.replicas.supervision import GivesBack, Hangs, ReplicaJob, Want
+    from ..management.management import Management
     from .childprocess import ChildProcess
     from .replicapool import ReplicaProcess
     from .supervisorlog import SupervisorLog
@@ -91,6 +92,8 @@ class ReplicaSupervisor:
         self._look_at_s = 0.0
         #: How many reloads have been asked for.
         self.generation = 0
+        #: Asks the processes of replicas for `carboy ctl`; None before it listens.
+        self.management: Management | None = None
 
     # --- the sockets ---------------------------------------------------------------------------
 
@@ -256,6 +259,8 @@ class ReplicaSupervisor:
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
         process.handlers["broken"] = partial(pool.give_up_broken, process)
+        if self.management is not None:
+            self.management.watch_replica(process)
         process.start({"target": self._target, "replica": job}, fds, variables)
         self._selector.register(
             t.cast("socket.socket", process.channel),
@@ -268,6 +273,8 @@ class ReplicaSupervisor:
         is_open = process.read_messages()
         if process.was_ready and not was_ready and not pool.is_ending:
             pool.welcome(process)
+            if self.management is not None:
+                self.management.welcome_replica(process)
             self._answer(pool)
         if not is_open and process.channel is not None:
             self._selector.unregister(process.channel)

@@ -122,6 +122,12 @@ class ServerState:
     replicas: tuple[ReplicaState, ...] = ()
     capacity: cabc.Mapping[str, t.Any] = field(default_factory=dict)
 
+    @property
+    def pids(self) -> set[int]:
+        """The process ids of all workers and replicas."""
+        pids = [each.pid for each in self.processes] + [each.pid for each in self.replicas]
+        return {pid for pid in pids if pid is not None}
+
     def summary(self) -> str:
         """Return the state in one line, as `systemctl status` shows it."""
         if self.stopping:

@@ -57,6 +57,7 @@ if t.TYPE_CHECKING:
     from ..management.management import Management
     from ..management.managementserver import PageFunction
     from ..settings import Settings
+    from .childprocess import ChildProcess
 
 
 # A worker is considered to hang after this many heartbeat requests without an answer. Requests are
@@ -132,6 +133,7 @@ class Supervisor:
             at_end.callback(self._end_processes)
             self._management = Management(self, self._settings, self._pages())
             at_end.callback(self._management.stop)
+            self._replicas.management = self._management
             self._management.start()
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
@@ -272,9 +274,10 @@ class Supervisor:
     def _processes(self) -> list[WorkerProcess]:
         return [process for worker in self._workers for process in worker.processes]
 
-    def find_process(self, pid: int) -> WorkerProcess | None:
-        """Return the worker process with this process id, if it has not ended."""
-        return next((process for process in self._processes() if process.pid == pid), None)
+    def find_process(self, pid: int) -> ChildProcess | None:
+        """Return the process of a worker or replica with this process id, if it has not ended."""
+        children = [*self._processes(), *self._replicas.processes]
+        return next((process for process in children if process.pid == pid), None)
 
     # --- the start of a worker ------------------------------------------------------------------
 
