@@ -495,6 +495,8 @@ class VersionSet:
         model = self._model
         with self._changing:
             self.unloaded = True
+            # `load` begins with the version that is served now, as other processes do.
+            self._served_elsewhere = model.current.name or self._served_elsewhere
             self._stop(timeout_s)
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
