@@ -16,8 +16,8 @@ def predict(x: float) -> float:
 
 
 OPTIONS = (
-    "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device,"
-    " max_body_bytes, source"
+    "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, device_lock,"
+    " max_body_bytes, source, replicas, retry, max_rss, start_timeout_s, canary, canary_key, shadow"
 )
 BODY = (
     "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
@@ -31,8 +31,8 @@ NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
     [
         ("batch_size", "Did you mean 'batch'?"),
         ("exmaple", "Did you mean 'example' or 'examples'?"),
-        ("max_body", "Did you mean 'max_body_bytes'?"),
-        ("x_ray", ""),
+        ("max_body", "Did you mean 'max_body_bytes' or 'max_rss'?"),
+        ("zoom", ""),
     ],
 )
 @pytest.mark.parametrize("of", ["app", "blueprint"])

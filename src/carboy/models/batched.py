@@ -181,4 +181,6 @@ def _copy_with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]
     copy.__qualname__ = inner.__qualname__
     copy.__module__ = inner.__module__
     copy.__annotations__ = annotations
+    if (signature := inner.__dict__.get("__signature__")) is not None:
+        copy.__dict__["__signature__"] = signature
     return copy

@@ -81,6 +81,24 @@ def test_failure_of_the_shadow_is_counted_and_seen_by_no_client(declare, app, st
     assert report["worst"][0]["difference"] == "RuntimeError: cannot"
 
 
+def test_answer_that_does_not_fit_the_type_fails_and_later_requests_are_compared(
+    declare, app, store
+):
+    class Strange(Scaled):
+        def predict(self, x: float) -> float:
+            return "none" if self.factor == 2 and x == 1 else x  # type: ignore[return-value]
+
+    write_version(store, "6")
+    write_version(store, "7", factor=2)
+    model = declare(Strange, shadow="7")
+    model.load()
+    for x in range(3):
+        assert app.test_client().post("/m", json=x).json == x
+    report = compared(model, 3)
+    assert (report["failed"], report["agreed"]) == (1, 2)
+    assert "none" in report["worst"][0]["difference"]
+
+
 def test_failed_requests_are_not_compared(declare, app, store):
     app.config["PROPAGATE_EXCEPTIONS"] = False
     write_version(store, "6", fails_on=[3])

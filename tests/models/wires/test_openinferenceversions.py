@@ -113,6 +113,19 @@ def test_unloaded_model_is_loaded_with_the_newest_version(make_client, store):
     assert app.models["digits"].target.alive == ["8"]
 
 
+def test_model_is_loaded_again_with_the_version_that_it_served(make_client, store):
+    app, client = make_client()
+    versions = app.models["digits"].versions
+    versions.follow(lambda: None, serving="7")
+    write_version(store, "8")
+    versions.refresh()
+    write_version(store, "9", fails="init")
+    assert client.post("/v2/repository/models/digits/load").status_code == 503
+    assert client.post("/v2/repository/models/digits/unload").status_code == 200
+    assert client.post("/v2/repository/models/digits/load").status_code == 200
+    assert infer(client).json["model_version"] == "8"
+
+
 def test_model_that_is_unloaded_before_it_was_loaded_refuses_predictions(make_client):
     app, client = make_client()
     app.models.close(PATIENCE_S)

@@ -20,9 +20,10 @@ import typing as t
 
 import msgspec
 
+from carboy.contract.values.nested import DTYPES
 from carboy.contract.values.tables import DataFrame
 from carboy.contract.values.tensor import Tensor
-from carboy.errors import ModelFileError
+from carboy.errors import ModelFileError, YAMLMissingError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -107,16 +108,22 @@ class Signature(msgspec.Struct):
 
 
 def _read_signature(folder: str) -> Signature:
-    import yaml
-
+    try:
+        import yaml
+    except ImportError as exc:
+        raise YAMLMissingError(
+            f"{folder}: PyYAML reads the file {_FILE}: pip install pyyaml, or mlflow-skinny."
+        ) from exc
     path = os.path.join(folder, _FILE)
     try:
         with open(path, "rb") as file:
             found = yaml.safe_load(file)
         written = found.get("signature") or {}
-        inputs, outputs = written.get("inputs"), written.get("outputs")
+        inputs, outputs = (
+            json.loads(written.get(name) or "null") for name in ("inputs", "outputs")
+        )
         if inputs:
-            return Signature(json.loads(inputs), json.loads(outputs) if outputs else None)
+            return Signature(inputs, outputs)
     except OSError as exc:
         raise ModelFileError(
             f"{path}: {exc.strerror}. Expected the folder of a model that mlflow...save_model() or"
@@ -187,12 +194,12 @@ def _tensor_type(spec: dict[str, t.Any], folder: str) -> t.Any:
         side if side >= 0 else "n" if i == 0 else f"side{i}"
         for i, side in enumerate(about["shape"])
     ]
-    try:
-        return t.cast("t.Any", Tensor)[(about["dtype"], *sides)]
-    except (TypeError, ValueError) as exc:
+    if about["dtype"] not in DTYPES:
         raise ModelFileError(
-            f"{folder}: a tensor of the signature is not supported: {exc}"
-        ) from exc
+            f"{folder}: the signature has a tensor of {about['dtype']}, which is not supported."
+            f" Tensors have numbers: {', '.join(DTYPES)}."
+        )
+    return t.cast("t.Any", Tensor)[(about["dtype"], *sides)]
 
 
 def _row_type(name: str, specs: list[dict[str, t.Any]], folder: str) -> type[msgspec.Struct]:

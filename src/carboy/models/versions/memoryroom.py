@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 _MOST_FACTOR = 3.0
 
 
-def refuse_without_room(new: ModelVersion, current: ModelVersion, copies: int) -> None:
+def refuse_without_room(new: ModelVersion, current: ModelVersion) -> None:
     """Refuse to load a version for which there is too little memory, because the system would end
     the process that serves the current version.
 
@@ -25,12 +25,11 @@ def refuse_without_room(new: ModelVersion, current: ModelVersion, copies: int) -
         new: the version that is to be loaded.
         current: the version that serves meanwhile. What it takes in memory, and on disk, says how
             much a version with files of another size will take.
-        copies: how many copies are loaded at the same time.
 
     Raises:
         ModelFileError: the text says how much memory is needed and left.
     """
-    needed, left = copies * _expected_bytes(new, current), _left()
+    needed, left = _expected_bytes(new, current), _left()
     if left is not None and needed > left.amount:
         raise ModelFileError(
             f"It needs about {in_mib(needed)} of memory beside version {current.name!r}, and"

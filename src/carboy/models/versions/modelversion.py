@@ -118,7 +118,8 @@ class ModelVersion:
         """
         self.queue.retire(successor)
         drained = self.queue.close(timeout_s)
-        self.replica.close()
+        if self.loaded:  # it may have been closed before
+            self.replica.close()
         return drained
 
     def close(self, timeout_s: float | None = None) -> bool:

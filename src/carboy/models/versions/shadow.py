@@ -35,7 +35,8 @@ if t.TYPE_CHECKING:
 
     Decode = cabc.Callable[[], "Arguments | list[Arguments]"]
 
-# How many requests are kept for comparison, and how many bytes their bodies may have together.
+# How many requests are kept for comparison, and how many bytes their bodies may have together. The
+# answers are kept as well; their size is not known.
 MOST_KEPT = 256
 MOST_KEPT_BYTES = 32 * 2**20
 # How many of the largest differences are kept, and how much of their inputs and answers.
@@ -158,7 +159,10 @@ class ShadowComparison:
                 self._sleeps = False
             while self._kept and not self._stopped.is_set():
                 if self._model.current.queue.is_idle:
-                    self._compare_some()
+                    try:
+                        self._compare_some()
+                    except Exception:
+                        _logger.exception("%s: cannot compare", self._version.queue.owner)
                 else:
                     self._stopped.wait(_PAUSE_S)
             self._stopped.wait(_PAUSE_S)
@@ -195,19 +199,21 @@ class ShadowComparison:
             return list(zip(answers, tickets, strict=True))
         except Exception:
             _logger.exception("%s: a request was not compared", self._version.queue.owner)
+            self._counts.compared += 1
             self._counts.failed += 1
             return []
 
     def _compare(self, kept: _Kept, i: int, served: t.Any, ticket: Ticket) -> None:
         counts = self._counts
-        shadow = ticket.take_value()
-        if isinstance(shadow, BaseException):
+        counts.compared += 1
+        try:
+            expected, got = self._plain(served), self._plain(ticket.result())
+        # `predict` has failed, or its answer does not fit the return type.
+        except Exception as exc:  # noqa: BLE001  # what a comparison is to find
             counts.failed += 1
-            said = f"{type(shadow).__name__}: {shadow}"
+            said = f"{type(exc).__name__}: {exc}"
             self._note(math.inf, kept, i, {"difference": said, "served": _shown(served)})
             return
-        expected, got = self._plain(served), self._plain(shadow)
-        counts.compared += 1
         counts.served_s.append(kept.took_s)
         counts.shadow_s.append(ticket.ended_s - ticket.began_s)
         if said := difference(expected, got, DEFAULT_TOLERANCE):
@@ -226,7 +232,7 @@ class ShadowComparison:
         if len(worst) == WORST and far <= worst[0].distance:
             return
         # Decode the input once more: `predict` may have changed it, or read its file.
-        decoded = kept.decode()
+        decoded: t.Any = kept.decode()
         about["input"] = _shown(decoded[i] if type(decoded) is list else decoded)
         entry = Difference(far, -next(self._numbers), about)
         with self._lock:
@@ -242,7 +248,7 @@ class ShadowComparison:
         with self._lock:
             counts = self._counts
             worst = [each.found for each in sorted(counts.worst, reverse=True)]
-        compared = counts.compared + counts.failed
+        compared = counts.compared
         return {
             "version": self._version.name,
             "against": counts.against,

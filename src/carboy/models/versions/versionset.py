@@ -379,12 +379,14 @@ class VersionSet:
             if name not in there or name == self._model.current.name:
                 self._end_trial(name)
         for each in self._new_trials(found):
+            # Processes of replicas are found by the name of the version, so those with other files
+            # of the same name end first.
+            self._end_trial(each.name)
             try:
                 version = self._load_beside(source, each)
             except ModelLoadError as exc:
                 _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
                 continue
-            self._end_trial(each.name)  # that of the same name with other files
             self._begin_trial(version)
 
     def _begin_trial(self, version: ModelVersion) -> None:
@@ -447,8 +449,9 @@ class VersionSet:
             raise ModelFileError(wanted.fault)
         model = self._model
         version = model.make_version(wanted.name, source.folder(wanted.name))
-        if model.current.loaded:
-            refuse_without_room(version, model.current, model.options.replicas or 1)
+        # Replicas are shared by all workers, so those of the version may exist already.
+        if model.current.loaded and not version.replica.is_remote:
+            refuse_without_room(version, model.current)
         return version
 
     def _swap(self, version: ModelVersion) -> None:
@@ -492,6 +495,8 @@ class VersionSet:
         model = self._model
         with self._changing:
             self.unloaded = True
+            # `load` begins with the version that is served now, as other processes do.
+            self._served_elsewhere = model.current.name or self._served_elsewhere
             self._stop(timeout_s)
             if self.source is not None and not self._is_started and not model.current.name:
                 # The queue refuses predictions, instead of finding out which version is served.
@@ -499,14 +504,20 @@ class VersionSet:
             model.current.unload(timeout_s)
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Compute the waiting predictions, then unload; the next prediction loads the version
-        again.
+        """Compute the waiting predictions, then unload; the next prediction loads the version again
+        that should then be served.
 
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        return self.unloaded or self._model.current.close(timeout_s)
+        if self.unloaded:
+            return True
+        current = self._model.current
+        drained = current.close(timeout_s)
+        if self.source is not None and not self._is_started:
+            current.queue.retire(lambda: self._started().queue)
+        return drained
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

@@ -185,15 +185,25 @@ class _Pages:
         models = self._controlled(name)
         _asked()
         try:
-            models.lifecycle.load(name)
-            if models[name].versions.source is not None:
-                models.lifecycle.refresh(name, retry=True)
+            self._load(models, name)
         except ModelLoadError as exc:
             self._app.logger.exception("Model %r could not be loaded", name)
             raise WireProblem(
                 exc.status, f"The model {name!r} could not be loaded. The log has the reason."
             ) from exc
         return json_response(self._app, {})
+
+    def _load(self, models: Models, name: str) -> None:
+        was_unloaded = models[name].unloaded
+        models.lifecycle.load(name)
+        if models[name].versions.source is None:
+            return
+        try:
+            models.lifecycle.refresh(name, retry=not was_unloaded)
+        except ModelLoadError:
+            # The model is loaded, as it was asked for, with the version from before.
+            if not was_unloaded:
+                raise
 
     def unload(self, name: str) -> Response:
         models = self._controlled(name)

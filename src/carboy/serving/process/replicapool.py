@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 import typing as t
+from functools import partial
 
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib, resident_bytes
@@ -190,6 +191,9 @@ class ReplicaPool:
         place.starts += 1
         return process
 
+    def _start_again(self, place: Place[ReplicaProcess]) -> ReplicaProcess | None:
+        return place.start_again(partial(self._start, place), f"a replica of {self}")
+
     def place_of(self, process: ReplicaProcess) -> Place[ReplicaProcess]:
         return next(place for place in self.places if process in place.processes)
 
@@ -258,7 +262,7 @@ class ReplicaPool:
             if place.start_at_s is not None and now_s >= place.start_at_s:
                 place.start_at_s = None
                 if place.current is None:
-                    place.current = self._start(place)
+                    place.current = self._start_again(place)
         self._replace_next(now_s)
 
     def look(self, now_s: float) -> None:
@@ -293,7 +297,7 @@ class ReplicaPool:
                 process.replace_at_s = now_s + place.backoff.delay_s(process.lived_s)
             if now_s >= process.replace_at_s and place.start_at_s is None:
                 log.logger.info("replacing %s: %s", process, process.leave_because)
-                place.successor = self._start(place)
+                place.successor = self._start_again(place)
                 return
 
     def _give_up_loading(self, process: ReplicaProcess, now_s: float) -> None:
@@ -317,9 +321,13 @@ class ReplicaPool:
     # --- replicas that do not work ---------------------------------------------------------------
 
     def report_hang(self, number: int, took_s: float) -> None:
-        """Kill a replica that has computed a batch for too long, after it has logged its stacks."""
+        """Kill a replica that has computed a batch for too long, after it has logged its stacks; or
+        at once, if `took_s` is 0, because it has sent a client something that is no message.
+        """
         for process in self.processes:
-            if process.number == number and process.phase in ("ready", "draining"):
+            if process.number != number or process.phase not in ("ready", "draining"):
+                continue
+            if took_s:
                 log.logger.error(
                     "%s hangs: it has computed a batch for %.3g s, longer than its deadline"
                     " allows. The stacks of its threads follow; then it is killed",
@@ -327,6 +335,8 @@ class ReplicaPool:
                     took_s,
                 )
                 self._dump_and_kill(process, time.monotonic())
+            else:
+                process.kill_for_garbage("a client")
 
     def give_up_broken(self, process: ReplicaProcess, reason: str) -> None:
         """Kill a replica that cannot compute any more."""
