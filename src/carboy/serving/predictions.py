@@ -262,10 +262,9 @@ class PredictionRoute:
                 pending.canary = canaries.find(pending)
             if self.model.versions.shadow is not None:
                 pending.keep_body()
-            if is_raw:
-                decoded: t.Any = pending.raw_body()
-            else:
-                decoded = self.protocol.decode(self.model, pending)
+            decoded: t.Any = (
+                pending.raw_body() if is_raw else self.protocol.decode(self.model, pending)
+            )
             pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
