@@ -15,7 +15,7 @@ import threading
 import typing as t
 import weakref
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError
@@ -238,8 +238,14 @@ class ReplicaServer:
             self._wakes.recv(64)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the client has left again
+        try:
             sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client has left again
+        except OSError as exc:  # no descriptor is left: the listener stays readable
+            _logger.warning("A replica cannot accept clients at the moment: %s", exc.strerror)
+            sleep(_RETRY_S)
+        else:
             sock.setblocking(True)
             self._connections[sock.fileno()] = FrameSocket(sock)
             self._poll.register(sock, select.POLLIN)
@@ -357,7 +363,7 @@ class ReplicaServer:
             meta, packer = self._writer.pack_each([item])
             frames.send(ITEM, serial, meta, packer.buffers)
             unread += 1
-            while unread >= ITEMS_AHEAD or not frames.is_open():
+            while unread >= ITEMS_AHEAD or frames.has_unread() or not frames.is_open():
                 answer = frames.receive()
                 if answer.kind == STOP:
                     return

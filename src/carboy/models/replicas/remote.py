@@ -152,7 +152,7 @@ class RemoteReplicas:
         self._owner = owner
         self._streams = streams
         self._retry = retry
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._folder = ""
         self._tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
@@ -179,7 +179,8 @@ class RemoteReplicas:
         """Forget the connections of the parent process, in a forked child process: both would use
         them. The child asks for the replicas again.
         """
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        # Other threads of the parent may have held them.
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._unused, self._turns, self._busy = {}, {}, {}
         self._watched, self._outcomes = {}, {}
         self._tokens = self._loop = None
@@ -194,7 +195,7 @@ class RemoteReplicas:
             ModelLoadError: the model could not be loaded.
             UnavailableError: no supervisor answers.
         """
-        with self._lock:
+        with self._loading:
             if self.loaded:
                 return
             self.loading = True
@@ -202,8 +203,9 @@ class RemoteReplicas:
                 granted, fd = self._directory.want(self._want, self._move)
             finally:
                 self.loading = False
-            self._use(granted, fd)
-            self.loaded = True
+            with self._lock:
+                self._use(granted, fd)
+                self.loaded = True
 
     def _use(self, granted: Granted, fd: int) -> None:
         self._folder, self._tokens = granted["folder"], TokenReader(fd)
@@ -215,7 +217,7 @@ class RemoteReplicas:
         """Use other replicas from now on. Those before end when nobody is connected to them, which
         wakes the threads that wait for their tokens.
         """
-        with self._lock:
+        with self._loading, self._lock:
             if not self.loaded:
                 os.close(fd)
                 return
