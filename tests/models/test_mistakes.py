@@ -19,6 +19,11 @@ OPTIONS = (
     "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, device_lock,"
     " max_body_bytes, source, replicas, retry, max_rss, start_timeout_s, canary, canary_key, shadow"
 )
+BODY = (
+    "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
+    " key MODEL_MAX_BODY."
+)
+NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
 
 
 @pytest.mark.parametrize(
@@ -26,8 +31,8 @@ OPTIONS = (
     [
         ("batch_size", "Did you mean 'batch'?"),
         ("exmaple", "Did you mean 'example' or 'examples'?"),
-        ("max_body", "Did you mean 'max_body_bytes'?"),
-        ("colour", ""),
+        ("max_body", "Did you mean 'max_body_bytes' or 'max_rss'?"),
+        ("zoom", ""),
     ],
 )
 @pytest.mark.parametrize("of", ["app", "blueprint"])
