@@ -36,10 +36,11 @@ from carboy.models.direct import (
     handles_errors_itself,
     obstacle,
 )
-from carboy.models.protocol import VERSION_HEADER, logged, measured
+from carboy.models.protocol import VERSION_HEADER, JsonProtocol, logged, measured
 from carboy.models.queue.group import PredictionGroup
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
+from carboy.models.replicas.rawbody import RawBody, is_form
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
 from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
@@ -251,15 +252,19 @@ class PredictionRoute:
             pending.refuse_body()
             return
         is_short = exchange.size <= LONG_BYTES
-        if not is_short:
+        # A body that a replica decodes takes this thread as little time as a short one.
+        is_raw = not is_short and self._decodes_elsewhere(pending)
+        if not is_short and not is_raw:
             self.gateway.step_aside()
         try:
             began_s = monotonic() if self.traces else 0.0
-            if (canaries := self.model.versions.canaries) is not None:
-                pending.canary = canaries.find(pending)
-            if self.model.versions.shadow is not None:
-                pending.keep_body()
-            pending.arguments = decoded = self.protocol.decode(self.model, pending)
+            versions = self.model.versions
+            if versions.canaries is not None or versions.shadow is not None:
+                self._involve_others(pending)
+            decoded: t.Any = (
+                pending.raw_body() if is_raw else self.protocol.decode(self.model, pending)
+            )
+            pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
             if not self.batched:
@@ -268,7 +273,7 @@ class PredictionRoute:
                 exchange.pieces.clear()
             if type(decoded) is list:
                 pending.submit_group(decoded, quick_s=self._quick_s)
-            elif self.batched and is_short and pending.canary is None:
+            elif self.batched and (is_short or is_raw) and pending.canary is None:
                 self._join_round(pending)
             # Submit the prediction alone: it is not batched, another version computes it, or
             # another thread has taken over reading requests.
@@ -276,6 +281,22 @@ class PredictionRoute:
                 self._submit([pending], pending.canary)
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
+
+    def _involve_others(self, pending: PendingPrediction) -> None:
+        """Choose the version that computes the prediction, and keep what the shadow needs of it."""
+        versions = self.model.versions
+        if versions.canaries is not None:
+            pending.canary = versions.canaries.find(pending)
+        if versions.shadow is not None:
+            pending.keep_body()
+
+    def _decodes_elsewhere(self, pending: PendingPrediction) -> bool:
+        """Whether the process that computes the prediction also decodes the body."""
+        return (
+            type(self.protocol) is JsonProtocol
+            and self.model.current.replica.is_remote
+            and not is_form(pending.media_type)
+        )
 
     # --- rounds --------------------------------------------------------------------------------
 
@@ -449,6 +470,10 @@ class PendingPrediction(Ticket):
         group.submit(self, quick_s=quick_s)
         if not self.settled:
             self.exchange.watch(self.cancel)
+
+    def raw_body(self) -> RawBody:
+        """Return the body for the process that will decode it."""
+        return RawBody(self.content_type, self.encoding, tuple(self.exchange.pieces))
 
     # --- what a protocol reads -----------------------------------------------------------------
 

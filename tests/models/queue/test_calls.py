@@ -11,6 +11,7 @@ from naming import stable_repr
 
 from carboy.errors import AnswerError
 from carboy.models.queue.calls import (
+    ColumnBatch,
     Columns,
     columns_and_types,
     concat,
@@ -349,3 +350,11 @@ def test_rows_of_arrays_and_tables():
             return [{"a": 1}, {"a": 2}]
 
     assert rows(Table(), 2) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_batch_of_columns_has_as_many_entries_as_predictions():
+    assert list(ColumnBatch({}, 2)) == [{}, {}], "predict without parameters"
+    batch = ColumnBatch({"x": [1, 2, 3], "y": "abc"}, 3)
+    assert list(batch) == [{"x": 1, "y": "a"}, {"x": 2, "y": "b"}, {"x": 3, "y": "c"}]
+    assert batch[1:] == list(batch)[1:]
+    assert batch[-1] == {"x": 3, "y": "c"}

@@ -17,6 +17,7 @@ import replicamodels as models
 from replicaprocesses import ReplicaThread
 
 from carboy import Upload
+from carboy.models.replicas.rawbody import RawBody
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -47,6 +48,29 @@ def replica_of() -> cabc.Iterator[t.Callable[[str], RemoteReplicas]]:
     for there, remote in opened:
         remote.close()
         there.__exit__()
+
+
+def test_a_body_is_decoded_by_the_replica_and_fails_alone(replica_of):
+    found = replica_of("echo").compute(
+        [
+            RawBody("text/html", "", (b"<p>",)),
+            {"x": 1},
+            RawBody("application/json", "", (b"2", b"3")),
+            RawBody("application/json", "", (b'"text"',)),
+            RawBody("application/json", "gzip", (b"5",)),
+            {"x": 4},
+        ]
+    )
+    assert [each for each in found if isinstance(each, int)] == [1, 23, 4]
+    assert [getattr(each, "status", 200) for each in found] == [415, 200, 200, 422, 415, 200]
+    assert found[3].faults[0].expected == "`int`"
+
+
+def test_a_picture_is_decoded_by_the_replica(replica_of):
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (40, 30), (9, 9, 9)).save(file, "PNG")
+    (found,) = replica_of("picture").compute([RawBody("image/png", "", (file.getvalue(),))])
+    assert (found.size, found.getpixel((0, 0))) == ((40, 30), (9, 9, 9))
 
 
 def test_records_arrive_as_instances_of_their_class(replica_of):

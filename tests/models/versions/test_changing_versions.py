@@ -110,6 +110,19 @@ def test_model_that_was_closed_serves_the_newest_version_when_it_is_loaded_again
     assert model.target.alive == ["2"]
 
 
+def test_closed_model_follows_its_source_again_from_the_next_prediction_on(
+    declare, app, store, watched
+):
+    write_version(store, "1")
+    model = declare()
+    model.load()
+    model.close()
+    assert app.test_client().post("/m", json=0).json == "1:0"
+    write_version(store, "2")
+    wait_until(lambda: model.predict(0) == "2:0")
+    assert model.target.alive == ["2"]
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_source_without_any_version_says_so(declare, store, exists):
     if not exists:

@@ -125,6 +125,9 @@ class Server(t.NamedTuple):
             for model in self.described(name)
         ]
 
+    def reasons(self) -> list[str]:
+        return [each["reason"] for model in self.described("m") for each in model["versions"]]
+
     def pids(self) -> list[int]:
         found = self.control.request("status")["processes"]
         return [each["pid"] for each in found if each["phase"] == "ready"]
@@ -239,6 +242,9 @@ def test_worker_that_starts_later_serves_what_the_others_serve_and_not_a_refused
     os.kill(before[0], signal.SIGKILL)
     wait_until(lambda: len(set(server.pids()) - {before[0]}) == 2)
     assert server.states() == [{"1": "serving", "2": "failed"}] * 2
+    for pid in server.pids():  # other users can read the command lines
+        assert b"secret" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    wait_until(lambda: sum("a secret of the device" in each for each in server.reasons()) == 2)
     assert server.answered() == {"1"}
 
 

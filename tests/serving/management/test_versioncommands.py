@@ -249,6 +249,7 @@ def test_version_that_fails_is_refused_with_its_reason_and_the_old_one_goes_on(s
     pushed = served.command("push", "net", make_build(served.folder, fails="init"))
     assert pushed.returncode == 1
     assert "the weights are missing" in pushed.stderr
+    assert "the weights are missing" in served.program.output
     assert served.versions()[before] == ["serving", "serving"]
     listed = served.command("list").stdout
     assert "1 failed" in listed or "2 failed" in listed

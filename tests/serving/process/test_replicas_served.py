@@ -8,6 +8,7 @@ import collections
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import threading
@@ -365,6 +366,52 @@ def test_replica_that_hangs_past_its_deadline_is_replaced(serve, tmp_path):
     assert "hangs: it has computed a batch for" in server.output
     assert "in predict" in server.output, "the stack of the thread that hangs"
     assert lines(tmp_path / "began-1") == [str(hanging)], "it was not tried again"
+
+
+WRITES = """
+import socket
+
+@app.model("/writes", replicas=1)
+class Writes:
+    def predict(self, x: bool) -> int:
+        for number in range(3, 100 if x else 0):
+            try:
+                socket.socket(fileno=os.dup(number)).send(b"no message\\n")
+            except OSError:
+                pass
+        return os.getpid()
+"""
+
+
+def test_replica_that_writes_to_descriptors_of_others_is_replaced(serve):
+    server = serve(APP + WRITES)
+    (replica,) = replicas_of(server)
+    assert post(server, "/writes", value=True).status_code == 503
+    wait_until(lambda: post(server, "/writes", value=False).json() not in (replica, None))
+    assert "something that is no message: killed" in server.output
+    assert "was killed by the supervisor after" in server.output
+
+
+@pytest.mark.parametrize("processes_of", [replicas_of, workers_of])
+def test_process_that_cannot_be_started_again_is_tried_again(serve, processes_of):
+    server = serve(ONE)
+
+    def answers() -> bool:
+        try:
+            return post(server, "/where", 1).ok
+        except requests.ConnectionError:
+            return False
+
+    pid = server.process.pid
+    before = len(os.listdir(f"/proc/{pid}/fd"))
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    for process in processes_of(server):
+        os.kill(process, signal.SIGKILL)
+    server.wait_until_it_prints("; trying again in 1 s")
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(answers)
+    wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before)
 
 
 def test_replica_that_takes_too_much_memory_is_replaced_without_losing_a_request(serve):

@@ -69,6 +69,8 @@ class ColumnBatch(cabc.Sequence[dict[str, t.Any]]):
     def __getitem__(self, i: t.Any) -> t.Any:
         if isinstance(i, slice):
             return [self[each] for each in range(*i.indices(self._size))]
+        if not -self._size <= i < self._size:  # there may be no column that raises this
+            raise IndexError(i)
         return {name: column[i] for name, column in self.columns.items()}
 
     def as_called(self, stacked: cabc.Sequence[str]) -> dict[str, t.Any] | None:

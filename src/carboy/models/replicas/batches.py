@@ -25,18 +25,34 @@ from carboy.json.arrays import to_plain
 from ..queue.calls import ColumnBatch, rows
 from .frames import ConnectionLost, split
 from .packedfailures import PackedFailure, pack_failure, unpack_failure
+from .rawbody import RawBody, ReceivedBody
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from carboy.contract.bodies import IncomingBody
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments
 
+    Decode: t.TypeAlias = cabc.Callable[[IncomingBody], Arguments]
+
+
+class _PackedBody(msgspec.Struct, array_like=True):
+    """A `RawBody`: its position in the batch, and that of its buffer."""
+
+    position: int
+    buffer: int
+    content_type: str
+    encoding: str
+
 
 class _Batch(msgspec.Struct, array_like=True):
+    """The arguments of all predictions as columns, but for those that are bodies."""
+
     size: int
     columns: dict[str, PackedColumn]
+    bodies: list[_PackedBody] = []
 
 
 class _Results(msgspec.Struct, array_like=True):
@@ -72,7 +88,7 @@ class BatchFormat(t.NamedTuple):
         return cls({each.name: each.annotation for each in parameters}, operation.answer.annotation)
 
 
-def pack_batch(batch: cabc.Sequence[Arguments]) -> tuple[bytes, Packer]:
+def pack_batch(batch: cabc.Sequence[Arguments | RawBody]) -> tuple[bytes, Packer]:
     """Return a batch as MessagePack, and the packer that has its buffers. All predictions have the
     same arguments.
 
@@ -80,22 +96,67 @@ def pack_batch(batch: cabc.Sequence[Arguments]) -> tuple[bytes, Packer]:
         UnpackableError: an argument cannot be sent.
     """
     packer = Packer()
-    columns = {name: packer.column([arguments[name] for arguments in batch]) for name in batch[0]}
-    return packer.message(_Batch(len(batch), columns)), packer
+    bodies = [(i, each) for i, each in enumerate(batch) if isinstance(each, RawBody)]
+    decoded: cabc.Sequence[t.Any] = batch
+    if bodies:
+        decoded = [each for each in decoded if not isinstance(each, RawBody)]
+    columns = {
+        name: packer.column([arguments[name] for arguments in decoded])
+        for name in (decoded[0] if decoded else ())
+    }
+    packed = [_pack_body(i, body, packer) for i, body in bodies]
+    return packer.message(_Batch(len(batch), columns, packed)), packer
+
+
+def _pack_body(position: int, body: RawBody, packer: Packer) -> _PackedBody:
+    packer.buffers.append(body.pieces)
+    buffer = len(packer.buffers) - 1
+    return _PackedBody(position, buffer, body.content_type, body.encoding)
+
+
+class ReceivedBatch(t.NamedTuple):
+    """A batch in the process of a replica.
+
+    Attributes:
+        entries: the arguments of each prediction, without those in `failures`.
+        failures: the errors of bodies that are no arguments, by their position in the batch.
+        buffers: memory to which the arguments may refer.
+    """
+
+    entries: cabc.Sequence[Arguments]
+    failures: dict[int, Exception]
+    buffers: list[memoryview]
+
+    @property
+    def size(self) -> int:
+        return len(self.entries) + len(self.failures)
+
+    def only(self) -> Arguments:
+        """Return the arguments of the only prediction, or raise its error."""
+        if self.failures:
+            raise self.failures[0]
+        (arguments,) = self.entries
+        return arguments
 
 
 class BatchReader:
-    """Reads batches in the process of a replica."""
+    """Reads batches in the process of a replica.
 
-    def __init__(self, form: BatchFormat) -> None:
+    Args:
+        form: the types of one prediction.
+        decode: decodes the body of a request.
+    """
+
+    def __init__(self, form: BatchFormat, decode: Decode) -> None:
         self._readers = {name: ColumnReader(kind) for name, kind in form.parameters.items()}
+        self._decode = decode
 
-    def read(self, meta: bytes, region: memoryview) -> tuple[ColumnBatch, list[memoryview]]:
-        """Return a batch, whose values may refer to the buffers that are returned with it.
+    def read(self, meta: bytes, region: memoryview) -> ReceivedBatch:
+        """Return a batch.
 
         Raises:
             ConnectionLost: the message is not a batch.
-            InputError: an argument does not fit its annotation.
+            InputError: an argument from Python code does not fit its annotation.
         """
         try:
             lengths, content = _decode_batch(meta)
@@ -107,7 +168,26 @@ class BatchReader:
                 columns[name] = self._readers[name].read(column, buffers)
             except msgspec.ValidationError as exc:
                 raise misfit_error(name, exc) from exc
-        return ColumnBatch(columns, content.size), buffers
+        decoded = ColumnBatch(columns, content.size - len(content.bodies))
+        if not content.bodies:
+            return ReceivedBatch(decoded, {}, buffers)
+        return self._with_bodies(decoded, content, buffers)
+
+    def _with_bodies(
+        self, decoded: ColumnBatch, content: _Batch, buffers: list[memoryview]
+    ) -> ReceivedBatch:
+        """Decode the bodies of a batch. One that is no valid input fails its prediction alone."""
+        entries: list[t.Any] = list(decoded)
+        failures: dict[int, Exception] = {}
+        for each in content.bodies:
+            data = bytes(buffers[each.buffer])
+            body = ReceivedBody(each.content_type, each.encoding, data)
+            try:
+                # The failures before this one have no entry.
+                entries.insert(each.position - len(failures), self._decode(body))
+            except Exception as exc:  # noqa: BLE001  # its client gets it
+                failures[each.position] = exc
+        return ReceivedBatch(entries, failures, buffers)
 
 
 class ResultWriter:
@@ -116,22 +196,33 @@ class ResultWriter:
     def __init__(self, form: BatchFormat) -> None:
         self._wants_arrays = wants_arrays(form.item)
 
-    def pack(self, result: t.Any, size: int) -> tuple[bytes, Packer]:
+    def pack(self, result: t.Any, batch: ReceivedBatch) -> tuple[bytes, Packer]:
         """Return what `predict` has returned for a batch as MessagePack, and the packer that has
         the buffers.
 
         Raises:
-            AnswerError: it is not a sequence of `size` results, or a result cannot be sent.
+            AnswerError: it is not a sequence with a result for each entry, or a result cannot be
+                sent.
         """
-        packer = Packer()
+        size = len(batch.entries)
         if _is_array(result) and result.ndim:
             if not self._wants_arrays:
                 result = to_plain(result)
-            elif len(result) == size and is_plain_dtype(result.dtype):
+            elif len(result) == size and not batch.failures and is_plain_dtype(result.dtype):
+                packer = Packer()
                 return packer.message(_Results(packer.array(result), {})), packer
-        return self._pack_each(packer, rows(result, size))
+        values = rows(result, size)
+        for i in sorted(batch.failures):
+            values.insert(i, batch.failures[i])
+        return self.pack_each(values)
 
-    def _pack_each(self, packer: Packer, values: list[t.Any]) -> tuple[bytes, Packer]:
+    def pack_each(self, values: list[t.Any]) -> tuple[bytes, Packer]:
+        """Pack results, and exceptions among them.
+
+        Raises:
+            AnswerError: a result cannot be sent.
+        """
+        packer = Packer()
         failures = {
             i: pack_failure(each)
             for i, each in enumerate(values)

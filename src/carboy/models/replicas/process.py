@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
     from ..model import Model
     from ..queue.calls import Compute
     from ..versions.modelversion import ModelVersion
+    from .batches import Decode
     from .supervision import Link, ReplicaJob
 
 # How long a process that is to end goes on to tell clients that their tokens are void.
@@ -77,6 +78,7 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
     server = ReplicaServer(
         version.replica.compute,
         BatchFormat.of(model.operation),
+        model.codec.decode,
         listener=socket.socket(fileno=job["listener_fd"]),
         tokens=TokenWriter(job["tokens_fd"], job["replica"]),
         device_lock=job["device_lock"],
@@ -121,6 +123,7 @@ class ReplicaServer:
     Args:
         compute: computes a batch; see `Replica`.
         form: the types of one prediction.
+        decode: decodes the body of a request.
         listener: the socket on which the process listens.
         tokens: writes a token whenever the process can take a batch.
         device_lock: the file that is locked while a batch is computed; "" for none.
@@ -131,6 +134,7 @@ class ReplicaServer:
         self,
         compute: Compute,
         form: BatchFormat,
+        decode: Decode,
         *,
         listener: socket.socket,
         tokens: TokenWriter,
@@ -138,7 +142,7 @@ class ReplicaServer:
         streams: bool = False,
     ) -> None:
         self._compute = compute
-        self._reader = BatchReader(form)
+        self._reader = BatchReader(form, decode)
         self._writer = ResultWriter(form)
         self._listener = listener
         self._tokens = tokens
@@ -274,14 +278,17 @@ class ReplicaServer:
     def _answer(self, frames: FrameSocket, frame: Frame) -> None:
         """Compute a batch and send the results, or its failure."""
         buffers: list[memoryview] = []
+        result: t.Any = []
         kind = RESULTS
         try:
-            batch, buffers = self._reader.read(frame.meta, frame.region)
-            with self._device_held(frames, frame.serial):
-                result = self._compute(batch)
+            batch = self._reader.read(frame.meta, frame.region)
+            buffers = batch.buffers
+            if batch.entries:
+                with self._device_held(frames, frame.serial):
+                    result = self._compute(batch.entries)
             # PERF: the next batch is on its way while these results are packed.
             self._free()
-            meta, packer = self._writer.pack(result, len(batch))
+            meta, packer = self._writer.pack(result, batch)
             copied = frames.copy(meta, packer.buffers)
         except ConnectionLost:
             raise
@@ -312,9 +319,10 @@ class ReplicaServer:
         """Send what `predict` yields, item by item."""
         serial, failure, items = frame.serial, b"", None
         try:
-            batch, _ = self._reader.read(frame.meta, memoryview(bytearray(frame.region)))
+            batch = self._reader.read(frame.meta, memoryview(bytearray(frame.region)))
+            arguments = batch.only()
             with self._device_held(frames, serial):
-                items = items_of(self._compute(batch)[0])
+                items = items_of(self._compute([arguments])[0])
             self._send_items(frames, serial, items)
         except ConnectionLost:
             _close(items)
@@ -335,7 +343,7 @@ class ReplicaServer:
                     item = next(items)
                 except StopIteration:
                     return
-            meta, packer = self._writer.pack([item], 1)
+            meta, packer = self._writer.pack_each([item])
             frames.send(ITEM, serial, meta, packer.buffers)
             unread += 1
             while unread >= ITEMS_AHEAD or not frames.is_open():

@@ -99,11 +99,14 @@ class GivesBack(t.TypedDict):
 
 
 class Hangs(t.TypedDict):
-    """Reports a replica that computes a batch for longer than its deadline allows."""
+    """Reports a replica that computes a batch for longer than its deadline allows, or that has sent
+    something that is no message.
+    """
 
     model: str
     version: str
     replica: int
+    #: How long it has computed the batch, in seconds; 0 if it has sent something else.
     took_s: float
 
 

@@ -504,14 +504,20 @@ class VersionSet:
             model.current.unload(timeout_s)
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Compute the waiting predictions, then unload; the next prediction loads the version
-        again.
+        """Compute the waiting predictions, then unload; the next prediction loads the version again
+        that should then be served.
 
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        return self.unloaded or self._model.current.close(timeout_s)
+        if self.unloaded:
+            return True
+        current = self._model.current
+        drained = current.close(timeout_s)
+        if self.source is not None and not self._is_started:
+            current.queue.retire(lambda: self._started().queue)
+        return drained
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

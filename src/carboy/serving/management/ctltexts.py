@@ -172,7 +172,7 @@ def _shadow_lines(response: Response) -> Lines:
 
 def _medians(found: Response) -> str:
     served, shadow = found["served_ms"].get("p50"), found["shadow_ms"].get("p50")
-    return "" if served is None else f"; predict takes {shadow:.1f} ms instead of {served:.1f}"
+    return "" if served is None else f"; predict takes {shadow:.3g} ms instead of {served:.3g}"
 
 
 def _replica_lines(response: Response) -> Lines:

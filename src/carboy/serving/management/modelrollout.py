@@ -26,6 +26,9 @@ if t.TYPE_CHECKING:
     AskWorker = cabc.Callable[..., t.Any]
 
 REFRESH, SWITCH, REFUSE = "refresh-model", "switch-model", "refuse-version"
+# How many refused versions a worker learns of: the latest, so that its command line stays short.
+_MOST_REFUSED = 50
+_REASON_FOLLOWS = "another worker could not serve it"
 
 
 class Refreshed(t.TypedDict):
@@ -73,12 +76,19 @@ class ModelRollout:
 
     def known(self) -> dict[str, dict[str, t.Any]]:
         """Return what a worker process must know of versions when it starts, by the models'
-        names.
+        names. It is a part of the command line, which other users can read, so the reasons why
+        versions were refused follow by `prepare`.
         """
         return {
-            name: {"serving": version, "refused": list(self._refused.get(name, {}).values())}
+            name: {
+                "serving": version,
+                "refused": [{**each, "reason": _REASON_FOLLOWS} for each in self._refused_of(name)],
+            }
             for name, version in list(self._serving.items())
         }
+
+    def _refused_of(self, name: str) -> list[RefusedVersion]:
+        return list(self._refused.get(name, {}).values())[-_MOST_REFUSED:]
 
     def refresh(self, name: str, *, retry: bool = False) -> None:
         """Let all workers serve the version of a model that its source says.
@@ -130,7 +140,7 @@ class ModelRollout:
                 if before := changed.get(t.cast("int", process.pid)):
                     self._serving[name] = before
                     self._ask(process, SWITCH, name=name, version=before)
-                for refused in self._refused.get(name, {}).values():
+                for refused in self._refused_of(name):
                     self._ask(process, REFUSE, name=name, refused=refused)
             except ControlRequestError as exc:
                 logger.error("%s", exc)
@@ -142,7 +152,7 @@ class ModelRollout:
         Args:
             put: asks the worker, without waiting for its answer.
         """
-        for name, known in self.known().items():
-            for refused in known["refused"]:
+        for name, version in list(self._serving.items()):
+            for refused in self._refused_of(name):
                 put(REFUSE, name=name, refused=refused)
-            put(SWITCH, name=name, version=known["serving"])
+            put(SWITCH, name=name, version=version)

@@ -17,6 +17,7 @@ import typing as t
 from functools import partial
 
 from ...errors import ControlRequestError, ModelFileError, WorkerAnswerError
+from ..log import logger
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -102,18 +103,28 @@ class VersionRequests:
     def _look(self, arguments: Arguments) -> Arguments:
         model = _texts(arguments, "model")["model"]
         self._source(model)  # refuses a model that the app does not have
-        self._refresh(model)
+        self._follow_source(model)
         return {"model": model}
 
     def _served(self, model: str, version: str) -> Arguments:
         """Let the workers follow the source, and return the response."""
         try:
-            self._refresh(model)
+            self._follow_source(model)
         except ControlRequestError as exc:
             raise ControlRequestError(
                 f"Version {version!r} of {model!r} is in its source, but it is not served: {exc}"
             ) from None
         return {"model": model, "version": version}
+
+    def _follow_source(self, model: str) -> None:
+        """Let the workers follow the source. If they cannot, the log has the reason, too: whoever
+        looks at it later has not seen the response.
+        """
+        try:
+            self._refresh(model)
+        except ControlRequestError as exc:
+            logger.error("%s", exc)
+            raise
 
     def _source(self, model: str) -> VersionSource:
         """Return the source of a model, as the first worker that answers knows it."""

@@ -12,6 +12,7 @@ has the function for each word that a process may send; `SupervisorLink` is the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -128,20 +129,28 @@ class ChildProcess:
             variables: environment variables for the process, in addition to those of this one.
             fds: file descriptors that the process inherits, in addition to those of the socket and
                 the log.
+
+        Raises:
+            OSError: there is no memory, descriptor or process left.
         """
-        ours, theirs = socket.socketpair()
+        self.channel, theirs = socket.socketpair()
+        self.channel.setblocking(False)
         self.log_fd, write_fd = os.pipe()
         job = {**job, "log_fds": [self.log_fd, write_fd]}
-        self.popen = subprocess.Popen(  # noqa: S603  # this interpreter
-            _command(self.module, theirs.fileno(), json.dumps(job)),
-            pass_fds=[theirs.fileno(), self.log_fd, write_fd, *fds],
-            stdin=subprocess.DEVNULL,
-            env={**_environment(), **(variables or {})},
-        )
-        theirs.close()
-        os.close(write_fd)
-        ours.setblocking(False)
-        self.channel = ours
+        try:
+            with _interrupts_blocked():
+                self.popen = subprocess.Popen(  # noqa: S603  # this interpreter
+                    _command(self.module, theirs.fileno(), json.dumps(job)),
+                    pass_fds=[theirs.fileno(), self.log_fd, write_fd, *fds],
+                    stdin=subprocess.DEVNULL,
+                    env={**_environment(), **(variables or {})},
+                )
+        except OSError:
+            self.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(write_fd)
 
     @property
     def exit_code(self) -> int | None:
@@ -159,13 +168,21 @@ class ChildProcess:
         self.kill_at_s = None
         self.send_signal(signal.SIGKILL)
 
+    def kill_for_garbage(self, receiver: str) -> None:
+        """Kill the process because something in it has written to a socket that is not its own:
+        what follows there cannot be read.
+        """
+        if not self.was_killed:
+            log.logger.error("%s has sent %s something that is no message: killed", self, receiver)
+            self.kill()
+
     def kill_and_wait(self) -> None:
         self.kill()
         if self.popen is not None:
             self.popen.wait()
 
     def close(self) -> None:
-        """Close the socket and the pipe. Call this after the process has ended."""
+        """Close the socket and the pipe. Call this when the process does not run."""
         if self.channel is not None:
             self.channel.close()
         if self.log_fd is not None:
@@ -205,7 +222,11 @@ class ChildProcess:
             return False
         *messages, self._unread = (self._unread + data).split(b"\n")
         for message in messages:
-            word, payload = json.loads(message)
+            try:
+                word, payload = json.loads(message)
+            except (ValueError, TypeError):
+                self.kill_for_garbage("the supervisor")
+                return False
             self.handlers.get(word, partial(self._on_unknown, word))(payload)
         return bool(data)
 
@@ -226,6 +247,21 @@ class ChildProcess:
 
     def _on_unknown(self, word: str, payload: object) -> None:
         log.logger.error("%s has sent an unknown message %r", self, word)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> cabc.Iterator[None]:
+    """Start a process with SIGINT blocked. A terminal sends the signal to all processes, and Python
+    would end with a traceback if it came during the first imports: `unblock_interrupts` ends that.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _environment() -> dict[str, str]:
@@ -305,11 +341,26 @@ class Place(t.Generic[P]):
             self.start_at_s = time.monotonic() + delay_s
         return delay_s
 
+    def start_again(self, start: cabc.Callable[[], P], what: str) -> P | None:
+        """Start a process as the next one in this place. If the machine refuses it, such as for
+        lack of memory or descriptors, return None and plan another attempt: the other processes go
+        on.
+        """
+        try:
+            return start()
+        except OSError as exc:
+            delay_s = self.backoff.delay_s(0.0) or FIRST_DELAY_S
+            self.start_at_s = time.monotonic() + delay_s
+            log.logger.error("cannot start %s: %s; trying again in %g s", what, exc, delay_s)
+            return None
+
 
 def describe_end(process: ChildProcess) -> str:
     """Return how a process has ended, such as "exited with code 3"."""
     if process.phase == "hanging":
         return "was killed because it hung"
+    if process.was_killed:
+        return "was killed by the supervisor"
     return _describe_exit(process.exit_code or 0)
 
 

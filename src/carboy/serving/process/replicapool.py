@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 import typing as t
+from functools import partial
 
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib, resident_bytes
@@ -67,7 +68,7 @@ class ReplicaProcess(ChildProcess):
 
     def __init__(self, want: Want, number: int, device: str) -> None:
         super().__init__()
-        self.model, self.version = want["model"], want["version"]
+        self.model = _name_of(want)
         self.number = number
         self.device = device
         self.path = ""
@@ -80,8 +81,7 @@ class ReplicaProcess(ChildProcess):
         self.handlers["checked"] = self._on_checked
 
     def __str__(self) -> str:
-        version = f" version {self.version!r}" if self.version else ""
-        return f"replica {self.number} of model {self.model!r}{version} (pid {self.pid or '-'})"
+        return f"replica {self.number} of {self.model} (pid {self.pid or '-'})"
 
     def _on_loaded(self, loaded: Ready) -> None:
         self.loaded = loaded
@@ -141,7 +141,7 @@ class ReplicaPool:
         self.unused_s: float | None = None
 
     def __str__(self) -> str:
-        return f"model {self.want['model']!r}"
+        return _name_of(self.want)
 
     @property
     def processes(self) -> list[ReplicaProcess]:
@@ -190,6 +190,9 @@ class ReplicaPool:
             self._launch(self, process, job, fds, variables)
         place.starts += 1
         return process
+
+    def _start_again(self, place: Place[ReplicaProcess]) -> ReplicaProcess | None:
+        return place.start_again(partial(self._start, place), f"a replica of {self}")
 
     def place_of(self, process: ReplicaProcess) -> Place[ReplicaProcess]:
         return next(place for place in self.places if process in place.processes)
@@ -259,7 +262,7 @@ class ReplicaPool:
             if place.start_at_s is not None and now_s >= place.start_at_s:
                 place.start_at_s = None
                 if place.current is None:
-                    place.current = self._start(place)
+                    place.current = self._start_again(place)
         self._replace_next(now_s)
 
     def look(self, now_s: float) -> None:
@@ -294,7 +297,7 @@ class ReplicaPool:
                 process.replace_at_s = now_s + place.backoff.delay_s(process.lived_s)
             if now_s >= process.replace_at_s and place.start_at_s is None:
                 log.logger.info("replacing %s: %s", process, process.leave_because)
-                place.successor = self._start(place)
+                place.successor = self._start_again(place)
                 return
 
     def _give_up_loading(self, process: ReplicaProcess, now_s: float) -> None:
@@ -318,9 +321,13 @@ class ReplicaPool:
     # --- replicas that do not work ---------------------------------------------------------------
 
     def report_hang(self, number: int, took_s: float) -> None:
-        """Kill a replica that has computed a batch for too long, after it has logged its stacks."""
+        """Kill a replica that has computed a batch for too long, after it has logged its stacks; or
+        at once, if `took_s` is 0, because it has sent a client something that is no message.
+        """
         for process in self.processes:
-            if process.number == number and process.phase in ("ready", "draining"):
+            if process.number != number or process.phase not in ("ready", "draining"):
+                continue
+            if took_s:
                 log.logger.error(
                     "%s hangs: it has computed a batch for %.3g s, longer than its deadline"
                     " allows. The stacks of its threads follow; then it is killed",
@@ -328,6 +335,8 @@ class ReplicaPool:
                     took_s,
                 )
                 self._dump_and_kill(process, time.monotonic())
+            else:
+                process.kill_for_garbage("a client")
 
     def give_up_broken(self, process: ReplicaProcess, reason: str) -> None:
         """Kill a replica that cannot compute any more."""
@@ -403,6 +412,11 @@ class ReplicaPool:
         """
         os.close(self.reading_fd)
         os.close(self.writing_fd)
+
+
+def _name_of(want: Want) -> str:
+    version = f", version {want['version']!r}" if want["version"] else ""
+    return f"model {want['model']!r}{version}"
 
 
 def _ask_for_check(process: ReplicaProcess, now_s: float) -> None:

@@ -39,7 +39,7 @@ from .apploading import (
     load,
     send_log_lines,
 )
-from .supervisorlink import SupervisorLink
+from .supervisorlink import SupervisorLink, unblock_interrupts
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -53,6 +53,7 @@ def handle_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         # Handlers, and not SIG_IGN, which programs that the model starts would inherit.
         signal.signal(number, lambda *_: None)
+    unblock_interrupts()
     faulthandler.register(signal.SIGQUIT)
 
 

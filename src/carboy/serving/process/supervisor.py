@@ -254,7 +254,7 @@ class Supervisor:
             if worker.start_at_s is not None and now_s >= worker.start_at_s:
                 worker.start_at_s = None
                 if worker.current is None:
-                    worker.current = self._start(worker)
+                    worker.current = self._start_again(worker)
         self._replace_next()
         self._finish_reload()
         if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
@@ -314,7 +314,11 @@ class Supervisor:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()
             fds.append(process.metrics_fd)
         variables = thread_environment(machine.usable_cpus(), self._computing_processes)
-        process.start(job, fds, variables=variables)
+        try:
+            process.start(job, fds, variables=variables)
+        except OSError:
+            self._close_table(process)
+            raise
         worker.starts += 1
         self._selector.register(
             t.cast("socket.socket", process.channel),
@@ -322,6 +326,9 @@ class Supervisor:
             partial(self._receive, worker, process),
         )
         return process
+
+    def _start_again(self, worker: Worker) -> WorkerProcess | None:
+        return worker.start_again(partial(self._start, worker), f"worker {worker.number}")
 
     def _send_models_socket(self, process: WorkerProcess, payload: object) -> None:
         try:
@@ -473,7 +480,7 @@ class Supervisor:
         worker = min(leaving, key=lambda worker: t.cast("WorkerProcess", worker.current).started_s)
         if because := t.cast("WorkerProcess", worker.current).leave_because:
             log.logger.info("replacing %s: %s", worker.current, because)
-        worker.successor = self._start(worker)
+        worker.successor = self._start_again(worker)
 
     def _must_leave(self, worker: Worker) -> bool:
         process = worker.current
@@ -563,8 +570,7 @@ class Supervisor:
             self._receive(worker, process)
         self._log.finish(process)
         process.close()
-        if self._metrics is not None and process.metrics_fd is not None:
-            self._metrics.close_table(process.metrics_fd)
+        self._close_table(process)
         is_leaving = process in worker.leaving
         worker.remove(process)
         if self._stopping:
@@ -579,6 +585,10 @@ class Supervisor:
                 self._restart(worker, process)
         else:
             self._restart(worker, process)
+
+    def _close_table(self, process: WorkerProcess) -> None:
+        if self._metrics is not None and process.metrics_fd is not None:
+            self._metrics.close_table(process.metrics_fd)
 
     def _restart(self, worker: Worker, process: WorkerProcess) -> None:
         """Let another process be started after one has ended that should serve, or load the app.

@@ -5,6 +5,7 @@ sends reports. The messages are lines of JSON, `[word, payload]`, in both direct
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import typing as t
 
@@ -13,6 +14,14 @@ from .. import log
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import socket
+
+
+def unblock_interrupts() -> None:
+    """Receive SIGINT, which the supervisor has blocked in the process until now. Call this when a
+    handler is set.
+    """
+    if hasattr(signal, "pthread_sigmask"):  # Windows does not have this function
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class SupervisorLink:

@@ -67,7 +67,7 @@ from .computethreads import advice_on_sessions, imported_libraries
 from .hangup import Terminal
 from .modelkeeper import ModelKeeper
 from .sockets import make_listeners
-from .supervisorlink import SupervisorLink
+from .supervisorlink import SupervisorLink, unblock_interrupts
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -398,6 +398,7 @@ def open_table(fd: int | None) -> SharedTable | None:
 def handle_signals(control: Control) -> None:
     """Handle signals as a worker does. The app may replace the handlers of SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unblock_interrupts()
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     terminal = Terminal()
 
