@@ -497,8 +497,9 @@ class VersionSet:
             self.unloaded = True
             # `load` begins with the version that is served now, as other processes do.
             self._served_elsewhere = model.current.name or self._served_elsewhere
+            is_started = self._is_started
             self._stop(timeout_s)
-            if self.source is not None and not self._is_started and not model.current.name:
+            if self.source is not None and not is_started:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
             model.current.unload(timeout_s)
