@@ -62,7 +62,7 @@ def make_route(gateway):
         name="m",
         version=None,
         current=SimpleNamespace(queue=Queue()),
-        versions=SimpleNamespace(canaries=None),
+        versions=SimpleNamespace(canaries=None, shadow=None),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),
     )

@@ -258,14 +258,12 @@ class PredictionRoute:
             self.gateway.step_aside()
         try:
             began_s = monotonic() if self.traces else 0.0
-            if (canaries := self.model.versions.canaries) is not None:
-                pending.canary = canaries.find(pending)
-            if self.model.versions.shadow is not None:
-                pending.keep_body()
-            if is_raw:
-                decoded: t.Any = pending.raw_body()
-            else:
-                decoded = self.protocol.decode(self.model, pending)
+            versions = self.model.versions
+            if versions.canaries is not None or versions.shadow is not None:
+                self._involve_others(pending)
+            decoded: t.Any = (
+                pending.raw_body() if is_raw else self.protocol.decode(self.model, pending)
+            )
             pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
@@ -283,6 +281,14 @@ class PredictionRoute:
                 self._submit([pending], pending.canary)
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
+
+    def _involve_others(self, pending: PendingPrediction) -> None:
+        """Choose the version that computes the prediction, and keep what the shadow needs of it."""
+        versions = self.model.versions
+        if versions.canaries is not None:
+            pending.canary = versions.canaries.find(pending)
+        if versions.shadow is not None:
+            pending.keep_body()
 
     def _decodes_elsewhere(self, pending: PendingPrediction) -> bool:
         """Whether the process that computes the prediction also decodes the body."""

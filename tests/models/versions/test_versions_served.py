@@ -70,7 +70,7 @@ app.model("/alone", source="versions", shadow="2")(M)
 
 
 REPLICATED = """
-import json, pathlib
+import json, os, pathlib
 from carboy import Carboy
 
 app = Carboy(__name__)
@@ -82,6 +82,8 @@ class M:
         self.name = content["name"]
         if content.get("fails"):
             raise RuntimeError("a secret of the device")
+        if content.get("kills"):
+            os.kill(os.getpid(), 9)
 
     def predict(self, xs: list[int]) -> list[dict[str, str | int]]:
         return [{"version": self.name, "x": x} for x in xs]
@@ -285,6 +287,9 @@ def test_replicas_of_a_version_are_started_beside_those_of_the_one_before(tmp_pa
         assert (server.serving(), server.answered()) == (["2", "2"], {"2"})
         server.add("3", fails=True)
         with pytest.raises(ControlError, match=r"version '3' .*a secret of the device"):
+            server.refresh()
+        server.add("4", kills=True)
+        with pytest.raises(ControlError, match=r"version '4' .*SIGKILL"):
             server.refresh()
         assert server.answered() == {"2"}
     assert set(seen) == {"1", "2"}

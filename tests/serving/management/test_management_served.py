@@ -94,8 +94,13 @@ class Server:
         self.program.wait_until_it_prints("serving shop:app")
         return self
 
+    def wait_until_it_can_be_asked(self):
+        """The file of the socket exists a moment before the server listens there."""
+        with socket.socket(socket.AF_UNIX) as client:
+            wait_until(lambda: client.connect_ex(self.path) == 0)
+
     def wait_until_it_is_ready(self):
-        wait_until(lambda: self.has("s"))
+        self.wait_until_it_can_be_asked()
         wait_until(lambda: self.probe()[0] == 200, pause_s=0.02)
         return self
 
@@ -263,7 +268,7 @@ def test_worker_whose_gil_is_held_writes_its_stacks_to_the_log(server):
 def test_server_is_alive_and_not_started_while_it_loads(tmp_path, start):
     (tmp_path / "loading").touch()
     server = start()
-    wait_until(lambda: server.has("s"))
+    server.wait_until_it_can_be_asked()
     wait_until(lambda: server.probe("/startupz")[1].get("reasons", [{}])[0].get("pid"))
     status, content = server.probe("/startupz")
     assert status == 503

@@ -68,7 +68,7 @@ class ReplicaProcess(ChildProcess):
 
     def __init__(self, want: Want, number: int, device: str) -> None:
         super().__init__()
-        self.model, self.version = want["model"], want["version"]
+        self.model = _name_of(want)
         self.number = number
         self.device = device
         self.path = ""
@@ -81,8 +81,7 @@ class ReplicaProcess(ChildProcess):
         self.handlers["checked"] = self._on_checked
 
     def __str__(self) -> str:
-        version = f" version {self.version!r}" if self.version else ""
-        return f"replica {self.number} of model {self.model!r}{version} (pid {self.pid or '-'})"
+        return f"replica {self.number} of {self.model} (pid {self.pid or '-'})"
 
     def _on_loaded(self, loaded: Ready) -> None:
         self.loaded = loaded
@@ -142,7 +141,7 @@ class ReplicaPool:
         self.unused_s: float | None = None
 
     def __str__(self) -> str:
-        return f"model {self.want['model']!r}"
+        return _name_of(self.want)
 
     @property
     def processes(self) -> list[ReplicaProcess]:
@@ -415,6 +414,11 @@ class ReplicaPool:
         """
         os.close(self.reading_fd)
         os.close(self.writing_fd)
+
+
+def _name_of(want: Want) -> str:
+    version = f", version {want['version']!r}" if want["version"] else ""
+    return f"model {want['model']!r}{version}"
 
 
 def _ask_for_check(process: ReplicaProcess, now_s: float) -> None:
