@@ -188,6 +188,7 @@ class VersionSet:
             else:
                 self._swap(self._load_first(source, found))
                 self._load_trials(source, found)
+                self._warn_of_missing_trials(source, found)
                 self._watch = SourceWatch(self, source.poll_s)
                 self._watch.start()
             self._is_started = True
@@ -388,6 +389,13 @@ class VersionSet:
                 _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
                 continue
             self._begin_trial(version)
+
+    def _warn_of_missing_trials(self, source: VersionSource, found: VersionList) -> None:
+        for name in self._trials.keys() - {each.name for each in found.versions}:
+            _logger.warning(
+                "%s: there is no version %r in %r, which is its %s: it is loaded when it appears",
+                *(self._owner, name, source.location, self._trials[name]),
+            )
 
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
