@@ -153,3 +153,26 @@ def test_batches_of_large_arrays_have_a_thread(open_posting):
         wait_until(lambda tickets=tickets: all(each.settled for each in tickets))
         assert [float(each.value[0]) for each in tickets] == [0.0, 2.0, 4.0]
     assert not posting.remote.is_light
+
+
+def test_two_threads_that_run_the_event_loop_answer_each_batch_once(open_posting):
+    there = ReplicaThread("echo")
+    posting = open_posting(there).warm()
+    over = threading.Event()
+
+    def lead() -> None:
+        while not over.is_set():
+            for fd, _ in posting.loop._epoll.poll(0.01):
+                if fd in posting.loop._functions:
+                    posting.loop._functions[fd]()
+
+    second = threading.Thread(target=lead)
+    second.start()
+    try:
+        for i in range(300):
+            assert posting.round(*range(i, i + 8)).wait() == {x: x for x in range(i, i + 8)}
+    finally:
+        over.set()
+        second.join()
+    assert posting.queue.statistics().computing == 0
+    assert not there.reports

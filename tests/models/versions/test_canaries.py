@@ -144,6 +144,7 @@ def test_canary_that_appears_later_fails_or_goes_leaves_the_current_version_alon
     write_version(store, "6")
     model = declare(canary={"7": 1.0})
     model.load()
+    assert "there is no version '7' in " in caplog.text
     client = app.test_client()
     assert set(versions(client, range(5))) == {"6"}
     write_version(store, "7", fails="init")
@@ -176,6 +177,8 @@ def test_closed_model_has_no_canary_left(declare, store):
     ("options", "said"),
     [
         ({"canary": {"7": 0}}, "expected shares"),
+        ({"canary": {"../7": 0.5}}, "'../7' cannot be the name of a version"),
+        ({"shadow": "../7"}, "'../7' cannot be the name of a version"),
         ({"canary": {"7": True}}, "expected shares"),
         ({"canary": {7: 0.5}}, "expected shares"),
         ({"canary": {"7": 0.6, "8": 0.5}}, "together at most 1"),

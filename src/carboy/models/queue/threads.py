@@ -136,8 +136,6 @@ class BatchThreads:
         # The event loop by which the results of replicas in other processes arrive without a thread
         # that waits for them; None if there is none.
         self._loop: ResultLoop | None = None
-        # How many batches have been sent whose results arrive by the event loop.
-        self._posted = 0
         # Whether a thread must wait until a replica is free, because the event loop cannot.
         self._needs_thread = False
 
@@ -339,14 +337,12 @@ class BatchThreads:
         return waiting.cost.of(min(len(waiting), waiting.max_size)) < _POST_S
 
     def _take_to_post(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
-        """Take a batch for which a replica is free. If none is, the next result of a replica leads
-        to another attempt; if no result is awaited, wake a thread that waits.
-        """
+        """Take a batch for which a replica is free. If none is, wake a thread that waits."""
         turn = t.cast("Turns", self._turns).try_turn(t.cast("ResultLoop", self._loop))
         if turn is None:
-            if not self._posted:
-                self._needs_thread = True
-                self.wake_for(now_s)
+            # A thread waits, because a replica may become free that computes for another process.
+            self._needs_thread = True
+            self.wake_for(now_s)
             return None, []
         slot = Slot(self)
         late = self._state.take(slot, now_s)
@@ -354,7 +350,6 @@ class BatchThreads:
             t.cast("Turns", self._turns).return_turn(turn)
             return None, late
         slot.turn = turn
-        self._posted += 1
         return slot, late
 
     def _leave_to_loop(self, now_s: float) -> bool:
@@ -363,8 +358,7 @@ class BatchThreads:
         """
         if self._loop is None or self._needs_thread or not self._may_post(now_s):
             return False
-        if not self._posted:
-            self._loop.call(self._post_next)
+        self._loop.call(self._post_next)
         return True
 
     def _post_next(self) -> None:
@@ -394,15 +388,17 @@ class BatchThreads:
         """Deliver the results of a batch that was sent by the event loop. If there are none, a
         thread finds out which prediction has failed, or has the batch computed by another replica.
         """
-        with self._lock:
-            self._posted -= 1
         if type(outcome) is not list:
             args = (slot, outcome)
-            threading.Thread(
+            again = threading.Thread(
                 target=self._compute_after, args=args, name=f"{self._owner} again", daemon=True
-            ).start()
-            self._post_next()
-            return
+            )
+            try:
+                again.start()
+                self._post_next()
+                return
+            except RuntimeError as exc:  # the system allows no further thread
+                outcome = [exc] * len(slot.tickets)
         state = self._state
         with self._lock:
             now_s = monotonic()
@@ -415,8 +411,13 @@ class BatchThreads:
     def _compute_after(self, slot: Slot, outcome: t.Any) -> None:
         """Compute a batch, of which one attempt has had an outcome that is no results."""
         slot.thread = get_ident()
-        t.cast("Turns", self._turns).resume_after(outcome)
-        self.compute(slot)
+        turns = t.cast("Turns", self._turns)
+        turns.resume_after(outcome)
+        try:
+            self.compute(slot)
+        finally:
+            # `compute` has not used the outcome if all predictions have ended meanwhile.
+            turns.resume_after(None)
 
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.

@@ -43,15 +43,18 @@ class DeviceLock:
         """
         from fcntl import LOCK_EX, LOCK_UN, flock  # not at the top: Windows does not have it
 
-        if not (_try(self._queue) and _try(self._device)):
-            waits()
-            flock(self._queue, LOCK_EX)
-            flock(self._device, LOCK_EX)
-            begins()
-        flock(self._queue, LOCK_UN)
+        # Whatever fails, such as `waits` because the client has died, both locks are released: to
+        # release one that is not held does nothing.
         try:
+            if not (_try(self._queue) and _try(self._device)):
+                waits()
+                flock(self._queue, LOCK_EX)
+                flock(self._device, LOCK_EX)
+                begins()
+            flock(self._queue, LOCK_UN)
             yield
         finally:
+            flock(self._queue, LOCK_UN)
             flock(self._device, LOCK_UN)
 
 

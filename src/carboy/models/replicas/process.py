@@ -8,11 +8,14 @@ they are answered while `predict` computes.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import threading
 import typing as t
-from time import monotonic
+import weakref
+from functools import partial
+from time import monotonic, sleep
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError
@@ -158,6 +161,8 @@ class ReplicaServer:
         self._ends_unused = False
         self._fault = ""
         self._is_computing = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_close_in_child, weakref.ref(self)))
 
     # --- for any thread ------------------------------------------------------------------------
 
@@ -205,12 +210,18 @@ class ReplicaServer:
 
     def _close(self) -> None:
         self._tokens.end()
-        for frames in list(self._connections.values()):
-            self._drop(frames)
+        self.close_descriptors()
+
+    def close_descriptors(self) -> None:
+        """Close all sockets, and the files that are locked."""
+        for frames in self._connections.values():
+            frames.close()
+        self._connections.clear()
         for each in (self._listener, self._wake, self._wakes):
             each.close()
         if self._device is not None:
             self._device.close()
+            self._device = None
 
     def _timeout_ms(self) -> float | None:
         if self._tokens.is_late or self._ends_s is not None or self._ends_unused:
@@ -227,8 +238,14 @@ class ReplicaServer:
             self._wakes.recv(64)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the client has left again
+        try:
             sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # the client has left again
+        except OSError as exc:  # no descriptor is left: the listener stays readable
+            _logger.warning("A replica cannot accept clients at the moment: %s", exc.strerror)
+            sleep(_RETRY_S)
+        else:
             sock.setblocking(True)
             self._connections[sock.fileno()] = FrameSocket(sock)
             self._poll.register(sock, select.POLLIN)
@@ -346,12 +363,20 @@ class ReplicaServer:
             meta, packer = self._writer.pack_each([item])
             frames.send(ITEM, serial, meta, packer.buffers)
             unread += 1
-            while unread >= ITEMS_AHEAD or not frames.is_open():
+            while unread >= ITEMS_AHEAD or frames.has_unread() or not frames.is_open():
                 answer = frames.receive()
                 if answer.kind == STOP:
                     return
                 if answer.kind == MORE:
                     unread -= READ_ITEMS
+
+
+def _close_in_child(server: weakref.ref[ReplicaServer]) -> None:
+    """Close the descriptors of a replica in a process that its model has forked: as long as one is
+    open, clients would not notice the death of the replica.
+    """
+    if (found := server()) is not None:
+        found.close_descriptors()
 
 
 def _close(items: t.Any) -> None:

@@ -16,11 +16,12 @@ import weakref
 from _thread import get_ident
 from collections import abc as cabc
 from functools import partial
+from time import sleep
 
 import msgspec
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
+from carboy.errors import AnswerError, ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import slots_of_caller
 from ..saved.card import Card
@@ -30,6 +31,7 @@ from .frames import (
     BEGINS,
     END,
     FAILED,
+    INLINE_BYTES,
     ITEM,
     MORE,
     RESULTS,
@@ -59,6 +61,8 @@ ITEMS_AHEAD = 16
 #: After how many items this process tells the replica that it has read them.
 READ_ITEMS = ITEMS_AHEAD // 2
 
+# If a process has no descriptor left, it tries again after this time to connect to a replica.
+_CONNECT_AGAIN_S = 0.05
 # An outcome of a posted batch that is none yet.
 _STILL_WAITS: t.Final = object()
 
@@ -74,6 +78,7 @@ class _ReplicaConnection:
         is_taken: whether the event loop watches the connection, and a batch is being sent or
             computed.
         posted: that batch.
+        reading: held by the thread that reads the connection for the event loop.
     """
 
     def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
@@ -90,6 +95,15 @@ class _ReplicaConnection:
         self.given_up = False
         self.is_taken = False
         self.posted: _Posted | None = None
+        self.reading = threading.Lock()
+
+    def is_light(self, frame: Frame) -> bool:
+        """Whether a batch and its answer were so short that the event loop reads and writes the
+        like in less time than waking a thread takes.
+        """
+        return not frame.is_shared and (
+            max(self.frames.sent_bytes, len(frame.meta) + len(frame.region)) <= INLINE_BYTES
+        )
 
 
 class _Turn(t.NamedTuple):
@@ -103,6 +117,7 @@ class _Posted(t.NamedTuple):
     """A batch whose results arrive by the event loop."""
 
     serial: int
+    size: int
     slot: Slot
     done: cabc.Callable[[Slot, t.Any], object]
 
@@ -137,7 +152,7 @@ class RemoteReplicas:
         self._owner = owner
         self._streams = streams
         self._retry = retry
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._folder = ""
         self._tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
@@ -164,7 +179,8 @@ class RemoteReplicas:
         """Forget the connections of the parent process, in a forked child process: both would use
         them. The child asks for the replicas again.
         """
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        # Other threads of the parent may have held them.
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._unused, self._turns, self._busy = {}, {}, {}
         self._watched, self._outcomes = {}, {}
         self._tokens = self._loop = None
@@ -179,7 +195,7 @@ class RemoteReplicas:
             ModelLoadError: the model could not be loaded.
             UnavailableError: no supervisor answers.
         """
-        with self._lock:
+        with self._loading:
             if self.loaded:
                 return
             self.loading = True
@@ -187,8 +203,9 @@ class RemoteReplicas:
                 granted, fd = self._directory.want(self._want, self._move)
             finally:
                 self.loading = False
-            self._use(granted, fd)
-            self.loaded = True
+            with self._lock:
+                self._use(granted, fd)
+                self.loaded = True
 
     def _use(self, granted: Granted, fd: int) -> None:
         self._folder, self._tokens = granted["folder"], TokenReader(fd)
@@ -200,7 +217,7 @@ class RemoteReplicas:
         """Use other replicas from now on. Those before end when nobody is connected to them, which
         wakes the threads that wait for their tokens.
         """
-        with self._lock:
+        with self._loading, self._lock:
             if not self.loaded:
                 os.close(fd)
                 return
@@ -313,10 +330,13 @@ class RemoteReplicas:
             if unused:
                 return unused.pop()
         self._forget_dead()
-        try:
-            return _ReplicaConnection(token, self._folder, self._form)
-        except OSError:
-            return None
+        while True:
+            try:
+                return _ReplicaConnection(token, self._folder, self._form)
+            except (FileNotFoundError, ConnectionRefusedError):
+                return None
+            except OSError:  # such as too many open files: the token of a living replica is kept
+                sleep(_CONNECT_AGAIN_S)
 
     def _forget_dead(self) -> None:
         """Close the connections to replicas that have died. Called when a connection is opened."""
@@ -344,7 +364,7 @@ class RemoteReplicas:
             if outcome is None:
                 turn = self._turn()
                 try:
-                    outcome = self._exchange(turn, meta, packer.buffers)
+                    outcome = self._exchange(turn, meta, packer.buffers, len(batch))
                 except ConnectionLost as exc:
                     outcome = exc
             if isinstance(outcome, ConnectionLost):
@@ -371,9 +391,9 @@ class RemoteReplicas:
         return turn
 
     def _exchange(
-        self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]]
+        self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]], size: int
     ) -> t.Any:
-        """Send a batch, and wait for what becomes of it.
+        """Send a batch of `size` predictions, and wait for what becomes of it.
 
         Returns:
             The results; an exception if the batch has failed; an iterator if `predict` yields; None
@@ -398,7 +418,8 @@ class RemoteReplicas:
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            outcome = _outcome_of(connection, frame)
+            outcome = _outcome_of(connection, frame, size)
+            self.is_light = connection.is_light(frame)
         self.keep(connection)
         return outcome
 
@@ -458,8 +479,8 @@ class RemoteReplicas:
     def _watch(self, token: Token, loop: ResultLoop) -> _ReplicaConnection | None:
         try:
             connection = _ReplicaConnection(token, self._folder, self._form)
-        except OSError:  # the replica has died
-            return None
+        except OSError:
+            return None  # the replica has died; or else a thread tries it, with its next token
         self._loop = loop
         self._watched.setdefault(token.replica, []).append(connection)
         loop.call_when_readable(connection.frames.fileno(), partial(self._on_readable, connection))
@@ -502,48 +523,61 @@ class RemoteReplicas:
             raise
         # Before the batch is sent: if this thread is slow, another one runs the event loop, and
         # gets the results.
-        connection.posted = _Posted(turn.serial, slot, done)
+        connection.posted = _Posted(turn.serial, len(batch), slot, done)
         self._busy[slot] = connection
         # If that fails, the event loop notices it as well.
         with contextlib.suppress(ConnectionLost):
             connection.frames.send(BATCH, turn.serial, meta, packer.buffers)
 
     def resume_after(self, outcome: t.Any) -> None:
-        """Let the next call of `compute` on this thread continue after this outcome of `post`."""
-        self._outcomes[get_ident()] = outcome
+        """Let the next call of `compute` on this thread continue after this outcome of `post`; None
+        for none.
+        """
+        self._outcomes.pop(get_ident(), None)
+        if outcome is not None:
+            self._outcomes[get_ident()] = outcome
 
     def _on_readable(self, connection: _ReplicaConnection) -> None:
-        """Receive what becomes of a posted batch, or notice that the replica has died."""
-        posted = connection.posted
+        """Receive what has arrived of the outcome of a posted batch, or notice that the replica has
+        died.
+
+        Two threads may call this for one event, if the event loop has moved to another thread.
+        """
+        if not connection.reading.acquire(blocking=False):
+            return
         try:
-            frame = _receive(connection.frames, 0 if posted is None else posted.serial)
-            outcome = self._outcome_or_wait(connection, frame)
+            posted = connection.posted
+            outcome = self._posted_outcome(connection, posted)
+            if outcome is _STILL_WAITS or posted is None:
+                return
+            connection.posted = None
+            self._busy.pop(posted.slot, None)
+            connection.is_taken = False
+            if not self._is_current(connection):
+                self._unwatch(connection)
+        finally:
+            connection.reading.release()
+        posted.done(posted.slot, outcome)
+
+    def _posted_outcome(self, connection: _ReplicaConnection, posted: _Posted | None) -> t.Any:
+        """Return what has become of a posted batch; `_STILL_WAITS` if that is not known yet."""
+        frames = connection.frames
+        try:
+            while (frame := frames.try_receive()) is not None:
+                posted = _posted_for(frame, posted)
+                if frame.kind == WAITS:
+                    posted.slot.queue.pause(posted.slot, "device")
+                elif frame.kind == BEGINS:
+                    posted.slot.queue.resume(posted.slot)
+                else:
+                    outcome = _outcome_of(connection, frame, posted.size)
+                    self.is_light = connection.is_light(frame)
+                    return outcome
         except ConnectionLost as exc:
             self._unwatch(connection)
             self._note(connection, exc)
-            outcome = self._late() if connection.given_up else exc
-        if outcome is _STILL_WAITS or posted is None:
-            return
-        connection.posted = None
-        connection.is_taken = False
-        if not self._is_current(connection):
-            self._unwatch(connection)
-        del self._busy[posted.slot]
-        posted.done(posted.slot, outcome)
-
-    def _outcome_or_wait(self, connection: _ReplicaConnection, frame: Frame) -> t.Any:
-        slot = t.cast("_Posted", connection.posted).slot
-        while frame.kind in (WAITS, BEGINS):
-            if frame.kind == WAITS:
-                slot.queue.pause(slot, "device")
-            else:
-                slot.queue.resume(slot)
-            if not connection.frames.has_unread():
-                return _STILL_WAITS
-            frame = _receive(connection.frames, frame.serial)
-        outcome = _outcome_of(connection, frame)
-        self.is_light = not (frame.is_shared or connection.frames.has_shared)
-        return outcome
+            return self._late() if connection.given_up else exc
+        return _STILL_WAITS
 
 
 class RemoteItems(cabc.Iterator[t.Any]):
@@ -634,20 +668,36 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     return frame
 
 
-def _outcome_of(connection: _ReplicaConnection, frame: Frame) -> t.Any:
-    """Return what has become of a batch: the results; the exception with which it has failed; or
-    None if the replica has not accepted the token, so that another one is needed.
+def _posted_for(frame: Frame, posted: _Posted | None) -> _Posted:
+    """Return the posted batch if a message is about it. Raises ConnectionLost otherwise."""
+    if posted is None or frame.serial != posted.serial:
+        raise ConnectionLost(f"an answer to batch {frame.serial}", is_garbage=True)
+    return posted
+
+
+def _outcome_of(connection: _ReplicaConnection, frame: Frame, size: int) -> t.Any:
+    """Return what has become of a batch of `size` predictions: the results; the exception with
+    which it has failed; or None if the replica has not accepted the token, so that another one is
+    needed.
 
     Raises:
         ConnectionLost: the message is another one.
     """
-    outcome: t.Any = None
-    if frame.kind == RESULTS:
-        outcome = connection.results.read(frame.meta, owned_region(frame))
-    elif frame.kind == FAILED:
-        outcome = decode_failure(frame.meta)
-    elif frame.kind != STALE:
+    if frame.kind not in (RESULTS, FAILED, STALE):
         raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+    outcome: t.Any = None
+    try:
+        if frame.kind == RESULTS:
+            outcome = connection.results.read(frame.meta, owned_region(frame))
+        elif frame.kind == FAILED:
+            outcome = decode_failure(frame.meta)
+    except ConnectionLost:
+        raise
+    except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
+        outcome = AnswerError(f"A result cannot be read in this process: {exc}")
+        outcome.__cause__ = exc
+    if type(outcome) is list and len(outcome) != size:
+        raise ConnectionLost(f"{len(outcome)} results for {size} inputs", is_garbage=True)
     connection.frames.release_shared(kept=False)
     return outcome
 

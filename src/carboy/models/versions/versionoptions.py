@@ -7,6 +7,8 @@ import re
 import typing as t
 from collections import abc as cabc
 
+from carboy.errors import ModelFileError
+
 if t.TYPE_CHECKING:
     from ..options import Options
 
@@ -25,6 +27,8 @@ def check_version_options(options: Options) -> None:
     shadow: t.Any = options.shadow
     if shadow is not None and (not isinstance(shadow, str) or not shadow):
         raise ValueError(f"app.model(..., shadow={shadow!r}): expected a version, such as '7'.")
+    for name in [*options.canary, *([] if shadow is None else [shadow])]:
+        _check_name(name)
     if shadow is not None and shadow in options.canary:
         raise ValueError(
             f"app.model(..., canary={options.canary!r}, shadow={shadow!r}): a version that answers"
@@ -37,6 +41,15 @@ def check_version_options(options: Options) -> None:
                 f"app.model(..., {name}={value!r}) has no effect without source=..., the folder or"
                 " URL with the versions of the model."
             )
+
+
+def _check_name(name: str) -> None:
+    from ..sources.versionlist import refuse_name
+
+    try:
+        refuse_name(name)
+    except ModelFileError as exc:
+        raise ValueError(f"app.model(..., canary=..., shadow=...): {exc}") from None
 
 
 def _check_canary(canary: t.Any) -> None:

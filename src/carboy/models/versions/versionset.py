@@ -188,6 +188,7 @@ class VersionSet:
             else:
                 self._swap(self._load_first(source, found))
                 self._load_trials(source, found)
+                self._warn_of_missing_trials(source, found)
                 self._watch = SourceWatch(self, source.poll_s)
                 self._watch.start()
             self._is_started = True
@@ -389,6 +390,13 @@ class VersionSet:
                 continue
             self._begin_trial(version)
 
+    def _warn_of_missing_trials(self, source: VersionSource, found: VersionList) -> None:
+        for name in self._trials.keys() - {each.name for each in found.versions}:
+            _logger.warning(
+                "%s: there is no version %r in %r, which is its %s: it is loaded when it appears",
+                *(self._owner, name, source.location, self._trials[name]),
+            )
+
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
         state = self._states[version.name]
@@ -497,8 +505,9 @@ class VersionSet:
             self.unloaded = True
             # `load` begins with the version that is served now, as other processes do.
             self._served_elsewhere = model.current.name or self._served_elsewhere
+            is_started = self._is_started
             self._stop(timeout_s)
-            if self.source is not None and not self._is_started and not model.current.name:
+            if self.source is not None and not is_started:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
             model.current.unload(timeout_s)

@@ -192,7 +192,9 @@ class ReplicaPool:
         return process
 
     def _start_again(self, place: Place[ReplicaProcess]) -> ReplicaProcess | None:
-        return place.start_again(partial(self._start, place), f"a replica of {self}")
+        return place.start_again(
+            partial(self._start, place), f"a replica of {self} with a socket in {self.folder}"
+        )
 
     def place_of(self, process: ReplicaProcess) -> Place[ReplicaProcess]:
         return next(place for place in self.places if process in place.processes)
