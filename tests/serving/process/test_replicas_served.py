@@ -392,6 +392,43 @@ def test_replica_that_writes_to_descriptors_of_others_is_replaced(serve):
     assert "was killed by the supervisor after" in server.output
 
 
+# `libc.fork` calls no functions of `os.register_at_fork`, as native libraries that fork.
+FORKS = """
+import ctypes
+
+libc = ctypes.PyDLL(None)
+
+@app.model("/held", replicas=2)
+class Forks:
+    def __init__(self):
+        if libc.fork() == 0:
+            pathlib.Path("forked").open("a").write(f"{os.getpid()}\\n")
+            time.sleep(600)
+            os._exit(0)
+""" + HELD.partition("class Held:")[2]
+
+
+@pytest.mark.parametrize("fork", ["os.fork()", "libc.fork()"])
+def test_replica_that_dies_and_leaves_a_forked_child_is_replaced(serve, tmp_path, fork):
+    server = serve(APP + FORKS.replace("libc.fork()", fork), "--workers", "1")
+    wait_until(lambda: len(lines(tmp_path / "forked")) == 2)
+    try:
+        answers: list[requests.Response] = []
+        asking = threading.Thread(target=lambda: answers.append(post(server, "/held", 1)))
+        asking.start()
+        wait_until(lambda: lines(tmp_path / "began-1"))
+        os.kill(int(lines(tmp_path / "began-1")[0]), signal.SIGKILL)
+        wait_until(lambda: server.output.count("is ready: loaded") == 3)
+        assert post(server, "/held", 0).status_code == 200
+    finally:
+        (tmp_path / "go-1").touch()
+        asking.join()
+        for pid in lines(tmp_path / "forked"):
+            os.kill(int(pid), signal.SIGKILL)
+    assert answers[0].status_code == 200
+    assert len(lines(tmp_path / "began-1")) == 2, "the other replica has computed it"
+
+
 @pytest.mark.parametrize("processes_of", [replicas_of, workers_of])
 def test_process_that_cannot_be_started_again_is_tried_again(serve, processes_of):
     server = serve(ONE)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from polling import wait_until
 
 from carboy.serving.process.childprocess import MAX_DELAY_S, STEADY_S, RestartBackoff
+from carboy.serving.process.messagesocket import MessageSocket
 from carboy.serving.process.serverstate import FailedReload, ProcessState, ServerState
 from carboy.serving.process.supervisor import MAX_UNANSWERED, Supervisor
 from carboy.serving.process.workerprocess import (
@@ -44,32 +45,34 @@ def test_steady_worker_resets_the_delay(short_lives):
 def test_worker_is_asked_for_a_heartbeat_once_until_it_answers():
     """So a machine that was suspended for hours looks like one question without an answer."""
     worker = WorkerProcess(1)
-    worker.channel, theirs = socket.socketpair()
-    worker.channel.setblocking(False)
+    ours, theirs = socket.socketpair()
+    worker.channel = MessageSocket(ours)
     with theirs:
         for asked in range(1, MAX_UNANSWERED):
             worker.ask_for_heartbeat()
             assert worker.unanswered == asked
         assert theirs.recv(100) == b'["alive?", null]\n'
         theirs.send(b'["alive", null]\n')
-        assert worker.read_messages()
+        worker.read_messages()
         assert worker.unanswered == 0
         worker.close()
 
 
 def test_message_calls_the_handler_of_its_word(caplog):
     process = WorkerProcess(1)
-    process.channel, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair()
+    process.channel = MessageSocket(ours)
     got = []
     process.handlers["models"] = got.append
     with theirs:
         theirs.send(b'["models", {"a": 1}]\n["info", {"b": 2}]\n["nonsense", 1]\n["leave", "why')
-        assert process.read_messages()
+        process.read_messages()
         assert (got, process.info, process.leave_because) == ([{"a": 1}], {"b": 2}, "")
         theirs.send(b'"]\n')
-        assert process.read_messages()
+        process.read_messages()
         assert process.leave_because == "why"
-    assert not process.read_messages(), "the process has closed the socket"
+    process.read_messages()
+    assert process.channel is None, "the process has closed the socket"
     assert "has sent an unknown message 'nonsense'" in caplog.text
     process.close()
 

@@ -64,11 +64,13 @@ class SocketDirectory:
         _all.add(self)
 
     def forget_parent(self) -> None:
-        """Forget the connection of the parent process, in a forked child process: a thread of the
-        parent reads it.
+        """Close the connection of the parent process, in a forked child process: a thread of the
+        parent reads it, and the supervisor must see its death.
         """
         self._lock = threading.Lock()  # another thread of the parent may have held it
-        self._connection = None
+        if self._connection is not None:
+            self._connection.close_in_child()
+            self._connection = None
         self._held = {}
 
     def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> _Grant:
@@ -181,6 +183,10 @@ class _Connection:
                 self._socket.sendall(encode_line(word, payload))
         except OSError:
             pass  # the supervisor has died: `_read` notices that too
+
+    def close_in_child(self) -> None:
+        """Close the descriptor, in a forked child process. The connection of the parent goes on."""
+        self._socket.close()
 
     def _read(self) -> None:
         lines, fds = LineReader(), collections.deque[int]()

@@ -232,7 +232,10 @@ def encode_line(word: str, payload: object = None) -> bytes:
 
 
 class LineReader:
-    """Splits what arrives on a socket into messages."""
+    """Splits what arrives on a socket into messages.
+
+    `feed` raises ValueError for something that is no message.
+    """
 
     def __init__(self) -> None:
         self._unread = b""
@@ -241,5 +244,8 @@ class LineReader:
         """Yield the messages that are complete with `data`."""
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            word, payload = json.loads(line)
-            yield word, payload
+            match json.loads(line):
+                case [str(word), payload]:
+                    yield word, payload
+                case other:
+                    raise ValueError(f"not [word, payload]: {other!r:.100}")

@@ -25,10 +25,12 @@ from functools import partial
 
 from ...config import get_env
 from .. import log
+from .messagesocket import MessageSocket
 from .systemd import VARIABLES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import selectors
 
     from .logpipe import PipeReader
 
@@ -100,12 +102,11 @@ class ChildProcess:
         self.started_s = time.monotonic()
         self.started_at_s = time.time()
         self.popen: subprocess.Popen[bytes] | None = None
-        self.channel: socket.socket | None = None
+        self.channel: MessageSocket | None = None
         # The reading end of the pipe through which the process sends the lines of the log file;
         # None when `log_reader` reads the pipe, or if there is no pipe.
         self.log_fd: int | None = None
         self.log_reader: PipeReader | None = None
-        self._unread = b""
 
     @property
     def pid(self) -> int:
@@ -133,8 +134,8 @@ class ChildProcess:
         Raises:
             OSError: there is no memory, descriptor or process left.
         """
-        self.channel, theirs = socket.socketpair()
-        self.channel.setblocking(False)
+        ours, theirs = socket.socketpair()
+        self.channel = MessageSocket(ours)
         self.log_fd, write_fd = os.pipe()
         job = {**job, "log_fds": [self.log_fd, write_fd]}
         try:
@@ -194,10 +195,7 @@ class ChildProcess:
     def send(self, word: str, payload: object = None) -> None:
         """Send the process a message, without waiting."""
         if self.channel is not None:
-            try:
-                self.channel.send(json.dumps([word, payload]).encode() + b"\n")
-            except OSError:
-                pass  # the process has died, or hangs; the supervisor's loop will notice it
+            self.channel.send(word, payload)
 
     def ask_to_stop(self, kill_at_s: float, payload: object = None) -> None:
         """Let the process finish its work and end. If it has not ended at the time `kill_at_s`, it
@@ -209,26 +207,36 @@ class ChildProcess:
 
     # --- messages from the process ------------------------------------------------------------
 
-    def read_messages(self) -> bool:
-        """Read the messages that the process has sent, and call their handlers. Returns False if
-        the process has closed the socket.
-        """
+    def watch(
+        self, selector: selectors.BaseSelector, on_readable: cabc.Callable[[], object]
+    ) -> None:
+        """Let the supervisor's loop call a function when the process has sent messages."""
         assert self.channel is not None
+        self.channel.watch(selector, on_readable)
+
+    def read_messages(self) -> None:
+        """Read messages that the process has sent, and call their handlers. Close the socket if the
+        process has closed it.
+        """
+        channel = self.channel
+        assert channel is not None
         try:
-            data = self.channel.recv(65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        *messages, self._unread = (self._unread + data).split(b"\n")
-        for message in messages:
-            try:
-                word, payload = json.loads(message)
-            except (ValueError, TypeError):
-                self.kill_for_garbage("the supervisor")
-                return False
+            messages = channel.receive()
+        except ValueError:
+            self.kill_for_garbage("the supervisor")
+            messages, channel.has_ended = [], True
+        for word, payload in messages:
             self.handlers.get(word, partial(self._on_unknown, word))(payload)
-        return bool(data)
+        if channel.has_ended:
+            channel.close()
+            self.channel = None
+
+    def has_unread(self) -> bool:
+        """Return whether messages of the process have not been read. After the end of the process,
+        do not wait until the socket closes: programs and forks that it has started may still have
+        its end of the socket.
+        """
+        return self.channel is not None and self.channel.has_unread()
 
     def _on_failed(self, reason: str) -> None:
         self.failure = reason

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import errno
 import selectors
-import socket
 import time
 import typing as t
 from functools import partial
 
 from ...errors import ModelLoadError
-from ...models.replicas.supervision import Granted, LineReader, NotGranted, encode_line
+from ...models.replicas.supervision import Granted, NotGranted
 from .. import log
 from ..unixsocket import UnixSocket
+from .messagesocket import MessageSocket
 from .replicafolder import ReplicaFolder
 from .replicapool import ReplicaPool
 from .serverstate import ReplicaState
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import socket
 
     from ...models.replicas.supervision import GivesBack, Hangs, ReplicaJob, Want
     from ..management.management import Management
@@ -48,19 +49,10 @@ class ModelsClient:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self.socket = sock
-        self.lines = LineReader()
+        self.channel = MessageSocket(sock)
         self.pools: set[ReplicaPool] = set()
         self.waiting: set[ReplicaPool] = set()
         self.is_foreign = False
-
-    def send(self, word: str, payload: object, fds: cabc.Sequence[int] = ()) -> None:
-        """Send a message, without waiting. A client that does not read is disconnected."""
-        try:
-            socket.send_fds(self.socket, [encode_line(word, payload)], fds)
-        except OSError:
-            self.socket.shutdown(socket.SHUT_RDWR)
 
 
 class ReplicaSupervisor:
@@ -138,25 +130,21 @@ class ReplicaSupervisor:
             return
         client = ModelsClient(sock)
         self._clients.add(client)
-        self._selector.register(sock, selectors.EVENT_READ, partial(self._receive, client))
+        client.channel.watch(self._selector, partial(self._receive, client))
 
     # --- messages of clients -------------------------------------------------------------------
 
     def _receive(self, client: ModelsClient) -> None:
         try:
-            data = client.socket.recv(65536)
-            for word, payload in client.lines.feed(data):
+            for word, payload in client.channel.receive():
                 _HANDLERS[word](self, client, payload)
-        except BlockingIOError:
-            return
-        except (OSError, ValueError, KeyError, TypeError):
-            data = b""  # the client has died, or is not a client of replicas
-        if not data:
+        except (ValueError, KeyError, TypeError):
+            client.channel.has_ended = True  # this is not a client of replicas
+        if client.channel.has_ended:
             self._disconnect(client)
 
     def _disconnect(self, client: ModelsClient) -> None:
-        self._selector.unregister(client.socket)
-        client.socket.close()
+        client.channel.close()
         self._clients.discard(client)
         for pool in client.pools:
             pool.renew_tokens()
@@ -196,7 +184,7 @@ class ReplicaSupervisor:
         except (ModelLoadError, OSError) as exc:
             pool.failure = f"{pool}: {exc}"
             pool.end()
-            client.send("refused", _refusal(pool))
+            client.channel.send("refused", _refusal(pool))
             return None
         return pool
 
@@ -232,7 +220,7 @@ class ReplicaSupervisor:
                 continue
             if pool.failure:
                 client.pools.discard(pool)
-                client.send("refused", _refusal(pool))
+                client.channel.send("refused", _refusal(pool))
             elif pool.was_ready and about is not None:
                 granted = Granted(
                     model=pool.want["model"],
@@ -241,7 +229,7 @@ class ReplicaSupervisor:
                     places=len(pool.places),
                     about=about,
                 )
-                client.send("granted", granted, [pool.reading_fd])
+                client.channel.send("granted", granted, [pool.reading_fd])
             else:
                 continue
             client.waiting.discard(pool)
@@ -262,28 +250,19 @@ class ReplicaSupervisor:
         if self.management is not None:
             self.management.watch_replica(process)
         process.start({"target": self._target, "replica": job}, fds, variables)
-        self._selector.register(
-            t.cast("socket.socket", process.channel),
-            selectors.EVENT_READ,
-            partial(self._hear, pool, process),
-        )
+        process.watch(self._selector, partial(self._hear, pool, process))
 
     def _hear(self, pool: ReplicaPool, process: ReplicaProcess) -> None:
         was_ready = process.was_ready
-        is_open = process.read_messages()
+        process.read_messages()
         if process.was_ready and not was_ready and not pool.is_ending:
             pool.welcome(process)
             if self.management is not None:
                 self.management.welcome_replica(process)
             self._answer(pool)
-        if not is_open and process.channel is not None:
-            self._selector.unregister(process.channel)
-            process.channel.close()
-            process.channel = None
 
     def _reap(self, pool: ReplicaPool, process: ReplicaProcess) -> None:
-        while process.channel is not None:
-            # Read until the socket closes: the process may have sent messages just before it died.
+        while process.has_unread():  # it may have sent messages just before it died
             self._hear(pool, process)
         self._log.finish(process)
         process.close()
@@ -356,7 +335,7 @@ class ReplicaSupervisor:
             pool.close()
         self._pools.clear()
         for client in self._clients:
-            client.socket.close()
+            client.channel.close()
         if self._named is not None:
             self._named.close()
         if self._folder is not None:

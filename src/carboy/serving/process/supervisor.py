@@ -52,7 +52,6 @@ from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-    import socket
 
     from ..management.management import Management
     from ..management.managementserver import PageFunction
@@ -320,11 +319,7 @@ class Supervisor:
             self._close_table(process)
             raise
         worker.starts += 1
-        self._selector.register(
-            t.cast("socket.socket", process.channel),
-            selectors.EVENT_READ,
-            partial(self._receive, worker, process),
-        )
+        process.watch(self._selector, partial(self._receive, worker, process))
         return process
 
     def _start_again(self, worker: Worker) -> WorkerProcess | None:
@@ -377,13 +372,9 @@ class Supervisor:
 
     def _receive(self, worker: Worker, process: WorkerProcess) -> None:
         was_ready = process.was_ready
-        is_open = process.read_messages()
+        process.read_messages()
         if process.was_ready and not was_ready:
             self._welcome(worker, process)
-        if not is_open and process.channel is not None:
-            self._selector.unregister(process.channel)
-            process.channel.close()
-            process.channel = None
 
     def _welcome(self, worker: Worker, process: WorkerProcess) -> None:
         """Go on after a process has loaded the app and listens."""
@@ -565,8 +556,7 @@ class Supervisor:
     # --- the end of a process -------------------------------------------------------------------
 
     def _reap(self, worker: Worker, process: WorkerProcess) -> None:
-        while process.channel is not None:
-            # Read until the socket closes: the process may have sent messages just before it died.
+        while process.has_unread():  # it may have sent messages just before it died
             self._receive(worker, process)
         self._log.finish(process)
         process.close()

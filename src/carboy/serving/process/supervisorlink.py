@@ -5,9 +5,11 @@ sends reports. The messages are lines of JSON, `[word, payload]`, in both direct
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import typing as t
+import weakref
 
 from .. import log
 
@@ -39,6 +41,15 @@ class SupervisorLink:
         self._sending = threading.Lock()
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {}
         self.on_orphaned: list[cabc.Callable[[], object]] = []
+        _all.add(self)
+
+    def forget_parent(self) -> None:
+        """Close the connection of the parent process, in a forked child process. Otherwise the
+        supervisor would not see that the parent has died.
+        """
+        self._sending = threading.Lock()  # another thread of the parent may have held it
+        if (fd := self._channel.detach()) >= 0:
+            os.close(fd)
 
     def on(self, word: str, function: cabc.Callable[[t.Any], object]) -> None:
         """Let a function be called with the payload of each message of the supervisor that has this
@@ -76,3 +87,13 @@ class SupervisorLink:
                 self._channel.sendall(message)
         except OSError:
             pass  # the supervisor has died; `_listen` notices that too
+
+
+def _forget_parent() -> None:
+    for each in list(_all):
+        each.forget_parent()
+
+
+_all: weakref.WeakSet[SupervisorLink] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # Windows does not have this function
+    os.register_at_fork(after_in_child=_forget_parent)
