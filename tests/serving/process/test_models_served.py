@@ -50,8 +50,9 @@ def serve(spawn, carboy_command, tmp_path) -> cabc.Callable[..., Program]:
     (tmp_path / "shop.py").write_text(APP)
 
     def serve(*options: str) -> Program:
-        words = (carboy_command, "models", "serve", "shop:app", "--control", "off", *options)
-        program: Program = spawn(*words, "--socket", str(tmp_path / "m.sock"), listens=False)
+        words = (carboy_command, "models", "serve", "shop:app", "--control", "off")
+        sockets = ("--socket", str(tmp_path / "m.sock"))
+        program: Program = spawn(*words, *sockets, *options, listens=False)
         program.wait_until_it_prints("serving the models of shop:app")
         return program
 
@@ -153,6 +154,33 @@ def test_app_whose_models_have_no_replicas_is_refused(spawn, carboy_command, tmp
     server = spawn(carboy_command, "models", "serve", "shop:app", "--control", "off", listens=False)
     assert server.process.wait(PATIENCE_S) == 2
     assert "The app has no models with replicas (models: where)" in server.output
+
+
+def test_path_that_is_too_long_for_a_socket_is_refused(spawn, carboy_command, tmp_path):
+    (tmp_path / "shop.py").write_text(APP)
+    server = spawn(
+        *(carboy_command, "models", "serve", "shop:app", "--control", "off"),
+        *("--socket", str(tmp_path / ("x" * 120))),
+        listens=False,
+    )
+    assert server.process.wait(PATIENCE_S) == 2
+    assert "bytes, a socket's path at most 1" in server.output
+    assert "None" not in server.output
+
+
+def test_folder_of_a_killed_supervisor_stays_while_its_replicas_work(serve, clients, tmp_path):
+    server, client = serve(), clients()
+    _, replica, _ = client.ask(1)
+    links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    (folder,) = {pathlib.Path(link) for link in links if "/replicas-" in link}
+    server.process.kill()
+    server.process.wait()
+    serve()
+    assert folder.exists() or not os.path.exists(f"/proc/{replica}")
+    wait_until(lambda: client.ask(3)[1] != replica)
+    wait_until(lambda: not os.path.exists(f"/proc/{replica}"))
+    serve("--socket", str(tmp_path / "other.sock"))
+    assert not folder.exists()
 
 
 def test_second_supervisor_of_the_same_socket_is_refused(serve, spawn, carboy_command, tmp_path):

@@ -249,6 +249,7 @@ class ReplicaSupervisor:
         process.handlers["broken"] = partial(pool.give_up_broken, process)
         if self.management is not None:
             self.management.watch_replica(process)
+        fds = [*fds, t.cast("ReplicaFolder", self._folder).lock_fd]
         process.start({"target": self._target, "replica": job}, fds, variables)
         process.watch(self._selector, partial(self._hear, pool, process))
 
