@@ -15,6 +15,7 @@ import weakref
 from concurrent.futures import Future
 
 from carboy.core.logmasking import get_masked_logger
+from carboy.core.runtimefolders import user_name
 from carboy.errors import ModelLoadError, UnavailableError
 
 from .supervision import LineReader, encode_line
@@ -165,6 +166,7 @@ class _Connection:
                 f" ({exc.strerror}). Start `carboy models serve`, or the server that had created"
                 " this socket."
             ) from None
+        _refuse_other_users(path, self._socket)
         threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
 
     def want(self, want: Want) -> Future[_Grant]:
@@ -240,6 +242,20 @@ class _Connection:
         return UnavailableError(
             f"The replicas of the model cannot be reached: the supervisor that listened on"
             f" {self._path} has ended."
+        )
+
+
+def _refuse_other_users(path: str, sock: socket.socket) -> None:
+    """Send no inputs to a program of another user: in a shared folder, anybody can create a file
+    of this name. Raises UnavailableError.
+    """
+    owner = os.stat(path).st_uid
+    if owner not in (os.geteuid(), 0):
+        sock.close()
+        raise UnavailableError(
+            f"The replicas of the model are not used: the socket {path} belongs to"
+            f" {user_name(owner)}, and this process runs as {user_name(os.geteuid())}. Run both as"
+            " the same user."
         )
 
 
