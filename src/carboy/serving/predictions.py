@@ -327,7 +327,7 @@ class PredictionRoute:
 
     def _submit(self, round_: list[PendingPrediction], canary: ModelVersion | None = None) -> None:
         version = canary or self.model.current
-        version.queue.submit_round(round_, quick_s=self._quick_s, loop=self.gateway.loop)
+        version.queue.submit_round(round_, quick_s=self._quick_s)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)

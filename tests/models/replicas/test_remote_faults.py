@@ -113,7 +113,7 @@ def test_an_input_that_kills_each_replica_is_given_up(opened):
     (found,) = results_of(queue, [-2])
     assert isinstance(found, ReplicaLostError)
     assert results_of(queue, [1, 2]) == [1, 2]
-    assert [each.popen.poll() for each in there.replicas].count(None) == 1
+    wait_until(lambda: [each.popen.poll() for each in there.replicas].count(None) == 1)
 
 
 def test_predictions_wait_for_a_replica_until_their_deadline(opened):
