@@ -13,6 +13,10 @@ import typing as t
 import pytest
 from polling import PATIENCE_S, wait_until
 
+from carboy.models.options import Options
+from carboy.models.replicas.socketdirectory import SocketDirectory
+from carboy.models.replicas.supervision import GivesBack, want_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -154,6 +158,26 @@ def test_app_whose_models_have_no_replicas_is_refused(spawn, carboy_command, tmp
     server = spawn(carboy_command, "models", "serve", "shop:app", "--control", "off", listens=False)
     assert server.process.wait(PATIENCE_S) == 2
     assert "The app has no models with replicas (models: where)" in server.output
+
+
+def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_path):
+    server = serve()
+    client = SocketDirectory(lambda: str(tmp_path / "m.sock"))
+    keys = []
+    for files in ("old", "old", "new"):
+        want = want_of("where", Options(replicas=1), files=files)
+        granted, tokens_fd = client.want(want, lambda *_: None)
+        os.close(tokens_fd)
+        assert granted["key"] == want["key"]
+        keys.append(want["key"])
+    assert server.output.count("is ready: loaded") == 3, "two more, and the one for all others"
+    client.release(GivesBack(key=keys[0]))
+    server.wait_until_it_prints("no process needs these replicas any more")
+    want = want_of("where", Options(replicas=1), files="new")
+    granted, tokens_fd = client.want(want, lambda *_: None)
+    os.close(tokens_fd)
+    assert server.output.count("is ready: loaded") == 3, "those of the new files go on"
+    client.release(GivesBack(key=keys[2]))
 
 
 def test_path_that_is_too_long_for_a_socket_is_refused(spawn, carboy_command, tmp_path):

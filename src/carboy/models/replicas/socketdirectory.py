@@ -31,7 +31,6 @@ _CHUNK_BYTES = 65536
 _MAX_FDS = 64
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-_Key = tuple[str, str]
 _Grant = tuple["Granted", int]
 _logger = get_masked_logger("carboy.models")
 
@@ -61,7 +60,8 @@ class SocketDirectory:
         self._generation = generation
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
-        self._held: dict[_Key, _UsedReplicas] = {}
+        #: By key, the versions that this process uses, or waits for.
+        self._held: dict[str, _UsedReplicas] = {}
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -86,10 +86,14 @@ class SocketDirectory:
             UnavailableError: no supervisor answers.
         """
         want = {**want, "generation": self._generation}
-        granted = self._connected().want(want).result()
-        with self._lock:
-            self._held[want["model"], want["version"]] = _UsedReplicas(want, moved)
-        return granted
+        with self._lock:  # before the answer: the connection may end just after it
+            self._held[want["key"]] = _UsedReplicas(want, moved)
+        try:
+            return self._connected().want(want).result()
+        except BaseException:
+            with self._lock:
+                self._held.pop(want["key"], None)
+            raise
 
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
@@ -100,7 +104,7 @@ class SocketDirectory:
         once.
         """
         with self._lock:
-            self._held.pop((release["model"], release["version"]), None)
+            self._held.pop(release["key"], None)
         self._send("release", release)
 
     def _send(self, word: str, payload: object) -> None:
@@ -127,11 +131,9 @@ class SocketDirectory:
             try:
                 connection = self._connected()
                 for each in held:
-                    each.moved(*connection.want(each.want).result())
+                    _move(each, connection)
             except UnavailableError:
                 continue  # it has not been started yet, or has ended again
-            except ModelLoadError as exc:
-                _logger.warning("This process goes on with the replicas that it has: %s", exc)
             return
 
     def _list_held(self) -> list[_UsedReplicas]:
@@ -155,7 +157,7 @@ class _Connection:
         self._on_lost = on_lost
         self.is_closed = False
         self._lock = threading.Lock()
-        self._wanted: dict[_Key, list[Future[_Grant]]] = {}
+        self._wanted: dict[str, list[Future[_Grant]]] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.connect(path)
@@ -175,7 +177,7 @@ class _Connection:
             if self.is_closed:
                 granted.set_exception(self._lost())
                 return granted
-            self._wanted.setdefault((want["model"], want["version"]), []).append(granted)
+            self._wanted.setdefault(want["key"], []).append(granted)
         self.send("want", want)
         return granted
 
@@ -196,7 +198,7 @@ class _Connection:
             while data := self._receive(fds):
                 for word, payload in lines.feed(data):
                     self._settle(word, payload, fds)
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError):
             pass  # the supervisor has died, or another program listens there
         with self._lock:
             self.is_closed = True
@@ -228,7 +230,7 @@ class _Connection:
         self, word: str, payload: Granted | NotGranted, fds: collections.deque[int]
     ) -> None:
         with self._lock:
-            waiting = self._wanted.pop((payload["model"], payload["version"]), [])
+            waiting = self._wanted.pop(payload["key"], [])
         if word == "granted":
             granted, fd = t.cast("Granted", payload), fds.popleft()
             for future in waiting:
@@ -243,6 +245,22 @@ class _Connection:
             f"The replicas of the model cannot be reached: the supervisor that listened on"
             f" {self._path} has ended."
         )
+
+
+def _move(used: _UsedReplicas, connection: _Connection) -> None:
+    """Let the user of replicas use those of another supervisor, or with other code. Raises
+    UnavailableError if the connection ends.
+    """
+    try:
+        granted = connection.want(used.want).result()
+    except ModelLoadError as exc:
+        _logger.error(  # noqa: TRY400  # the message has the reason
+            "The next replicas cannot be used, and those that this process uses go on only until"
+            " their supervisor ends them: %s",
+            exc,
+        )
+    else:
+        used.moved(*granted)
 
 
 def _refuse_other_users(path: str, sock: socket.socket) -> None:

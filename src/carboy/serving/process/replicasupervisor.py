@@ -223,8 +223,7 @@ class ReplicaSupervisor:
                 client.channel.send("refused", _refusal(pool))
             elif pool.was_ready and about is not None:
                 granted = Granted(
-                    model=pool.want["model"],
-                    version=pool.want["version"],
+                    key=pool.want["key"],
                     folder=pool.folder,
                     places=len(pool.places),
                     about=about,
@@ -351,8 +350,7 @@ _HANDLERS: dict[str, cabc.Callable[[ReplicaSupervisor, ModelsClient, t.Any], Non
 
 
 def _is_named(pool: ReplicaPool, asked: Want | Hangs | GivesBack) -> bool:
-    want = pool.want
-    return (want["model"], want["version"]) == (asked["model"], asked["version"])
+    return pool.want["key"] == asked["key"]
 
 
 def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
@@ -365,8 +363,7 @@ def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
 
 
 def _refusal(pool: ReplicaPool) -> NotGranted:
-    want = pool.want
-    return NotGranted(model=want["model"], version=want["version"], reason=pool.failure)
+    return NotGranted(key=pool.want["key"], reason=pool.failure)
 
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
