@@ -64,3 +64,14 @@ def test_memory_limit_of_a_replica_is_a_number_or_a_size(size, size_bytes):
 def test_replicas_compute_as_many_batches_at_the_same_time_as_there_are():
     assert Options(replicas=3).parallel == 3
     assert Options(concurrency=4).parallel == 4
+
+
+@pytest.mark.parametrize("device", ["CUDA:0", "gpu:0", "cuda0", "cuda:", ["cuda:0", "GPU"]])
+def test_misspelt_device_of_replicas_is_refused(device):
+    with pytest.raises(ValueError, match="expected 'cuda' or 'cuda:' and a number"):
+        Options(device=device, replicas=2)
+
+
+def test_replicas_on_cuda_and_on_cuda_0_share_a_device():
+    assert Options(device=["cuda", "cuda:1"], replicas=2).devices == ("cuda:0", "cuda:1")
+    assert Options(device="cuda").devices == ("cuda",), "without replicas, words are compared"

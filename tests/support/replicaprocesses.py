@@ -126,7 +126,7 @@ class _Directory:
 
     def want(self, want: Want, moved: t.Any) -> tuple[Granted, int]:
         granted = Granted(
-            model=want["model"], version=want["version"], folder=self.folder, places=1,
+            key=want["key"], folder=self.folder, places=1,
             about=Ready(took_s=0.0, loaded_bytes=0, cards=[]),
         )  # fmt: skip
         return granted, os.dup(self.tokens[0])

@@ -28,6 +28,7 @@ from .replicas.placing import directory_for
 from .replicas.source import ModelSource
 from .replicas.supervision import want_of
 from .saved.card import cards_in
+from .saved.filestates import fingerprint
 from .sources import source_of
 from .versions.modelversion import ModelVersion
 from .versions.versionset import VersionSet
@@ -118,9 +119,11 @@ class Model:
         """
         source, options = self._source, self.options
         owner = f"{self._owner}, version {name!r}" if name else self._owner
-        named = self._named(name, cards_in(folder))
+        cards = cards_in(folder)
+        named = self._named(name, cards)
         label = "" if named is None else str(named)
-        replica = self._make_replica(name, label, folder, owner)
+        files = fingerprint(folder, cards[0]) if name and folder and cards else ""
+        replica = self._make_replica(name, label, folder, files, owner)
         queue = PredictionQueue(
             replica,
             owner=owner,
@@ -136,7 +139,7 @@ class Model:
         return ModelVersion(name, folder, replica, queue, label=label, has_check=source.has_check)
 
     def _make_replica(
-        self, version: str, label: str, folder: str | None, owner: str
+        self, version: str, label: str, folder: str | None, files: str, owner: str
     ) -> ModelReplica:
         """Return the place where a version is computed: this process, or others."""
         source, options = self._source, self.options
@@ -152,6 +155,7 @@ class Model:
                 version=version,
                 label=label,
                 source=folder or "",
+                files=files,
                 has_check=source.has_check,
             ),
             directory,

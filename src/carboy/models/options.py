@@ -42,6 +42,8 @@ _NEED_REPLICAS = {
 START_TIMEOUT_S = 600.0
 #: The device of replicas that divide the cores of the machine among them.
 CPU = "cpu"
+_CUDA = re.compile(r"cuda(:\d+)?")
+_LIKE_CUDA = re.compile(r"cuda|gpu", re.IGNORECASE)
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -128,6 +130,13 @@ class Options:
                 f" computes on one device, so that {len(given) - (self.replicas or 1)} of these"
                 f" would not be used. Raise replicas to {len(given)}, or name fewer devices."
             )
+        for each in given if self.replicas and device is not None else ():
+            if _LIKE_CUDA.match(each) and not _CUDA.fullmatch(each):
+                raise ValueError(
+                    f"app.model(..., device={device!r}): expected 'cuda' or 'cuda:' and a number,"
+                    f" such as 'cuda:0', and not {each!r}: the process of a replica sees this"
+                    " device alone."
+                )
         for name in ("device_lock", "retry"):
             value: object = getattr(self, name)
             if value not in (True, False):
@@ -167,9 +176,9 @@ class Options:
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices that the replicas use in turn; without replicas, the one of the model."""
-        if self.device is None or isinstance(self.device, str):
-            return (self.device,) if self.device else ()
-        return tuple(self.device)
+        given = (self.device,) if isinstance(self.device, str) else self.device or ()
+        # Replicas on "cuda" and on "cuda:0" share one device, and one lock on it.
+        return tuple("cuda:0" if self.replicas and each == "cuda" else each for each in given)
 
     @property
     def shared_device(self) -> str | None:

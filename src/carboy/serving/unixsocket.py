@@ -60,6 +60,11 @@ class UnixSocket:
     def __init__(
         self, path: str, mode: int, backlog: int, *, failure: str, option: str, shown_by: str
     ) -> None:
+        if (size := len(os.fsencode(path))) > MAX_PATH_BYTES:
+            raise AddressError(
+                f"{failure}: the path has {size} bytes, a socket's path at most {MAX_PATH_BYTES}."
+                f" Choose a shorter one with {option}."
+            )
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

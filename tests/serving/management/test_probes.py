@@ -83,6 +83,19 @@ TABLE = {
         {10: READY},
         [],
     ),
+    "all replicas of a version on trial load it again": (
+        server(process(10), replicas=(replica("ready"), replica("loading", "8"))),
+        {10: READY},
+        [],
+    ),
+    "replicas and a worker are not ready": (
+        server(process(10), replicas=(replica("loading"),)),
+        {10: WorkerHealth({"digits": "", "faces": "hangs past its deadline"})},
+        [
+            "model 'digits': no replica of version '7' is ready: loading",
+            "worker 1 (pid 10): model 'faces': hangs past its deadline",
+        ],
+    ),
     "replicas of another version are being loaded": (
         server(process(10), replicas=(replica("ready"), replica("loading", "8", serves=False))),
         {10: READY},
@@ -109,11 +122,12 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_readiness(case):
     state, health, expected = TABLE[case]
-    assert reasons(readiness(state, health, least_models=0)) == expected
+    current = {"digits": "7"}
+    assert reasons(readiness(state, health, least_models=0, current=current)) == expected
 
 
 def test_app_that_should_have_models_and_has_none_is_not_ready():
-    verdict = readiness(server(process(10)), {10: WorkerHealth({})}, least_models=1)
+    verdict = readiness(server(process(10)), {10: WorkerHealth({})}, 1, {})
     (reason,) = reasons(verdict)
     assert reason.startswith("worker 1 (pid 10): the app has 0 models, and at least 1 are expected")
 

@@ -29,7 +29,8 @@ def test_process_sees_its_device_alone(device, set_by_user, seen):
 
 
 @pytest.mark.parametrize(
-    ("device", "set_by_user"), [("cuda:2", "4,6"), ("cuda", ""), ("cuda:1", "-")]
+    ("device", "set_by_user"),
+    [("cuda:2", "4,6"), ("cuda", ""), ("cuda:1", "-"), ("cuda", "-1"), ("cuda:1", "3,-1,4")],
 )
 def test_device_that_the_user_has_hidden_is_refused(device, set_by_user):
     with pytest.raises(ModelLoadError, match=f"{device!r} is not visible: {VISIBLE} is"):

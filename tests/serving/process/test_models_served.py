@@ -13,6 +13,10 @@ import typing as t
 import pytest
 from polling import PATIENCE_S, wait_until
 
+from carboy.models.options import Options
+from carboy.models.replicas.socketdirectory import SocketDirectory
+from carboy.models.replicas.supervision import GivesBack, want_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -50,8 +54,9 @@ def serve(spawn, carboy_command, tmp_path) -> cabc.Callable[..., Program]:
     (tmp_path / "shop.py").write_text(APP)
 
     def serve(*options: str) -> Program:
-        words = (carboy_command, "models", "serve", "shop:app", "--control", "off", *options)
-        program: Program = spawn(*words, "--socket", str(tmp_path / "m.sock"), listens=False)
+        words = (carboy_command, "models", "serve", "shop:app", "--control", "off")
+        sockets = ("--socket", str(tmp_path / "m.sock"))
+        program: Program = spawn(*words, *sockets, *options, listens=False)
         program.wait_until_it_prints("serving the models of shop:app")
         return program
 
@@ -153,6 +158,53 @@ def test_app_whose_models_have_no_replicas_is_refused(spawn, carboy_command, tmp
     server = spawn(carboy_command, "models", "serve", "shop:app", "--control", "off", listens=False)
     assert server.process.wait(PATIENCE_S) == 2
     assert "The app has no models with replicas (models: where)" in server.output
+
+
+def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_path):
+    server = serve()
+    client = SocketDirectory(lambda: str(tmp_path / "m.sock"))
+    keys = []
+    for files in ("old", "old", "new"):
+        want = want_of("where", Options(replicas=1), files=files)
+        granted, tokens_fd = client.want(want, lambda *_: None)
+        os.close(tokens_fd)
+        assert granted["key"] == want["key"]
+        keys.append(want["key"])
+    assert server.output.count("is ready: loaded") == 3, "two more, and the one for all others"
+    client.release(GivesBack(key=keys[0]))
+    server.wait_until_it_prints("no process needs these replicas any more")
+    want = want_of("where", Options(replicas=1), files="new")
+    granted, tokens_fd = client.want(want, lambda *_: None)
+    os.close(tokens_fd)
+    assert server.output.count("is ready: loaded") == 3, "those of the new files go on"
+    client.release(GivesBack(key=keys[2]))
+
+
+def test_path_that_is_too_long_for_a_socket_is_refused(spawn, carboy_command, tmp_path):
+    (tmp_path / "shop.py").write_text(APP)
+    server = spawn(
+        *(carboy_command, "models", "serve", "shop:app", "--control", "off"),
+        *("--socket", str(tmp_path / ("x" * 120))),
+        listens=False,
+    )
+    assert server.process.wait(PATIENCE_S) == 2
+    assert "bytes, a socket's path at most 1" in server.output
+    assert "None" not in server.output
+
+
+def test_folder_of_a_killed_supervisor_stays_while_its_replicas_work(serve, clients, tmp_path):
+    server, client = serve(), clients()
+    _, replica, _ = client.ask(1)
+    links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    (folder,) = {pathlib.Path(link) for link in links if "/replicas-" in link}
+    server.process.kill()
+    server.process.wait()
+    serve()
+    assert folder.exists() or not os.path.exists(f"/proc/{replica}")
+    wait_until(lambda: client.ask(3)[1] != replica)
+    wait_until(lambda: not os.path.exists(f"/proc/{replica}"))
+    serve("--socket", str(tmp_path / "other.sock"))
+    assert not folder.exists()
 
 
 def test_second_supervisor_of_the_same_socket_is_refused(serve, spawn, carboy_command, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from carboy.errors import InputError
+
 # What CUDA calls its errors that destroy the context of the process. Source: the descriptions of
 # cudaErrorIllegalAddress, LaunchFailure, Assert, MisalignedAddress, IllegalInstruction,
 # HardwareStackError, InvalidPc, LaunchTimeout and ECCUncorrectable, which say that the process must
@@ -17,6 +19,9 @@ _STICKY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _MAX_CAUSES = 5
+# Exceptions by which a model refuses an input. Their texts often quote it, and a client must not be
+# able to let a replica be replaced by sending the words of such an error.
+_ABOUT_INPUTS = (ValueError, TypeError, LookupError, AssertionError, InputError)
 
 
 def sticky_device_fault(exc: BaseException) -> str:
@@ -27,7 +32,13 @@ def sticky_device_fault(exc: BaseException) -> str:
     for _ in range(_MAX_CAUSES):
         if cause is None:
             break
-        if found := _STICKY.search(f"{type(cause).__name__}: {cause}"):
+        found = _STICKY.search(f"{type(cause).__name__}: {cause}")
+        if found and not _is_about_input(cause):
             return found[1]
         cause = cause.__cause__ or cause.__context__
     return ""
+
+
+def _is_about_input(exc: BaseException) -> bool:
+    # Werkzeug, which a replica need not import, has `get_response` in its HTTPExceptions.
+    return isinstance(exc, _ABOUT_INPUTS) or hasattr(exc, "get_response")

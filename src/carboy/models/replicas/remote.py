@@ -236,9 +236,7 @@ class RemoteReplicas:
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
         if was_loaded:
-            self._directory.release(
-                GivesBack(model=self._want["model"], version=self._want["version"])
-            )
+            self._directory.release(GivesBack(key=self._want["key"]))
 
     def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
         """Close the connections that no thread uses, and those that the event loop watches."""
@@ -298,8 +296,7 @@ class RemoteReplicas:
     def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(
             Hangs(
-                model=self._want["model"],
-                version=self._want["version"],
+                key=self._want["key"],
                 replica=connection.replica,
                 took_s=took_s,
             )

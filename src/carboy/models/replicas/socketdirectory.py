@@ -15,6 +15,7 @@ import weakref
 from concurrent.futures import Future
 
 from carboy.core.logmasking import get_masked_logger
+from carboy.core.runtimefolders import user_name
 from carboy.errors import ModelLoadError, UnavailableError
 
 from .supervision import LineReader, encode_line
@@ -30,7 +31,6 @@ _CHUNK_BYTES = 65536
 _MAX_FDS = 64
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
-_Key = tuple[str, str]
 _Grant = tuple["Granted", int]
 _logger = get_masked_logger("carboy.models")
 
@@ -60,7 +60,8 @@ class SocketDirectory:
         self._generation = generation
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
-        self._held: dict[_Key, _UsedReplicas] = {}
+        #: By key, the versions that this process uses, or waits for.
+        self._held: dict[str, _UsedReplicas] = {}
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -85,10 +86,14 @@ class SocketDirectory:
             UnavailableError: no supervisor answers.
         """
         want = {**want, "generation": self._generation}
-        granted = self._connected().want(want).result()
-        with self._lock:
-            self._held[want["model"], want["version"]] = _UsedReplicas(want, moved)
-        return granted
+        with self._lock:  # before the answer: the connection may end just after it
+            self._held[want["key"]] = _UsedReplicas(want, moved)
+        try:
+            return self._connected().want(want).result()
+        except BaseException:
+            with self._lock:
+                self._held.pop(want["key"], None)
+            raise
 
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
@@ -99,7 +104,7 @@ class SocketDirectory:
         once.
         """
         with self._lock:
-            self._held.pop((release["model"], release["version"]), None)
+            self._held.pop(release["key"], None)
         self._send("release", release)
 
     def _send(self, word: str, payload: object) -> None:
@@ -126,11 +131,9 @@ class SocketDirectory:
             try:
                 connection = self._connected()
                 for each in held:
-                    each.moved(*connection.want(each.want).result())
+                    _move(each, connection)
             except UnavailableError:
                 continue  # it has not been started yet, or has ended again
-            except ModelLoadError as exc:
-                _logger.warning("This process goes on with the replicas that it has: %s", exc)
             return
 
     def _list_held(self) -> list[_UsedReplicas]:
@@ -154,7 +157,7 @@ class _Connection:
         self._on_lost = on_lost
         self.is_closed = False
         self._lock = threading.Lock()
-        self._wanted: dict[_Key, list[Future[_Grant]]] = {}
+        self._wanted: dict[str, list[Future[_Grant]]] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.connect(path)
@@ -165,6 +168,7 @@ class _Connection:
                 f" ({exc.strerror}). Start `carboy models serve`, or the server that had created"
                 " this socket."
             ) from None
+        _refuse_other_users(path, self._socket)
         threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
 
     def want(self, want: Want) -> Future[_Grant]:
@@ -173,7 +177,7 @@ class _Connection:
             if self.is_closed:
                 granted.set_exception(self._lost())
                 return granted
-            self._wanted.setdefault((want["model"], want["version"]), []).append(granted)
+            self._wanted.setdefault(want["key"], []).append(granted)
         self.send("want", want)
         return granted
 
@@ -194,7 +198,7 @@ class _Connection:
             while data := self._receive(fds):
                 for word, payload in lines.feed(data):
                     self._settle(word, payload, fds)
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError):
             pass  # the supervisor has died, or another program listens there
         with self._lock:
             self.is_closed = True
@@ -226,7 +230,7 @@ class _Connection:
         self, word: str, payload: Granted | NotGranted, fds: collections.deque[int]
     ) -> None:
         with self._lock:
-            waiting = self._wanted.pop((payload["model"], payload["version"]), [])
+            waiting = self._wanted.pop(payload["key"], [])
         if word == "granted":
             granted, fd = t.cast("Granted", payload), fds.popleft()
             for future in waiting:
@@ -240,6 +244,36 @@ class _Connection:
         return UnavailableError(
             f"The replicas of the model cannot be reached: the supervisor that listened on"
             f" {self._path} has ended."
+        )
+
+
+def _move(used: _UsedReplicas, connection: _Connection) -> None:
+    """Let the user of replicas use those of another supervisor, or with other code. Raises
+    UnavailableError if the connection ends.
+    """
+    try:
+        granted = connection.want(used.want).result()
+    except ModelLoadError as exc:
+        _logger.error(  # noqa: TRY400  # the message has the reason
+            "The next replicas cannot be used, and those that this process uses go on only until"
+            " their supervisor ends them: %s",
+            exc,
+        )
+    else:
+        used.moved(*granted)
+
+
+def _refuse_other_users(path: str, sock: socket.socket) -> None:
+    """Send no inputs to a program of another user: in a shared folder, anybody can create a file
+    of this name. Raises UnavailableError.
+    """
+    owner = os.stat(path).st_uid
+    if owner not in (os.geteuid(), 0):
+        sock.close()
+        raise UnavailableError(
+            f"The replicas of the model are not used: the socket {path} belongs to"
+            f" {user_name(owner)}, and this process runs as {user_name(os.geteuid())}. Run both as"
+            " the same user."
         )
 
 

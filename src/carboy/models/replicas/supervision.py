@@ -70,6 +70,9 @@ class Want(t.TypedDict):
     it runs no user code, so the client tells it what the app has declared.
     """
 
+    #: Identifies the version of the model in all messages. It changes with the files of the
+    #: version: a folder may be replaced by one of the same name.
+    key: str
     model: str
     #: The version; "" if the model has none.
     version: str
@@ -94,8 +97,7 @@ class Want(t.TypedDict):
 class GivesBack(t.TypedDict):
     """Gives the replicas of a version back."""
 
-    model: str
-    version: str
+    key: str
 
 
 class Hangs(t.TypedDict):
@@ -103,8 +105,7 @@ class Hangs(t.TypedDict):
     something that is no message.
     """
 
-    model: str
-    version: str
+    key: str
     replica: int
     #: How long it has computed the batch, in seconds; 0 if it has sent something else.
     took_s: float
@@ -113,8 +114,7 @@ class Hangs(t.TypedDict):
 class Granted(t.TypedDict):
     """Where the replicas of a version are."""
 
-    model: str
-    version: str
+    key: str
     #: The folder with the sockets of the replicas; see `socket_path`.
     folder: str
     #: How many batches all replicas compute at the same time when each of them is alive.
@@ -126,8 +126,7 @@ class Granted(t.TypedDict):
 class NotGranted(t.TypedDict):
     """Why a client does not get the replicas of a version."""
 
-    model: str
-    version: str
+    key: str
     reason: str
 
 
@@ -197,10 +196,16 @@ def want_of(
     version: str = "",
     label: str = "",
     source: str = "",
+    files: str = "",
     has_check: bool = False,
 ) -> Want:
-    """Return the message that asks for the replicas of a model with these options."""
+    """Return the message that asks for the replicas of a model with these options.
+
+    Args:
+        files: changes with the files of the version.
+    """
     return Want(
+        key=f"{model} {version} {files}",
         model=model,
         version=version,
         label=label,

@@ -34,6 +34,7 @@ class ServerHealth:
         questions: asks the workers.
         call: lets the supervisor's loop call a function soon.
         least_models: how many models the app must have to be ready.
+        current: returns the version of each model that answers requests, if it has versions.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class ServerHealth:
         questions: Questions,
         call: cabc.Callable[[cabc.Callable[[], object]], object],
         least_models: int = 0,
+        current: cabc.Callable[[], cabc.Mapping[str, str]] = dict,
     ) -> None:
         self._state = state
         self._questions = questions
         self._loop = LoopPulse(call)
         self._least_models = least_models
+        self._current = current
         # Reentrant, because a question may have been answered before its callback is added.
         self._lock = threading.RLock()
         self._asked: dict[int, tuple[float, Future[t.Any]]] = {}
@@ -59,7 +62,7 @@ class ServerHealth:
 
     def ready(self) -> Verdict:
         state = self._state()
-        return readiness(state, self.of_workers(state), self._least_models)
+        return readiness(state, self.of_workers(state), self._least_models, self._current())
 
     def started(self) -> Verdict:
         """Return whether all workers have been ready at the same time, at any time so far."""

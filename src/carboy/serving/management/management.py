@@ -57,10 +57,14 @@ class Management:
     ) -> None:
         self._server = server
         self._questions = Questions(self._send_question)
-        self._health = health = ServerHealth(
-            server.state, self._questions, server.ask, least_models=settings.min_models
-        )
         self._models = ModelControl(server, self._questions)
+        self._health = health = ServerHealth(
+            server.state,
+            self._questions,
+            server.ask,
+            least_models=settings.min_models,
+            current=self._models.rollout.current,
+        )
         self._requests = ControlRequests(server, self._questions, health, self._models.rollout)
         self._pages: dict[str, PageFunction] = dict(pages or {})
         for path, probe in health.probes().items():

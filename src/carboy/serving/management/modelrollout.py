@@ -74,6 +74,10 @@ class ModelRollout:
         for name, version in versions.items():
             self._serving.setdefault(name, version)
 
+    def current(self) -> dict[str, str]:
+        """Return the version of each model that the workers serve."""
+        return dict(self._serving)
+
     def known(self) -> dict[str, dict[str, t.Any]]:
         """Return what a worker process must know of versions when it starts, by the models'
         names. It is a part of the command line, which other users can read, so the reasons why

@@ -115,11 +115,15 @@ def _process_reasons(
         yield from model_reasons(health.models, least, **where)
 
 
-def _replica_reasons(replicas: cabc.Iterable[ReplicaState]) -> cabc.Iterator[Reason]:
-    """Yield the versions of models of which clients use the replicas, and none is ready."""
+def _replica_reasons(
+    replicas: cabc.Iterable[ReplicaState], current: cabc.Mapping[str, str]
+) -> cabc.Iterator[Reason]:
+    """Yield the versions of models of which clients use the replicas, and none is ready. Versions
+    on trial do not count: a canary that fails must not stop the requests that others answer.
+    """
     phases: dict[tuple[str, str, int], list[str]] = {}
     for each in replicas:
-        if each.serves:
+        if each.serves and each.version == current.get(each.model, each.version):
             key = each.model, each.version, each.generation
             phases.setdefault(key, []).append(each.phase)
     for (model, version, _), found in phases.items():
@@ -129,27 +133,32 @@ def _replica_reasons(replicas: cabc.Iterable[ReplicaState]) -> cabc.Iterator[Rea
 
 
 def readiness(
-    state: ServerState, health: cabc.Mapping[int, WorkerHealth], least_models: int
+    state: ServerState,
+    health: cabc.Mapping[int, WorkerHealth],
+    least_models: int,
+    current: cabc.Mapping[str, str],
 ) -> Verdict:
     """Return whether requests that arrive now can be answered.
 
     A worker that loads the app does not accept connections, so it counts only if no other worker is
     ready.
+
+    Args:
+        current: the version of each model that answers requests; others are on trial.
     """
     if state.stopping:
         return Verdict([Reason(STOPPING)])
-    without_replica = list(_replica_reasons(state.replicas))
-    if without_replica:
-        return Verdict(without_replica)
     accepting = [each for each in state.processes if each.phase in ("ready", "hanging")]
-    return _verdict(accepting or state.processes, health, least_models)
+    verdict = _verdict(accepting or state.processes, health, least_models)
+    return Verdict([*_replica_reasons(state.replicas, current), *verdict.reasons])
 
 
 def startup(
     state: ServerState, health: cabc.Mapping[int, WorkerHealth], least_models: int
 ) -> Verdict:
     """Return whether all workers are ready. The others are started after the first is ready, so the
-    processes that exist now may not be all.
+    processes that exist now may not be all. A worker is ready after the replicas of its models, so
+    those are not looked at.
     """
     verdict = _verdict(state.processes, health, least_models)
     if not verdict.reasons and not state.serving:

@@ -4,6 +4,7 @@ when they are imported.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import typing as t
@@ -16,6 +17,8 @@ if t.TYPE_CHECKING:
 
 # CUDA, and PyTorch on ROCm, which reads the same variable.
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# CUDA ignores this entry and all after it.
+_NONE = "-1"
 _CUDA = re.compile(r"cuda(?::(\d+))?")
 
 
@@ -38,7 +41,8 @@ def device_environment(device: str, environ: cabc.Mapping[str, str] = os.environ
     allowed = environ.get(_VISIBLE)
     if allowed is None:
         return {_VISIBLE: str(number)}
-    visible = [each.strip() for each in allowed.split(",") if each.strip()]
+    listed = [each.strip() for each in allowed.split(",") if each.strip()]
+    visible = list(itertools.takewhile(lambda each: each != _NONE, listed))
     if number >= len(visible):
         raise ModelLoadError(
             f"device={device!r} is not visible: {_VISIBLE} is {allowed!r}, which has"

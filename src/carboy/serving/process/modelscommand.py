@@ -37,12 +37,16 @@ def default_path(target: str | None) -> str:
     """
     reasons = []
     for folder in runtime_folders():
+        path = os.path.join(folder, _name_of(target) + SUFFIX)
         try:
+            controlpath.refuse_long(path)
             create_private(folder)
         except OSError as exc:
             reasons.append(f"{folder}: {exc.strerror}")
+        except ValueError as exc:
+            reasons.append(str(exc))
         else:
-            return os.path.join(folder, _name_of(target) + SUFFIX)
+            return path
     raise AddressError(
         f"No folder for the models' socket can be used ({'; '.join(reasons)}). Name a path by"
         " --socket."

@@ -15,7 +15,7 @@ from ..unixsocket import MAX_PATH_BYTES, alone_in
 
 BACKLOG = 128
 _PREFIX = "replicas-"
-_LOCK, _SOCKET = "lock", "models.sock"
+_SOCKET = "models.sock"
 # The longest name of a socket in the folder: the identifier of a replica has at most 10 digits.
 _NAME_BYTES = len("/4294967295.sock")
 
@@ -26,6 +26,10 @@ class ReplicaFolder:
 
     Attributes:
         path: the folder.
+        lock_fd: the opened folder, which is locked until this process and all others that inherit
+            the descriptor have ended. Replicas inherit it: those of a supervisor that was killed
+            need their sockets as long as clients use them. Programs that remove old files from
+            temporary folders leave out a folder that is locked.
         listener: the models' socket, which listens.
 
     Raises:
@@ -33,7 +37,7 @@ class ReplicaFolder:
     """
 
     def __init__(self) -> None:
-        self.path, self._lock = _create()
+        self.path, self.lock_fd = _create()
         self.socket_path = os.path.join(self.path, _SOCKET)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.socket_path)
@@ -43,13 +47,11 @@ class ReplicaFolder:
     def close(self) -> None:
         self.listener.close()
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        os.close(self.lock_fd)
 
 
 def _create() -> tuple[str, int]:
-    """Return a new folder, and the descriptor of its lock. The system releases the lock when this
-    process ends, whatever ends it.
-    """
+    """Return a new folder, and the descriptor by which it is locked."""
     reasons = []
     for parent in runtime_folders():
         try:
@@ -59,7 +61,7 @@ def _create() -> tuple[str, int]:
                 _remove_stale(parent)
                 folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
                 if len(os.fsencode(folder)) + _NAME_BYTES <= MAX_PATH_BYTES:
-                    return folder, _lock(folder, os.O_CREAT)
+                    return folder, _lock(folder)
                 os.rmdir(folder)
             reasons.append(f"{parent}: {os.strerror(errno.ENAMETOOLONG)} for a Unix socket")
         except OSError as exc:
@@ -71,13 +73,13 @@ def _create() -> tuple[str, int]:
     )
 
 
-def _lock(folder: str, flags: int = 0) -> int:
-    """Take the lock of a folder, and return its descriptor. Raises OSError if its supervisor
-    lives.
+def _lock(folder: str) -> int:
+    """Lock a folder, and return its descriptor. Raises OSError if its supervisor, or one of its
+    replicas, lives.
     """
     import fcntl
 
-    lock = os.open(os.path.join(folder, _LOCK), flags | os.O_RDWR, 0o600)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -87,7 +89,7 @@ def _lock(folder: str, flags: int = 0) -> int:
 
 
 def _remove_stale(parent: str) -> None:
-    """Remove the folders whose supervisors have died."""
+    """Remove the folders whose supervisors and replicas have ended."""
     for entry in os.scandir(parent):
         if entry.name.startswith(_PREFIX):
             with contextlib.suppress(OSError):

@@ -223,8 +223,7 @@ class ReplicaSupervisor:
                 client.channel.send("refused", _refusal(pool))
             elif pool.was_ready and about is not None:
                 granted = Granted(
-                    model=pool.want["model"],
-                    version=pool.want["version"],
+                    key=pool.want["key"],
                     folder=pool.folder,
                     places=len(pool.places),
                     about=about,
@@ -249,6 +248,7 @@ class ReplicaSupervisor:
         process.handlers["broken"] = partial(pool.give_up_broken, process)
         if self.management is not None:
             self.management.watch_replica(process)
+        fds = [*fds, t.cast("ReplicaFolder", self._folder).lock_fd]
         process.start({"target": self._target, "replica": job}, fds, variables)
         process.watch(self._selector, partial(self._hear, pool, process))
 
@@ -350,8 +350,7 @@ _HANDLERS: dict[str, cabc.Callable[[ReplicaSupervisor, ModelsClient, t.Any], Non
 
 
 def _is_named(pool: ReplicaPool, asked: Want | Hangs | GivesBack) -> bool:
-    want = pool.want
-    return (want["model"], want["version"]) == (asked["model"], asked["version"])
+    return pool.want["key"] == asked["key"]
 
 
 def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
@@ -364,8 +363,7 @@ def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
 
 
 def _refusal(pool: ReplicaPool) -> NotGranted:
-    want = pool.want
-    return NotGranted(model=want["model"], version=want["version"], reason=pool.failure)
+    return NotGranted(key=pool.want["key"], reason=pool.failure)
 
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:

@@ -137,7 +137,8 @@ class Supervisor:
             # Log this before the workers load the app: loading models may take minutes, and without
             # a message users would think that the server hangs.
             log.logger.info("loading %s", self._target or "the app")
-            self._add_worker()
+            self._workers.append(Worker(1))
+            self._workers[0].current = self._start(self._workers[0])
             while not self._is_over():
                 self._run_once()
         if self._serving or self._signals.stop_signal:
@@ -280,11 +281,6 @@ class Supervisor:
 
     # --- the start of a worker ------------------------------------------------------------------
 
-    def _add_worker(self) -> None:
-        worker = Worker(len(self._workers) + 1)
-        self._workers.append(worker)
-        worker.current = self._start(worker)
-
     def _start(self, worker: Worker) -> WorkerProcess:
         process = WorkerProcess(worker.number, self._generation)
         process.handlers["loaded"] = partial(self._on_loaded, process)
@@ -412,7 +408,9 @@ class Supervisor:
         measured.
         """
         for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
-            self._add_worker()
+            worker = Worker(len(self._workers) + 1)
+            self._workers.append(worker)
+            worker.current = self._start_again(worker)
 
     def _describe_plan(self) -> list[str]:
         return capacity.describe(t.cast("capacity.Plan", self._plan))
