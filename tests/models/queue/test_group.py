@@ -6,11 +6,11 @@ import threading
 
 import pytest
 from polling import PATIENCE_S, wait_until
-from replicas import FunctionReplica
 
 from carboy.errors import CancelledError, InputError, InputTooLargeError, QueueFullError
 from carboy.models.queue import PredictionQueue
 from carboy.models.queue.group import PredictionGroup
+from replicas import FunctionReplica
 
 
 class Doubling:

@@ -10,7 +10,6 @@ import pytest
 from alone import measured_alone
 from overdue import let_pass
 from polling import PATIENCE_S, wait_until
-from replicas import FunctionReplica
 
 from carboy.errors import (
     CancelledError,
@@ -23,6 +22,7 @@ from carboy.errors import (
 )
 from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
+from replicas import FunctionReplica
 
 SOON_S = 0.05  # a deadline that is meant to pass
 

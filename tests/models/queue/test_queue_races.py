@@ -15,12 +15,12 @@ import weakref
 
 import pytest
 from polling import PATIENCE_S
-from replicas import FunctionReplica
 
 from carboy.errors import CancelledError, DeadlineError, UnavailableError
 from carboy.models.collection import Model
 from carboy.models.options import Options
 from carboy.models.queue import PredictionQueue, threads
+from replicas import FunctionReplica
 
 REFUSALS = (CancelledError, DeadlineError, UnavailableError)
 LONG = pytest.param(150, marks=pytest.mark.stress, id="long")

@@ -29,7 +29,7 @@ from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
-    from ..replicas.replica import Replica, ResultLoop, Turns
+    from ..replicas.replica import Replica, Turns
     from .calls import Compute
     from .occupied import Device
     from .state import QueueState, WaitsFor
@@ -44,9 +44,6 @@ _FRAMES = 5
 # If a batch hangs at a moment at which its computation cannot be ended, that is tried again after
 # this time.
 _GIVE_UP_AGAIN_S = 0.05
-# Batches that are expected to take longer, from sending them to the results, have a thread that
-# waits for them: waking it costs little in comparison.
-_POST_S = 0.02
 # What `BatchThreads._look` returns if a batch is due that a replica must be free for.
 _TAKE_TURN = -1.0
 
@@ -133,11 +130,6 @@ class BatchThreads:
         # The thread that will take the next batch: it sleeps until the batch is due, or has just
         # been woken or started.
         self._gathering: _BatchThread | None = None
-        # The event loop by which the results of replicas in other processes arrive without a thread
-        # that waits for them; None if there is none.
-        self._loop: ResultLoop | None = None
-        # Whether a thread must wait until a replica is free, because the event loop cannot.
-        self._needs_thread = False
 
     # --- waking, under the lock ----------------------------------------------------------------
 
@@ -178,33 +170,21 @@ class BatchThreads:
         if self._gathering is not None:
             self._gathering.event.set()
 
-    def take_if_quick(
-        self, now_s: float, limit_s: float, loop: ResultLoop | None = None
-    ) -> tuple[Slot | None, list[Ticket]]:
-        """Take a batch that the calling thread must pass to `compute`, because that takes less time
-        than waking another thread; else wake another thread for it.
+    def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """Take a batch if the calling thread can `compute` it within `limit_s`; else wake another
+        thread for it.
 
-        In this process, a batch is taken only while no other thread computes or waits for a batch
-        to fill. Otherwise a batch would leave before it is full. Returns the slot of the batch or
-        None, and the predictions that missed their deadline.
-
-        Args:
-            now_s: the current time.
-            limit_s: how long the batch may take in this process; 0 if it must not be taken.
-            loop: the event loop of the calling thread, which can wait for the results of a replica
-                in another process.
+        A batch is taken only while no other thread computes or waits for a batch to fill. Otherwise
+        a batch would leave before it is full. Returns the slot of the batch or None, and the
+        predictions that missed their deadline.
         """
         state, late = self._state, []
-        if self._turns is not None:
-            if limit_s and loop is not None:
-                self._loop = loop
-                if self._may_post(now_s):
-                    return self._take_to_post(now_s)
-        elif (
+        if (
             limit_s
-            # If the model shares a device with others, a batch may have to wait for it, which would
-            # block the thread that calls this method.
+            # If the model shares a device with others, or another process computes it, a batch may
+            # have to wait for it, which would block the thread that calls this method.
             and self._device is None
+            and self._turns is None
             and not (state.computing or state.closed or self._gathering)
         ):
             slot = Slot(self, thread=get_ident())
@@ -278,14 +258,14 @@ class BatchThreads:
             return [], IDLE_S
         thread.leaves_s = math.inf
         if self._turns is not None and not thread.has_turn:
-            if self._gathering is None and not self._leave_to_loop(now_s):
-                self._gathering = thread
-                return [], _TAKE_TURN
-            self._idle.append(thread)
-            return [], IDLE_S
+            if self._gathering is not None:  # it waits for a turn, or looks soon
+                self._idle.append(thread)
+                return [], IDLE_S
+            self._gathering = thread
+            return [], _TAKE_TURN
         late = state.take(thread, now_s)
         if thread.tickets:
-            thread.has_turn = self._needs_thread = False
+            thread.has_turn = False
         if thread.tickets and len(state.waiting):
             self.wake_for(now_s)
         return late, 0
@@ -294,11 +274,8 @@ class BatchThreads:
 
     def compute(self, slot: Slot) -> None:
         """Compute the batch to which a slot is assigned, on the calling thread, and deliver the
-        results. If the results arrive by the event loop, return at once.
+        results.
         """
-        if slot.turn is not None:
-            self._post(slot)
-            return
         if self._device is None and self._replica.loaded:
             values = self._run(slot)
         else:
@@ -320,104 +297,6 @@ class BatchThreads:
         del values  # break a reference cycle: a failure's traceback refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
-
-    # --- by the event loop ---------------------------------------------------------------------
-
-    def _may_post(self, now_s: float) -> bool:
-        """Whether a batch is due that is sent to a replica, and answered, in less time than waking
-        a thread twice costs. A batch that takes long, or is long, needs a thread of its own.
-        """
-        state, turns = self._state, t.cast("Turns", self._turns)
-        waiting = state.waiting
-        if state.closed or self._gathering is not None or not self._has_room or not turns.is_light:
-            return False
-        due_s = waiting.due_s(now_s)
-        if due_s is None or due_s > now_s or not waiting.cost.is_known:
-            return False
-        return waiting.cost.of(min(len(waiting), waiting.max_size)) < _POST_S
-
-    def _take_to_post(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
-        """Take a batch for which a replica is free. If none is, wake a thread that waits."""
-        turn = t.cast("Turns", self._turns).try_turn(t.cast("ResultLoop", self._loop))
-        if turn is None:
-            # A thread waits, because a replica may become free that computes for another process.
-            self._needs_thread = True
-            self.wake_for(now_s)
-            return None, []
-        slot = Slot(self)
-        late = self._state.take(slot, now_s)
-        if not slot.tickets:
-            t.cast("Turns", self._turns).return_turn(turn)
-            return None, late
-        slot.turn = turn
-        return slot, late
-
-    def _leave_to_loop(self, now_s: float) -> bool:
-        """Whether the thread of the event loop sends the next batch, so that the calling thread
-        need not wait until a replica is free.
-        """
-        if self._loop is None or self._needs_thread or not self._may_post(now_s):
-            return False
-        self._loop.call(self._post_next)
-        return True
-
-    def _post_next(self) -> None:
-        """Send the next batch, on the thread of the event loop."""
-        with self._lock:
-            now_s = monotonic()
-            slot: Slot | None = None
-            late: list[Ticket] = []
-            if self._may_post(now_s):
-                slot, late = self._take_to_post(now_s)
-            elif len(self._state.waiting):
-                self.wake_for(now_s)
-        if slot is not None:
-            self._post(slot)
-        if late:
-            deliver(late)
-
-    def _post(self, slot: Slot) -> None:
-        turns, turn = t.cast("Turns", self._turns), slot.turn
-        slot.turn = None
-        try:
-            turns.post(turn, slot, list(map(_arguments, slot.tickets)), self._on_outcome)
-        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
-            self._on_outcome(slot, exc)
-
-    def _on_outcome(self, slot: Slot, outcome: t.Any) -> None:
-        """Deliver the results of a batch that was sent by the event loop. If there are none, a
-        thread finds out which prediction has failed, or has the batch computed by another replica.
-        """
-        if type(outcome) is not list:
-            args = (slot, outcome)
-            again = threading.Thread(
-                target=self._compute_after, args=args, name=f"{self._owner} again", daemon=True
-            )
-            try:
-                again.start()
-                self._post_next()
-                return
-            except RuntimeError as exc:  # the system allows no further thread
-                outcome = [exc] * len(slot.tickets)
-        state = self._state
-        with self._lock:
-            now_s = monotonic()
-            done = state.finish(slot, outcome, now_s)
-            more_wait = state.vacate(slot, now_s) > 0
-        if more_wait:
-            self._post_next()
-        deliver(done)
-
-    def _compute_after(self, slot: Slot, outcome: t.Any) -> None:
-        """Compute a batch, of which one attempt has had an outcome that is no results."""
-        slot.thread = get_ident()
-        turns = t.cast("Turns", self._turns)
-        turns.resume_after(outcome)
-        try:
-            self.compute(slot)
-        finally:
-            # `compute` has not used the outcome if all predictions have ended meanwhile.
-            turns.resume_after(None)
 
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.

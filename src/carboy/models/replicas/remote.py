@@ -15,7 +15,6 @@ import typing as t
 import weakref
 from _thread import get_ident
 from collections import abc as cabc
-from functools import partial
 from time import sleep
 
 import msgspec
@@ -31,7 +30,6 @@ from .frames import (
     BEGINS,
     END,
     FAILED,
-    INLINE_BYTES,
     ITEM,
     MORE,
     RESULTS,
@@ -52,7 +50,7 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments
     from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
-    from .replica import ResultLoop, Turns
+    from .replica import Turns
     from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
 
@@ -63,8 +61,6 @@ READ_ITEMS = ITEMS_AHEAD // 2
 
 # If a process has no descriptor left, it tries again after this time to connect to a replica.
 _CONNECT_AGAIN_S = 0.05
-# An outcome of a posted batch that is none yet.
-_STILL_WAITS: t.Final = object()
 
 _logger = get_masked_logger("carboy.models")
 
@@ -75,10 +71,6 @@ class _ReplicaConnection:
     Attributes:
         folder: the folder of the replica's socket.
         given_up: whether another thread has ended the connection, because the replica hangs.
-        is_taken: whether the event loop watches the connection, and a batch is being sent or
-            computed.
-        posted: that batch.
-        reading: held by the thread that reads the connection for the event loop.
     """
 
     def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
@@ -93,17 +85,6 @@ class _ReplicaConnection:
         self.frames = FrameSocket(sock)
         self.results = ResultReader(form)
         self.given_up = False
-        self.is_taken = False
-        self.posted: _Posted | None = None
-        self.reading = threading.Lock()
-
-    def is_light(self, frame: Frame) -> bool:
-        """Whether a batch and its answer were so short that the event loop reads and writes the
-        like in less time than waking a thread takes.
-        """
-        return not frame.is_shared and (
-            max(self.frames.sent_bytes, len(frame.meta) + len(frame.region)) <= INLINE_BYTES
-        )
 
 
 class _Turn(t.NamedTuple):
@@ -111,15 +92,6 @@ class _Turn(t.NamedTuple):
 
     connection: _ReplicaConnection
     serial: int
-
-
-class _Posted(t.NamedTuple):
-    """A batch whose results arrive by the event loop."""
-
-    serial: int
-    size: int
-    slot: Slot
-    done: cabc.Callable[[Slot, t.Any], object]
 
 
 class RemoteReplicas:
@@ -161,13 +133,6 @@ class RemoteReplicas:
         self._turns: dict[int, _Turn] = {}
         #: By slot, or by thread without one, the connection on which results are awaited.
         self._busy: dict[object, _ReplicaConnection] = {}
-        #: By replica, the connections that the event loop watches. There may be several, because a
-        #: replica writes its next token before it has sent the results.
-        self._watched: dict[int, list[_ReplicaConnection]] = {}
-        self._loop: ResultLoop | None = None
-        #: By thread, what has become of a batch that it continues with.
-        self._outcomes: dict[int, t.Any] = {}
-        self.is_light = True
         self.turns: Turns | None = self
         self.loading = False
         self.loaded = False
@@ -182,8 +147,7 @@ class RemoteReplicas:
         # Other threads of the parent may have held them.
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._unused, self._turns, self._busy = {}, {}, {}
-        self._watched, self._outcomes = {}, {}
-        self._tokens = self._loop = None
+        self._tokens = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -239,12 +203,10 @@ class RemoteReplicas:
             self._directory.release(GivesBack(key=self._want["key"]))
 
     def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
-        """Close the connections that no thread uses, and those that the event loop watches."""
+        """Close connections that no thread uses."""
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
-        if self._loop is not None:
-            self._loop.call(self._close_watched)
 
     def _is_current(self, connection: _ReplicaConnection) -> bool:
         """Whether the connection leads to the replicas that are used now."""
@@ -350,31 +312,27 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
-        outcome = self._outcomes.pop(get_ident(), None)
-        losses = 0
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
             self.give_back()
             raise
+        losses = 0
         while True:
-            if outcome is None:
-                turn = self._turn()
-                try:
-                    outcome = self._exchange(turn, meta, packer.buffers, len(batch))
-                except ConnectionLost as exc:
-                    outcome = exc
-            if isinstance(outcome, ConnectionLost):
+            turn = self._turn()
+            try:
+                outcome = self._exchange(turn, meta, packer.buffers, len(batch))
+            except ConnectionLost as exc:
                 losses += 1
                 if losses > 1 or not self._retry:
-                    return [self._lost(outcome)] * len(batch)
-                outcome = None
-            elif isinstance(outcome, BaseException):
+                    return [self._lost(exc)] * len(batch)
+                continue
+            if isinstance(outcome, BaseException):
                 try:
                     raise outcome
                 finally:
                     del outcome  # break a reference cycle: its traceback refers to this frame
-            elif outcome is not None:
+            if outcome is not None:
                 return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
 
     def _turn(self) -> _Turn:
@@ -416,7 +374,6 @@ class RemoteReplicas:
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
             outcome = _outcome_of(connection, frame, size)
-            self.is_light = connection.is_light(frame)
         self.keep(connection)
         return outcome
 
@@ -458,123 +415,6 @@ class RemoteReplicas:
 
     def _lost(self, exc: ConnectionLost) -> ReplicaLostError:
         return ReplicaLostError(f"{self._owner}: its replica has ended while it computed: {exc}.")
-
-    # --- by the event loop ---------------------------------------------------------------------
-
-    def try_turn(self, loop: ResultLoop) -> _Turn | None:
-        """Return a turn if a replica is free. The event loop watches its connection."""
-        while (tokens := self._tokens) is not None and (token := tokens.try_take()) is not None:
-            watched = self._watched.get(token.replica, ())
-            usable = (each for each in watched if not each.is_taken and self._is_current(each))
-            connection = next(usable, None)
-            connection = connection or self._watch(token, loop)
-            if connection is not None:
-                connection.is_taken = True
-                return _Turn(connection, token.serial)
-        return None
-
-    def _watch(self, token: Token, loop: ResultLoop) -> _ReplicaConnection | None:
-        try:
-            connection = _ReplicaConnection(token, self._folder, self._form)
-        except OSError:
-            return None  # the replica has died; or else a thread tries it, with its next token
-        self._loop = loop
-        self._watched.setdefault(token.replica, []).append(connection)
-        loop.call_when_readable(connection.frames.fileno(), partial(self._on_readable, connection))
-        return connection
-
-    def _close_watched(self) -> None:
-        for connections in list(self._watched.values()):
-            for each in list(connections):
-                if not (each.is_taken or self._is_current(each)):
-                    self._unwatch(each)
-
-    def _unwatch(self, connection: _ReplicaConnection) -> None:
-        watched = self._watched.get(connection.replica, [])
-        if connection in watched:
-            watched.remove(connection)
-            if not watched:
-                del self._watched[connection.replica]
-            t.cast("ResultLoop", self._loop).call_when_readable(connection.frames.fileno(), None)
-            connection.frames.close()
-
-    def return_turn(self, turn: _Turn) -> None:
-        """Let another thread have a turn."""
-        with contextlib.suppress(ConnectionLost):  # the event loop notices that as well
-            turn.connection.frames.send(UNUSED, turn.serial)
-        turn.connection.is_taken = False
-
-    def post(
-        self,
-        turn: _Turn,
-        slot: Slot,
-        batch: cabc.Sequence[Arguments],
-        done: cabc.Callable[[Slot, t.Any], object],
-    ) -> None:
-        """Send a batch. The event loop calls `done` with the results; see `Turns`."""
-        connection = turn.connection
-        try:
-            meta, packer = pack_batch(batch)
-        except BaseException:
-            self.return_turn(turn)
-            raise
-        # Before the batch is sent: if this thread is slow, another one runs the event loop, and
-        # gets the results.
-        connection.posted = _Posted(turn.serial, len(batch), slot, done)
-        self._busy[slot] = connection
-        # If that fails, the event loop notices it as well.
-        with contextlib.suppress(ConnectionLost):
-            connection.frames.send(BATCH, turn.serial, meta, packer.buffers)
-
-    def resume_after(self, outcome: t.Any) -> None:
-        """Let the next call of `compute` on this thread continue after this outcome of `post`; None
-        for none.
-        """
-        self._outcomes.pop(get_ident(), None)
-        if outcome is not None:
-            self._outcomes[get_ident()] = outcome
-
-    def _on_readable(self, connection: _ReplicaConnection) -> None:
-        """Receive what has arrived of the outcome of a posted batch, or notice that the replica has
-        died.
-
-        Two threads may call this for one event, if the event loop has moved to another thread.
-        """
-        if not connection.reading.acquire(blocking=False):
-            return
-        try:
-            posted = connection.posted
-            outcome = self._posted_outcome(connection, posted)
-            if outcome is _STILL_WAITS or posted is None:
-                return
-            connection.posted = None
-            self._busy.pop(posted.slot, None)
-            connection.is_taken = False
-            if not self._is_current(connection):
-                self._unwatch(connection)
-        finally:
-            connection.reading.release()
-        posted.done(posted.slot, outcome)
-
-    def _posted_outcome(self, connection: _ReplicaConnection, posted: _Posted | None) -> t.Any:
-        """Return what has become of a posted batch; `_STILL_WAITS` if that is not known yet."""
-        frames = connection.frames
-        try:
-            while (frame := frames.try_receive()) is not None:
-                posted = _posted_for(frame, posted)
-                if frame.kind == WAITS:
-                    posted.slot.queue.pause(posted.slot, "device")
-                elif frame.kind == BEGINS:
-                    posted.slot.queue.resume(posted.slot)
-                else:
-                    outcome = _outcome_of(connection, frame, posted.size)
-                    self.is_light = connection.is_light(frame)
-                    return outcome
-        except ConnectionLost as exc:
-            self._unwatch(connection)
-            self._note(connection, exc)
-            return self._late() if connection.given_up else exc
-        return _STILL_WAITS
 
 
 class RemoteItems(cabc.Iterator[t.Any]):
@@ -663,13 +503,6 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     if frame.serial != serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
     return frame
-
-
-def _posted_for(frame: Frame, posted: _Posted | None) -> _Posted:
-    """Return the posted batch if a message is about it. Raises ConnectionLost otherwise."""
-    if posted is None or frame.serial != posted.serial:
-        raise ConnectionLost(f"an answer to batch {frame.serial}", is_garbage=True)
-    return posted
 
 
 def _outcome_of(connection: _ReplicaConnection, frame: Frame, size: int) -> t.Any:

@@ -12,28 +12,10 @@ if t.TYPE_CHECKING:
     from ..saved.card import Card
 
 
-class ResultLoop(t.Protocol):
-    """The event loop of a server, which runs on one thread at a time. Thread-safe."""
-
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the event loop call a function soon."""
-
-    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
-        """Let the event loop call a function whenever a file descriptor is readable; None ends
-        that. End it before the descriptor is closed.
-        """
-
-
 class Turns(t.Protocol):
     """The order in which threads, of this process and others, have their batches computed by
     replicas in other processes.
-
-    Attributes:
-        is_light: whether batch and results were so short lately that they are read and written in
-            less time than waking a thread takes.
     """
-
-    is_light: bool
 
     def wait(self) -> None:
         """Wait until a replica is free for a batch of the calling thread, which must then call
@@ -47,42 +29,6 @@ class Turns(t.Protocol):
         """End the computation of the batch in a slot, because `predict` has not returned for
         `took_s` seconds, and let the replica be replaced. Returns False if no replica computes it
         at the moment. Must return soon.
-        """
-
-    # --- by an event loop ----------------------------------------------------------------------
-
-    def try_turn(self, loop: ResultLoop) -> t.Any:
-        """Return a turn if a replica is free; it must be passed to `post` or `return_turn`. Returns
-        None if no replica is free. Called on the thread of the event loop.
-        """
-
-    def return_turn(self, turn: t.Any) -> None:
-        """Let another thread have a turn."""
-
-    def post(
-        self,
-        turn: t.Any,
-        slot: Slot,
-        batch: cabc.Sequence[Arguments],
-        done: cabc.Callable[[Slot, t.Any], object],
-    ) -> None:
-        """Send a batch to a replica.
-
-        Args:
-            turn: what `try_turn` has returned.
-            slot: the slot of the batch.
-            batch: the arguments of each prediction.
-            done: called on the thread of the event loop with the slot and the list of results. In
-                place of that list, there may be another outcome, with which a thread must call
-                `resume_after`.
-
-        Raises:
-            Exception: the batch was not sent; this is its outcome.
-        """
-
-    def resume_after(self, outcome: t.Any) -> None:
-        """Let the next call of `compute` on the calling thread continue with a batch of which
-        `post` has had this outcome.
         """
 
 

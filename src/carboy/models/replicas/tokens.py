@@ -71,44 +71,17 @@ class TokenReader:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._fd_without_waiting = _open_again(fd)
 
     def __del__(self) -> None:
         os.close(self._fd)
-        if self._fd_without_waiting is not None:
-            os.close(self._fd_without_waiting)
 
     def take(self) -> Token | None:
         """Wait for a token and return it. Returns None if nobody can write into the pipe any more,
         because the version of the model has no replicas.
         """
-        return _read(self._fd)
-
-    def try_take(self) -> Token | None:
-        """Return a token if there is one, without waiting."""
-        if self._fd_without_waiting is None:
-            return None
-        try:
-            return _read(self._fd_without_waiting)
-        except BlockingIOError:
-            return None
-
-
-def _read(fd: int) -> Token | None:
-    while data := os.read(fd, _TOKEN.size):
-        if len(data) == _TOKEN.size:
-            return Token(*_TOKEN.unpack(data))
-    return None
-
-
-def _open_again(fd: int) -> int | None:
-    """Open the reading end of a pipe once more, so that reading does not block. Whether it does is
-    a property of the open file, which all processes share that have inherited or received it.
-    Returns None if the system has no /proc.
-    """
-    try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        while data := os.read(self._fd, _TOKEN.size):
+            if len(data) == _TOKEN.size:
+                return Token(*_TOKEN.unpack(data))
         return None
 
 

@@ -248,8 +248,6 @@ class HTTPServer:
         self._spin_wait = SpinWait(self._poller) if spins else None
         self._connections: dict[int, Client] = {}
         self._listeners = list(listeners)
-        # The functions for descriptors that belong to others; see `call_when_readable`.
-        self._others: dict[int, cabc.Callable[[], object]] = {}
         # The listeners whose sockets are open, by file descriptor.
         self._open: dict[int, Listener] = {}
         # Whether the poller watches the open listeners.
@@ -286,16 +284,6 @@ class HTTPServer:
             self._poller.close()
             raise
         self._listen(yes=True)
-
-    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
-        """Let the event loop call a function whenever a file descriptor is readable; None ends
-        that. Thread-safe.
-        """
-        if call is not None:
-            self._others[fd] = call
-            self._poller.add(fd, READ)
-        elif self._others.pop(fd, None) is not None:
-            self._poller.remove(fd)
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before
@@ -502,7 +490,7 @@ class HTTPServer:
             connection = connections.get(fd)
             try:
                 if connection is None:
-                    self._other_readable(fd)
+                    self._accept_at(fd)
                 elif mask & WRITE:
                     connection.flush()
                 elif mask & READ:
@@ -569,13 +557,9 @@ class HTTPServer:
             active = sum(client.state in ACTIVE for client in clients)
             self._metrics.sample(len(clients), active)
 
-    def _other_readable(self, fd: int) -> None:
-        """Handle an event on a descriptor that is no client's."""
+    def _accept_at(self, fd: int) -> None:
         listener = self._open.get(fd)
-        if listener is None:
-            if (call := self._others.get(fd)) is not None:
-                call()
-        else:
+        if listener is not None:
             # Accept one client at a time from a shared socket, so that the other processes that
             # listen on it get their part.
             self._accept(listener, 1 if listener.is_shared else MAX_ACCEPTS)
