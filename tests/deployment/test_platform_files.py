@@ -182,7 +182,7 @@ def test_how_to_scales_by_documented_keys_and_by_a_metric_that_exists():
     scaled = yaml.safe_load(block)
     jsonschema.validate(scaled, platformschemas.KEDA)
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
-    assert families.WAITING_PREDICTIONS.name in query
+    assert families.QUEUE_DEPTH.name in query
 
 
 def test_procfile_has_one_process_of_the_web():

@@ -11,6 +11,7 @@ import pathlib
 import resource
 import signal
 import subprocess
+import tempfile
 import threading
 import typing as t
 
@@ -339,11 +340,19 @@ def test_death_of_the_supervisor_ends_all_processes_after_their_requests(serve, 
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
 
 
-def test_sockets_of_a_killed_server_are_removed_by_the_next(serve, tmp_path):
-    env = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    (tmp_path / "carboy").mkdir(mode=0o700)
+@pytest.fixture
+def runtime_folder():
+    """A folder whose path is short enough for sockets in it, which `tmp_path` may not be."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = pathlib.Path(path, "carboy")
+        folder.mkdir(mode=0o700)
+        yield folder
+
+
+def test_sockets_of_a_killed_server_are_removed_by_the_next(serve, runtime_folder):
+    env = {"XDG_RUNTIME_DIR": str(runtime_folder.parent)}
     server = serve(ONE, env=env)
-    (left,) = (tmp_path / "carboy").glob("replicas-*")
+    (left,) = runtime_folder.glob("replicas-*")
     pids = children(server)
     server.process.kill()
     server.process.wait()
@@ -351,7 +360,7 @@ def test_sockets_of_a_killed_server_are_removed_by_the_next(serve, tmp_path):
     server = serve(ONE, env=env)
     assert not left.exists()
     server.stop()
-    assert list((tmp_path / "carboy").glob("replicas-*")) == []
+    assert list(runtime_folder.glob("replicas-*")) == []
 
 
 # --- replicas that do not work ------------------------------------------------------------------
