@@ -11,12 +11,11 @@ from carboy.core.runtimefolders import runtime_folders, user_name, why_not_priva
 from carboy.errors import UnavailableError
 
 from .socketdirectory import SocketDirectory
+from .supervision import VARIABLE
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-#: The environment variable that names the socket, for `carboy models serve` and for its clients.
-VARIABLE = "CARBOY_MODELS_SOCKET"
 #: The value by which each process of another server loads the models itself.
 OFF = "off"
 SUFFIX = ".models"

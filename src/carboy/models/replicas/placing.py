@@ -12,6 +12,8 @@ import typing as t
 from carboy.core.foreignservers import preforking_server
 from carboy.core.logmasking import get_masked_logger
 
+from .supervision import VARIABLE
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
@@ -52,10 +54,11 @@ def directory_for(options: Options, owner: str) -> ReplicaDirectory | None:
         _directory = _connect()
     if _directory is not None:
         return _directory
-    if preforking_server() or os.environ.get("CARBOY_MODELS_SOCKET"):
+    if preforking_server() or os.environ.get(VARIABLE):
         from .modelssocket import named_directory
 
-        return named_directory()
+        _directory = named_directory()
+        return _directory
     _logger.info(
         "%s: replicas=%d needs `carboy serve` or `carboy models serve`: this process computes the"
         " predictions itself",

@@ -54,6 +54,11 @@ if t.TYPE_CHECKING:
     from ..options import Options
 
 
+#: The environment variable that names the models' socket, for `carboy models serve` and for its
+#: clients.
+VARIABLE = "CARBOY_MODELS_SOCKET"
+
+
 class Ready(t.TypedDict):
     """What a replica says of the model that it has loaded."""
 

@@ -18,7 +18,8 @@ from ...cli.failures import RefusedCommandError
 from ...cli.models import models_group
 from ...core.runtimefolders import create_private, runtime_folders
 from ...errors import AddressError, ConfigError, ServingError
-from ...models.replicas.modelssocket import OFF, SUFFIX, VARIABLE
+from ...models.replicas.modelssocket import OFF, SUFFIX
+from ...models.replicas.supervision import VARIABLE
 from .. import log, machine, prepare
 from ..management import controlpath
 from ..management import versioncommands as versioncommands  # adds its commands to the group
