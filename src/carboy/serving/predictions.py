@@ -40,7 +40,7 @@ from carboy.models.protocol import VERSION_HEADER, JsonProtocol, logged, measure
 from carboy.models.queue.group import PredictionGroup
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
-from carboy.models.replicas.rawbody import RawBody, is_form
+from carboy.models.replicas.rawbody import RawBody, is_decoded_on_arrival
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
 from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
@@ -295,7 +295,7 @@ class PredictionRoute:
         return (
             type(self.protocol) is JsonProtocol
             and self.model.current.replica.is_remote
-            and not is_form(pending.media_type)
+            and not is_decoded_on_arrival(pending.media_type)
         )
 
     # --- rounds --------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from carboy.contract.media import MULTIPART, URLENCODED
+from carboy.contract.values import npy
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -30,9 +31,14 @@ class RawBody(t.NamedTuple):
     pieces: cabc.Sequence[bytes]
 
 
-def is_form(media_type: str) -> bool:
-    """Return whether a body is a form, which the app's request class parses, where it arrives."""
-    return media_type in (MULTIPART, URLENCODED)
+# The app's request class parses forms. An array that is read from a `.npy` file is a view of its
+# bytes, so that reading it takes no time, and it reaches the replica without another copy.
+_DECODED_ON_ARRIVAL = frozenset({MULTIPART, URLENCODED, *npy.MEDIA_TYPES})
+
+
+def is_decoded_on_arrival(media_type: str) -> bool:
+    """Return whether the process that has received a body decodes it, even if it is long."""
+    return media_type in _DECODED_ON_ARRIVAL
 
 
 class ReceivedBody(t.NamedTuple):
@@ -52,5 +58,5 @@ class ReceivedBody(t.NamedTuple):
         return self.data
 
     def form(self) -> FormData:
-        """Forms are decoded where they arrive; see `is_form`."""
+        """Forms are decoded on arrival; see `is_decoded_on_arrival`."""
         raise NotImplementedError
