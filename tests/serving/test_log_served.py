@@ -18,6 +18,7 @@ import threading
 
 import pytest
 import requests
+import spawning
 from polling import wait_until
 from rootlogger import new_root_logger
 
@@ -172,7 +173,7 @@ def test_lines_of_a_worker_that_dies_are_written(serve, folder):
 
 def test_lines_that_a_killed_supervisor_has_not_written_are_not_lost(serve, folder):
     server = serve("--workers", "1", "--drain", "0")
-    server.process.send_signal(signal.SIGSTOP)
+    spawning.suspend(server.process.pid)
     ask_for_lines(server.url, ["s"], 500)  # 50 KB, which the pipe holds
     assert "line s" not in logged(folder)
     server.process.kill()

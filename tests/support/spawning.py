@@ -13,6 +13,8 @@ import sys
 import time
 import typing as t
 
+from polling import wait_until
+
 # How long a server may take from its start to its open port on a busy machine with two cores.
 START_S = 30.0
 # How long a program may take to exit after SIGTERM.
@@ -81,6 +83,18 @@ class Program:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def suspend(pid: int) -> None:
+    """Stop a process by SIGSTOP, and wait until all of its threads have stopped: on a busy machine,
+    they go on for a moment after the signal.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(_is_stopped, pathlib.Path(f"/proc/{pid}/task").iterdir())))
+
+
+def _is_stopped(thread: pathlib.Path) -> bool:
+    return (thread / "stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def start(

@@ -129,7 +129,7 @@ def test_model_stays_unloaded_in_all_workers_if_one_cannot_load_it(server):
 def test_worker_that_dies_while_a_model_is_loaded_does_not_fail_the_request(server):
     server.unload()
     for pid in server.pids():
-        os.kill(pid, signal.SIGSTOP)  # so that neither has loaded it yet when one is killed
+        spawning.suspend(pid)  # so that neither has loaded it yet when one is killed
     stopped, other = server.pids()
     os.kill(other, signal.SIGCONT)
     os.kill(stopped, signal.SIGKILL)
