@@ -218,6 +218,9 @@ class VersionSet:
         )
 
     def _look(self, source: VersionSource) -> VersionList:
+        for version in self.served():
+            if version.loaded and version.folder:
+                source.keep(version.folder)
         try:
             found = source.look()
             found.refuse_none(source.location)
