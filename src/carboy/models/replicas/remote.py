@@ -15,6 +15,7 @@ import typing as t
 import weakref
 from _thread import get_ident
 from collections import abc as cabc
+from functools import partial
 from time import sleep
 
 import msgspec
@@ -236,15 +237,19 @@ class RemoteReplicas:
         else:
             self.keep(turn.connection)
 
-    def give_up(self, slot: Slot, took_s: float) -> bool:
+    def give_up(self, slot: Slot, took_s: float) -> cabc.Callable[[], object] | None:
         """End the connection on which the results of a batch are awaited, because its replica
-        hangs, and let the supervisor replace the replica. Returns False if no results are awaited.
+        hangs. Returns a function that lets the supervisor replace the replica; None if no results
+        are awaited.
         """
         connection = self._busy.get(slot)
         if connection is None:
-            return False
+            return None
         connection.given_up = True
         connection.frames.interrupt()
+        return partial(self._report_hang, connection, took_s)
+
+    def _report_hang(self, connection: _ReplicaConnection, took_s: float) -> None:
         _logger.error(
             "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
             " deadline. The replica is replaced.",
@@ -253,7 +258,6 @@ class RemoteReplicas:
             took_s,
         )
         self._report(connection, took_s)
-        return True
 
     def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(
