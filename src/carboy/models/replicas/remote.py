@@ -33,6 +33,7 @@ from .frames import (
     FAILED,
     ITEM,
     MORE,
+    READ_ITEMS,
     RESULTS,
     STALE,
     STOP,
@@ -54,11 +55,6 @@ if t.TYPE_CHECKING:
     from .replica import Turns
     from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
-
-#: How many items of a stream a replica sends before this process must have read the first of them.
-ITEMS_AHEAD = 16
-#: After how many items this process tells the replica that it has read them.
-READ_ITEMS = ITEMS_AHEAD // 2
 
 # If a process has no descriptor left, it tries again after this time to connect to a replica.
 _CONNECT_AGAIN_S = 0.05
