@@ -12,7 +12,7 @@ import typing as t
 from time import monotonic
 
 import pytest
-from polling import wait_until
+from polling import PATIENCE_S, wait_until
 from replicaprocesses import ReplicaProcesses, ReplicaThread
 
 from carboy.errors import (
@@ -147,7 +147,7 @@ def test_the_queue_can_be_used_while_a_replica_that_hangs_is_logged_and_reported
             if "hangs" in record.getMessage():
                 thread = threading.Thread(target=lambda: counted.append(queue.statistics()))
                 thread.start()
-                thread.join(2)
+                thread.join(PATIENCE_S)
                 counted.append("logged")
 
     handler, logger = SlowLog(), logging.getLogger("carboy.models")
