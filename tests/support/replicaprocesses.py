@@ -125,10 +125,8 @@ class _Directory:
         )
 
     def want(self, want: Want, moved: t.Any) -> tuple[Granted, int]:
-        granted = Granted(
-            key=want["key"], folder=self.folder, places=1,
-            about=Ready(took_s=0.0, loaded_bytes=0, cards=[]),
-        )  # fmt: skip
+        about = Ready(took_s=0.0, loaded_bytes=0, cards=[])
+        granted = Granted(key=want["key"], folder=self.folder, about=about)
         return granted, os.dup(self.tokens[0])
 
     def report(self, hangs: Hangs) -> None:

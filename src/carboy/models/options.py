@@ -37,9 +37,6 @@ _NEED_REPLICAS = {
     "max_rss": "it limits the memory of each of these processes",
     "start_timeout_s": "it limits how long these processes may take to load the model",
 }
-#: How long a replica process may load its model by default, in seconds. Large models take minutes
-#: from a network drive; a process that waits for ever must not look as if it were loading.
-START_TIMEOUT_S = 600.0
 #: The device of replicas that divide the cores of the machine among them.
 CPU = "cpu"
 _CUDA = re.compile(r"cuda(:\d+)?")
@@ -81,7 +78,9 @@ class Options:
     device_lock: bool = True
     retry: bool = True
     max_rss: int | str | None = None
-    start_timeout_s: float = START_TIMEOUT_S
+    # Large models take minutes to load from a network drive; a process that waits for ever must not
+    # look as if it were loading.
+    start_timeout_s: float = 600.0
     canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
     canary_key: str | None = None
     shadow: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import random
@@ -11,7 +12,7 @@ import typing as t
 from time import monotonic
 
 import pytest
-from polling import wait_until
+from polling import PATIENCE_S, wait_until
 from replicaprocesses import ReplicaProcesses, ReplicaThread
 
 from carboy.errors import (
@@ -135,6 +136,30 @@ def test_a_replica_that_hangs_is_replaced_and_others_are_answered(opened):
     (report,) = there.reports
     assert report["replica"] == 1
     assert report["took_s"] >= 0.5
+
+
+def test_the_queue_can_be_used_while_a_replica_that_hangs_is_logged_and_reported(opened):
+    there, queue = opened("echo", deadline_s=0.5)
+    counted: list[t.Any] = []
+
+    class SlowLog(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "hangs" in record.getMessage():
+                thread = threading.Thread(target=lambda: counted.append(queue.statistics()))
+                thread.start()
+                thread.join(PATIENCE_S)
+                counted.append("logged")
+
+    handler, logger = SlowLog(), logging.getLogger("carboy.models")
+    logger.addHandler(handler)
+    try:
+        (late,) = results_of(queue, [-3])
+        assert isinstance(late, DeadlineError)
+        wait_until(lambda: there.replicas[0].number == 2 and there.replicas[0].await_ready())
+    finally:
+        logger.removeHandler(handler)
+    assert counted[-1] == "logged"
+    assert len(counted) == 2, "the queue was locked while its log was written"
 
 
 @pytest.mark.parametrize("x", [-4, -7], ids=["exits", "has a device that fails for good"])

@@ -438,6 +438,29 @@ def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache)
     assert kept == {"1", "5", "6", "7", "8", "9"}
 
 
+def test_the_version_that_is_served_stays_in_the_cache(app, url_source, build, cache):
+    @app.model("/predict", source=url_source._url)
+    class Reading:
+        def __init__(self, source: str) -> None:
+            self.text = (pathlib.Path(source) / "model.txt").read_text()
+
+        def predict(self, x: int) -> str:
+            return self.text + str(x)
+
+    url_source.push(str(build), "1")
+    model = app.models["predict"]
+    model.load()
+    for number in range(2, 10):
+        (build / "model.txt").write_text(str(number))
+        url_source.push(str(build), str(number))
+        url_source.choose("1")
+        model.versions.refresh()
+        url_source.folder(str(number))
+    app.models.close()
+    kept = {path.parent.name for path in cache.rglob("model.txt")}
+    assert kept == {"1", "5", "6", "7", "8", "9"}
+
+
 # A store that several processes use.
 SHARED_BUCKET = """\
 import sys

@@ -28,7 +28,7 @@ def server(*processes, **more):
 
 
 def replica(phase, version="7", *, serves=True):
-    return ReplicaState("digits", version, version, 1, 30, phase, 0.0, 0, 0, "", serves=serves)
+    return ReplicaState(1, 30, phase, 0.0, 0, 0, "digits", version, version, "", serves=serves)
 
 
 def reasons(verdict):

@@ -364,11 +364,15 @@ class BatchThreads:
         if turns is None:
             return False
         with self._lock:
-            if slot in self._state.computing and slot.started_s == started_s:
-                now_s = monotonic()
-                if not turns.give_up(slot, now_s - started_s):
-                    slot.limit_s = now_s + _GIVE_UP_AGAIN_S
-                    self._deadlines.wake()
+            if slot not in self._state.computing or slot.started_s != started_s:
+                return True
+            now_s = monotonic()
+            report = turns.give_up(slot, now_s - started_s)
+            if report is None:
+                slot.limit_s = now_s + _GIVE_UP_AGAIN_S
+                self._deadlines.wake()
+        if report is not None:
+            report()
         return True
 
     def _run(self, slot: Slot) -> list[t.Any]:

@@ -13,6 +13,7 @@ if t.TYPE_CHECKING:
 
 # If the last check ended at least this long ago, a readiness probe starts the next one. Kubernetes
 # probes every 10 s by default (periodSeconds), so each of its probes starts a check.
+# A supervisor lets its replicas check their model as often.
 CHECK_EVERY_S = 5.0
 # If a model's `check` method takes longer than this, the check has failed: the method should only
 # look at a file, a device or a connection.

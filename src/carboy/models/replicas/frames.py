@@ -21,7 +21,7 @@ One connection carries one batch at a time, and the answer has the serial number
 If `predict` yields:
 
     BATCH                                --> ITEM, ITEM, ..., END   with the failure, or null
-    MORE       the items were read
+    MORE       `READ_ITEMS` items were read
     STOP       nothing reads the items   --> END
 
 A closed connection means that the other process has ended. Bytes that are no message of this form
@@ -55,6 +55,10 @@ _KINDS = frozenset({*range(BATCH, ARENA + 1), *range(RESULTS, END + 1)})
 # A flag: the reader of the last region in shared memory still refers to it, so that its writer must
 # not write there again.
 KEPT = 1
+# How many items of a stream a replica sends before its client must have read the first of them.
+ITEMS_AHEAD = 16
+# After how many items the client sends `MORE`.
+READ_ITEMS = ITEMS_AHEAD // 2
 # Longer regions go through shared memory.
 INLINE_BYTES = 32 * 1024
 # Buffers begin at multiples of this, as in memory that NumPy allocates; a cache line of a CPU.

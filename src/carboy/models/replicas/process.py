@@ -30,8 +30,10 @@ from .frames import (
     END,
     FAILED,
     ITEM,
+    ITEMS_AHEAD,
     KEPT,
     MORE,
+    READ_ITEMS,
     RESULTS,
     STALE,
     STOP,
@@ -42,7 +44,6 @@ from .frames import (
     Frame,
     FrameSocket,
 )
-from .remote import ITEMS_AHEAD, READ_ITEMS
 from .supervision import Ready
 from .tokens import TokenWriter
 

@@ -15,6 +15,7 @@ import typing as t
 import weakref
 from _thread import get_ident
 from collections import abc as cabc
+from functools import partial
 from time import sleep
 
 import msgspec
@@ -32,6 +33,7 @@ from .frames import (
     FAILED,
     ITEM,
     MORE,
+    READ_ITEMS,
     RESULTS,
     STALE,
     STOP,
@@ -53,11 +55,6 @@ if t.TYPE_CHECKING:
     from .replica import Turns
     from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
-
-#: How many items of a stream a replica sends before this process must have read the first of them.
-ITEMS_AHEAD = 16
-#: After how many items this process tells the replica that it has read them.
-READ_ITEMS = ITEMS_AHEAD // 2
 
 # If a process has no descriptor left, it tries again after this time to connect to a replica.
 _CONNECT_AGAIN_S = 0.05
@@ -236,15 +233,19 @@ class RemoteReplicas:
         else:
             self.keep(turn.connection)
 
-    def give_up(self, slot: Slot, took_s: float) -> bool:
+    def give_up(self, slot: Slot, took_s: float) -> cabc.Callable[[], object] | None:
         """End the connection on which the results of a batch are awaited, because its replica
-        hangs, and let the supervisor replace the replica. Returns False if no results are awaited.
+        hangs. Returns a function that lets the supervisor replace the replica; None if no results
+        are awaited.
         """
         connection = self._busy.get(slot)
         if connection is None:
-            return False
+            return None
         connection.given_up = True
         connection.frames.interrupt()
+        return partial(self._report_hang, connection, took_s)
+
+    def _report_hang(self, connection: _ReplicaConnection, took_s: float) -> None:
         _logger.error(
             "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
             " deadline. The replica is replaced.",
@@ -253,7 +254,6 @@ class RemoteReplicas:
             took_s,
         )
         self._report(connection, took_s)
-        return True
 
     def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(

@@ -25,10 +25,13 @@ class Turns(t.Protocol):
     def give_back(self) -> None:
         """Let another thread have the turn for which the calling thread has waited."""
 
-    def give_up(self, slot: Slot, took_s: float) -> bool:
+    def give_up(self, slot: Slot, took_s: float) -> cabc.Callable[[], object] | None:
         """End the computation of the batch in a slot, because `predict` has not returned for
-        `took_s` seconds, and let the replica be replaced. Returns False if no replica computes it
-        at the moment. Must return soon.
+        `took_s` seconds. The caller holds the queue's lock, so this must not block.
+
+        Returns:
+            A function that reports the replica, so that it is replaced, and may block; None if no
+            replica computes the batch at the moment.
         """
 
 

@@ -12,14 +12,12 @@ From the process of a replica to the supervisor:
 
     ready     `Ready`: the model is loaded, and the first token is written
     failed    text: why the model could not be loaded; the process ends
-    alive     null: answers `alive?`
     checked   text: answers `check?` with the reason why the model is not ready, or ""
     broken    text: the device or the model fails for good, so that another process must replace
               this one
 
 From the supervisor to the process of a replica:
 
-    alive?    null: the process answers at once, even while `predict` computes
     check?    null: the process calls the method `check` of the model
     renew     null: the process writes a new token, unless it computes a batch; the old one is void
     drain     null: the process finishes its batch, writes no further token, and ends
@@ -122,8 +120,6 @@ class Granted(t.TypedDict):
     key: str
     #: The folder with the sockets of the replicas; see `socket_path`.
     folder: str
-    #: How many batches all replicas compute at the same time when each of them is alive.
-    places: int
     #: What the first replica has reported.
     about: Ready
 

@@ -51,6 +51,11 @@ class VersionSource(t.Protocol):
             ModelFileError: there is no such version, or its files are not those on its card.
         """
 
+    def keep(self, folder: str) -> None:
+        """Note that a folder which `folder` has returned is still used: a cache must not remove it,
+        because processes that are started later open its files, too.
+        """
+
     def choose(self, name: str) -> None:
         """Let all servers of this source serve a version, until a newer one than all that exist now
         is added.

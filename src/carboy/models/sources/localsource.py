@@ -55,6 +55,9 @@ class FolderSource:
         found.find(name, self.location)
         return self.location if found.is_fixed else self._path(name)
 
+    def keep(self, folder: str) -> None:
+        """Do nothing: only people remove versions from a folder."""
+
     def choose(self, name: str) -> None:
         choice = self.look().choose(name, self.location)
         replace_file(self._path(CHOICE_NAME), write_choice(choice))

@@ -155,6 +155,9 @@ class UrlSource:
 
         return self._cache.folder(found.digest, name, card.size_bytes, fetch)
 
+    def keep(self, folder: str) -> None:
+        self._cache.keep(folder)
+
     def _look_for(self, name: str) -> _StoredCard:
         """Return the card of a version that was not there at the last look, or could not be used.
 

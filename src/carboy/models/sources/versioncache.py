@@ -121,6 +121,11 @@ class VersionCache:
         os.utime(entry)
         return found
 
+    def keep(self, folder: str) -> None:
+        """Let the folder of a version that is loaded count as used now."""
+        with contextlib.suppress(OSError):  # somebody has removed it, or may write it no more
+            os.utime(os.path.dirname(folder))
+
     def _fetch(
         self, entry: str, target: str, size: int, fetch: cabc.Callable[[str], object]
     ) -> None:

@@ -88,9 +88,6 @@ class VersionObserver(t.Protocol):
     def added(self, model: Model, version: ModelVersion) -> None:
         """A version is loaded, and will get predictions."""
 
-    def removed(self, model: Model, version: ModelVersion) -> None:
-        """A version is unloaded, and will not get any predictions again."""
-
 
 class VersionSet:
     """The versions of one model. Thread-safe.
@@ -218,6 +215,9 @@ class VersionSet:
         )
 
     def _look(self, source: VersionSource) -> VersionList:
+        for version in self.served():
+            if version.loaded and version.folder:
+                source.keep(version.folder)
         try:
             found = source.look()
             found.refuse_none(source.location)
@@ -491,8 +491,6 @@ class VersionSet:
         # Meanwhile files of the same name may have been loaded again.
         if state is not None and state.version is version:
             self._states.pop(version.name, None)
-        for observer in self.observers:
-            observer.removed(self._model, version)
 
     # --- ending --------------------------------------------------------------------------------
 

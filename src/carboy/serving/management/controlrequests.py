@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..process.childprocess import ChildProcess
-    from ..process.serverstate import ProcessState, ServerState
+    from ..process.serverstate import ChildState, ProcessState, ServerState
     from .health import ServerHealth
     from .managementserver import Command
     from .modelrollout import ModelRollout
@@ -41,7 +41,7 @@ LOOP_S = 5.0
 
 PREFIX = "/control/"
 
-Child = t.TypeVar("Child", "ProcessState", "ReplicaState", "ProcessState | ReplicaState")
+Child = t.TypeVar("Child", bound="ChildState")
 
 
 class Managed(t.Protocol):
@@ -100,10 +100,8 @@ class ControlRequests:
         state, ready = self._server.state(), self._health.ready()
         return {
             **asdict(state),
-            "processes": [
-                {**asdict(each), "resident_bytes": each.resident_bytes} for each in state.processes
-            ],
-            "replicas": _replicas(state),
+            "processes": [each.as_dict() for each in state.processes],
+            "replicas": [each.as_dict() for each in state.replicas],
             "now_s": time.time(),
             "ready": not ready.reasons,
             "reasons": [reason.as_dict() for reason in ready.reasons],
@@ -115,7 +113,7 @@ class ControlRequests:
         answers = self._ask(self._workers(), "models")
         return {
             "processes": [_named(each, "models", answer) for each, answer in answers],
-            "replicas": _replicas(self._server.state()),
+            "replicas": [each.as_dict() for each in self._server.state().replicas],
             "now_s": time.time(),
         }
 
@@ -187,7 +185,7 @@ class ControlRequests:
         """Return the worker processes, also those that load the app or drain."""
         return [each for each in self._server.state().processes if each.pid is not None]
 
-    def _children(self) -> list[ProcessState | ReplicaState]:
+    def _children(self) -> list[ChildState]:
         """Return the processes of workers and of replicas."""
         replicas = self._server.state().replicas
         return [*self._workers(), *(each for each in replicas if each.pid is not None)]
@@ -227,13 +225,7 @@ class ControlRequests:
             ) from None
 
 
-def _replicas(state: ServerState) -> list[dict[str, t.Any]]:
-    return [{**asdict(each), "resident_bytes": each.resident_bytes} for each in state.replicas]
-
-
-def _named(
-    process: ProcessState | ReplicaState, name: str, answer: Future[t.Any]
-) -> dict[str, t.Any]:
+def _named(process: ChildState, name: str, answer: Future[t.Any]) -> dict[str, t.Any]:
     """Return the answer of a process, or why there is none, with the names of the process."""
     shown: dict[str, t.Any] = {"worker": process.number, "pid": process.pid}
     if isinstance(process, ReplicaState):

@@ -64,11 +64,10 @@ class ModelSeries:
         version.queue.count_in(Counters(*given[:counted]))
         self._gauges[weakref.ref(version)] = given[counted:]
 
-    def removed(self, model: Model, version: ModelVersion) -> None:
-        """Do nothing: the gauges of a version that is unloaded are 0, and its counters stay."""
-
     def sample(self) -> None:
-        """Note the current values of the gauges."""
+        """Note the current values of the gauges. Those of a version that is unloaded are 0, and its
+        counters stay.
+        """
         for reference, gauges in list(self._gauges.items()):
             version = reference()
             values = (0.0,) * len(gauges) if version is None else _values_of(version)

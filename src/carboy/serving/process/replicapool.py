@@ -23,6 +23,7 @@ from functools import partial
 from ...core.bytesizes import format_size
 from ...core.processmemory import in_mib, resident_bytes
 from ...models.options import CPU
+from ...models.replicas.checkup import CHECK_EVERY_S, CHECK_LIMIT_S
 from ...models.replicas.supervision import ReplicaJob, device_lock_path, socket_path
 from ...models.replicas.tokens import make_pipe
 from .. import log, machine
@@ -37,10 +38,6 @@ if t.TYPE_CHECKING:
     from ...models.replicas.supervision import Ready, Want
 
 BACKLOG = 128
-# The interval of checks by the model's own `check`, and how long one may take (`Checkup` has the
-# same for models of the worker's own process).
-CHECK_EVERY_S = 5.0
-CHECK_LIMIT_S = 10.0
 # Seconds between two signals to a replica that hangs: the first makes it log the stacks of its
 # threads, the second kills it.
 DUMP_S = 1.0

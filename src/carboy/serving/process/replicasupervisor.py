@@ -225,7 +225,6 @@ class ReplicaSupervisor:
                 granted = Granted(
                     key=pool.want["key"],
                     folder=pool.folder,
-                    places=len(pool.places),
                     about=about,
                 )
                 client.channel.send("granted", granted, [pool.reading_fd])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from ...core.processmemory import resident_bytes
 
@@ -25,17 +25,19 @@ class FailedReload:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessState:
-    """The state of one worker process, or of a worker that waits for its next process.
+class ChildState:
+    """The state of one process of the server, or of a worker or replica that waits for its next
+    process.
 
     Attributes:
-        number: the number of the worker. While a process replaces another, two have this number.
-        pid: the process id; None if the worker waits for its next process.
+        number: the number of the worker, or of the replica among those of the version, from 1.
+            While a process replaces another, two have this number.
+        pid: the process id; None if there is no process.
         phase: "loading", "ready", "draining", "hanging", or "waiting" if there is no process.
         started_at_s: when the process was started, in seconds since the epoch; None without one.
         restarts: how many processes under this number were started after the first one.
-        generation: how many reloads had been asked for when the process was started.
-        info: what the process has reported of itself.
+        generation: how many reloads of the code had been asked for when the process was started; of
+            a replica, when the first process was started for its version.
     """
 
     number: int
@@ -44,29 +46,36 @@ class ProcessState:
     started_at_s: float | None
     restarts: int
     generation: int
-    info: cabc.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def resident_bytes(self) -> int | None:
         """The resident memory of the process at the moment; None if the system does not tell."""
         return resident_bytes(self.pid) if self.pid is not None else None
 
+    def as_dict(self) -> dict[str, t.Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "resident_bytes": self.resident_bytes}
+
 
 @dataclass(frozen=True, slots=True)
-class ReplicaState:
-    """The state of one process of a replica, or of a replica that waits for its next process.
+class ProcessState(ChildState):
+    """The state of a worker.
+
+    Attributes:
+        info: what the process has reported of itself.
+    """
+
+    info: cabc.Mapping[str, t.Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState(ChildState):
+    """The state of a replica.
 
     Attributes:
         model: the name of the model.
         version: its version; "" if it has none.
         label: what the version is called in the metrics.
-        number: the number of the replica, from 1 to `replicas`. While a process replaces another,
-            two have this number.
-        pid: the process id; None if the replica waits for its next process.
-        phase: "loading", "ready", "draining", "hanging", or "waiting" if there is no process.
-        started_at_s: when the process was started, in seconds since the epoch; None without one.
-        restarts: how many processes of this replica were started after the first one.
-        generation: how many reloads of the code had been asked for when the model was loaded.
         device: the device on which it computes; "" if the app has named none.
         serves: whether all replicas of this version have been ready once, so that clients use them.
     """
@@ -74,19 +83,8 @@ class ReplicaState:
     model: str
     version: str
     label: str
-    number: int
-    pid: int | None
-    phase: str
-    started_at_s: float | None
-    restarts: int
-    generation: int
     device: str
     serves: bool = True
-
-    @property
-    def resident_bytes(self) -> int | None:
-        """The resident memory of the process at the moment; None if the system does not tell."""
-        return resident_bytes(self.pid) if self.pid is not None else None
 
 
 @dataclass(frozen=True, slots=True)
