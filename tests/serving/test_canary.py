@@ -322,7 +322,12 @@ def test_key_is_not_in_what_a_server_writes(folder: pathlib.Path, server: str) -
 
 
 def crash(program: spawning.Program, pid: int) -> None:
-    """Let a worker write the stacks of its threads, and die with a crash dump."""
+    """Let a worker write the stacks of its threads, and die with a crash dump.
+
+    Its threads must sleep: faulthandler, which writes the stacks without the GIL, may crash on the
+    frames of a thread that runs.
+    """
+    polling.wait_until(lambda: spawning.is_asleep(pid))
     os.kill(pid, signal.SIGQUIT)
     program.wait_until_it_prints("Current thread")
     os.kill(pid, signal.SIGABRT)

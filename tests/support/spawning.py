@@ -90,11 +90,21 @@ def suspend(pid: int) -> None:
     they go on for a moment after the signal.
     """
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(map(_is_stopped, pathlib.Path(f"/proc/{pid}/task").iterdir())))
+    wait_until(lambda: _states_of_threads(pid) == {"T"})
 
 
-def _is_stopped(thread: pathlib.Path) -> bool:
-    return (thread / "stat").read_text().rpartition(") ")[2].startswith("T")
+def is_asleep(pid: int) -> bool:
+    """Whether no thread of a process runs."""
+    return _states_of_threads(pid) == {"S"}
+
+
+def _states_of_threads(pid: int) -> set[str]:
+    """Return the states of a process's threads as letters. Source: proc_pid_stat(5)"""
+    states = set()
+    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            states.add((thread / "stat").read_text().rpartition(") ")[2][0])
+    return states
 
 
 def start(
