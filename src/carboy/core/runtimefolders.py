@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import socket
 import stat
 import tempfile
 import typing as t
@@ -57,6 +59,44 @@ def why_not_private(folder: str) -> str:
     if found.st_uid != os.geteuid():
         return f"it belongs to {user_name(found.st_uid)}"
     return "other users may write to it" if found.st_mode & 0o022 else ""
+
+
+def served_sockets(suffix: str) -> list[str]:
+    """Return the paths of the sockets in these folders whose names end with a suffix, and on which
+    servers of this user listen.
+    """
+    return [
+        path
+        for folder in runtime_folders()
+        if os.path.isdir(folder) and not why_not_private(folder)
+        for path in sorted(glob.glob(f"{glob.escape(folder)}/*{suffix}"))
+        if is_reachable(path)
+    ]
+
+
+def is_reachable(path: str) -> bool:
+    """Return whether a server listens on the Unix socket at a path that this user may open."""
+    try:
+        return is_served(path)
+    except OSError:
+        return False
+
+
+def is_served(path: str) -> bool:
+    """Return whether a server listens on the Unix socket at a path.
+
+    Raises:
+        OSError: the system does not let this user find out.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        # Do not block: connecting to a living server waits if its backlog is full.
+        probe.setblocking(False)
+        code = probe.connect_ex(path)
+    if code in (errno.ECONNREFUSED, errno.ENOENT):
+        return False
+    if code in (0, errno.EAGAIN, errno.EINPROGRESS):
+        return True
+    raise OSError(code, os.strerror(code))
 
 
 def user_name(uid: int) -> str:

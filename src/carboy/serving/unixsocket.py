@@ -7,14 +7,13 @@ server that finds a file at its path asks whether somebody listens there, and re
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import stat
 import sys
 import typing as t
 
-from ..core.runtimefolders import user_name
+from ..core.runtimefolders import is_served, user_name
 from ..errors import AddressError
 
 if t.TYPE_CHECKING:
@@ -23,23 +22,6 @@ if t.TYPE_CHECKING:
 # The longest path of a Unix socket in bytes, without the final NUL: `sun_path` in <sys/un.h> has
 # 108 bytes on Linux, and 104 on macOS and the BSDs.
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
-
-
-def is_served(path: str) -> bool:
-    """Return whether a server listens on the Unix socket at a path.
-
-    Raises:
-        OSError: the system does not let this user find out.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # Do not block: connecting to a living server waits if its backlog is full.
-        probe.setblocking(False)
-        code = probe.connect_ex(path)
-    if code in (errno.ECONNREFUSED, errno.ENOENT):
-        return False
-    if code in (0, errno.EAGAIN, errno.EINPROGRESS):
-        return True
-    raise OSError(code, os.strerror(code))
 
 
 class UnixSocket:

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from carboy.core.runtimefolders import is_served
 from carboy.errors import AddressError
 from carboy.serving.management import controlpath
 from carboy.serving.management.controlpath import (
@@ -18,7 +19,7 @@ from carboy.serving.management.controlpath import (
     parse_control,
     runtime_folders,
 )
-from carboy.serving.unixsocket import MAX_PATH_BYTES, is_served
+from carboy.serving.unixsocket import MAX_PATH_BYTES
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def net(tmp_path) -> pathlib.Path:
 def command(tmp_path, net, monkeypatch):
     """Runs a command of `carboy models` without a server."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setattr("carboy.serving.management.controlclient.runtime_folders", list)
+    monkeypatch.setattr("carboy.core.runtimefolders.runtime_folders", list)
     app = Carboy(__name__, root_path=str(tmp_path))
     app.model("/net", source="models/net")(Counting)
     app.model("/plain")(plain)

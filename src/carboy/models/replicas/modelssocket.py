@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import socket
 import typing as t
 
-from carboy.core.runtimefolders import runtime_folders, user_name, why_not_private
+from carboy.core.runtimefolders import runtime_folders, served_sockets, user_name
 from carboy.errors import UnavailableError
 
 from .socketdirectory import SocketDirectory
@@ -39,7 +37,7 @@ def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:
     """
     if path := environ.get(VARIABLE, "").strip():
         return os.path.abspath(os.path.expanduser(path))
-    found = list(_served_sockets())
+    found = served_sockets(SUFFIX)
     if len(found) == 1:
         return found[0]
     user = user_name(os.geteuid())
@@ -54,15 +52,3 @@ def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:
         f"{len(found)} of `carboy models serve` of {user} are running. Choose one by {VARIABLE}:"
         f" {', '.join(found)}."
     )
-
-
-def _served_sockets() -> cabc.Iterator[str]:
-    for folder in runtime_folders():
-        if os.path.isdir(folder) and not why_not_private(folder):
-            paths = sorted(glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"))
-            yield from filter(_is_served, paths)
-
-
-def _is_served(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(path) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import http.client
 import json
 import os
@@ -11,9 +10,8 @@ import socket
 import stat
 import typing as t
 
-from ...core.runtimefolders import runtime_folders, user_name, why_not_private
+from ...core.runtimefolders import is_reachable, runtime_folders, served_sockets, user_name
 from ...errors import ControlClientError
-from ..unixsocket import is_served
 from .controlpath import OFF, SUFFIX
 from .controlrequests import ANSWER_S, LOOP_S, PREFIX
 from .managementserver import SERVER_NAME
@@ -47,10 +45,7 @@ class ControlClient:
 
     def exists(self) -> bool:
         """Return whether a server listens on the socket."""
-        try:
-            return is_served(self.path)
-        except OSError:
-            return False
+        return is_reachable(self.path)
 
     def _exchange(
         self, method: str, path: str, arguments: dict[str, t.Any], timeout_s: float | None
@@ -142,7 +137,7 @@ def find_socket(path: str | None, port: int | None = None) -> str:
         )
     if path is not None:
         return os.path.abspath(os.path.expanduser(path))
-    found = [each for each in served_sockets() if port is None or _has_port(each, port)]
+    found = [each for each in served_sockets(SUFFIX) if port is None or _has_port(each, port)]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -152,17 +147,6 @@ def find_socket(path: str | None, port: int | None = None) -> str:
         f"{len(found)} servers of {user_name(os.geteuid())} are running. Choose one by --port or"
         f" --socket:\n\n{servers}"
     )
-
-
-def served_sockets() -> list[str]:
-    """Return the paths of the control sockets on which servers of this user listen."""
-    return [
-        path
-        for folder in runtime_folders()
-        if os.path.isdir(folder) and not why_not_private(folder)
-        for path in sorted(glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"))
-        if ControlClient(path).exists()
-    ]
 
 
 def _has_port(path: str, port: int) -> bool:

@@ -47,9 +47,23 @@ def default_path(name: str) -> str:
     Raises:
         AddressError: no folder for it can be created.
     """
+    return runtime_path(name.replace("/", "-") + SUFFIX, of="the control socket")
+
+
+def runtime_path(file_name: str, *, of: str, advice: str = "") -> str:
+    """Return the path of a socket with this file name in the first of the runtime folders that can
+    be used.
+
+    Args:
+        of: what the socket is, for the message.
+        advice: the end of the message.
+
+    Raises:
+        AddressError: none of the folders can be created, or the path would be too long.
+    """
     reasons = []
     for folder in runtime_folders():
-        path = os.path.join(folder, name.replace("/", "-") + SUFFIX)
+        path = os.path.join(folder, file_name)
         try:
             refuse_long(path)
             create_private(folder)
@@ -60,7 +74,7 @@ def default_path(name: str) -> str:
         else:
             return path
     why = "; ".join(reasons) or "there is no folder for temporary files that this user may write"
-    raise AddressError(f"No folder for the control socket can be used ({why}).")
+    raise AddressError(f"No folder for {of} can be used ({why}).{advice}")
 
 
 # ----------------------------------------------------------------------------- taking a path

@@ -203,11 +203,12 @@ def _servers_of(stored: _Stored, socket: str | None, port: int | None) -> list[C
     """
     if not hasattr(os, "geteuid"):  # no control sockets on this system
         return []
-    from .controlclient import ControlClient, find_socket, served_sockets
-    from .controlpath import OFF
+    from ...core.runtimefolders import served_sockets
+    from .controlclient import ControlClient, find_socket
+    from .controlpath import OFF, SUFFIX
 
     if socket is None and port is None:
-        return _asking_each(served_sockets(), lambda server: _has_model(server, stored))
+        return _asking_each(served_sockets(SUFFIX), lambda server: _has_model(server, stored))
     given = click.get_current_context().get_parameter_source("socket")
     is_in_environment = port is None and given is ParameterSource.ENVIRONMENT
     if is_in_environment and socket == OFF:

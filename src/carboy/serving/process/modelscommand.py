@@ -16,7 +16,6 @@ import click
 from ...cli.discovery import ScriptInfo, app_option, pass_script_info
 from ...cli.failures import RefusedCommandError
 from ...cli.models import models_group
-from ...core.runtimefolders import create_private, runtime_folders
 from ...errors import AddressError, ConfigError, ServingError
 from ...models.replicas.modelssocket import OFF, SUFFIX
 from ...models.replicas.supervision import VARIABLE
@@ -36,21 +35,8 @@ def default_path(target: str | None) -> str:
     Raises:
         AddressError: there is none.
     """
-    reasons = []
-    for folder in runtime_folders():
-        path = os.path.join(folder, _name_of(target) + SUFFIX)
-        try:
-            controlpath.refuse_long(path)
-            create_private(folder)
-        except OSError as exc:
-            reasons.append(f"{folder}: {exc.strerror}")
-        except ValueError as exc:
-            reasons.append(str(exc))
-        else:
-            return path
-    raise AddressError(
-        f"No folder for the models' socket can be used ({'; '.join(reasons)}). Name a path by"
-        " --socket."
+    return controlpath.runtime_path(
+        _name_of(target) + SUFFIX, of="the models' socket", advice=" Name a path by --socket."
     )
 
 
