@@ -39,6 +39,11 @@ if t.TYPE_CHECKING:
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
+# Seconds between two signals to a process that hangs: the first makes it log the stacks of its
+# threads, the second kills it.
+DUMP_S = 1.0
+# How many seconds a process that is loading may take to end, if it is not needed any more.
+LOADING_GRACE_S = 1.0
 
 #: What a process does. It is hanging if it shows no sign of life; it will be killed soon.
 Phase = t.Literal["loading", "ready", "draining", "hanging"]
@@ -71,6 +76,9 @@ class ChildProcess:
 
     Attributes:
         module: the module that the process runs.
+        loads: what the process loads before it is ready, as messages call it.
+        task: what the process does for clients, as messages call it: a request, or a batch.
+        tasks: what it may be doing at one time: a worker several requests, a replica one batch.
         handlers: by the word of a message from the process, the function that receives the payload.
             The supervisor adds the words that concern more than the process.
         about: what the process says of itself when it is ready: lines for the log.
@@ -83,6 +91,9 @@ class ChildProcess:
     """
 
     module: t.ClassVar[str]
+    loads: t.ClassVar[str]
+    task: t.ClassVar[str]
+    tasks: t.ClassVar[str]
 
     def __init__(self) -> None:
         self.phase: Phase = "loading"
@@ -168,6 +179,27 @@ class ChildProcess:
         self.was_killed = True
         self.kill_at_s = None
         self.send_signal(signal.SIGKILL)
+
+    def dump_and_kill(self) -> None:
+        """Let the process log the stacks of its threads, and kill it soon."""
+        self.phase = "hanging"
+        self.kill_at_s = time.monotonic() + DUMP_S
+        self.send_signal(signal.SIGQUIT)
+
+    def kill_overdue(self) -> None:
+        """Kill the process, because it has not ended in time."""
+        if self.phase == "draining" and self.was_ready:
+            log.logger.error("%s has not finished its %s: killed", self, self.tasks)
+        self.kill()
+
+    def log_end_of_replaced(self) -> None:
+        """Log how the process has ended, which another one has replaced."""
+        if not self.was_ready:
+            log.logger.info("%s was stopped while it loaded %s", self, self.loads)
+        elif self.exit_code == 0:
+            log.logger.info("%s has ended after its last %s", self, self.task)
+        elif not self.was_killed:
+            log.logger.error("%s %s during its last %s", self, describe_end(self), self.tasks)
 
     def kill_for_garbage(self, receiver: str) -> None:
         """Kill the process because something in it has written to a socket that is not its own:
@@ -339,15 +371,25 @@ class Place(t.Generic[P]):
         else:
             self.leaving.remove(process)
 
-    def plan_restart(self, process: P) -> float:
+    def plan_restart(self, process: P) -> None:
         """After a process has died that should work, or get ready to, plan the start of another
-        one; return the delay before it. If the process was the current one and a successor is
-        being loaded, that is the other one.
+        one, and log it. If the process was the current one and a successor is being loaded, that
+        is the other one.
         """
         delay_s = self.backoff.delay_s(process.lived_s if process.was_ready else 0.0)
         if self.current is None or self.current.phase == "ready":
             self.start_at_s = time.monotonic() + delay_s
-        return delay_s
+        goes_on = f", and {self.current} goes on" if self.is_ready else ""
+        failure = [process.failure.rstrip()] if process.failure else []
+        log.logger.error(
+            "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
+            process,
+            describe_end(process),
+            process.lived_s,
+            goes_on,
+            f"in {delay_s:g} s" if delay_s else "now",
+            *failure,
+        )
 
     def start_again(self, start: cabc.Callable[[], P], what: str) -> P | None:
         """Start a process as the next one in this place. If the machine refuses it, such as for

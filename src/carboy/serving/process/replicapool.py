@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import socket
 import time
 import typing as t
@@ -27,7 +26,7 @@ from ...models.replicas.checkup import CHECK_EVERY_S, CHECK_LIMIT_S
 from ...models.replicas.supervision import ReplicaJob, device_lock_path, socket_path
 from ...models.replicas.tokens import make_pipe
 from .. import log, machine
-from .childprocess import ChildProcess, Place, describe_end, explain_failure
+from .childprocess import LOADING_GRACE_S, ChildProcess, Place, explain_failure
 from .computedevices import device_environment
 from .computethreads import thread_environment
 from .workerlimits import lower_by_chance
@@ -38,11 +37,6 @@ if t.TYPE_CHECKING:
     from ...models.replicas.supervision import Ready, Want
 
 BACKLOG = 128
-# Seconds between two signals to a replica that hangs: the first makes it log the stacks of its
-# threads, the second kills it.
-DUMP_S = 1.0
-# How many seconds a process that loads the model may take to end, if it is not needed any more.
-LOADING_GRACE_S = 1.0
 
 
 class ReplicaProcess(ChildProcess):
@@ -62,6 +56,8 @@ class ReplicaProcess(ChildProcess):
     """
 
     module = "carboy.serving.process.replicaprocess"
+    loads = "the model"
+    task = tasks = "batch"
 
     def __init__(self, want: Want, number: int, device: str) -> None:
         super().__init__()
@@ -252,9 +248,9 @@ class ReplicaPool:
         """Do what is due."""
         for process in self.processes:
             if process.kill_at_s is not None and now_s >= process.kill_at_s:
-                self._kill_overdue(process)
+                process.kill_overdue()
             elif process.phase == "loading" and process.lived_s >= self.want["start_timeout_s"]:
-                self._give_up_loading(process, now_s)
+                self._give_up_loading(process)
         if self.is_ending:
             return
         for place in self.places:
@@ -299,23 +295,12 @@ class ReplicaPool:
                 place.successor = self._start_again(place)
                 return
 
-    def _give_up_loading(self, process: ReplicaProcess, now_s: float) -> None:
+    def _give_up_loading(self, process: ReplicaProcess) -> None:
         process.failure = (
             f"{self}: a replica has not loaded the model within {self.want['start_timeout_s']:g} s"
             " (start_timeout_s). The stacks of its threads are in the log above."
         )
-        self._dump_and_kill(process, now_s)
-
-    def _dump_and_kill(self, process: ReplicaProcess, now_s: float) -> None:
-        """Let a process log the stacks of its threads, then kill it."""
-        process.phase = "hanging"
-        process.kill_at_s = now_s + DUMP_S
-        process.send_signal(signal.SIGQUIT)
-
-    def _kill_overdue(self, process: ReplicaProcess) -> None:
-        if process.phase == "draining" and process.was_ready:
-            log.logger.error("%s has not finished its batch: killed", process)
-        process.kill()
+        process.dump_and_kill()
 
     # --- replicas that do not work ---------------------------------------------------------------
 
@@ -333,7 +318,7 @@ class ReplicaPool:
                     process,
                     took_s,
                 )
-                self._dump_and_kill(process, time.monotonic())
+                process.dump_and_kill()
             else:
                 process.kill_for_garbage("a client")
 
@@ -360,30 +345,16 @@ class ReplicaPool:
         if self.is_ending:
             return
         if is_leaving:
-            _log_end_of_replaced(process)
+            process.log_end_of_replaced()
         elif not self.was_ready:
             self._fail(process)
         else:
-            self._restart(place, process)
+            place.plan_restart(process)
 
     def _fail(self, process: ReplicaProcess) -> None:
         self.failure = explain_failure(process)
         log.logger.error("%s cannot load its model:\n\n%s\n", process, self.failure)
         self.end()
-
-    def _restart(self, place: Place[ReplicaProcess], process: ReplicaProcess) -> None:
-        delay_s = place.plan_restart(process)
-        goes_on = f", and {place.current} goes on" if place.is_ready else ""
-        failure = [process.failure.rstrip()] if process.failure else []
-        log.logger.error(
-            "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
-            process,
-            describe_end(process),
-            process.lived_s,
-            goes_on,
-            f"in {delay_s:g} s" if delay_s else "now",
-            *failure,
-        )
 
     def _retire(self, place: Place[ReplicaProcess], process: ReplicaProcess) -> None:
         """Let a process finish its batch and end. One that still loads the model has none."""
@@ -426,12 +397,3 @@ def _ask_for_check(process: ReplicaProcess, now_s: float) -> None:
             process.send("check?")
     elif now_s - asked_s >= CHECK_LIMIT_S and not process.leave_because:
         process.leave_because = f"its check has not returned for {CHECK_LIMIT_S:g} s"
-
-
-def _log_end_of_replaced(process: ReplicaProcess) -> None:
-    if not process.was_ready:
-        log.logger.info("%s was stopped while it loaded the model", process)
-    elif process.exit_code == 0:
-        log.logger.info("%s has ended after its last batch", process)
-    elif not process.was_killed:
-        log.logger.error("%s %s during its last batch", process, describe_end(process))

@@ -28,7 +28,6 @@ import collections
 import contextlib
 import os
 import selectors
-import signal
 import time
 import typing as t
 from functools import partial
@@ -40,7 +39,7 @@ from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from . import capacity
-from .childprocess import describe_end, explain_failure
+from .childprocess import LOADING_GRACE_S, explain_failure
 from .computethreads import thread_environment, threads_of_each
 from .replicasupervisor import ReplicaSupervisor
 from .serversignals import ServerSignals
@@ -63,11 +62,6 @@ if t.TYPE_CHECKING:
 # counted and not seconds: if the machine is suspended, many seconds pass, but at most one request
 # remains unanswered.
 MAX_UNANSWERED = 3
-# Seconds between two signals to a worker that hangs: the first makes it log the stacks of its
-# threads, the second kills it.
-DUMP_S = 1.0
-# How many seconds a process that loads the app may take to end, if it is not needed any more.
-LOADING_GRACE_S = 1.0
 
 
 class Supervisor:
@@ -249,7 +243,7 @@ class Supervisor:
             self.reload("SIGHUP")
         for process in self._processes():
             if process.kill_at_s is not None and now_s >= process.kill_at_s:
-                self._kill_overdue(process)
+                process.kill_overdue()
         for worker in self._workers:
             if worker.start_at_s is not None and now_s >= worker.start_at_s:
                 worker.start_at_s = None
@@ -530,11 +524,11 @@ class Supervisor:
             if process.phase != "ready":
                 continue
             if process.unanswered >= MAX_UNANSWERED:
-                self._kill_hanging(process, now_s)
+                self._kill_hanging(process)
             else:
                 process.ask_for_heartbeat()
 
-    def _kill_hanging(self, process: WorkerProcess, now_s: float) -> None:
+    def _kill_hanging(self, process: WorkerProcess) -> None:
         log.logger.error(
             "%s hangs: it has shown no sign of life for %g s (--worker-timeout). It may be stopped,"
             " or native code in it may hold the GIL. Its threads' stacks follow, unless it is"
@@ -542,14 +536,7 @@ class Supervisor:
             process,
             self._settings.worker_timeout_s,
         )
-        process.phase = "hanging"
-        process.kill_at_s = now_s + DUMP_S
-        process.send_signal(signal.SIGQUIT)
-
-    def _kill_overdue(self, process: WorkerProcess) -> None:
-        if process.phase == "draining" and process.was_ready:
-            log.logger.error("%s has not finished its requests: killed", process)
-        process.kill()
+        process.dump_and_kill()
 
     # --- the end of a process -------------------------------------------------------------------
 
@@ -564,36 +551,19 @@ class Supervisor:
         if self._stopping:
             return
         if is_leaving:
-            _log_end_of_replaced(process)
+            process.log_end_of_replaced()
         elif not self._serving:
             self._give_up(process)
         elif self._fails_reload(process):
             self._fail_reload(process)
             if worker.current is None:
-                self._restart(worker, process)
+                worker.plan_restart(process)
         else:
-            self._restart(worker, process)
+            worker.plan_restart(process)
 
     def _close_table(self, process: WorkerProcess) -> None:
         if self._metrics is not None and process.metrics_fd is not None:
             self._metrics.close_table(process.metrics_fd)
-
-    def _restart(self, worker: Worker, process: WorkerProcess) -> None:
-        """Let another process be started after one has ended that should serve, or load the app.
-        After the death of the current process, its successor is that other one, if there is any.
-        """
-        delay_s = worker.plan_restart(process)
-        goes_on = f", and {worker.current} goes on" if worker.is_ready else ""
-        failure = [process.failure.rstrip()] if process.failure else []
-        log.logger.error(
-            "%s %s after %.0f s%s; starting another %s" + (":\n%s" if failure else ""),
-            process,
-            describe_end(process),
-            process.lived_s,
-            goes_on,
-            f"in {delay_s:g} s" if delay_s else "now",
-            *failure,
-        )
 
     def _give_up(self, process: WorkerProcess) -> None:
         """Stop the server, because a process could not load the app when the server was started;
@@ -652,12 +622,3 @@ def _states_of(worker: Worker) -> list[ProcessState]:
         for process in worker.processes
     ]
     return states or [ProcessState(worker.number, None, "waiting", None, restarts, 0)]
-
-
-def _log_end_of_replaced(process: WorkerProcess) -> None:
-    if not process.was_ready:
-        log.logger.info("%s was stopped while it loaded the app", process)
-    elif process.exit_code == 0:
-        log.logger.info("%s has ended after its last request", process)
-    elif not process.was_killed:
-        log.logger.error("%s %s during its last requests", process, describe_end(process))

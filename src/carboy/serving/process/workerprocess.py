@@ -28,6 +28,8 @@ class WorkerProcess(ChildProcess):
     """
 
     module = "carboy.serving.process.worker"
+    loads = "the app"
+    task, tasks = "request", "requests"
 
     def __init__(self, number: int, generation: int = 0) -> None:
         super().__init__()
