@@ -22,6 +22,7 @@ import tempfile
 import threading
 import typing as t
 
+from carboy.core.messagelines import LineReader, encode_line
 from carboy.models.replicas import placing
 from carboy.models.replicas.batches import BatchFormat
 from carboy.models.replicas.process import ReplicaServer, run_replica
@@ -30,12 +31,10 @@ from carboy.models.replicas.supervision import (
     GivesBack,
     Granted,
     Hangs,
-    LineReader,
     Ready,
     ReplicaJob,
     Want,
     device_lock_path,
-    encode_line,
     socket_path,
     want_of,
 )

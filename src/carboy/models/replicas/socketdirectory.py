@@ -15,10 +15,9 @@ import weakref
 from concurrent.futures import Future
 
 from carboy.core.logmasking import get_masked_logger
+from carboy.core.messagelines import LineReader, encode_line
 from carboy.core.runtimefolders import user_name
 from carboy.errors import ModelLoadError, UnavailableError
-
-from .supervision import LineReader, encode_line
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

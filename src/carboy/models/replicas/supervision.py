@@ -42,7 +42,6 @@ its hand, the supervisor sends `renew` to the replicas of all versions that the 
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 
@@ -230,28 +229,3 @@ def device_lock_path(folder: str, device: str) -> str:
     """Return the path of the file that replicas lock while they compute on a device."""
     safe = "".join(each if each.isalnum() else "-" for each in device)
     return os.path.join(folder, f"device-{safe}.lock")
-
-
-def encode_line(word: str, payload: object = None) -> bytes:
-    """Return a message as a line of JSON."""
-    return json.dumps([word, payload]).encode() + b"\n"
-
-
-class LineReader:
-    """Splits what arrives on a socket into messages.
-
-    `feed` raises ValueError for something that is no message.
-    """
-
-    def __init__(self) -> None:
-        self._unread = b""
-
-    def feed(self, data: bytes) -> cabc.Iterator[tuple[str, t.Any]]:
-        """Yield the messages that are complete with `data`."""
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            match json.loads(line):
-                case [str(word), payload]:
-                    yield word, payload
-                case other:
-                    raise ValueError(f"not [word, payload]: {other!r:.100}")

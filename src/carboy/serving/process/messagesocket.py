@@ -9,7 +9,7 @@ import selectors
 import socket
 import typing as t
 
-from ...models.replicas.supervision import LineReader, encode_line
+from ...core.messagelines import LineReader, encode_line
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -4,18 +4,20 @@ sends reports. The messages are lines of JSON, `[word, payload]`, in both direct
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
 import typing as t
 import weakref
 
+from ...core.messagelines import LineReader, encode_line
 from .. import log
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import socket
+
+_CHUNK_BYTES = 65536
 
 
 def unblock_interrupts() -> None:
@@ -72,16 +74,16 @@ class SupervisorLink:
 
     def _messages(self) -> cabc.Iterator[tuple[str, t.Any]]:
         """Yield the messages from the supervisor, until the socket to it is closed."""
-        with self._channel.makefile("r") as lines:
-            try:
-                for line in lines:
-                    yield json.loads(line)
-            except OSError:
-                pass  # the supervisor has died: end as if it had closed the socket
+        lines = LineReader()
+        try:
+            while data := self._channel.recv(_CHUNK_BYTES):
+                yield from lines.feed(data)
+        except OSError:
+            pass  # the supervisor has died: end as if it had closed the socket
 
     def report(self, word: str, payload: object = None) -> None:
         """Send the supervisor a message. Thread-safe."""
-        message = json.dumps([word, payload]).encode() + b"\n"
+        message = encode_line(word, payload)
         try:
             with self._sending:
                 self._channel.sendall(message)
