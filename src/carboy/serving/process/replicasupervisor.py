@@ -4,6 +4,9 @@ replicas for each version of a model that a client has asked for.
 The supervisor runs no user code, so it learns of a model from the first process that wants it. A
 pool ends when the last client has released it; if clients have died without doing so, it waits for
 the next ones for a while, so that the death of a worker does not unload a model.
+
+PERF: the modules for pools are imported with the first model that has replicas: importing them
+takes 10 ms, and importing all others of the supervisor 29.
 """
 
 from __future__ import annotations
@@ -15,22 +18,27 @@ import typing as t
 from functools import partial
 
 from ...errors import ModelLoadError
-from ...models.replicas.supervision import Granted, NotGranted
 from .. import log
 from ..unixsocket import UnixSocket
 from .messagesocket import MessageSocket
-from .replicafolder import ReplicaFolder
-from .replicapool import ReplicaPool
 from .serverstate import ReplicaState
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import socket
 
-    from ...models.replicas.supervision import GivesBack, Hangs, ReplicaJob, Want
+    from ...models.replicas.supervision import (
+        GivesBack,
+        Granted,
+        Hangs,
+        NotGranted,
+        ReplicaJob,
+        Want,
+    )
     from ..management.management import Management
     from .childprocess import ChildProcess
-    from .replicapool import ReplicaProcess
+    from .replicafolder import ReplicaFolder
+    from .replicapool import ReplicaPool, ReplicaProcess
     from .supervisorlog import SupervisorLog
 
 # How long a pool without clients waits for the next one, if its clients have died.
@@ -96,6 +104,8 @@ class ReplicaSupervisor:
             AddressError: there is no folder for it.
         """
         if self._folder is None:
+            from .replicafolder import ReplicaFolder
+
             self._folder = ReplicaFolder()
             self._listen(self._folder.listener)
         return self._folder.socket_path
@@ -173,6 +183,8 @@ class ReplicaSupervisor:
         return max(named, key=lambda each: (each.was_ready, each.generation), default=None)
 
     def _create(self, client: ModelsClient, want: Want) -> ReplicaPool | None:
+        from .replicapool import ReplicaPool
+
         generation = self.generation if want["generation"] is None else want["generation"]
         folder = t.cast("ReplicaFolder", self._folder).path
         pool = ReplicaPool(want, generation, folder, self._launch, self._grace_s)
@@ -222,11 +234,11 @@ class ReplicaSupervisor:
                 client.pools.discard(pool)
                 client.channel.send("refused", _refusal(pool))
             elif pool.was_ready and about is not None:
-                granted = Granted(
-                    key=pool.want["key"],
-                    folder=pool.folder,
-                    about=about,
-                )
+                granted: Granted = {
+                    "key": pool.want["key"],
+                    "folder": pool.folder,
+                    "about": about,
+                }
                 client.channel.send("granted", granted, [pool.reading_fd])
             else:
                 continue
@@ -362,7 +374,7 @@ def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
 
 
 def _refusal(pool: ReplicaPool) -> NotGranted:
-    return NotGranted(key=pool.want["key"], reason=pool.failure)
+    return {"key": pool.want["key"], "reason": pool.failure}
 
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
