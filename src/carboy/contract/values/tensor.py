@@ -399,7 +399,7 @@ def bytes_of(array: t.Any) -> memoryview:
     import numpy as np
 
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return flat.data
+    return memoryview(flat)
 
 
 def array_of(buffer: memoryview, dtype: str, shape: t.Sequence[int]) -> t.Any:
