@@ -28,6 +28,7 @@ from .core.formparser import FormDataParser, keep_delimiters_whole, parse_conten
 from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
+from .observability.environkeys import ADMISSION
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -36,6 +37,8 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
+
+    from .access.guard import Admission, Identity
 
 T = t.TypeVar("T")
 
@@ -215,6 +218,14 @@ class Request(RequestBase, metaclass=MembersTracked):
     @_LazyAttribute
     def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
+
+    @_LazyAttribute
+    def identity(self) -> Identity:
+        """Who has sent the request: the API key that the route asked for, and the address."""
+        from .access.guard import Identity
+
+        admission: Admission | None = self.environ.get(ADMISSION)
+        return Identity(self.remote_addr) if admission is None else admission.identity
 
     @_LazyAttribute
     def args(self) -> MultiDict[str, str]:
