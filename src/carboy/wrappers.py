@@ -28,7 +28,6 @@ from .core.formparser import FormDataParser, keep_delimiters_whole, parse_conten
 from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
-from .observability.environkeys import ADMISSION
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -38,7 +37,8 @@ if t.TYPE_CHECKING:
     from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
 
-    from .access.guard import Admission, Identity
+    from .access.guard import Admission
+    from .core.identity import Identity
 
 T = t.TypeVar("T")
 
@@ -222,7 +222,7 @@ class Request(RequestBase, metaclass=MembersTracked):
     @_LazyAttribute
     def identity(self) -> Identity:
         """Who has sent the request: the API key that the route asked for, and the address."""
-        from .access.guard import Identity
+        from .core.identity import ADMISSION, Identity
 
         admission: Admission | None = self.environ.get(ADMISSION)
         return Identity(self.remote_addr) if admission is None else admission.identity

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
+from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .accessdeclaration import AccessRule, Purpose
-    from .apikey import ApiKey
     from .keystore import KeyStore
 
 _BEARER = "bearer"
 _HOW_TO_SEND = "in the header Authorization: Bearer KEY, or X-API-Key: KEY."
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """Who has sent a request: `request.identity`.
-
-    Attributes:
-        address: the IP address of the client; None if it is not known.
-        key: the API key that the route has asked for; None if it asks for none.
-    """
-
-    address: str | None = None
-    key: ApiKey | None = None
-
-    @property
-    def log_fields(self) -> dict[str, t.Any]:
-        """What the access log says of the client, beside its address."""
-        return {} if self.key is None else {"key": self.key.name}
 
 
 class Admission(t.NamedTuple):

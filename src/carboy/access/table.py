@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typing as t
 
+from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.helpers import _split_blueprint_path
-from carboy.observability.environkeys import ADMISSION, FIELDS
+from carboy.observability.environkeys import FIELDS
 
 from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, AccessRule
 from .guard import Admission, RouteGuard
@@ -16,10 +17,10 @@ if t.TYPE_CHECKING:
 
     from werkzeug.routing import Map, Rule
 
+    from carboy.core.identity import Identity
     from carboy.core.problemdetails import Problem
     from carboy.ctx import RequestContext
 
-    from .guard import Identity
     from .keystore import KeyStore
 
 

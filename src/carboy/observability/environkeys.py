@@ -14,5 +14,3 @@ FIELDS = "carboy.access_fields"
 # server. If carboy's server cannot find the rule itself, it adds this key to the environ, at first
 # with the value "", which stands for no rule; other servers do not add it.
 ROUTE = "carboy.route"
-# What a guard has decided about the request: a `carboy.access.guard.Admission`.
-ADMISSION = "carboy.admission"

@@ -28,6 +28,7 @@ from threading import Thread
 from time import monotonic
 
 from carboy.core.bytesizes import body_too_large
+from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
 from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
@@ -42,7 +43,7 @@ from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
 from carboy.models.replicas.rawbody import RawBody, is_decoded_on_arrival
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
-from carboy.observability.environkeys import ADMISSION, REQUEST_ID
+from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
