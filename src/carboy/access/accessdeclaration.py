@@ -20,8 +20,8 @@ if t.TYPE_CHECKING:
 
     from carboy.core.problemdetails import Problem
 
-    #: Makes the response to a refused request from its WSGI environ and the reason.
-    Refuse = cabc.Callable[[cabc.Mapping[str, t.Any], Problem], HTTPException]
+    #: Makes the response to the current request, which is refused, from the reason.
+    Refuse = cabc.Callable[[Problem], HTTPException]
 
 AccessRule = t.Literal["key", "open"]
 ACCESS_RULES: t.Final = t.get_args(AccessRule)
@@ -54,8 +54,8 @@ class AccessDeclaration:
     purpose: Purpose = Purpose()
 
     @classmethod
-    def take(cls, options: dict[str, t.Any], owner: str) -> AccessDeclaration:
-        """Remove the options of a declaration from `options`, and return what they say.
+    def read(cls, options: cabc.Mapping[str, t.Any], owner: str) -> AccessDeclaration:
+        """Return what the options of a route or blueprint declare.
 
         Args:
             owner: what has the options, such as "@app.route('/a')", for error messages.
@@ -63,7 +63,7 @@ class AccessDeclaration:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access = options.pop("access", None)
+        access = options.get("access")
         return access if isinstance(access, cls) else cls(access=check_access(access, owner))
 
     def within(self, outer: AccessDeclaration) -> AccessDeclaration:
