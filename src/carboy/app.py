@@ -19,6 +19,7 @@ from werkzeug.routing import Rule
 from . import typing as ft
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import may_need_contract, unbound
+from .core.changetracking import note_change
 from .core.dispatch import Dispatcher
 from .core.flasknames import flask_names, is_flask_installed_as_us
 from .core.routing import Map
@@ -45,6 +46,8 @@ if t.TYPE_CHECKING:
     import logging
     from types import TracebackType
 
+    from .access.browserrules import BrowserRules
+    from .access.cors import Cors
     from .blueprints import Blueprint
     from .ctx import RequestContext
     from .observability.timer import Timer
@@ -179,6 +182,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self._add_model_protocols()
         self._add_documentation()
 
+    def _find_browser_rules(self) -> BrowserRules:
+        from .access.browserrules import BrowserRules
+
+        return BrowserRules(self)
+
     def _add_static_route(self, static_host: str | None, host_matching: bool) -> None:
         if bool(static_host) != host_matching:
             raise AssertionError(
@@ -296,8 +304,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if "auto_reload" not in options:
             auto_reload = self.config["TEMPLATES_AUTO_RELOAD"]
             options["auto_reload"] = self.debug if auto_reload is None else auto_reload
+        from .access.browserrules import csp_nonce
+
         env = self.jinja_environment(self, **options)
         env.globals.update(
+            csp_nonce=csp_nonce,
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
@@ -369,6 +380,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         options["endpoint"] = endpoint
+        cors = _parse_cors(options, rule)
         methods = options.pop("methods", None)
         if methods is None:
             methods = _methods_of(view_func, "methods") or ("GET",)
@@ -390,6 +402,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 required.add("OPTIONS")
         rule_obj = self.url_rule_class(rule, methods=methods | required, **options)
         rule_obj.provide_automatic_options = provide_automatic_options  # type: ignore[attr-defined]
+        if cors is not None:
+            rule_obj.cors = cors  # type: ignore[attr-defined]
+            note_change()
         self.url_map.add(rule_obj)
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
@@ -614,6 +629,16 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return self.request_context(builder.get_environ())
         finally:
             builder.close()
+
+
+def _parse_cors(options: dict[str, t.Any], rule: str) -> Cors | t.Literal[False] | None:
+    """Take `cors` from the options of a rule; returns None if it is not there."""
+    declared = options.pop("cors", None)
+    if declared is None:
+        return None
+    from .access.cors import parse
+
+    return parse(declared, f"cors={declared!r} of {rule!r}") or False
 
 
 def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:

@@ -59,6 +59,7 @@ class ConfigKey(t.NamedTuple):
 
 
 _CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
+_CHECK_OF_BROWSERS: t.Final = "carboy.access.browserrules:check_value"
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
@@ -182,6 +183,27 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         dict[str, t.Any] | str | None,
         _CHECK_OF_LOG,
     ),
+    "PROTECT_LOCALHOST": ConfigKey(
+        True,
+        "`False`: pages of other sites may post to a server on this machine, and reach it by their"
+        " own host names (DNS rebinding)",
+        bool,
+    ),
+    "CORS_POLICY": ConfigKey(
+        ABSENT,
+        "the sites whose pages may use the app (CORS), for URLs without `cors=`: an origin such as"
+        ' `"https://shop.example"`, a list of origins, `"*"`, or a dict with options; in the'
+        " environment with commas",
+        list[str] | dict[str, t.Any] | str | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
+    "STRICT_HEADERS": ConfigKey(
+        ABSENT,
+        "`True`: a strict Content-Security-Policy and further headers on every response; or a dict"
+        " of those that differ",
+        dict[str, t.Any] | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
     # Absent, so that a program that knows nothing of it finds no new key.
     "CHECK_SILENCED": ConfigKey(
         ABSENT,
@@ -274,7 +296,8 @@ class ConfigAttribute(t.Generic[T]):
 #: caches invalid.
 KEPT_KEYS = frozenset(
     {
-        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("DEBUG", "TRUSTED_HOSTS", "SERVER_NAME", "SESSION_COOKIE_NAME"),
+        *("CORS_POLICY", "PROTECT_LOCALHOST", "STRICT_HEADERS"),
         *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),

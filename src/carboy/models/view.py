@@ -23,6 +23,7 @@ from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
 from carboy.core.foreignservers import refuse_without_threads
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
@@ -178,7 +179,9 @@ def _make_view(
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            metadata = app.response_class(
+                encode(model.metadata()), mimetype=JSON, headers=[NOSNIFF]
+            )
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())

@@ -7,6 +7,7 @@ from json import dumps
 
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
 
 if t.TYPE_CHECKING:
@@ -26,7 +27,7 @@ class WireProblem(Problem):
         return dumps(self.to_wire(self.text(environ)), ensure_ascii=False)
 
     def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), *self.headers]
+        return [("Content-Type", JSON), NOSNIFF, *self.headers]
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
         """Return the body of the response."""
@@ -76,5 +77,5 @@ def add_page(
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
-    response = app.response_class(encode(value), status=status, mimetype=JSON)
+    response = app.response_class(encode(value), status=status, mimetype=JSON, headers=[NOSNIFF])
     return t.cast("Response", response)
