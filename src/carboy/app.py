@@ -17,9 +17,9 @@ from werkzeug.exceptions import Aborter
 from werkzeug.routing import Rule
 
 from . import typing as ft
+from .access.host import AccessHost
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import may_need_contract, unbound
-from .core.changetracking import note_change
 from .core.dispatch import Dispatcher
 from .core.flasknames import flask_names, is_flask_installed_as_us
 from .core.routing import Map
@@ -46,8 +46,6 @@ if t.TYPE_CHECKING:
     import logging
     from types import TracebackType
 
-    from .access.browserrules import BrowserRules
-    from .access.cors import Cors
     from .blueprints import Blueprint
     from .ctx import RequestContext
     from .observability.timer import Timer
@@ -85,7 +83,7 @@ class _DebugAttribute(ConfigAttribute[bool]):
             make_key_when_read(obj.config)
 
 
-class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
+class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is another name for this class.
 
     Args:
@@ -181,11 +179,6 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """
         self._add_model_protocols()
         self._add_documentation()
-
-    def _find_browser_rules(self) -> BrowserRules:
-        from .access.browserrules import BrowserRules
-
-        return BrowserRules(self)
 
     def _add_static_route(self, static_host: str | None, host_matching: bool) -> None:
         if bool(static_host) != host_matching:
@@ -352,9 +345,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
-                the blueprint's values; other options are passed to functions registered by
-                `record`.
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`
+                and `cors` override the blueprint's values; other options are passed to functions
+                registered by `record`.
         """
         blueprint.register(self, options)
 
@@ -380,7 +373,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         options["endpoint"] = endpoint
-        cors = _parse_cors(options, rule)
+        declaration = self._take_declaration(options, f"The rule {rule!r}")
         methods = options.pop("methods", None)
         if methods is None:
             methods = _methods_of(view_func, "methods") or ("GET",)
@@ -402,9 +395,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 required.add("OPTIONS")
         rule_obj = self.url_rule_class(rule, methods=methods | required, **options)
         rule_obj.provide_automatic_options = provide_automatic_options  # type: ignore[attr-defined]
-        if cors is not None:
-            rule_obj.cors = cors  # type: ignore[attr-defined]
-            note_change()
+        if declaration is not None:
+            rule_obj.declaration = declaration  # type: ignore[attr-defined]
         self.url_map.add(rule_obj)
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
@@ -629,16 +621,6 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return self.request_context(builder.get_environ())
         finally:
             builder.close()
-
-
-def _parse_cors(options: dict[str, t.Any], rule: str) -> Cors | t.Literal[False] | None:
-    """Take `cors` from the options of a rule; returns None if it is not there."""
-    declared = options.pop("cors", None)
-    if declared is None:
-        return None
-    from .access.cors import parse
-
-    return parse(declared, f"cors={declared!r} of {rule!r}") or False
 
 
 def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:

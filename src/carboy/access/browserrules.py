@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..globals import _cv_request, _find_request_ctx
 from ..observability.environkeys import FIELDS, ROUTE
 from . import cors, strictheaders
+from .accessdeclaration import declared_with_blueprints
 from .localhost import Danger, find_danger
 from .webaddresses import split_host
 
@@ -27,6 +28,7 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
 
     from ..ctx import RequestContext
+    from .accessdeclaration import AccessDeclaration
     from .cors import Cors
 
 Headers = tuple[tuple[str, str], ...]
@@ -63,6 +65,10 @@ class BrowserApp(t.Protocol):
 class BrowserRules:
     """The rules of one app.
 
+    Args:
+        by_blueprint: what blueprints have declared, by the names of their registrations.
+        declares_cors: whether a rule or a blueprint declares `cors`.
+
     Attributes:
         has_cors: whether `preflight` must be called for OPTIONS requests.
         find_danger: returns why a request may come from a page of a foreign site. Then `refusal`
@@ -70,15 +76,22 @@ class BrowserRules:
         adds_headers: whether `complete` must be called.
     """
 
-    def __init__(self, app: BrowserApp) -> None:
+    def __init__(
+        self,
+        app: BrowserApp,
+        by_blueprint: cabc.Mapping[str, AccessDeclaration],
+        *,
+        declares_cors: bool,
+    ) -> None:
         self._app = app
+        self._by_blueprint = by_blueprint
+        # By `id`, because rules have no hash. Rules live as long as their map.
+        self._by_rule: dict[int, Cors | None] = {}
         config = app.config
         source = "the configuration of the app"
         self._cors = cors.parse(config.get(CORS_KEY), f"{CORS_KEY} in {source}")
         self._strict = strictheaders.parse(config.get(HEADERS_KEY), source)
-        self.has_cors = self._cors is not None or any(
-            getattr(rule, "cors", None) is not None for rule in app.url_map.iter_rules()
-        )
+        self.has_cors = self._cors is not None or declares_cors
         self.find_danger = find_danger if config.get(LOCALHOST_KEY, True) else None
         self.adds_headers = self.has_cors or self._strict is not None
         # With TRUSTED_HOSTS, the app itself refuses all other names.
@@ -91,10 +104,15 @@ class BrowserRules:
         Args:
             rule: None for a URL that no rule matches.
         """
-        declared: Cors | bool | None = getattr(rule, "cors", None)
-        if declared is None:
+        if rule is None or not self.has_cors:
             return self._cors
-        return declared or None  # type: ignore[return-value]
+        try:
+            return self._by_rule[id(rule)]
+        except KeyError:
+            declared = declared_with_blueprints(rule, self._by_blueprint).cors
+            found = self._cors if declared is None else declared or None
+            self._by_rule[id(rule)] = found
+            return found
 
     # --- before the view -----------------------------------------------------------------------
 

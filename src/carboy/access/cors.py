@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 
 from ..core.advice import did_you_mean
 from ..errors import ConfigError
-from .webaddresses import DEFAULT_PORTS, Origin
+from .webaddresses import DEFAULT_PORTS
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -276,6 +276,3 @@ def is_preflight(method: str, headers: cabc.Mapping[str, t.Any]) -> bool:
         headers: the request headers by their names in the WSGI environ.
     """
     return method == "OPTIONS" and "HTTP_ORIGIN" in headers and REQUESTED_METHOD in headers
-
-
-__all__ = ["Cors", "Declared", "Origin", "is_preflight", "parse"]

@@ -14,7 +14,7 @@ import enum
 import typing as t
 from functools import lru_cache
 
-from .webaddresses import Origin, is_this_machine, may_be_rebound, split_host
+from .webaddresses import host_of_origin, is_this_machine, may_be_rebound, split_host
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -45,7 +45,9 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
     if is_here:
         if environ["REQUEST_METHOD"] in _SAFE_METHODS and "HTTP_UPGRADE" not in environ:
             return None
-        return Danger.CROSS_SITE if _is_foreign(environ) else None
+        if not is_cross_site(environ) or _is_of_this_machine(environ.get("HTTP_ORIGIN")):
+            return None
+        return Danger.CROSS_SITE
     # If the Host header has the port of this server, no proxy is in between: the name leads the
     # client to this machine. (A proxy on the same machine has another port, because this one is
     # taken. The default ports are left out: a proxy that listens on port 443 may connect to port
@@ -71,20 +73,28 @@ def _examine(host: str | None) -> tuple[bool, str]:
     return is_this_machine(name), port if may_be_rebound(name) else ""
 
 
-def _is_foreign(environ: cabc.Mapping[str, t.Any]) -> bool:
-    """Return whether the browser says that a page of another site, which is not on this machine,
-    has caused the request. False for clients that are no browsers.
+def is_cross_site(environ: cabc.Mapping[str, t.Any]) -> bool:
+    """Return whether the browser says that a page of another site has caused a request. False for
+    clients that are no browsers.
+
+    Args:
+        environ: the WSGI environ of the request, whose method is not GET or HEAD.
     """
-    if environ.get("HTTP_SEC_FETCH_SITE") in _OWN_SITES:
-        return False
-    text: str | None = environ.get("HTTP_ORIGIN")
-    if text is None:
-        # A browser sends an Origin header with each request that is not GET or HEAD.
-        return "HTTP_SEC_FETCH_SITE" in environ
-    origin = Origin.parse(text)
-    # Other programs on this machine may serve pages that use this service. Their port differs, and
-    # maybe their name: http://127.0.0.1:3000 for http://localhost:8000.
-    return origin is None or not is_this_machine(origin.host)
+    site: str | None = environ.get("HTTP_SEC_FETCH_SITE")
+    if site is not None:
+        return site not in _OWN_SITES
+    # Older browsers, and all browsers if the site has no TLS, send an Origin header alone.
+    origin: str | None = environ.get("HTTP_ORIGIN")
+    return origin is not None and host_of_origin(origin) != environ.get("HTTP_HOST")
+
+
+def _is_of_this_machine(origin: str | None) -> bool:
+    """Return whether an origin is that of pages that a program on this machine serves. Its port may
+    differ from ours, and its name: http://127.0.0.1:3000 for http://localhost:8000.
+    """
+    host = None if origin is None else host_of_origin(origin)
+    parts = None if host is None else split_host(host)
+    return parts is not None and is_this_machine(parts[0])
 
 
 def _is_loopback(peer: str) -> bool:

@@ -21,25 +21,12 @@ _HOST: t.Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(?::(\d{1,5}))
 _ORIGIN: t.Final = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*)://{_HOST.pattern}")
 
 
-class Origin(t.NamedTuple):
-    """The site of a page: scheme, host and port. `port` is empty if it is the default of the
-    scheme.
+def host_of_origin(origin: str) -> str | None:
+    """Return the host of the header Origin, with its port, as browsers write it into a Host header;
+    None if the origin has none, such as `null`.
     """
-
-    scheme: str
-    host: str
-    port: str
-
-    @classmethod
-    def parse(cls, text: str) -> Origin | None:
-        """Return the origin that a text such as `https://shop.example:8443` stands for; None if it
-        stands for none, such as `null`.
-        """
-        match = _ORIGIN.fullmatch(text)
-        if match is None:
-            return None
-        scheme, host, port = match[1].lower(), match[2].lower(), match[3] or ""
-        return cls(scheme, host, "" if port == DEFAULT_PORTS.get(scheme) else port)
+    match = _ORIGIN.fullmatch(origin)
+    return None if match is None else origin.partition("://")[2]
 
 
 def split_host(host: str) -> tuple[str, str] | None:

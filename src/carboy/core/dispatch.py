@@ -43,6 +43,7 @@ if t.TYPE_CHECKING:
 
     from .. import typing as ft
     from ..access.browserrules import BrowserRules
+    from ..access.table import AccessTable
     from ..config import Config
     from ..json.provider import JSONProvider
     from ..sansio.app import App
@@ -80,6 +81,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         def _add_own_urls(self) -> None: ...
 
         def _find_browser_rules(self) -> BrowserRules: ...
+        def _find_access(self) -> AccessTable | None: ...
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
@@ -252,6 +254,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             if request_started.receivers:
                 self._send(request_started)
+            if (access := self.find_overrides().access) is not None:
+                access.admit(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

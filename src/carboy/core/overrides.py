@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from ..access.browserrules import BrowserRules
+    from ..access.table import AccessTable
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
@@ -86,6 +87,7 @@ class Overrides:
     """
 
     __slots__ = (
+        "access",
         "browsers",
         "changes",
         "fast_path",
@@ -113,6 +115,7 @@ class Overrides:
         kept_config: bool,
         trusted_hosts: cabc.Collection[str] | None,
         browsers: BrowserRules,
+        access: AccessTable | None,
     ) -> None:
         self.changes = changes
         #: What the app lets web pages do.
@@ -134,6 +137,8 @@ class Overrides:
         #: The value of the config key `TRUSTED_HOSTS`, usually a list. It is the same object as in
         #: the config, so that changes in place are noticed.
         self.trusted_hosts = trusted_hosts
+        #: Decides whether a request may reach its view; None if all requests may.
+        self.access = access
         #: The settings for reading the session's cookie. None if they were not read yet, or must be
         #: read on each request because they may change without notice.
         self.session_cookie: SessionCookie | None = None
@@ -180,6 +185,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
         kept_config=kept_config,
         trusted_hosts=app.config["TRUSTED_HOSTS"],
         browsers=app._find_browser_rules(),
+        access=app._find_access(),
         changes=changes,
         fast_path=(
             match
