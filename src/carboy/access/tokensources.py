@@ -1,0 +1,93 @@
+"""Where the tokens of rate limits come from: this process counts alone, or all processes of a
+server count together (`tokenleases`), if the server has called `use_source`.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from _thread import allocate_lock
+from time import monotonic
+
+from .tokenbuckets import TokenBuckets
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .tokenbuckets import Taken
+
+
+class CountedRate(t.NamedTuple):
+    """A rate, and which requests are counted together for it.
+
+    Attributes:
+        scope: names the declaration, such as "app.py: model digits": the requests for which it
+            holds are counted together.
+        amount, period_s: the rate.
+    """
+
+    scope: str
+    amount: int
+    period_s: int
+
+
+class TokenSource(t.Protocol):
+    """Gives a token for each request. Thread-safe."""
+
+    def take(self, rate: CountedRate, client: str) -> Taken:
+        """Take a token for a request of a client."""
+
+    def give_back(self, rate: CountedRate, client: str) -> None:
+        """Put a token back, because the request was refused for another reason."""
+
+
+class OwnTokens:
+    """Counts in this process alone.
+
+    Args:
+        clock: returns the time in seconds.
+    """
+
+    def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._lock = allocate_lock()
+        self._buckets = TokenBuckets()
+
+    def take(self, rate: CountedRate, client: str) -> Taken:
+        with self._lock:
+            return self._buckets.take((rate, client), rate.amount, rate.period_s, self._clock())
+
+    def give_back(self, rate: CountedRate, client: str) -> None:
+        with self._lock:
+            self._buckets.give_back((rate, client), rate.amount, rate.period_s)
+
+
+_make: cabc.Callable[[], TokenSource] = OwnTokens
+_source: TokenSource | None = None
+_making = allocate_lock()
+
+
+def use_source(make: cabc.Callable[[], TokenSource]) -> None:
+    """Let all rate limits of this process take their tokens from what `make` returns. It is called
+    when a request is first counted.
+    """
+    global _make, _source  # a process counts in one place, whatever it serves
+    with _making:
+        _make, _source = make, None
+
+
+def current_source() -> TokenSource:
+    """Return what gives this process its tokens."""
+    return _source or _made_source()
+
+
+def _made_source() -> TokenSource:
+    global _source
+    with _making:
+        if _source is None:
+            _source = _make()
+        return _source
+
+
+def is_shared() -> bool:
+    """Return whether the processes of the server count together."""
+    return _make is not OwnTokens
