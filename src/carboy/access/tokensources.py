@@ -61,33 +61,34 @@ class OwnTokens:
             self._buckets.give_back((rate, client), rate.amount, rate.period_s)
 
 
-_make: cabc.Callable[[], TokenSource] = OwnTokens
-_source: TokenSource | None = None
-_making = allocate_lock()
+class _SourceOfProcess:
+    """The source of a process, which counts in one place, whatever apps it serves."""
+
+    def __init__(self) -> None:
+        self.make: cabc.Callable[[], TokenSource] = OwnTokens
+        self.made: TokenSource | None = None
+        self.lock = allocate_lock()
+
+
+_current = _SourceOfProcess()
 
 
 def use_source(make: cabc.Callable[[], TokenSource]) -> None:
     """Let all rate limits of this process take their tokens from what `make` returns. It is called
     when a request is first counted.
     """
-    global _make, _source  # a process counts in one place, whatever it serves
-    with _making:
-        _make, _source = make, None
+    with _current.lock:
+        _current.make, _current.made = make, None
 
 
 def current_source() -> TokenSource:
     """Return what gives this process its tokens."""
-    return _source or _made_source()
-
-
-def _made_source() -> TokenSource:
-    global _source
-    with _making:
-        if _source is None:
-            _source = _make()
-        return _source
+    if _current.made is None:
+        with _current.lock:
+            _current.made = _current.made or _current.make()
+    return _current.made
 
 
 def is_shared() -> bool:
     """Return whether the processes of the server count together."""
-    return _make is not OwnTokens
+    return _current.make is not OwnTokens
