@@ -83,10 +83,15 @@ def use_source(make: cabc.Callable[[], TokenSource]) -> None:
 
 def current_source() -> TokenSource:
     """Return what gives this process its tokens."""
-    if _current.made is None:
-        with _current.lock:
-            _current.made = _current.made or _current.make()
-    return _current.made
+    return _current.made or _make_source()
+
+
+def _make_source() -> TokenSource:
+    with _current.lock:
+        # Another thread may have made it meanwhile.
+        if (made := _current.made) is None:
+            made = _current.made = _current.make()
+        return made
 
 
 def is_shared() -> bool:
