@@ -17,6 +17,7 @@ from werkzeug.exceptions import Aborter
 from werkzeug.routing import Rule
 
 from . import typing as ft
+from .access.host import AccessHost
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import may_need_contract, unbound
 from .core.dispatch import Dispatcher
@@ -82,7 +83,7 @@ class _DebugAttribute(ConfigAttribute[bool]):
             make_key_when_read(obj.config)
 
 
-class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
+class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is another name for this class.
 
     Args:
@@ -341,8 +342,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
-                the blueprint's values; other options are passed to functions registered by
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group` and `access`
+                override the blueprint's values; other options are passed to functions registered by
                 `record`.
         """
         blueprint.register(self, options)
@@ -369,6 +370,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         options["endpoint"] = endpoint
+        declaration = self._take_declaration(options, f"The rule {rule!r}")
         methods = options.pop("methods", None)
         if methods is None:
             methods = _methods_of(view_func, "methods") or ("GET",)
@@ -390,6 +392,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 required.add("OPTIONS")
         rule_obj = self.url_rule_class(rule, methods=methods | required, **options)
         rule_obj.provide_automatic_options = provide_automatic_options  # type: ignore[attr-defined]
+        if declaration is not None:
+            rule_obj.declaration = declaration  # type: ignore[attr-defined]
         self.url_map.add(rule_obj)
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)

@@ -1,1 +1,16 @@
-"""Who may use which route of an app, and how often."""
+"""Who may use which route of an app: API keys.
+
+    accessdeclaration   what a route, blueprint, model or app declares: `access="key"`
+    keytext       the text of a key, its public id and its hash
+    apikey        a key as it is stored: name, models, expiry
+    keystore      the keys of an app, from its configuration and a file that may change
+    guard         decides whether a request may reach the view or model of its route
+    table         the guards of an app, by route
+    host          the methods by which the class `Carboy` has all that
+
+`core.dispatch` asks the table before hooks and view; `serving.predictions` asks the guard of a
+model before the body of a request is read. An app that declares nothing, and has no models, has no
+table.
+"""
+
+from __future__ import annotations

@@ -42,6 +42,7 @@ if t.TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
+    from ..access.table import AccessTable
     from ..config import Config
     from ..json.provider import JSONProvider
     from ..sansio.app import App
@@ -77,6 +78,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         _got_first_request: bool
 
         def _add_own_urls(self) -> None: ...
+
+        def _find_access(self) -> AccessTable | None: ...
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
@@ -219,6 +222,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             if request_started.receivers:
                 self._send(request_started)
+            if (access := self.find_overrides().access) is not None:
+                access.admit(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

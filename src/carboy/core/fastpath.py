@@ -120,6 +120,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             try:
                 if request_started.receivers:
                     app._send(request_started)
+                if overrides.access is not None:
+                    overrides.access.admit(ctx)
                 rv: t.Any = None
                 if (app.before_request_funcs and _has_hooks(app.before_request_funcs, ctx)) or (
                     app.url_value_preprocessors and _has_hooks(app.url_value_preprocessors, ctx)

@@ -21,6 +21,7 @@ from .changetracking import ChangeTracked
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..access.table import AccessTable
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
@@ -85,6 +86,7 @@ class Overrides:
     """
 
     __slots__ = (
+        "access",
         "changes",
         "fast_path",
         "json",
@@ -110,6 +112,7 @@ class Overrides:
         json: bool,
         kept_config: bool,
         trusted_hosts: cabc.Collection[str] | None,
+        access: AccessTable | None,
     ) -> None:
         self.changes = changes
         #: Whether `carboy.core.fastpath` may handle the whole request.
@@ -129,6 +132,8 @@ class Overrides:
         #: The value of the config key `TRUSTED_HOSTS`, usually a list. It is the same object as in
         #: the config, so that changes in place are noticed.
         self.trusted_hosts = trusted_hosts
+        #: Decides whether a request may reach its view; None if all requests may.
+        self.access = access
         #: The settings for reading the session's cookie. None if they were not read yet, or must be
         #: read on each request because they may change without notice.
         self.session_cookie: SessionCookie | None = None
@@ -174,6 +179,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     return Overrides(
         kept_config=kept_config,
         trusted_hosts=app.config["TRUSTED_HOSTS"],
+        access=app._find_access(),
         changes=changes,
         fast_path=(
             match

@@ -137,6 +137,27 @@ def as_http_exception(error: InputError, ctx: RequestContext) -> HTTPException:
     return problem if page is None or not _wants_page(ctx) else page(error.detail)
 
 
+def as_page_or_problem(problem: Problem, ctx: RequestContext) -> HTTPException:
+    """Return an error for the client of a request: if it accepts HTML, the error that `abort` would
+    raise, else problem details (JSON).
+    """
+    page = default_exceptions.get(t.cast("int", problem.code))
+    if page is None or not _wants_page(ctx):
+        return problem
+    return _with_headers(page(problem.description), problem.headers)
+
+
+def _with_headers(error: HTTPException, headers: cabc.Iterable[tuple[str, str]]) -> HTTPException:
+    """Return an error whose response has more headers."""
+    of_class = error.get_headers
+
+    def get_headers(environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
+        return [*of_class(environ, scope), *headers]
+
+    error.get_headers = get_headers  # type: ignore[method-assign]
+    return error
+
+
 def _wants_page(ctx: RequestContext) -> bool:
     return "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
 

@@ -16,6 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -154,7 +155,17 @@ def _serve(
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
     else:
-        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain)
+        access = AccessDeclaration(
+            model.options.access,
+            Purpose("model", model=model.name, refuse=partial(_refuse_access, model, protocol)),
+        )
+        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain, access=access)
+
+
+def _refuse_access(
+    model: Model, protocol: ModelProtocol, environ: cabc.Mapping[str, t.Any], problem: Problem
+) -> HTTPException:
+    return protocol.refuse(model, t.cast("PredictionRequest", None), problem)
 
 
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:

@@ -28,6 +28,7 @@ from threading import Thread
 from time import monotonic
 
 from carboy.core.bytesizes import body_too_large
+from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
 from carboy.core.urls import is_trusted_host
 from carboy.models.direct import (
@@ -58,6 +59,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from werkzeug.exceptions import HTTPException
 
+    from carboy.access.guard import Admission
     from carboy.contract.answers import Encoded
     from carboy.contract.forms import FormData
     from carboy.ctx import RequestContext
@@ -192,6 +194,8 @@ class PredictionRoute:
         self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
+        access = app.find_overrides().access
+        self.guard = None if access is None else access.guard_at(endpoint.name)
         self._round: deque[PendingPrediction] = deque()
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
@@ -219,9 +223,21 @@ class PredictionRoute:
         if self.logs:
             exchange.fields = self._log_fields()
         exchange.route = self._path
+        exchange.handler = self.take
+        guard = self.guard
+        # PERF: while the app has no keys, these comparisons are all that the guard costs.
+        if guard is not None and (
+            guard.required or guard.store.closed or monotonic() >= guard.store.due_s
+        ):
+            admission = guard.admit(exchange.headers, exchange.client)
+            exchange.extra = {ADMISSION: admission}
+            if self.logs:
+                exchange.fields = _with_key(exchange)
+            if admission.refusal is not None:
+                exchange.body_mode, exchange.fault = "discarded", "refused"
+                return
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
-        exchange.handler = self.take
         if length > self.max_body_bytes:
             exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
@@ -563,6 +579,8 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if route.logs:
             exchange.fields = route.logged(self)
+            if exchange.extra is not None:
+                exchange.fields = _with_key(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
                 # The client has left, so nobody reads the stream: end it, so that the model is free
@@ -645,10 +663,15 @@ class PendingPrediction(Ticket):
     # --- failing -------------------------------------------------------------------------------
 
     def refuse_body(self) -> None:
-        """Respond to a request whose body is incomplete, arrives too slowly, or is too large."""
+        """Respond to a request whose body is incomplete, too slow or too large, or whose client may
+        not use the model.
+        """
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
-        if exchange.fault == "overloaded":
+        if exchange.fault == "refused":
+            admission: Admission = (exchange.extra or {})[ADMISSION]
+            self.fail(t.cast("Problem", admission.refusal))
+        elif exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
         elif exchange.fault == "too_large":
             detail = body_too_large(exchange.length, exchange.limit, "this model")
@@ -721,7 +744,7 @@ class PendingPrediction(Ticket):
             self.exchange.app = self._resume
         if self._form is not None:
             self._form.close()
-        self.exchange.extra = {OUTCOME: self}
+        self.exchange.extra = {**(self.exchange.extra or {}), OUTCOME: self}
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
@@ -738,6 +761,13 @@ class PendingPrediction(Ticket):
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)
+
+
+def _with_key(exchange: Exchange) -> cabc.Mapping[str, t.Any]:
+    """Return the fields of a request for the access log, with the name of its key if it has one."""
+    fields, extra = exchange.fields or {}, exchange.extra or {}
+    admission: Admission | None = extra.get(ADMISSION)
+    return fields if admission is None else {**fields, **admission.identity.log_fields}
 
 
 def _too_many_bodies() -> Problem:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from json import dumps
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.core.problemdetails import Problem
@@ -15,6 +17,12 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from ..host import ModelApp
+
+
+#: The purposes of URLs that say whether a model or the server is ready, and of those that describe
+#: the server or list all models.
+PROBE: t.Final = Purpose("probe")
+ALL_MODELS: t.Final = Purpose("models")
 
 
 class WireProblem(Problem):
@@ -61,17 +69,28 @@ def add_page(
     view: cabc.Callable[..., t.Any],
     *,
     endpoint: str,
+    purpose: Purpose,
 ) -> None:
     """Add a URL of a protocol that computes no prediction. It is hidden from the OpenAPI
     document.
+
+    Args:
+        purpose: what the URL gives access to, and so whether clients need a key.
     """
+    if purpose.refuse is None:
+        purpose = dataclasses.replace(purpose, refuse=_refuse_access)
 
     def respond(**variables: t.Any) -> Response:
         return t.cast("Response", view(**variables))
 
     # The same as `carboy.openapi.operation(hidden=True)`, which this package may not import.
     respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
-    app.add_url_rule(rule, endpoint, respond, methods=methods)
+    access = AccessDeclaration(purpose=purpose)
+    app.add_url_rule(rule, endpoint, respond, methods=methods, access=access)
+
+
+def _refuse_access(environ: cabc.Mapping[str, t.Any], problem: Problem) -> WireProblem:
+    return WireProblem.of(problem)
 
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
