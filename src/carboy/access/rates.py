@@ -5,6 +5,7 @@ by.
     "5/10 minutes by address"                 5 requests of each address, in ten minutes
     ["10/second", "1000/day by user"]         both hold; a text may have several, with commas
     "2000/minute by model"                    2000 requests to the model, of all clients together
+    "unlimited"                               no limit, also where one is declared further out
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _RATE = re.compile(
     rf"(?P<amount>[0-9]{{1,{_MOST_DIGITS}}})(?: */ *| +per +)(?:(?P<units>[0-9]{{1,5}}) +)?"
     rf"(?P<unit>{'|'.join(_UNITS)})s?(?: +by +(?P<by>[a-z]+))?"
 )
+UNLIMITED: t.Final = "unlimited"
 _EXAMPLE = 'such as "100/minute", "5/10 minutes by address" or ["10/second", "1000/day by user"]'
 
 
@@ -52,12 +54,14 @@ class Rate:
 
 
 def parse_rates(given: object) -> tuple[Rate, ...]:
-    """Return the rates in a text or in a list of texts.
+    """Return the rates in a text or in a list of texts; none for the text "unlimited".
 
     Raises:
         ValueError: `given` is neither, or a text is not a rate. The message names the text and says
             what is expected.
     """
+    if given == UNLIMITED:
+        return ()
     texts: cabc.Iterable[object] = [given]
     if isinstance(given, (list, tuple)):
         texts = given
