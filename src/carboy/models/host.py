@@ -154,6 +154,7 @@ class ModelDeclaring:
         canary: cabc.Mapping[str, float] = MappingProxyType({}),
         canary_key: str | None = None,
         shadow: str | None = None,
+        hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -219,6 +220,9 @@ class ModelDeclaring:
                 to the same version.
             shadow: a version that computes the same requests when the model is idle. Its answers
                 are compared with those that were sent, and not sent.
+            hold_s: seconds for which predictions may wait while a new version takes the place of
+                one beside which it does not fit into the memory: the old one is unloaded first. By
+                default such a version is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -245,6 +249,7 @@ class ModelDeclaring:
                 canary=canary,
                 canary_key=canary_key,
                 shadow=shadow,
+                hold_s=hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -84,6 +84,7 @@ class Options:
     canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
     canary_key: str | None = None
     shadow: str | None = None
+    hold_s: float | None = None
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -110,6 +111,11 @@ class Options:
             raise ValueError(
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
+            )
+        if self.hold_s is not None and not _is_duration(self.hold_s, above_zero=True):
+            raise ValueError(
+                f"app.model(..., hold_s={self.hold_s!r}): expected seconds above 0, or None to"
+                " refuse versions that do not fit into the memory beside the one that is served."
             )
         check_version_options(self)
 
