@@ -214,7 +214,8 @@ class Scaffold:
             rule: a URL with variables, such as `/flowers/<int:id>`.
             **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`; `access`
                 is "key" if clients need an API key, "open" if they need none, by default as the
-                blueprint or the app declares it.
+                blueprint or the app declares it; `cors` names the sites whose pages may use the
+                rule, such as "https://shop.example" (docs/howto/pages-of-other-sites.md).
         """
         _refuse_bare("route", rule, '"/path"')
 

@@ -2,10 +2,10 @@
 
     @app.get("/report", access="key")
     Blueprint("admin", __name__, access="key")
-    @app.model("/digits", access="open")
+    @app.model("/digits", access="open", cors="https://shop.example")
 
 The declaration of a route takes precedence over that of its blueprint, and this over the config
-key ACCESS_DEFAULT.
+keys ACCESS_DEFAULT and CORS_POLICY.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from carboy.helpers import _split_blueprint_path
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from werkzeug.exceptions import HTTPException
+    from werkzeug.routing import Rule
 
     from carboy.core.problemdetails import Problem
+
+    from .cors import Cors
 
     #: Makes the response to the current request, which is refused, from the reason.
     Refuse = cabc.Callable[[Problem], HTTPException]
@@ -52,6 +57,7 @@ class AccessDeclaration:
 
     access: AccessRule | None = None
     purpose: Purpose = Purpose()
+    cors: Cors | t.Literal[False] | None = None
 
     @classmethod
     def read(cls, options: cabc.Mapping[str, t.Any], owner: str) -> AccessDeclaration:
@@ -64,14 +70,39 @@ class AccessDeclaration:
             ValueError: a value is not one that the option can have.
         """
         access = options.get("access")
-        return access if isinstance(access, cls) else cls(access=check_access(access, owner))
+        found = access if isinstance(access, cls) else cls(access=check_access(access, owner))
+        return dataclasses.replace(found, cors=check_cors(options.get("cors"), owner))
 
     def within(self, outer: AccessDeclaration) -> AccessDeclaration:
         """Return this declaration, with the fields that it leaves out from `outer`."""
-        return dataclasses.replace(self, access=self.access or outer.access)
+        return dataclasses.replace(
+            self,
+            access=self.access or outer.access,
+            cors=outer.cors if self.cors is None else self.cors,
+        )
 
 
 NOTHING_DECLARED: t.Final = AccessDeclaration()
+
+
+def declared_at(rule: Rule) -> AccessDeclaration:
+    """Return what is declared for a rule itself."""
+    return getattr(rule, "declaration", NOTHING_DECLARED)
+
+
+def declared_with_blueprints(
+    rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
+) -> AccessDeclaration:
+    """Return what is declared for a rule, by itself or by its blueprints.
+
+    Args:
+        by_blueprint: what blueprints have declared, by the names of their registrations.
+    """
+    declared = declared_at(rule)
+    blueprint = rule.endpoint.rpartition(".")[0]
+    for name in _split_blueprint_path(blueprint) if blueprint else ():
+        declared = declared.within(by_blueprint.get(name, NOTHING_DECLARED))
+    return declared
 
 
 def check_access(value: object, owner: str) -> AccessRule | None:
@@ -82,3 +113,16 @@ def check_access(value: object, owner: str) -> AccessRule | None:
         f"{owner}: access={value!r}: expected 'key' (clients need an API key), 'open' (they need"
         " none), or None (what is declared further out)."
     )
+
+
+def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:
+    """Return what the value of an option `cors` stands for; False if no other site is allowed.
+
+    Raises:
+        ValueError: the option cannot have the value.
+    """
+    if value is None:
+        return None
+    from .cors import parse
+
+    return parse(value, f"{owner}: cors") or False

@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import typing as t
 
+from carboy.core.changetracking import note_change
 from carboy.errors import ConfigError
 
 if t.TYPE_CHECKING:
     from carboy.core.routing import Map as RoutingMap
 
     from .accessdeclaration import AccessDeclaration
+    from .browserrules import BrowserApp, BrowserRules
     from .keystore import KeyStore
     from .table import AccessTable
 
 #: The options by which routes, blueprints and models declare something about access.
-OPTIONS: t.Final = ("access",)
+OPTIONS: t.Final = ("access", "cors")
 KEYS: t.Final = "ACCESS_KEYS"
 KEYS_FILE: t.Final = "ACCESS_KEYS_FILE"
 DEFAULT: t.Final = "ACCESS_DEFAULT"
@@ -37,8 +39,8 @@ class AccessHost:
         root_path: str
         url_map: RoutingMap
 
-    # Whether a route or blueprint of the app has declared something.
-    _declares_access = False
+    # Whether a route or blueprint of the app has declared who may use it, and which sites may.
+    _declares_access = _declares_cors = False
     _key_store: tuple[t.Any, KeyStore] | None = None
 
     def __init__(self, *args: t.Any, **options: t.Any) -> None:
@@ -52,13 +54,16 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        given = {name: options.pop(name) for name in OPTIONS if name in options}
+        given: dict[str, t.Any] = {name: options.pop(name, None) for name in OPTIONS}
         if all(value is None for value in given.values()):
             return None
         from .accessdeclaration import AccessDeclaration
 
-        self._declares_access = True
-        return AccessDeclaration.read(given, owner)
+        declaration = AccessDeclaration.read(given, owner)
+        self._declares_access |= declaration.access is not None
+        self._declares_cors |= declaration.cors is not None
+        note_change()
+        return declaration
 
     def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
         """Record what a blueprint, or its registration, declares about access."""
@@ -81,6 +86,20 @@ class AccessHost:
             self._blueprint_declarations,
             of_app=self._declared_by_key(DEFAULT),
             of_probes=self._declared_by_key(PROBES),
+        )
+
+    def _find_browser_rules(self) -> BrowserRules:
+        """Return what the app lets web pages do.
+
+        Raises:
+            ConfigError: the configuration is not valid.
+        """
+        from .browserrules import BrowserRules
+
+        return BrowserRules(
+            t.cast("BrowserApp", self),
+            self._blueprint_declarations,
+            declares_cors=self._declares_cors,
         )
 
     def _declared_by_key(self, name: str) -> AccessDeclaration:

@@ -6,10 +6,14 @@ import typing as t
 
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import as_page_or_problem
-from carboy.helpers import _split_blueprint_path
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, AccessRule
+from .accessdeclaration import (
+    AccessDeclaration,
+    AccessRule,
+    declared_at,
+    declared_with_blueprints,
+)
 from .guard import PRIVATE, Admission, RouteGuard, check_key
 
 if t.TYPE_CHECKING:
@@ -96,7 +100,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        declared = _declared_at(rule)
+        declared = declared_at(rule)
         purpose = declared.purpose
         effective = self._effective(rule, declared).access
         if purpose.kind == "asset":
@@ -111,14 +115,11 @@ class AccessTable:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
         if declared.purpose.kind == "probe":
             return declared.within(self._of_probes)
-        blueprint = rule.endpoint.rpartition(".")[0]
-        for name in _split_blueprint_path(blueprint) if blueprint else ():
-            declared = declared.within(self._by_blueprint.get(name, NOTHING_DECLARED))
-        return declared.within(self._of_app)
+        return declared_with_blueprints(rule, self._by_blueprint).within(self._of_app)
 
     def _rule_of_model(self, name: str) -> AccessRule | None:
         for rule in self._url_map.iter_rules():
-            declared = _declared_at(rule)
+            declared = declared_at(rule)
             if declared.purpose.kind == "model" and declared.purpose.model == name:
                 return self._effective(rule, declared).access
         return self._of_app.access
@@ -141,10 +142,6 @@ def _keep_from_caches(response: Response) -> Response:
     response.vary.update(PRIVATE["Vary"].split(", "))
     response.headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
     return response
-
-
-def _declared_at(rule: Rule) -> AccessDeclaration:
-    return getattr(rule, "declaration", NOTHING_DECLARED)
 
 
 def _answers_options(rule: Rule) -> bool:
