@@ -131,6 +131,7 @@ TABLES: dict[str, t.Callable[[], str]] = {
     "metrics": metrics,
     "limits of the server": limits,
     "checks": checks,
+    "config keys ACCESS": partial(config_keys, "ACCESS"),
     "config keys CHECK": partial(config_keys, "CHECK"),
     "config keys JSON": partial(config_keys, "JSON"),
     "config keys LOG": partial(config_keys, "LOG"),
