@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((securitylist.ROOT / "pyproject.toml").read_text(encodin
 
 
 class Fault(t.NamedTuple):
-    """A published fault of a requirement, the version that mends it, and how a client reaches it."""
+    """A published fault of a requirement, the version that mends it, and what a client sends."""
 
     package: str
     advisory: str
