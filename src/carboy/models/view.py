@@ -16,6 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -23,6 +24,7 @@ from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
 from carboy.core.foreignservers import refuse_without_threads
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
@@ -154,7 +156,25 @@ def _serve(
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
     else:
-        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain)
+        access = AccessDeclaration(
+            model.options.access,
+            Purpose("model", model=model.name, refuse=partial(_refuse_access, model, protocol)),
+        )
+        app.add_url_rule(
+            path,
+            name,
+            view,
+            methods=methods,
+            subdomain=subdomain,
+            access=access,
+            cors=model.options.cors,
+        )
+
+
+def _refuse_access(
+    model: Model, protocol: ModelProtocol, environ: cabc.Mapping[str, t.Any], problem: Problem
+) -> HTTPException:
+    return protocol.refuse(model, t.cast("PredictionRequest", None), problem)
 
 
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
@@ -178,7 +198,9 @@ def _make_view(
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            metadata = app.response_class(
+                encode(model.metadata()), mimetype=JSON, headers=[NOSNIFF]
+            )
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.core.ownpages import HEADERS, navigation, policy, relative_url
 from carboy.globals import request
 
@@ -53,6 +54,7 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
         show,
         methods=["GET"],
         subdomain=subdomain,
+        access=AccessDeclaration(purpose=Purpose("asset")),
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from json import dumps
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
 
 if t.TYPE_CHECKING:
@@ -15,6 +18,12 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from ..host import ModelApp
+
+
+#: The purposes of URLs that say whether a model or the server is ready, and of those that describe
+#: the server or list all models.
+PROBE: t.Final = Purpose("probe")
+ALL_MODELS: t.Final = Purpose("models")
 
 
 class WireProblem(Problem):
@@ -26,7 +35,7 @@ class WireProblem(Problem):
         return dumps(self.to_wire(self.text(environ)), ensure_ascii=False)
 
     def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), *self.headers]
+        return [("Content-Type", JSON), NOSNIFF, *self.headers]
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
         """Return the body of the response."""
@@ -61,20 +70,31 @@ def add_page(
     view: cabc.Callable[..., t.Any],
     *,
     endpoint: str,
+    purpose: Purpose,
 ) -> None:
     """Add a URL of a protocol that computes no prediction. It is hidden from the OpenAPI
     document.
+
+    Args:
+        purpose: what the URL gives access to, and so whether clients need a key.
     """
+    if purpose.refuse is None:
+        purpose = dataclasses.replace(purpose, refuse=_refuse_access)
 
     def respond(**variables: t.Any) -> Response:
         return t.cast("Response", view(**variables))
 
     # The same as `carboy.openapi.operation(hidden=True)`, which this package may not import.
     respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
-    app.add_url_rule(rule, endpoint, respond, methods=methods)
+    access = AccessDeclaration(purpose=purpose)
+    app.add_url_rule(rule, endpoint, respond, methods=methods, access=access)
+
+
+def _refuse_access(environ: cabc.Mapping[str, t.Any], problem: Problem) -> WireProblem:
+    return WireProblem.of(problem)
 
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
-    response = app.response_class(encode(value), status=status, mimetype=JSON)
+    response = app.response_class(encode(value), status=status, mimetype=JSON, headers=[NOSNIFF])
     return t.cast("Response", response)
