@@ -212,7 +212,10 @@ class Scaffold:
 
         Args:
             rule: a URL with variables, such as `/flowers/<int:id>`.
-            **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`.
+            **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`; `access`
+                is "key" if clients need an API key, "open" if they need none, by default as the
+                blueprint or the app declares it; `cors` names the sites whose pages may use the
+                rule, such as "https://shop.example" (docs/howto/pages-of-other-sites.md).
         """
         _refuse_bare("route", rule, '"/path"')
 

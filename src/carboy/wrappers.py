@@ -37,6 +37,9 @@ if t.TYPE_CHECKING:
     from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
 
+    from .access.guard import Admission
+    from .core.identity import Identity
+
 T = t.TypeVar("T")
 
 
@@ -216,6 +219,14 @@ class Request(RequestBase, metaclass=MembersTracked):
     @_LazyAttribute
     def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
+
+    @_LazyAttribute
+    def identity(self) -> Identity:
+        """Who has sent the request: the API key that the route asked for, and the address."""
+        from .core.identity import ADMISSION, Identity
+
+        admission: Admission | None = self.environ.get(ADMISSION)
+        return Identity(self.remote_addr) if admission is None else admission.identity
 
     @_LazyAttribute
     def args(self) -> MultiDict[str, str]:

@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
     import types
     from collections import abc as cabc
 
+    from carboy.access.accessdeclaration import AccessRule
+    from carboy.access.cors import Declared
     from carboy.core.overrides import Overrides
     from carboy.ctx import RequestContext
 
@@ -154,6 +156,9 @@ class ModelDeclaring:
         canary: cabc.Mapping[str, float] = MappingProxyType({}),
         canary_key: str | None = None,
         shadow: str | None = None,
+        access: AccessRule | None = None,
+        cors: Declared = None,
+        hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -219,6 +224,13 @@ class ModelDeclaring:
                 to the same version.
             shadow: a version that computes the same requests when the model is idle. Its answers
                 are compared with those that were sent, and not sent.
+            access: "key" if clients need an API key, "open" if they need none. By default as the
+                blueprint or the app declares it, else they need one as soon as the app has keys.
+            cors: the sites whose pages may use the model, such as "https://shop.example"; a list,
+                "*" for all, or False for none; by default as the blueprint or the app declares it.
+            hold_s: seconds for which predictions may wait while a new version takes the place of
+                one beside which it does not fit into the memory: the old one is unloaded first. By
+                default such a version is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -245,6 +257,9 @@ class ModelDeclaring:
                 canary=canary,
                 canary_key=canary_key,
                 shadow=shadow,
+                access=access,
+                cors=cors,
+                hold_s=hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -16,6 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -23,6 +24,7 @@ from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
 from carboy.core.foreignservers import refuse_without_threads
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
@@ -41,7 +43,7 @@ from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
-from .page.endpoints import add_files, show_model
+from .page.endpoints import add_files, ask_for_key, show_model
 from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
 
@@ -154,7 +156,27 @@ def _serve(
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
     else:
-        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain)
+        refuse = partial(_refuse_access, app, model, protocol)
+        purpose = Purpose("model", model=model.name, refuse=refuse)
+        app.add_url_rule(
+            path,
+            name,
+            view,
+            methods=methods,
+            subdomain=subdomain,
+            access=AccessDeclaration(model.options.access, purpose),
+            cors=model.options.cors,
+        )
+
+
+def _refuse_access(
+    app: ModelApp, model: Model, protocol: ModelProtocol, problem: Problem
+) -> HTTPException:
+    """Return the response to a client that may not use a model."""
+    asked = ask_for_key(app, model, problem)
+    if asked is not problem:
+        return asked
+    return protocol.refuse(model, t.cast("PredictionRequest", None), problem)
 
 
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
@@ -178,7 +200,9 @@ def _make_view(
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            metadata = app.response_class(
+                encode(model.metadata()), mimetype=JSON, headers=[NOSNIFF]
+            )
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())

@@ -1,0 +1,150 @@
+"""Decide whether a request may reach the view or model of its route, and who has sent it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from carboy.core.identity import Identity
+from carboy.core.problemdetails import Problem
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from .accessdeclaration import AccessRule, Purpose
+    from .apikey import ApiKey
+    from .keystore import KeyStore
+
+_BEARER = "bearer"
+#: Headers of a response to a request that needs a key. Caches know that what follows upon
+#: `Authorization` is for one client (RFC 9111, 3.5), but not so of X-API-Key.
+PRIVATE: t.Final = {"Vary": "Authorization, X-API-Key", "Cache-Control": "private"}
+# Source: RFC 6750, 3.
+_CHALLENGE = 'Bearer realm="API key"'
+_HOW_TO_SEND = "in the header Authorization: Bearer KEY, or X-API-Key: KEY."
+
+
+class Admission(t.NamedTuple):
+    """What a guard has decided about a request, so that it is not asked twice.
+
+    Attributes:
+        refusal: why the request is refused; None if it is not.
+        keyed: whether the request needs a key, so that its response is for one client.
+    """
+
+    guard: RouteGuard
+    identity: Identity
+    refusal: Problem | None = None
+    keyed: bool = True
+
+
+class RouteGuard:
+    """Decides about the requests to one route. Thread-safe.
+
+    Args:
+        store: the keys of the app.
+        rule: "key" or "open", as it was declared; None if the route needs a key as soon as the app
+            has keys.
+        purpose: what the route gives access to.
+        rule_of_model: returns the rule of the model with this name, if `purpose` has a variable.
+    """
+
+    __slots__ = ("_rule", "_rule_of_model", "purpose", "required", "store")
+
+    def __init__(
+        self,
+        store: KeyStore,
+        rule: AccessRule | None,
+        purpose: Purpose,
+        rule_of_model: cabc.Callable[[str], AccessRule | None],
+    ) -> None:
+        self.store = store
+        self.purpose = purpose
+        #: Whether clients need a key also while the app has none.
+        self.required = rule == "key"
+        self._rule = rule
+        self._rule_of_model = rule_of_model
+
+    def needs_key(self, model: str = "") -> bool:
+        """Return whether clients need a key now.
+
+        Args:
+            model: the name of the model, if a variable of the route has it.
+        """
+        rule = self._rule_of_model(model) if self.purpose.variable else self._rule
+        return self.store.closed if rule is None else rule == "key"
+
+    def admit(
+        self,
+        headers: cabc.Mapping[str, t.Any],
+        address: str | None,
+        variables: cabc.Mapping[str, t.Any] | None = None,
+    ) -> Admission:
+        """Return who has sent a request, and why it is refused if it is.
+
+        Args:
+            headers: the headers by their WSGI names, such as `HTTP_AUTHORIZATION`.
+            address: the IP address of the client.
+            variables: the values of the variables of the route.
+        """
+        purpose = self.purpose
+        model = purpose.model or str((variables or {}).get(purpose.variable, ""))
+        self.store.refresh()
+        if not self.needs_key(model):
+            return Admission(self, Identity(address), keyed=False)
+        key, refusal = check_key(self.store, headers, model)
+        return Admission(self, Identity(address, key), refusal)
+
+
+def check_key(
+    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str
+) -> tuple[ApiKey | None, Problem | None]:
+    """Return the key that a request has, and why it is refused if it is.
+
+    Args:
+        model: the name of the model that the request is for; empty if it is for none.
+    """
+    sent = sent_key(headers)
+    if not sent:
+        return None, _missing()
+    key = store.find(sent)
+    if key is None:
+        return None, _not_valid()
+    return key, _not_allowed(model) if model and not key.allows_model(model) else None
+
+
+def sent_key(headers: cabc.Mapping[str, t.Any]) -> str:
+    """Return the key that a request has; empty if it has none. `X-API-Key` takes precedence, so
+    that `Authorization` can have what another program asks for.
+    """
+    key: str = headers.get("HTTP_X_API_KEY", "")
+    if key:
+        return key.strip()
+    scheme, _, rest = headers.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return str(rest.strip()) if scheme.lower() == _BEARER else ""
+
+
+def _missing() -> Problem:
+    return Problem(
+        401,
+        f"This URL needs an API key, {_HOW_TO_SEND}",
+        code="key-missing",
+        headers=[("WWW-Authenticate", _CHALLENGE)],
+    )
+
+
+def _not_valid() -> Problem:
+    return Problem(
+        401,
+        "The API key is not known, has expired or was revoked.",
+        code="key-invalid",
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="invalid_token"')],
+    )
+
+
+def _not_allowed(model: str) -> Problem:
+    return Problem(
+        403,
+        f"The API key may not use the model {model!r}.",
+        code="key-not-allowed",
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')],
+    )
