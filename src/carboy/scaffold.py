@@ -213,8 +213,9 @@ class Scaffold:
         Args:
             rule: a URL with variables, such as `/flowers/<int:id>`.
             **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`; `access`
-                is "key" if clients need an API key, "open" if they need none, by default as the
-                blueprint or the app declares it.
+                is "key" if clients need an API key, "open" if they need none; `rate` is how often a
+                client may send requests, such as "100/minute"; both by default as the blueprint or
+                the app declares it.
         """
         _refuse_bare("route", rule, '"/path"')
 

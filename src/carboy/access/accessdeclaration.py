@@ -1,11 +1,11 @@
 """What the author of an app declares about the access to a route.
 
-    @app.get("/report", access="key")
+    @app.get("/report", access="key", rate="10/minute")
     Blueprint("admin", __name__, access="key")
     @app.model("/digits", access="open")
 
 The declaration of a route takes precedence over that of its blueprint, and this over the config
-key ACCESS_DEFAULT.
+keys ACCESS_DEFAULT and ACCESS_RATE.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .rates import parse_rates
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from werkzeug.exceptions import HTTPException
 
     from carboy.core.problemdetails import Problem
+
+    from .rates import Rate
 
     #: Makes the response to a refused request from its WSGI environ and the reason.
     Refuse = cabc.Callable[[cabc.Mapping[str, t.Any], Problem], HTTPException]
@@ -48,27 +52,41 @@ class Purpose:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessDeclaration:
-    """What is declared at one place. A field is None if nothing is declared there."""
+    """What is declared at one place. A field is None if nothing is declared there.
+
+    Attributes:
+        access: whether clients need an API key.
+        rates: how many requests are answered; empty for any number.
+        purpose: what a route gives access to.
+    """
 
     access: AccessRule | None = None
+    rates: tuple[Rate, ...] | None = None
     purpose: Purpose = Purpose()
 
     @classmethod
-    def take(cls, options: dict[str, t.Any], owner: str) -> AccessDeclaration:
+    def take(
+        cls, options: dict[str, t.Any], owner: str, *, of_view: bool = False
+    ) -> AccessDeclaration:
         """Remove the options of a declaration from `options`, and return what they say.
 
         Args:
             owner: what has the options, such as "@app.route('/a')", for error messages.
+            of_view: whether the options are those of a route to a view.
 
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access = options.pop("access", None)
-        return access if isinstance(access, cls) else cls(access=check_access(access, owner))
-
-    def within(self, outer: AccessDeclaration) -> AccessDeclaration:
-        """Return this declaration, with the fields that it leaves out from `outer`."""
-        return dataclasses.replace(self, access=self.access or outer.access)
+        access, rate = options.pop("access", None), options.pop("rate", None)
+        if isinstance(access, cls):
+            return access
+        rates = check_rate(rate, owner)
+        if of_view and any(each.by == "model" for each in rates or ()):
+            raise ValueError(
+                f"{owner}: rate={rate!r}: the route is not one of a model. To count all requests to"
+                " it, whoever sends them, write 'by route'."
+            )
+        return cls(check_access(access, owner), rates)
 
 
 NOTHING_DECLARED: t.Final = AccessDeclaration()
@@ -82,3 +100,13 @@ def check_access(value: object, owner: str) -> AccessRule | None:
         f"{owner}: access={value!r}: expected 'key' (clients need an API key), 'open' (they need"
         " none), or None (what is declared further out)."
     )
+
+
+def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
+    """Return the rates of an option `rate`. Raises ValueError if it is not valid."""
+    if value is None:
+        return None
+    try:
+        return parse_rates(value)
+    except ValueError as exc:
+        raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None

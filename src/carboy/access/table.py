@@ -9,8 +9,9 @@ from carboy.core.problemdetails import as_page_or_problem
 from carboy.helpers import _split_blueprint_path
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, AccessRule
-from .guard import Admission, RouteGuard
+from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration
+from .guard import Admission, RouteGuard, RoutePolicy
+from .ratelimit import RateLimit
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -22,6 +23,7 @@ if t.TYPE_CHECKING:
     from carboy.ctx import RequestContext
 
     from .keystore import KeyStore
+    from .rates import Rate
 
 
 class AccessTable:
@@ -34,6 +36,9 @@ class AccessTable:
         by_blueprint: what blueprints have declared, by the names of their registrations.
         of_app: what the configuration declares for all routes.
         of_probes: the same for probes.
+        scope: the name of the app, which is the same in all processes.
+        identify_user: returns who the user of the active request is; None if the app does not know
+            its users.
     """
 
     def __init__(
@@ -44,12 +49,16 @@ class AccessTable:
         *,
         of_app: AccessDeclaration,
         of_probes: AccessDeclaration,
+        scope: str,
+        identify_user: cabc.Callable[[], str] | None,
     ) -> None:
         self.store = store
         self._url_map = url_map
         self._by_blueprint = by_blueprint
         self._of_app = of_app
         self._of_probes = of_probes
+        self._scope = scope
+        self._identify_user = identify_user
         # By `id`, because rules have no hash. Rules live as long as their map.
         self._guards: dict[int, RouteGuard | None] = {}
 
@@ -66,7 +75,8 @@ class AccessTable:
         if admission is None or admission.guard is not guard:
             if environ["REQUEST_METHOD"] == "OPTIONS" and _answers_options(rule):
                 return
-            admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables)
+            user = self._identify_user
+            admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
             environ[ADMISSION] = admission
             _log(environ, admission.identity)
         if admission.refusal is not None:
@@ -86,32 +96,69 @@ class AccessTable:
         return None if rule is None else self.guard_of(rule)
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        declared = _declared_at(rule)
-        purpose = declared.purpose
-        effective = self._effective(rule, declared).access
+        purpose, policy = _declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
-        if effective == "open" and not purpose.variable:
-            return None
-        if effective is None and purpose.kind in ("view", "probe"):
-            return None
-        return RouteGuard(self.store, effective, purpose, self._rule_of_model)
+        if policy.limit is None and not purpose.variable:
+            if policy.access == "open":
+                return None
+            if policy.access is None and purpose.kind in ("view", "probe"):
+                return None
+        return RouteGuard(self.store, rule.endpoint, policy, purpose, self._policy_of_model)
 
-    def _effective(self, rule: Rule, declared: AccessDeclaration) -> AccessDeclaration:
+    def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
+        levels = list(self._levels(rule))
+        access = next((declared.access for _, declared in levels if declared.access), None)
+        return RoutePolicy(access, self._limit_of(rule, levels))
+
+    def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
+        """Yield the declarations that hold for a rule with their names, innermost first."""
+        declared = _declared_at(rule)
+        model = declared.purpose.model
+        yield f"model {model}" if model else f"route {rule.endpoint}", declared
         if declared.purpose.kind == "probe":
-            return declared.within(self._of_probes)
+            yield "probes", self._of_probes
+            return
         blueprint = rule.endpoint.rpartition(".")[0]
         for name in _split_blueprint_path(blueprint) if blueprint else ():
-            declared = declared.within(self._by_blueprint.get(name, NOTHING_DECLARED))
-        return declared.within(self._of_app)
+            yield f"blueprint {name}", self._by_blueprint.get(name, NOTHING_DECLARED)
+        yield "all routes", self._of_app
 
-    def _rule_of_model(self, name: str) -> AccessRule | None:
+    def _limit_of(
+        self, rule: Rule, levels: cabc.Sequence[tuple[str, AccessDeclaration]]
+    ) -> RateLimit | None:
+        is_static = rule.endpoint.rpartition(".")[2] == "static"
+        for name, declared in levels:
+            if declared.rates is not None:
+                # One page may need any number of static files, so that they do not count for a rate
+                # of the app or of a blueprint.
+                is_exempt = is_static and declared is not _declared_at(rule)
+                return None if is_exempt else self._limit(name, declared.rates)
+        return None
+
+    def _policy_of_model(self, name: str) -> RoutePolicy:
         for rule in self._url_map.iter_rules():
-            declared = _declared_at(rule)
-            if declared.purpose.kind == "model" and declared.purpose.model == name:
-                return self._effective(rule, declared).access
-        return self._of_app.access
+            purpose = _declared_at(rule).purpose
+            if purpose.kind == "model" and purpose.model == name:
+                guard = self.guard_of(rule)
+                return RoutePolicy("open") if guard is None else guard.policy
+        return RoutePolicy(self._of_app.access, self._limit("all routes", self._of_app.rates))
+
+    def _limit(self, name: str, rates: cabc.Sequence[Rate] | None) -> RateLimit | None:
+        return RateLimit(rates, f"{self._scope}: {name}") if rates else None
+
+    def place_that_counts_users(self) -> str | None:
+        """Return what declares a rate by user, for an error message; None if nothing does."""
+        places = [("The config key ACCESS_RATE", self._of_app)]
+        places += [(f"The blueprint {name!r}", each) for name, each in self._by_blueprint.items()]
+        places += [
+            (f"The rule {rule.rule!r}", _declared_at(rule)) for rule in self._url_map.iter_rules()
+        ]
+        for place, declared in places:
+            if any(rate.by == "user" for rate in declared.rates or ()):
+                return place
+        return None
 
     @staticmethod
     def _refuse(ctx: RequestContext, guard: RouteGuard, problem: Problem) -> t.NoReturn:

@@ -55,6 +55,8 @@ class ModelApp(t.Protocol):
 
     def find_overrides(self) -> Overrides: ...
 
+    def _user_finder(self) -> cabc.Callable[[], str] | None: ...
+
     def session_needs_refresh(self, environ: dict[str, t.Any]) -> bool: ...
 
     def add_url_rule(
@@ -156,6 +158,7 @@ class ModelDeclaring:
         canary_key: str | None = None,
         shadow: str | None = None,
         access: AccessRule | None = None,
+        rate: str | cabc.Sequence[str] | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -223,6 +226,10 @@ class ModelDeclaring:
                 are compared with those that were sent, and not sent.
             access: "key" if clients need an API key, "open" if they need none. By default as the
                 blueprint or the app declares it, else they need one as soon as the app has keys.
+            rate: how often a client may send requests to the model, by all protocols together, such
+                as "100/minute", "10/second by address" or a list of both; "2000/minute by model"
+                counts the requests of all clients. By default as the blueprint or the app declares
+                it.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -250,6 +257,7 @@ class ModelDeclaring:
                 canary_key=canary_key,
                 shadow=shadow,
                 access=access,
+                rate=rate,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -8,7 +8,7 @@ import re
 import typing as t
 from collections import abc as cabc
 
-from carboy.access.accessdeclaration import check_access
+from carboy.access.accessdeclaration import check_access, check_rate
 from carboy.core.bytesizes import parse_size
 
 from .versions.versionoptions import check_version_options
@@ -89,6 +89,7 @@ class Options:
     canary_key: str | None = None
     shadow: str | None = None
     access: AccessRule | None = None
+    rate: str | cabc.Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -118,6 +119,7 @@ class Options:
             )
         check_version_options(self)
         check_access(self.access, "app.model(...)")
+        check_rate(self.rate, "app.model(...)")
 
     def _check_devices(self) -> None:
         # The types are Any, because users may have passed any object, which is checked here.

@@ -16,7 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from carboy.access.accessdeclaration import AccessDeclaration, Purpose
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_rate
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -157,6 +157,7 @@ def _serve(
     else:
         access = AccessDeclaration(
             model.options.access,
+            check_rate(model.options.rate, f"app.model({path!r})"),
             Purpose("model", model=model.name, refuse=partial(_refuse_access, model, protocol)),
         )
         app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain, access=access)
