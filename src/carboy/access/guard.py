@@ -13,19 +13,31 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .accessdeclaration import AccessRule, Purpose
+    from .apikey import ApiKey
     from .keystore import KeyStore
     from .ratelimit import RateLimit
 
 _BEARER = "bearer"
+#: Headers of a response to a request that needs a key. Caches know that what follows upon
+#: `Authorization` is for one client (RFC 9111, 3.5), but not so of X-API-Key.
+PRIVATE: t.Final = {"Vary": "Authorization, X-API-Key", "Cache-Control": "private"}
+# Source: RFC 6750, 3.
+_CHALLENGE = 'Bearer realm="API key"'
 _HOW_TO_SEND = "in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 class Admission(t.NamedTuple):
-    """What a guard has decided about a request, so that it is not asked twice."""
+    """What a guard has decided about a request, so that it is not asked twice.
+
+    Attributes:
+        refusal: why the request is refused; None if it is not.
+        keyed: whether the request needs a key, so that its response is for one client.
+    """
 
     guard: RouteGuard
     identity: Identity
     refusal: Problem | None = None
+    keyed: bool = True
 
 
 class RoutePolicy(t.NamedTuple):
@@ -109,28 +121,39 @@ class RouteGuard:
         model = purpose.model or str((variables or {}).get(purpose.variable, ""))
         self.store.refresh()
         if not self.needs_key(model):
-            return self._count(Identity(address, identify_user=identify_user), model)
-        sent = sent_key(headers)
-        if not sent:
-            return Admission(self, Identity(address), _missing())
-        key = self.store.find(sent)
-        if key is None:
-            return Admission(self, Identity(address), _not_valid())
+            identity = Identity(address, identify_user=identify_user)
+            return Admission(self, identity, self._count(identity, model), keyed=False)
+        key, refusal = check_key(self.store, headers, model)
         identity = Identity(address, key, identify_user)
-        if model and not key.allows_model(model):
-            return Admission(self, identity, _not_allowed(model))
-        return self._count(identity, model)
+        return Admission(self, identity, refusal or self._count(identity, model))
 
-    def _count(self, identity: Identity, model: str) -> Admission:
-        """Admit a request, unless it exceeds a rate."""
+    def _count(self, identity: Identity, model: str) -> Problem | None:
+        """Count a request that may pass; return why it is refused if it exceeds a rate."""
         limit, key = self._policy_for(model).limit, identity.key
         limits = [] if limit is None else [limit]
         if key is not None and key.rate is not None:
             limits.append(limit_of_key(key.rate))
         if not limits:
-            return Admission(self, identity)
+            return None
         refusal = count(limits, Sender(identity, model, self.endpoint))
-        return Admission(self, identity, refusal and refusal.problem())
+        return refusal and refusal.problem()
+
+
+def check_key(
+    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str
+) -> tuple[ApiKey | None, Problem | None]:
+    """Return the key that a request has, and why it is refused if it is.
+
+    Args:
+        model: the name of the model that the request is for; empty if it is for none.
+    """
+    sent = sent_key(headers)
+    if not sent:
+        return None, _missing()
+    key = store.find(sent)
+    if key is None:
+        return None, _not_valid()
+    return key, _not_allowed(model) if model and not key.allows_model(model) else None
 
 
 def sent_key(headers: cabc.Mapping[str, t.Any]) -> str:
@@ -149,7 +172,7 @@ def _missing() -> Problem:
         401,
         f"This URL needs an API key, {_HOW_TO_SEND}",
         code="key-missing",
-        headers=[("WWW-Authenticate", "Bearer")],
+        headers=[("WWW-Authenticate", _CHALLENGE)],
     )
 
 
@@ -158,7 +181,7 @@ def _not_valid() -> Problem:
         401,
         "The API key is not known, has expired or was revoked.",
         code="key-invalid",
-        headers=[("WWW-Authenticate", 'Bearer error="invalid_token"')],
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="invalid_token"')],
     )
 
 
@@ -167,5 +190,5 @@ def _not_allowed(model: str) -> Problem:
         403,
         f"The API key may not use the model {model!r}.",
         code="key-not-allowed",
-        headers=[("WWW-Authenticate", 'Bearer error="insufficient_scope"')],
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')],
     )

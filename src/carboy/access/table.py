@@ -10,7 +10,7 @@ from carboy.helpers import _split_blueprint_path
 from carboy.observability.environkeys import FIELDS
 
 from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration
-from .guard import Admission, RouteGuard, RoutePolicy
+from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
 
 if t.TYPE_CHECKING:
@@ -21,6 +21,7 @@ if t.TYPE_CHECKING:
     from carboy.core.identity import Identity
     from carboy.core.problemdetails import Problem
     from carboy.ctx import RequestContext
+    from carboy.wrappers import Response
 
     from .keystore import KeyStore
     from .rates import Rate
@@ -79,6 +80,8 @@ class AccessTable:
             admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
             environ[ADMISSION] = admission
             _log(environ, admission.identity)
+        if admission.keyed:
+            ctx._after_request_functions.append(_keep_from_caches)
         if admission.refusal is not None:
             self._refuse(ctx, guard, admission.refusal)
 
@@ -94,6 +97,13 @@ class AccessTable:
         """Return the guard of the first rule of an endpoint; None if all requests may pass."""
         rule = next(iter(self._url_map.iter_rules(endpoint)), None)
         return None if rule is None else self.guard_of(rule)
+
+    def may_use(self, environ: cabc.Mapping[str, t.Any], model: str) -> bool:
+        """Return whether the client of a request may use a model."""
+        access = self._policy_of_model(model).access
+        if not (self.store.closed if access is None else access == "key"):
+            return True
+        return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
         purpose, policy = _declared_at(rule).purpose, self._policy_of(rule)
@@ -171,6 +181,13 @@ def _log(environ: dict[str, t.Any], identity: Identity) -> None:
     """If the server has an access log, let it say who has sent the request."""
     if FIELDS in environ and (fields := identity.log_fields):
         environ[FIELDS] = {**(environ[FIELDS] or {}), **fields}
+
+
+def _keep_from_caches(response: Response) -> Response:
+    """Let no cache give the response to another client. A Cache-Control of the view is kept."""
+    response.vary.update(PRIVATE["Vary"].split(", "))
+    response.headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
+    return response
 
 
 def _declared_at(rule: Rule) -> AccessDeclaration:

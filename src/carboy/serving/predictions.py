@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from threading import Thread
 from time import monotonic
 
+from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
@@ -380,7 +381,7 @@ class PredictionRoute:
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
 
-    def head(self, answer: Encoded, ticket: Ticket) -> Head:
+    def head(self, answer: Encoded, ticket: PendingPrediction) -> Head:
         """Return the head of a response with status 200.
 
         PERF: predictions whose requests were read together share one head, which saves 2 us each.
@@ -389,6 +390,8 @@ class PredictionRoute:
         last, head = self._last_head
         if head is None or last != key:
             fields = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
+            if ticket.exchange.extra is not None:
+                fields += _private(ticket.exchange)
             head = Head("200 OK", fields)
             self._last_head = key, head
         return head
@@ -642,6 +645,8 @@ class PendingPrediction(Ticket):
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
         if version := self.queue.version:
             headers.append((VERSION_HEADER, version))
+        if exchange.extra is not None:
+            headers += _private(exchange)
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)
@@ -669,8 +674,7 @@ class PendingPrediction(Ticket):
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
         if exchange.fault == "refused":
-            admission: Admission = (exchange.extra or {})[ADMISSION]
-            self.fail(t.cast("Problem", admission.refusal))
+            self.fail(t.cast("Problem", t.cast("Admission", _admission(exchange)).refusal))
         elif exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
         elif exchange.fault == "too_large":
@@ -716,7 +720,8 @@ class PendingPrediction(Ticket):
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
         body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
-        self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
+        headers = [*refusal.get_headers(), *_private(self.exchange)]
+        self.exchange.respond(refusal.code or 500, headers, body)
         if self.route.traces:
             self.route.trace(self)
         self._leave_context()
@@ -763,10 +768,19 @@ class PendingPrediction(Ticket):
         return context.run(respond, request_context, environ, start_response)
 
 
+def _admission(exchange: Exchange) -> Admission | None:
+    return None if exchange.extra is None else exchange.extra.get(ADMISSION)
+
+
+def _private(exchange: Exchange) -> cabc.Iterable[tuple[str, str]]:
+    """Return the headers that keep a response from caches if the request needs a key."""
+    admission = _admission(exchange)
+    return PRIVATE.items() if admission is not None and admission.keyed else ()
+
+
 def _with_key(exchange: Exchange) -> cabc.Mapping[str, t.Any]:
     """Return the fields of a request for the access log, with the name of its key if it has one."""
-    fields, extra = exchange.fields or {}, exchange.extra or {}
-    admission: Admission | None = extra.get(ADMISSION)
+    fields, admission = exchange.fields or {}, _admission(exchange)
     return fields if admission is None else {**fields, **admission.identity.log_fields}
 
 
