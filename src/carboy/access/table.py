@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from carboy.core.identity import ADMISSION
+from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.helpers import _split_blueprint_path
 from carboy.observability.environkeys import FIELDS
@@ -12,6 +13,7 @@ from carboy.observability.environkeys import FIELDS
 from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
+from .tokensources import is_shared
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -25,6 +27,12 @@ if t.TYPE_CHECKING:
 
     from .keystore import KeyStore
     from .rates import Rate
+
+ALONE: t.Final = (
+    "each process of this server counts the requests of rate limits alone, so that several allow a"
+    " multiple of each rate. Under `carboy serve` all workers count together; elsewhere"
+    " Flask-Limiter does it by Redis"
+)
 
 
 class AccessTable:
@@ -60,6 +68,7 @@ class AccessTable:
         self._of_probes = of_probes
         self._scope = scope
         self._identify_user = identify_user
+        self._knows_who_counts = False
         # By `id`, because rules have no hash. Rules live as long as their map.
         self._guards: dict[int, RouteGuard | None] = {}
 
@@ -79,6 +88,8 @@ class AccessTable:
             user = self._identify_user
             admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
             environ[ADMISSION] = admission
+            if guard.policy.limit is not None and not self._knows_who_counts:
+                self._warn_if_alone(environ)
             _log(environ, admission.identity)
         if admission.keyed:
             ctx._after_request_functions.append(_keep_from_caches)
@@ -158,17 +169,31 @@ class AccessTable:
     def _limit(self, name: str, rates: cabc.Sequence[Rate] | None) -> RateLimit | None:
         return RateLimit(rates, f"{self._scope}: {name}") if rates else None
 
+    def _warn_if_alone(self, environ: dict[str, t.Any]) -> None:
+        """Warn once if the server has several processes, and this one counts requests alone."""
+        self._knows_who_counts = True
+        if environ.get("wsgi.multiprocess") and not is_shared():
+            get_masked_logger("carboy.access").warning("%s", ALONE)
+
+    def has_rates(self) -> bool:
+        """Return whether a rate is declared for some route, or a key has one."""
+        keys = self.store.keys()
+        return any(each.rates for _, each in self._places()) or any(key.rate for key in keys)
+
     def place_that_counts_users(self) -> str | None:
         """Return what declares a rate by user, for an error message; None if nothing does."""
-        places = [("The config key ACCESS_RATE", self._of_app)]
-        places += [(f"The blueprint {name!r}", each) for name, each in self._by_blueprint.items()]
-        places += [
-            (f"The rule {rule.rule!r}", _declared_at(rule)) for rule in self._url_map.iter_rules()
-        ]
-        for place, declared in places:
+        for place, declared in self._places():
             if any(rate.by == "user" for rate in declared.rates or ()):
                 return place
         return None
+
+    def _places(self) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
+        """Yield all that was declared, with its place, as error messages name it."""
+        yield "The config key ACCESS_RATE", self._of_app
+        for name, declared in self._by_blueprint.items():
+            yield f"The blueprint {name!r}", declared
+        for rule in self._url_map.iter_rules():
+            yield f"The rule {rule.rule!r}", _declared_at(rule)
 
     @staticmethod
     def _refuse(ctx: RequestContext, guard: RouteGuard, problem: Problem) -> t.NoReturn:
