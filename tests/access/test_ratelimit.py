@@ -5,21 +5,12 @@ import pytest
 from carboy.access.apikey import ApiKey
 from carboy.access.ratelimit import RateLimit, Sender, count, network_of
 from carboy.access.rates import parse_rates
-from carboy.access.tokensources import OwnTokens, use_source
 from carboy.core.identity import Identity
 
 
 def client(address: str = "192.0.2.1", key_name: str = "", user: str = "") -> Identity:
     key = ApiKey("phone", key_name, "") if key_name else None
     return Identity(address, key, lambda: user)
-
-
-@pytest.fixture
-def clock():
-    now = [0.0]
-    use_source(lambda: OwnTokens(lambda: now[0]))
-    yield now
-    use_source(OwnTokens)
 
 
 class Limited:
