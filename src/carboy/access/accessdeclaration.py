@@ -24,8 +24,8 @@ if t.TYPE_CHECKING:
 
     from .rates import Rate
 
-    #: Makes the response to a refused request from its WSGI environ and the reason.
-    Refuse = cabc.Callable[[cabc.Mapping[str, t.Any], Problem], HTTPException]
+    #: Makes the response to the current request, which is refused, from the reason.
+    Refuse = cabc.Callable[[Problem], HTTPException]
 
 AccessRule = t.Literal["key", "open"]
 ACCESS_RULES: t.Final = t.get_args(AccessRule)
@@ -65,10 +65,10 @@ class AccessDeclaration:
     purpose: Purpose = Purpose()
 
     @classmethod
-    def take(
-        cls, options: dict[str, t.Any], owner: str, *, of_view: bool = False
+    def read(
+        cls, options: cabc.Mapping[str, t.Any], owner: str, *, of_view: bool = False
     ) -> AccessDeclaration:
-        """Remove the options of a declaration from `options`, and return what they say.
+        """Return what the options of a route or blueprint declare.
 
         Args:
             owner: what has the options, such as "@app.route('/a')", for error messages.
@@ -77,7 +77,7 @@ class AccessDeclaration:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access, rate = options.pop("access", None), options.pop("rate", None)
+        access, rate = options.get("access"), options.get("rate")
         if isinstance(access, cls):
             return access
         rates = check_rate(rate, owner)

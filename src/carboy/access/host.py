@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 T_identify_user = t.TypeVar("T_identify_user", bound="cabc.Callable[[], object]")
 
 #: The options by which routes, blueprints and models declare something about access.
-OPTIONS: t.Final = ("access", "rate")
+OPTIONS: t.Final[tuple[str, ...]] = ("access", "rate")
 KEYS: t.Final = "ACCESS_KEYS"
 KEYS_FILE: t.Final = "ACCESS_KEYS_FILE"
 DEFAULT: t.Final = "ACCESS_DEFAULT"
@@ -71,18 +71,18 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        if not any(name in options for name in OPTIONS):
+        given = {name: options.pop(name) for name in OPTIONS if name in options}
+        if all(value is None for value in given.values()):
             return None
         from .accessdeclaration import AccessDeclaration
 
         self._declares_access = True
         note_change()
-        return AccessDeclaration.take(options, owner, of_view=of_view)
+        return AccessDeclaration.read(given, owner, of_view=of_view)
 
     def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
         """Record what a blueprint, or its registration, declares about access."""
-        found = {option: options[option] for option in OPTIONS if options.get(option) is not None}
-        if declaration := self._take_declaration(found, f"The blueprint {name!r}"):
+        if declaration := self._take_declaration({**options}, f"The blueprint {name!r}"):
             self._blueprint_declarations[name] = declaration
 
     def _find_access(self) -> AccessTable | None:
@@ -175,6 +175,11 @@ class AccessHost:
         """
         value = self.config.get(name)
         return os.environ.get(f"CARBOY_{name}") if value is None else value
+
+    @property
+    def _has_keys(self) -> bool:
+        """Whether models that declare nothing need an API key."""
+        return self._key_store is not None and self._key_store[1].closed
 
     def key_store(self) -> KeyStore:
         """Return the API keys of the app. They are read at the first call.
