@@ -297,8 +297,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         if "auto_reload" not in options:
             auto_reload = self.config["TEMPLATES_AUTO_RELOAD"]
             options["auto_reload"] = self.debug if auto_reload is None else auto_reload
+        from .access.browserrules import csp_nonce
+
         env = self.jinja_environment(self, **options)
         env.globals.update(
+            csp_nonce=csp_nonce,
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
@@ -342,9 +345,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`
-                and `rate` override the blueprint's values; other options are passed to functions
-                registered by `record`.
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`,
+                `rate` and `cors` override the blueprint's values; other options are passed to
+                functions registered by `record`.
         """
         blueprint.register(self, options)
 

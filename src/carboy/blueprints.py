@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     import os
 
     from .access.accessdeclaration import AccessRule
+    from .access.cors import Declared
     from .app import Carboy
     from .models.options import Options
 
@@ -137,6 +138,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         rate: how often a client may send requests to all routes of the blueprint together, such as
             "100/minute"; by default as the app declares it. A route of the blueprint may declare
             another one.
+        cors: the sites whose pages may use the routes of the blueprint, such as
+            "https://shop.example"; False for none; by default as the config key CORS_POLICY says.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
         app's URL, and the app's files take precedence.
     """
@@ -157,6 +160,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         cli_group: str | None = _sentinel,
         access: AccessRule | None = None,
         rate: str | cabc.Sequence[str] | None = None,
+        cors: Declared = None,
     ) -> None:
         super().__init__(
             import_name=import_name,
@@ -178,7 +182,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         self.deferred_functions: list[DeferredSetupFunction] = []
         self.url_values_defaults = {} if url_defaults is None else url_defaults
         self.cli_group = cli_group
-        self._declared = {"access": access, "rate": rate}
+        self._declared = {"access": access, "rate": rate, "cors": cors}
         self._blueprints: list[tuple[Blueprint, dict[str, t.Any]]] = []
 
     def _check_setup_finished(self, f_name: str) -> None:

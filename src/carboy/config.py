@@ -59,6 +59,7 @@ class ConfigKey(t.NamedTuple):
 
 
 _CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
+_CHECK_OF_BROWSERS: t.Final = "carboy.access.browserrules:check_value"
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
@@ -139,6 +140,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    # Absent, so that a program that knows nothing of it finds no new key.
+    "STATIC_DOTFILES": ConfigKey(
+        ABSENT,
+        "`True`: the app sends static files whose path has a part that begins with a dot, such as"
+        " `.git/config`; without it they are answered with 404, except those in `.well-known`",
+        bool,
+    ),
     # Programs use keys of these names for their own code, as in `config.get("LOG_LEVEL", "INFO")`.
     # So the config does not contain them unless they are set.
     "LOG_LEVEL": ConfigKey(
@@ -182,6 +190,28 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         dict[str, t.Any] | str | None,
         _CHECK_OF_LOG,
     ),
+    "PROTECT_LOCALHOST": ConfigKey(
+        True,
+        "`False`: pages of other sites may post to a server on this machine, and reach it by their"
+        " own host names (DNS rebinding)",
+        bool,
+    ),
+    "CORS_POLICY": ConfigKey(
+        ABSENT,
+        "the sites whose pages may use the app (CORS), for URLs without `cors=`: an origin such as"
+        ' `"https://shop.example"`, a list of origins, `"*"`, or a dict with options; in the'
+        " environment with commas",
+        list[str] | dict[str, t.Any] | str | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
+    "STRICT_HEADERS": ConfigKey(
+        ABSENT,
+        "`True`: a strict Content-Security-Policy and further headers on every response; or a dict"
+        " of those that differ",
+        dict[str, t.Any] | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
+    # Absent, so that a program that knows nothing of it finds no new key.
     # Absent, as the next one, so that a program that knows nothing of them finds no new key.
     "ACCESS_KEYS": ConfigKey(
         ABSENT,
@@ -306,7 +336,8 @@ class ConfigAttribute(t.Generic[T]):
 #: caches invalid.
 KEPT_KEYS = frozenset(
     {
-        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("DEBUG", "TRUSTED_HOSTS", "SERVER_NAME", "SESSION_COOKIE_NAME"),
+        *("CORS_POLICY", "PROTECT_LOCALHOST", "STRICT_HEADERS"),
         *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),

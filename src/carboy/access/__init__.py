@@ -1,4 +1,4 @@
-"""Who may use which route of an app, and how often: API keys and rate limits.
+"""Who may use which route of an app, how often, and what web pages may do.
 
     accessdeclaration   what a route, blueprint, model or app declares: `access="key"`,
                   `rate="100/minute"`
@@ -12,6 +12,11 @@
     tokenleases   tokens that several processes share
     guard         decides whether a request may reach the view or model of its route
     table         the guards of an app, by route
+    cors          the sites whose pages may use a route: `cors="https://shop.example"`
+    localhost     whether a request may come from a foreign page, against the will of the user
+    strictheaders the headers by which an app restricts its own pages
+    webaddresses  the texts of the headers Origin and Host
+    browserrules  what an app lets web pages do, by all of these
     host          the methods by which the class `Carboy` has all that
 
 `core.dispatch` asks the table before hooks and view; `serving.predictions` asks the guard of a

@@ -18,13 +18,14 @@ if t.TYPE_CHECKING:
     from carboy.core.routing import Map as RoutingMap
 
     from .accessdeclaration import AccessDeclaration
+    from .browserrules import BrowserApp, BrowserRules
     from .keystore import KeyStore
     from .table import AccessTable
 
 T_identify_user = t.TypeVar("T_identify_user", bound="cabc.Callable[[], object]")
 
 #: The options by which routes, blueprints and models declare something about access.
-OPTIONS: t.Final[tuple[str, ...]] = ("access", "rate")
+OPTIONS: t.Final[tuple[str, ...]] = ("access", "rate", "cors")
 KEYS: t.Final = "ACCESS_KEYS"
 KEYS_FILE: t.Final = "ACCESS_KEYS_FILE"
 DEFAULT: t.Final = "ACCESS_DEFAULT"
@@ -48,8 +49,9 @@ class AccessHost:
 
         def _check_setup_finished(self, f_name: str) -> None: ...
 
-    # Whether a route or blueprint of the app has declared something.
-    _declares_access = False
+    # Whether a route or blueprint of the app has declared who may use it and how often, and which
+    # sites may.
+    _declares_access = _declares_cors = False
     _key_store: tuple[t.Any, KeyStore] | None = None
     # The function that names the user of the current request.
     _identify_user: cabc.Callable[[], object] | None = None
@@ -76,9 +78,11 @@ class AccessHost:
             return None
         from .accessdeclaration import AccessDeclaration
 
-        self._declares_access = True
+        declaration = AccessDeclaration.read(given, owner, of_view=of_view)
+        self._declares_access |= declaration.access is not None or declaration.rates is not None
+        self._declares_cors |= declaration.cors is not None
         note_change()
-        return AccessDeclaration.read(given, owner, of_view=of_view)
+        return declaration
 
     def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
         """Record what a blueprint, or its registration, declares about access."""
@@ -110,6 +114,20 @@ class AccessHost:
                 " function by @app.identify_user, or count by key or address."
             )
         return table
+
+    def _find_browser_rules(self) -> BrowserRules:
+        """Return what the app lets web pages do.
+
+        Raises:
+            ConfigError: the configuration is not valid.
+        """
+        from .browserrules import BrowserRules
+
+        return BrowserRules(
+            t.cast("BrowserApp", self),
+            self._blueprint_declarations,
+            declares_cors=self._declares_cors,
+        )
 
     def _declared_by_keys(self, access: str, rate: str = "") -> AccessDeclaration:
         """Return what config keys declare for all routes.

@@ -1,10 +1,8 @@
 """Rate limits: count a request, and say why it is refused.
 
-RateLimit (rates, scope) --+
-                           +--> count(limits, who) --> None, or a RateRefusal: the headers and
-RateLimit of the API key --+          |                the body of a response 429
-                                      v
-                    current_source().take(rate, client)
+`RateLimit` has the rates of a route, or of an API key. `count(limits, who)` counts a request
+against all of them, in `current_source()`, and returns None, or a RateRefusal: the headers and the
+body of a response 429.
 """
 
 from __future__ import annotations

@@ -7,10 +7,9 @@ import typing as t
 from carboy.core.identity import ADMISSION
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
-from carboy.helpers import _split_blueprint_path
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration
+from .accessdeclaration import AccessDeclaration, declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
 from .tokensources import is_shared
@@ -117,7 +116,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        purpose, policy = _declared_at(rule).purpose, self._policy_of(rule)
+        purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
         if policy.limit is None and not purpose.variable:
@@ -135,16 +134,12 @@ class AccessTable:
 
     def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
         """Yield the declarations that hold for a rule with their names, innermost first."""
-        declared = _declared_at(rule)
-        model = declared.purpose.model
-        yield f"model {model}" if model else f"route {rule.endpoint}", declared
-        if declared.purpose.kind == "probe":
+        if declared_at(rule).purpose.kind == "probe":
+            yield rule.endpoint, declared_at(rule)
             yield "probes", self._of_probes
-            return
-        blueprint = rule.endpoint.rpartition(".")[0]
-        for name in _split_blueprint_path(blueprint) if blueprint else ():
-            yield f"blueprint {name}", self._by_blueprint.get(name, NOTHING_DECLARED)
-        yield "all routes", self._of_app
+        else:
+            yield from declarations_of(rule, self._by_blueprint)
+            yield "all routes", self._of_app
 
     def _limit_of(
         self, rule: Rule, levels: cabc.Sequence[tuple[str, AccessDeclaration]]
@@ -154,13 +149,13 @@ class AccessTable:
             if declared.rates is not None:
                 # One page may need any number of static files, so that they do not count for a rate
                 # of the app or of a blueprint.
-                is_exempt = is_static and declared is not _declared_at(rule)
+                is_exempt = is_static and declared is not declared_at(rule)
                 return None if is_exempt else self._limit(name, declared.rates)
         return None
 
     def _policy_of_model(self, name: str) -> RoutePolicy:
         for rule in self._url_map.iter_rules():
-            purpose = _declared_at(rule).purpose
+            purpose = declared_at(rule).purpose
             if purpose.kind == "model" and purpose.model == name:
                 guard = self.guard_of(rule)
                 return RoutePolicy("open") if guard is None else guard.policy
@@ -193,7 +188,7 @@ class AccessTable:
         for name, declared in self._by_blueprint.items():
             yield f"The blueprint {name!r}", declared
         for rule in self._url_map.iter_rules():
-            yield f"The rule {rule.rule!r}", _declared_at(rule)
+            yield f"The rule {rule.rule!r}", declared_at(rule)
 
     @staticmethod
     def _refuse(ctx: RequestContext, guard: RouteGuard, problem: Problem) -> t.NoReturn:
@@ -213,10 +208,6 @@ def _keep_from_caches(response: Response) -> Response:
     response.vary.update(PRIVATE["Vary"].split(", "))
     response.headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
     return response
-
-
-def _declared_at(rule: Rule) -> AccessDeclaration:
-    return getattr(rule, "declaration", NOTHING_DECLARED)
 
 
 def _answers_options(rule: Rule) -> bool:

@@ -86,6 +86,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
     Call it only if `overrides.fast_path` is true and no context is active in this thread.
     """
+    if overrides.browsers.adds_headers:
+        start_response = overrides.browsers.complete(environ, start_response)
     ctx = _new(RequestContext)  # PERF: the next lines inline `RequestContext.__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ

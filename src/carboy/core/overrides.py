@@ -21,6 +21,7 @@ from .changetracking import ChangeTracked
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..access.browserrules import BrowserRules
     from ..access.table import AccessTable
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
@@ -87,6 +88,7 @@ class Overrides:
 
     __slots__ = (
         "access",
+        "browsers",
         "changes",
         "fast_path",
         "json",
@@ -112,9 +114,12 @@ class Overrides:
         json: bool,
         kept_config: bool,
         trusted_hosts: cabc.Collection[str] | None,
+        browsers: BrowserRules,
         access: AccessTable | None,
     ) -> None:
         self.changes = changes
+        #: What the app lets web pages do.
+        self.browsers = browsers
         #: Whether `carboy.core.fastpath` may handle the whole request.
         self.fast_path = fast_path
         #: Whether the compiled URL matcher may be used instead of Werkzeug's `MapAdapter`.
@@ -179,6 +184,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     return Overrides(
         kept_config=kept_config,
         trusted_hosts=app.config["TRUSTED_HOSTS"],
+        browsers=app._find_browser_rules(),
         access=app._find_access(),
         changes=changes,
         fast_path=(

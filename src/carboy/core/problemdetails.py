@@ -15,6 +15,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from carboy.observability.environkeys import REQUEST_ID
 
+from .nosniff import NOSNIFF
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -85,7 +87,7 @@ class Problem(HTTPException):
     def get_headers(
         self, environ: WSGIEnvironment | None = None, scope: t.Any = None
     ) -> list[tuple[str, str]]:
-        return [("Content-Type", MEDIA_TYPE), *self.headers]
+        return [("Content-Type", MEDIA_TYPE), NOSNIFF, *self.headers]
 
 
 _classes: dict[tuple[type, int], type[t.Any]] = {}

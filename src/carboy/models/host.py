@@ -18,6 +18,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.access.accessdeclaration import AccessRule
+    from carboy.access.cors import Declared
     from carboy.core.overrides import Overrides
     from carboy.ctx import RequestContext
 
@@ -159,6 +160,8 @@ class ModelDeclaring:
         shadow: str | None = None,
         access: AccessRule | None = None,
         rate: str | cabc.Sequence[str] | None = None,
+        cors: Declared = None,
+        hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -230,6 +233,11 @@ class ModelDeclaring:
                 as "100/minute", "10/second by address" or a list of both; "2000/minute by model"
                 counts the requests of all clients. By default as the blueprint or the app declares
                 it.
+            cors: the sites whose pages may use the model, such as "https://shop.example"; a list,
+                "*" for all, or False for none; by default as the blueprint or the app declares it.
+            hold_s: seconds for which predictions may wait while a new version takes the place of
+                one beside which it does not fit into the memory: the old one is unloaded first. By
+                default such a version is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -258,6 +266,8 @@ class ModelDeclaring:
                 shadow=shadow,
                 access=access,
                 rate=rate,
+                cors=cors,
+                hold_s=hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -24,6 +24,7 @@ from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
 from carboy.core.foreignservers import refuse_without_threads
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
@@ -156,10 +157,19 @@ def _serve(
         app.view_functions[name] = view
     else:
         refuse = partial(_refuse_access, app, model, protocol)
-        purpose = Purpose("model", model=model.name, refuse=refuse)
-        rates = check_rate(model.options.rate, f"app.model({path!r})")
-        access = AccessDeclaration(model.options.access, rates, purpose)
-        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain, access=access)
+        app.add_url_rule(
+            path,
+            name,
+            view,
+            methods=methods,
+            subdomain=subdomain,
+            access=AccessDeclaration(
+                model.options.access,
+                check_rate(model.options.rate, f"app.model({path!r})"),
+                Purpose("model", model=model.name, refuse=refuse),
+            ),
+            cors=model.options.cors,
+        )
 
 
 def _refuse_access(
@@ -193,7 +203,9 @@ def _make_view(
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            metadata = app.response_class(
+                encode(model.metadata()), mimetype=JSON, headers=[NOSNIFF]
+            )
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())

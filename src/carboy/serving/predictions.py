@@ -27,6 +27,7 @@ from functools import cached_property, partial
 from threading import Thread
 from time import monotonic
 
+from carboy.access.browserrules import merged
 from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
 from carboy.core.identity import ADMISSION
@@ -195,6 +196,8 @@ class PredictionRoute:
         self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
+        self._browsers = app.find_overrides().browsers
+        self.adds_headers = self._browsers.adds_headers
         access = app.find_overrides().access
         self.guard = None if access is None else access.guard_at(endpoint.name)
         self._round: deque[PendingPrediction] = deque()
@@ -212,12 +215,18 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
-        trusted = self.app.config["TRUSTED_HOSTS"]
+        trusted, headers = self.app.config["TRUSTED_HOSTS"], exchange.headers
         # A view, and so the app, must handle the request if a receiver is connected to the signal
-        # `request_started` (which may happen at any time), or if the host is not trusted (because
-        # the app may have an error handler for this).
-        if request_started.receivers or (
-            trusted is not None and not is_trusted_host(exchange.host, trusted)
+        # `request_started` (which may happen at any time), or if the app may refuse the host or the
+        # site that the request comes from (because it may have an error handler for this). Browsers
+        # send one of the two headers with each POST.
+        if (
+            request_started.receivers
+            or (trusted is not None and not is_trusted_host(exchange.host, trusted))
+            or (
+                ("HTTP_ORIGIN" in headers or "HTTP_SEC_FETCH_SITE" in headers)
+                and self._may_be_refused(exchange)
+            )
         ):
             self.gateway.admit_to_view(exchange)
             return
@@ -248,6 +257,10 @@ class PredictionRoute:
             exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
+
+    def _may_be_refused(self, exchange: Exchange) -> bool:
+        """Whether the app may refuse a request because of the site that it comes from."""
+        return self._browsers.may_refuse(self.rule, environ_of(exchange, None))
 
     def take(self, exchange: Exchange) -> None:
         """Decode the request and submit it to the queue, or refuse it if its body is incomplete."""
@@ -381,20 +394,31 @@ class PredictionRoute:
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
 
-    def head(self, answer: Encoded, ticket: PendingPrediction) -> Head:
+    def head(self, answer: Encoded, pending: PendingPrediction) -> Head:
         """Return the head of a response with status 200.
 
         PERF: predictions whose requests were read together share one head, which saves 2 us each.
         """
-        key = ticket.queue, ticket.began_s, ticket.arrived_s, answer.media_type, answer.headers
+        media_type, headers = answer.media_type, answer.headers
+        more: cabc.Sequence[tuple[str, str]] = ()
+        if self.adds_headers:
+            more = self._browsers.headers(self.rule, media_type, pending.exchange.headers)
+        key = pending.queue, pending.began_s, pending.arrived_s, media_type, headers, more
         last, head = self._last_head
         if head is None or last != key:
-            fields = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
-            if ticket.exchange.extra is not None:
-                fields += _private(ticket.exchange)
-            head = Head("200 OK", fields)
+            fields = [("Content-Type", media_type), *headers, *measured(pending)]
+            if pending.exchange.extra is not None:
+                fields += _private(pending.exchange)
+            head = Head("200 OK", merged(fields, more) if more else fields)
             self._last_head = key, head
         return head
+
+    def complete(self, exchange: Exchange, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return the headers of a response with those that the app adds to each response. Only if
+        it adds some.
+        """
+        content_type = next((text for name, text in headers if name == "Content-Type"), "")
+        return merged(headers, self._browsers.headers(self.rule, content_type, exchange.headers))
 
     def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:
         """Make the spans of a prediction whose response is complete. Only if the server traces.
@@ -647,6 +671,8 @@ class PendingPrediction(Ticket):
             headers.append((VERSION_HEADER, version))
         if exchange.extra is not None:
             headers += _private(exchange)
+        if route.adds_headers:
+            headers = route.complete(exchange, headers)
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)
@@ -719,9 +745,12 @@ class PendingPrediction(Ticket):
         return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
-        body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
-        headers = [*refusal.get_headers(), *_private(self.exchange)]
-        self.exchange.respond(refusal.code or 500, headers, body)
+        exchange = self.exchange
+        body = refusal.get_body({REQUEST_ID: exchange.request_id}).encode()
+        headers = [*refusal.get_headers(), *_private(exchange)]
+        if self.route.adds_headers:
+            headers = self.route.complete(exchange, headers)
+        exchange.respond(refusal.code or 500, headers, body)
         if self.route.traces:
             self.route.trace(self)
         self._leave_context()

@@ -134,6 +134,7 @@ class RemoteReplicas:
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
+        self.load_s = 0.0
         self.cards: tuple[Card, ...] = ()
         _all.add(self)
 
@@ -171,7 +172,7 @@ class RemoteReplicas:
     def _use(self, granted: Granted, fd: int) -> None:
         self._folder, self._tokens = granted["folder"], TokenReader(fd)
         about = granted["about"]
-        self.loaded_bytes = about["loaded_bytes"]
+        self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
         self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
 
     def _move(self, granted: Granted, fd: int) -> None:

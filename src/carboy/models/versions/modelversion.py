@@ -4,6 +4,7 @@ for it.
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 from ..queue import CLOSING
@@ -54,6 +55,9 @@ class ModelVersion:
         self._has_check = has_check
         self._checkup = Checkup(replica.check, owner=queue.owner)
         self._is_unloaded = False
+        # Held while the version begins or ends to hold predictions.
+        self._holding = threading.Lock()
+        self._hold: _Hold | None = None
 
     @property
     def loaded(self) -> bool:
@@ -116,11 +120,60 @@ class ModelVersion:
         Returns:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
+        with self._holding:
+            self._end_hold(successor())
         self.queue.retire(successor)
         drained = self.queue.close(timeout_s)
         if self.loaded:  # it may have been closed before
             self.replica.close()
         return drained
+
+    # --- holding predictions -------------------------------------------------------------------
+
+    @property
+    def is_held(self) -> bool:
+        """Whether predictions wait, because another version is to take the place of this one."""
+        return self._hold is not None
+
+    def hold(self, limit_s: float) -> bool:
+        """Let new predictions wait, compute those that were accepted before, and unload, so that
+        another version can be loaded. `retire` or `resume` ends that. Thread-safe.
+
+        Args:
+            limit_s: how long the predictions may wait; after this time they are refused.
+
+        Returns:
+            False if predictions were still computed after this time. The version goes on then.
+        """
+        with self._holding:
+            if self._hold is None:
+                self._hold = _Hold(self.queue, limit_s)
+                if not self.queue.wait_until_idle(limit_s):
+                    self._end_hold(self.queue)
+                    return False
+                self.replica.close()
+            return True
+
+    def resume(self) -> None:
+        """Compute the predictions that wait since `hold`, and load the version again for that. Does
+        nothing without `hold`. Thread-safe.
+
+        Raises:
+            ModelLoadError: the version cannot be loaded. The next prediction tries that again.
+        """
+        with self._holding:
+            if self._hold is not None:
+                try:
+                    self.load()
+                finally:
+                    self._end_hold(self.queue)
+
+    def _end_hold(self, target: PredictionQueue) -> None:
+        if self._hold is not None:
+            self._hold.end(target)
+            self._hold = None
+
+    # --- unloading -----------------------------------------------------------------------------
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version
@@ -151,6 +204,8 @@ class ModelVersion:
 
     def not_ready(self) -> str:
         """Return why the version is not ready, or an empty string if it is. Never blocks."""
+        if (hold := self._hold) is not None:
+            return hold.not_ready()
         if not self.loaded:
             return "loading" if self.replica.loading else "not loaded"
         if self.queue.stuck:
@@ -160,3 +215,34 @@ class ModelVersion:
     def statistics(self) -> Statistics:
         """Return the queue's counters since the version was first used."""
         return self.queue.statistics()
+
+
+class _Hold:
+    """The predictions of a version wait, for a time at most, until another version takes its
+    place.
+    """
+
+    def __init__(self, queue: PredictionQueue, limit_s: float) -> None:
+        self._queue = queue
+        self._limit_s = limit_s
+        self._is_over = False
+        queue.hold()
+        self._timer = threading.Timer(limit_s, self._refuse)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _refuse(self) -> None:
+        self._is_over = True
+        self._queue.refuse_held(
+            f"is being replaced by another version, which takes longer than the {self._limit_s:g} s"
+            " for which predictions wait. Retry the request."
+        )
+
+    def not_ready(self) -> str:
+        """Return why predictions are refused; an empty string while they wait."""
+        return "another version takes its place" if self._is_over else ""
+
+    def end(self, target: PredictionQueue) -> None:
+        """Let a queue compute the predictions that wait."""
+        self._timer.cancel()
+        self._queue.release(target)

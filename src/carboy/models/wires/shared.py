@@ -9,6 +9,7 @@ from json import dumps
 from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
 from carboy.globals import request
 
@@ -35,7 +36,7 @@ class WireProblem(Problem):
         return dumps(self.to_wire(self.text(environ)), ensure_ascii=False)
 
     def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), *self.headers]
+        return [("Content-Type", JSON), NOSNIFF, *self.headers]
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
         """Return the body of the response."""
@@ -102,5 +103,5 @@ def usable(app: ModelApp, names: cabc.Iterable[str]) -> list[str]:
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
-    response = app.response_class(encode(value), status=status, mimetype=JSON)
+    response = app.response_class(encode(value), status=status, mimetype=JSON, headers=[NOSNIFF])
     return t.cast("Response", response)
