@@ -73,7 +73,7 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        given = {name: options.pop(name) for name in OPTIONS if name in options}
+        given: dict[str, t.Any] = {name: options.pop(name, None) for name in OPTIONS}
         if all(value is None for value in given.values()):
             return None
         from .accessdeclaration import AccessDeclaration
