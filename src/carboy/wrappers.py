@@ -225,7 +225,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         from .core.identity import ADMISSION, Identity
 
         admission: Admission | None = self.environ.get(ADMISSION)
-        if admission is not None:
+        # A guard that has not asked who has sent the request knows no address.
+        if admission is not None and admission.identity.address is not None:
             return admission.identity
         if _cv_app.get(None) is None:
             return Identity(self.remote_addr)

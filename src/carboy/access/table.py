@@ -84,16 +84,30 @@ class AccessTable:
         if admission is None or admission.guard is not guard:
             if environ["REQUEST_METHOD"] == "OPTIONS" and _answers_options(rule):
                 return
-            user = self._identify_user
-            admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
-            environ[ADMISSION] = admission
-            if guard.policy.limit is not None and not self._knows_who_counts:
-                self._warn_if_alone(environ)
-            _log(environ, admission.identity)
+            # PERF: most requests to a route with a rate pass here.
+            if guard.passes(environ.get("REMOTE_ADDR") or ""):
+                environ[ADMISSION] = guard.passed
+                return
+            admission = self._ask(guard, environ, variables)
         if admission.keyed:
             ctx._after_request_functions.append(_keep_from_caches)
         if admission.refusal is not None:
             self._refuse(ctx, guard, admission.refusal)
+
+    def _ask(
+        self,
+        guard: RouteGuard,
+        environ: dict[str, t.Any],
+        variables: cabc.Mapping[str, t.Any] | None,
+    ) -> Admission:
+        """Return what the guard decides about a request, and note it in the environ."""
+        user = self._identify_user
+        admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
+        environ[ADMISSION] = admission
+        if guard.policy.limit is not None and not self._knows_who_counts:
+            self._warn_if_alone(environ)
+        _log(environ, admission.identity)
+        return admission
 
     def guard_of(self, rule: Rule) -> RouteGuard | None:
         """Return the guard of a rule; None if all requests to it may pass."""
@@ -119,17 +133,23 @@ class AccessTable:
         purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
-        if policy.limit is None and not purpose.variable:
-            if policy.access == "open":
-                return None
-            if policy.access is None and purpose.kind in ("view", "probe"):
-                return None
-        return RouteGuard(self.store, rule.endpoint, policy, purpose, self._policy_of_model)
+        if policy.limit is None and policy.access == "open" and not purpose.variable:
+            return None
+        return RouteGuard(
+            self.store,
+            rule.endpoint,
+            policy,
+            purpose,
+            self._policy_of_model,
+            has_users=self._identify_user is not None,
+        )
 
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
         levels = list(self._levels(rule))
         access = next((declared.access for _, declared in levels if declared.access), None)
+        if access is None and declared_at(rule).purpose.kind in ("view", "probe"):
+            access = "open"
         return RoutePolicy(access, self._limit_of(rule, levels))
 
     def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
