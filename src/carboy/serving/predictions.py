@@ -28,6 +28,7 @@ from threading import Thread
 from time import monotonic
 
 from carboy.access.browserrules import merged
+from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
@@ -406,6 +407,8 @@ class PredictionRoute:
         last, head = self._last_head
         if head is None or last != key:
             fields = [("Content-Type", media_type), *headers, *measured(pending)]
+            if pending.exchange.extra is not None:
+                fields += _private(pending.exchange)
             head = Head("200 OK", merged(fields, more) if more else fields)
             self._last_head = key, head
         return head
@@ -666,6 +669,8 @@ class PendingPrediction(Ticket):
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
         if version := self.queue.version:
             headers.append((VERSION_HEADER, version))
+        if exchange.extra is not None:
+            headers += _private(exchange)
         if route.adds_headers:
             headers = route.complete(exchange, headers)
         exchange.watch(chunks.close)
@@ -695,8 +700,7 @@ class PendingPrediction(Ticket):
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
         if exchange.fault == "refused":
-            admission: Admission = (exchange.extra or {})[ADMISSION]
-            self.fail(t.cast("Problem", admission.refusal))
+            self.fail(t.cast("Problem", t.cast("Admission", _admission(exchange)).refusal))
         elif exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
         elif exchange.fault == "too_large":
@@ -743,7 +747,7 @@ class PendingPrediction(Ticket):
     def _respond_refusal(self, refusal: HTTPException) -> None:
         exchange = self.exchange
         body = refusal.get_body({REQUEST_ID: exchange.request_id}).encode()
-        headers = refusal.get_headers()
+        headers = [*refusal.get_headers(), *_private(exchange)]
         if self.route.adds_headers:
             headers = self.route.complete(exchange, headers)
         exchange.respond(refusal.code or 500, headers, body)
@@ -793,10 +797,19 @@ class PendingPrediction(Ticket):
         return context.run(respond, request_context, environ, start_response)
 
 
+def _admission(exchange: Exchange) -> Admission | None:
+    return None if exchange.extra is None else exchange.extra.get(ADMISSION)
+
+
+def _private(exchange: Exchange) -> cabc.Iterable[tuple[str, str]]:
+    """Return the headers that keep a response from caches if the request needs a key."""
+    admission = _admission(exchange)
+    return PRIVATE.items() if admission is not None and admission.keyed else ()
+
+
 def _with_key(exchange: Exchange) -> cabc.Mapping[str, t.Any]:
     """Return the fields of a request for the access log, with the name of its key if it has one."""
-    fields, extra = exchange.fields or {}, exchange.extra or {}
-    admission: Admission | None = extra.get(ADMISSION)
+    fields, admission = exchange.fields or {}, _admission(exchange)
     return fields if admission is None else {**fields, **admission.identity.log_fields}
 
 
