@@ -362,6 +362,28 @@ def _lives(pid: int) -> bool:
         return False
 
 
+def test_requests_of_a_canary_whose_replicas_have_died_are_computed_by_the_current_version(
+    tmp_path,
+):
+    canary = "replicas=1, deadline_s=1.0, canary={'2': 1.0}"
+    ill = "        if pathlib.Path('ill').exists(): raise OSError\n"
+    text = REPLICATED.replace("replicas=1", canary)
+    text = text.replace("        if content", f"{ill}        if content", 1)
+    write_version(tmp_path / "versions", "2")
+
+    def version(server: Server) -> str | None:
+        # A request that arrives before the death is noticed waits until its deadline.
+        return post(server, "/m", 1).headers.get("X-Model-Version")
+
+    with serving(tmp_path, text) as server:
+        wait_until(lambda: version(server) == "2")
+        (tmp_path / "ill").touch()
+        os.kill(server.replica("2"), signal.SIGKILL)
+        wait_until(lambda: version(server) == "1")
+        (tmp_path / "ill").unlink()
+        wait_until(lambda: version(server) == "2")
+
+
 # --- versions that do not fit into the memory together -------------------------------------------
 
 MIB = 1 << 20

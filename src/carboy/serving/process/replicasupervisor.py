@@ -408,11 +408,20 @@ class ReplicaSupervisor:
             if _is_unused(pool, now_s, self.generation):
                 pool.end()
             pool.attend(now_s)
+            self._say_whether_ready(pool)
             if must_look and pool.is_watched:
                 pool.look(now_s)
             if pool.is_ending and not pool.processes:
                 self._pools.remove(pool)
                 pool.close()
+
+    def _say_whether_ready(self, pool: ReplicaPool) -> None:
+        """Tell the clients of a pool if none of its replicas is ready any more, or one is again."""
+        if not pool.was_ready or pool.said_ready == (is_ready := pool.ready > 0):
+            return
+        pool.said_ready = is_ready
+        for client in self._clients_of(pool):
+            client.channel.send("changed", {"key": pool.want["key"], "is_ready": is_ready})
 
     def due_s(self) -> list[float]:
         """Return the times at which `attend` has something to do."""
