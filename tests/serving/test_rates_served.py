@@ -131,6 +131,7 @@ def test_prediction_is_refused_before_its_body_arrives(server):
         connection.request("POST", "/double", "1.5", {"Content-Type": "application/json"})
         response = connection.getresponse()
         assert (response.status, response.read()) == (200, b"3.0")
+    connection.close()
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as client:
         head = b"POST /double HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n"
         client.sendall(head)
