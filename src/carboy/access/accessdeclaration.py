@@ -83,15 +83,15 @@ class AccessDeclaration:
             ValueError: a value is not one that the option can have.
         """
         access, rate = options.get("access"), options.get("rate")
-        cors = check_cors(options.get("cors"), owner)
         if isinstance(access, cls):
-            return dataclasses.replace(access, cors=cors)
+            return access
         rates = check_rate(rate, owner)
         if of_view and any(each.by == "model" for each in rates or ()):
             raise ValueError(
                 f"{owner}: rate={rate!r}: the route is not one of a model. To count all requests to"
                 " it, whoever sends them, write 'by route'."
             )
+        cors = check_cors(options.get("cors"), owner)
         return cls(check_access(access, owner), rates, cors=cors)
 
     def within(self, outer: AccessDeclaration) -> AccessDeclaration:

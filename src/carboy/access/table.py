@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import UTC, datetime
 
 from carboy.core.identity import ADMISSION
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import AccessDeclaration, blueprints_of, declared_at
+from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, blueprints_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
 from .tokensources import is_shared
@@ -116,7 +117,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
+        purpose, policy = self._declared(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
         if policy.limit is None and not purpose.variable:
@@ -126,6 +127,16 @@ class AccessTable:
                 return None
         return RouteGuard(self.store, rule.endpoint, policy, purpose, self._policy_of_model)
 
+    def _declared(self, rule: Rule) -> AccessDeclaration:
+        """Return what is declared for a rule itself. A second rule for the endpoint of a model that
+        declares nothing gives access to the same model, so that the same is declared for it.
+        """
+        declared = declared_at(rule)
+        if declared is not NOTHING_DECLARED:
+            return declared
+        others = map(declared_at, self._url_map.iter_rules(rule.endpoint))
+        return next((each for each in others if each.purpose.kind != "view"), declared)
+
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
         levels = list(self._levels(rule))
@@ -134,7 +145,7 @@ class AccessTable:
 
     def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
         """Yield the declarations that hold for a rule with their names, innermost first."""
-        declared = declared_at(rule)
+        declared = self._declared(rule)
         model = declared.purpose.model
         yield f"model {model}" if model else f"route {rule.endpoint}", declared
         if declared.purpose.kind == "probe":
@@ -174,9 +185,25 @@ class AccessTable:
         if environ.get("wsgi.multiprocess") and not is_shared():
             get_masked_logger("carboy.access").warning("%s", ALONE)
 
+    def needs_key(self, rule: Rule) -> bool:
+        """Return whether clients need a key for a rule now."""
+        guard = self.guard_of(rule)
+        return guard is not None and guard.needs_key()
+
+    def describe_keys(self) -> str:
+        """Return how many URLs need a key, and how many keys there are; "" if none needs one."""
+        keyed = sum(map(self.needs_key, self._url_map.iter_rules()))
+        if not keyed:
+            return ""
+        now = datetime.now(UTC)
+        valid = sum(key.is_valid(now) for key in self.store.all_keys())
+        if not valid:
+            return f"none is valid, and {keyed} URLs need one; make one: carboy keys new NAME"
+        return f"{valid} valid; {keyed} URLs need one"
+
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""
-        keys = self.store.keys()
+        keys = self.store.all_keys()
         return any(each.rates for _, each in self._places()) or any(key.rate for key in keys)
 
     def place_that_counts_users(self) -> str | None:
