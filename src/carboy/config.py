@@ -267,8 +267,8 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,
     "TESTING": False,
     "PROPAGATE_EXCEPTIONS": None,
-    "SECRET_KEY": None,
-    "SECRET_KEY_FALLBACKS": None,
+    "SECRET_KEY": None,  # nosec B105 - None is no key
+    "SECRET_KEY_FALLBACKS": None,  # nosec B105 - None is no key
     "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
     "USE_X_SENDFILE": False,
     "TRUSTED_HOSTS": None,

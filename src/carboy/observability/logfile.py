@@ -47,9 +47,9 @@ _PAUSES_S = (0.0001, 0.005)
 # If another process does not release the lock, lines are written without it for this many seconds.
 # If a rotation fails, the next one is tried after as many seconds.
 SKIP_S = 10.0
-# The permissions of a new file. Logs contain addresses of clients, and what programs write about
-# them: users outside of the group of the file do not read them.
-_MODE = 0o640
+# The permissions of a new file and of its folder. Logs contain addresses of clients, and what
+# programs write about them: users outside of the group of the file do not read them.
+_MODE, _FOLDER_MODE = 0o640, 0o750
 # O_NONBLOCK is among the flags, because opening a named pipe would otherwise wait until some
 # program reads it.
 _FLAGS = os.O_WRONLY | os.O_APPEND
@@ -269,7 +269,7 @@ class SharedLogFile:
             # Only the last folder of the path is created: if more folders are missing, the path is
             # probably misspelt.
             with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(self.path))
+                os.mkdir(os.path.dirname(self.path), _FOLDER_MODE)
             fd = os.open(self.path, _FLAGS | os.O_CREAT, _MODE)
         self._use(fd)
 

@@ -83,12 +83,13 @@ def test_version_takes_the_place_of_one_that_is_unloaded_first(crowded, app, sto
         changing = threading.Thread(target=model.versions.refresh)
         changing.start()
         wait_until(lambda: model.statistics().waiting >= 4)
-        assert (model.target.alive, model.not_ready()) == ([], "")
+        wait_until(lambda: model.target.alive == [])
+        assert model.not_ready() == ""
         model.target.may_load.set()
         changing.join()
         wait_until(lambda: model.statistics().answered > 20)
         stopped.set()
-        assert all(each.result() == {"1", "2"} for each in running)
+        assert set().union(*(each.result() for each in running)) == {"1", "2"}
     assert model.target.seen == [["1"], ["2"]]
     assert [each["state"] for each in model.versions.states()] == ["serving"]
 
@@ -150,7 +151,7 @@ def test_old_version_goes_on_if_it_does_not_finish_its_predictions_in_time(crowd
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(model.predict, -1)
         wait_until(lambda: model.statistics().computing)
-        with pytest.raises(ModelLoadError, match=r"has not finished .* within 0\.05 s"):
+        with pytest.raises(ModelLoadError, match=r"had not ended within 0\.05 s"):
             model.versions.refresh()
         assert model.predict(3) == "1:3"
         model.target.may_compute.set()

@@ -14,9 +14,9 @@ if t.TYPE_CHECKING:
 
     from ..saved.card import Card
 
-# How many times its files a version takes in memory at most, as far as the current version shows.
-# The first version that a process loads is measured together with the libraries that it imports,
-# which a further one does not load again.
+# How many times its files a version takes in memory at most, as far as the one before shows. The
+# first version that a process loads is measured together with the libraries that it imports, which
+# a further one does not load again.
 _MOST_FACTOR = 3.0
 
 
@@ -27,33 +27,36 @@ class ServedVersion:
     Attributes:
         name: its name.
         files_bytes: the size of its files; 0 if that is unknown.
-        model_bytes: how much memory the model takes in each process.
-        process_bytes: how much memory each process takes that would end with the version, beside
-            the model; 0 if the version is loaded by a process that goes on.
+        loaded_bytes: how much memory a process took more when it had loaded the version.
+        load_s: how long that took, in seconds.
+        process_bytes: how much memory a process of the version takes, if each version has processes
+            of its own; None if one process loads several versions.
         copies: how many processes have loaded it.
-        load_s: how long loading it took, in seconds.
     """
 
     name: str
     files_bytes: int
-    model_bytes: int
+    loaded_bytes: int
     load_s: float
-    process_bytes: int = 0
+    process_bytes: int | None = None
     copies: int = 1
 
     @property
-    def bytes(self) -> int:
+    def freed_bytes(self) -> int:
         """How much memory is free again when the version is unloaded."""
-        return self.copies * (self.process_bytes + self.model_bytes)
+        return self.copies * (self.process_bytes or self.loaded_bytes)
 
     def expected_bytes(self, files_bytes: int) -> float:
         """Return how much memory as many copies of a version with files of this size will take: as
         much as the files, or more if this version takes more than its own.
         """
-        if not self.files_bytes or not files_bytes:  # nothing says more
-            return self.copies * (self.process_bytes + max(files_bytes, self.model_bytes))
-        factor = min(max(1.0, self.model_bytes / self.files_bytes), _MOST_FACTOR)
-        return self.copies * (self.process_bytes + factor * files_bytes)
+        factor = 1.0
+        if self.files_bytes:
+            factor = min(max(1.0, self.loaded_bytes / self.files_bytes), _MOST_FACTOR)
+        alike = self.process_bytes or factor * self.files_bytes
+        is_known = files_bytes and self.files_bytes
+        growth = factor * (files_bytes - self.files_bytes) if is_known else 0.0
+        return self.copies * max(files_bytes, alike + growth)
 
 
 def files_bytes(cards: cabc.Iterable[Card]) -> int:
@@ -80,10 +83,10 @@ def must_hold(served: ServedVersion, files_bytes: int, hold_s: float | None) -> 
         f"It needs about {in_mib(needed)} of memory beside version {served.name!r}, and"
         f" {in_mib(left.amount)} are left ({left.source})."
     )
-    if needed > left.amount + served.bytes:
+    if needed > (most := left.amount + served.freed_bytes):
         raise ModelFileError(
-            f"{what} Without that version, {in_mib(left.amount + served.bytes)} would be left. Give"
-            " the server more memory."
+            f"{what} Without that version, {in_mib(most)} would be left. Give the server more"
+            " memory."
         )
     if hold_s is None:
         raise ModelFileError(
@@ -97,6 +100,14 @@ def must_hold(served: ServedVersion, files_bytes: int, hold_s: float | None) -> 
             " more memory, or raise hold_s."
         )
     return True
+
+
+def no_end_of(served: str, hold_s: float) -> str:
+    """Return why a version was not loaded in place of another one."""
+    return (
+        f"There is no memory for it beside version {served!r}, whose predictions had not ended"
+        f" within {hold_s:g} s (hold_s)."
+    )
 
 
 def _left() -> ResourceLimit | None:

@@ -7,17 +7,24 @@ from __future__ import annotations
 import threading
 import typing as t
 
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
+
 from ..queue import CLOSING
 from ..replicas.checkup import Checkup
 from ..saved.card import cards_in
+from .memoryroom import ServedVersion, files_bytes, must_hold, no_end_of
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
+    from ..replicas.remote import RemoteReplicas
     from ..replicas.replica import ModelReplica
     from ..saved.card import Card
+
+_logger = get_masked_logger("carboy.models")
 
 _UNLOADED = "has been unloaded. Retry the request when it is loaded again."
 
@@ -58,6 +65,12 @@ class ModelVersion:
         # Held while the version begins or ends to hold predictions.
         self._holding = threading.Lock()
         self._hold: _Hold | None = None
+        # What the supervisor of replicas has asked for last: how long to hold predictions; None to
+        # go on.
+        self._asked_s: float | None = None
+        self._asking = threading.Lock()
+        if replica.is_remote:
+            t.cast("RemoteReplicas", replica).on_hold = self._hold_when_asked
 
     @property
     def loaded(self) -> bool:
@@ -96,20 +109,51 @@ class ModelVersion:
         self._is_unloaded = False
         self.queue.open()
 
-    def prepare(self) -> None:
+    def prepare(self, *, beside: ModelVersion | None = None, hold_s: float | None = None) -> None:
         """Load the version before it gets predictions: build it, warm it up, and call its `check`
         method, if there is one.
 
+        Args:
+            beside: the version that is served meanwhile; None if there is none.
+            hold_s: how long predictions may wait while that version is unloaded first, if there is
+                no memory for both; None if they may not.
+
         Raises:
-            Exception: one of these failed. The version is unloaded.
+            Exception: one of these failed, or there is no memory. The version is unloaded.
         """
         try:
+            if beside is not None:
+                self._find_room(beside, hold_s)
             self.load()
             self.replica.check()
             self._checkup.passed()
         except BaseException:
             self.replica.close()
             raise
+
+    def _find_room(self, beside: ModelVersion, hold_s: float | None) -> None:
+        """Unload another version if this one does not fit into the memory beside it. All workers
+        share replicas, so their supervisor does that.
+        """
+        if self.replica.is_remote:
+            own, others = (t.cast("RemoteReplicas", each.replica) for each in (self, beside))
+            own.load_beside(others, hold_s)
+            return
+        replica = beside.replica
+        served = ServedVersion(
+            name=beside.name,
+            files_bytes=files_bytes(beside.cards),
+            loaded_bytes=replica.loaded_bytes,
+            load_s=replica.load_s,
+        )
+        if must_hold(served, files_bytes(self.cards), hold_s) and hold_s is not None:
+            _logger.info(
+                "%s: predictions wait for at most %g s while version %r is unloaded first: there is"
+                " no memory for both",
+                *(self.queue.owner, hold_s, beside.name),
+            )
+            if not beside.hold(hold_s):
+                raise ModelFileError(no_end_of(beside.name, hold_s))
 
     def retire(self, successor: cabc.Callable[[], PredictionQueue], timeout_s: float) -> bool:
         """Pass new predictions on to another version, compute the waiting ones, and unload.
@@ -167,6 +211,21 @@ class ModelVersion:
                     self.load()
                 finally:
                     self._end_hold(self.queue)
+
+    def _hold_when_asked(self, limit_s: float | None) -> None:
+        """Let a thread call `hold` or, if the time is None, `resume`."""
+        self._asked_s = limit_s
+        threading.Thread(target=self._do_asked, name="carboy hold", daemon=True).start()
+
+    def _do_asked(self) -> None:
+        with self._asking:  # whichever thread is the last does what was asked last
+            if (limit_s := self._asked_s) is not None:
+                self.hold(limit_s)
+                return
+            try:
+                self.resume()
+            except (ModelLoadError, UnavailableError) as exc:
+                _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
 
     def _end_hold(self, target: PredictionQueue) -> None:
         if self._hold is not None:

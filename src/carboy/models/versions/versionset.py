@@ -20,10 +20,9 @@ import typing as t
 import weakref
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ModelFileError, ModelLoadError
+from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
 from .canaries import CanaryRouter
-from .memoryroom import ServedVersion, files_bytes, must_hold
 from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
 
@@ -450,16 +449,15 @@ class VersionSet:
         """
         name = wanted.name
         state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
+        current = self._model.current
         try:
             state.version = version = self._make(source, wanted)
-            self._make_room(version, hold_s)
-            version.prepare()
+            version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
             reason = _reason(exc)
             self._states[name] = VersionState(name, "failed", wanted.fingerprint, reason)
-            current = self._model.current.name
-            kept = f" Version {current!r} is still served." if current else ""
+            kept = f" Version {current.name!r} is still served." if current.name else ""
             self._resume(exc)
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
@@ -473,33 +471,6 @@ class VersionSet:
             raise ModelFileError(wanted.fault)
         return self._model.make_version(wanted.name, source.folder(wanted.name))
 
-    def _make_room(self, version: ModelVersion, hold_s: float | None) -> None:
-        """Unload the current version if there is no room for another one beside it. For replicas,
-        which all workers share, the supervisor does so.
-
-        Raises:
-            ModelFileError: there is no room, and predictions cannot wait for `hold_s` seconds.
-        """
-        current = self._model.current
-        if not current.is_loaded_here:
-            return
-        replica = current.replica
-        served = ServedVersion(
-            current.name, files_bytes(current.cards), replica.loaded_bytes, replica.load_s
-        )
-        if must_hold(served, files_bytes(version.cards), hold_s):
-            assert hold_s is not None
-            _logger.info(
-                "%s: predictions wait for at most %g s while version %r is unloaded and %r loaded:"
-                " there is no memory for both",
-                *(self._owner, hold_s, current.name, version.name),
-            )
-            if not current.hold(hold_s):
-                raise ModelFileError(
-                    f"There is no memory for it beside version {current.name!r}, which has not"
-                    f" finished its predictions within {hold_s:g} s (hold_s)."
-                )
-
     def _resume(self, failure: BaseException) -> None:
         """Let the current version go on if it was unloaded for one that cannot be loaded."""
         current = self._model.current
@@ -508,7 +479,7 @@ class VersionSet:
         _free_frames(failure)
         try:
             current.resume()
-        except ModelLoadError as exc:
+        except (ModelLoadError, UnavailableError) as exc:
             _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
 
     def _swap(self, version: ModelVersion) -> None:
