@@ -16,7 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from carboy.access.accessdeclaration import AccessDeclaration, Purpose
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_rate
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -157,14 +157,17 @@ def _serve(
         app.view_functions[name] = view
     else:
         refuse = partial(_refuse_access, app, model, protocol)
-        purpose = Purpose("model", model=model.name, refuse=refuse)
         app.add_url_rule(
             path,
             name,
             view,
             methods=methods,
             subdomain=subdomain,
-            access=AccessDeclaration(model.options.access, purpose),
+            access=AccessDeclaration(
+                model.options.access,
+                check_rate(model.options.rate, f"app.model({path!r})"),
+                Purpose("model", model=model.name, refuse=refuse),
+            ),
             cors=model.options.cors,
         )
 
