@@ -11,18 +11,30 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .accessdeclaration import AccessRule, Purpose
+    from .apikey import ApiKey
     from .keystore import KeyStore
 
 _BEARER = "bearer"
+#: Headers of a response to a request that needs a key. Caches know that what follows upon
+#: `Authorization` is for one client (RFC 9111, 3.5), but not so of X-API-Key.
+PRIVATE: t.Final = {"Vary": "Authorization, X-API-Key", "Cache-Control": "private"}
+# Source: RFC 6750, 3.
+_CHALLENGE = 'Bearer realm="API key"'
 _HOW_TO_SEND = "in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 class Admission(t.NamedTuple):
-    """What a guard has decided about a request, so that it is not asked twice."""
+    """What a guard has decided about a request, so that it is not asked twice.
+
+    Attributes:
+        refusal: why the request is refused; None if it is not.
+        keyed: whether the request needs a key, so that its response is for one client.
+    """
 
     guard: RouteGuard
     identity: Identity
     refusal: Problem | None = None
+    keyed: bool = True
 
 
 class RouteGuard:
@@ -78,16 +90,26 @@ class RouteGuard:
         model = purpose.model or str((variables or {}).get(purpose.variable, ""))
         self.store.refresh()
         if not self.needs_key(model):
-            return Admission(self, Identity(address))
-        sent = sent_key(headers)
-        if not sent:
-            return Admission(self, Identity(address), _missing())
-        key = self.store.find(sent)
-        if key is None:
-            return Admission(self, Identity(address), _not_valid())
-        identity = Identity(address, key)
-        refusal = _not_allowed(model) if model and not key.allows_model(model) else None
-        return Admission(self, identity, refusal)
+            return Admission(self, Identity(address), keyed=False)
+        key, refusal = check_key(self.store, headers, model)
+        return Admission(self, Identity(address, key), refusal)
+
+
+def check_key(
+    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str
+) -> tuple[ApiKey | None, Problem | None]:
+    """Return the key that a request has, and why it is refused if it is.
+
+    Args:
+        model: the name of the model that the request is for; empty if it is for none.
+    """
+    sent = sent_key(headers)
+    if not sent:
+        return None, _missing()
+    key = store.find(sent)
+    if key is None:
+        return None, _not_valid()
+    return key, _not_allowed(model) if model and not key.allows_model(model) else None
 
 
 def sent_key(headers: cabc.Mapping[str, t.Any]) -> str:
@@ -106,7 +128,7 @@ def _missing() -> Problem:
         401,
         f"This URL needs an API key, {_HOW_TO_SEND}",
         code="key-missing",
-        headers=[("WWW-Authenticate", "Bearer")],
+        headers=[("WWW-Authenticate", _CHALLENGE)],
     )
 
 
@@ -115,7 +137,7 @@ def _not_valid() -> Problem:
         401,
         "The API key is not known, has expired or was revoked.",
         code="key-invalid",
-        headers=[("WWW-Authenticate", 'Bearer error="invalid_token"')],
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="invalid_token"')],
     )
 
 
@@ -124,5 +146,5 @@ def _not_allowed(model: str) -> Problem:
         403,
         f"The API key may not use the model {model!r}.",
         code="key-not-allowed",
-        headers=[("WWW-Authenticate", 'Bearer error="insufficient_scope"')],
+        headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')],
     )

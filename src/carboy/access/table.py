@@ -14,7 +14,7 @@ from .accessdeclaration import (
     declared_at,
     declared_with_blueprints,
 )
-from .guard import Admission, RouteGuard
+from .guard import PRIVATE, Admission, RouteGuard, check_key
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from carboy.core.identity import Identity
     from carboy.core.problemdetails import Problem
     from carboy.ctx import RequestContext
+    from carboy.wrappers import Response
 
     from .keystore import KeyStore
 
@@ -73,6 +74,8 @@ class AccessTable:
             admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables)
             environ[ADMISSION] = admission
             _log(environ, admission.identity)
+        if admission.keyed:
+            ctx._after_request_functions.append(_keep_from_caches)
         if admission.refusal is not None:
             self._refuse(ctx, guard, admission.refusal)
 
@@ -88,6 +91,13 @@ class AccessTable:
         """Return the guard of the first rule of an endpoint; None if all requests may pass."""
         rule = next(iter(self._url_map.iter_rules(endpoint)), None)
         return None if rule is None else self.guard_of(rule)
+
+    def may_use(self, environ: cabc.Mapping[str, t.Any], model: str) -> bool:
+        """Return whether the client of a request may use a model."""
+        rule = self._rule_of_model(model)
+        if not (self.store.closed if rule is None else rule == "key"):
+            return True
+        return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
         declared = declared_at(rule)
@@ -125,6 +135,13 @@ def _log(environ: dict[str, t.Any], identity: Identity) -> None:
     """If the server has an access log, let it say who has sent the request."""
     if FIELDS in environ and (fields := identity.log_fields):
         environ[FIELDS] = {**(environ[FIELDS] or {}), **fields}
+
+
+def _keep_from_caches(response: Response) -> Response:
+    """Let no cache give the response to another client. A Cache-Control of the view is kept."""
+    response.vary.update(PRIVATE["Vary"].split(", "))
+    response.headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
+    return response
 
 
 def _answers_options(rule: Rule) -> bool:

@@ -28,6 +28,7 @@ from threading import Thread
 from time import monotonic
 
 from carboy.access.browserrules import merged
+from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
@@ -398,10 +399,10 @@ class PredictionRoute:
 
         PERF: predictions whose requests were read together share one head, which saves 2 us each.
         """
-        media_type, headers = answer.media_type, answer.headers
+        media_type, headers, exchange = answer.media_type, answer.headers, pending.exchange
         more: cabc.Sequence[tuple[str, str]] = ()
-        if self.adds_headers:
-            more = self._browsers.headers(self.rule, media_type, pending.exchange.headers)
+        if self.adds_headers or exchange.extra is not None:
+            more = self.more_headers(exchange, media_type)
         key = pending.queue, pending.began_s, pending.arrived_s, media_type, headers, more
         last, head = self._last_head
         if head is None or last != key:
@@ -410,12 +411,14 @@ class PredictionRoute:
             self._last_head = key, head
         return head
 
-    def complete(self, exchange: Exchange, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the headers of a response with those that the app adds to each response. Only if
-        it adds some.
+    def more_headers(self, exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
+        """Return the headers that a response gets because of its client, and because of what the
+        app adds to each response.
         """
-        content_type = next((text for name, text in headers if name == "Content-Type"), "")
-        return merged(headers, self._browsers.headers(self.rule, content_type, exchange.headers))
+        found = list(_private(exchange))
+        if self.adds_headers:
+            found += self._browsers.headers(self.rule, content_type, exchange.headers)
+        return found
 
     def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:
         """Make the spans of a prediction whose response is complete. Only if the server traces.
@@ -666,8 +669,8 @@ class PendingPrediction(Ticket):
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
         if version := self.queue.version:
             headers.append((VERSION_HEADER, version))
-        if route.adds_headers:
-            headers = route.complete(exchange, headers)
+        if route.adds_headers or exchange.extra is not None:
+            headers = merged(headers, route.more_headers(exchange, streamed.media_type))
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)
@@ -695,8 +698,7 @@ class PendingPrediction(Ticket):
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
         if exchange.fault == "refused":
-            admission: Admission = (exchange.extra or {})[ADMISSION]
-            self.fail(t.cast("Problem", admission.refusal))
+            self.fail(t.cast("Problem", t.cast("Admission", _admission(exchange)).refusal))
         elif exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
         elif exchange.fault == "too_large":
@@ -744,8 +746,9 @@ class PendingPrediction(Ticket):
         exchange = self.exchange
         body = refusal.get_body({REQUEST_ID: exchange.request_id}).encode()
         headers = refusal.get_headers()
-        if self.route.adds_headers:
-            headers = self.route.complete(exchange, headers)
+        if self.route.adds_headers or exchange.extra is not None:
+            content_type = next((text for name, text in headers if name == "Content-Type"), "")
+            headers = merged(headers, self.route.more_headers(exchange, content_type))
         exchange.respond(refusal.code or 500, headers, body)
         if self.route.traces:
             self.route.trace(self)
@@ -793,10 +796,19 @@ class PendingPrediction(Ticket):
         return context.run(respond, request_context, environ, start_response)
 
 
+def _admission(exchange: Exchange) -> Admission | None:
+    return None if exchange.extra is None else exchange.extra.get(ADMISSION)
+
+
+def _private(exchange: Exchange) -> cabc.Iterable[tuple[str, str]]:
+    """Return the headers that keep a response from caches if the request needs a key."""
+    admission = _admission(exchange)
+    return PRIVATE.items() if admission is not None and admission.keyed else ()
+
+
 def _with_key(exchange: Exchange) -> cabc.Mapping[str, t.Any]:
     """Return the fields of a request for the access log, with the name of its key if it has one."""
-    fields, extra = exchange.fields or {}, exchange.extra or {}
-    admission: Admission | None = extra.get(ADMISSION)
+    fields, admission = exchange.fields or {}, _admission(exchange)
     return fields if admission is None else {**fields, **admission.identity.log_fields}
 
 

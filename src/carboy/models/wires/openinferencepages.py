@@ -25,7 +25,7 @@ from carboy.globals import request
 
 from ..view import CHOSEN
 from .openinference import NAME, version_of
-from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response
+from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response, usable
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -102,7 +102,7 @@ class _Pages:
         raise WireProblem(
             404,
             f"{request.method} /v2/{rest} is not served. The app has the models"
-            f" {', '.join(self._served()) or '(none)'}; GET /v2 lists the extensions.",
+            f" {self._names()}; GET /v2 lists the extensions.",
         )
 
     # --- models --------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class _Pages:
         })  # fmt: skip
 
     def statistics(self, name: str | None = None, number: str | None = None) -> Response:
-        models = self._served().values() if name is None else [self._model(name, number)]
+        models = self._usable() if name is None else [self._model(name, number)]
         found = [
             _statistics(model, called, version)
             for model in models
@@ -157,7 +157,7 @@ class _Pages:
 
     def index(self) -> Response:
         only_ready = _asked("ready")
-        found = [entry for model in self._served().values() for entry in self._index_of(model)]
+        found = [entry for model in self._usable() for entry in self._index_of(model)]
         if only_ready:
             found = [each for each in found if each["state"] == "READY"]
         return json_response(self._app, found)
@@ -232,11 +232,18 @@ class _Pages:
         """Return the models that the protocol serves, by name."""
         return {model.name: model for model in self._app.models.values() if NAME in model.endpoints}
 
+    def _usable(self) -> list[Model]:
+        """Return those of them that the client may use."""
+        served = self._served()
+        return [served[name] for name in usable(self._app, served)]
+
+    def _names(self) -> str:
+        return ", ".join(model.name for model in self._usable()) or "(none)"
+
     def _model(self, name: str, number: str | None) -> Model:
         models = self._served()
         if name not in models:
-            names = ", ".join(models) or "(none)"
-            raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
+            raise WireProblem(404, f"There is no model {name!r}. There are {self._names()}.")
         return self._version_of(models[name], number)[0]
 
     def _version(self, name: str, number: str | None) -> tuple[Model, ModelVersion]:

@@ -11,6 +11,7 @@ from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
+from carboy.globals import request
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -92,6 +93,16 @@ def add_page(
 
 def _refuse_access(environ: cabc.Mapping[str, t.Any], problem: Problem) -> WireProblem:
     return WireProblem.of(problem)
+
+
+def usable(app: ModelApp, names: cabc.Iterable[str]) -> list[str]:
+    """Return those of these models that the client of the current request may use: others do not
+    appear in lists and messages.
+    """
+    access = app.find_overrides().access
+    if access is None:
+        return list(names)
+    return [name for name in names if access.may_use(request.environ, name)]
 
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
