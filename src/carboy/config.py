@@ -140,6 +140,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    # Absent, so that a program that knows nothing of it finds no new key.
+    "STATIC_DOTFILES": ConfigKey(
+        ABSENT,
+        "`True`: the app sends static files whose path has a part that begins with a dot, such as"
+        " `.git/config`; without it they are answered with 404, except those in `.well-known`",
+        bool,
+    ),
     # Programs use keys of these names for their own code, as in `config.get("LOG_LEVEL", "INFO")`.
     # So the config does not contain them unless they are set.
     "LOG_LEVEL": ConfigKey(
@@ -246,8 +253,8 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,
     "TESTING": False,
     "PROPAGATE_EXCEPTIONS": None,
-    "SECRET_KEY": None,
-    "SECRET_KEY_FALLBACKS": None,
+    "SECRET_KEY": None,  # nosec B105 - None is no key
+    "SECRET_KEY_FALLBACKS": None,  # nosec B105 - None is no key
     "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
     "USE_X_SENDFILE": False,
     "TRUSTED_HOSTS": None,

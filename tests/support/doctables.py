@@ -7,9 +7,12 @@ two comments: `<!-- table: NAME -->` and `<!-- end of table -->`.
 from __future__ import annotations
 
 import pathlib
+import posixpath
 import re
 import typing as t
 from functools import partial
+
+import securitylist
 
 from carboy.config import OWN_KEYS
 from carboy.deployment.checks.checkregistry import all_checks
@@ -110,6 +113,19 @@ def checks() -> str:
     return table(("Code", "Made", "Mistake", "Remedy"), rows)
 
 
+def security() -> str:
+    """The threats that carboy is tested against."""
+    rows = (
+        (topic.title, topic.holds, ", ".join(topic.items), "<br>".join(map(_link, topic.tests)))
+        for topic in securitylist.read_topics()
+    )
+    return table(("Topic", "What holds", "ASVS 5.0", "Tests"), rows)
+
+
+def _link(path: str) -> str:
+    return f"[{posixpath.basename(path)}](../{path})"
+
+
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "metrics": metrics,
@@ -121,6 +137,8 @@ TABLES: dict[str, t.Callable[[], str]] = {
     "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),
     "config keys OPENAPI": partial(config_keys, "OPENAPI"),
+    "config keys STATIC": partial(config_keys, "STATIC"),
+    "security": security,
 }
 
 

@@ -1,9 +1,15 @@
-"""Who may use which route of an app: API keys, and what web pages may do.
+"""Who may use which route of an app, how often, and what web pages may do.
 
-    accessdeclaration   what a route, blueprint, model or app declares: `access="key"`
+    accessdeclaration   what a route, blueprint, model or app declares: `access="key"`,
+                  `rate="100/minute"`
     keytext       the text of a key, its public id and its hash
     apikey        a key as it is stored: name, models, expiry
     keystore      the keys of an app, from its configuration and a file that may change
+    rates         the texts of rates
+    ratelimit     counts requests, and says why one is refused
+    tokenbuckets  the arithmetic of rates
+    tokensources  where the tokens of a process come from
+    tokenleases   tokens that several processes share
     guard         decides whether a request may reach the view or model of its route
     table         the guards of an app, by route
     cors          the sites whose pages may use a route: `cors="https://shop.example"`

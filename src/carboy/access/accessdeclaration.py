@@ -25,8 +25,8 @@ if t.TYPE_CHECKING:
 
     from .cors import Cors
 
-    #: Makes the response to a refused request from its WSGI environ and the reason.
-    Refuse = cabc.Callable[[cabc.Mapping[str, t.Any], Problem], HTTPException]
+    #: Makes the response to the current request, which is refused, from the reason.
+    Refuse = cabc.Callable[[Problem], HTTPException]
 
 AccessRule = t.Literal["key", "open"]
 ACCESS_RULES: t.Final = t.get_args(AccessRule)
@@ -60,8 +60,8 @@ class AccessDeclaration:
     cors: Cors | t.Literal[False] | None = None
 
     @classmethod
-    def take(cls, options: dict[str, t.Any], owner: str) -> AccessDeclaration:
-        """Remove the options of a declaration from `options`, and return what they say.
+    def read(cls, options: cabc.Mapping[str, t.Any], owner: str) -> AccessDeclaration:
+        """Return what the options of a route or blueprint declare.
 
         Args:
             owner: what has the options, such as "@app.route('/a')", for error messages.
@@ -69,9 +69,9 @@ class AccessDeclaration:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access, cors = options.pop("access", None), options.pop("cors", None)
+        access = options.get("access")
         found = access if isinstance(access, cls) else cls(access=check_access(access, owner))
-        return dataclasses.replace(found, cors=check_cors(cors, owner))
+        return dataclasses.replace(found, cors=check_cors(options.get("cors"), owner))
 
     def within(self, outer: AccessDeclaration) -> AccessDeclaration:
         """Return this declaration, with the fields that it leaves out from `outer`."""

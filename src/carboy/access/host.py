@@ -54,11 +54,12 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        if not any(name in options for name in OPTIONS):
+        given: dict[str, t.Any] = {name: options.pop(name, None) for name in OPTIONS}
+        if all(value is None for value in given.values()):
             return None
         from .accessdeclaration import AccessDeclaration
 
-        declaration = AccessDeclaration.take(options, owner)
+        declaration = AccessDeclaration.read(given, owner)
         self._declares_access |= declaration.access is not None
         self._declares_cors |= declaration.cors is not None
         note_change()
@@ -66,8 +67,7 @@ class AccessHost:
 
     def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
         """Record what a blueprint, or its registration, declares about access."""
-        found = {option: options[option] for option in OPTIONS if options.get(option) is not None}
-        if declaration := self._take_declaration(found, f"The blueprint {name!r}"):
+        if declaration := self._take_declaration({**options}, f"The blueprint {name!r}"):
             self._blueprint_declarations[name] = declaration
 
     def _find_access(self) -> AccessTable | None:
@@ -123,6 +123,11 @@ class AccessHost:
         """
         value = self.config.get(name)
         return os.environ.get(f"CARBOY_{name}") if value is None else value
+
+    @property
+    def _has_keys(self) -> bool:
+        """Whether models that declare nothing need an API key."""
+        return self._key_store is not None and self._key_store[1].closed
 
     def key_store(self) -> KeyStore:
         """Return the API keys of the app. They are read at the first call.

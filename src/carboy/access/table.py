@@ -127,7 +127,7 @@ class AccessTable:
     @staticmethod
     def _refuse(ctx: RequestContext, guard: RouteGuard, problem: Problem) -> t.NoReturn:
         if (refuse := guard.purpose.refuse) is not None:
-            raise refuse(ctx._environ, problem)
+            raise refuse(problem)
         raise as_page_or_problem(problem, ctx)
 
 

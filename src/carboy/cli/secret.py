@@ -174,7 +174,7 @@ def _warn_unless_ignored(path: str) -> None:
     """
     try:
         status = subprocess.run(  # noqa: S603  # no shell, and a path as the only argument
-            ["git", "check-ignore", "--quiet", "--", path],  # noqa: S607
+            ["git", "check-ignore", "--quiet", "--", path],  # noqa: S607 - git is where PATH has it
             check=False,
             capture_output=True,
             timeout=5,

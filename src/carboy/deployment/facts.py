@@ -392,7 +392,7 @@ def _folder_of_package(module_name: str) -> str:
 
 
 # Address that stands for all addresses -> address by which the same machine connects to them.
-_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 
 

@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 # Matches what systemd accepts as the name of a user: https://systemd.io/USER_NAMES
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - hidden, not written
 # The settings of the server that the socket file replaces, by `ListenStream=` and `SocketMode=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
 

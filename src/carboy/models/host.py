@@ -158,6 +158,7 @@ class ModelDeclaring:
         shadow: str | None = None,
         access: AccessRule | None = None,
         cors: Declared = None,
+        hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -227,6 +228,9 @@ class ModelDeclaring:
                 blueprint or the app declares it, else they need one as soon as the app has keys.
             cors: the sites whose pages may use the model, such as "https://shop.example"; a list,
                 "*" for all, or False for none; by default as the blueprint or the app declares it.
+            hold_s: seconds for which predictions may wait while a new version takes the place of
+                one beside which it does not fit into the memory: the old one is unloaded first. By
+                default such a version is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -255,6 +259,7 @@ class ModelDeclaring:
                 shadow=shadow,
                 access=access,
                 cors=cors,
+                hold_s=hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -91,6 +91,7 @@ class Options:
     shadow: str | None = None
     access: AccessRule | None = None
     cors: Declared = None
+    hold_s: float | None = None
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -117,6 +118,11 @@ class Options:
             raise ValueError(
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
+            )
+        if self.hold_s is not None and not _is_duration(self.hold_s, above_zero=True):
+            raise ValueError(
+                f"app.model(..., hold_s={self.hold_s!r}): expected seconds above 0, or None to"
+                " refuse versions that do not fit into the memory beside the one that is served."
             )
         check_version_options(self)
         check_access(self.access, "app.model(...)")

@@ -43,7 +43,7 @@ from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
-from .page.endpoints import add_files, show_model
+from .page.endpoints import add_files, ask_for_key, show_model
 from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
 
@@ -156,24 +156,26 @@ def _serve(
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
     else:
-        access = AccessDeclaration(
-            model.options.access,
-            Purpose("model", model=model.name, refuse=partial(_refuse_access, model, protocol)),
-        )
+        refuse = partial(_refuse_access, app, model, protocol)
+        purpose = Purpose("model", model=model.name, refuse=refuse)
         app.add_url_rule(
             path,
             name,
             view,
             methods=methods,
             subdomain=subdomain,
-            access=access,
+            access=AccessDeclaration(model.options.access, purpose),
             cors=model.options.cors,
         )
 
 
 def _refuse_access(
-    model: Model, protocol: ModelProtocol, environ: cabc.Mapping[str, t.Any], problem: Problem
+    app: ModelApp, model: Model, protocol: ModelProtocol, problem: Problem
 ) -> HTTPException:
+    """Return the response to a client that may not use a model."""
+    asked = ask_for_key(app, model, problem)
+    if asked is not problem:
+        return asked
     return protocol.refuse(model, t.cast("PredictionRequest", None), problem)
 
 

@@ -61,7 +61,7 @@ if t.TYPE_CHECKING:
 
 # The default of `host` if a variable such as PORT sets the port: hosting platforms that set it send
 # requests over a network, which would not reach 127.0.0.1.
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - where only a network reaches the app
 # The default limits of the HTTP server. The class `Limits` gives the reasons for them.
 _HTTP = Limits()
 

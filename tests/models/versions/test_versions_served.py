@@ -13,6 +13,7 @@ import typing as t
 import pytest
 import requests
 import spawning
+from controlgroups import limited_group
 from modelversions import write_version
 from polling import PATIENCE_S, wait_until
 
@@ -139,14 +140,23 @@ class Server(t.NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, app: str) -> cabc.Iterator[Server]:
+def serving(
+    folder: pathlib.Path,
+    app: str,
+    *,
+    preexec_fn: cabc.Callable[[], object] | None = None,
+    **first: object,
+) -> cabc.Iterator[Server]:
+    """Serve an app, whose model has a first version with these contents, by two workers."""
     (folder / "versioned.py").write_text(app)
     store = folder / "versions"
-    write_version(store, "1")
+    write_version(store, "1", **first)
     port, control = spawning.free_port(), folder / "control.sock"
     words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
     words += ["--workers", "2", "--control", str(control)]
-    program = spawning.start(words, log=folder / "log", port=port, cwd=folder)
+    program = spawning.start(
+        words, log=folder / "log", port=port, cwd=folder, preexec_fn=preexec_fn
+    )
     program.wait_until_it_prints("serving versioned:app")
     try:
         yield Server(program, ControlClient(str(control)), store)
@@ -293,3 +303,52 @@ def test_replicas_of_a_version_are_started_beside_those_of_the_one_before(tmp_pa
             server.refresh()
         assert server.answered() == {"2"}
     assert set(seen) == {"1", "2"}
+
+
+# --- versions that do not fit into the memory together -------------------------------------------
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def crowded(tmp_path, request) -> cabc.Iterator[Server]:
+    """A server in a group of 420 MiB, in which its model takes 160 MiB."""
+    replicas, hold_s = request.param
+    text = REPLICATED.replace("replicas=1", f"replicas={replicas}, hold_s={hold_s}")
+    text = text.replace(
+        '        if content.get("fails"):\n',
+        "        self.weights = b'0' * (content.get('mib', 160) << 20)\n"
+        '        if content.get("fails"):\n',
+    )
+    with (
+        limited_group(memory_bytes=420 * MIB, quota_us=1_600_000) as group,
+        serving(tmp_path, text, preexec_fn=group.enter) as server,
+    ):
+        yield server
+
+
+@pytest.mark.parametrize("crowded", [(1, PATIENCE_S)], indirect=True)
+def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_them(crowded):
+    """Predictions of all workers wait meanwhile, and none is lost, whether the next version can be
+    loaded or not.
+    """
+    with load_of(crowded) as seen:
+        crowded.add("2")
+        crowded.refresh()
+        assert (crowded.serving(), crowded.answered()) == (["2", "2"], {"2"})
+        crowded.add("3", fails=True)
+        with pytest.raises(ControlError, match=r"version '3' .*a secret of the device"):
+            crowded.refresh()
+        assert (crowded.serving(), crowded.answered()) == (["2", "2"], {"2"})
+    assert set(seen) == {"1", "2"}
+    output = crowded.program.output
+    assert output.count("predictions wait for at most") == 2
+    assert "was killed by SIGKILL" not in output
+
+
+@pytest.mark.parametrize("crowded", [(1, None)], indirect=True)
+def test_replicas_without_memory_for_the_next_version_are_refused_and_the_old_ones_go_on(crowded):
+    crowded.add("2")
+    with pytest.raises(ControlError, match=r"needs about \d+ MiB of memory beside version '1'"):
+        crowded.refresh()
+    assert (crowded.serving(), crowded.answered()) == (["1", "1"], {"1"})

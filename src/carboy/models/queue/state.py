@@ -243,6 +243,7 @@ class QueueState:
         deadline_s: float | None,
         concurrency: int,
         replaces_hanging: bool = False,
+        computes: bool = True,
     ) -> None:
         self.waiting = batcher
         self.computing: list[Slot] = []
@@ -259,7 +260,8 @@ class QueueState:
         # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
-        # The locks on which the threads that have called `close` sleep, one per thread.
+        self._computes = computes
+        # The locks on which threads sleep until no prediction is left to compute, one per thread.
         self._closers: list[t.Any] = []
 
     # --- arriving and leaving ------------------------------------------------------------------
@@ -306,6 +308,7 @@ class QueueState:
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
+            self.release_closers()
 
     def abandon(self, now_s: float) -> list[Ticket]:
         """End all waiting predictions with an error, and return them."""
@@ -313,6 +316,21 @@ class QueueState:
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
         return waiting
+
+    def give_away(self) -> list[Ticket]:
+        """Remove and return all waiting predictions, for another queue."""
+        return self.waiting.take_all()
+
+    def adopt(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
+        """Queue predictions that another queue has accepted, whatever the limit of this one.
+        Returns those that were refused and have an error as their result.
+        """
+        refused = list(tickets) if self.closed or self.is_stuck else []
+        for ticket in refused:
+            ticket.settle(self.refusal(), now_s)
+        for ticket in () if refused else tickets:
+            self.waiting.offer(ticket, now_s, ignore_limit=True)
+        return refused
 
     # --- computing -----------------------------------------------------------------------------
 
@@ -428,7 +446,7 @@ class QueueState:
         waiting = self.waiting.finished(
             now_s, size=size, took_s=took_s, computing=self.computing_items
         )
-        if self.closed:
+        if self._closers:
             self.release_closers()
         return waiting
 
@@ -464,7 +482,7 @@ class QueueState:
             # `predict` hangs in all slots, so waiting predictions would miss their deadlines. They
             # fail at once: if their clients retry, another worker may serve them.
             expired += self.abandon(now_s)
-            self.release_closers()
+        self.release_closers()
         return expired, stuck
 
     def next_limit_s(self) -> float:
@@ -489,11 +507,12 @@ class QueueState:
         late: DeadlineError | LoadingError | QueuedTooLongError
         if begun:
             late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
-        elif any(slot.waits_for == "model" for slot in self.computing):
+        elif not self._computes or any(slot.waits_for == "model" for slot in self.computing):
             # The remaining loading time is unknown. Loading has taken up to `allowed_s` already, so
             # that is what Retry-After proposes.
+            what = "loaded" if self._computes else "replaced by another version"
             late = LoadingError(
-                f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
+                f"{self._owner} is being {what}, which takes longer than the {allowed_s:g} s that"
                 " this prediction may take. Retry the request.",
                 retry_after_s=_clamp_retry_s(allowed_s),
             )
@@ -518,6 +537,10 @@ class QueueState:
             because: why they are refused, for the error; the model's name stands before it.
         """
         self.closed, self._closed_because = True, because
+        self.tell_when_idle(closer)
+
+    def tell_when_idle(self, closer: t.Any) -> None:
+        """Release a lock when no prediction is left to compute."""
         self._closers.append(closer)
         self.release_closers()
 

@@ -101,6 +101,7 @@ class BatchThreads:
     Args:
         streams: whether `predict` yields its result item by item.
         device: a device that models share: of all of them, one batch at a time is computed.
+        computes: False if predictions only wait.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class BatchThreads:
         concurrency: int,
         streams: bool,
         device: Device | None,
+        computes: bool = True,
     ) -> None:
         self._state = state
         self._deadlines = deadlines
@@ -123,6 +125,7 @@ class BatchThreads:
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
+        self._slots = concurrency if computes else 0
         self._streams = streams
         self._threads = 0
         # The idle threads, which sleep until they are woken.
@@ -135,7 +138,7 @@ class BatchThreads:
 
     @property
     def _has_room(self) -> bool:
-        return len(self._state.computing) < self._concurrency
+        return len(self._state.computing) < self._slots
 
     def wake_for(self, now_s: float) -> None:
         """Ensure that a thread takes the waiting predictions as soon as a batch is due.

@@ -80,7 +80,7 @@ def add_page(
         purpose: what the URL gives access to, and so whether clients need a key.
     """
     if purpose.refuse is None:
-        purpose = dataclasses.replace(purpose, refuse=_refuse_access)
+        purpose = dataclasses.replace(purpose, refuse=WireProblem.of)
 
     def respond(**variables: t.Any) -> Response:
         return t.cast("Response", view(**variables))
@@ -89,10 +89,6 @@ def add_page(
     respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     access = AccessDeclaration(purpose=purpose)
     app.add_url_rule(rule, endpoint, respond, methods=methods, access=access)
-
-
-def _refuse_access(environ: cabc.Mapping[str, t.Any], problem: Problem) -> WireProblem:
-    return WireProblem.of(problem)
 
 
 def usable(app: ModelApp, names: cabc.Iterable[str]) -> list[str]:

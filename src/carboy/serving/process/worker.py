@@ -69,6 +69,7 @@ from .hangup import Terminal
 from .modelkeeper import ModelKeeper
 from .sockets import make_listeners
 from .supervisorlink import SupervisorLink, unblock_interrupts
+from .tokenloans import borrow_from
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -446,6 +447,7 @@ def main(argv: list[str]) -> None:
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
         use_replicas_of(control, job["generation"])
+        borrow_from(control)
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
         if models := models_of(app):

@@ -1,0 +1,182 @@
+"""Count requests together with other processes: a process leases tokens from one that has the
+buckets.
+
+    a worker                                     the supervisor
+    LeasedTokens.take    --- client has none --> TokenLender.lend: takes a lease from the bucket
+          | waits                                     |
+          v          <-- tokens, or seconds to wait --'
+    uses the tokens of the lease for further requests, and asks for the next in time
+
+A lease is a part of what the bucket holds, such that all workers together never hold more than a
+tenth of a rate. This is the error: a client may exceed its rate by the tokens that workers have
+leased for it before and not used, and may be refused while another worker holds tokens for it.
+Leases of low rates, such as 5 logins per minute, are of one token, so that these are exact.
+
+A client that was refused is refused without asking until it is due, so that a flood of requests
+costs the supervisor nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import typing as t
+from threading import Condition, RLock
+from time import monotonic
+
+from .tokenbuckets import MAX_BUCKETS, Taken, TokenBuckets
+from .tokensources import CountedRate, OwnTokens
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+logger = logging.getLogger("carboy.access")
+
+# The part of a rate that all leases of a client are together, at most.
+LEASED_PART = 10
+# How long a request waits for the lender. Usually it answers within a millisecond; while it starts
+# a process, within some.
+ANSWER_S = 1.0
+# How many questions to the lender may be unanswered: 50 kB, which fit into the buffer of a socket.
+MAX_UNANSWERED = 256
+ALONE = (
+    "the supervisor has not answered for %g s how many requests are allowed: until it does, this"
+    " worker counts the requests of rate limits alone"
+)
+
+
+class TokenLender:
+    """Has the buckets, and lends tokens to several processes. Not thread-safe."""
+
+    def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._buckets = TokenBuckets()
+
+    def lend(self, rate: CountedRate, client: str, borrowers: int) -> Taken:
+        """Lend tokens for requests of a client to one of several processes."""
+        key, now_s = (rate, client), self._clock()
+        amount, period_s = rate.amount, rate.period_s
+        most = rate.amount // (LEASED_PART * borrowers)
+        wanted = 1
+        if most > 1:
+            # The less there is, the smaller are the leases, so that few tokens are left with
+            # workers that do not need them while others refuse requests.
+            there = self._buckets.take(key, amount, period_s, now_s, 0).left
+            wanted = max(1, min(most, there // (2 * borrowers)))
+        return self._buckets.take(key, amount, period_s, now_s, wanted)
+
+
+class _Lease:
+    """The tokens that this process has for one client.
+
+    Attributes:
+        tokens: how many there are.
+        low: when fewer than these are left, the next lease is asked for.
+        left, next_s, at_s: how many tokens the lender had left, in how many seconds it would have
+            one more, and when it said so.
+        is_asked: whether the lender was asked and has not answered.
+    """
+
+    __slots__ = ("at_s", "is_asked", "left", "low", "next_s", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = self.low = self.left = 0
+        self.next_s = self.at_s = 0.0
+        self.is_asked = False
+
+    def add(self, loan: Taken, now_s: float) -> None:
+        self.tokens += loan.tokens
+        self.low = loan.tokens // 2
+        self.left, self.next_s, self.at_s = loan.left, loan.next_s, now_s
+        self.is_asked = False
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long the lender will have none, as far as this process knows."""
+        return 0.0 if self.left else max(0.0, self.at_s + self.next_s - now_s)
+
+
+class LeasedTokens:
+    """The tokens that a worker has leased, for any number of clients. Thread-safe.
+
+    Args:
+        ask: asks the lender for a lease, without waiting; `receive` gets the answer.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        ask: cabc.Callable[[CountedRate, str], object],
+        clock: cabc.Callable[[], float] = monotonic,
+    ) -> None:
+        self._ask = ask
+        self._clock = clock
+        # Reentrant, because `ask` may call `receive` at once.
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
+        self._leases: dict[tuple[CountedRate, str], _Lease] = {}
+        self._unanswered = 0
+        # Whether the lender has let a request wait in vain.
+        self._is_silent = False
+        self._alone = OwnTokens(clock)
+
+    def take(self, rate: CountedRate, client: str) -> Taken:
+        key = rate, client
+        until_s = 0.0
+        with self._lock:
+            while True:
+                lease = self._leases.get(key) or self._begin(key)
+                now_s = self._clock()
+                wait_s = lease.wait_s(now_s)
+                if lease.tokens:
+                    lease.tokens -= 1
+                    if lease.tokens < lease.low and not (wait_s or lease.is_asked):
+                        self._ask_for(lease, key)
+                    return Taken(1, lease.left + lease.tokens, lease.next_s)
+                if wait_s:
+                    return Taken(0, 0, wait_s)
+                until_s = until_s or now_s + ANSWER_S
+                if now_s >= until_s:
+                    self._give_up()
+                if not (lease.is_asked or self._ask_for(lease, key)) or self._is_silent:
+                    return self._alone.take(rate, client)
+                if lease.is_asked:
+                    self._changed.wait(until_s - now_s)
+
+    def _ask_for(self, lease: _Lease, key: tuple[CountedRate, str]) -> bool:
+        """Ask for a lease; return False if the lender does not answer. It is not asked more and
+        more then: the socket to it would fill, and sending would block.
+        """
+        if self._is_silent or self._unanswered >= MAX_UNANSWERED:
+            return False
+        self._unanswered += 1
+        lease.is_asked = True
+        self._ask(*key)
+        return True
+
+    def _give_up(self) -> None:
+        if not self._is_silent:
+            self._is_silent = True
+            logger.error(ALONE, ANSWER_S)
+
+    def give_back(self, rate: CountedRate, client: str) -> None:
+        with self._lock:
+            if lease := self._leases.get((rate, client)):
+                lease.tokens += 1
+
+    def receive(self, rate: CountedRate, client: str, loan: Taken) -> None:
+        """Receive what the lender has answered."""
+        key = rate, client
+        with self._lock:
+            self._unanswered -= 1
+            self._is_silent = False
+            lease = self._leases.get(key) or self._begin(key)
+            lease.add(loan, self._clock())
+            self._changed.notify_all()
+
+    def _begin(self, key: tuple[CountedRate, str]) -> _Lease:
+        if len(self._leases) >= MAX_BUCKETS:
+            # Forget the oldest tenth. If these clients come again, the lender knows what they have
+            # used.
+            for each in list(self._leases)[: MAX_BUCKETS // 10]:
+                del self._leases[each]
+        lease = self._leases[key] = _Lease()
+        return lease
