@@ -225,7 +225,11 @@ class Request(RequestBase, metaclass=MembersTracked):
         from .core.identity import ADMISSION, Identity
 
         admission: Admission | None = self.environ.get(ADMISSION)
-        return Identity(self.remote_addr) if admission is None else admission.identity
+        if admission is not None:
+            return admission.identity
+        if _cv_app.get(None) is None:
+            return Identity(self.remote_addr)
+        return Identity(self.remote_addr, identify_user=current_app._user_finder())
 
     @_LazyAttribute
     def args(self) -> MultiDict[str, str]:

@@ -1,8 +1,10 @@
 """Rate limits: count a request, and say why it is refused.
 
-`RateLimit` has the rates of a route, or of an API key. `count(limits, who)` counts a request
-against all of them, in `current_source()`, and returns None, or a RateRefusal: the headers and the
-body of a response 429.
+RateLimit (rates, scope) --+
+                           +--> count(limits, who) --> None, or a RateRefusal: the headers and
+RateLimit of the API key --+          |                the body of a response 429
+                                      v
+                    current_source().take(rate, client)
 """
 
 from __future__ import annotations
@@ -56,14 +58,14 @@ class RateLimit:
 
     Attributes:
         policy: the rates, as members of the response header RateLimit-Policy.
-        counts_users: whether a rate may ask who the user is.
+        ways: what the rates count by.
     """
 
-    __slots__ = ("counted", "counts_users", "policy")
+    __slots__ = ("counted", "policy", "ways")
 
     def __init__(self, rates: cabc.Sequence[Rate], scope: str) -> None:
         self.policy = [f'"{rate}";q={rate.amount};w={rate.period_s}' for rate in rates]
-        self.counts_users = any(rate.by in ("key", "user") for rate in rates)
+        self.ways = {rate.by for rate in rates}
         self.counted = [
             (rate, CountedRate(f"{scope} by {rate.by}", rate.amount, rate.period_s), _WAYS[rate.by])
             for rate in rates

@@ -67,18 +67,22 @@ class _SourceOfProcess:
     def __init__(self) -> None:
         self.make: cabc.Callable[[], TokenSource] = OwnTokens
         self.made: TokenSource | None = None
+        self.is_shared = False
         self.lock = allocate_lock()
 
 
 _current = _SourceOfProcess()
 
 
-def use_source(make: cabc.Callable[[], TokenSource]) -> None:
+def use_source(make: cabc.Callable[[], TokenSource], *, shared: bool) -> None:
     """Let all rate limits of this process take their tokens from what `make` returns. It is called
     when a request is first counted.
+
+    Args:
+        shared: whether all processes of the server count together by it.
     """
     with _current.lock:
-        _current.make, _current.made = make, None
+        _current.make, _current.made, _current.is_shared = make, None, shared
 
 
 def current_source() -> TokenSource:
@@ -96,4 +100,4 @@ def _make_source() -> TokenSource:
 
 def is_shared() -> bool:
     """Return whether the processes of the server count together."""
-    return _current.make is not OwnTokens
+    return _current.is_shared

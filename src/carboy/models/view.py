@@ -16,7 +16,7 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from carboy.access.accessdeclaration import AccessDeclaration, Purpose
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_rate
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
@@ -158,13 +158,14 @@ def _serve(
     else:
         refuse = partial(_refuse_access, app, model, protocol)
         purpose = Purpose("model", model=model.name, refuse=refuse)
+        rates = check_rate(model.options.rate, f"app.model({path!r})")
         app.add_url_rule(
             path,
             name,
             view,
             methods=methods,
             subdomain=subdomain,
-            access=AccessDeclaration(model.options.access, purpose),
+            access=AccessDeclaration(model.options.access, rates, purpose),
             cors=model.options.cors,
         )
 

@@ -147,7 +147,13 @@ class Service:
         self.listen()
 
     def load(self) -> None:
-        """Load the app's models."""
+        """Load the app's models.
+
+        Raises:
+            ConfigError: the configuration of the app's access is not valid.
+        """
+        if (carboy := carboy_app(self._app)) is not None:
+            carboy._find_access()
         # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
