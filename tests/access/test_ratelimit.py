@@ -28,7 +28,7 @@ def test_refusal_has_the_fields_of_the_ietf_draft(clock):
     assert [limit.refusal(client(), "x") for _ in range(2)] == [None, None]
     refusal = limit.refusal(client(), "x")
     problem = refusal.problem()
-    assert problem.get_headers()[1:] == [
+    assert problem.headers == [
         ("Retry-After", "30"),
         ("RateLimit-Policy", '"2/minute";q=2;w=60, "9/hour by address";q=9;w=3600'),
         ("RateLimit", '"2/minute";r=0;t=30'),
