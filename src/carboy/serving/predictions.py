@@ -32,7 +32,7 @@ from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
-from carboy.core.urls import is_trusted_host
+from carboy.core.trustedhosts import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
