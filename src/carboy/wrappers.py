@@ -87,6 +87,7 @@ _MAX_READ_AT_ONCE = 1024 * 1024
 _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)*")
 
 _NO_JSON = RequestBase._cached_json
+_NESTED_TOO_DEEPLY = "The lists and objects are nested too deeply."
 _find_stream: t.Callable[[RequestBase], t.IO[bytes]] = RequestBase.stream.fget  # type: ignore[attr-defined]
 _parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore[attr-defined]
 
@@ -230,7 +231,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         from .core.identity import ADMISSION, Identity
 
         admission: Admission | None = self.environ.get(ADMISSION)
-        if admission is not None:
+        # A guard that has not asked who has sent the request knows no address.
+        if admission is not None and admission.identity.address is not None:
             return admission.identity
         if _cv_app.get(None) is None:
             return Identity(self.remote_addr)
@@ -436,12 +438,17 @@ class Request(RequestBase, metaclass=MembersTracked):
         if cache and self._cached_json is _NO_JSON and (force or self.is_json):
             try:
                 value = self.json_module.loads(self.get_data())
-            except ValueError:
-                pass  # Werkzeug's method, which is called below, handles this error
+            except (ValueError, RecursionError):
+                pass  # Werkzeug's method, which is called below, raises this error once more
             else:
                 self._cached_json = (value, value)
                 return value
-        return super().get_json(force, silent, cache)
+        try:
+            return super().get_json(force, silent, cache)
+        except RecursionError:
+            # Werkzeug handles only ValueError, so that a client who sends 1,000 nested lists would
+            # get a 500.
+            return None if silent else self.on_json_loading_failed(ValueError(_NESTED_TOO_DEEPLY))
 
     def close(self) -> None:
         """Close the uploaded files of this request."""

@@ -26,7 +26,11 @@ def ok():
 
 
 def statuses(client, path, number, **options):
-    return [client.get(path, **options).status_code for _ in range(number)]
+    found = []
+    for _ in range(number):
+        with client.get(path, **options) as response:
+            found.append(response.status_code)
+    return found
 
 
 def answered(client, path, number=20, **options):

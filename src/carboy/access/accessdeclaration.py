@@ -82,15 +82,14 @@ class AccessDeclaration:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access, rate = options.get("access"), options.get("rate")
-        cors = check_cors(options.get("cors"), owner)
+        access, cors = options.get("access"), check_cors(options.get("cors"), owner)
         if isinstance(access, cls):
             return dataclasses.replace(access, cors=cors)
-        rates = check_rate(rate, owner)
+        rates = check_rate(options.get("rate"), owner)
         if of_view and any(each.by == "model" for each in rates or ()):
             raise ValueError(
-                f"{owner}: rate={rate!r}: the route is not one of a model. To count all requests to"
-                " it, whoever sends them, write 'by route'."
+                f"{owner}: rate={options['rate']!r}: the route is not one of a model. To count all"
+                " requests to it, whoever sends them, write 'by route'."
             )
         return cls(check_access(access, owner), rates, cors=cors)
 
@@ -99,6 +98,7 @@ class AccessDeclaration:
         return dataclasses.replace(
             self,
             access=self.access or outer.access,
+            rates=outer.rates if self.rates is None else self.rates,
             cors=outer.cors if self.cors is None else self.cors,
         )
 
@@ -111,24 +111,30 @@ def declared_at(rule: Rule) -> AccessDeclaration:
     return getattr(rule, "declaration", NOTHING_DECLARED)
 
 
-def declared_with_blueprints(
+def declarations_of(
     rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
-) -> AccessDeclaration:
-    """Return what is declared for a rule, by itself or by its blueprints.
+) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
+    """Yield the declarations of a rule and of its blueprints, innermost first, with names.
 
     Args:
         by_blueprint: what blueprints have declared, by the names of their registrations.
     """
     declared = declared_at(rule)
-    for name in blueprints_of(rule):
-        declared = declared.within(by_blueprint.get(name, NOTHING_DECLARED))
-    return declared
-
-
-def blueprints_of(rule: Rule) -> list[str]:
-    """Return the names of the blueprints that a rule belongs to, innermost first."""
+    model = declared.purpose.model
+    yield f"model {model}" if model else f"route {rule.endpoint}", declared
     blueprint = rule.endpoint.rpartition(".")[0]
-    return _split_blueprint_path(blueprint) if blueprint else []
+    for name in _split_blueprint_path(blueprint) if blueprint else ():
+        yield f"blueprint {name}", by_blueprint.get(name, NOTHING_DECLARED)
+
+
+def declared_with_blueprints(
+    rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
+) -> AccessDeclaration:
+    """Return what is declared for a rule, by itself or by its blueprints."""
+    found = NOTHING_DECLARED
+    for _, declared in declarations_of(rule, by_blueprint):
+        found = found.within(declared)
+    return found
 
 
 def check_access(value: object, owner: str) -> AccessRule | None:
@@ -139,6 +145,16 @@ def check_access(value: object, owner: str) -> AccessRule | None:
         f"{owner}: access={value!r}: expected 'key' (clients need an API key), 'open' (they need"
         " none), or None (what is declared further out)."
     )
+
+
+def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
+    """Return the rates of an option `rate`. Raises ValueError if it is not valid."""
+    if value is None:
+        return None
+    try:
+        return parse_rates(value)
+    except ValueError as exc:
+        raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None
 
 
 def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:
@@ -152,13 +168,3 @@ def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:
     from .cors import parse
 
     return parse(value, f"{owner}: cors") or False
-
-
-def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
-    """Return the rates of an option `rate`. Raises ValueError if it is not valid."""
-    if value is None:
-        return None
-    try:
-        return parse_rates(value)
-    except ValueError as exc:
-        raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None

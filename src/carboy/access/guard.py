@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import typing as t
+from time import monotonic
 
 from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
-from .ratelimit import Sender, count, limit_of_key
+from .ratelimit import QuickCount, Sender, count, limit_of_key
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -63,9 +64,22 @@ class RouteGuard:
         purpose: what the route gives access to.
         policy_of_model: returns what holds for the model with this name, if `purpose` has a
             variable.
+        has_users: whether the app knows its users.
+
+    Attributes:
+        passed: what is decided about the requests that `passes` lets pass.
     """
 
-    __slots__ = ("_policy_of_model", "endpoint", "policy", "purpose", "required", "store")
+    __slots__ = (
+        "_policy_of_model",
+        "_quick_count",
+        "endpoint",
+        "passed",
+        "policy",
+        "purpose",
+        "required",
+        "store",
+    )
 
     def __init__(
         self,
@@ -74,6 +88,8 @@ class RouteGuard:
         policy: RoutePolicy,
         purpose: Purpose,
         policy_of_model: cabc.Callable[[str], RoutePolicy],
+        *,
+        has_users: bool,
     ) -> None:
         self.store = store
         self.endpoint = endpoint
@@ -82,6 +98,23 @@ class RouteGuard:
         self.required = policy.access == "key" or policy.limit is not None
         self.policy = policy
         self._policy_of_model = policy_of_model
+        self.passed = Admission(self, Identity(), keyed=False)
+        self._quick_count: QuickCount | None = None
+        is_anonymous = policy.access != "key" and not (has_users or purpose.variable)
+        if policy.limit is not None and is_anonymous:
+            self._quick_count = QuickCount(policy.limit, purpose.model, endpoint)
+
+    def passes(self, address: str) -> bool:
+        """Count a request and let it pass if that needs no question. False says nothing: `admit`
+        decides.
+        """
+        quick = self._quick_count
+        if quick is None or (self.policy.access is None and self._may_need_key()):
+            return False
+        return quick.passes(address)
+
+    def _may_need_key(self) -> bool:
+        return self.store.closed or monotonic() >= self.store.due_s
 
     def asks_users(self) -> bool:
         """Return whether a rate needs to know who the user is."""

@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 T_identify_user = t.TypeVar("T_identify_user", bound="cabc.Callable[[], object]")
 
 #: The options by which routes, blueprints and models declare something about access.
-OPTIONS: t.Final = ("access", "rate", "cors")
+OPTIONS: t.Final[tuple[str, ...]] = ("access", "rate", "cors")
 KEYS: t.Final = "ACCESS_KEYS"
 KEYS_FILE: t.Final = "ACCESS_KEYS_FILE"
 DEFAULT: t.Final = "ACCESS_DEFAULT"
@@ -79,7 +79,7 @@ class AccessHost:
         from .accessdeclaration import AccessDeclaration
 
         declaration = AccessDeclaration.read(given, owner, of_view=of_view)
-        self._declares_access |= (declaration.access, declaration.rates) != (None, None)
+        self._declares_access |= declaration.access is not None or declaration.rates is not None
         self._declares_cors |= declaration.cors is not None
         note_change()
         return declaration

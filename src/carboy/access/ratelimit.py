@@ -1,10 +1,8 @@
 """Rate limits: count a request, and say why it is refused.
 
-RateLimit (rates, scope) --+
-                           +--> count(limits, who) --> None, or a RateRefusal: the headers and
-RateLimit of the API key --+          |                the body of a response 429
-                                      v
-                    current_source().take(rate, client)
+`RateLimit` has the rates of a route, or of an API key. `count(limits, who)` counts a request
+against all of them, in `current_source()`, and returns None, or a RateRefusal: the headers and the
+body of a response 429.
 """
 
 from __future__ import annotations
@@ -15,15 +13,14 @@ import typing as t
 from functools import lru_cache
 from ipaddress import ip_address
 
+from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
 from .rates import parse_rates
-from .tokensources import CountedRate, current_source
+from .tokensources import CountedRate, RateCounter, TokenSource, current_source
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-    from carboy.core.identity import Identity
 
     from .rates import Rate
     from .tokenbuckets import Taken
@@ -61,7 +58,7 @@ class RateLimit:
         ways: what the rates count by.
     """
 
-    __slots__ = ("counted", "policy", "ways")
+    __slots__ = ("_counters", "_source", "counted", "policy", "ways")
 
     def __init__(self, rates: cabc.Sequence[Rate], scope: str) -> None:
         self.policy = [f'"{rate}";q={rate.amount};w={rate.period_s}' for rate in rates]
@@ -69,6 +66,52 @@ class RateLimit:
         self.counted = [
             (rate, CountedRate(f"{scope} by {rate.by}", rate.amount, rate.period_s), _WAYS[rate.by])
             for rate in rates
+        ]
+        self._source: TokenSource | None = None
+        self._counters: list[RateCounter] = []
+
+    def counters(self, source: TokenSource) -> list[RateCounter]:
+        """Return the counters of the rates, in their order."""
+        if source is not self._source:
+            counters = [source.counter(counted) for _, counted, _ in self.counted]
+            self._source, self._counters = source, counters
+        return self._counters
+
+
+class QuickCount:
+    """Counts the requests to one route of clients that have no key and no user, if all that is
+    needed is at hand.
+
+    PERF: takes 0.5 us, and `count` 4 us.
+    """
+
+    __slots__ = ("_limit", "_sender", "_source", "_steps")
+
+    def __init__(self, limit: RateLimit, model: str, endpoint: str) -> None:
+        self._limit = limit
+        self._sender = Sender(Identity(), model, endpoint)
+        self._source: TokenSource | None = None
+        # The counters, and what they count by; None for the address.
+        self._steps: list[tuple[RateCounter, str | None]] = []
+
+    def passes(self, address: str) -> bool:
+        """Count a request; return whether it may pass. False says nothing: ask `count` then."""
+        if (source := current_source()) is not self._source:
+            self._steps, self._source = self._find_steps(source), source
+        network = network_of(address)
+        for number, (counter, name) in enumerate(self._steps):
+            if not counter.take_quickly(name or network):
+                for taken, its_name in self._steps[:number]:
+                    taken.give_back(its_name or network)
+                return False
+        return True
+
+    def _find_steps(self, source: TokenSource) -> list[tuple[RateCounter, str | None]]:
+        counters = self._limit.counters(source)
+        return [
+            (counter, None if rate.by in _BY_WHO else name)
+            for counter, (rate, _, way) in zip(counters, self._limit.counted, strict=True)
+            if (name := way(self._sender))
         ]
 
 
@@ -82,18 +125,18 @@ def count(limits: cabc.Sequence[RateLimit], sender: Sender) -> RateRefusal | Non
     """Count a request; return why it is refused, if it is."""
     source = current_source()
     taken = [
-        (rate, counted, client, source.take(counted, client))
+        (rate, counter, client, counter.take(client))
         for limit in limits
-        for rate, counted, way in limit.counted
+        for counter, (rate, _, way) in zip(limit.counters(source), limit.counted, strict=True)
         if (client := way(sender))
     ]
     violated = tuple((rate, found) for rate, _, _, found in taken if not found.tokens)
     if not violated:
         return None
     # The request is not answered, so it counts for none of the rates.
-    for _, counted, client, found in taken:
+    for _, counter, client, found in taken:
         if found.tokens:
-            source.give_back(counted, client)
+            counter.give_back(client)
     return RateRefusal(tuple(limits), violated)
 
 
@@ -168,6 +211,10 @@ _WAYS: dict[str, cabc.Callable[[Sender], str]] = {
     "model": _by_model,
     "route": _by_route,
 }
+
+
+# These count by the address if nothing else is known of the client.
+_BY_WHO = ("key", "user", "address")
 
 
 def _named_user(identity: Identity) -> str:

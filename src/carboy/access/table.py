@@ -9,7 +9,7 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import AccessDeclaration, blueprints_of, declared_at
+from .accessdeclaration import AccessDeclaration, declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
 from .tokensources import is_shared
@@ -84,16 +84,30 @@ class AccessTable:
         if admission is None or admission.guard is not guard:
             if environ["REQUEST_METHOD"] == "OPTIONS" and _answers_options(rule):
                 return
-            user = self._identify_user
-            admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
-            environ[ADMISSION] = admission
-            if guard.policy.limit is not None and not self._knows_who_counts:
-                self._warn_if_alone(environ)
-            _log(environ, admission.identity)
+            # PERF: most requests to a route with a rate pass here.
+            if guard.passes(environ.get("REMOTE_ADDR") or ""):
+                environ[ADMISSION] = guard.passed
+                return
+            admission = self._ask(guard, environ, variables)
         if admission.keyed:
             ctx._after_request_functions.append(_keep_from_caches)
         if admission.refusal is not None:
             self._refuse(ctx, guard, admission.refusal)
+
+    def _ask(
+        self,
+        guard: RouteGuard,
+        environ: dict[str, t.Any],
+        variables: cabc.Mapping[str, t.Any] | None,
+    ) -> Admission:
+        """Return what the guard decides about a request, and note it in the environ."""
+        user = self._identify_user
+        admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
+        environ[ADMISSION] = admission
+        if guard.policy.limit is not None and not self._knows_who_counts:
+            self._warn_if_alone(environ)
+        _log(environ, admission.identity)
+        return admission
 
     def guard_of(self, rule: Rule) -> RouteGuard | None:
         """Return the guard of a rule; None if all requests to it may pass."""
@@ -119,31 +133,33 @@ class AccessTable:
         purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
-        if policy.limit is None and not purpose.variable:
-            if policy.access == "open":
-                return None
-            if policy.access is None and purpose.kind in ("view", "probe"):
-                return None
-        return RouteGuard(self.store, rule.endpoint, policy, purpose, self._policy_of_model)
+        if policy.limit is None and policy.access == "open" and not purpose.variable:
+            return None
+        return RouteGuard(
+            self.store,
+            rule.endpoint,
+            policy,
+            purpose,
+            self._policy_of_model,
+            has_users=self._identify_user is not None,
+        )
 
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
         levels = list(self._levels(rule))
         access = next((declared.access for _, declared in levels if declared.access), None)
+        if access is None and declared_at(rule).purpose.kind in ("view", "probe"):
+            access = "open"
         return RoutePolicy(access, self._limit_of(rule, levels))
 
     def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
         """Yield the declarations that hold for a rule with their names, innermost first."""
-        declared = declared_at(rule)
-        model = declared.purpose.model
-        yield f"model {model}" if model else f"route {rule.endpoint}", declared
-        if declared.purpose.kind == "probe":
+        if declared_at(rule).purpose.kind == "probe":
+            yield rule.endpoint, declared_at(rule)
             yield "probes", self._of_probes
-            return
-        for name in blueprints_of(rule):
-            if name in self._by_blueprint:
-                yield f"blueprint {name}", self._by_blueprint[name]
-        yield "all routes", self._of_app
+        else:
+            yield from declarations_of(rule, self._by_blueprint)
+            yield "all routes", self._of_app
 
     def _limit_of(
         self, rule: Rule, levels: cabc.Sequence[tuple[str, AccessDeclaration]]

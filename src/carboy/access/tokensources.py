@@ -30,14 +30,25 @@ class CountedRate(t.NamedTuple):
     period_s: int
 
 
-class TokenSource(t.Protocol):
-    """Gives a token for each request. Thread-safe."""
+class RateCounter(t.Protocol):
+    """Gives a token for each request that counts for one rate. Thread-safe."""
 
-    def take(self, rate: CountedRate, client: str) -> Taken:
+    def take_quickly(self, client: str) -> bool:
+        """Take a token for a request of a client if one is at hand. False says nothing: ask `take`
+        then.
+        """
+
+    def take(self, client: str) -> Taken:
         """Take a token for a request of a client."""
 
-    def give_back(self, rate: CountedRate, client: str) -> None:
+    def give_back(self, client: str) -> None:
         """Put a token back, because the request was refused for another reason."""
+
+
+class TokenSource(t.Protocol):
+    """Gives the tokens of all rates. Thread-safe."""
+
+    def counter(self, rate: CountedRate) -> RateCounter: ...
 
 
 class OwnTokens:
@@ -52,6 +63,9 @@ class OwnTokens:
         self._lock = allocate_lock()
         self._buckets = TokenBuckets()
 
+    def counter(self, rate: CountedRate) -> OwnCounter:
+        return OwnCounter(self, rate)
+
     def take(self, rate: CountedRate, client: str) -> Taken:
         with self._lock:
             return self._buckets.take((rate, client), rate.amount, rate.period_s, self._clock())
@@ -59,6 +73,22 @@ class OwnTokens:
     def give_back(self, rate: CountedRate, client: str) -> None:
         with self._lock:
             self._buckets.give_back((rate, client), rate.amount, rate.period_s)
+
+
+class OwnCounter(t.NamedTuple):
+    """Counts for one rate in this process alone."""
+
+    source: OwnTokens
+    rate: CountedRate
+
+    def take_quickly(self, client: str) -> bool:
+        return False
+
+    def take(self, client: str) -> Taken:
+        return self.source.take(self.rate, client)
+
+    def give_back(self, client: str) -> None:
+        self.source.give_back(self.rate, client)
 
 
 class _SourceOfProcess:

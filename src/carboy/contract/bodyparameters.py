@@ -152,6 +152,11 @@ class BodyParameter:
         return readers, msgspec.Raw if self._adapter is not None else union_of(parts)
 
     @property
+    def is_validated(self) -> bool:
+        """Whether pydantic reads the parameter."""
+        return self._adapter is not None
+
+    @property
     def copy(self) -> cabc.Callable[[], t.Any] | None:
         return copier(self.default)
 

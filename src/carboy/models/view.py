@@ -157,15 +157,17 @@ def _serve(
         app.view_functions[name] = view
     else:
         refuse = partial(_refuse_access, app, model, protocol)
-        purpose = Purpose("model", model=model.name, refuse=refuse)
-        rates = check_rate(model.options.rate, f"app.model({path!r})")
         app.add_url_rule(
             path,
             name,
             view,
             methods=methods,
             subdomain=subdomain,
-            access=AccessDeclaration(model.options.access, rates, purpose),
+            access=AccessDeclaration(
+                model.options.access,
+                check_rate(model.options.rate, f"app.model({path!r})"),
+                Purpose("model", model=model.name, refuse=refuse),
+            ),
             cors=model.options.cors,
         )
 

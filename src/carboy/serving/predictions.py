@@ -61,7 +61,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from werkzeug.exceptions import HTTPException
 
-    from carboy.access.guard import Admission
+    from carboy.access.guard import Admission, RouteGuard
     from carboy.contract.answers import Encoded
     from carboy.contract.forms import FormData
     from carboy.ctx import RequestContext
@@ -239,12 +239,8 @@ class PredictionRoute:
         if guard is not None and (
             guard.required or guard.store.closed or monotonic() >= guard.store.due_s
         ):
-            admission = guard.admit(exchange.headers, exchange.client)
-            exchange.extra = {ADMISSION: admission}
-            if self.logs:
-                exchange.fields = _with_key(exchange)
-            if admission.refusal is not None:
-                exchange.body_mode, exchange.fault = "discarded", "refused"
+            self._ask(guard, exchange)
+            if exchange.fault == "refused":
                 return
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
@@ -257,6 +253,18 @@ class PredictionRoute:
             exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
+
+    def _ask(self, guard: RouteGuard, exchange: Exchange) -> None:
+        """Ask the guard of the model about a request, and note what it has decided."""
+        if guard.passes(exchange.client):
+            exchange.extra = {ADMISSION: guard.passed}
+            return
+        admission = guard.admit(exchange.headers, exchange.client)
+        exchange.extra = {ADMISSION: admission}
+        if self.logs:
+            exchange.fields = _with_key(exchange)
+        if admission.refusal is not None:
+            exchange.body_mode, exchange.fault = "discarded", "refused"
 
     def _may_be_refused(self, exchange: Exchange) -> bool:
         """Whether the app may refuse a request because of the site that it comes from."""

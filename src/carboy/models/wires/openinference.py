@@ -30,6 +30,7 @@ import msgspec
 from carboy.contract import inputerrors
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.media import JSON
+from carboy.contract.valuecounts import check_json
 from carboy.core.bytesizes import body_too_large
 from carboy.core.nosniff import NOSNIFF
 from carboy.errors import InputError, InputTooLargeError, MalformedInputError
@@ -219,6 +220,7 @@ def _header_length(text: str, body_bytes: int) -> int:
 
 
 def _read_json(data: bytes) -> InferRequest:
+    check_json(data)
     try:
         return _decode_request(data)
     except msgspec.ValidationError as exc:
