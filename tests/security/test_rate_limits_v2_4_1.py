@@ -28,7 +28,7 @@ HEADERS = [
     "CF-Connecting-IP", "X-Cluster-Client-IP", "Fastly-Client-IP", "X-Originating-IP",
     "X_Forwarded_For", "Via",
 ]  # fmt: skip
-SPELLINGS = ["/limited", "//limited", "/%6cimited", "/limited?x={}", "/limited?{}", "/./limited"]
+VARIANTS = ["/limited", "//limited", "/%6cimited", "/limited?x={}", "/limited?{}", "/./limited"]
 
 
 _numbers = itertools.count()
@@ -68,11 +68,11 @@ def test_address_that_a_client_claims_does_not_count(app: Carboy, name: str):
     assert _served(ask) == ALLOWED
 
 
-def test_spellings_and_methods_of_one_route_count_together(app: Carboy):
+def test_paths_and_methods_of_one_route_count_together(app: Carboy):
     client = app.test_client()
 
     def ask(number: int) -> int:
-        path = SPELLINGS[number % len(SPELLINGS)].format(number)
+        path = VARIANTS[number % len(VARIANTS)].format(number)
         return client.open(path, method=["GET", "HEAD", "POST"][number % 3]).status_code
 
     assert _served(ask) <= ALLOWED
