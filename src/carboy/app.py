@@ -345,9 +345,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`
-                and `cors` override the blueprint's values; other options are passed to functions
-                registered by `record`.
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`,
+                `rate` and `cors` override the blueprint's values; other options are passed to
+                functions registered by `record`.
         """
         blueprint.register(self, options)
 
@@ -373,7 +373,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         options["endpoint"] = endpoint
-        declaration = self._take_declaration(options, f"The rule {rule!r}")
+        declaration = self._take_declaration(options, f"The rule {rule!r}", of_view=True)
         methods = options.pop("methods", None)
         if methods is None:
             methods = _methods_of(view_func, "methods") or ("GET",)

@@ -20,6 +20,7 @@ from .models.host import ModelDeclaring
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
     import os
 
     from .access.accessdeclaration import AccessRule
@@ -134,6 +135,9 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         access: "key" if clients need an API key for the routes of the blueprint, "open" if they
             need none; by default as the app declares it. A route of the blueprint may declare
             another one.
+        rate: how often a client may send requests to all routes of the blueprint together, such as
+            "100/minute"; by default as the app declares it. A route of the blueprint may declare
+            another one.
         cors: the sites whose pages may use the routes of the blueprint, such as
             "https://shop.example"; False for none; by default as the config key CORS_POLICY says.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
@@ -154,7 +158,9 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         url_defaults: dict[str, t.Any] | None = None,
         root_path: str | None = None,
         cli_group: str | None = _sentinel,
+        *,
         access: AccessRule | None = None,
+        rate: str | cabc.Sequence[str] | None = None,
         cors: Declared = None,
     ) -> None:
         super().__init__(
@@ -177,7 +183,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         self.deferred_functions: list[DeferredSetupFunction] = []
         self.url_values_defaults = {} if url_defaults is None else url_defaults
         self.cli_group = cli_group
-        self._declared = {"access": access, "cors": cors}
+        self._declared = {"access": access, "rate": rate, "cors": cors}
         self._blueprints: list[tuple[Blueprint, dict[str, t.Any]]] = []
 
     def _check_setup_finished(self, f_name: str) -> None:

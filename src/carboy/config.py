@@ -117,6 +117,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     ),
     "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it", str | None),
     "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it", str | None),
+    # Absent, as ACCESS_DEFAULT.
+    "OPENAPI_ACCESS": ConfigKey(
+        ABSENT,
+        '`"key"`: the document and its pages need an API key; `"open"`: they need none, whatever'
+        " `ACCESS_DEFAULT` says",
+        t.Literal["key", "open"],
+    ),
     "OPENAPI_INFO": ConfigKey(
         None,
         "`title`, `version`, `description`, `contact`, `license`, ... of the document",
@@ -238,6 +245,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         ' with `"open"`, they need none',
         t.Literal["key", "open"],
     ),
+    "ACCESS_RATE": ConfigKey(
+        ABSENT,
+        "how often a client may send requests to all routes together that declare no `rate=`, such"
+        ' as `"100/minute"` or `["10/second by address", "5000/day"]`; static files and health URLs'
+        " do not count",
+        list[str] | str,
+    ),
     "CHECK_SILENCED": ConfigKey(
         ABSENT,
         'the codes that `carboy check` does not report, such as `["carboy.W001"]`; in the'
@@ -334,7 +348,7 @@ KEPT_KEYS = frozenset(
         *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
-        *("ACCESS_DEFAULT", "ACCESS_KEYS", "ACCESS_KEYS_FILE", "ACCESS_PROBES"),
+        *("ACCESS_DEFAULT", "ACCESS_KEYS", "ACCESS_KEYS_FILE", "ACCESS_PROBES", "ACCESS_RATE"),
     }
 )
 

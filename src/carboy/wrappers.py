@@ -26,6 +26,7 @@ from .core.changetracking import MembersTracked
 from .core.deletion import DeletableAttributes
 from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
 from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
+from .core.trustedhosts import host_of
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -196,6 +197,10 @@ class Request(RequestBase, metaclass=MembersTracked):
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
     @_LazyAttribute
+    def host(self) -> str:
+        return host_of(self.environ, self.trusted_hosts)
+
+    @_LazyAttribute
     def server(self) -> tuple[str, int | None] | None:
         return _get_server(self.environ)
 
@@ -226,7 +231,12 @@ class Request(RequestBase, metaclass=MembersTracked):
         from .core.identity import ADMISSION, Identity
 
         admission: Admission | None = self.environ.get(ADMISSION)
-        return Identity(self.remote_addr) if admission is None else admission.identity
+        # A guard that has not asked who has sent the request knows no address.
+        if admission is not None and admission.identity.address is not None:
+            return admission.identity
+        if _cv_app.get(None) is None:
+            return Identity(self.remote_addr)
+        return Identity(self.remote_addr, identify_user=current_app._user_finder())
 
     @_LazyAttribute
     def args(self) -> MultiDict[str, str]:

@@ -5,12 +5,12 @@ import pytest
 from carboy.access.rates import WAYS, Rate, parse_rates
 
 UNDERSTOOD = {
-    "100/minute": (100, 60, "key", "100/minute by key"),
-    "100 / minute": (100, 60, "key", "100/minute by key"),
-    "100 per minute": (100, 60, "key", "100/minute by key"),
+    "100/minute": (100, 60, "key", "100/minute"),
+    "100 / minute": (100, 60, "key", "100/minute"),
+    "100 per minute": (100, 60, "key", "100/minute"),
     "1/second by address": (1, 1, "address", "1/second by address"),
     "5/10 minutes by user": (5, 600, "user", "5/10 minutes by user"),
-    "5 per 1 hour": (5, 3600, "key", "5/hour by key"),
+    "5 per 1 hour": (5, 3600, "key", "5/hour"),
     "1000/Days  by  MODEL": (1000, 86400, "model", "1000/day by model"),
     " 7/2 seconds by route ": (7, 2, "route", "7/2 seconds by route"),
 }
@@ -55,7 +55,7 @@ def test_text_of_a_rate_is_the_same_rate(text):
 
 @pytest.mark.parametrize("given", ["10/second, 1000/day", ["10/second", "1000/day"]])
 def test_several_rates_are_read_from_one_text_or_a_list(given):
-    assert [str(rate) for rate in parse_rates(given)] == ["10/second by key", "1000/day by key"]
+    assert [str(rate) for rate in parse_rates(given)] == ["10/second", "1000/day"]
 
 
 @pytest.mark.parametrize("given", REFUSED, ids=repr)
@@ -71,5 +71,5 @@ def test_refusal_names_what_a_rate_can_count_by():
 
 
 def test_rate_that_is_given_twice_is_refused():
-    with pytest.raises(ValueError, match="'10/second by key' is given twice"):
+    with pytest.raises(ValueError, match="'10/second' is given twice"):
         parse_rates(["10/second", "10 per second by key"])

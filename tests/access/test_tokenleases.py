@@ -46,7 +46,7 @@ class Server:
 
 def test_low_rate_is_exact_however_many_workers_answer():
     server, rate = Server(workers=8), CountedRate("login", 5, 60)
-    taken = [server.workers[turn % 8].take(rate, "me") for turn in range(100)]
+    taken = [server.workers[turn % 8].counter(rate).take("me") for turn in range(100)]
     assert [each.tokens for each in taken] == [1] * 5 + [0] * 95
     assert taken[-1].next_s == 12.0
 
@@ -59,7 +59,7 @@ def test_workers_together_exceed_a_rate_by_at_most_a_lease(amount, workers, step
     for (which, requests, _), at_s in zip(steps, times_s, strict=True):
         server.clock.now_s = at_s
         source = server.workers[which % workers]
-        taken.append(sum(source.take(rate, "me").tokens for _ in range(requests)))
+        taken.append(sum(source.counter(rate).take("me").tokens for _ in range(requests)))
     for first, last in itertools.combinations_with_replacement(range(len(steps)), 2):
         allowed = amount * (1 + (times_s[last] - times_s[first]) / 60)
         assert sum(taken[first : last + 1]) <= allowed + amount / 10 + 1e-6
@@ -68,36 +68,43 @@ def test_workers_together_exceed_a_rate_by_at_most_a_lease(amount, workers, step
 @pytest.mark.parametrize("amount", [7, 100, 5000])
 def test_all_of_a_rate_is_available_to_a_client_of_all_workers(amount):
     server, rate = Server(workers=3), CountedRate("route", amount, 3600)
-    taken = [server.workers[turn % 3].take(rate, "me").tokens for turn in range(2 * amount)]
+    taken = [server.workers[turn % 3].counter(rate).take("me").tokens for turn in range(2 * amount)]
     assert sum(taken) == amount
 
 
 def test_lender_is_asked_rarely_for_a_high_rate_and_never_for_clients_that_must_wait():
     server, rate = Server(workers=2), CountedRate("route", 10_000, 60)
-    while server.workers[0].take(rate, "me").tokens:
+    while server.workers[0].counter(rate).take("me").tokens:
         pass
     assert server.questions < 200
     before = server.questions
     for _ in range(1000):
-        assert server.workers[0].take(rate, "me").tokens == 0
+        assert server.workers[0].counter(rate).take("me").tokens == 0
     assert server.questions == before
 
 
 def test_token_that_is_given_back_is_used_for_the_next_request():
     server, rate = Server(workers=1), CountedRate("route", 1, 60)
     source = server.workers[0]
-    assert source.take(rate, "me").tokens == 1
-    source.give_back(rate, "me")
-    assert [source.take(rate, "me").tokens for _ in range(2)] == [1, 0]
+    assert source.counter(rate).take("me").tokens == 1
+    source.counter(rate).give_back("me")
+    assert [source.counter(rate).take("me").tokens for _ in range(2)] == [1, 0]
 
 
 def test_number_of_leases_is_bounded(monkeypatch):
     monkeypatch.setattr(tokenleases, "MAX_BUCKETS", 100)
     server, rate = Server(workers=2), CountedRate("route", 5, 60)
     for number in range(1000):
-        server.workers[0].take(rate, f"address {number}")
-        assert len(server.workers[0]._leases) <= 100
-    assert [server.workers[0].take(rate, "address 0").tokens for _ in range(5)] == [1, 1, 1, 1, 0]
+        counter = server.workers[0].counter(rate)
+        counter.take(f"address {number}")
+        assert len(counter.leases) <= 100
+    assert [server.workers[0].counter(rate).take("address 0").tokens for _ in range(5)] == [
+        1,
+        1,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_request_waits_for_the_answer_of_the_lender():
@@ -105,7 +112,7 @@ def test_request_waits_for_the_answer_of_the_lender():
     source = LeasedTokens(lambda *key: asked.append(key))
     rate, found = CountedRate("route", 2, 60), []
     threads = [
-        threading.Thread(target=lambda: found.append(source.take(rate, "me").tokens))
+        threading.Thread(target=lambda: found.append(source.counter(rate).take("me").tokens))
         for _ in range(3)
     ]
     for thread in threads:
@@ -123,10 +130,10 @@ def test_worker_counts_alone_while_the_lender_is_silent(caplog, monkeypatch):
     asked: list[tuple[CountedRate, str]] = []
     source, rate = LeasedTokens(lambda *key: asked.append(key)), CountedRate("route", 2, 60)
     with caplog.at_level(logging.ERROR, "carboy.access"):
-        assert [source.take(rate, "me").tokens for _ in range(4)] == [1, 1, 0, 0]
-        assert [source.take(rate, f"{number}").tokens for number in range(50)] == [1] * 50
+        assert [source.counter(rate).take("me").tokens for _ in range(4)] == [1, 1, 0, 0]
+        assert [source.counter(rate).take(f"{number}").tokens for number in range(50)] == [1] * 50
     assert len(asked) == 1
     assert [record.getMessage() for record in caplog.records] == [tokenleases.ALONE % 0.01]
     lender = TokenLender()
     source.receive(*asked.pop(), lender.lend(rate, "me", 1))
-    assert source.take(rate, "me").tokens == 1
+    assert source.counter(rate).take("me").tokens == 1

@@ -9,6 +9,7 @@ import re
 import typing as t
 
 import doctables
+import scanner
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -24,6 +25,7 @@ def renewed(text: str, judgements: cabc.Sequence[Judgement]) -> str:
     parts = {
         "results": _results(judgements),
         "accepted": _accepted(judgements),
+        "modules": doctables.table(("Modules", "Why"), scanner.LEFT_OUT.items()),
         "scores": _scores(judgements),
     }
     return _PART.sub(lambda found: found[1] + parts[found[2]] + found[3], text)

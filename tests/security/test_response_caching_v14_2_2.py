@@ -6,9 +6,10 @@ Also tested in: tests/test_sessions.py, tests/contract/test_negotiation.py
 
 from __future__ import annotations
 
+import apikeys
 import pytest
 
-from carboy import Carboy, g, session
+from carboy import Carboy, Response, g, session
 
 READS = {
     "value": lambda: session.get("user"),
@@ -60,3 +61,48 @@ def test_page_of_a_model_is_not_kept_without_asking_the_server(app: Carboy):
 
 def lambda_of_float(x: float) -> float:
     return x
+
+
+@pytest.fixture
+def closed(app: Carboy) -> Carboy:
+    """An app whose routes need a key, by two headers of which caches know one."""
+    app.config["ACCESS_KEYS"] = apikeys.records(KEY)
+    app.add_url_rule("/closed", "closed", lambda: "inside", access="key")
+    app.add_url_rule("/open", "open", lambda: "for all")
+    app.add_url_rule("/public", "public", public, access="key")
+    app.model("/double")(lambda_of_float)
+    return app
+
+
+KEY = apikeys.make_key("phone")
+
+
+def public() -> Response:
+    response = Response("the same for each key")
+    response.cache_control.public = True
+    return response
+
+
+@pytest.mark.parametrize("headers", [{}, KEY.bearer, {"X-API-Key": KEY.text}, {"X-API-Key": "x"}])
+@pytest.mark.parametrize(
+    "request_", [{"path": "/closed"}, {"path": "/double", "method": "POST", "json": 1.0}]
+)
+def test_response_that_depends_on_a_key_is_for_its_sender_alone(closed: Carboy, headers, request_):
+    """RFC 9111, section 3.5, keeps shared caches from storing what needs the header Authorization;
+    they know nothing of X-API-Key.
+    """
+    response = closed.test_client().open(headers=headers, **request_)
+    assert {"Authorization", "X-API-Key"} <= set(response.vary)
+    assert response.cache_control.private
+
+
+def test_view_may_say_that_its_response_is_the_same_for_each_key(closed: Carboy):
+    response = closed.test_client().get("/public", headers=KEY.bearer)
+    assert response.cache_control.public
+    assert not response.cache_control.private
+
+
+def test_response_without_a_key_stays_as_the_view_has_made_it(closed: Carboy):
+    response = closed.test_client().get("/open")
+    assert "Vary" not in response.headers
+    assert "Cache-Control" not in response.headers

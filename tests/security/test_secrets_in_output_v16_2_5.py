@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from carboy import Carboy
+from carboy.access.keytext import new_key
 from carboy.core.masking import MASK, known_secrets, mask_known
 
 PASSWORD = "c4n4ry-p@ss/w0rd"
@@ -81,3 +82,24 @@ def test_log_of_an_app_without_own_settings_shows_no_password(
     assert app.test_client().get("/").status_code == 500
     assert "ConnectionError: cannot reach postgresql://shop:" in caplog.text
     assert PASSWORD not in caplog.text
+
+
+@pytest.mark.parametrize("has_secrets", [True, False])
+def test_api_key_that_a_program_logs_is_masked_but_for_its_public_id(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, has_secrets: bool
+):
+    """The server knows only hashes of the keys, so it recognises a key by its form."""
+    if has_secrets:
+        monkeypatch.setenv("SHOP_PASSWORD", PASSWORD)
+    key = new_key()
+    app = Carboy("shop_that_logs_keys")
+    app.config["ACCESS_KEYS"] = [f"phone={key}"]
+    app.logger.warning("headers: %s", {"X-API-Key": key})
+    try:
+        raise RuntimeError(f"no answer for {key}")
+    except RuntimeError:
+        app.logger.exception("failed")
+    public = key[: len("carboy_") + 13]
+    assert caplog.text.count(public + MASK) == 2
+    assert key not in caplog.text
+    assert key not in repr(app.config)

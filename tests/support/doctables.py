@@ -13,6 +13,7 @@ import typing as t
 from functools import partial
 
 import securitylist
+import silenced
 
 from carboy.config import OWN_KEYS
 from carboy.deployment.checks.checkregistry import all_checks
@@ -126,6 +127,12 @@ def _link(path: str) -> str:
     return f"[{posixpath.basename(path)}](../{path})"
 
 
+def silenced_findings() -> str:
+    """The findings of security linters that comments silence."""
+    rows = [(f"`{file}`", rules, reason) for file, rules, reason in silenced.rows()]
+    return table(("File", "Rules", "Reason"), rows)
+
+
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "metrics": metrics,
@@ -139,6 +146,7 @@ TABLES: dict[str, t.Callable[[], str]] = {
     "config keys OPENAPI": partial(config_keys, "OPENAPI"),
     "config keys STATIC": partial(config_keys, "STATIC"),
     "security": security,
+    "silenced findings": silenced_findings,
 }
 
 

@@ -1,11 +1,11 @@
 """What the author of an app declares about the access to a route.
 
-    @app.get("/report", access="key")
+    @app.get("/report", access="key", rate="10/minute")
     Blueprint("admin", __name__, access="key")
     @app.model("/digits", access="open", cors="https://shop.example")
 
 The declaration of a route takes precedence over that of its blueprint, and this over the config
-keys ACCESS_DEFAULT and CORS_POLICY.
+keys ACCESS_DEFAULT, ACCESS_RATE and CORS_POLICY.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import dataclasses
 import typing as t
 
 from carboy.helpers import _split_blueprint_path
+
+from .rates import parse_rates
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -24,6 +26,7 @@ if t.TYPE_CHECKING:
     from carboy.core.problemdetails import Problem
 
     from .cors import Cors
+    from .rates import Rate
 
     #: Makes the response to the current request, which is refused, from the reason.
     Refuse = cabc.Callable[[Problem], HTTPException]
@@ -53,31 +56,49 @@ class Purpose:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessDeclaration:
-    """What is declared at one place. A field is None if nothing is declared there."""
+    """What is declared at one place. A field is None if nothing is declared there.
+
+    Attributes:
+        access: whether clients need an API key.
+        rates: how many requests are answered; empty for any number.
+        purpose: what a route gives access to.
+    """
 
     access: AccessRule | None = None
+    rates: tuple[Rate, ...] | None = None
     purpose: Purpose = Purpose()
     cors: Cors | t.Literal[False] | None = None
 
     @classmethod
-    def read(cls, options: cabc.Mapping[str, t.Any], owner: str) -> AccessDeclaration:
+    def read(
+        cls, options: cabc.Mapping[str, t.Any], owner: str, *, of_view: bool = False
+    ) -> AccessDeclaration:
         """Return what the options of a route or blueprint declare.
 
         Args:
             owner: what has the options, such as "@app.route('/a')", for error messages.
+            of_view: whether the options are those of a route to a view.
 
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        access = options.get("access")
-        found = access if isinstance(access, cls) else cls(access=check_access(access, owner))
-        return dataclasses.replace(found, cors=check_cors(options.get("cors"), owner))
+        access, cors = options.get("access"), check_cors(options.get("cors"), owner)
+        if isinstance(access, cls):
+            return access if cors is None else dataclasses.replace(access, cors=cors)
+        rates = check_rate(options.get("rate"), owner)
+        if of_view and any(each.by == "model" for each in rates or ()):
+            raise ValueError(
+                f"{owner}: rate={options['rate']!r}: the route is not one of a model. To count all"
+                " requests to it, whoever sends them, write 'by route'."
+            )
+        return cls(check_access(access, owner), rates, cors=cors)
 
     def within(self, outer: AccessDeclaration) -> AccessDeclaration:
         """Return this declaration, with the fields that it leaves out from `outer`."""
         return dataclasses.replace(
             self,
             access=self.access or outer.access,
+            rates=outer.rates if self.rates is None else self.rates,
             cors=outer.cors if self.cors is None else self.cors,
         )
 
@@ -90,19 +111,30 @@ def declared_at(rule: Rule) -> AccessDeclaration:
     return getattr(rule, "declaration", NOTHING_DECLARED)
 
 
-def declared_with_blueprints(
+def declarations_of(
     rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
-) -> AccessDeclaration:
-    """Return what is declared for a rule, by itself or by its blueprints.
+) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
+    """Yield the declarations of a rule and of its blueprints, innermost first, with names.
 
     Args:
         by_blueprint: what blueprints have declared, by the names of their registrations.
     """
     declared = declared_at(rule)
+    model = declared.purpose.model
+    yield f"model {model}" if model else f"route {rule.endpoint}", declared
     blueprint = rule.endpoint.rpartition(".")[0]
     for name in _split_blueprint_path(blueprint) if blueprint else ():
-        declared = declared.within(by_blueprint.get(name, NOTHING_DECLARED))
-    return declared
+        yield f"blueprint {name}", by_blueprint.get(name, NOTHING_DECLARED)
+
+
+def declared_with_blueprints(
+    rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
+) -> AccessDeclaration:
+    """Return what is declared for a rule, by itself or by its blueprints."""
+    found = NOTHING_DECLARED
+    for _, declared in declarations_of(rule, by_blueprint):
+        found = found.within(declared)
+    return found
 
 
 def check_access(value: object, owner: str) -> AccessRule | None:
@@ -113,6 +145,16 @@ def check_access(value: object, owner: str) -> AccessRule | None:
         f"{owner}: access={value!r}: expected 'key' (clients need an API key), 'open' (they need"
         " none), or None (what is declared further out)."
     )
+
+
+def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
+    """Return the rates of an option `rate`. Raises ValueError if it is not valid."""
+    if value is None:
+        return None
+    try:
+        return parse_rates(value)
+    except ValueError as exc:
+        raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None
 
 
 def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:

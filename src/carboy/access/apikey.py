@@ -8,6 +8,7 @@ import typing as t
 from datetime import UTC, datetime
 
 from .keytext import digest_of, id_of, is_digest, is_id, is_whole
+from .rates import parse_rates
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -135,12 +136,17 @@ def _models(value: object, name: str) -> frozenset[str] | None:
     return frozenset(value)
 
 
-def _rate(value: object, name: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    raise ValueError(
-        f"The member 'rate' of the key {name!r} is {value!r}: expected a text, or null."
-    )
+def _rate(value: t.Any, name: str) -> str | None:
+    """Return the rate of a key. Raises ValueError if it is not valid."""
+    if value is None:
+        return None
+    try:
+        rates = parse_rates(value)
+    except ValueError as exc:
+        raise ValueError(f"The rate of the key {name!r}: {exc}.") from None
+    if any(rate.by != "key" for rate in rates):
+        raise ValueError(f"The rate of the key {name!r}, {value!r}, must count by key.")
+    return ", ".join(map(str, rates)) if isinstance(value, list) else value
 
 
 def _time(record: dict[str, t.Any], member: str) -> datetime | None:

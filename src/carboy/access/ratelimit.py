@@ -13,15 +13,14 @@ import typing as t
 from functools import lru_cache
 from ipaddress import ip_address
 
+from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
 from .rates import parse_rates
-from .tokensources import CountedRate, current_source
+from .tokensources import CountedRate, RateCounter, TokenSource, current_source
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-    from carboy.core.identity import Identity
 
     from .rates import Rate
     from .tokenbuckets import Taken
@@ -56,18 +55,76 @@ class RateLimit:
 
     Attributes:
         policy: the rates, as members of the response header RateLimit-Policy.
-        counts_users: whether a rate may ask who the user is.
+        ways: what the rates count by.
     """
 
-    __slots__ = ("counted", "counts_users", "policy")
+    __slots__ = ("_counters", "_source", "counted", "policy", "ways")
 
     def __init__(self, rates: cabc.Sequence[Rate], scope: str) -> None:
         self.policy = [f'"{rate}";q={rate.amount};w={rate.period_s}' for rate in rates]
-        self.counts_users = any(rate.by in ("key", "user") for rate in rates)
+        self.ways = {rate.by for rate in rates}
         self.counted = [
             (rate, CountedRate(f"{scope} by {rate.by}", rate.amount, rate.period_s), _WAYS[rate.by])
             for rate in rates
         ]
+        self._source: TokenSource | None = None
+        self._counters: list[RateCounter] = []
+
+    def counters(self, source: TokenSource) -> list[RateCounter]:
+        """Return the counters of the rates, in their order."""
+        if source is not self._source:
+            counters = [source.counter(counted) for _, counted, _ in self.counted]
+            self._source, self._counters = source, counters
+        return self._counters
+
+
+class QuickCount:
+    """Counts the requests to one route of clients that have no key and no user, if all that is
+    needed is at hand.
+
+    PERF: takes 0.2 us, and `count` 4 us.
+    """
+
+    __slots__ = ("_at_hand", "_limit", "_name", "_sender", "_source", "_steps")
+
+    def __init__(self, limit: RateLimit, model: str, endpoint: str) -> None:
+        self._limit = limit
+        self._sender = Sender(Identity(), model, endpoint)
+        self._source: TokenSource | None = None
+        # The counters, and what they count by; None for the address.
+        self._steps: list[tuple[RateCounter, str | None]] = []
+        # The same for one rate.
+        self._at_hand: cabc.Mapping[str, cabc.Iterator[bool]] | None = None
+        self._name: str | None = None
+
+    def passes(self, address: str) -> bool:
+        """Count a request; return whether it may pass. False says nothing: ask `count` then."""
+        if current_source() is not self._source:
+            self._find_steps()
+        client = network_of(address) if ":" in address else address
+        if self._at_hand is not None:
+            tokens = self._at_hand.get(self._name or client)
+            return tokens is not None and next(tokens, False)
+        for number, (counter, name) in enumerate(self._steps):
+            tokens = counter.at_hand.get(name or client)
+            if tokens is None or not next(tokens, False):
+                for taken, its_name in self._steps[:number]:
+                    taken.give_back(its_name or client)
+                return False
+        return True
+
+    def _find_steps(self) -> None:
+        source = current_source()
+        counters = self._limit.counters(source)
+        self._steps = [
+            (counter, None if rate.by in _BY_WHO else name)
+            for counter, (rate, _, way) in zip(counters, self._limit.counted, strict=True)
+            if (name := way(self._sender))
+        ]
+        if len(self._steps) == 1:
+            counter, self._name = self._steps[0]
+            self._at_hand = counter.at_hand
+        self._source = source
 
 
 @lru_cache(maxsize=1024)
@@ -80,18 +137,18 @@ def count(limits: cabc.Sequence[RateLimit], sender: Sender) -> RateRefusal | Non
     """Count a request; return why it is refused, if it is."""
     source = current_source()
     taken = [
-        (rate, counted, client, source.take(counted, client))
+        (rate, counter, client, counter.take(client))
         for limit in limits
-        for rate, counted, way in limit.counted
+        for counter, (rate, _, way) in zip(limit.counters(source), limit.counted, strict=True)
         if (client := way(sender))
     ]
     violated = tuple((rate, found) for rate, _, _, found in taken if not found.tokens)
     if not violated:
         return None
     # The request is not answered, so it counts for none of the rates.
-    for _, counted, client, found in taken:
+    for _, counter, client, found in taken:
         if found.tokens:
-            source.give_back(counted, client)
+            counter.give_back(client)
     return RateRefusal(tuple(limits), violated)
 
 
@@ -168,6 +225,10 @@ _WAYS: dict[str, cabc.Callable[[Sender], str]] = {
 }
 
 
+# These count by the address if nothing else is known of the client.
+_BY_WHO = ("key", "user", "address")
+
+
 def _named_user(identity: Identity) -> str:
     user = identity.user
     if not user:
@@ -182,14 +243,12 @@ def network_of(address: str) -> str:
     """Return what an address counts for: itself, or the network of 64 bits of an IPv6 address,
     because a client of IPv6 has at least that many addresses (RFC 6177).
     """
-    if ":" not in address:
-        return f"address {address}"
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return f"address {address}"
+        return address or "unknown"
     if found.version == 4:
-        return f"address {found}"
+        return str(found)
     if (mapped := found.ipv4_mapped) is not None:
-        return f"address {mapped}"
-    return f"network {ip_address(int(found) >> 64 << 64)}/64"
+        return str(mapped)
+    return f"{ip_address(int(found) >> 64 << 64)}/64"

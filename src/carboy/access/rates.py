@@ -41,7 +41,7 @@ class Rate:
     Attributes:
         amount: how many requests are allowed in `period_s`, and at once after a pause.
         by: what the requests are counted by.
-        text: the rate in the form that clients and logs see, such as "100/minute by key".
+        text: the rate in the form that clients and logs see, such as "100/minute by user".
     """
 
     amount: int
@@ -93,4 +93,5 @@ def _parse(text: str) -> Rate:
     if not amount or not units:
         raise ValueError(f"the rate {text.strip()!r} allows nothing: write numbers from 1 on")
     span = unit if units == 1 else f"{units} {unit}s"
-    return Rate(amount, units * _UNITS[unit], by, f"{amount}/{span} by {by}")
+    written_by = "" if by == "key" else f" by {by}"
+    return Rate(amount, units * _UNITS[unit], by, f"{amount}/{span}{written_by}")

@@ -2,7 +2,7 @@
 buckets.
 
     a worker                                     the supervisor
-    LeasedTokens.take    --- client has none --> TokenLender.lend: takes a lease from the bucket
+    LeasedCounter.take   --- client has none --> TokenLender.lend: takes a lease from the bucket
           | waits                                     |
           v          <-- tokens, or seconds to wait --'
     uses the tokens of the lease for further requests, and asks for the next in time
@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import logging
 import typing as t
+from itertools import repeat
+from operator import length_hint
 from threading import Condition, RLock
 from time import monotonic
 
@@ -29,6 +31,7 @@ from .tokensources import CountedRate, OwnTokens
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+_NONE: cabc.Iterator[bool] = iter(())
 logger = logging.getLogger("carboy.access")
 
 # The part of a rate that all leases of a client are together, at most.
@@ -66,28 +69,22 @@ class TokenLender:
 
 
 class _Lease:
-    """The tokens that this process has for one client.
+    """What a process knows of the tokens of one client, beside those at hand.
 
     Attributes:
-        tokens: how many there are.
-        low: when fewer than these are left, the next lease is asked for.
+        tokens: how many there are. When the first of them is taken, the next lease is asked for.
+        asks_early: whether the next lease is asked for before it is needed.
         left, next_s, at_s: how many tokens the lender had left, in how many seconds it would have
             one more, and when it said so.
         is_asked: whether the lender was asked and has not answered.
     """
 
-    __slots__ = ("at_s", "is_asked", "left", "low", "next_s", "tokens")
+    __slots__ = ("asks_early", "at_s", "is_asked", "left", "next_s", "tokens")
 
     def __init__(self) -> None:
-        self.tokens = self.low = self.left = 0
+        self.tokens = self.left = 0
         self.next_s = self.at_s = 0.0
-        self.is_asked = False
-
-    def add(self, loan: Taken, now_s: float) -> None:
-        self.tokens += loan.tokens
-        self.low = loan.tokens // 2
-        self.left, self.next_s, self.at_s = loan.left, loan.next_s, now_s
-        self.is_asked = False
+        self.asks_early = self.is_asked = False
 
     def wait_s(self, now_s: float) -> float:
         """Return how long the lender will have none, as far as this process knows."""
@@ -95,7 +92,7 @@ class _Lease:
 
 
 class LeasedTokens:
-    """The tokens that a worker has leased, for any number of clients. Thread-safe.
+    """The tokens that a worker has leased, for any rates and clients. Thread-safe.
 
     Args:
         ask: asks the lender for a lease, without waiting; `receive` gets the answer.
@@ -108,75 +105,135 @@ class LeasedTokens:
         clock: cabc.Callable[[], float] = monotonic,
     ) -> None:
         self._ask = ask
-        self._clock = clock
+        self.clock = clock
         # Reentrant, because `ask` may call `receive` at once.
-        self._lock = RLock()
-        self._changed = Condition(self._lock)
-        self._leases: dict[tuple[CountedRate, str], _Lease] = {}
-        self._unanswered = 0
+        self.lock = RLock()
+        self.changed = Condition(self.lock)
+        self._counters: dict[CountedRate, LeasedCounter] = {}
+        self._leases = self._unanswered = 0
         # Whether the lender has let a request wait in vain.
-        self._is_silent = False
+        self.is_silent = False
         self._alone = OwnTokens(clock)
 
-    def take(self, rate: CountedRate, client: str) -> Taken:
-        key = rate, client
-        until_s = 0.0
+    def counter(self, rate: CountedRate) -> LeasedCounter:
+        with self.lock:
+            counter = self._counters.get(rate)
+            if counter is None:
+                counter = self._counters[rate] = LeasedCounter(self, rate)
+            return counter
+
+    def receive(self, rate: CountedRate, client: str, loan: Taken) -> None:
+        """Receive what the lender has answered."""
+        with self.lock:
+            self._unanswered -= 1
+            self.is_silent = False
+            self.counter(rate).add(client, loan, self.clock())
+            self.changed.notify_all()
+
+    # --- for counters, which hold the lock -----------------------------------------------------
+
+    def ask(self, rate: CountedRate, client: str) -> bool:
+        """Ask for a lease; return False if the lender does not answer. It is not asked more and
+        more then: the socket to it would fill, and sending would block.
+        """
+        if self.is_silent or self._unanswered >= MAX_UNANSWERED:
+            return False
+        self._unanswered += 1
+        self._ask(rate, client)
+        return True
+
+    def give_up(self) -> None:
+        """Wait for the lender no longer, until it answers."""
+        if not self.is_silent:
+            self.is_silent = True
+            logger.error(ALONE, ANSWER_S)
+
+    def take_alone(self, rate: CountedRate, client: str) -> Taken:
+        return self._alone.take(rate, client)
+
+    def make_room(self) -> None:
+        """Before a lease is added, forget the oldest tenth if there are too many. If these clients
+        come again, the lender knows what they have used.
+        """
+        self._leases += 1
+        if self._leases > MAX_BUCKETS:
+            for counter in self._counters.values():
+                counter.forget_tenth()
+            self._leases = 1 + sum(len(counter.leases) for counter in self._counters.values())
+
+
+class LeasedCounter:
+    """The leases of one rate, by client. The first half of each lease is at hand.
+
+    PERF: `next` of an iterator that is written in C takes a token without a lock, because no other
+    thread can run meanwhile.
+    """
+
+    __slots__ = ("_lock", "_rate", "_source", "at_hand", "leases")
+
+    def __init__(self, source: LeasedTokens, rate: CountedRate) -> None:
+        self._source = source
+        self._lock = source.lock
+        self._rate = rate
+        self.leases: dict[str, _Lease] = {}
+        self.at_hand: dict[str, cabc.Iterator[bool]] = {}
+
+    def take(self, client: str) -> Taken:
+        source, until_s = self._source, 0.0
         with self._lock:
             while True:
-                lease = self._leases.get(key) or self._begin(key)
-                now_s = self._clock()
+                if next(self.at_hand.get(client, _NONE), False):
+                    lease = self.leases[client]
+                    return Taken(1, lease.left + lease.tokens, lease.next_s)
+                lease, now_s = self._lease(client), source.clock()
                 wait_s = lease.wait_s(now_s)
                 if lease.tokens:
                     lease.tokens -= 1
-                    if lease.tokens < lease.low and not (wait_s or lease.is_asked):
-                        self._ask_for(lease, key)
+                    if lease.asks_early and not (wait_s or lease.is_asked):
+                        self._ask(lease, client)
                     return Taken(1, lease.left + lease.tokens, lease.next_s)
                 if wait_s:
                     return Taken(0, 0, wait_s)
                 until_s = until_s or now_s + ANSWER_S
                 if now_s >= until_s:
-                    self._give_up()
-                if not (lease.is_asked or self._ask_for(lease, key)) or self._is_silent:
-                    return self._alone.take(rate, client)
+                    source.give_up()
+                if not (lease.is_asked or self._ask(lease, client)) or source.is_silent:
+                    return source.take_alone(self._rate, client)
                 if lease.is_asked:
-                    self._changed.wait(until_s - now_s)
+                    source.changed.wait(until_s - now_s)
 
-    def _ask_for(self, lease: _Lease, key: tuple[CountedRate, str]) -> bool:
-        """Ask for a lease; return False if the lender does not answer. It is not asked more and
-        more then: the socket to it would fill, and sending would block.
-        """
-        if self._is_silent or self._unanswered >= MAX_UNANSWERED:
-            return False
-        self._unanswered += 1
+    def _ask(self, lease: _Lease, client: str) -> bool:
+        # Set this before asking, because the answer may come at once.
         lease.is_asked = True
-        self._ask(*key)
-        return True
+        if self._source.ask(self._rate, client):
+            return True
+        lease.is_asked = False
+        return False
 
-    def _give_up(self) -> None:
-        if not self._is_silent:
-            self._is_silent = True
-            logger.error(ALONE, ANSWER_S)
-
-    def give_back(self, rate: CountedRate, client: str) -> None:
+    def give_back(self, client: str) -> None:
         with self._lock:
-            if lease := self._leases.get((rate, client)):
+            if lease := self.leases.get(client):
                 lease.tokens += 1
 
-    def receive(self, rate: CountedRate, client: str, loan: Taken) -> None:
-        """Receive what the lender has answered."""
-        key = rate, client
-        with self._lock:
-            self._unanswered -= 1
-            self._is_silent = False
-            lease = self._leases.get(key) or self._begin(key)
-            lease.add(loan, self._clock())
-            self._changed.notify_all()
+    def add(self, client: str, loan: Taken, now_s: float) -> None:
+        """Add tokens that were lent."""
+        lease = self._lease(client)
+        tokens = loan.tokens + length_hint(self.at_hand.get(client, ()))
+        self.at_hand[client] = repeat(True, tokens // 2)
+        lease.tokens += tokens - tokens // 2
+        lease.asks_early = loan.tokens > 1
+        lease.left, lease.next_s, lease.at_s = loan.left, loan.next_s, now_s
+        lease.is_asked = False
 
-    def _begin(self, key: tuple[CountedRate, str]) -> _Lease:
-        if len(self._leases) >= MAX_BUCKETS:
-            # Forget the oldest tenth. If these clients come again, the lender knows what they have
-            # used.
-            for each in list(self._leases)[: MAX_BUCKETS // 10]:
-                del self._leases[each]
-        lease = self._leases[key] = _Lease()
+    def _lease(self, client: str) -> _Lease:
+        """Return the lease of a client, a new one if there is none."""
+        lease = self.leases.get(client)
+        if lease is None:
+            self._source.make_room()
+            lease = self.leases[client] = _Lease()
         return lease
+
+    def forget_tenth(self) -> None:
+        for client in list(self.leases)[: len(self.leases) // 10 + 1]:
+            del self.leases[client]
+            self.at_hand.pop(client, None)

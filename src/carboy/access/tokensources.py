@@ -30,14 +30,28 @@ class CountedRate(t.NamedTuple):
     period_s: int
 
 
-class TokenSource(t.Protocol):
-    """Gives a token for each request. Thread-safe."""
+class RateCounter(t.Protocol):
+    """Gives a token for each request that counts for one rate. Thread-safe.
 
-    def take(self, rate: CountedRate, client: str) -> Taken:
+    Attributes:
+        at_hand: by client, tokens that can be had without asking: `next(at_hand[client], False)` is
+            True for a token. False, or a missing client, says nothing: ask `take` then.
+    """
+
+    @property
+    def at_hand(self) -> cabc.Mapping[str, cabc.Iterator[bool]]: ...
+
+    def take(self, client: str) -> Taken:
         """Take a token for a request of a client."""
 
-    def give_back(self, rate: CountedRate, client: str) -> None:
+    def give_back(self, client: str) -> None:
         """Put a token back, because the request was refused for another reason."""
+
+
+class TokenSource(t.Protocol):
+    """Gives the tokens of all rates. Thread-safe."""
+
+    def counter(self, rate: CountedRate) -> RateCounter: ...
 
 
 class OwnTokens:
@@ -52,6 +66,9 @@ class OwnTokens:
         self._lock = allocate_lock()
         self._buckets = TokenBuckets()
 
+    def counter(self, rate: CountedRate) -> OwnCounter:
+        return OwnCounter(self, rate)
+
     def take(self, rate: CountedRate, client: str) -> Taken:
         with self._lock:
             return self._buckets.take((rate, client), rate.amount, rate.period_s, self._clock())
@@ -61,24 +78,45 @@ class OwnTokens:
             self._buckets.give_back((rate, client), rate.amount, rate.period_s)
 
 
+class OwnCounter(t.NamedTuple):
+    """Counts for one rate in this process alone."""
+
+    source: OwnTokens
+    rate: CountedRate
+
+    @property
+    def at_hand(self) -> cabc.Mapping[str, cabc.Iterator[bool]]:
+        return {}
+
+    def take(self, client: str) -> Taken:
+        return self.source.take(self.rate, client)
+
+    def give_back(self, client: str) -> None:
+        self.source.give_back(self.rate, client)
+
+
 class _SourceOfProcess:
     """The source of a process, which counts in one place, whatever apps it serves."""
 
     def __init__(self) -> None:
         self.make: cabc.Callable[[], TokenSource] = OwnTokens
         self.made: TokenSource | None = None
+        self.is_shared = False
         self.lock = allocate_lock()
 
 
 _current = _SourceOfProcess()
 
 
-def use_source(make: cabc.Callable[[], TokenSource]) -> None:
+def use_source(make: cabc.Callable[[], TokenSource], *, shared: bool) -> None:
     """Let all rate limits of this process take their tokens from what `make` returns. It is called
     when a request is first counted.
+
+    Args:
+        shared: whether all processes of the server count together by it.
     """
     with _current.lock:
-        _current.make, _current.made = make, None
+        _current.make, _current.made, _current.is_shared = make, None, shared
 
 
 def current_source() -> TokenSource:
@@ -96,4 +134,4 @@ def _make_source() -> TokenSource:
 
 def is_shared() -> bool:
     """Return whether the processes of the server count together."""
-    return _current.make is not OwnTokens
+    return _current.is_shared

@@ -7,8 +7,9 @@ compromised.
 `mask_text` is for messages and tracebacks, which must stay readable. It masks the known secrets
 wherever they stand in the text, and what can hardly be anything else than a secret, such as the
 password in a URL. The known secrets are the values of secrets in all configs and in the
-environment variables of the process, and the passwords in their URLs. Values that ordinary text may
-contain, such as "dev" or "12345678", do not count.
+environment variables of the process, the passwords in their URLs, and API keys of carboy, which are
+known by their form. Values that ordinary text may contain, such as "dev" or "12345678", do not
+count.
 
 Only the output is masked, never the value itself.
 """
@@ -90,6 +91,10 @@ _LITERAL = (
 )
 _PEM = r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 
+# Matches an API key, as `carboy.access.keytext` makes it. The group is the public part, by which an
+# operator finds the key in the list of keys. The server itself has only hashes of the keys.
+_API_KEY = r"(carboy_[0-9A-Za-z]{12}_)[0-9A-Za-z]{49}"
+
 # Matches names whose values are known secrets. They end with a word such as KEY or PASSWORD. Names
 # with such a word in the middle are not matched, because their values occur in ordinary text:
 # `SECURITY_PASSWORD_HASH` ("argon2"), `SSL_KEY_FILE` (a path).
@@ -160,6 +165,8 @@ def mask_known(text: str) -> str:
     for secret in known_secrets():
         if secret in text:
             text = text.replace(secret, MASK)
+    if "carboy_" in text:
+        text = _compiled(_API_KEY).sub(rf"\1{MASK}", text)
     return text
 
 

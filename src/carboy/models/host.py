@@ -56,6 +56,8 @@ class ModelApp(t.Protocol):
 
     def find_overrides(self) -> Overrides: ...
 
+    def _user_finder(self) -> cabc.Callable[[], str] | None: ...
+
     def session_needs_refresh(self, environ: dict[str, t.Any]) -> bool: ...
 
     def add_url_rule(
@@ -157,6 +159,7 @@ class ModelDeclaring:
         canary_key: str | None = None,
         shadow: str | None = None,
         access: AccessRule | None = None,
+        rate: str | cabc.Sequence[str] | None = None,
         cors: Declared = None,
         hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
@@ -226,6 +229,10 @@ class ModelDeclaring:
                 are compared with those that were sent, and not sent.
             access: "key" if clients need an API key, "open" if they need none. By default as the
                 blueprint or the app declares it, else they need one as soon as the app has keys.
+            rate: how often a client may send requests to the model, by all protocols together, such
+                as "100/minute", "10/second by address" or a list of both; "2000/minute by model"
+                counts the requests of all clients. By default as the blueprint or the app declares
+                it.
             cors: the sites whose pages may use the model, such as "https://shop.example"; a list,
                 "*" for all, or False for none; by default as the blueprint or the app declares it.
             hold_s: seconds for which predictions may wait while a new version takes the place of
@@ -258,6 +265,7 @@ class ModelDeclaring:
                 canary_key=canary_key,
                 shadow=shadow,
                 access=access,
+                rate=rate,
                 cors=cors,
                 hold_s=hold_s,
             )

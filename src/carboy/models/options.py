@@ -8,7 +8,7 @@ import re
 import typing as t
 from collections import abc as cabc
 
-from carboy.access.accessdeclaration import check_access, check_cors
+from carboy.access.accessdeclaration import check_access, check_cors, check_rate
 from carboy.core.bytesizes import parse_size
 
 from .versions.versionoptions import check_version_options
@@ -90,6 +90,7 @@ class Options:
     canary_key: str | None = None
     shadow: str | None = None
     access: AccessRule | None = None
+    rate: str | cabc.Sequence[str] | None = None
     cors: Declared = None
     hold_s: float | None = None
 
@@ -126,6 +127,7 @@ class Options:
             )
         check_version_options(self)
         check_access(self.access, "app.model(...)")
+        check_rate(self.rate, "app.model(...)")
         check_cors(self.cors, "app.model(...)")
 
     def _check_devices(self) -> None:

@@ -111,10 +111,10 @@ class Counters(t.NamedTuple):
         times = [0.0] * (len(PREDICTION_BOUNDS_S) + 2)
         return cls([0.0] * len(OUTCOMES), times, times[:], [0.0] * (len(BATCH_BOUNDS) + 2))
 
-    def copy_to(self, other: Counters) -> None:
+    def add_to(self, other: Counters) -> None:
         for source, target in zip(self, other, strict=True):
             for i, number in enumerate(source):
-                target[i] = number
+                target[i] += number
 
 
 class Counts:
@@ -129,8 +129,8 @@ class Counts:
         self.counters = Counters.new()
 
     def move_to(self, counters: Counters) -> None:
-        """Continue to count in other memory."""
-        self.counters.copy_to(counters)
+        """Continue to count in other memory, which may have counted before."""
+        self.counters.add_to(counters)
         self.counters = counters
 
     def add_outcome(self, outcome: int, number: int = 1) -> None:

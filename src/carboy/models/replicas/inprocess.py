@@ -56,6 +56,7 @@ class InProcess:
 
     compute: Compute
     turns: Turns | None = None
+    is_ready = True
     is_remote = False
 
     def __init__(

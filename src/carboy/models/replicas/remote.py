@@ -136,6 +136,7 @@ class RemoteReplicas:
         self.loaded_bytes = 0
         self.load_s = 0.0
         self.cards: tuple[Card, ...] = ()
+        self.is_ready = True
         #: Called when the version must be held, with the longest time in seconds, or must go on
         #: (None). Must return at once.
         self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
@@ -174,6 +175,7 @@ class RemoteReplicas:
 
     def _use(self, granted: Granted, fd: int) -> None:
         self._folder, self._tokens = granted["folder"], TokenReader(fd)
+        self.is_ready = True
         about = granted["about"]
         self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
         self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
@@ -199,6 +201,10 @@ class RemoteReplicas:
     def resume(self) -> None:
         """Want the version again, and compute the predictions that wait."""
         self.on_hold(None)
+
+    def set_ready(self, is_ready: bool) -> None:
+        """Note whether any replica is ready."""
+        self.is_ready = is_ready
 
     def moved(self, granted: Granted, fd: int) -> None:
         """Use other replicas from now on. Those before end when nobody is connected to them, which

@@ -28,6 +28,7 @@ if t.TYPE_CHECKING:
         Hangs,
         Holds,
         NotGranted,
+        ReplicasChanged,
         ReplicaUser,
         Resumes,
         Want,
@@ -130,16 +131,20 @@ class SocketDirectory:
                 self._connection = _Connection(self._find(), self._on_lost, self._on_order)
             return self._connection
 
-    def _on_order(self, word: str, order: Holds | Resumes) -> None:
-        """Let a version be held, or go on. Called on the thread of the connection."""
+    def _on_order(self, word: str, order: Holds | Resumes | ReplicasChanged) -> None:
+        """Tell the user of a version what the supervisor says of it. Called on the thread of the
+        connection.
+        """
         with self._lock:
             user = self._users.get(order["key"])
         if user is None:
             return
         if word == "hold":
             user.hold(t.cast("Holds", order)["limit_s"])
-        else:
+        elif word == "resume":
             user.resume()
+        else:
+            user.set_ready(t.cast("ReplicasChanged", order)["is_ready"])
 
     def _on_lost(self) -> None:
         """Look for the next supervisor. Called on the thread of the connection that has ended.
@@ -169,7 +174,7 @@ class _Connection:
     Args:
         path: the path of the socket.
         on_lost: called when the connection has ended.
-        on_order: called with the word and the payload of messages about a version to be held.
+        on_order: called with the word and the payload of messages that answer none of this process.
 
     Raises:
         UnavailableError: nobody listens at the path.
@@ -226,7 +231,7 @@ class _Connection:
         try:
             while data := self._receive(fds):
                 for word, payload in lines.feed(data):
-                    if word in ("hold", "resume"):
+                    if word in ("hold", "resume", "changed"):
                         self._on_order(word, payload)
                     else:
                         self._settle(word, payload, fds)

@@ -37,6 +37,7 @@ From the supervisor to a client:
     hold      `Holds`: another version needs the memory of this one. The client lets new predictions
               wait, and releases the version when those before are computed
     resume    `Resumes`: the other version could not be loaded. The client wants this one again
+    changed   `ReplicasChanged`: whether any replica of the version is ready, if that has changed
 
 When a process of a replica has ended, the supervisor removes its socket, so that a token of it that
 is still in the pipe leads nowhere. When a client has disconnected, which may have had a token in
@@ -154,6 +155,13 @@ class Resumes(t.TypedDict):
     key: str
 
 
+class ReplicasChanged(t.TypedDict):
+    """Says whether any replica of a version is ready."""
+
+    key: str
+    is_ready: bool
+
+
 class ReplicaJob(t.TypedDict):
     """What the process of a replica must know, beside the app that it loads."""
 
@@ -188,6 +196,9 @@ class ReplicaUser(t.Protocol):
 
     def resume(self) -> object:
         """Want the version again, and compute the predictions that wait. Returns at once."""
+
+    def set_ready(self, is_ready: bool) -> object:
+        """Note whether any replica is ready."""
 
 
 class ReplicaDirectory(t.Protocol):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import threading
 import typing as t
+import weakref
+from functools import partial
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
@@ -70,7 +72,7 @@ class ModelVersion:
         self._asked_s: float | None = None
         self._asking = threading.Lock()
         if replica.is_remote:
-            t.cast("RemoteReplicas", replica).on_hold = self._hold_when_asked
+            t.cast("RemoteReplicas", replica).on_hold = partial(_ask_to_hold, weakref.ref(self))
 
     @property
     def loaded(self) -> bool:
@@ -212,8 +214,8 @@ class ModelVersion:
                 finally:
                     self._end_hold(self.queue)
 
-    def _hold_when_asked(self, limit_s: float | None) -> None:
-        """Let a thread call `hold` or, if the time is None, `resume`."""
+    def ask_to_hold(self, limit_s: float | None) -> None:
+        """Let a thread call `hold` or, if the time is None, `resume`. Returns at once."""
         self._asked_s = limit_s
         threading.Thread(target=self._do_asked, name="carboy hold", daemon=True).start()
 
@@ -274,6 +276,11 @@ class ModelVersion:
     def statistics(self) -> Statistics:
         """Return the queue's counters since the version was first used."""
         return self.queue.statistics()
+
+
+def _ask_to_hold(version: weakref.ref[ModelVersion], limit_s: float | None) -> None:
+    if (found := version()) is not None:
+        found.ask_to_hold(limit_s)
 
 
 class _Hold:

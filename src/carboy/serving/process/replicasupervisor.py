@@ -12,6 +12,7 @@ takes 10 ms, and importing all others of the supervisor 29.
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import time
 import typing as t
@@ -92,6 +93,7 @@ class ReplicaSupervisor:
         self._folder: ReplicaFolder | None = None
         self._named: UnixSocket | None = None
         self._look_at_s = 0.0
+        self._is_folder_lost = False
         #: How many reloads have been asked for.
         self.generation = 0
         #: Asks the processes of replicas for `carboy ctl`; None before it listens.
@@ -110,7 +112,40 @@ class ReplicaSupervisor:
 
             self._folder = ReplicaFolder()
             self._listen(self._folder.listener)
+        self._restore_folder(self._folder)
         return self._folder.socket_path
+
+    def _restore_folder(self, folder: ReplicaFolder) -> None:
+        """Create the folder again if it was removed, such as by a program that cleans temporary
+        folders.
+        """
+        listener = folder.listener
+        try:
+            if not folder.restore():
+                return
+        except OSError as exc:
+            if not self._is_folder_lost:
+                log.logger.error(
+                    "the folder with the sockets of the replicas was removed, and cannot be created"
+                    " again: %s. New workers and replicas cannot be reached until that works",
+                    exc,
+                )
+            self._is_folder_lost = True
+            return
+        self._is_folder_lost = False
+        self._selector.unregister(listener)
+        self._listen(folder.listener)
+        log.logger.warning(
+            "the folder with the sockets of the replicas, %s, was removed, and is created again. If"
+            " a program has removed it that cleans temporary folders, set XDG_RUNTIME_DIR",
+            folder.path,
+        )
+
+    def _replace_unreachable(self) -> None:
+        """Replace the replicas whose sockets were removed: no other client could connect."""
+        for process in (process for pool in self._pools for process in pool.processes):
+            if process.phase == "ready" and not os.path.lexists(process.path):
+                process.leave_because = process.leave_because or "its socket was removed"
 
     def open_named(self, path: str) -> None:
         """Listen on one more socket, which processes of other servers find.
@@ -359,8 +394,11 @@ class ReplicaSupervisor:
     def attend(self, now_s: float) -> None:
         """Do what is due, and remove processes and pools that have ended."""
         must_look = now_s >= self._look_at_s
+        if self._folder is not None:
+            self._restore_folder(self._folder)
         if must_look:
             self._look_at_s = now_s + LOOK_S
+            self._replace_unreachable()
         for exchange in list(self._exchanges):
             self._attend_exchange(exchange, now_s)
         for pool in list(self._pools):
@@ -370,11 +408,20 @@ class ReplicaSupervisor:
             if _is_unused(pool, now_s, self.generation):
                 pool.end()
             pool.attend(now_s)
+            self._say_whether_ready(pool)
             if must_look and pool.is_watched:
                 pool.look(now_s)
             if pool.is_ending and not pool.processes:
                 self._pools.remove(pool)
                 pool.close()
+
+    def _say_whether_ready(self, pool: ReplicaPool) -> None:
+        """Tell the clients of a pool if none of its replicas is ready any more, or one is again."""
+        if not pool.was_ready or pool.said_ready == (is_ready := pool.ready > 0):
+            return
+        pool.said_ready = is_ready
+        for client in self._clients_of(pool):
+            client.channel.send("changed", {"key": pool.want["key"], "is_ready": is_ready})
 
     def due_s(self) -> list[float]:
         """Return the times at which `attend` has something to do."""

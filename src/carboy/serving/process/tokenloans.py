@@ -49,7 +49,7 @@ class TokenLoans:
 
 def borrow_from(control: SupervisorLink) -> None:
     """Let the rate limits of this worker process lease their tokens from the supervisor."""
-    use_source(partial(_borrower, control))
+    use_source(partial(_borrower, control), shared=True)
 
 
 def _borrower(control: SupervisorLink) -> LeasedTokens:
