@@ -17,6 +17,7 @@
     strictheaders the headers by which an app restricts its own pages
     webaddresses  the texts of the headers Origin and Host
     browserrules  what an app lets web pages do, by all of these
+    notices       the logger of messages about keys and rates
     host          the methods by which the class `Carboy` has all that
 
 `core.dispatch` asks the table before hooks and view; `serving.predictions` asks the guard of a

@@ -5,12 +5,12 @@ from __future__ import annotations
 import typing as t
 
 from carboy.core.identity import ADMISSION
-from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
 from .accessdeclaration import AccessDeclaration, declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
+from .notices import logger
 from .ratelimit import RateLimit
 from .tokensources import is_shared
 
@@ -191,7 +191,7 @@ class AccessTable:
         """Warn once if the server has several processes, and this one counts requests alone."""
         self._knows_who_counts = True
         if environ.get("wsgi.multiprocess") and not is_shared():
-            get_masked_logger("carboy.access").warning("%s", ALONE)
+            logger.warning("%s", ALONE)
 
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""

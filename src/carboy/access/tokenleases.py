@@ -18,13 +18,13 @@ costs the supervisor nothing.
 
 from __future__ import annotations
 
-import logging
 import typing as t
 from itertools import repeat
 from operator import length_hint
 from threading import Condition, RLock
 from time import monotonic
 
+from .notices import logger
 from .tokenbuckets import MAX_BUCKETS, Taken, TokenBuckets
 from .tokensources import CountedRate, OwnTokens
 
@@ -32,7 +32,6 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 _NONE: cabc.Iterator[bool] = iter(())
-logger = logging.getLogger("carboy.access")
 
 # The part of a rate that all leases of a client are together, at most.
 LEASED_PART = 10
