@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import UTC, datetime
 
 from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import AccessDeclaration, declarations_of, declared_at
+from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .notices import logger
 from .ratelimit import RateLimit
@@ -133,6 +134,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
+        self._adopt(rule)
         purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
@@ -146,6 +148,16 @@ class AccessTable:
             self._policy_of_model,
             has_users=self._identify_user is not None,
         )
+
+    def _adopt(self, rule: Rule) -> None:
+        """Let what is declared for a model hold for a second rule of its endpoint that declares
+        nothing, since it gives access to the same model.
+        """
+        if declared_at(rule) is NOTHING_DECLARED:
+            others = map(declared_at, self._url_map.iter_rules(rule.endpoint))
+            found = next((each for each in others if each.purpose.kind != "view"), None)
+            if found is not None:
+                rule.declaration = found  # type: ignore[attr-defined]
 
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
@@ -193,9 +205,25 @@ class AccessTable:
         if environ.get("wsgi.multiprocess") and not is_shared():
             logger.warning("%s", ALONE)
 
+    def needs_key(self, rule: Rule) -> bool:
+        """Return whether clients need a key for a rule now."""
+        guard = self.guard_of(rule)
+        return guard is not None and guard.needs_key()
+
+    def describe_keys(self) -> str:
+        """Return how many URLs need a key, and how many keys there are; "" if none needs one."""
+        keyed = sum(map(self.needs_key, self._url_map.iter_rules()))
+        if not keyed:
+            return ""
+        now = datetime.now(UTC)
+        valid = sum(key.is_valid(now) for key in self.store.all_keys())
+        if not valid:
+            return f"none is valid, and {keyed} URLs need one; make one: carboy keys new NAME"
+        return f"{valid} valid; {keyed} URLs need one"
+
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""
-        keys = self.store.keys()
+        keys = self.store.all_keys()
         return any(each.rates for _, each in self._places()) or any(key.rate for key in keys)
 
     def place_that_counts_users(self) -> str | None:
