@@ -217,8 +217,9 @@ class LeasedCounter:
     def add(self, client: str, loan: Taken, now_s: float) -> None:
         """Add tokens that were lent."""
         lease = self._lease(client)
-        tokens = loan.tokens + length_hint(self.at_hand.get(client, ()))
-        self.at_hand[client] = repeat(True, tokens // 2)
+        tokens = loan.tokens + length_hint(self.at_hand.pop(client, ()))
+        if tokens > 1:
+            self.at_hand[client] = repeat(True, tokens // 2)
         lease.tokens += tokens - tokens // 2
         lease.asks_early = loan.tokens > 1
         lease.left, lease.next_s, lease.at_s = loan.left, loan.next_s, now_s
