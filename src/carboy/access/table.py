@@ -253,8 +253,12 @@ def _log(environ: dict[str, t.Any], identity: Identity) -> None:
 
 def _keep_from_caches(response: Response) -> Response:
     """Let no cache give the response to another client. A Cache-Control of the view is kept."""
-    response.vary.update(PRIVATE["Vary"].split(", "))
-    response.headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
+    headers, vary = response.headers, PRIVATE["Vary"]
+    if "Vary" in headers:
+        response.vary.update(vary.split(", "))
+    else:
+        headers["Vary"] = vary  # PERF: `response.vary` takes 3 us
+    headers.setdefault("Cache-Control", PRIVATE["Cache-Control"])
     return response
 
 
