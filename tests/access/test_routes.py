@@ -341,6 +341,24 @@ def test_app_without_declarations_and_models_has_nothing_to_ask():
     assert app.find_overrides().access is None
 
 
+@pytest.mark.parametrize(
+    ("keys", "access", "text"),
+    [
+        ([BOTH, CAT], "key", "2 valid; needed at 2 URLs"),
+        ([BOTH], None, "1 valid; needed at 1 URL"),
+        ([], "key", "none is valid; needed at 1 URL; make one by 'carboy keys new NAME'"),
+        ([], None, ""),
+    ],
+)
+def test_server_says_how_many_keys_there_are(keys, access, text):
+    app = Carboy(__name__, static_folder=None, instance_path="/nonexistent")
+    app.config["ACCESS_KEYS"] = records(*keys)
+    app.config["OPENAPI_ENABLED"] = False
+    app.get("/", access=access)(lambda: "")
+    app.model("/model")(type("Model", (), {"predict": _predict}))
+    assert app.find_overrides().access.describe_keys() == text
+
+
 # --- beside hooks and error handlers --------------------------------------------------------------
 
 

@@ -214,9 +214,10 @@ class AccessTable:
             return ""
         now = datetime.now(UTC)
         valid = sum(key.is_valid(now) for key in self.store.all_keys())
+        where = f"needed at {keyed} URL{'s' if keyed > 1 else ''}"
         if not valid:
-            return f"none is valid, and {keyed} URLs need one; make one: carboy keys new NAME"
-        return f"{valid} valid; {keyed} URLs need one"
+            return f"none is valid; {where}; make one by 'carboy keys new NAME'"
+        return f"{valid} valid; {where}"
 
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""
