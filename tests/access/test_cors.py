@@ -6,6 +6,7 @@ import pytest
 
 import carboy
 from carboy import Blueprint, Carboy
+from carboy.access.browserrules import merged
 from carboy.access.cors import parse
 from carboy.errors import ConfigError
 
@@ -176,6 +177,16 @@ def test_innermost_declaration_decides_and_headers_of_the_app_win(client, path, 
 def test_response_varies_by_origin_where_it_depends_on_it(client, path, origin, vary):
     answer = client.get(path, headers={"Origin": origin} if origin else {})
     assert answer.headers.get("Vary") == vary
+
+
+def test_headers_are_joined_without_repeating_any():
+    more = (("Vary", "Origin"), ("X-A", "new"), ("vary", "Origin, Cookie"), ("X-B", "b"))
+    assert merged([("x-a", "own")], more) == [
+        ("x-a", "own"),
+        ("Vary", "Origin, Cookie"),
+        ("X-B", "b"),
+    ]
+    assert merged([("Vary", "*")], more[:1]) == [("Vary", "*")]
 
 
 def test_credentials_and_exposed_headers_are_sent_if_they_are_declared(client):

@@ -280,12 +280,13 @@ def merged(
     found = list(headers)
     names = {name.lower() for name, _ in found}
     has_cors = "access-control-allow-origin" in names
-    for name, value in more:
-        lower = name.lower()
-        if lower == "vary":
-            _add_vary(found, value)
+    for each in more:
+        lower = each[0].lower()
+        if lower == "vary" and lower in names:
+            _add_vary(found, each[1])
         elif lower not in names and not (has_cors and lower.startswith("access-control-")):
-            found.append((name, value))
+            found.append(each)
+            names.add(lower)
     return found
 
 
@@ -297,7 +298,6 @@ def _add_vary(headers: list[tuple[str, str]], value: str) -> None:
             if missing and "*" not in has:
                 headers[index] = name, ", ".join([known, *missing])
             return
-    headers.append(("Vary", value))
 
 
 def _value(headers: cabc.Iterable[tuple[str, str]], lower: str) -> str:

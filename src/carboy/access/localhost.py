@@ -88,6 +88,7 @@ def is_cross_site(environ: cabc.Mapping[str, t.Any]) -> bool:
     return origin is not None and host_of_origin(origin) != environ.get("HTTP_HOST")
 
 
+@lru_cache(maxsize=256)
 def _is_of_this_machine(origin: str | None) -> bool:
     """Return whether an origin is that of pages that a program on this machine serves. Its port may
     differ from ours, and its name: http://127.0.0.1:3000 for http://localhost:8000.
