@@ -1,4 +1,4 @@
-"""Access control: no spelling of a request reaches a model, route or page without its key.
+"""Access control: no variant of a request reaches a model, route or page without its key.
 
 ASVS 5.0: 8.2.1, 8.3.1, 8.2.2
 Also tested in: tests/access/test_routes.py
@@ -49,7 +49,7 @@ def socket():
 """
 
 # How a client, or something on the way, may write the path of the first model.
-SPELLINGS = [
+PATHS = [
     "/first", "//first", "///first", "/./first", "/%66irst", "/first?x=1", "/first/",
     "/FIRST", "/first%00", "/first%2f", "/first;x=1", "/x/../first", "/%2e/first", "/first%20",
     "http://localhost/first", "/v2/models/first/infer", "/v2/models/%66irst/infer",
@@ -100,8 +100,8 @@ def _status(port: int, sent: bytes) -> int:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_spelling_of_a_path_needs_no_key(port: int, method: str):
-    open_to_all = {path: _ask(port, method, path) for path in SPELLINGS}
+def test_no_variant_of_a_path_needs_no_key(port: int, method: str):
+    open_to_all = {path: _ask(port, method, path) for path in PATHS}
     # A redirect leads to a path that needs a key.
     refusals = (308, 400, 401, 404, 405, 415)
     assert {path: code for path, code in open_to_all.items() if code not in refusals} == {}
