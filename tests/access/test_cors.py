@@ -283,6 +283,20 @@ def test_models_declare_sites_as_views_do():
     assert refused.headers["Access-Control-Allow-Origin"] == SHOP
 
 
+def test_page_of_a_declared_site_can_read_that_a_key_is_missing():
+    app = Carboy("keyed")
+
+    @app.model("/double", cors=SHOP, access="key")
+    def double(x: float) -> float:
+        return 2 * x
+
+    client = app.test_client()
+    assert preflight(client, "/double", method="POST").status_code == 204
+    refused = client.post("/double", json=2, headers={"Origin": SHOP})
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == SHOP
+
+
 def test_model_with_a_site_that_is_none_is_refused_at_registration():
     with pytest.raises(ValueError, match=r"app\.model\(\.\.\.\): cors: 'shop' is no origin"):
 

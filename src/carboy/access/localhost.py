@@ -25,6 +25,10 @@ _SAFE_METHODS: t.Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 # of this machine, and "none" the user, who has typed the URL.
 _OWN_SITES: t.Final = frozenset(("same-origin", "same-site", "none"))
 
+# The addresses from which a browser connects to a loopback address of its machine. Others, such as
+# 127.0.0.6, are those of proxies in containers (Istio).
+_PEERS: t.Final = frozenset(("127.0.0.1", "::1", "::ffff:127.0.0.1"))
+
 
 class Danger(enum.Enum):
     """Why a request may come from a page of a foreign site."""
@@ -55,7 +59,7 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
     if (
         foreign_port
         and foreign_port == environ["SERVER_PORT"]
-        and _is_loopback(environ.get("REMOTE_ADDR", ""))
+        and environ.get("REMOTE_ADDR") in _PEERS
     ):
         return Danger.REBOUND
     return None
@@ -96,8 +100,3 @@ def _is_of_this_machine(origin: str | None) -> bool:
     host = None if origin is None else host_of_origin(origin)
     parts = None if host is None else split_host(host)
     return parts is not None and is_this_machine(parts[0])
-
-
-def _is_loopback(peer: str) -> bool:
-    peer = peer.removeprefix("::ffff:")
-    return peer == "::1" or peer.startswith("127.")
