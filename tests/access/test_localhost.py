@@ -7,6 +7,7 @@ import pytest
 import carboy
 from carboy import Carboy
 from carboy.access.localhost import Danger, find_danger, is_cross_site
+from carboy.errors import ConfigError
 
 THIEF = "https://thief.example"
 CROSS, REBOUND = Danger.CROSS_SITE, Danger.REBOUND
@@ -144,6 +145,12 @@ def test_post_of_a_foreign_page_is_refused_with_what_to_do(app):
 def test_post_is_done_if_the_check_is_switched_off(app):
     app.config["PROTECT_LOCALHOST"] = False
     assert post(app).text == "done"
+
+
+def test_switch_that_is_no_switch_is_refused(app):
+    app.config["PROTECT_LOCALHOST"] = "no"
+    with pytest.raises(ConfigError, match="expected True or False, got 'no'"):
+        app.find_overrides()
 
 
 def test_post_is_done_if_the_route_names_the_site(app):
