@@ -15,7 +15,7 @@ CROSS, REBOUND = Danger.CROSS_SITE, Danger.REBOUND
 
 def environ(host: str | None = "localhost:8000", method: str = "POST", **headers: str):
     named = {"origin": "HTTP_ORIGIN", "site": "HTTP_SEC_FETCH_SITE", "upgrade": "HTTP_UPGRADE"}
-    found = {named[name]: value for name, value in headers.items() if name in named}
+    found = {named.get(name, name): value for name, value in headers.items()}
     found |= {"REQUEST_METHOD": method, "SERVER_PORT": headers.get("port", "8000")}
     found["REMOTE_ADDR"] = headers.get("peer", "127.0.0.1")
     return found if host is None else {**found, "HTTP_HOST": host}
@@ -57,6 +57,8 @@ def environ(host: str | None = "localhost:8000", method: str = "POST", **headers
         ({"site": "none"}, None),
         # Behind a proxy that passes on its own host; the browser knows what the user sees.
         ({"origin": THIEF, "site": "same-origin"}, None),
+        ({"origin": THIEF, "site": "cross-site", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, None),
+        ({"origin": "http://shop.example", "SERVER_PROTOCOL": "HTTP/1.0"}, None),
         # Services that others can reach have other means.
         ({"origin": THIEF, "host": "shop.example"}, None),
         ({"origin": THIEF, "host": "192.168.1.5:8000"}, None),
