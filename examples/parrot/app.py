@@ -17,6 +17,7 @@ from msgspec import Meta
 from carboy import Carboy, redirect
 
 app = Carboy(__name__)
+app.config["STRICT_HEADERS"] = True
 app.logger.setLevel(logging.INFO)
 
 Prompt = Annotated[str, Meta(max_length=2000, examples=["When an exception"])]

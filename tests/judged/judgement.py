@@ -6,10 +6,6 @@ import dataclasses
 import typing as t
 
 
-class CannotRunError(Exception):
-    """This machine cannot run a judge; the message says why."""
-
-
 class Accepted(t.NamedTuple):
     """A finding that stays, and why."""
 
@@ -37,6 +33,10 @@ class Judgement:
     problems: list[str] = dataclasses.field(default_factory=list)
     accepted: list[Accepted] = dataclasses.field(default_factory=list)
     scores: list[tuple[str, str, str]] = dataclasses.field(default_factory=list)
+
+    def accept(self, accepted: Accepted) -> None:
+        if accepted not in self.accepted:
+            self.accepted.append(accepted)
 
 
 class Judge(t.NamedTuple):

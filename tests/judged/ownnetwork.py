@@ -1,6 +1,7 @@
 """A network of its own: judges reach what is served here, at any port, and nothing else.
 
-Scanners ask hosts of their makers, and the HTTP Observatory scans ports 80 and 443 only.
+Scanners ask hosts of their makers, and the HTTP Observatory scans ports 80 and 443 only. The
+processes are apart as well, so that no server outlives a run that was killed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def enter() -> str:
     if os.environ.get(_INSIDE):
         _raise_loopback()
         return ""
-    unshare = ["unshare", "--net", *(() if os.geteuid() == 0 else ("--map-root-user",))]
+    apart = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+    unshare = ["unshare", *apart, *(() if os.geteuid() == 0 else ("--map-root-user",))]
     if shutil.which("unshare") is None:
         return "not installed here: unshare"
     tried = subprocess.run([*unshare, "true"], capture_output=True, text=True, check=False)

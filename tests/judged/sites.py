@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 EXAMPLES = sorted(path.parent.name for path in showcase.EXAMPLES.glob("*/app.py"))
-# The pages that their READMEs send visitors to, where it is not the first one.
+# The pages that their READMEs send visitors to, where the first one is none.
 START_PAGES = {"flowers": "docs"}
 # Of the flowers example, for tests.
 API_KEY = "a-key-for-tests"
