@@ -312,7 +312,14 @@ def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies 
 def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
     """Return, by URL path, the functions that accept requests for predictions without calling a
     view.
+
+    Raises:
+        ConfigError: the configuration of the app is not valid.
     """
+    if (own := carboy_app(app)) is not None:
+        # Read the configuration of access now and not at the first request, so that the server does
+        # not start if it is not valid.
+        own.find_overrides()
     if not has_models(app):
         return {}
     # `predictions` is imported only here, because apps without models need neither it nor what it
