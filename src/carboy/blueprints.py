@@ -158,6 +158,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         url_defaults: dict[str, t.Any] | None = None,
         root_path: str | None = None,
         cli_group: str | None = _sentinel,
+        *,
         access: AccessRule | None = None,
         rate: str | cabc.Sequence[str] | None = None,
         cors: Declared = None,

@@ -117,6 +117,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     ),
     "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it", str | None),
     "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it", str | None),
+    # Absent, as ACCESS_DEFAULT.
+    "OPENAPI_ACCESS": ConfigKey(
+        ABSENT,
+        '`"key"`: the document and its pages need an API key; `"open"`: they need none, whatever'
+        " `ACCESS_DEFAULT` says",
+        t.Literal["key", "open"],
+    ),
     "OPENAPI_INFO": ConfigKey(
         None,
         "`title`, `version`, `description`, `contact`, `license`, ... of the document",

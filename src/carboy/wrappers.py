@@ -26,6 +26,7 @@ from .core.changetracking import MembersTracked
 from .core.deletion import DeletableAttributes
 from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
 from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
+from .core.trustedhosts import host_of
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -194,6 +195,10 @@ class Request(RequestBase, metaclass=MembersTracked):
     @_LazyAttribute
     def scheme(self) -> str:
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
+
+    @_LazyAttribute
+    def host(self) -> str:
+        return host_of(self.environ, self.trusted_hosts)
 
     @_LazyAttribute
     def server(self) -> tuple[str, int | None] | None:

@@ -218,6 +218,12 @@ def test_keys_are_counted_apart_and_refused_requests_do_not_count():
     assert set(statuses(client, "/a", 9)) == {401}
 
 
+def test_view_with_a_rate_needs_no_key_although_the_app_has_keys():
+    app = make_app(ACCESS_KEYS=records(make_key("phone")))
+    app.get("/a", rate="2/minute")(ok)
+    assert statuses(app.test_client(), "/a", 3) == [200, 200, 429]
+
+
 def test_rate_of_a_key_holds_for_all_routes_in_addition_to_theirs():
     slow, fast = make_key("slow", rate="4/minute"), make_key("fast")
     app = make_app(ACCESS_KEYS=records(slow, fast))

@@ -111,13 +111,13 @@ def test_declarations_are_counted_apart(clock):
 
 
 NETWORKS = {
-    "192.0.2.1": "address 192.0.2.1",
-    "2001:db8:1:2:3:4:5:6": "network 2001:db8:1:2::/64",
-    "2001:db8:1:2:ffff::1": "network 2001:db8:1:2::/64",
-    "fe80::1%eth0": "network fe80::/64",
-    "::ffff:192.0.2.1": "address 192.0.2.1",
-    "": "address ",
-    "made:up": "address made:up",
+    "192.0.2.1": "192.0.2.1",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+    "2001:db8:1:2:ffff::1": "2001:db8:1:2::/64",
+    "fe80::1%eth0": "fe80::/64",
+    "::ffff:192.0.2.1": "192.0.2.1",
+    "": "unknown",
+    "made:up": "made:up",
 }
 
 

@@ -71,6 +71,31 @@ def test_own_urls_change_nothing_by_safe_methods(app: Carboy):
     assert client.get("/v2/models/double/ready").status_code == 200
 
 
+@pytest.mark.parametrize("action", ["load", "unload"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://shop.example"},
+    ],
+)
+@pytest.mark.parametrize("host", ["shop.example", "localhost:8000", "127.0.0.1"])
+def test_page_of_another_site_cannot_load_or_unload_a_model(
+    app: Carboy, action: str, headers: dict[str, str], host: str
+):
+    client = app.test_client()
+    path = f"/v2/repository/models/double/{action}"
+    assert client.post(path, headers={"Host": host, **headers}).status_code == 403
+    assert client.get("/v2/models/double/ready").json["ready"]
+
+
+def test_client_that_is_no_browser_can_unload_a_model_if_the_app_allows_it(app: Carboy):
+    client = app.test_client()
+    assert client.post("/v2/repository/models/double/unload").status_code == 200
+
+
 @pytest.mark.parametrize("policy", ["Lax", "Strict"])
 def test_cookie_of_the_session_has_the_policy_of_the_config(app: Carboy, policy: str):
     app.config["SESSION_COOKIE_SAMESITE"] = policy

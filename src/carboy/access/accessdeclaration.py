@@ -84,7 +84,7 @@ class AccessDeclaration:
         """
         access, cors = options.get("access"), check_cors(options.get("cors"), owner)
         if isinstance(access, cls):
-            return dataclasses.replace(access, cors=cors)
+            return access if cors is None else dataclasses.replace(access, cors=cors)
         rates = check_rate(options.get("rate"), owner)
         if of_view and any(each.by == "model" for each in rates or ()):
             raise ValueError(

@@ -18,7 +18,7 @@ from ..globals import _cv_request, _find_request_ctx
 from ..observability.environkeys import FIELDS, ROUTE
 from . import cors, strictheaders
 from .accessdeclaration import declared_with_blueprints
-from .localhost import Danger, find_danger
+from .localhost import Danger, find_danger, is_cross_site
 from .webaddresses import split_host
 
 if t.TYPE_CHECKING:
@@ -120,9 +120,15 @@ class BrowserRules:
         """Return whether a request to a rule may have to be refused."""
         if self.find_danger is None or (danger := self.find_danger(environ)) is None:
             return False
+        return danger is Danger.REBOUND or not self._names_site(rule, environ)
+
+    def is_foreign(self, rule: Rule | None, environ: WSGIEnvironment) -> bool:
+        """Return whether a page of another site, which no `cors` names, has caused a request."""
+        return is_cross_site(environ) and not self._names_site(rule, environ)
+
+    def _names_site(self, rule: Rule | None, environ: WSGIEnvironment) -> bool:
         policy = self.cors_of(rule)
-        is_allowed = policy is not None and policy.allows(environ.get("HTTP_ORIGIN"))
-        return danger is Danger.REBOUND or not is_allowed
+        return policy is not None and policy.allows(environ.get("HTTP_ORIGIN"))
 
     def refusal(self, environ: WSGIEnvironment, danger: Danger) -> Problem | None:
         """Return the error for a request that a page of a foreign site may have caused; None if the
@@ -163,8 +169,7 @@ class BrowserRules:
         its own that sets the headers of CORS.
         """
         method: str = environ["REQUEST_METHOD"]
-        policy = self.cors_of(self._find_rule(environ, method))
-        return (policy is not None and policy.allows(origin)) or (
+        return self._names_site(self._find_rule(environ, method), environ) or (
             self._ask(origin, method, environ) in {origin, "*"}
         )
 

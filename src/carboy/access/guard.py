@@ -67,16 +67,19 @@ class RouteGuard:
         has_users: whether the app knows its users.
 
     Attributes:
-        passed: what is decided about the requests that `passes` lets pass.
+        quick_count: counts the requests to a route that is open to clients without keys and users;
+            None for other routes.
+        passed: what is decided about the requests that it lets pass.
     """
 
     __slots__ = (
+        "_count_without_key",
         "_policy_of_model",
-        "_quick_count",
         "endpoint",
         "passed",
         "policy",
         "purpose",
+        "quick_count",
         "required",
         "store",
     )
@@ -99,16 +102,19 @@ class RouteGuard:
         self.policy = policy
         self._policy_of_model = policy_of_model
         self.passed = Admission(self, Identity(), keyed=False)
-        self._quick_count: QuickCount | None = None
+        self.quick_count: QuickCount | None = None
+        self._count_without_key: QuickCount | None = None
         is_anonymous = policy.access != "key" and not (has_users or purpose.variable)
         if policy.limit is not None and is_anonymous:
-            self._quick_count = QuickCount(policy.limit, purpose.model, endpoint)
+            self._count_without_key = QuickCount(policy.limit, purpose.model, endpoint)
+            if policy.access == "open":
+                self.quick_count = self._count_without_key
 
     def passes(self, address: str) -> bool:
         """Count a request and let it pass if that needs no question. False says nothing: `admit`
         decides.
         """
-        quick = self._quick_count
+        quick = self._count_without_key
         if quick is None or (self.policy.access is None and self._may_need_key()):
             return False
         return quick.passes(address)

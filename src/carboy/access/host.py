@@ -183,9 +183,8 @@ class AccessHost:
     def _is_access_wanted(self) -> bool:
         if self._declares_access or self.__dict__.get("models"):
             return True
-        if self._access_setting(RATE) is not None:
-            return True
-        return any(self._access_setting(name) for name in (KEYS, KEYS_FILE, DEFAULT, PROBES))
+        names = (KEYS, KEYS_FILE, DEFAULT, PROBES, RATE)
+        return any(self._access_setting(name) is not None for name in names)
 
     def _access_setting(self, name: str) -> t.Any:
         """Return the value of a config key, or that of its environment variable, which counts also

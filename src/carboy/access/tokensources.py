@@ -31,12 +31,15 @@ class CountedRate(t.NamedTuple):
 
 
 class RateCounter(t.Protocol):
-    """Gives a token for each request that counts for one rate. Thread-safe."""
+    """Gives a token for each request that counts for one rate. Thread-safe.
 
-    def take_quickly(self, client: str) -> bool:
-        """Take a token for a request of a client if one is at hand. False says nothing: ask `take`
-        then.
-        """
+    Attributes:
+        at_hand: by client, tokens that can be had without asking: `next(at_hand[client], False)` is
+            True for a token. False, or a missing client, says nothing: ask `take` then.
+    """
+
+    @property
+    def at_hand(self) -> cabc.Mapping[str, cabc.Iterator[bool]]: ...
 
     def take(self, client: str) -> Taken:
         """Take a token for a request of a client."""
@@ -81,8 +84,9 @@ class OwnCounter(t.NamedTuple):
     source: OwnTokens
     rate: CountedRate
 
-    def take_quickly(self, client: str) -> bool:
-        return False
+    @property
+    def at_hand(self) -> cabc.Mapping[str, cabc.Iterator[bool]]:
+        return {}
 
     def take(self, client: str) -> Taken:
         return self.source.take(self.rate, client)

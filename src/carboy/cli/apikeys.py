@@ -142,7 +142,7 @@ def list_command(path: str | None, *, out: t.TextIO) -> None:
 
     with config_errors_in_one_line():
         if path is None:
-            keys = [*_app().key_store().keys()]
+            keys = [*_app().key_store().all_keys()]
         else:
             keys = [*read_keys(path).values()]
     if not keys:

@@ -28,7 +28,7 @@ from ..signals import (
 )
 from ..wrappers import Response, _content_type
 from .firstrequest import prepare_first_request
-from .urls import is_trusted_host
+from .trustedhosts import is_trusted_host
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -177,6 +177,11 @@ class Model:
         return self.current.loaded
 
     @property
+    def is_remote(self) -> bool:
+        """Whether other processes compute the model."""
+        return self.current.replica.is_remote
+
+    @property
     def loaded_bytes(self) -> int:
         """How much the memory of this process grew by while the model was loaded; 0 if the system
         does not tell.

@@ -16,13 +16,14 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_rate
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_cors, check_rate
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
+from carboy.core.changetracking import note_change
 from carboy.core.foreignservers import refuse_without_threads
 from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
@@ -153,23 +154,26 @@ def _serve(
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc
     model.endpoints[protocol.name] = Endpoint(name, path, protocol, view, limit, subdomain)
+    declared = _declare(app, model, protocol)
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
+        for rule in app.url_map.iter_rules(name):
+            rule.declaration = declared
+        note_change()
     else:
-        refuse = partial(_refuse_access, app, model, protocol)
-        app.add_url_rule(
-            path,
-            name,
-            view,
-            methods=methods,
-            subdomain=subdomain,
-            access=AccessDeclaration(
-                model.options.access,
-                check_rate(model.options.rate, f"app.model({path!r})"),
-                Purpose("model", model=model.name, refuse=refuse),
-            ),
-            cors=model.options.cors,
-        )
+        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain, access=declared)
+
+
+def _declare(app: ModelApp, model: Model, protocol: ModelProtocol) -> AccessDeclaration:
+    """Return who may use a model by a protocol, and how often."""
+    options, owner = model.options, f"app.model({model.rule!r})"
+    refuse = partial(_refuse_access, app, model, protocol)
+    return AccessDeclaration(
+        options.access,
+        check_rate(options.rate, owner),
+        Purpose("model", model=model.name, refuse=refuse),
+        check_cors(options.cors, owner),
+    )
 
 
 def _refuse_access(

@@ -188,7 +188,7 @@ def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Descri
             )
             if described is not None:
                 guard = None if access is None else access.guard_of(rule)
-                operation = with_key(described.operation, guard)
+                operation = with_key(described.operation, guard, described.method)
                 yield dataclasses.replace(described, operation=operation)
 
 

@@ -29,14 +29,16 @@ _MISSING = "The API key is missing, not known, expired or revoked."
 _NOT_ALLOWED = "The API key may not use this model."
 
 
-def with_key(operation: Dict, guard: RouteGuard | None) -> Dict:
+def with_key(operation: Dict, guard: RouteGuard | None, method: str) -> Dict:
     """Return an operation with what its clients must know of the guard of its route."""
     if guard is None or not guard.needs_key():
         return operation
     texts = {"401": _MISSING}
     if guard.purpose.model:
         texts["403"] = _NOT_ALLOWED
-    content = {PROBLEM: {"schema": PROBLEM_REF}}
+    content: Dict = {PROBLEM: {"schema": PROBLEM_REF}}
+    if method == "get" or not guard.purpose.model:
+        content["text/html"] = {}
     refused = {status: {"description": text, "content": content} for status, text in texts.items()}
     security: list[Dict] = [{name: []} for name in SCHEMES]
     responses = {**refused, **operation.get("responses", {})}

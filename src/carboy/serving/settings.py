@@ -132,7 +132,7 @@ class Settings:
         platforms=("WEB_CONCURRENCY",),
         compute=machine.default_workers,
         computed="one per CPU as far as they fit into the memory, at most"
-        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models without replicas; 0 on Windows",
+        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
     )
     # None: what the system tells (`machine.memory_limit`).
     memory_limit_bytes: MemoryLimit = declare(

@@ -34,11 +34,20 @@ def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None
         if carboy_app.models:
             urls = (f"{settings.url}{model.rule}" for model in carboy_app.models.values())
             lines.append(f"models: {' '.join(urls)}")
-        if (access := carboy_app._find_access()) is not None and access.has_rates():
-            lines.append(f"rate limits: {_who_counts()}")
+        lines += _about_access(carboy_app)
         if (path := docs_path(carboy_app)) is not None:
             lines.append(f"docs: {settings.url}{path}")
     return [*lines, f"log: {where_log_goes(app)}; access log: {where_access_log_goes(access_log)}"]
+
+
+def _about_access(app: Carboy) -> cabc.Iterator[str]:
+    access = app.find_overrides().access
+    if access is None:
+        return
+    if keys := access.describe_keys():
+        yield f"API keys: {keys}"
+    if access.has_rates():
+        yield f"rate limits: {_who_counts()}"
 
 
 def _who_counts() -> str:

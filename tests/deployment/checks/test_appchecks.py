@@ -35,6 +35,13 @@ def test_hook_that_keeps_predictions_on_threads_is_found(app, tmp_path):
     assert "before_request functions must run first" in found.message
 
 
+def test_urls_of_a_protocol_are_checked_too(app, tmp_path):
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+    app.before_request(sign_in)
+    (found,) = findings_of("carboy.W007", app, tmp_path)
+    assert "/double, /v2/models/double/infer" in found.message
+
+
 def test_hook_of_another_blueprint_is_no_mistake(app, tmp_path):
     blueprint = Blueprint("pages", __name__)
     blueprint.before_request(sign_in)

@@ -59,8 +59,11 @@ def find_predictions_on_threads(facts: Facts) -> cabc.Iterator[Found]:
 def _obstacles(facts: Facts, model: Model) -> cabc.Iterator[tuple[str, str]]:
     from ...models.direct import obstacle
 
+    app = t.cast("ModelApp", facts.app)
+    # Let the app add the URLs of protocols that its configuration switches on.
+    app.find_overrides()
     for endpoint in model.endpoints.values():
-        reason = obstacle(t.cast("ModelApp", facts.app), model, endpoint)
+        reason = obstacle(app, model, endpoint)
         if reason is not None:
             yield endpoint.path, reason
 

@@ -34,16 +34,12 @@ class CanaryRouter:
         self._header = header
 
     def find(self, request: PredictionRequest) -> ModelVersion | None:
-        """Return the version that computes a request; None if it is the current version. That
-        computes also what belongs to a canary without a replica that is ready: they may have died
-        because of it.
-        """
+        """Return the version that computes a request; None if it is the current version."""
         key = self._header and request.header(self._header)
         point = self._point(key.encode() if key else request.raw())
         for name, share in self.shares.items():
             if point < share:
-                version = self.loaded.get(name)
-                return version if version is not None and version.replica.is_ready else None
+                return self.loaded.get(name)
             point -= share
         return None
 

@@ -135,9 +135,11 @@ class VersionSet:
         self._watch: SourceWatch | None = None
 
     def version_for(self, request: PredictionRequest) -> ModelVersion:
-        """Return the version that computes a request."""
+        """Return the version that computes a request: the current one, or a canary, unless all
+        replicas of the canary have died.
+        """
         canary = self.canaries and self.canaries.find(request)
-        return canary or self._model.current
+        return canary if canary and canary.replica.is_ready else self._model.current
 
     def served(self) -> list[ModelVersion]:
         """Return the versions that compute predictions: the current one, and those on trial."""

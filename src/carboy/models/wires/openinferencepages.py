@@ -219,6 +219,11 @@ class _Pages:
             raise WireProblem(
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
+        browsers = self._app.find_overrides().browsers
+        if browsers.is_foreign(request.url_rule, request.environ):
+            # The body of these requests is JSON under any Content-Type, so that browsers let pages
+            # of all sites send them.
+            raise WireProblem(403, "A page of another site may not load and unload models.")
         self._model(name, None)
         return self._app.models
 
