@@ -5,6 +5,7 @@
     keytext       the text of a key, its public id and its hash
     apikey        a key as it is stored: name, models, expiry
     keystore      the keys of an app, from its configuration and a file that may change
+    keyfile       changes that file, for `carboy keys`
     rates         the texts of rates
     ratelimit     counts requests, and says why one is refused
     tokenbuckets  the arithmetic of rates

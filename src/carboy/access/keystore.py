@@ -55,12 +55,20 @@ class KeyStore:
         self.path = path
         self.closed = required or bool(listed)
         self.due_s = 0.0
+        self._required = required
         self._listed = listed
         self._by_id: cabc.Mapping[str, ApiKey] = listed
         self._seen: object = None
         self._lock = allocate_lock()
         # A file that cannot be read is an error of the configuration when the app starts.
         self._follow(read_keys(path, missing={}))
+
+    @property
+    def is_closed_by_file_alone(self) -> bool:
+        """Whether models that declare nothing need a key only because a file exists that the
+        configuration does not name.
+        """
+        return self.closed and not (self._required or self._listed)
 
     def find(self, sent: str) -> ApiKey | None:
         """Return the key that a client has sent; None if it is not known, or not valid now."""
