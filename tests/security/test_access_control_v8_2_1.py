@@ -146,6 +146,10 @@ def test_key_of_one_model_opens_no_other_one(port: int, path: str, owner: str):
         assert status in (200, 403)
 
 
+def test_key_of_a_model_opens_no_view(port: int):
+    assert _ask(port, "GET", "/closed", f"X-API-Key: {FIRST.text}\r\n") == 403
+
+
 def test_websocket_needs_a_key(port: int):
     head = (
         b"GET /socket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
