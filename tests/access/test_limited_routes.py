@@ -351,6 +351,6 @@ def test_process_warns_once_if_others_of_its_server_count_apart(caplog, multipro
     app = make_app()
     app.get("/a", rate="100/minute")(ok)
     client = app.test_client()
-    with caplog.at_level(logging.WARNING, "carboy.access"):
+    with caplog.at_level(logging.WARNING, "carboy.admission"):
         answered(client, "/a", environ_overrides={"wsgi.multiprocess": multiprocess})
     assert [record.getMessage() for record in caplog.records] == warnings

@@ -129,7 +129,7 @@ def test_worker_counts_alone_while_the_lender_is_silent(caplog, monkeypatch):
     monkeypatch.setattr(tokenleases, "ANSWER_S", 0.01)
     asked: list[tuple[CountedRate, str]] = []
     source, rate = LeasedTokens(lambda *key: asked.append(key)), CountedRate("route", 2, 60)
-    with caplog.at_level(logging.ERROR, "carboy.access"):
+    with caplog.at_level(logging.ERROR, "carboy.admission"):
         assert [source.counter(rate).take("me").tokens for _ in range(4)] == [1, 1, 0, 0]
         assert [source.counter(rate).take(f"{number}").tokens for number in range(50)] == [1] * 50
     assert len(asked) == 1

@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     from carboy.core.routing import Map as RoutingMap
 
     from .accessdeclaration import AccessDeclaration
-    from .browserrules import BrowserApp, BrowserRules
+    from .browserrules import BrowserRules
     from .keystore import KeyStore
     from .table import AccessTable
 
@@ -124,7 +124,7 @@ class AccessHost:
         from .browserrules import BrowserRules
 
         return BrowserRules(
-            t.cast("BrowserApp", self),
+            self.config,
             self._blueprint_declarations,
             declares_cors=self._declares_cors,
         )

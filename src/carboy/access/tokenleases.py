@@ -18,13 +18,13 @@ costs the supervisor nothing.
 
 from __future__ import annotations
 
-import logging
 import typing as t
 from itertools import repeat
 from operator import length_hint
 from threading import Condition, RLock
 from time import monotonic
 
+from .notices import logger
 from .tokenbuckets import MAX_BUCKETS, Taken, TokenBuckets
 from .tokensources import CountedRate, OwnTokens
 
@@ -32,7 +32,6 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 _NONE: cabc.Iterator[bool] = iter(())
-logger = logging.getLogger("carboy.access")
 
 # The part of a rate that all leases of a client are together, at most.
 LEASED_PART = 10
@@ -218,8 +217,9 @@ class LeasedCounter:
     def add(self, client: str, loan: Taken, now_s: float) -> None:
         """Add tokens that were lent."""
         lease = self._lease(client)
-        tokens = loan.tokens + length_hint(self.at_hand.get(client, ()))
-        self.at_hand[client] = repeat(True, tokens // 2)
+        tokens = loan.tokens + length_hint(self.at_hand.pop(client, ()))
+        if tokens > 1:
+            self.at_hand[client] = repeat(True, tokens // 2)
         lease.tokens += tokens - tokens // 2
         lease.asks_early = loan.tokens > 1
         lease.left, lease.next_s, lease.at_s = loan.left, loan.next_s, now_s
