@@ -13,8 +13,8 @@ From the process of a replica to the supervisor:
     ready     `Ready`: the model is loaded, and the first token is written
     failed    text: why the model could not be loaded; the process ends
     checked   text: answers `check?` with the reason why the model is not ready, or ""
-    computes  number: answers `computes?` with the seconds since the batch has begun that is computed
-              now; 0 if there is none
+    computes  number: answers `computes?` with the seconds since the current batch has begun; 0 if
+              there is none
     broken    text: the device or the model fails for good, so that another process must replace
               this one
 
