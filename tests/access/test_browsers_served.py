@@ -155,5 +155,5 @@ def test_wrong_configuration_ends_the_start_with_exit_code_2(tmp_path, spawn, ca
     )
     program = spawn(carboy_command, "serve", "app:app", "--port", "{port}", listens=False)
     assert program.process.wait(60) == 2
-    assert "CORS_POLICY in the configuration of the app: 'shop' is no origin" in program.output
+    assert "CORS_POLICY from the configuration of the app: 'shop' is no origin" in program.output
     assert "Traceback" not in program.output

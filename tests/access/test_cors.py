@@ -6,6 +6,7 @@ import pytest
 
 import carboy
 from carboy import Blueprint, Carboy
+from carboy.access.browserrules import merged
 from carboy.access.cors import parse
 from carboy.errors import ConfigError
 
@@ -178,6 +179,16 @@ def test_response_varies_by_origin_where_it_depends_on_it(client, path, origin, 
     assert answer.headers.get("Vary") == vary
 
 
+def test_headers_are_joined_without_repeating_any():
+    more = (("Vary", "Origin"), ("X-A", "new"), ("vary", "Origin, Cookie"), ("X-B", "b"))
+    assert merged([("x-a", "own")], more) == [
+        ("x-a", "own"),
+        ("Vary", "Origin, Cookie"),
+        ("X-B", "b"),
+    ]
+    assert merged([("Vary", "*")], more[:1]) == [("Vary", "*")]
+
+
 def test_credentials_and_exposed_headers_are_sent_if_they_are_declared(client):
     answer = client.get("/part", headers={"Origin": THIEF})
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
@@ -269,6 +280,20 @@ def test_models_declare_sites_as_views_do():
     assert answer.headers["Access-Control-Allow-Origin"] == SHOP
     refused = client.post("/double", json="a", headers={"Origin": SHOP})
     assert refused.status_code == 422
+    assert refused.headers["Access-Control-Allow-Origin"] == SHOP
+
+
+def test_page_of_a_declared_site_can_read_that_a_key_is_missing():
+    app = Carboy("keyed")
+
+    @app.model("/double", cors=SHOP, access="key")
+    def double(x: float) -> float:
+        return 2 * x
+
+    client = app.test_client()
+    assert preflight(client, "/double", method="POST").status_code == 204
+    refused = client.post("/double", json=2, headers={"Origin": SHOP})
+    assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == SHOP
 
 

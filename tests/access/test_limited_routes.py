@@ -114,10 +114,9 @@ def test_rate_of_the_environment_counts_without_from_project(monkeypatch):
     assert answered(app.test_client(), "/a") == 2
 
 
-def test_apps_of_one_process_are_counted_apart():
-    first, second = make_app(ACCESS_RATE="1/minute"), Carboy("other")
-    second.config["ACCESS_RATE"] = "1/minute"
-    for app in (first, second):
+def test_apps_of_one_process_are_counted_apart_also_those_of_one_name():
+    for _ in range(2):
+        app = make_app(ACCESS_RATE="1/minute")
         app.get("/a")(ok)
         assert answered(app.test_client(), "/a") == 1
 
@@ -351,6 +350,6 @@ def test_process_warns_once_if_others_of_its_server_count_apart(caplog, multipro
     app = make_app()
     app.get("/a", rate="100/minute")(ok)
     client = app.test_client()
-    with caplog.at_level(logging.WARNING, "carboy.access"):
+    with caplog.at_level(logging.WARNING, "carboy.admission"):
         answered(client, "/a", environ_overrides={"wsgi.multiprocess": multiprocess})
     assert [record.getMessage() for record in caplog.records] == warnings

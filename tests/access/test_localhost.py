@@ -7,6 +7,7 @@ import pytest
 import carboy
 from carboy import Carboy
 from carboy.access.localhost import Danger, find_danger, is_cross_site
+from carboy.errors import ConfigError
 
 THIEF = "https://thief.example"
 CROSS, REBOUND = Danger.CROSS_SITE, Danger.REBOUND
@@ -14,7 +15,7 @@ CROSS, REBOUND = Danger.CROSS_SITE, Danger.REBOUND
 
 def environ(host: str | None = "localhost:8000", method: str = "POST", **headers: str):
     named = {"origin": "HTTP_ORIGIN", "site": "HTTP_SEC_FETCH_SITE", "upgrade": "HTTP_UPGRADE"}
-    found = {named[name]: value for name, value in headers.items() if name in named}
+    found = {named.get(name, name): value for name, value in headers.items()}
     found |= {"REQUEST_METHOD": method, "SERVER_PORT": headers.get("port", "8000")}
     found["REMOTE_ADDR"] = headers.get("peer", "127.0.0.1")
     return found if host is None else {**found, "HTTP_HOST": host}
@@ -56,6 +57,8 @@ def environ(host: str | None = "localhost:8000", method: str = "POST", **headers
         ({"site": "none"}, None),
         # Behind a proxy that passes on its own host; the browser knows what the user sees.
         ({"origin": THIEF, "site": "same-origin"}, None),
+        ({"origin": THIEF, "site": "cross-site", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, None),
+        ({"origin": "http://shop.example", "SERVER_PROTOCOL": "HTTP/1.0"}, None),
         # Services that others can reach have other means.
         ({"origin": THIEF, "host": "shop.example"}, None),
         ({"origin": THIEF, "host": "192.168.1.5:8000"}, None),
@@ -70,13 +73,15 @@ def test_only_what_a_foreign_page_can_cause_is_dangerous(request_, danger):
     [
         ({"host": "thief.example:8000"}, REBOUND),
         ({"host": "Thief.Example.:8000"}, REBOUND),
-        ({"host": "127.0.0.1.nip.example:8000", "peer": "127.0.0.2"}, REBOUND),
+        ({"host": "127.0.0.1.nip.example:8000"}, REBOUND),
         ({"host": "thief.example:8000", "peer": "::1"}, REBOUND),
         ({"host": "thief.example:8000", "peer": "::ffff:127.0.0.1"}, REBOUND),
         # A proxy on this machine passes on the host that it was asked for, with its own port.
         ({"host": "shop.example"}, None),
         ({"host": "shop.example:8443"}, None),
         ({"host": "shop.example", "port": "80"}, None),
+        # So does the proxy beside a container (Istio), with the port of the app.
+        ({"host": "shop.example:8000", "peer": "127.0.0.6"}, None),
         # Clients of another machine know this one by its name.
         ({"host": "shop.example:8000", "peer": "192.168.1.7"}, None),
         # Names that a stranger cannot own.
@@ -142,6 +147,12 @@ def test_post_of_a_foreign_page_is_refused_with_what_to_do(app):
 def test_post_is_done_if_the_check_is_switched_off(app):
     app.config["PROTECT_LOCALHOST"] = False
     assert post(app).text == "done"
+
+
+def test_switch_that_is_no_switch_is_refused(app):
+    app.config["PROTECT_LOCALHOST"] = "no"
+    with pytest.raises(ConfigError, match="expected True or False, got 'no'"):
+        app.find_overrides()
 
 
 def test_post_is_done_if_the_route_names_the_site(app):

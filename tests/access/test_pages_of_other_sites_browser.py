@@ -126,9 +126,13 @@ def test_page_of_another_site_reads_nothing_and_changes_nothing(server, other_po
     page.goto(f"http://thief.example:{other_port}/")
     assert predict(page, server) == "blocked"
     before = page.request.get(f"{server.url}/posts").text()
-    # Browsers send this one without asking, as they send forms.
+    # Browsers send these without asking, as they send forms; the first with a header of proxies,
+    # which they leave out.
     simple = {"method": "POST", "body": "a=1", "mode": "no-cors"}
+    fetch(page, f"{server.url}/form", headers={"X-Forwarded-For": "192.0.2.1"}, **simple)
     fetch(page, f"{server.url}/form", **simple)
+    asked = {"method": "POST", "headers": {"X-Forwarded-For": "192.0.2.1"}}
+    assert fetch(page, f"{server.url}/form", **asked) == "blocked"
     page.set_content(f'<form method="post" action="{server.url}/form"><button>Win</button></form>')
     with page.expect_response(f"{server.url}/form") as answer:
         page.get_by_role("button").click()

@@ -48,11 +48,12 @@ def _predict(self, x: int) -> int:
 V2 = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}
 CAT_ALONE = {None: 401, STRANGER: 401, DOG: 403, CAT: 200, BOTH: 200}
 ANY_KEY = {None: 401, STRANGER: 401, DOG: 200, CAT: 200}
+KEY_OF_ALL = {None: 401, STRANGER: 401, DOG: 403, BOTH: 200}
 NO_KEY = {None: 200, STRANGER: 200, DOG: 200}
 ROUTES = {
     "GET /": (None, NO_KEY),
-    "GET /who": (None, ANY_KEY),
-    "GET /admin/": (None, ANY_KEY),
+    "GET /who": (None, KEY_OF_ALL),
+    "GET /admin/": (None, KEY_OF_ALL),
     "GET /admin/help": (None, NO_KEY),
     "GET /cat": (None, CAT_ALONE),
     "POST /cat": (1, CAT_ALONE),
@@ -94,6 +95,61 @@ def test_route_admits_the_keys_that_it_allows(client, route):
         for key in expected
     }
     assert found == expected
+
+
+# URLs that need no key although the app has keys: probes, and carboy's own pages.
+OPEN_URLS = {
+    "/static/<path:filename>",
+    "/model/_page/<digest>/<path:name>",
+    *("/openapi.json", "/openapi.yaml", "/docs", "/docs/assets/<name>"),
+    *("/redoc", "/redoc/assets/<name>"),
+    *("/v2", "/v2/health/live", "/v2/health/ready", "/v1/models/<name>"),
+    *("/v2/models/<name>/ready", "/v2/models/<name>/versions/<number>/ready"),
+    *("/ping", "/health", "/version", "/vertex-health"),
+}
+
+
+@pytest.mark.parametrize("protocols", [["v2", "kserve", "mlflow", "openai"], ["sagemaker"]])
+def test_each_url_of_a_model_needs_a_key_except_probes(protocols, monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex")
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/vertex-health")
+    app = Carboy("wires", instance_path="/nonexistent")
+    app.config.update(
+        ACCESS_KEYS=records(BOTH), MODEL_PROTOCOLS=protocols, MODEL_REPOSITORY_CONTROL=True
+    )
+
+    @app.model("/model")
+    def model(text: str) -> list[float]:
+        return [1.0]
+
+    app.find_overrides()
+    client, found = app.test_client(), {}
+    variables = {"<name>": "model", "<number>": "1", "<path:rest>": "x"}
+    for rule in app.url_map.iter_rules():
+        path = rule.rule
+        for variable, value in variables.items():
+            path = path.replace(variable, value)
+        method = "POST" if "POST" in rule.methods else "GET"
+        statuses = (
+            client.open(path, method=method, headers=headers).status_code
+            for headers in ({}, STRANGER.bearer, BOTH.bearer)
+        )
+        found[rule.rule] = tuple(status == 401 for status in statuses)
+    assert {path for path, refused in found.items() if refused == (False,) * 3} <= OPEN_URLS
+    keyed = {path: refused for path, refused in found.items() if path not in OPEN_URLS}
+    assert set(keyed.values()) == {(True, True, False)}
+    assert {"/model", "/vertex", "/invocations"} <= set(keyed)
+    if "v2" in protocols:
+        assert {"/v2/repository/models/<name>/load", "/v1/embeddings"} <= set(keyed)
+
+
+def test_websocket_needs_the_key_of_its_route():
+    app = Carboy(__name__)
+    app.config["ACCESS_KEYS"] = records(BOTH)
+    app.route("/shout", websocket=True, access="key")(lambda: "accepted")
+    client, upgrade = app.test_client(), {"Upgrade": "websocket", "Connection": "Upgrade"}
+    assert client.get("/shout", headers=upgrade).status_code == 401
+    assert client.get("/shout", headers={**upgrade, **BOTH.bearer}).text == "accepted"
 
 
 # --- lists of models ------------------------------------------------------------------------------
@@ -286,6 +342,24 @@ def test_app_without_declarations_and_models_has_nothing_to_ask():
     assert app.find_overrides().access is None
 
 
+@pytest.mark.parametrize(
+    ("keys", "access", "text"),
+    [
+        ([BOTH, CAT], "key", "2 valid; needed at 2 URLs"),
+        ([BOTH], None, "1 valid; needed at 1 URL"),
+        ([], "key", "none is valid; needed at 1 URL; make one by 'carboy keys new NAME'"),
+        ([], None, ""),
+    ],
+)
+def test_server_says_how_many_keys_there_are(keys, access, text):
+    app = Carboy(__name__, static_folder=None, instance_path="/nonexistent")
+    app.config["ACCESS_KEYS"] = records(*keys)
+    app.config["OPENAPI_ENABLED"] = False
+    app.get("/", access=access)(lambda: "")
+    app.model("/model")(type("Model", (), {"predict": _predict}))
+    assert app.find_overrides().access.describe_keys() == text
+
+
 # --- beside hooks and error handlers --------------------------------------------------------------
 
 
@@ -343,7 +417,7 @@ def test_program_may_give_request_an_identity_of_its_own():
 
 def test_client_call_sends_a_key(client):
     assert client.call("cat", x=3, _key=CAT.text) == 3
-    assert client.call("who", _key=DOG.text) == "dog"
+    assert client.call("who", _key=BOTH.text) == "both"
     with pytest.raises(CallError, match="401"):
         client.call("cat", x=3)
     with pytest.raises(CallError, match="may not use the model"):

@@ -154,6 +154,7 @@ def test_single_headers_can_differ(value, name, expected):
         ({"frame-ancestors": "'self'"}, "frame-ancestors", "'self'"),
         ({"worker-src": "'self'"}, "worker-src", "'self'"),
         ({"form-action": None}, "form-action", None),
+        ({"default-src": "'self'"}, "default-src", "'self'"),
     ],
 )
 def test_sources_are_added_to_the_strict_policy(more, name, expected):
@@ -162,7 +163,7 @@ def test_sources_are_added_to_the_strict_policy(more, name, expected):
     )
     found = directives(headers[POLICY])
     assert found.get(name) == expected
-    assert found["default-src"] == "'none'"
+    assert found["base-uri"] == "'none'"
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def schemathesis(subject: Subject) -> Judgement:
     tested = _TESTED.search(done.stdout)
     where = f"examples/{subject.example}" + (f", {subject.what}" if subject.what else "")
     judgement = Judgement(
-        f"schemathesis {importlib.metadata.version('schemathesis')}",
+        "schemathesis",
+        importlib.metadata.version("schemathesis"),
         where,
         f"all checks pass: {tested[1]} operations" if tested else "nothing tested",
     )

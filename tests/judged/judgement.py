@@ -19,7 +19,8 @@ class Judgement:
     """What one judge has said of one thing.
 
     Attributes:
-        judge: the name of the program, with its version.
+        judge: the name of the program.
+        version: its version.
         subject: what it has judged.
         result: its result in a few words, which are the same in each run.
         problems: what it has found and nobody has accepted; empty if the judge is content.
@@ -28,6 +29,7 @@ class Judgement:
     """
 
     judge: str
+    version: str
     subject: str
     result: str
     problems: list[str] = dataclasses.field(default_factory=list)

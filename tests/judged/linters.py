@@ -16,12 +16,11 @@ import silenced
 from judgement import Accepted, Judgement
 
 SRC = environments.ROOT / "src"
-# Of bandit's rules, those that pyproject.toml switches off for ruff, or that only ruff's preview
-# has.
-RULES_LEFT_OUT = {
-    "B101": ("assert", "mypy needs it; never for a user's mistake"),
-    "B403": ("import pickle", "an import does nothing; calls are judged one by one (B301)"),
-    "B404": ("import subprocess", "an import does nothing; calls are judged one by one (B603)"),
+# Rules that are left out as a whole, with what they find.
+LEFT_OUT = {
+    "S101": ("assert", "mypy needs it; never for a user's mistake"),
+    "S403": ("import pickle", "an import does nothing; calls are judged one by one (S301)"),
+    "S404": ("import subprocess", "an import does nothing; calls are judged one by one (S603)"),
 }
 
 
@@ -33,14 +32,7 @@ def bandit() -> Judgement:
     found = json.loads(done)
     judgement = _judge("bandit", environments.version("judges", "bandit"))
     judgement.problems += [f"{each['filename']}: {each['reason']}" for each in found["errors"]]
-    left_out = {each["test_id"] for each in found["results"]} & RULES_LEFT_OUT.keys()
-    judgement.accepted += [
-        Accepted(f"{rule} ({RULES_LEFT_OUT[rule][0]})", "src/", RULES_LEFT_OUT[rule][1])
-        for rule in sorted(left_out)
-    ]
     for each in found["results"]:
-        if each["test_id"] in RULES_LEFT_OUT:
-            continue
         rule = f"S{each['test_id'][1:]}"
         lines = range(min(each["line_range"]), max(each["line_range"]) + 1)
         _settle(
@@ -58,7 +50,7 @@ def ruff() -> Judgement:
     options = ("--select", "S", "--ignore-noqa", "--no-fix", "--output-format", "json")
     found = json.loads(_run(program, "check", *options, "--exit-zero", SRC))
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    judgement = _judge("ruff's rules S", version.stdout.split()[1])
+    judgement = _judge("ruff, rules S", version.stdout.split()[1])
     for each in found:
         line = each["noqa_row"] or each["location"]["row"]
         _settle(judgement, pathlib.Path(each["filename"]), [line], each["code"], each["message"])
@@ -66,13 +58,19 @@ def ruff() -> Judgement:
 
 
 def _judge(name: str, version: str) -> Judgement:
-    return Judgement(f"{name} {version}", "src/", "no finding without a reason")
+    return Judgement(name, version, "`src/`", "no finding without a reason")
 
 
 def _settle(
     judgement: Judgement, path: pathlib.Path, lines: list[int], rule: str, message: str
 ) -> None:
-    """Count a finding as a problem, unless a comment on its lines silences it with a reason."""
+    """Count a finding as a problem, unless its rule is left out, or a comment on its lines silences
+    it with a reason.
+    """
+    if rule in LEFT_OUT:
+        what, reason = LEFT_OUT[rule]
+        judgement.accept(Accepted(f"{rule} ({what})", "`src/`", reason))
+        return
     comments = silenced.comments(path)
     for line in lines:
         comment = comments.get(line)

@@ -20,7 +20,8 @@ def http_observatory() -> Judgement:
     scan = _scan()
     grade, score = scan["scan"]["grade"], scan["scan"]["score"]
     judgement = Judgement(
-        f"HTTP Observatory {_version()}",
+        "HTTP Observatory",
+        _version(),
         "an app of `carboy new`, behind the nginx of `carboy nginx`",
         f"{grade} ({score})",
     )

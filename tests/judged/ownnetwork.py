@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -28,6 +29,10 @@ def enter() -> str:
     """
     if os.environ.get(_INSIDE):
         _raise_loopback()
+        # The first process of a namespace gets only signals that it handles. With its end, the
+        # kernel ends all others.
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda number, _: os._exit(128 + number))
         return ""
     apart = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc")
     unshare = ["unshare", *apart, *(() if os.geteuid() == 0 else ("--map-root-user",))]

@@ -32,15 +32,15 @@ def renewed(text: str, judgements: cabc.Sequence[Judgement]) -> str:
 
 
 def _results(judgements: cabc.Sequence[Judgement]) -> str:
-    rows = [(each.judge, each.subject, each.result) for each in judgements]
-    return doctables.table(("Judge", "Has judged", "Result"), rows)
+    rows = [(each.judge, each.version, each.subject, each.result) for each in judgements]
+    return doctables.table(("Judge", "Version", "Has judged", "Result"), rows)
 
 
 def _accepted(judgements: cabc.Sequence[Judgement]) -> str:
     rows = [
-        (judgement.judge.partition(" ")[0], each.finding, each.where, each.reason)
+        (judgement.judge, *accepted)
         for judgement in judgements
-        for each in judgement.accepted
+        for accepted in sorted(judgement.accepted)
     ]
     return doctables.table(("Judge", "Finding", "Where", "Why it stays"), rows)
 

@@ -36,7 +36,7 @@ _KINDS = ("vulnerabilities", "anomalies", "additionals")
 
 def wapiti(name: str) -> Judgement:
     judgement = Judgement(
-        f"wapiti {environments.version('judges', 'wapiti3')}", f"examples/{name}", "no finding"
+        "wapiti", environments.version("judges", "wapiti3"), f"examples/{name}", "no finding"
     )
     with (
         tempfile.TemporaryDirectory() as folder,

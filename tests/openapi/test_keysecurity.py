@@ -53,3 +53,22 @@ def test_app_without_keys_has_no_scheme():
     app = Carboy(__name__, instance_path="/nonexistent")
     app.get("/")(lambda: "")
     assert "securitySchemes" not in app.openapi().get("components", {})
+
+
+def test_operations_with_a_rate_have_the_response_429_with_its_headers():
+    app = Carboy(__name__, instance_path="/nonexistent")
+    app.config["ACCESS_RATE"] = ["10/second", "500/day by address"]
+    app.get("/all")(lambda: "")
+    app.get("/free", rate="unlimited", endpoint="free")(lambda: "")
+
+    @app.model("/model", rate="5/minute")
+    def model(x: int) -> int:
+        return x
+
+    paths = app.openapi()["paths"]
+    refused = paths["/all"]["get"]["responses"]["429"]
+    assert refused["description"] == "More requests than allowed: 10/second, 500/day by address."
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} == set(refused["headers"])
+    assert "5/minute" in paths["/model"]["post"]["responses"]["429"]["description"]
+    assert "429" not in paths["/free"]["get"]["responses"]
+    assert "security" not in paths["/all"]["get"]

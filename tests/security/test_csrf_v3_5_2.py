@@ -1,7 +1,9 @@
 """Cross-site request forgery: a page of another site cannot send what carboy reads as JSON.
 
-ASVS 5.0: 3.5.2, 3.5.3, 3.3.2
-Also tested in: tests/deployment/checks/test_requestchecks.py, tests/extensions/test_wtf.py
+ASVS 5.0: 3.5.2, 3.5.1, 3.5.3, 3.3.2
+Also tested in: tests/access/test_localhost.py, tests/access/test_pages_of_other_sites_browser.py,
+tests/models/wires/test_openinferencepages.py, tests/deployment/checks/test_requestchecks.py,
+tests/extensions/test_wtf.py
 """
 
 from __future__ import annotations

@@ -23,9 +23,6 @@ import watchedserver
 from polling import wait_until
 from watchedserver import WatchedServer
 
-if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc lists open files on Linux")
 
 HEAD = (
@@ -35,11 +32,31 @@ HEAD = (
 )
 
 
-@pytest.fixture
-def server(tmp_path: pathlib.Path) -> cabc.Iterator[WatchedServer]:
-    """A server that was started by a user whose files everybody may write."""
-    with watchedserver.watched_server(tmp_path, umask=0) as server:
-        yield server
+class Seen(t.NamedTuple):
+    """What a server has written: while it served, and after all of its processes were killed.
+
+    Attributes:
+        modes: the permissions of its files, and of the folders above them up to the project's.
+        left: the files in the folder of the project that are no sockets.
+        temporary: what is left in the folder of temporary files.
+    """
+
+    modes: dict[pathlib.Path, list[int]]
+    left: set[pathlib.Path]
+    temporary: list[pathlib.Path]
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """A server that was started by a user whose new files everybody may write."""
+    with watchedserver.watched_server(tmp_path_factory.mktemp("server"), umask=0) as server:
+        form = HEAD.partition(b"\r\n\r\n")[2] + b"hello\r\n--x--\r\n"
+        assert _post(server.port, "/save", form, "multipart/form-data; boundary=x")[0] == 200
+        assert _post(server.port, "/double", b"2", "application/json") == (200, b"4.0")
+        modes = {path: _modes(path, server.folder) for path in server.written()}
+        _kill_during_an_upload(server)
+        left = {path.relative_to(server.folder) for path in server.written() if path.is_file()}
+        return Seen(modes, left, list((server.folder / "tmp").iterdir()))
 
 
 def _post(port: int, path: str, body: bytes, content_type: str) -> tuple[int, bytes]:
@@ -50,36 +67,31 @@ def _post(port: int, path: str, body: bytes, content_type: str) -> tuple[int, by
         return response.status, response.read()
 
 
-def test_others_can_write_no_file_of_the_server_and_read_none_but_its_code(server: WatchedServer):
-    form = HEAD.partition(b"\r\n\r\n")[2] + b"hello\r\n--x--\r\n"
-    assert _post(server.port, "/save", form, "multipart/form-data; boundary=x")[0] == 200
-    assert _post(server.port, "/double", b"2", "application/json") == (200, b"4.0")
-    written = server.written()
-    names = {path.name for path in written}
-    assert {"stored", "app.log"} <= names
-    for path in written:
-        assert _is_private(path, server.folder), f"{path}: {oct(path.stat().st_mode)}"
+def _modes(path: pathlib.Path, top: pathlib.Path) -> list[int]:
+    between = [each for each in (path, *path.parents) if top in each.parents]
+    return [stat.S_IMODE(each.stat().st_mode) for each in between]
 
 
-def _is_private(path: pathlib.Path, top: pathlib.Path) -> bool:
-    """Whether others can neither read nor write a file: by its mode, or that of a folder above."""
-    between = [each for each in (path, *path.parents) if each != top and top in each.parents]
-    return any(stat.S_IMODE(each.stat().st_mode) & 0o007 == 0 for each in between)
-
-
-def test_nothing_of_an_upload_stays_if_all_processes_are_killed(server: WatchedServer):
-    temporary = server.folder / "tmp"
-    worker = server.processes()
+def _kill_during_an_upload(server: WatchedServer) -> None:
+    processes = server.processes()
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(HEAD + bytes(4_000_000))
-        wait_until(lambda: any(_opens(pid, temporary) for pid in worker))
-        for pid in server.processes():
+        wait_until(lambda: any(_opens(pid, server.folder / "tmp") for pid in processes))
+        for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         server.program.process.wait(30)
-    assert list(temporary.iterdir()) == []
-    left = {path for path in server.written() if not path.is_dir() and not path.is_socket()}
-    assert {path.relative_to(server.folder).parts[0] for path in left} <= {"logs", "stored"}
+
+
+def test_others_can_neither_read_nor_write_what_a_server_writes(seen: Seen):
+    assert {"stored", "app.log"} <= {path.name for path in seen.modes}
+    for path, modes in seen.modes.items():
+        assert any(mode & 0o007 == 0 for mode in modes), f"{path}: {list(map(oct, modes))}"
+
+
+def test_nothing_of_an_upload_stays_if_all_processes_are_killed(seen: Seen):
+    assert seen.temporary == []
+    assert {path.parts[0] for path in seen.left} == {"logs", "stored"}
 
 
 def _opens(pid: int, folder: pathlib.Path) -> bool:

@@ -33,10 +33,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[WatchedSer
         yield server
 
 
-def _ask(port: int, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+def _ask(
+    port: int, method: str, path: str, body: bytes | None = None, content_type: str = ""
+) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    headers = {"Content-Type": content_type} if content_type else {}
     with contextlib.closing(connection):
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.read().decode()
 
@@ -88,12 +91,14 @@ def test_pages_of_the_management_are_read_only(server: WatchedServer):
 def test_no_page_log_or_command_line_shows_a_secret(server: WatchedServer):
     """Everything that the server of a project with secrets says, after its views have failed."""
     said = [_ask(server.port, "GET", path)[1] for path in ("/", "/fail", "/openapi.json", "/docs")]
+    said.append(_ask(server.port, "POST", "/double", b"-1", "application/json")[1])
     said += [_ask(server.management_port, "GET", path)[1] for path in ("/metrics", "/readyz")]
     for pid in server.processes():
         with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
             said.append(file.read())
     said += [server.program.output, (server.folder / "logs" / "app.log").read_text()]
-    assert "RuntimeError" in said[-1]
+    assert said[-1].count("RuntimeError") >= 2
+    assert "a.library" in said[-1]
     for text in said:
         assert CANARY not in text
         assert not any(value in text for value in SECRETS.values())

@@ -16,7 +16,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 PROGRAM = """
-import time
+import logging, os, time
 from carboy import Carboy, request, session, uploads
 
 app = Carboy(__name__)
@@ -30,7 +30,7 @@ def index():
 
 @app.get("/fail")
 def fail():
-    raise RuntimeError(f"{app.config['SECRET_KEY']} {app.config['DATABASE']}")
+    raise RuntimeError(f"{app.config['SECRET_KEY']} {os.environ['DATABASE']}")
 
 @app.post("/save")
 def save():
@@ -43,6 +43,9 @@ def wait():
 
 @app.model("/double", replicas=1)
 def double(x: float) -> float:
+    if x < 0:
+        logging.getLogger("a.library").error("cannot reach %s", os.environ["DATABASE"])
+        raise RuntimeError(f"{app.config['SECRET_KEY']} {os.environ['DATABASE']}")
     return 2 * x
 """
 SECRETS = {

@@ -5,6 +5,7 @@
     keytext       the text of a key, its public id and its hash
     apikey        a key as it is stored: name, models, expiry
     keystore      the keys of an app, from its configuration and a file that may change
+    keyfile       changes that file, for `carboy keys`
     rates         the texts of rates
     ratelimit     counts requests, and says why one is refused
     tokenbuckets  the arithmetic of rates
@@ -17,6 +18,7 @@
     strictheaders the headers by which an app restricts its own pages
     webaddresses  the texts of the headers Origin and Host
     browserrules  what an app lets web pages do, by all of these
+    notices       the logger of messages about keys and rates
     host          the methods by which the class `Carboy` has all that
 
 `core.dispatch` asks the table before hooks and view; `serving.predictions` asks the guard of a

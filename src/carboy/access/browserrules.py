@@ -66,6 +66,7 @@ class BrowserRules:
     """The rules of one app.
 
     Args:
+        config: the configuration of the app.
         by_blueprint: what blueprints have declared, by the names of their registrations.
         declares_cors: whether a rule or a blueprint declares `cors`.
 
@@ -78,21 +79,20 @@ class BrowserRules:
 
     def __init__(
         self,
-        app: BrowserApp,
+        config: cabc.Mapping[str, t.Any],
         by_blueprint: cabc.Mapping[str, AccessDeclaration],
         *,
         declares_cors: bool,
     ) -> None:
-        self._app = app
         self._by_blueprint = by_blueprint
         # By `id`, because rules have no hash. Rules live as long as their map.
         self._by_rule: dict[int, Cors | None] = {}
-        config = app.config
         source = "the configuration of the app"
-        self._cors = cors.parse(config.get(CORS_KEY), f"{CORS_KEY} in {source}")
+        self._cors = _parse_cors(config.get(CORS_KEY), source)
         self._strict = strictheaders.parse(config.get(HEADERS_KEY), source)
         self.has_cors = self._cors is not None or declares_cors
-        self.find_danger = find_danger if config.get(LOCALHOST_KEY, True) else None
+        is_protected = _parse_switch(config.get(LOCALHOST_KEY, True), source)
+        self.find_danger = find_danger if is_protected else None
         self.adds_headers = self.has_cors or self._strict is not None
         # With TRUSTED_HOSTS, the app itself refuses all other names.
         self._trusts_some = config.get("TRUSTED_HOSTS") is not None
@@ -130,7 +130,7 @@ class BrowserRules:
         policy = self.cors_of(rule)
         return policy is not None and policy.allows(environ.get("HTTP_ORIGIN"))
 
-    def refusal(self, environ: WSGIEnvironment, danger: Danger) -> Problem | None:
+    def refusal(self, app: BrowserApp, environ: WSGIEnvironment, danger: Danger) -> Problem | None:
         """Return the error for a request that a page of a foreign site may have caused; None if the
         app allows it.
         """
@@ -138,18 +138,18 @@ class BrowserRules:
             host: str = environ["HTTP_HOST"]
             return None if self._trusts_some or self._is_own_name(host) else _refuse_name(host)
         origin: str | None = environ.get("HTTP_ORIGIN")
-        if origin is not None and self._allows(origin, environ):
+        if origin is not None and self._allows(app, origin, environ):
             return None
         return _refuse_site(origin)
 
-    def preflight(self, environ: WSGIEnvironment) -> Headers | None:
+    def preflight(self, app: BrowserApp, environ: WSGIEnvironment) -> Headers | None:
         """Return the headers of the response to a preflight request; None if the request is none,
         or the app must answer it.
         """
         if not cors.is_preflight(environ["REQUEST_METHOD"], environ):
             return None
         method: str = environ[cors.REQUESTED_METHOD]
-        rule = self._find_rule(environ, method)
+        rule = _find_rule(app, environ, method)
         policy = None if rule is None else self.cors_of(rule)
         if policy is None:
             return None
@@ -164,51 +164,14 @@ class BrowserRules:
             parts[0] == name or parts[0].endswith(f".{name}") for name in self._own_names
         )
 
-    def _allows(self, origin: str, environ: WSGIEnvironment) -> bool:
+    def _allows(self, app: BrowserApp, origin: str, environ: WSGIEnvironment) -> bool:
         """Return whether the app lets pages of an origin send a request, by its rules or by code of
         its own that sets the headers of CORS.
         """
         method: str = environ["REQUEST_METHOD"]
-        return self._names_site(self._find_rule(environ, method), environ) or (
-            self._ask(origin, method, environ) in {origin, "*"}
+        return self._names_site(_find_rule(app, environ, method), environ) or (
+            _ask(app, origin, method, environ) in {origin, "*"}
         )
-
-    def _ask(self, origin: str, method: str, environ: WSGIEnvironment) -> str | None:
-        """Send the preflight request for a request to the app, and return its answer: the header
-        Access-Control-Allow-Origin.
-
-        A browser sends no preflight request before a request that a form could send.
-        """
-        asked = {name: v for name, v in environ.items() if name not in _OF_ACTUAL_REQUEST}
-        asked |= {
-            "REQUEST_METHOD": "OPTIONS",
-            "HTTP_ORIGIN": origin,
-            cors.REQUESTED_METHOD: method,
-            "wsgi.input": io.BytesIO(),
-        }
-        found: dict[str, str] = {}
-
-        def start_response(status: str, headers: list[tuple[str, str]], *_: t.Any) -> t.Any:
-            found.update((name.lower(), value) for name, value in headers)
-
-        body = self._app.wsgi_app(asked, t.cast("StartResponse", start_response))
-        try:
-            for _ in body:  # an application may call `start_response` when its body is read
-                pass
-        finally:
-            if (close := getattr(body, "close", None)) is not None:
-                close()
-        return found.get("access-control-allow-origin")
-
-    def _find_rule(self, environ: WSGIEnvironment, method: str) -> Rule | None:
-        app = self._app
-        try:
-            # A request object keeps a reference to itself in its environ, so it gets a copy.
-            adapter = app.create_url_adapter(app.request_class({**environ}))
-            rule, _ = adapter.match(method=method, return_rule=True)
-        except HTTPException:
-            return None
-        return t.cast("Rule", rule)
 
     # --- the response --------------------------------------------------------------------------
 
@@ -246,6 +209,44 @@ class BrowserRules:
         return found
 
 
+def _ask(app: BrowserApp, origin: str, method: str, environ: WSGIEnvironment) -> str | None:
+    """Send the preflight request for a request to the app, and return its answer: the header
+    Access-Control-Allow-Origin.
+
+    A browser sends no preflight request before a request that a form could send.
+    """
+    asked = {name: v for name, v in environ.items() if name not in _OF_ACTUAL_REQUEST}
+    asked |= {
+        "REQUEST_METHOD": "OPTIONS",
+        "HTTP_ORIGIN": origin,
+        cors.REQUESTED_METHOD: method,
+        "wsgi.input": io.BytesIO(),
+    }
+    found: dict[str, str] = {}
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: t.Any) -> t.Any:
+        found.update((name.lower(), value) for name, value in headers)
+
+    body = app.wsgi_app(asked, t.cast("StartResponse", start_response))
+    try:
+        for _ in body:  # an application may call `start_response` when its body is read
+            pass
+    finally:
+        if (close := getattr(body, "close", None)) is not None:
+            close()
+    return found.get("access-control-allow-origin")
+
+
+def _find_rule(app: BrowserApp, environ: WSGIEnvironment, method: str) -> Rule | None:
+    try:
+        # A request object keeps a reference to itself in its environ, so it gets a copy.
+        adapter = app.create_url_adapter(app.request_class({**environ}))
+        rule, _ = adapter.match(method=method, return_rule=True)
+    except HTTPException:
+        return None
+    return t.cast("Rule", rule)
+
+
 def csp_nonce() -> str:
     """Return the nonce of the response to the current request.
 
@@ -261,12 +262,24 @@ def check_value(key: str, value: t.Any, source: str) -> None:
     Raises:
         ConfigError: the value is not valid.
     """
-    if key == CORS_KEY:
-        cors.parse(value, f"{key} from {source}")
-    elif key == HEADERS_KEY:
-        strictheaders.parse(value, source)
-    else:
-        raise ConfigError(f"{key} from {source} is not read here.")
+    _PARSERS[key](value, source)
+
+
+def _parse_cors(value: t.Any, source: str) -> Cors | None:
+    return cors.parse(value, f"{CORS_KEY} from {source}")
+
+
+def _parse_switch(value: t.Any, source: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{LOCALHOST_KEY}: expected True or False, got {value!r} from {source}.")
+
+
+_PARSERS: t.Final[cabc.Mapping[str, cabc.Callable[[t.Any, str], object]]] = {
+    CORS_KEY: _parse_cors,
+    LOCALHOST_KEY: _parse_switch,
+    HEADERS_KEY: strictheaders.parse,
+}
 
 
 def merged(
@@ -280,12 +293,13 @@ def merged(
     found = list(headers)
     names = {name.lower() for name, _ in found}
     has_cors = "access-control-allow-origin" in names
-    for name, value in more:
-        lower = name.lower()
-        if lower == "vary":
-            _add_vary(found, value)
+    for each in more:
+        lower = each[0].lower()
+        if lower == "vary" and lower in names:
+            _add_vary(found, each[1])
         elif lower not in names and not (has_cors and lower.startswith("access-control-")):
-            found.append((name, value))
+            found.append(each)
+            names.add(lower)
     return found
 
 
@@ -297,7 +311,6 @@ def _add_vary(headers: list[tuple[str, str]], value: str) -> None:
             if missing and "*" not in has:
                 headers[index] = name, ", ".join([known, *missing])
             return
-    headers.append(("Vary", value))
 
 
 def _value(headers: cabc.Iterable[tuple[str, str]], lower: str) -> str:

@@ -17,11 +17,11 @@ from _thread import allocate_lock
 from datetime import UTC, datetime
 from time import monotonic
 
-from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ConfigError
 
 from .apikey import ApiKey, keys_of
 from .keytext import digest_of, id_of
+from .notices import logger
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -29,7 +29,6 @@ if t.TYPE_CHECKING:
 #: How many seconds the change of a file takes to be noticed.
 CHECK_S: t.Final = 1.0
 FILE_FORMAT: t.Final = 1
-_LOGGER = "carboy.access"
 # A key that is not known is compared with this digest, so that it takes as long to refuse as one
 # whose secret is wrong.
 _NO_DIGEST = digest_of("")
@@ -56,12 +55,20 @@ class KeyStore:
         self.path = path
         self.closed = required or bool(listed)
         self.due_s = 0.0
+        self._required = required
         self._listed = listed
         self._by_id: cabc.Mapping[str, ApiKey] = listed
         self._seen: object = None
         self._lock = allocate_lock()
         # A file that cannot be read is an error of the configuration when the app starts.
         self._follow(read_keys(path, missing={}))
+
+    @property
+    def is_closed_by_file_alone(self) -> bool:
+        """Whether models that declare nothing need a key only because a file exists that the
+        configuration does not name.
+        """
+        return self.closed and not (self._required or self._listed)
 
     def find(self, sent: str) -> ApiKey | None:
         """Return the key that a client has sent; None if it is not known, or not valid now."""
@@ -96,7 +103,7 @@ class KeyStore:
             found = read_keys(self.path, missing={})
         except ConfigError as exc:
             found = {}
-            get_masked_logger(_LOGGER).error(
+            logger.error(
                 "%s Until it can be read, its keys are refused.", exc, exc_info=_cause(exc)
             )
         self._follow(found)
@@ -171,7 +178,7 @@ def _state(path: str) -> object:
 
 
 def _cause(exc: BaseException) -> BaseException | None:
-    return exc.__cause__ if logging.getLogger(_LOGGER).isEnabledFor(logging.DEBUG) else None
+    return exc.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
 
 
 #: What may be in the configuration: see `listed_keys`.

@@ -25,6 +25,15 @@ _SAFE_METHODS: t.Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 # of this machine, and "none" the user, who has typed the URL.
 _OWN_SITES: t.Final = frozenset(("same-origin", "same-site", "none"))
 
+# The addresses from which a browser connects to a loopback address of its machine. Others, such as
+# 127.0.0.6, are those of proxies in containers (Istio).
+_PEERS: t.Final = frozenset(("127.0.0.1", "::1", "::ffff:127.0.0.1"))
+
+_HEADERS_OF_PROXIES: t.Final = (
+    *("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST"),
+    *("HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP"),
+)
+
 
 class Danger(enum.Enum):
     """Why a request may come from a page of a foreign site."""
@@ -45,9 +54,12 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
     if is_here:
         if environ["REQUEST_METHOD"] in _SAFE_METHODS and "HTTP_UPGRADE" not in environ:
             return None
-        if not is_cross_site(environ) or _is_of_this_machine(environ.get("HTTP_ORIGIN")):
-            return None
-        return Danger.CROSS_SITE
+        is_dangerous = (
+            is_cross_site(environ)
+            and not _is_of_this_machine(environ.get("HTTP_ORIGIN"))
+            and not _is_forwarded(environ)
+        )
+        return Danger.CROSS_SITE if is_dangerous else None
     # If the Host header has the port of this server, no proxy is in between: the name leads the
     # client to this machine. (A proxy on the same machine has another port, because this one is
     # taken. The default ports are left out: a proxy that listens on port 443 may connect to port
@@ -55,7 +67,7 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
     if (
         foreign_port
         and foreign_port == environ["SERVER_PORT"]
-        and _is_loopback(environ.get("REMOTE_ADDR", ""))
+        and environ.get("REMOTE_ADDR") in _PEERS
     ):
         return Danger.REBOUND
     return None
@@ -88,6 +100,19 @@ def is_cross_site(environ: cabc.Mapping[str, t.Any]) -> bool:
     return origin is not None and host_of_origin(origin) != environ.get("HTTP_HOST")
 
 
+def _is_forwarded(environ: cabc.Mapping[str, t.Any]) -> bool:
+    """Return whether a request has come through a proxy, which passes on its own host in place of
+    that of the website, as nginx and Apache do by default.
+
+    A page cannot make this up: browsers use HTTP/1.1, and send such headers of a page to another
+    site only after a preflight request.
+    """
+    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or any(
+        name in environ for name in _HEADERS_OF_PROXIES
+    )
+
+
+@lru_cache(maxsize=256)
 def _is_of_this_machine(origin: str | None) -> bool:
     """Return whether an origin is that of pages that a program on this machine serves. Its port may
     differ from ours, and its name: http://127.0.0.1:3000 for http://localhost:8000.
@@ -95,8 +120,3 @@ def _is_of_this_machine(origin: str | None) -> bool:
     host = None if origin is None else host_of_origin(origin)
     parts = None if host is None else split_host(host)
     return parts is not None and is_this_machine(parts[0])
-
-
-def _is_loopback(peer: str) -> bool:
-    peer = peer.removeprefix("::ffff:")
-    return peer == "::1" or peer.startswith("127.")

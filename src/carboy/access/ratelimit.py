@@ -70,6 +70,10 @@ class RateLimit:
         self._source: TokenSource | None = None
         self._counters: list[RateCounter] = []
 
+    @property
+    def texts(self) -> list[str]:
+        return [str(rate) for rate, _, _ in self.counted]
+
     def counters(self, source: TokenSource) -> list[RateCounter]:
         """Return the counters of the rates, in their order."""
         if source is not self._source:

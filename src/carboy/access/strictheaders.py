@@ -151,8 +151,7 @@ def _extended(more: cabc.Mapping[str, t.Any], source: str) -> dict[str, str]:
                 f" {source}."
             )
         known = directives.get(name, "")
-        # 'none' counts only if it is alone.
-        kept = "" if known == "'none'" and name != "default-src" else known
+        kept = "" if known == "'none'" else known  # which counts only if it is alone
         directives[name] = " ".join(filter(None, (kept, *texts)))
     return directives
 

@@ -15,7 +15,7 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# How many buckets are kept. A bucket takes about 250 bytes.
+# How many buckets are kept. A bucket takes about 200 bytes.
 MAX_BUCKETS = 50_000
 
 

@@ -21,6 +21,7 @@ _HOST: t.Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(?::(\d{1,5}))
 _ORIGIN: t.Final = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*)://{_HOST.pattern}")
 
 
+@lru_cache(maxsize=256)
 def host_of_origin(origin: str) -> str | None:
     """Return the host of the header Origin, with its port, as browsers write it into a Host header;
     None if the origin has none, such as `null`.

@@ -111,7 +111,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if (
             browsers.has_cors
             and environ["REQUEST_METHOD"] == "OPTIONS"
-            and (headers := browsers.preflight(environ)) is not None
+            and (headers := browsers.preflight(self, environ)) is not None
         ):
             start_response("204 No Content", list(headers))
             return []
@@ -120,7 +120,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             browsers.find_danger is not None
             and "REMOTE_PORT" in environ
             and (danger := browsers.find_danger(environ)) is not None
-            and (refusal := browsers.refusal(environ, danger)) is not None
+            and (refusal := browsers.refusal(self, environ, danger)) is not None
         ):
             ctx = self.request_context(environ)
             return self.respond(ctx, environ, start_response, refusal=refusal)

@@ -18,7 +18,7 @@ from . import swag
 from .document import METHODS, Described, DocumentSettings, build_document
 from .faults import DocumentationFault, FaultCollector
 from .formats import plain
-from .keysecurity import schemes_of, with_key
+from .keysecurity import schemes_of, with_guard
 from .marks import read_marks
 from .operations import (
     UNKNOWN_OPERATION,
@@ -188,7 +188,7 @@ def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Descri
             )
             if described is not None:
                 guard = None if access is None else access.guard_of(rule)
-                operation = with_key(described.operation, guard, described.method)
+                operation = with_guard(described.operation, guard, described.method)
                 yield dataclasses.replace(described, operation=operation)
 
 

@@ -324,7 +324,7 @@ class PredictionRoute:
         """Choose the version that computes the prediction, and keep what the shadow needs of it."""
         versions = self.model.versions
         if versions.canaries is not None:
-            pending.canary = versions.canaries.find(pending)
+            pending.canary = versions.canary_for(pending)
         if versions.shadow is not None:
             pending.keep_body()
 

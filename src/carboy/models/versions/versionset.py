@@ -135,11 +135,15 @@ class VersionSet:
         self._watch: SourceWatch | None = None
 
     def version_for(self, request: PredictionRequest) -> ModelVersion:
-        """Return the version that computes a request: the current one, or a canary, unless all
-        replicas of the canary have died.
+        """Return the version that computes a request."""
+        return self.canary_for(request) or self._model.current
+
+    def canary_for(self, request: PredictionRequest) -> ModelVersion | None:
+        """Return the canary that computes a request; None if the current version does, also in
+        place of a canary whose replicas have all died.
         """
         canary = self.canaries and self.canaries.find(request)
-        return canary if canary and canary.replica.is_ready else self._model.current
+        return canary if canary and canary.replica.is_ready else None
 
     def served(self) -> list[ModelVersion]:
         """Return the versions that compute predictions: the current one, and those on trial."""

@@ -399,8 +399,6 @@ class ReplicaSupervisor:
         if must_look:
             self._look_at_s = now_s + LOOK_S
             self._replace_unreachable()
-        for exchange in list(self._exchanges):
-            self._attend_exchange(exchange, now_s)
         for pool in list(self._pools):
             for process in pool.processes:
                 if process.exit_code is not None:
@@ -414,6 +412,8 @@ class ReplicaSupervisor:
             if pool.is_ending and not pool.processes:
                 self._pools.remove(pool)
                 pool.close()
+        for exchange in list(self._exchanges):  # after the removal of what they wait for
+            self._attend_exchange(exchange, now_s)
 
     def _say_whether_ready(self, pool: ReplicaPool) -> None:
         """Tell the clients of a pool if none of its replicas is ready any more, or one is again."""
