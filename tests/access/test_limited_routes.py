@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from apikeys import make_key, records
+from werkzeug.routing import Rule
 
 from carboy import Blueprint, Carboy, request, session
 from carboy.access.table import ALONE
@@ -119,6 +120,40 @@ def test_apps_of_one_process_are_counted_apart_also_those_of_one_name():
         app = make_app(ACCESS_RATE="1/minute")
         app.get("/a")(ok)
         assert answered(app.test_client(), "/a") == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"rate": None, "access": None, "cors": None}], ids=repr)
+def test_none_of_a_registration_leaves_what_the_blueprint_declares(given):
+    app = make_app(ACCESS_KEYS=records(key := make_key("phone")))
+    blueprint = Blueprint("b", __name__, access="key", rate="2/minute", cors="https://a.example")
+    blueprint.get("/a")(ok)
+    app.register_blueprint(blueprint, **given)
+    client = app.test_client()
+    assert client.get("/a").status_code == 401
+    headers = {**key.bearer, "Origin": "https://a.example"}
+    assert client.get("/a", headers=headers).headers["Access-Control-Allow-Origin"]
+    assert statuses(client, "/a", 2, headers=key.bearer) == [200, 429]
+
+
+def test_options_of_a_programs_own_class_of_rules_keep_their_meaning():
+    class TaggedRule(Rule):
+        def __init__(self, *args, access=None, rate=None, **options):
+            super().__init__(*args, **options)
+            self.tags = access, rate
+
+    app = make_app()
+    app.url_rule_class = TaggedRule
+    app.get("/a", access="admin", rate=5)(ok)
+
+    @app.model("/m", rate="1/minute")
+    def model(x: int) -> int:
+        return x
+
+    (rule,) = app.url_map.iter_rules("ok")
+    assert rule.tags == ("admin", 5)
+    client = app.test_client()
+    assert answered(client, "/a") == 20
+    assert [client.post("/m", json=1).status_code for _ in range(2)][1] == 429
 
 
 # --- what is refused -----------------------------------------------------------------------------
