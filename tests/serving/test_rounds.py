@@ -27,7 +27,7 @@ class Queue:
     def __init__(self) -> None:
         self.submitted = []
 
-    def submit_round(self, tickets, *, quick_s):
+    def submit_round(self, tickets, *, quick_s, loop):
         for ticket in tickets:
             self.submitted.append(ticket.arguments)
             ticket.settled = True

@@ -267,7 +267,7 @@ class PredictionRoute:
             pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
-            if not self.batched:
+            if not self.batched and not self.model.current.replica.is_remote:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
                 exchange.pieces.clear()
@@ -327,7 +327,7 @@ class PredictionRoute:
 
     def _submit(self, round_: list[PendingPrediction], canary: ModelVersion | None = None) -> None:
         version = canary or self.model.current
-        version.queue.submit_round(round_, quick_s=self._quick_s)
+        version.queue.submit_round(round_, quick_s=self._quick_s, loop=self.gateway.loop)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
@@ -467,7 +467,7 @@ class PendingPrediction(Ticket):
             # Threads that compute at the same time need a context each.
             for ticket in group.tickets:
                 ticket.context = self._entered.context.copy()
-        group.submit(self, quick_s=quick_s)
+        group.submit(self, quick_s=quick_s, loop=self.route.gateway.loop)
         if not self.settled:
             self.exchange.watch(self.cancel)
 
