@@ -8,8 +8,9 @@
     bootstrap.py lowest           another, with the lowest versions that carboy allows
     bootstrap.py bench            another, with the peers that bench/ compares
     bootstrap.py servers          another, with other WSGI servers; and `debian`
+    bootstrap.py judges           another, with wapiti and bandit; and the HTTP Observatory
     bootstrap.py debian           run by /usr/bin/python3: one that Debian's mod_wsgi can use
-    bootstrap.py where NAME       print the interpreter of one of the last six
+    bootstrap.py where NAME       print the interpreter of one of the last seven
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -219,15 +220,19 @@ def flask_installed() -> pathlib.Path:
     return site
 
 
-def beside(name: str, *arguments: str, requirements: pathlib.Path) -> None:
+def beside(
+    name: str, *arguments: str, requirements: pathlib.Path, with_carboy: bool = True
+) -> None:
     """Make an environment of its own in .cache/venvs: carboy and a file of requirements."""
     home = OTHER_VENVS / name
     python = venv(home)
-    stamp = Stamp(home / ".stamps" / "content", requirements, _requirements(), LOCK)
+    carboys = (_requirements(), LOCK) if with_carboy else ()
+    stamp = Stamp(home / ".stamps" / "content", requirements, *carboys)
     if stamp.holds():
         return
     say(f"installing into {home.relative_to(ROOT)}")
-    pip(python, "--editable", ROOT)
+    if with_carboy:
+        pip(python, "--editable", ROOT)
     # These files pin all that they name, and not always what the other environment has.
     pip(python, *arguments, "-r", requirements, constraints=None)
     stamp.set()
@@ -269,15 +274,16 @@ def lowest() -> None:
     stamp.set()
 
 
-def newman() -> None:
-    """Install newman, which runs Postman collections, by the Node that came as a wheel."""
-    listed = ROOT / "tests" / "newman"
+def by_npm(name: str, listed: pathlib.Path) -> pathlib.Path:
+    """Install what a folder's package-lock.json lists into .cache, by the Node that came as a
+    wheel; return the folder, which is not there if npm could not.
+    """
     files = (listed / "package.json", listed / "package-lock.json")
-    home = CACHE / "newman"
+    home = CACHE / name
     stamp = Stamp(home / ".stamp", *files)
     if stamp.holds():
-        return
-    say(f"installing newman into {home.relative_to(ROOT)}")
+        return home
+    say(f"installing {name} into {home.relative_to(ROOT)}")
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     for file in files:
@@ -289,9 +295,26 @@ def newman() -> None:
         run(*install, "--fetch-retries=1", quiet=True)
     except SystemExit as error:  # npm's registry is one more place that a network may not reach
         shutil.rmtree(home)
-        say(f"not installed: newman; the tests that need it are skipped by name\n{error}")
+        say(f"not installed: {name}; the tests that need it are skipped by name\n{error}")
     else:
         stamp.set()
+    return home
+
+
+def newman() -> None:
+    """Install newman, which runs Postman collections."""
+    by_npm("newman", ROOT / "tests" / "newman")
+
+
+def observatory() -> None:
+    """Install the scanner of the MDN HTTP Observatory. Its install script would download two lists:
+    of hosts that browsers visit by HTTPS only, and of top-level domains. Neither has localhost.
+    """
+    home = by_npm("observatory", ROOT / "tests" / "judged" / "observatory")
+    lists = home / "node_modules" / "@mdn" / "mdn-http-observatory" / "conf"
+    if lists.is_dir():
+        (lists / "hsts-preload.json").write_text("{}")
+        (lists / "tld-list.json").write_text("[]")
 
 
 def bench() -> None:
@@ -400,6 +423,14 @@ def webservers() -> None:
     system(WEBSERVERS)
 
 
+def judges() -> None:
+    project("dev")
+    requirements = ROOT / "tests" / "judged" / "requirements.txt"
+    beside("judges", requirements=requirements, with_carboy=False)
+    observatory()
+    system({"nginx": SYSTEM["nginx"]})
+
+
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
@@ -416,6 +447,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "debian": debian,
     "webservers": webservers,
     "containers": containers,
+    "judges": judges,
     "lint": lambda: project("lint"),
     "conformance": conformance,
     "extensions": extensions,

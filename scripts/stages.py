@@ -29,6 +29,7 @@ BUDGETS_S = {
     "test-servers": 120,
     "test-webservers": 120,
     "test-containers": 300,
+    "test-judges": 180,
     "soak": 180,  # with SOAK_S=150, as in .ci/run
     "newest": 210,
 }

@@ -30,6 +30,7 @@ app.config.update(
         "description": "Flowers that were found, and where. Writing needs a key.",
     },
     OPENAPI_SECURITY_SCHEMES={"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}},
+    STRICT_HEADERS=True,
 )
 app.config.from_prefixed_env("FLOWERS")
 flowers = Blueprint("flowers", __name__, url_prefix="/flowers")

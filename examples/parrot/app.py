@@ -17,12 +17,13 @@ from msgspec import Meta
 from carboy import Carboy, redirect
 
 app = Carboy(__name__)
+app.config["STRICT_HEADERS"] = True
 app.logger.setLevel(logging.INFO)
 
 Prompt = Annotated[str, Meta(max_length=2000, examples=["When an exception"])]
 Words = Annotated[int, Meta(ge=1, le=500)]
 Temperature = Annotated[float, Meta(ge=0.1, le=2)]
-Pace = Annotated[float, Meta(gt=0, le=1000, description="Words per second.")]
+Pace = Annotated[float, Meta(ge=1, le=1000, description="Words per second.")]
 
 
 @app.model("/parrot", concurrency=16, deadline_s=120)

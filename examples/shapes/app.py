@@ -18,6 +18,7 @@ from carboy import Carboy, redirect
 from carboy.models import Image
 
 app = Carboy(__name__)
+app.config["STRICT_HEADERS"] = True
 
 
 def session(name: str) -> onnxruntime.InferenceSession:

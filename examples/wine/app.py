@@ -17,6 +17,7 @@ from carboy import Carboy, redirect
 from carboy.models import DataFrame
 
 app = Carboy(__name__)
+app.config["STRICT_HEADERS"] = True
 
 Little = Annotated[float, Meta(ge=0, le=10)]
 Some = Annotated[float, Meta(ge=0, le=50)]

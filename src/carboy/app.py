@@ -17,6 +17,7 @@ from werkzeug.exceptions import Aborter
 from werkzeug.routing import Rule
 
 from . import typing as ft
+from .access.host import AccessHost
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import may_need_contract, unbound
 from .core.dispatch import Dispatcher
@@ -82,7 +83,7 @@ class _DebugAttribute(ConfigAttribute[bool]):
             make_key_when_read(obj.config)
 
 
-class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
+class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is another name for this class.
 
     Args:
@@ -296,8 +297,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if "auto_reload" not in options:
             auto_reload = self.config["TEMPLATES_AUTO_RELOAD"]
             options["auto_reload"] = self.debug if auto_reload is None else auto_reload
+        from .access.browserrules import csp_nonce
+
         env = self.jinja_environment(self, **options)
         env.globals.update(
+            csp_nonce=csp_nonce,
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
@@ -341,9 +345,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add a blueprint's views, hooks, templates and static files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
-                the blueprint's values; other options are passed to functions registered by
-                `record`.
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group`, `access`,
+                `rate` and `cors` override the blueprint's values; other options are passed to
+                functions registered by `record`.
         """
         blueprint.register(self, options)
 
@@ -369,6 +373,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         options["endpoint"] = endpoint
+        declaration = self._take_declaration(options, f"The rule {rule!r}", of_view=True)
         methods = options.pop("methods", None)
         if methods is None:
             methods = _methods_of(view_func, "methods") or ("GET",)
@@ -390,6 +395,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 required.add("OPTIONS")
         rule_obj = self.url_rule_class(rule, methods=methods | required, **options)
         rule_obj.provide_automatic_options = provide_automatic_options  # type: ignore[attr-defined]
+        if declaration is not None:
+            rule_obj.declaration = declaration  # type: ignore[attr-defined]
         self.url_map.add(rule_obj)
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)

@@ -20,8 +20,11 @@ from .models.host import ModelDeclaring
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
     import os
 
+    from .access.accessdeclaration import AccessRule
+    from .access.cors import Declared
     from .app import Carboy
     from .models.options import Options
 
@@ -129,6 +132,14 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         url_defaults: values for variables, which apply to all rules of the blueprint.
         cli_group: the name of the command group; the default is the blueprint's name; None adds the
             commands to the app's own group.
+        access: "key" if clients need an API key for the routes of the blueprint, "open" if they
+            need none; by default as the app declares it. A route of the blueprint may declare
+            another one.
+        rate: how often a client may send requests to all routes of the blueprint together, such as
+            "100/minute"; by default as the app declares it. A route of the blueprint may declare
+            another one.
+        cors: the sites whose pages may use the routes of the blueprint, such as
+            "https://shop.example"; False for none; by default as the config key CORS_POLICY says.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
         app's URL, and the app's files take precedence.
     """
@@ -147,6 +158,10 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         url_defaults: dict[str, t.Any] | None = None,
         root_path: str | None = None,
         cli_group: str | None = _sentinel,
+        *,
+        access: AccessRule | None = None,
+        rate: str | cabc.Sequence[str] | None = None,
+        cors: Declared = None,
     ) -> None:
         super().__init__(
             import_name=import_name,
@@ -168,6 +183,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         self.deferred_functions: list[DeferredSetupFunction] = []
         self.url_values_defaults = {} if url_defaults is None else url_defaults
         self.cli_group = cli_group
+        self._declared = {"access": access, "rate": rate, "cors": cors}
         self._blueprints: list[tuple[Blueprint, dict[str, t.Any]]] = []
 
     def _check_setup_finished(self, f_name: str) -> None:
@@ -230,6 +246,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
         if name in app.blueprints:
             self._refuse_name(app, name, options.get("name", self.name))
+        app._declare_blueprint(name, {**self._declared, **options})
         first_registration = all(known is not self for known in app.blueprints.values())
         app.blueprints[name] = self
         self._got_registered_once = True

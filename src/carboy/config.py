@@ -59,6 +59,7 @@ class ConfigKey(t.NamedTuple):
 
 
 _CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
+_CHECK_OF_BROWSERS: t.Final = "carboy.access.browserrules:check_value"
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
@@ -116,6 +117,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     ),
     "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it", str | None),
     "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it", str | None),
+    # Absent, as ACCESS_DEFAULT.
+    "OPENAPI_ACCESS": ConfigKey(
+        ABSENT,
+        '`"key"`: the document and its pages need an API key; `"open"`: they need none, whatever'
+        " `ACCESS_DEFAULT` says",
+        t.Literal["key", "open"],
+    ),
     "OPENAPI_INFO": ConfigKey(
         None,
         "`title`, `version`, `description`, `contact`, `license`, ... of the document",
@@ -139,6 +147,13 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         list[t.Any] | None,
     ),
     "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body", bool),
+    # Absent, so that a program that knows nothing of it finds no new key.
+    "STATIC_DOTFILES": ConfigKey(
+        ABSENT,
+        "`True`: the app sends static files whose path has a part that begins with a dot, such as"
+        " `.git/config`; without it they are answered with 404, except those in `.well-known`",
+        bool,
+    ),
     # Programs use keys of these names for their own code, as in `config.get("LOG_LEVEL", "INFO")`.
     # So the config does not contain them unless they are set.
     "LOG_LEVEL": ConfigKey(
@@ -182,7 +197,61 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         dict[str, t.Any] | str | None,
         _CHECK_OF_LOG,
     ),
+    "PROTECT_LOCALHOST": ConfigKey(
+        True,
+        "`False`: pages of other sites may post to a server on this machine, and reach it by their"
+        " own host names (DNS rebinding)",
+        bool,
+    ),
+    "CORS_POLICY": ConfigKey(
+        ABSENT,
+        "the sites whose pages may use the app (CORS), for URLs without `cors=`: an origin such as"
+        ' `"https://shop.example"`, a list of origins, `"*"`, or a dict with options; in the'
+        " environment with commas",
+        list[str] | dict[str, t.Any] | str | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
+    "STRICT_HEADERS": ConfigKey(
+        ABSENT,
+        "`True`: a strict Content-Security-Policy and further headers on every response; or a dict"
+        " of those that differ",
+        dict[str, t.Any] | bool | None,
+        _CHECK_OF_BROWSERS,
+    ),
     # Absent, so that a program that knows nothing of it finds no new key.
+    # Absent, as the next one, so that a program that knows nothing of them finds no new key.
+    "ACCESS_KEYS": ConfigKey(
+        ABSENT,
+        "API keys: a list of what `carboy keys new --print` prints; in the environment JSON, or"
+        " `NAME=KEY` with commas; also read from `CARBOY_ACCESS_KEYS` without `from_project()`",
+        list[t.Any] | str,
+    ),
+    "ACCESS_KEYS_FILE": ConfigKey(
+        ABSENT,
+        "the file of `carboy keys`, relative to the folder of the app; without it,"
+        " `access-keys.json` in the instance folder",
+        str,
+    ),
+    "ACCESS_DEFAULT": ConfigKey(
+        ABSENT,
+        '`"key"`: every route needs an API key, unless it or its blueprint declares another'
+        ' `access=`; `"open"`: none does, also no model; without it, models do as soon as there are'
+        " keys",
+        t.Literal["key", "open"],
+    ),
+    "ACCESS_PROBES": ConfigKey(
+        ABSENT,
+        '`"key"`: the health URLs of the protocols of models need an API key, too; without it, or'
+        ' with `"open"`, they need none',
+        t.Literal["key", "open"],
+    ),
+    "ACCESS_RATE": ConfigKey(
+        ABSENT,
+        "how often a client may send requests to all routes together that declare no `rate=`, such"
+        ' as `"100/minute"` or `["10/second by address", "5000/day"]`; static files and health URLs'
+        " do not count",
+        list[str] | str,
+    ),
     "CHECK_SILENCED": ConfigKey(
         ABSENT,
         'the codes that `carboy check` does not report, such as `["carboy.W001"]`; in the'
@@ -198,8 +267,8 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,
     "TESTING": False,
     "PROPAGATE_EXCEPTIONS": None,
-    "SECRET_KEY": None,
-    "SECRET_KEY_FALLBACKS": None,
+    "SECRET_KEY": None,  # nosec B105 - None is no key
+    "SECRET_KEY_FALLBACKS": None,  # nosec B105 - None is no key
     "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
     "USE_X_SENDFILE": False,
     "TRUSTED_HOSTS": None,
@@ -274,10 +343,12 @@ class ConfigAttribute(t.Generic[T]):
 #: caches invalid.
 KEPT_KEYS = frozenset(
     {
-        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("DEBUG", "TRUSTED_HOSTS", "SERVER_NAME", "SESSION_COOKIE_NAME"),
+        *("CORS_POLICY", "PROTECT_LOCALHOST", "STRICT_HEADERS"),
         *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
+        *("ACCESS_DEFAULT", "ACCESS_KEYS", "ACCESS_KEYS_FILE", "ACCESS_PROBES", "ACCESS_RATE"),
     }
 )
 

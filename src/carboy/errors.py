@@ -177,6 +177,17 @@ class SessionUnavailableError(CarboyError, RuntimeError):
     slug = "session-unavailable"
 
 
+# The longest text of an error about the input. It may quote names and paths of the client, which
+# may be as long as the body, and is sent, logged and joined with others.
+_MAX_TEXT = 4000
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_TEXT:
+        return text
+    return f"{text[: _MAX_TEXT // 2]} ... {text[-_MAX_TEXT // 2 :]}"
+
+
 class Fault(t.NamedTuple):
     """A value in the input that is not valid: its path, what was expected, and what was found.
 
@@ -188,6 +199,10 @@ class Fault(t.NamedTuple):
     expected: str
     got: str | None = None
 
+    def shortened(self) -> Fault:
+        got = None if self.got is None else _shortened(self.got)
+        return Fault(_shortened(self.path), _shortened(self.expected), got)
+
 
 class InputError(CarboyError, ValueError):
     """The input of a request is not valid. A model's `predict` may raise this error too. The client
@@ -198,9 +213,9 @@ class InputError(CarboyError, ValueError):
     slug = "input-invalid"
 
     def __init__(self, detail: str, *, faults: t.Sequence[Fault] = ()) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.faults = tuple(faults)
+        self.detail = _shortened(detail)
+        super().__init__(self.detail)
+        self.faults = tuple(each.shortened() for each in faults)
 
     @classmethod
     def at(cls, path: str, *, expected: str, got: str | None = None, hint: str = "") -> t.Self:

@@ -47,12 +47,26 @@ def has_level_handler(logger: logging.Logger) -> bool:
     return False
 
 
+class _SingleRecordFormatter(logging.Formatter):
+    """Writes a record so that no line of it looks like another record: a path or a header that it
+    quotes may have line breaks. Further lines are indented, and control characters are escaped.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if text.isprintable():
+            return text
+        from .observability.formatters import escape
+
+        return "\n    ".join(map(escape, text.split("\n")))
+
+
 #: The handler that is added to an app's logger if no other handler would receive its records.
 default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
     t.cast("t.TextIO", wsgi_errors_stream)
 )
 default_handler.setFormatter(
-    logging.Formatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s")
+    _SingleRecordFormatter("[%(asctime)s] %(levelname)s in %(module)s: %(message)s")
 )
 # The documentation of Flask advises to add it to the root logger, too.
 mask_output_of(default_handler)

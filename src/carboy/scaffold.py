@@ -212,7 +212,12 @@ class Scaffold:
 
         Args:
             rule: a URL with variables, such as `/flowers/<int:id>`.
-            **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`.
+            **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`; `access`
+                is "key" if clients need an API key, "open" if they need none; `rate` is how often a
+                client may send requests, such as "100/minute"; `cors` names the sites whose pages
+                may use the rule, such as "https://shop.example". All are by default as the
+                blueprint or the app declares them (docs/howto/api-keys.md, rate-limits.md,
+                pages-of-other-sites.md).
         """
         _refuse_bare("route", rule, '"/path"')
 

@@ -229,6 +229,7 @@ class FlaskClient(Client):
         /,
         *unnamed: t.Never,
         _method: str | None = None,
+        _key: str | None = None,
         **arguments: t.Any,
     ) -> t.Any:
         """Call a view or a model over HTTP with Python arguments, and return its return value.
@@ -246,6 +247,7 @@ class FlaskClient(Client):
             view: the registered function, the class of a model, or the name of an endpoint.
             _method: the HTTP method, for a view with several; by default one that is not GET, if
                 there is one.
+            _key: the API key to send, for a view or model that needs one.
             **arguments: the arguments of the view; those with a default may be missing.
 
         Raises:
@@ -274,6 +276,7 @@ class FlaskClient(Client):
             by_name=declared(self.application.view_functions[endpoint], "model") is not None,
         )
         query = [*path[1], *sent.query]
+        headers = [*sent.headers, *([("X-API-Key", _key)] if _key is not None else [])]
         for name, text in sent.cookies:
             self.set_cookie(name, text)
         try:
@@ -281,7 +284,7 @@ class FlaskClient(Client):
                 path[0],
                 method=method,
                 query_string=MultiDict(query) if query else None,
-                headers=sent.headers,
+                headers=headers,
                 data=sent.data,
                 content_type=sent.content_type,
             )

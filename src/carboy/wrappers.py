@@ -26,6 +26,7 @@ from .core.changetracking import MembersTracked
 from .core.deletion import DeletableAttributes
 from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
 from .core.spooledfile import MAX_IN_MEMORY_BYTES, spool
+from .core.trustedhosts import host_of
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -36,6 +37,9 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
+
+    from .access.guard import Admission
+    from .core.identity import Identity
 
 T = t.TypeVar("T")
 
@@ -83,6 +87,7 @@ _MAX_READ_AT_ONCE = 1024 * 1024
 _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)*")
 
 _NO_JSON = RequestBase._cached_json
+_NESTED_TOO_DEEPLY = "The lists and objects are nested too deeply."
 _find_stream: t.Callable[[RequestBase], t.IO[bytes]] = RequestBase.stream.fget  # type: ignore[attr-defined]
 _parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore[attr-defined]
 
@@ -192,6 +197,10 @@ class Request(RequestBase, metaclass=MembersTracked):
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
     @_LazyAttribute
+    def host(self) -> str:
+        return host_of(self.environ, self.trusted_hosts)
+
+    @_LazyAttribute
     def server(self) -> tuple[str, int | None] | None:
         return _get_server(self.environ)
 
@@ -215,6 +224,19 @@ class Request(RequestBase, metaclass=MembersTracked):
     @_LazyAttribute
     def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
+
+    @_LazyAttribute
+    def identity(self) -> Identity:
+        """Who has sent the request: the API key that the route asked for, and the address."""
+        from .core.identity import ADMISSION, Identity
+
+        admission: Admission | None = self.environ.get(ADMISSION)
+        # A guard that has not asked who has sent the request knows no address.
+        if admission is not None and admission.identity.address is not None:
+            return admission.identity
+        if _cv_app.get(None) is None:
+            return Identity(self.remote_addr)
+        return Identity(self.remote_addr, identify_user=current_app._user_finder())
 
     @_LazyAttribute
     def args(self) -> MultiDict[str, str]:
@@ -416,12 +438,17 @@ class Request(RequestBase, metaclass=MembersTracked):
         if cache and self._cached_json is _NO_JSON and (force or self.is_json):
             try:
                 value = self.json_module.loads(self.get_data())
-            except ValueError:
-                pass  # Werkzeug's method, which is called below, handles this error
+            except (ValueError, RecursionError):
+                pass  # Werkzeug's method, which is called below, raises this error once more
             else:
                 self._cached_json = (value, value)
                 return value
-        return super().get_json(force, silent, cache)
+        try:
+            return super().get_json(force, silent, cache)
+        except RecursionError:
+            # Werkzeug handles only ValueError, so that a client who sends 1,000 nested lists would
+            # get a 500.
+            return None if silent else self.on_json_loading_failed(ValueError(_NESTED_TOO_DEEPLY))
 
     def close(self) -> None:
         """Close the uploaded files of this request."""

@@ -352,6 +352,7 @@ def grids(x: Grid, y: Tensor["int8", "h"], scale: int = 1): ...
 def masked(image: Image, mask: Grid): ...
 def noted(x: Grid, note: str = ""): ...
 def table(x: DataFrame | None = None): ...
+def rows(x: DataFrame): ...
 def table_or_picture(x: Image | DataFrame): ...
 def strict(x: str): ...
 def raw(x: bytes): ...
@@ -404,6 +405,24 @@ _BASE64 = base64.b64encode(_GRID).decode()
 )
 def test_each_kind_of_value_is_read_inside_json(body, function, sent, arrives):
     assert seen(codec(function).decode(body(sent))) == arrives
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["alone", "by name"])
+@pytest.mark.parametrize("encode", [msgspec.json.encode, msgspec.msgpack.encode])
+@pytest.mark.parametrize("function", [digit, grid, rows, table_or_picture, strict, raw, file])
+def test_null_is_refused_where_a_value_is_required(body, function, encode, named):
+    reader = codec(function)
+    name = reader.parameters[0].alias
+    kind = "application/json" if encode is msgspec.json.encode else "application/msgpack"
+    with pytest.raises(InputError, match="got `null`"):
+        reader.decode(body(encode({name: None} if named else None), kind))
+
+
+@pytest.mark.parametrize("encode", [msgspec.json.encode, msgspec.msgpack.encode])
+@pytest.mark.parametrize("function", [grid_or_nothing, table])
+def test_null_is_none_for_an_optional_value(body, function, encode):
+    kind = "application/json" if encode is msgspec.json.encode else "application/msgpack"
+    assert codec(function).decode(body(encode(None), kind)) == {"x": None}
 
 
 @pytest.mark.parametrize(

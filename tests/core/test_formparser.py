@@ -6,6 +6,7 @@ import contextlib
 import io
 import typing as t
 from tempfile import SpooledTemporaryFile
+from urllib.parse import unquote
 
 import pytest
 import requests
@@ -498,7 +499,10 @@ def test_body_over_the_memory_limit_equals_werkzeugs_result(pieces: list[bytes])
     assert_same(body, boundary="B", length=None, silent=False)
 
 
-@given(st.text(st.sampled_from("ab=&+%20ä;€\ufffd"), max_size=30).map(str.encode) | contents)
+ESCAPES = st.sampled_from([*"ab=&+%20ä;€\ufffd", "%C3", "%a4", "%E2%82%AC", "%41", "%0", "%g1"])
+
+
+@given(st.lists(ESCAPES, max_size=30).map("".join).map(str.encode) | contents)
 def test_urlencoded_form_equals_werkzeugs_result(body: bytes) -> None:
     def read(parser: type[WerkzeugParser]) -> object:
         mimetype = "application/x-www-form-urlencoded"
@@ -509,6 +513,25 @@ def test_urlencoded_form_equals_werkzeugs_result(body: bytes) -> None:
         return form, files
 
     assert read(FormDataParser) == read(WerkzeugParser)
+
+
+@given(st.lists(ESCAPES, max_size=30).map("".join), st.integers(1, 9))
+def test_long_field_is_decoded_in_parts(text: str, part_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formparser, "_READ_BYTES", part_bytes)
+        assert formparser._unquoted(text) == unquote(text, errors="werkzeug.url_quote")
+
+
+def test_urlencoded_form_has_at_most_a_hundred_fields_for_each_part() -> None:
+    parser = FormDataParser(max_form_parts=3)
+    mimetype = "application/x-www-form-urlencoded"
+    for fields in (300, 301):
+        body = b"&".join([b"a"] * fields)
+        if fields <= 300:
+            assert len(parser.parse(io.BytesIO(body), mimetype, len(body))[1].getlist("a")) == 300
+        else:
+            with pytest.raises(RequestEntityTooLarge):
+                parser.parse(io.BytesIO(body), mimetype, len(body))
 
 
 @given(

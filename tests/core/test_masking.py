@@ -17,7 +17,8 @@ import pytest
 from carboy import Carboy
 from carboy.core.masking import MASK, looks_secret, mask_text, masked
 
-KEY = "k3y-0f-th1s-t3st-4nd-n0-0th3r"
+# Another key than in other files, whose apps may exist for a while after their tests.
+KEY = "k3y-0f-th1s-f1le-4nd-n0-0th3r"
 
 
 @pytest.mark.parametrize(

@@ -426,10 +426,16 @@ def test_more_memory_than_the_platform_has_is_refused(platform):
 
 @pytest.mark.integration
 def test_memory_is_measured_by_starting_the_app(folder):
-    (folder / "app.py").write_text(MODELS + "BALLAST = b'x' * 200_000_000\n")
+    replicated = (
+        "@app.model('/large', replicas=2)\nclass Large:\n    def __init__(self):\n"
+        "        self.weights = b'x' * 30_000_000\n    def predict(self, x: float) -> float: ...\n"
+    )
+    (folder / "app.py").write_text(MODELS + replicated + "BALLAST = b'x' * 100_000_000\n")
     result = separate_runner().invoke(cli, ["deploy", "--to", "k8s"])
     assert result.exit_code == 0, result.output
-    assert re.search(r"It takes 2\d\d MiB in each worker", result.stderr)
+    assert re.search(r"It takes 1\d\d MiB in each worker", result.stderr)
+    # Each of both processes has imported the module with the ballast, too.
+    assert re.search(r", [34]\d\d MiB in replicas: ", result.stderr)
     limits = yaml.safe_load_all((folder / FILES["k8s"]).read_text())
     memory = next(limits)["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert 600 <= int(memory["memory"].removesuffix("Mi")) <= 1000

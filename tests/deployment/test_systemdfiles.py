@@ -238,3 +238,46 @@ def test_port_that_the_system_chooses_is_refused(monkeypatch):
     assert result.exit_code == 2
     assert "no web server could find it" in result.stderr
     assert not pathlib.Path("deploy").exists()
+
+
+REPLICATED = """
+@app.model("/double", replicas=2, device=["cuda:0", "cuda:1"])
+def double(x: float) -> float:
+    return 2 * x
+"""
+
+
+def test_service_of_models_has_no_addresses_and_its_sockets_in_a_folder_of_its_own(
+    folder, monkeypatch
+):
+    (folder / "app.py").write_text(APP + REPLICATED)
+    monkeypatch.setenv("CARBOY_SERVE_BIND", "unix:/run/shop/app.sock")
+    monkeypatch.setenv("CARBOY_SERVE_MIN_MODELS", "1")
+    assert values("Environment", "--models") == [
+        "CARBOY_SERVE_CONTROL=/run/shop-models/control.sock",
+        "CARBOY_SERVE_MIN_MODELS=1",
+        "XDG_RUNTIME_DIR=/run/shop-models",
+        "XDG_CACHE_HOME=%C/shop-models",
+    ]
+    (start,) = values("ExecStart", "--models")
+    assert start.endswith("-m carboy models serve app:app --socket /run/shop-models/models.sock")
+    (reload,) = values("ExecReload", "--models")
+    assert "--socket /run/shop-models/control.sock" in reload
+    assert values("RuntimeDirectory", "--models") == ["shop-models"]
+    assert values("PrivateDevices", "--models") == []
+    assert not any("shop.socket" in line for line in lines("--models"))
+
+
+def test_next_step_says_how_another_server_finds_the_models(folder):
+    (folder / "app.py").write_text(APP + REPLICATED)
+    result = separate_runner().invoke(cli, ["systemd", "--models"])
+    assert "deploy/shop-models.service: created\n" in result.stdout
+    assert "systemctl enable --now shop-models.service\n" in result.stdout
+    assert "  Environment=CARBOY_MODELS_SOCKET=/run/shop-models/models.sock\n" in result.stdout
+    assert not (folder / "deploy" / "shop.service").exists()
+
+
+def test_service_of_models_without_replicas_is_refused(folder):
+    result = separate_runner().invoke(cli, ["systemd", "--models"])
+    assert result.exit_code == 2
+    assert "no model of the app has replicas" in result.stderr

@@ -10,9 +10,11 @@ import pytest
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
-# How-tos that need other programs are followed by tests in tests/deployed.
+# How-tos that need other programs are followed by tests in tests/deployed, and those that need
+# extensions of Flask in tests/extensions.
 DEPLOYED = {"apache", "caddy", "mod-wsgi", "nginx", "other-servers", "systemd"}
-FOLLOWED = [page for page in HOWTOS if page.stem not in DEPLOYED]
+EXTENDED = {"rate-limits-with-redis"}
+FOLLOWED = [page for page in HOWTOS if page.stem not in DEPLOYED | EXTENDED]
 
 
 @pytest.fixture

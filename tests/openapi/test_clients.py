@@ -1,4 +1,6 @@
-"""schemathesis, openapi-python-client and newman read the document and call a server."""
+"""openapi-python-client and newman read the document and call a server; `make test-judges` lets
+schemathesis do the same.
+"""
 
 from __future__ import annotations
 
@@ -22,61 +24,9 @@ KEY = "a-key-for-tests"
 
 
 @pytest.fixture
-def flowers(request, spawn, carboy_command):
-    return spawn(
-        carboy_command,
-        *("--app", FLOWERS, "serve", "--port", "{port}"),
-        env={"FLOWERS_KEY": KEY, **getattr(request, "param", {})},
-    )
-
-
-@pytest.fixture
-def schemathesis(flowers, tmp_path):
-    def run(*arguments: str) -> None:
-        command = [
-            *(spawning.script("schemathesis"), "run", f"{flowers.url}/openapi.json"),
-            # Schemathesis does not resolve the relative URL of the document's server.
-            *(
-                "--url",
-                flowers.url,
-                "--checks",
-                "all",
-                "--header",
-                f"X-API-Key: {KEY}",
-                "--max-examples",
-                "25",
-            ),
-            *("--seed", "1", "--continue-on-failure", "--no-color"),
-            *("--generation-deterministic", "--suppress-health-check", "too_slow"),
-            # Schemathesis warns because it knows no numbers of flowers; it finds some by following
-            # responses.
-            *("--warnings", "off", *arguments),
-        ]
-        env = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT / "tests" / "support"),
-            "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
-        }
-        done = subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-        assert "Traceback" not in flowers.output
-
-    return run
-
-
-def test_schemathesis_finds_no_failure(schemathesis):
-    """Run all checks of schemathesis, with valid and with invalid requests."""
-    schemathesis()
-
-
-@pytest.mark.parametrize(
-    "flowers", [{"FLOWERS_OPENAPI_ALL_MEDIA_TYPES": "true"}], ids=[""], indirect=True
-)
-def test_schemathesis_finds_no_failure_in_forms_and_messagepack(schemathesis):
-    # A form field that was left blank counts as missing, which JSON Schema cannot express.
-    schemathesis("--exclude-checks", "negative_data_rejection")
+def flowers(spawn, carboy_command):
+    serve = ("--app", FLOWERS, "serve", "--port", "{port}")
+    return spawn(carboy_command, *serve, env={"FLOWERS_KEY": KEY})
 
 
 def test_generated_client_works(flowers, carboy_command, tmp_path, monkeypatch):

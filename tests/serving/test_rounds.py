@@ -61,7 +61,7 @@ def make_route(gateway):
     model = SimpleNamespace(
         name="m",
         version=None,
-        current=SimpleNamespace(queue=Queue()),
+        current=SimpleNamespace(queue=Queue(), replica=SimpleNamespace(is_remote=False)),
         versions=SimpleNamespace(canaries=None, shadow=None),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),

@@ -52,15 +52,15 @@ def test_scripts_of_the_page_answer_in_the_page(url, page):
     assert page.inner_text("h2 >> nth=0") == "Hello, <b>Ada</b>!"
     page.fill("#text", "Hello, world!")
     page.click("text=Count >> nth=-1")
-    page.wait_for_function("document.querySelector('#words output').textContent[0] === '2'")
-    assert page.inner_text("#words output") == "2 words, 10 letters"
+    page.wait_for_selector("#words output >> text=2 words, 10 letters")
     page.click("text=Ask the model")
-    page.wait_for_function("document.querySelector('#flower output').textContent.length > 3")
-    assert page.inner_text("#flower output").startswith("Iris versicolor")
+    page.wait_for_selector("#flower output >> text=/^Iris versicolor/")
     picture = {"name": "cat.gif", "mimeType": "image/gif", "buffer": GIF}
     page.set_input_files("#picture", picture)
     page.click("text=Upload >> nth=-1")
-    page.wait_for_function("document.querySelector('.pictures img')?.naturalWidth === 1")
+    page.wait_for_selector(".pictures img")
+    shown = "image => image.decode().then(() => image.naturalWidth)"
+    assert page.eval_on_selector(".pictures img", shown) == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -7,9 +7,13 @@ two comments: `<!-- table: NAME -->` and `<!-- end of table -->`.
 from __future__ import annotations
 
 import pathlib
+import posixpath
 import re
 import typing as t
 from functools import partial
+
+import securitylist
+import silenced
 
 from carboy.config import OWN_KEYS
 from carboy.deployment.checks.checkregistry import all_checks
@@ -110,16 +114,39 @@ def checks() -> str:
     return table(("Code", "Made", "Mistake", "Remedy"), rows)
 
 
+def security() -> str:
+    """The threats that carboy is tested against."""
+    rows = (
+        (topic.title, topic.holds, ", ".join(topic.items), "<br>".join(map(_link, topic.tests)))
+        for topic in securitylist.read_topics()
+    )
+    return table(("Topic", "What holds", "ASVS 5.0", "Tests"), rows)
+
+
+def _link(path: str) -> str:
+    return f"[{posixpath.basename(path)}](../{path})"
+
+
+def silenced_findings() -> str:
+    """The findings of security linters that comments silence."""
+    rows = [(f"`{file}`", rules, reason) for file, rules, reason in silenced.rows()]
+    return table(("File", "Rules", "Reason"), rows)
+
+
 TABLES: dict[str, t.Callable[[], str]] = {
     "settings of the server": settings,
     "metrics": metrics,
     "limits of the server": limits,
     "checks": checks,
+    "config keys ACCESS": partial(config_keys, "ACCESS"),
     "config keys CHECK": partial(config_keys, "CHECK"),
     "config keys JSON": partial(config_keys, "JSON"),
     "config keys LOG": partial(config_keys, "LOG"),
     "config keys MODEL": partial(config_keys, "MODEL"),
     "config keys OPENAPI": partial(config_keys, "OPENAPI"),
+    "config keys STATIC": partial(config_keys, "STATIC"),
+    "security": security,
+    "silenced findings": silenced_findings,
 }
 
 

@@ -8,7 +8,7 @@
                          continue until the end, or until the next one starts.
 
 All blocks run in one folder, until `$ cd` changes into another. The address 127.0.0.1:8000
-means the server of this guide.
+means the server of this guide, as does thief.example:8000 in a Host header.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import spawning
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_SERVED_AT = ("127.0.0.1:8000", "127.0.0.1:5000")
+_SERVED_AT = re.compile(r"\b(127\.0\.0\.1|thief\.example):(?:8000|5000)\b")
 _SERVERS = re.compile(r"^(carboy\b.* ?(serve|run)\b|gunicorn$|uwsgi \S+\.ini$)")
 
 
@@ -113,9 +113,7 @@ class Reader:
             assert server.stop() == 0, server.output
 
     def _here(self, text: str) -> str:
-        for address in _SERVED_AT:
-            text = text.replace(address, f"127.0.0.1:{self.port}")
-        return text
+        return _SERVED_AT.sub(rf"\1:{self.port}", text)
 
     def _run(self, step: Step, block: Block) -> None:
         where = f"{self.page.name}, the console from line {block.line}: {step.command}"

@@ -123,7 +123,7 @@ class _Directory:
             retry=retry,
         )
 
-    def want(self, want: Want, moved: t.Any) -> tuple[Granted, int]:
+    def want(self, want: Want, user: t.Any) -> tuple[Granted, int]:
         about = Ready(took_s=0.0, loaded_bytes=0, cards=[])
         granted = Granted(key=want["key"], folder=self.folder, about=about)
         return granted, os.dup(self.tokens[0])

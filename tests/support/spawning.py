@@ -115,6 +115,7 @@ def start(
     cwd: str | os.PathLike[str] | None = None,
     env: t.Mapping[str, str] | None = None,
     pass_fds: t.Sequence[int] = (),
+    preexec_fn: t.Callable[[], object] | None = None,
 ) -> Program:
     """Start a program in its own process group, with its output in `log`."""
     with log.open("wb") as out:
@@ -127,6 +128,7 @@ def start(
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             start_new_session=True,
             pass_fds=pass_fds,
+            preexec_fn=preexec_fn,  # noqa: PLW1509  # no other way to start it in a group
         )
     return Program(process, port, log)
 

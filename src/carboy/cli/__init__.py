@@ -58,7 +58,7 @@ _HOME = {
     "load_dotenv": "dotenv",
     "locate_app": "discovery",
     "main": "toplevel",
-    "pass_script_info": "discovery",
+    "pass_script_info": "discovery",  # nosec B105 - the name of a module
     "prepare_import": "discovery",
     "routes_command": "routes",
     "run_command": "run",

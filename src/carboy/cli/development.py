@@ -13,6 +13,7 @@ import sys
 import threading
 import typing as t
 from contextlib import nullcontext
+from functools import partial
 
 import click
 from werkzeug.serving import is_running_from_reloader
@@ -29,6 +30,8 @@ from .debugpages import mask_tracebacks
 from .index import add_index
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from _typeshed.wsgi import WSGIApplication
 
     from ..models.collection import Models
@@ -63,6 +66,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     _show_environment(app)
     _advise_on_address(host)
     add_index(app)
+    _check_configuration(app)
     mask_tracebacks()
     mask_failed_threads()
     is_parent = options.get("use_reloader") and not is_running_from_reloader()
@@ -83,17 +87,29 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 
 def _configure_log(app: WSGIApplication) -> None:
-    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid.
-
-    The reloader's child process must not end: it watches for the change that corrects the key.
-    """
+    """Configure logging as the app's keys `LOG_*` ask for; end the process if one is not valid."""
     own_app = carboy_app(app)
     if not is_any_set(own_app):
         return
     from ..observability.setup import configure
 
+    _end_if_invalid(partial(configure, own_app, terminal=True))
+
+
+def _check_configuration(app: WSGIApplication) -> None:
+    """End the process if the app's configuration of access is not valid."""
+    if (own_app := carboy_app(app)) is not None:
+        _end_if_invalid(own_app.find_overrides)
+
+
+def _end_if_invalid(read: cabc.Callable[[], object]) -> None:
+    """Call a function that reads the configuration of an app, and print its error.
+
+    The reloader's child process must not end then: it watches for the change that corrects the
+    configuration.
+    """
     try:
-        configure(own_app, terminal=True)
+        read()
     except ConfigError as exc:
         click.secho(f"Error: {exc}", err=True)
         if not is_running_from_reloader():

@@ -4,6 +4,7 @@ traceback that contains only frames of the user's code.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 import typing as t
@@ -30,6 +31,15 @@ class RefusedCommandError(click.ClickException):
     """
 
     exit_code = 2
+
+
+@contextlib.contextmanager
+def config_errors_in_one_line() -> cabc.Iterator[None]:
+    """Turn a ConfigError into an error message of one line, with exit code 2."""
+    try:
+        yield
+    except ConfigError as exc:
+        raise RefusedCommandError(str(exc)) from None
 
 
 def format_for_user(exc: BaseException) -> str:

@@ -66,7 +66,7 @@ def _run_file(path: str, args: list[str]) -> None:
     _set_first_path(os.path.dirname(os.path.abspath(path)))
     # The file is compiled only when `_run_like_python` runs it, so that a syntax error is reported
     # like other errors of the program.
-    _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
+    _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102 - as Python does
 
 
 def _set_first_path(folder: str) -> None:

@@ -58,6 +58,12 @@ def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
     }
     if not any(line["domain"] for line in lines):
         del titles["domain"]
+    if (access := current_app.find_overrides().access) is not None:
+        keyed = {rule.rule for rule in rules if access.needs_key(rule)}
+        if keyed:
+            titles["access"] = "Needs"
+            for line in lines:
+                line["access"] = "API key" if line["rule"] in keyed else ""
     ways = _prediction_ways()
     if ways:
         titles["way"] = "Predictions wait"

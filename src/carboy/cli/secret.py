@@ -7,8 +7,7 @@ import typing as t
 
 import click
 
-from ..errors import ConfigError
-from .failures import RefusedCommandError
+from .failures import config_errors_in_one_line
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -132,13 +131,9 @@ def _refuse_two_targets(ctx: click.Context) -> None:
 
 
 def _run(work: cabc.Callable[..., T], *args: t.Any) -> T:
-    """Return what `work(*args)` returns. A ConfigError becomes an error message of one line, with
-    exit code 2.
-    """
-    try:
+    """Return what `work(*args)` returns."""
+    with config_errors_in_one_line():
         return work(*args)
-    except ConfigError as exc:
-        raise RefusedCommandError(str(exc)) from None
 
 
 def _find_hiding_variable() -> str | None:
@@ -179,7 +174,7 @@ def _warn_unless_ignored(path: str) -> None:
     """
     try:
         status = subprocess.run(  # noqa: S603  # no shell, and a path as the only argument
-            ["git", "check-ignore", "--quiet", "--", path],  # noqa: S607
+            ["git", "check-ignore", "--quiet", "--", path],  # noqa: S607 - git is where PATH has it
             check=False,
             capture_output=True,
             timeout=5,

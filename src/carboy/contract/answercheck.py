@@ -92,7 +92,8 @@ def exact_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
         return _never
     # `eval` is safe: the expression consists only of field names, which are identifiers, and of
     # names that `_exact` has made.
-    return t.cast("cabc.Callable[[t.Any], bool]", eval(f"lambda value: {source}", names))  # noqa: S307
+    check = eval(f"lambda value: {source}", names)  # noqa: S307 - names of our own making
+    return t.cast("cabc.Callable[[t.Any], bool]", check)
 
 
 def _exact(

@@ -58,6 +58,7 @@ from .parameters import (
 )
 from .responses import Finish, finisher, typed_classes
 from .signature import Circumstances, is_marked, read_contract
+from .valuecounts import UNCHECKED_BYTES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -214,11 +215,11 @@ class _Writer:
         single, decode = reader.single, reader.json
         if single is not None and decode is not None:
             i = len(self._arguments)
-            self._names["decode"] = decode
+            self._names["decode"], self._names["most"] = decode, UNCHECKED_BYTES
             self._add(2, "if (")
             self._add(3, "environ.get('CONTENT_TYPE') in usual_json")
             self._add(3, "and 'HTTP_CONTENT_ENCODING' not in environ")
-            self._add(3, "and (data := request.get_data())")
+            self._add(3, "and 0 < len(data := request.get_data()) <= most")
             self._add(2, "):")
             self._add(3, f"a{i} = decode(data)")
             self._add(2, "else:")

@@ -36,6 +36,7 @@ from .forms import FormReader, convert, finite
 from .hooks import from_json
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import fresh
+from .valuecounts import UNCHECKED_BYTES, check_json, check_msgpack
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -105,6 +106,7 @@ class BodyReader:
         self._decode_named = finite(decode, self._named_type)
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
+        self._has_pydantic = any(each.is_validated for each in self.parameters)
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]
         # Whether the fields that msgspec decodes can be used as arguments, because they need no
         # conversion and contain no arrays whose dimensions must be compared.
@@ -172,6 +174,8 @@ class BodyReader:
             may_recode: if reading fails, whether to try again with UTF-16 or UTF-32, or without a
                 byte order mark. Flask reads these, and programs on Windows send them.
         """
+        if len(data) > UNCHECKED_BYTES:
+            check_json(data, all_values=self._has_pydantic)
         single, bare = self.single, self._bare
         try:
             if single is None or bare is None:
@@ -279,8 +283,9 @@ class BodyReader:
     def _decode_msgpack(self, data: bytes) -> Arguments:
         if not data and not self.spec.required:
             return self._defaults()
+        check_msgpack(data, all_values=self._has_pydantic)
         try:
-            value = msgspec.msgpack.decode(data)
+            value = msgspec.msgpack.decode(data, ext_hook=_refuse_extension)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise MalformedInputError("The body is not valid MessagePack.") from exc
         single = self.single
@@ -341,6 +346,12 @@ class BodyReader:
                             got=str(size),
                         )
         return arguments
+
+
+def _refuse_extension(code: int, data: memoryview) -> t.NoReturn:
+    raise MalformedInputError(
+        f"The MessagePack has a value of the extension type {code}, which is not known here."
+    )
 
 
 def _is_read_again(parameter: BodyParameter) -> bool:

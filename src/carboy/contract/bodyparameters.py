@@ -85,6 +85,8 @@ class BodyParameter:
         self.annotation, self.default = annotation, parameter.default
         self.required = parameter.required
         self.kinds, self.rest = part(annotation)
+        # Whether `null` stands for None, where only a kind of value could read it otherwise.
+        self._takes_null = self.rest is types.NoneType
         self._files = _Files(annotation) if is_file(item_of(annotation)) else None
         validated = annotation if not self.kinds else self.rest
         self._adapter = None if self._files is not None else _adapter_of(validated)
@@ -150,6 +152,11 @@ class BodyParameter:
         return readers, msgspec.Raw if self._adapter is not None else union_of(parts)
 
     @property
+    def is_validated(self) -> bool:
+        """Whether pydantic reads the parameter."""
+        return self._adapter is not None
+
+    @property
     def copy(self) -> cabc.Callable[[], t.Any] | None:
         return copier(self.default)
 
@@ -173,7 +180,7 @@ class BodyParameter:
 
     def from_json(self, value: t.Any, path: str) -> t.Any:
         """Convert a value that was decoded as `json_type` into the argument. Raises InputError."""
-        if self.rest is types.NoneType and isinstance(value, msgspec.Raw) and value == _NULL:
+        if self._takes_null and isinstance(value, msgspec.Raw) and value == _NULL:
             return None
         if self._adapter is not None:
             if self.readers:
@@ -200,14 +207,14 @@ class BodyParameter:
                 return kind.from_array(value, path=path)
             if isinstance(value, bytes) and (kind.recognises(value, "") or self._takes_files_only):
                 return kind.read(value, path=path)
-            if kind.json_type is msgspec.Raw and value is not None:
+            if kind.json_type is msgspec.Raw and not (value is None and self._takes_null):
                 return kind.from_json(value, path=path)
             if self._adapter is not None and isinstance(value, classes):
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        # Here `value` can only be None: the loop above has passed all other JSON to the reader of a
-        # table.
+        # Here `value` can only be None, for an optional table: the loop above has passed all other
+        # values to the reader of the table.
         if self.json_type is msgspec.Raw:
             return None
         if self._files is not None:

@@ -13,6 +13,7 @@ import json
 import math
 import re
 import typing as t
+from itertools import chain
 
 import msgspec
 from msgspec import inspect
@@ -20,6 +21,12 @@ from msgspec import inspect
 from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputError
 from .records import values_in
 
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+# The classes of plain values that contain no others, and those of them that are always finite.
+_FINITE = frozenset((str, int, bool, bytes, type(None)))
+_LEAVES = _FINITE | {float}
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 # Messages of msgspec for a value that is no member of an enumeration. "Invalid value" is its
@@ -30,6 +37,9 @@ _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 # An error message quotes at most this many characters of a client's text, because the message is
 # also logged.
 _MAX_SHOWN_CHARS = 40
+# An error message lists at most this many values that are not valid. For each of them pydantic
+# needs 1.4 us and 800 bytes, and a body may have millions.
+_MAX_FAULTS = 1000
 
 
 def malformed(data: bytes, exc: Exception, *, root: str = "$") -> InputError:
@@ -137,13 +147,60 @@ def _is_of_pydantic(error: BaseException) -> bool:
 
 def not_finite(value: t.Any, path: str) -> InputError | None:
     """Return the error for the first NaN or infinity (422); None if all numbers are finite."""
-    todo: list[tuple[t.Any, str]] = [(value, path)]
-    while todo:
-        item, where = todo.pop()
+    if _is_finite(value):
+        return None
+    opened = [("", iter([(path, value)]))]
+    while opened:
+        above, members = opened[-1]
+        found = next(members, None)
+        if found is None:
+            opened.pop()
+            continue
+        where, item = above + found[0], found[1]
         if is_not_finite(item):
             return InputError.at(where, expected="a finite number", got=_constant_name(item))
-        todo += [(inner, where + step) for step, inner in reversed(values_in(item))]
+        if type(item) not in _LEAVES:
+            opened.append((where, _members(item)))
     return None
+
+
+def _is_finite(value: t.Any) -> bool:
+    """Return whether all numbers in a value are finite.
+
+    PERF: looks at all values of a level of nesting together, 30 to 60 ns for each; with a path for
+    each, 2 us and 270 bytes.
+    """
+    level = [value]
+    while level:
+        kinds = set(map(type, level))
+        if float in kinds and not all(map(math.isfinite, _of_kind(level, float, kinds))):
+            return False
+        inner: list[t.Any] = []
+        for kind in kinds - _LEAVES:
+            items = _of_kind(level, kind, kinds)
+            if kind is list:
+                inner += chain.from_iterable(items)
+            elif kind is dict:
+                inner += chain.from_iterable(map(dict.values, items))
+            elif any(map(is_not_finite, items)):
+                return False
+            else:
+                inner += [each for item in items for _, each in values_in(item)]
+        level = inner
+    return True
+
+
+def _of_kind(items: list[t.Any], kind: type, kinds: set[type]) -> list[t.Any]:
+    return items if len(kinds) == 1 else [each for each in items if type(each) is kind]
+
+
+def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
+    """Do what `values_in` does, but leave out texts, integers and the like in lists, which may have
+    millions of them.
+    """
+    if type(value) is list:
+        return ((f"[{i}]", each) for i, each in enumerate(value) if type(each) not in _FINITE)
+    return iter(values_in(value))
 
 
 def is_not_finite(value: t.Any) -> bool:
@@ -167,6 +224,13 @@ def describe(value: t.Any) -> str:
 
 
 def _of_pydantic(error: t.Any, root: str) -> InputError:
+    count = error.error_count()
+    if count > _MAX_FAULTS:
+        return InputError.at(
+            root,
+            expected=f"a valid {error.title}",
+            got=f"{count:,} values that are not valid, which are too many to list",
+        )
     faults = []
     for each in error.errors(include_url=False, include_context=False):
         if each["type"] == "json_invalid":
@@ -284,6 +348,8 @@ def _one_of(names: list[str]) -> str:
 def _cut(value: t.Any) -> t.Any:
     if isinstance(value, str) and len(value) > _MAX_SHOWN_CHARS:
         return value[:_MAX_SHOWN_CHARS] + "..."
+    if isinstance(value, bytes) and len(value) > _MAX_SHOWN_CHARS:
+        return value[:_MAX_SHOWN_CHARS] + b"..."
     return value
 
 

@@ -42,6 +42,8 @@ if t.TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
+    from ..access.browserrules import BrowserRules
+    from ..access.table import AccessTable
     from ..config import Config
     from ..json.provider import JSONProvider
     from ..sansio.app import App
@@ -78,6 +80,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
         def _add_own_urls(self) -> None: ...
 
+        def _find_browser_rules(self) -> BrowserRules: ...
+        def _find_access(self) -> AccessTable | None: ...
+
     request_class: type[Request] = Request
     response_class: type[Response] = Response
 
@@ -102,6 +107,23 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self.find_overrides()
+        browsers = overrides.browsers
+        if (
+            browsers.has_cors
+            and environ["REQUEST_METHOD"] == "OPTIONS"
+            and (headers := browsers.preflight(self, environ)) is not None
+        ):
+            start_response("204 No Content", list(headers))
+            return []
+        # Servers add REMOTE_PORT. Test clients do not, and no web page can use them.
+        if (
+            browsers.find_danger is not None
+            and "REMOTE_PORT" in environ
+            and (danger := browsers.find_danger(environ)) is not None
+            and (refusal := browsers.refusal(self, environ, danger)) is not None
+        ):
+            ctx = self.request_context(environ)
+            return self.respond(ctx, environ, start_response, refusal=refusal)
         if (
             overrides.fast_path
             and _cv.get(None) is None
@@ -112,7 +134,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return self.respond(self.request_context(environ), environ, start_response)
 
     def respond(
-        self, ctx: RequestContext, environ: WSGIEnvironment, start_response: StartResponse
+        self,
+        ctx: RequestContext,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        *,
+        refusal: HTTPException | None = None,
     ) -> cabc.Iterable[bytes]:
         """Handle one request, including its errors, and deactivate the request's context
         afterwards.
@@ -120,14 +147,22 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         Args:
             ctx: the request's context. If it is not active yet, this method pushes it.
             environ: the request's WSGI environ.
+            refusal: the error to answer with. Neither hooks that run before views nor a view are
+                then called, only error handlers and hooks that change responses.
         """
+        browsers = self.find_overrides().browsers
+        if browsers.adds_headers:
+            start_response = browsers.complete(environ, start_response)
         error: BaseException | None = None
         try:
             try:
                 if not ctx._cv_tokens:
                     ctx.push()
                 note_route(ctx)
-                response = self.full_dispatch_request()
+                if refusal is None:
+                    response = self.full_dispatch_request()
+                else:
+                    response = self.finalize_request(self.handle_user_exception(refusal))
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -219,6 +254,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             if request_started.receivers:
                 self._send(request_started)
+            if (access := self.find_overrides().access) is not None:
+                access.admit(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

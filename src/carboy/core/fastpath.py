@@ -28,7 +28,7 @@ from ..signals import (
 )
 from ..wrappers import Response, _content_type
 from .firstrequest import prepare_first_request
-from .urls import is_trusted_host
+from .trustedhosts import is_trusted_host
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -86,6 +86,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
     Call it only if `overrides.fast_path` is true and no context is active in this thread.
     """
+    if overrides.browsers.adds_headers:
+        start_response = overrides.browsers.complete(environ, start_response)
     ctx = _new(RequestContext)  # PERF: the next lines inline `RequestContext.__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
@@ -120,6 +122,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             try:
                 if request_started.receivers:
                     app._send(request_started)
+                if overrides.access is not None:
+                    overrides.access.admit(ctx)
                 rv: t.Any = None
                 if (app.before_request_funcs and _has_hooks(app.before_request_funcs, ctx)) or (
                     app.url_value_preprocessors and _has_hooks(app.url_value_preprocessors, ctx)

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 
-from .masking import known_secrets, mask_known, mask_text
+from .masking import mask_known, mask_text
 
 
 class MaskingFilter(logging.Filter):
@@ -24,8 +24,7 @@ class MaskingFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if known_secrets():
-            self._mask(record)
+        self._mask(record)
         return True
 
     def _mask(self, record: logging.LogRecord) -> None:

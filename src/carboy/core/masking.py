@@ -7,8 +7,9 @@ compromised.
 `mask_text` is for messages and tracebacks, which must stay readable. It masks the known secrets
 wherever they stand in the text, and what can hardly be anything else than a secret, such as the
 password in a URL. The known secrets are the values of secrets in all configs and in the
-environment variables of the process. Values that ordinary text may contain, such as "dev" or
-"12345678", do not count.
+environment variables of the process, the passwords in their URLs, and API keys of carboy, which are
+known by their form. Values that ordinary text may contain, such as "dev" or "12345678", do not
+count.
 
 Only the output is masked, never the value itself.
 """
@@ -26,7 +27,7 @@ import weakref
 from datetime import timedelta
 from functools import lru_cache
 from operator import is_
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MASK = "********"
 
@@ -47,7 +48,7 @@ _SENSITIVE_NAME = (
 # later: http://127.0.0.1:5000/?email=ada@example.com
 _URL_CREDENTIALS = (
     r"(?i)((?<![a-z0-9+.\-])(?!https?://[^\s:/@?#]{0,250}:\d{1,5}[/?#\"',)])"
-    r"[a-z][a-z0-9+.\-]{0,30}://[^\s:/@?#]{0,250}:)\S{0,1000}@"
+    r"[a-z][a-z0-9+.\-]{0,30}://[^\s:/@?#]{0,250}:)(\S{0,1000})@"
 )
 # Matches the token in https://token@host, as git and Sentry use. With other schemes, a single name
 # before the @ is a user name.
@@ -89,6 +90,10 @@ _LITERAL = (
     r"([\"']|&quot;|&#34;|&#39;|&#x27;)(?:(?!\2)[^\\\n]|\\.)+\2?"
 )
 _PEM = r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+
+# Matches an API key, as `carboy.access.keytext` makes it. The group is the public part, by which an
+# operator finds the key in the list of keys. The server itself has only hashes of the keys.
+_API_KEY = r"(carboy_[0-9A-Za-z]{12}_)[0-9A-Za-z]{49}"
 
 # Matches names whose values are known secrets. They end with a word such as KEY or PASSWORD. Names
 # with such a word in the middle are not matched, because their values occur in ordinary text:
@@ -160,6 +165,8 @@ def mask_known(text: str) -> str:
     for secret in known_secrets():
         if secret in text:
             text = text.replace(secret, MASK)
+    if "carboy_" in text:
+        text = _compiled(_API_KEY).sub(rf"\1{MASK}", text)
     return text
 
 
@@ -353,13 +360,39 @@ def _find_known() -> tuple[str, ...]:
     # PERF: only the values of secrets are read. Reading all values of `os.environ` would take three
     # times as long as all other statements of this function.
     names = [name for name in os.environ if names_known_secret(name) and name not in _FOLDERS]
-    snapshot.watch_variables(names)
+    with_urls = _variables_with_urls()
+    snapshot.watch_variables((*names, *with_urls))
     _collect(tuple(map(os.environ.get, names)), True, found, snapshot, ())
+    _collect(tuple(map(os.environ.get, with_urls)), False, found, snapshot, ())
     for config in [ref() for ref in list(_configs.values())]:
         if config is not None:
             _collect(config, False, found, snapshot, (), declared_secrets(config))
     snapshot.texts = tuple(sorted(found, key=len, reverse=True))
     return snapshot.texts
+
+
+def _variables_with_urls() -> list[str]:
+    """Return the names of the environment variables whose values may have a URL with a password,
+    such as DATABASE_URL.
+    """
+    at, scheme = os.environ.encodevalue("@"), os.environ.encodevalue("://")
+    return [
+        os.environ.decodekey(name)
+        for name, value in list(_environ.items())
+        if at in value and scheme in value
+    ]
+
+
+def _passwords_in(text: str) -> cabc.Iterator[str]:
+    """Yield the passwords of the URLs in a text, as they are and decoded: drivers write either into
+    their messages. Several URLs may be separated by commas, and a password may contain a comma.
+    """
+    if "://" not in text or "@" not in text:
+        return
+    for part in {text, *text.split(",")}:
+        for found in _compiled(_URL_CREDENTIALS).finditer(part):
+            yield found[2]
+            yield unquote(found[2])
 
 
 def declared_secrets(config: object) -> t.Collection[str]:
@@ -382,7 +415,8 @@ def _collect(
 
     Args:
         value: a text, or a list, dict or set that may contain secrets.
-        secret: whether the value has the name of a secret, or is contained in such a value.
+        secret: whether the value has the name of a secret, or is contained in such a value. Of any
+            other text, the passwords in its URLs are secrets.
         found: where the forms of the secrets are added, in which a text may contain them.
         snapshot: notices changes of the containers.
         inside: the ids of the containers around the value, so that a container that contains itself
@@ -392,6 +426,9 @@ def _collect(
     if isinstance(value, (str, bytes, bytearray)):
         if secret:
             found.update(_appearances(value))
+        elif isinstance(value, str):
+            for password in _passwords_in(value):
+                found.update(_appearances(password))
         return
     if id(value) in inside:
         return

@@ -21,6 +21,8 @@ from .changetracking import ChangeTracked
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..access.browserrules import BrowserRules
+    from ..access.table import AccessTable
     from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
@@ -85,6 +87,8 @@ class Overrides:
     """
 
     __slots__ = (
+        "access",
+        "browsers",
         "changes",
         "fast_path",
         "json",
@@ -110,8 +114,12 @@ class Overrides:
         json: bool,
         kept_config: bool,
         trusted_hosts: cabc.Collection[str] | None,
+        browsers: BrowserRules,
+        access: AccessTable | None,
     ) -> None:
         self.changes = changes
+        #: What the app lets web pages do.
+        self.browsers = browsers
         #: Whether `carboy.core.fastpath` may handle the whole request.
         self.fast_path = fast_path
         #: Whether the compiled URL matcher may be used instead of Werkzeug's `MapAdapter`.
@@ -129,6 +137,8 @@ class Overrides:
         #: The value of the config key `TRUSTED_HOSTS`, usually a list. It is the same object as in
         #: the config, so that changes in place are noticed.
         self.trusted_hosts = trusted_hosts
+        #: Decides whether a request may reach its view; None if all requests may.
+        self.access = access
         #: The settings for reading the session's cookie. None if they were not read yet, or must be
         #: read on each request because they may change without notice.
         self.session_cookie: SessionCookie | None = None
@@ -174,6 +184,8 @@ def find_overrides(app: Dispatcher) -> Overrides:
     return Overrides(
         kept_config=kept_config,
         trusted_hosts=app.config["TRUSTED_HOSTS"],
+        browsers=app._find_browser_rules(),
+        access=app._find_access(),
         changes=changes,
         fast_path=(
             match

@@ -13,8 +13,13 @@ from html import escape
 from urllib.parse import quote
 
 from ..globals import _find_request_ctx
+from .nosniff import NOSNIFF
 
-HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+HEADERS = {
+    NOSNIFF[0]: NOSNIFF[1],
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 
 # `blob:` is allowed because pages show images by such URLs: files chosen by the user, and images in
 # responses.

@@ -15,6 +15,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from carboy.observability.environkeys import REQUEST_ID
 
+from .nosniff import NOSNIFF
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -85,7 +87,7 @@ class Problem(HTTPException):
     def get_headers(
         self, environ: WSGIEnvironment | None = None, scope: t.Any = None
     ) -> list[tuple[str, str]]:
-        return [("Content-Type", MEDIA_TYPE), *self.headers]
+        return [("Content-Type", MEDIA_TYPE), NOSNIFF, *self.headers]
 
 
 _classes: dict[tuple[type, int], type[t.Any]] = {}
@@ -135,6 +137,27 @@ def as_http_exception(error: InputError, ctx: RequestContext) -> HTTPException:
     problem = problem_of([Refusal("body", error)])
     page = default_exceptions.get(error.status)
     return problem if page is None or not _wants_page(ctx) else page(error.detail)
+
+
+def as_page_or_problem(problem: Problem, ctx: RequestContext) -> HTTPException:
+    """Return an error for the client of a request: if it accepts HTML, the error that `abort` would
+    raise, else problem details (JSON).
+    """
+    page = default_exceptions.get(t.cast("int", problem.code))
+    if page is None or not _wants_page(ctx):
+        return problem
+    return _with_headers(page(problem.description), problem.headers)
+
+
+def _with_headers(error: HTTPException, headers: cabc.Iterable[tuple[str, str]]) -> HTTPException:
+    """Return an error whose response has more headers."""
+    of_class = error.get_headers
+
+    def get_headers(environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
+        return [*of_class(environ, scope), *headers]
+
+    error.get_headers = get_headers  # type: ignore[method-assign]
+    return error
 
 
 def _wants_page(ctx: RequestContext) -> bool:

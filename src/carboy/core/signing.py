@@ -98,7 +98,7 @@ class CookieSerializer(URLSafeTimedSerializer):
                 payload = self._verified(s.encode("ascii"), max_age)
                 if payload is not None:
                     return self.serializer.loads(payload.decode())
-            except Exception:  # noqa: BLE001, S110
+            except Exception:  # noqa: BLE001, S110 - read again below
                 pass  # itsdangerous, called below, reads the same cookie and raises the right error
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 

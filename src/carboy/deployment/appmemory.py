@@ -51,7 +51,10 @@ def measure_app(target: str | None) -> Measurement:
             control = ControlClient(os.path.join(folder, "control.sock"))
             status = _wait_until_ready(server, control, folder)
             worker = memory_of(status["processes"][0]["pid"])
-            return Measurement(worker, memory_of(server.pid), status["capacity"]["models"])
+            found = (memory_of(each["pid"]) for each in status["replicas"] if each["pid"])
+            replicas = [each for each in found if each is not None]
+            models = status["capacity"]["models"]
+            return Measurement(worker, memory_of(server.pid), models, replicas)
         finally:
             server.terminate()
 

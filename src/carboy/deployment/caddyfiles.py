@@ -103,6 +103,7 @@ def caddyfile_text(website: Website, *, automatic: bool = False) -> str:
         routes=[_route(route) for route in website.special_routes],
         folders=[_folder(folder) for folder in website.static_folders],
         cache_control=website.cache_control,
+        hides_dotfiles=website.hides_dotfiles,
     )
 
 

@@ -207,7 +207,7 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
             "The app writes in the folder of the project itself, which holds its code. Let it write"
             " in a folder of its own, such as data: --volume data."
         )
-    return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108
+    return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108 - compared, not written
 
 
 def _check_folder(path: str) -> str:

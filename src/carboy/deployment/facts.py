@@ -146,8 +146,16 @@ class Facts:
     @cached_property
     def serve_command(self) -> list[str]:
         """The command that serves the app in production, in the project's folder."""
+        return self._command("serve")
+
+    @property
+    def models_command(self) -> list[str]:
+        """The command that serves the models with replicas to other servers, likewise."""
+        return self._command("models", "serve")
+
+    def _command(self, *words: str) -> list[str]:
         as_flask = ["--as-flask"] if self.is_as_flask else []
-        return ["carboy", *as_flask, "serve", self._relative_target]
+        return ["carboy", *as_flask, *words, self._relative_target]
 
     @property
     def is_as_flask(self) -> bool:
@@ -262,6 +270,11 @@ class Facts:
     @property
     def has_models(self) -> bool:
         return bool(self.models)
+
+    @property
+    def has_replicas(self) -> bool:
+        """Whether a model computes in processes of its own."""
+        return any(model.options.replicas for model in self.models)
 
     @property
     def model_endpoints(self) -> dict[str, Model]:
@@ -392,7 +405,7 @@ def _folder_of_package(module_name: str) -> str:
 
 
 # Address that stands for all addresses -> address by which the same machine connects to them.
-_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
 _PROXY_FIX = ("for", "proto", "host", "port", "prefix")
 
 

@@ -78,6 +78,7 @@ def nginx_text(
         folders=[_folder(folder) for folder in website.static_folders],
         sends_root=any(folder.url == "/" for folder in website.static_folders),
         cache_control=website.cache_control,
+        hides_dotfiles=website.hides_dotfiles,
     )
 
 

@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 # Matches what systemd accepts as the name of a user: https://systemd.io/USER_NAMES
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - hidden, not written
 # The settings of the server that the socket file replaces, by `ListenStream=` and `SocketMode=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode")
 
@@ -67,8 +67,15 @@ class _UserName(click.ParamType):  # type: ignore[type-arg]  # not generic in cl
     multiple=True,
     help="A folder in which the app may write, such as one for uploads; may be repeated.",
 )
+@click.option(
+    "--models",
+    "for_models",
+    is_flag=True,
+    help="Write deploy/NAME-models.service alone, which serves the models with replicas to another"
+    " server, such as gunicorn.",
+)
 def systemd_command(
-    facts: Facts, *, user: str | None, group: str, writable: tuple[str, ...]
+    facts: Facts, *, user: str | None, group: str, writable: tuple[str, ...], for_models: bool
 ) -> Generated:
     """Write deploy/NAME.service and deploy/NAME.socket, by which systemd serves the app.
 
@@ -80,6 +87,10 @@ def systemd_command(
     name = facts.name
     user = user or _user_named(name)
     written = _written_folders(facts, writable)
+    if for_models:
+        text = render("systemd.service.jinja", user=user, **_variables_of_models(facts, written))
+        file = GeneratedFile(f"deploy/{name}-models.service", text)
+        return Generated([file], _next_step_of_models(facts, user, written))
     variables = {"user": user, "group": group, **_variables(facts, written)}
     files = [
         GeneratedFile(f"deploy/{name}.{kind}", render(f"systemd.{kind}.jinja", **variables))
@@ -108,23 +119,72 @@ def _written_folders(facts: Facts, more: cabc.Iterable[str]) -> list[str]:
 def _variables(facts: Facts, written: cabc.Sequence[str]) -> dict[str, t.Any]:
     """Return the variables of both templates, except for the user and the group."""
     settings = facts.settings
-    control = settings.control or f"/run/{facts.name}/control.sock"
+    return {
+        **_variables_of_service(facts, facts.name, written),
+        "is_of_models": False,
+        "start": _command(sys.executable, "-m", *facts.serve_command),
+        "environment": _assignments(_environment(facts)),
+        "addresses": [_stream(each) for each in settings.addresses],
+        "has_unix_socket": any(each.path for each in settings.addresses),
+        "settings": settings,
+    }
+
+
+def _variables_of_models(facts: Facts, written: cabc.Sequence[str]) -> dict[str, t.Any]:
+    """Return the variables of the service of `carboy models serve`, which is confined as that of
+    the app.
+
+    Raises:
+        DeploymentError: no model has replicas.
+    """
+    if not facts.has_replicas:
+        raise DeploymentError(
+            "--models has no effect: no model of the app has replicas. Declare them by"
+            " @app.model(..., replicas=1) or more."
+        )
+    from ..serving.process.modelscommand import SETTINGS_OF_MODELS
+
+    name = f"{facts.name}-models"
+    command = [*facts.models_command, "--socket", _models_socket(facts)]
+    return {
+        **_variables_of_service(facts, name, written),
+        "is_of_models": True,
+        "start": _command(sys.executable, "-m", *command),
+        "environment": [
+            *_assignments(
+                _environment(facts, SETTINGS_OF_MODELS, control=_control_of(facts, name))
+            ),
+            # The sockets of the replicas are in there: a /tmp of the service's own would hide them.
+            quote(f"XDG_RUNTIME_DIR=/run/{name}"),
+        ],
+    }
+
+
+def _models_socket(facts: Facts) -> str:
+    return f"/run/{facts.name}-models/models.sock"
+
+
+def _control_of(facts: Facts, name: str) -> str:
+    return facts.settings.control or f"/run/{name}/control.sock"
+
+
+def _variables_of_service(facts: Facts, name: str, written: cabc.Sequence[str]) -> dict[str, t.Any]:
     hidden = [each for each in written if _is_within(each, _HIDDEN)]
     return {
-        "name": facts.name,
+        "name": name,
+        "app": facts.name,
         "root": quote_path(facts.root),
-        "start": _command(sys.executable, "-m", *facts.serve_command),
-        "reload": _reload_command(control),
-        "environment": [quote(f"{key}={value}") for key, value in _environment(facts, control)],
+        "reload": _reload_command(_control_of(facts, name)),
         "stop_s": facts.stop_s,
         "read": _binds(_hidden_folders(facts)),
         "written": _words(each for each in written if each not in hidden),
         "written_in_hidden": _binds(hidden),
         "devices": facts.accelerators,
-        "addresses": [_stream(each) for each in settings.addresses],
-        "has_unix_socket": any(each.path for each in settings.addresses),
-        "settings": settings,
     }
+
+
+def _assignments(variables: cabc.Iterable[tuple[str, str]]) -> list[str]:
+    return [quote(f"{key}={value}") for key, value in variables]
 
 
 def _user_named(name: str) -> str:
@@ -141,14 +201,23 @@ def _reload_command(control: str) -> str:
     return _command(sys.executable, "-m", "carboy", "ctl", "--socket", control, "reload")
 
 
-def _environment(facts: Facts, control: str) -> cabc.Iterator[tuple[str, str]]:
+def _environment(
+    facts: Facts, fields: cabc.Container[str] | None = None, *, control: str | None = None
+) -> cabc.Iterator[tuple[str, str]]:
     """Yield the environment variables of the service: those of this process that set settings of
     the server, and those that the server needs under systemd.
+
+    Args:
+        fields: the settings that the server has; None for all.
+        control: the path of the control socket.
     """
+    control = control or _control_of(facts, facts.name)
     defaults = {} if control == OFF else {"control": control}
     if not facts.trusts_proxies and _is_local(facts):
         defaults["proxy"] = "1"  # only a web server on this machine can reach the app
     for setting in SETTINGS:
+        if fields is not None and setting.field not in fields:
+            continue
         # If several variables are set, the server reads the first.
         name = next((name for name in setting.variables if os.environ.get(name)), "")
         if setting.field in _OF_SOCKETS:
@@ -214,6 +283,18 @@ def _next_step(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
         f"systemctl enable --now {name}.socket {name}.service",
     ]
     return "Then, as root, in this folder:\n  " + "\n  ".join(steps)
+
+
+def _next_step_of_models(facts: Facts, user: str, written: cabc.Sequence[str]) -> str:
+    name = f"{facts.name}-models"
+    before = _next_step(facts, user, written).partition("  install -m 644")[0]
+    return (
+        f"{before}  install -m 644 deploy/{name}.service /etc/systemd/system/\n"
+        f"  systemctl daemon-reload\n  systemctl enable --now {name}.service\n\n"
+        f"And in the unit of the server that uses the models, which must have User={user}:\n"
+        f"  [Unit]\n  Wants={name}.service\n  After={name}.service\n"
+        f"  [Service]\n  Environment=CARBOY_MODELS_SOCKET={_models_socket(facts)}"
+    )
 
 
 def _group_of(user: str) -> str | None:

@@ -117,6 +117,13 @@ class Website:
         max_age_s = self.facts.static_max_age_s
         return "no-cache" if max_age_s is None else f"public, max-age={max_age_s}"
 
+    @property
+    def hides_dotfiles(self) -> bool:
+        """Whether static files with a part of their path that begins with a dot are answered with
+        404, as the app does.
+        """
+        return not self.facts.app.config.get("STATIC_DOTFILES")
+
     def client_headers(self, values: cabc.Mapping[str, str]) -> ClientHeaders:
         """Return the headers about the client that the web server sends to the app.
 

@@ -214,7 +214,7 @@ class DefaultJSONProvider(JSONProvider):
         if not kwargs and (type(s) is bytes or type(s) is str):
             try:
                 return _decode(s)
-            except Exception:  # noqa: BLE001, S110
+            except Exception:  # noqa: BLE001, S110 - read again below
                 # If msgspec has refused the text, `json.loads` below reads it (NaN, UTF-16) or
                 # raises Python's own error.
                 pass

@@ -52,6 +52,8 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
             return f"{title} functions must run first"
     if request_started.receivers:
         return "request_started has listeners"
+    if app._user_finder() is not None and _asks_users(app, endpoint):
+        return "its rate limit asks the app who the user is"
     if not _is_matched(app, endpoint):
         return "another rule takes its URL"
     return None
@@ -81,6 +83,12 @@ def blueprints_of(model: Model) -> list[str]:
     """Return the names of the nested blueprints that a model belongs to, innermost first."""
     blueprint = model.name.rpartition(".")[0]
     return _split_blueprint_path(blueprint) if blueprint else []
+
+
+def _asks_users(app: ModelApp, endpoint: Endpoint) -> bool:
+    access = app.find_overrides().access
+    guard = None if access is None else access.guard_at(endpoint.name)
+    return guard is not None and guard.asks_users()
 
 
 def _is_matched(app: ModelApp, endpoint: Endpoint) -> bool:

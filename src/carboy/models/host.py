@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
     import types
     from collections import abc as cabc
 
+    from carboy.access.accessdeclaration import AccessRule
+    from carboy.access.cors import Declared
     from carboy.core.overrides import Overrides
     from carboy.ctx import RequestContext
 
@@ -53,6 +55,8 @@ class ModelApp(t.Protocol):
     def is_wrapped(self) -> bool: ...
 
     def find_overrides(self) -> Overrides: ...
+
+    def _user_finder(self) -> cabc.Callable[[], str] | None: ...
 
     def session_needs_refresh(self, environ: dict[str, t.Any]) -> bool: ...
 
@@ -154,6 +158,10 @@ class ModelDeclaring:
         canary: cabc.Mapping[str, float] = MappingProxyType({}),
         canary_key: str | None = None,
         shadow: str | None = None,
+        access: AccessRule | None = None,
+        rate: str | cabc.Sequence[str] | None = None,
+        cors: Declared = None,
+        hold_s: float | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
@@ -219,6 +227,17 @@ class ModelDeclaring:
                 to the same version.
             shadow: a version that computes the same requests when the model is idle. Its answers
                 are compared with those that were sent, and not sent.
+            access: "key" if clients need an API key, "open" if they need none. By default as the
+                blueprint or the app declares it, else they need one as soon as the app has keys.
+            rate: how often a client may send requests to the model, by all protocols together, such
+                as "100/minute", "10/second by address" or a list of both; "2000/minute by model"
+                counts the requests of all clients. By default as the blueprint or the app declares
+                it.
+            cors: the sites whose pages may use the model, such as "https://shop.example"; a list,
+                "*" for all, or False for none; by default as the blueprint or the app declares it.
+            hold_s: seconds for which predictions may wait while a new version takes the place of
+                one beside which it does not fit into the memory: the old one is unloaded first. By
+                default such a version is refused.
         """
         if not isinstance(rule, str):
             raise _without_rule(rule)
@@ -245,6 +264,10 @@ class ModelDeclaring:
                 canary=canary,
                 canary_key=canary_key,
                 shadow=shadow,
+                access=access,
+                rate=rate,
+                cors=cors,
+                hold_s=hold_s,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             # If the rule has variables, leave the error to `register`, whose message is better.

@@ -30,6 +30,7 @@ from .replicas.supervision import want_of
 from .saved.card import cards_in
 from .saved.filestates import fingerprint
 from .sources import source_of
+from .versions.memoryroom import files_bytes
 from .versions.modelversion import ModelVersion
 from .versions.versionset import VersionSet
 from .warmup import WarmUp
@@ -123,7 +124,7 @@ class Model:
         named = self._named(name, cards)
         label = "" if named is None else str(named)
         files = fingerprint(folder, cards[0]) if name and folder and cards else ""
-        replica = self._make_replica(name, label, folder, files, owner)
+        replica = self._make_replica(name, label, folder, files, owner, files_bytes(cards))
         queue = PredictionQueue(
             replica,
             owner=owner,
@@ -139,7 +140,7 @@ class Model:
         return ModelVersion(name, folder, replica, queue, label=label, has_check=source.has_check)
 
     def _make_replica(
-        self, version: str, label: str, folder: str | None, files: str, owner: str
+        self, version: str, label: str, folder: str | None, files: str, owner: str, size: int
     ) -> ModelReplica:
         """Return the place where a version is computed: this process, or others."""
         source, options = self._source, self.options
@@ -156,6 +157,7 @@ class Model:
                 label=label,
                 source=folder or "",
                 files=files,
+                files_bytes=size,
                 has_check=source.has_check,
             ),
             directory,
@@ -173,6 +175,11 @@ class Model:
     @property
     def loaded(self) -> bool:
         return self.current.loaded
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether other processes compute the model."""
+        return self.current.replica.is_remote
 
     @property
     def loaded_bytes(self) -> int:

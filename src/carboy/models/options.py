@@ -8,9 +8,14 @@ import re
 import typing as t
 from collections import abc as cabc
 
+from carboy.access.accessdeclaration import check_access, check_cors, check_rate
 from carboy.core.bytesizes import parse_size
 
 from .versions.versionoptions import check_version_options
+
+if t.TYPE_CHECKING:
+    from carboy.access.accessdeclaration import AccessRule
+    from carboy.access.cors import Declared
 
 # The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
 # photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
@@ -84,6 +89,10 @@ class Options:
     canary: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
     canary_key: str | None = None
     shadow: str | None = None
+    access: AccessRule | None = None
+    rate: str | cabc.Sequence[str] | None = None
+    cors: Declared = None
+    hold_s: float | None = None
 
     def __post_init__(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -111,7 +120,15 @@ class Options:
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
             )
+        if self.hold_s is not None and not _is_duration(self.hold_s, above_zero=True):
+            raise ValueError(
+                f"app.model(..., hold_s={self.hold_s!r}): expected seconds above 0, or None to"
+                " refuse versions that do not fit into the memory beside the one that is served."
+            )
         check_version_options(self)
+        check_access(self.access, "app.model(...)")
+        check_rate(self.rate, "app.model(...)")
+        check_cors(self.cors, "app.model(...)")
 
     def _check_devices(self) -> None:
         # The types are Any, because users may have passed any object, which is checked here.

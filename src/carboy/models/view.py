@@ -16,13 +16,16 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose, check_cors, check_rate
 from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.core.bytesizes import body_too_large
+from carboy.core.changetracking import note_change
 from carboy.core.foreignservers import refuse_without_threads
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
@@ -41,7 +44,7 @@ from carboy.observability.requestid import id_of
 from carboy.signals import got_request_exception
 
 from .collection import Model
-from .page.endpoints import add_files, show_model
+from .page.endpoints import add_files, ask_for_key, show_model
 from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
 
@@ -151,10 +154,36 @@ def _serve(
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc
     model.endpoints[protocol.name] = Endpoint(name, path, protocol, view, limit, subdomain)
+    declared = _declare(app, model, protocol)
     if name in app.view_functions and app.models.is_redefined(model):
         app.view_functions[name] = view
+        for rule in app.url_map.iter_rules(name):
+            rule.declaration = declared
+        note_change()
     else:
-        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain)
+        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain, access=declared)
+
+
+def _declare(app: ModelApp, model: Model, protocol: ModelProtocol) -> AccessDeclaration:
+    """Return who may use a model by a protocol, and how often."""
+    options, owner = model.options, f"app.model({model.rule!r})"
+    refuse = partial(_refuse_access, app, model, protocol)
+    return AccessDeclaration(
+        options.access,
+        check_rate(options.rate, owner),
+        Purpose("model", model=model.name, refuse=refuse),
+        check_cors(options.cors, owner),
+    )
+
+
+def _refuse_access(
+    app: ModelApp, model: Model, protocol: ModelProtocol, problem: Problem
+) -> HTTPException:
+    """Return the response to a client that may not use a model."""
+    asked = ask_for_key(app, model, problem)
+    if asked is not problem:
+        return asked
+    return protocol.refuse(model, t.cast("PredictionRequest", None), problem)
 
 
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
@@ -178,7 +207,9 @@ def _make_view(
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            metadata = app.response_class(
+                encode(model.metadata()), mimetype=JSON, headers=[NOSNIFF]
+            )
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())

@@ -47,6 +47,9 @@ _PAUSES_S = (0.0001, 0.005)
 # If another process does not release the lock, lines are written without it for this many seconds.
 # If a rotation fails, the next one is tried after as many seconds.
 SKIP_S = 10.0
+# The permissions of a new file and of its folder. Logs contain addresses of clients, and what
+# programs write about them: users outside of the group of the file do not read them.
+_MODE, _FOLDER_MODE = 0o640, 0o750
 # O_NONBLOCK is among the flags, because opening a named pipe would otherwise wait until some
 # program reads it.
 _FLAGS = os.O_WRONLY | os.O_APPEND
@@ -219,7 +222,7 @@ class SharedLogFile:
                 " LOG_MAX_BYTES. Allow this user to rename files in its folder",
             )
             return
-        fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+        fd = os.open(self.path, _FLAGS | os.O_CREAT, _MODE)
         if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
             # The new file gets the mode of the renamed one, which its owner may have made private.
             with contextlib.suppress(OSError):  # fails if the file belongs to another user
@@ -266,8 +269,8 @@ class SharedLogFile:
             # Only the last folder of the path is created: if more folders are missing, the path is
             # probably misspelt.
             with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(self.path))
-            fd = os.open(self.path, _FLAGS | os.O_CREAT, 0o666)
+                os.mkdir(os.path.dirname(self.path), _FOLDER_MODE)
+            fd = os.open(self.path, _FLAGS | os.O_CREAT, _MODE)
         self._use(fd)
 
     def _use(self, fd: int) -> None:

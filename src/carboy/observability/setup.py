@@ -29,7 +29,13 @@ if t.TYPE_CHECKING:
 
 # carboy's own loggers, which `configure` enables again, because `logging.config` disables all
 # loggers that its dict or file does not name.
-OWN_LOGGERS = ("carboy.serving", "carboy.models", "carboy.access", "carboy.log")
+OWN_LOGGERS = (
+    "carboy.serving",
+    "carboy.models",
+    "carboy.admission",
+    "carboy.access",
+    "carboy.log",
+)
 # Errors of a full disk do not stop a program when it starts, because they are no mistake of its
 # configuration and may pass.
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT})

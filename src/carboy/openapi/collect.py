@@ -18,6 +18,7 @@ from . import swag
 from .document import METHODS, Described, DocumentSettings, build_document
 from .faults import DocumentationFault, FaultCollector
 from .formats import plain
+from .keysecurity import schemes_of, with_guard
 from .marks import read_marks
 from .operations import (
     UNKNOWN_OPERATION,
@@ -31,6 +32,8 @@ from .paths import path_parameters, path_template
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import Map, Rule
+
+    from carboy.access.table import AccessTable
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -63,6 +66,7 @@ class DescribedApp(t.Protocol):
     def url_map(self) -> Map: ...
     @property
     def view_functions(self) -> t.Mapping[str, t.Any]: ...
+    def _find_access(self) -> AccessTable | None: ...
 
 
 def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
@@ -74,8 +78,13 @@ def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
     from carboy.contract.schemas import json_schemas
 
     faults = FaultCollector()
-    described = describe_app(app, faults)
-    document = build_document(described, settings_of(app), json_schemas, faults)
+    described = list(describe_app(app, faults))
+    settings = settings_of(app)
+    schemes = schemes_of(each.operation for each in described)
+    settings = dataclasses.replace(
+        settings, security_schemes={**schemes, **settings.security_schemes}
+    )
+    document = build_document(described, settings, json_schemas, faults)
     return document, faults.found
 
 
@@ -164,6 +173,8 @@ def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Descri
     HTTP methods. The order is that of registration.
     """
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
+    # Not by `find_overrides`, which would add URLs, and so end the registration of others.
+    access = app._find_access()
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
         if view is None or rule.build_only or rule.websocket or rule.alias or rule.redirect_to:
@@ -176,7 +187,9 @@ def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Descri
                 rule, view, method, alone=len(methods) == 1, every=every, faults=faults
             )
             if described is not None:
-                yield described
+                guard = None if access is None else access.guard_of(rule)
+                operation = with_guard(described.operation, guard, described.method)
+                yield dataclasses.replace(described, operation=operation)
 
 
 def _describe(

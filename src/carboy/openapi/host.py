@@ -29,8 +29,13 @@ class DocumentationHost:
         @property
         def logger(self) -> Logger: ...
 
+        @property
+        def _has_keys(self) -> bool: ...
+
     _documented = False
     _document: dict[str, t.Any] | None = None
+    # Whether the app had API keys when the latest document was built.
+    _documented_needs_keys = False
     #: The parts that the latest document lacks. They were logged, and are not logged again.
     _documentation_faults: tuple[DocumentationFault, ...] = ()
 
@@ -41,10 +46,10 @@ class DocumentationHost:
         missing parts are logged once, with the view's file and line.
 
         This also works outside of a request. After the first request the document is built once and
-        cached, except in debug mode. So do not modify it.
+        cached, except in debug mode and when the app gets its first API key. So do not modify it.
         """
         document = self._document
-        if document is None:
+        if document is None or self._documented_needs_keys != self._has_keys:
             from .collect import document_of
 
             document, faults = document_of(t.cast("t.Any", self))
@@ -52,6 +57,7 @@ class DocumentationHost:
                 if fault not in self._documentation_faults:
                     self.logger.warning("%s", fault)
             self._documentation_faults = tuple(faults)
+            self._documented_needs_keys = self._has_keys
             if self._documented and not self.debug:
                 self._document = document
         return document

@@ -218,7 +218,8 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
     page = _PAGES.get(endpoint)
     if page is None or (not _missing(page) and app.config["OPENAPI_JSON_PATH"]):
         show.page_title = _TITLES.get(endpoint, "")  # type: ignore[attr-defined]
-    app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
+    access = app.config.get("OPENAPI_ACCESS")
+    app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"], access=access)
 
 
 def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:

@@ -18,6 +18,8 @@ if t.TYPE_CHECKING:
 
 logger = get_masked_logger("carboy.serving")
 _MAX_FIRST = 20
+# Loggers of what apps use under any server.
+_LOGGERS_OF_APPS = ("carboy.models", "carboy.admission")
 
 
 # The least number of seconds between two lines of the same kind that `Notices` logs.
@@ -63,11 +65,12 @@ def configure() -> None:
     to_stderr.addFilter(lambda record: not _root_logger_shows(record))
     of_log.handlers[:] = [to_stderr]
     of_log.setLevel(logging.INFO)
-    # If the app has configured the root logger, that logger also writes carboy's messages about
-    # models. So this handler drops them, to avoid writing them twice.
-    models = stderr_handler()
-    models.addFilter(lambda record: not logging.root.handlers)
-    logging.getLogger("carboy.models").handlers[:] = [models]
+    for name in _LOGGERS_OF_APPS:
+        # If the app has configured the root logger, that logger also writes these messages. So this
+        # handler drops them, to avoid writing them twice.
+        handler = stderr_handler()
+        handler.addFilter(lambda record: not logging.root.handlers)
+        logging.getLogger(name).handlers[:] = [handler]
 
 
 def _root_logger_shows(record: logging.LogRecord) -> bool:
@@ -116,7 +119,7 @@ def follow(options: LogOptions, file_handler: LineHandler | None) -> None:
     if options.level is not None:
         logger.setLevel(options.level)
     if options.format is not None:
-        for name in ("carboy.serving", "carboy.models", "carboy.log"):
+        for name in ("carboy.serving", *_LOGGERS_OF_APPS, "carboy.log"):
             for handler in logging.getLogger(name).handlers:
                 handler.setFormatter(make_formatter(options.format))
     if file_handler is not None:

@@ -27,9 +27,12 @@ from functools import cached_property, partial
 from threading import Thread
 from time import monotonic
 
+from carboy.access.browserrules import merged
+from carboy.access.guard import PRIVATE
 from carboy.core.bytesizes import body_too_large
+from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import Problem
-from carboy.core.urls import is_trusted_host
+from carboy.core.trustedhosts import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
@@ -58,6 +61,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from werkzeug.exceptions import HTTPException
 
+    from carboy.access.guard import Admission, RouteGuard
     from carboy.contract.answers import Encoded
     from carboy.contract.forms import FormData
     from carboy.ctx import RequestContext
@@ -179,6 +183,7 @@ class PredictionRoute:
         self.answers = model.answers
         self.batched = model.options.batch > 1
         self._max_batch = model.options.batch
+        self._is_remote = model.current.replica.is_remote
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
             # If `predict` is a generator, it may block the leading thread at each item.
@@ -192,6 +197,10 @@ class PredictionRoute:
         self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
+        self._browsers = app.find_overrides().browsers
+        self.adds_headers = self._browsers.adds_headers
+        access = app.find_overrides().access
+        self.guard = None if access is None else access.guard_at(endpoint.name)
         self._round: deque[PendingPrediction] = deque()
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
@@ -207,21 +216,35 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
-        trusted = self.app.config["TRUSTED_HOSTS"]
+        trusted, headers = self.app.config["TRUSTED_HOSTS"], exchange.headers
         # A view, and so the app, must handle the request if a receiver is connected to the signal
-        # `request_started` (which may happen at any time), or if the host is not trusted (because
-        # the app may have an error handler for this).
-        if request_started.receivers or (
-            trusted is not None and not is_trusted_host(exchange.host, trusted)
+        # `request_started` (which may happen at any time), or if the app may refuse the host or the
+        # site that the request comes from (because it may have an error handler for this). Browsers
+        # send one of the two headers with each POST.
+        if (
+            request_started.receivers
+            or (trusted is not None and not is_trusted_host(exchange.host, trusted))
+            or (
+                ("HTTP_ORIGIN" in headers or "HTTP_SEC_FETCH_SITE" in headers)
+                and self._may_be_refused(exchange)
+            )
         ):
             self.gateway.admit_to_view(exchange)
             return
         if self.logs:
             exchange.fields = self._log_fields()
         exchange.route = self._path
+        exchange.handler = self.take
+        guard = self.guard
+        # PERF: while the app has no keys, these comparisons are all that the guard costs.
+        if guard is not None and (
+            guard.required or guard.store.closed or monotonic() >= guard.store.due_s
+        ):
+            self._ask(guard, exchange)
+            if exchange.fault == "refused":
+                return
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
-        exchange.handler = self.take
         if length > self.max_body_bytes:
             exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
@@ -231,6 +254,22 @@ class PredictionRoute:
             exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
+
+    def _ask(self, guard: RouteGuard, exchange: Exchange) -> None:
+        """Ask the guard of the model about a request, and note what it has decided."""
+        if guard.passes(exchange.client):
+            exchange.extra = {ADMISSION: guard.passed}
+            return
+        admission = guard.admit(exchange.headers, exchange.client)
+        exchange.extra = {ADMISSION: admission}
+        if self.logs:
+            exchange.fields = _with_key(exchange)
+        if admission.refusal is not None:
+            exchange.body_mode, exchange.fault = "discarded", "refused"
+
+    def _may_be_refused(self, exchange: Exchange) -> bool:
+        """Whether the app may refuse a request because of the site that it comes from."""
+        return self._browsers.may_refuse(self.rule, environ_of(exchange, None))
 
     def take(self, exchange: Exchange) -> None:
         """Decode the request and submit it to the queue, or refuse it if its body is incomplete."""
@@ -267,7 +306,7 @@ class PredictionRoute:
             pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
-            if not self.batched and not self.model.current.replica.is_remote:
+            if not self.batched and not self._is_remote:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
                 exchange.pieces.clear()
@@ -286,7 +325,7 @@ class PredictionRoute:
         """Choose the version that computes the prediction, and keep what the shadow needs of it."""
         versions = self.model.versions
         if versions.canaries is not None:
-            pending.canary = versions.canaries.find(pending)
+            pending.canary = versions.canary_for(pending)
         if versions.shadow is not None:
             pending.keep_body()
 
@@ -294,7 +333,7 @@ class PredictionRoute:
         """Whether the process that computes the prediction also decodes the body."""
         return (
             type(self.protocol) is JsonProtocol
-            and self.model.current.replica.is_remote
+            and self._is_remote
             and not is_decoded_on_arrival(pending.media_type)
         )
 
@@ -364,18 +403,31 @@ class PredictionRoute:
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
 
-    def head(self, answer: Encoded, ticket: Ticket) -> Head:
+    def head(self, answer: Encoded, pending: PendingPrediction) -> Head:
         """Return the head of a response with status 200.
 
         PERF: predictions whose requests were read together share one head, which saves 2 us each.
         """
-        key = ticket.queue, ticket.began_s, ticket.arrived_s, answer.media_type, answer.headers
+        media_type, headers, exchange = answer.media_type, answer.headers, pending.exchange
+        more: cabc.Sequence[tuple[str, str]] = ()
+        if self.adds_headers or exchange.extra is not None:
+            more = self.more_headers(exchange, media_type)
+        key = pending.queue, pending.began_s, pending.arrived_s, media_type, headers, more
         last, head = self._last_head
         if head is None or last != key:
-            fields = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
-            head = Head("200 OK", fields)
+            fields = [("Content-Type", media_type), *headers, *measured(pending)]
+            head = Head("200 OK", merged(fields, more) if more else fields)
             self._last_head = key, head
         return head
+
+    def more_headers(self, exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
+        """Return the headers that a response gets because of its client, and because of what the
+        app adds to each response.
+        """
+        found = list(_private(exchange))
+        if self.adds_headers:
+            found += self._browsers.headers(self.rule, content_type, exchange.headers)
+        return found
 
     def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:
         """Make the spans of a prediction whose response is complete. Only if the server traces.
@@ -563,6 +615,8 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if route.logs:
             exchange.fields = route.logged(self)
+            if exchange.extra is not None:
+                exchange.fields = _with_key(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
                 # The client has left, so nobody reads the stream: end it, so that the model is free
@@ -624,6 +678,8 @@ class PendingPrediction(Ticket):
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
         if version := self.queue.version:
             headers.append((VERSION_HEADER, version))
+        if route.adds_headers or exchange.extra is not None:
+            headers = merged(headers, route.more_headers(exchange, streamed.media_type))
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)
@@ -645,10 +701,14 @@ class PendingPrediction(Ticket):
     # --- failing -------------------------------------------------------------------------------
 
     def refuse_body(self) -> None:
-        """Respond to a request whose body is incomplete, arrives too slowly, or is too large."""
+        """Respond to a request whose body is incomplete, too slow or too large, or whose client may
+        not use the model.
+        """
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
-        if exchange.fault == "overloaded":
+        if exchange.fault == "refused":
+            self.fail(t.cast("Problem", t.cast("Admission", _admission(exchange)).refusal))
+        elif exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
         elif exchange.fault == "too_large":
             detail = body_too_large(exchange.length, exchange.limit, "this model")
@@ -692,8 +752,13 @@ class PendingPrediction(Ticket):
         return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
-        body = refusal.get_body({REQUEST_ID: self.exchange.request_id}).encode()
-        self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
+        exchange = self.exchange
+        body = refusal.get_body({REQUEST_ID: exchange.request_id}).encode()
+        headers = refusal.get_headers()
+        if self.route.adds_headers or exchange.extra is not None:
+            content_type = next((text for name, text in headers if name == "Content-Type"), "")
+            headers = merged(headers, self.route.more_headers(exchange, content_type))
+        exchange.respond(refusal.code or 500, headers, body)
         if self.route.traces:
             self.route.trace(self)
         self._leave_context()
@@ -721,7 +786,7 @@ class PendingPrediction(Ticket):
             self.exchange.app = self._resume
         if self._form is not None:
             self._form.close()
-        self.exchange.extra = {OUTCOME: self}
+        self.exchange.extra = {**(self.exchange.extra or {}), OUTCOME: self}
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
@@ -738,6 +803,22 @@ class PendingPrediction(Ticket):
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)
+
+
+def _admission(exchange: Exchange) -> Admission | None:
+    return None if exchange.extra is None else exchange.extra.get(ADMISSION)
+
+
+def _private(exchange: Exchange) -> cabc.Iterable[tuple[str, str]]:
+    """Return the headers that keep a response from caches if the request needs a key."""
+    admission = _admission(exchange)
+    return PRIVATE.items() if admission is not None and admission.keyed else ()
+
+
+def _with_key(exchange: Exchange) -> cabc.Mapping[str, t.Any]:
+    """Return the fields of a request for the access log, with the name of its key if it has one."""
+    fields, admission = exchange.fields or {}, _admission(exchange)
+    return fields if admission is None else {**fields, **admission.identity.log_fields}
 
 
 def _too_many_bodies() -> Problem:

@@ -61,7 +61,7 @@ if t.TYPE_CHECKING:
 
 # The default of `host` if a variable such as PORT sets the port: hosting platforms that set it send
 # requests over a network, which would not reach 127.0.0.1.
-ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - where only a network reaches the app
 # The default limits of the HTTP server. The class `Limits` gives the reasons for them.
 _HTTP = Limits()
 
@@ -132,7 +132,7 @@ class Settings:
         platforms=("WEB_CONCURRENCY",),
         compute=machine.default_workers,
         computed="one per CPU as far as they fit into the memory, at most"
-        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models without replicas; 0 on Windows",
+        f" {machine.MAX_DEFAULT_WORKERS}; one if the app has models; 0 on Windows",
     )
     # None: what the system tells (`machine.memory_limit`).
     memory_limit_bytes: MemoryLimit = declare(

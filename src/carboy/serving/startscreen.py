@@ -34,9 +34,28 @@ def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None
         if carboy_app.models:
             urls = (f"{settings.url}{model.rule}" for model in carboy_app.models.values())
             lines.append(f"models: {' '.join(urls)}")
+        lines += _about_access(carboy_app)
         if (path := docs_path(carboy_app)) is not None:
             lines.append(f"docs: {settings.url}{path}")
     return [*lines, f"log: {where_log_goes(app)}; access log: {where_access_log_goes(access_log)}"]
+
+
+def _about_access(app: Carboy) -> cabc.Iterator[str]:
+    access = app.find_overrides().access
+    if access is None:
+        return
+    if keys := access.describe_keys():
+        yield f"API keys: {keys}"
+    if access.has_rates():
+        yield f"rate limits: {_who_counts()}"
+
+
+def _who_counts() -> str:
+    from carboy.access.tokensources import is_shared
+
+    if is_shared():
+        return "all workers count together"
+    return "this process counts alone, because it has no supervisor"
 
 
 def advice_on_other_flask(app: WSGIApplication) -> str:

@@ -6,9 +6,11 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -335,3 +337,49 @@ def test_how_to_works_as_written(tmp_path):
     reader = guides.Reader(guides.DOCS / "howto" / "systemd.md", tmp_path)
     reader.follow()
     reader.close()
+
+
+# ------------------------------------------------------------------------- the service of models
+
+REPLICATED = """
+import os
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/double", replicas=1)
+class Double:
+    def predict(self, x: float) -> list[float]:
+        return [2 * x, os.getpid()]
+"""
+
+
+def test_models_are_served_to_the_service_of_another_server(systemd, tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "app.py").write_text(REPLICATED)
+    unit = "shop-models.service"
+    text = (generate(folder, "--models", "--user", "www-data") / unit).read_text()
+    out = systemd.home / "asks.log"
+    ask = "import app; print(app.app.test_client().post('/double', json=4).text)"
+    # The other server sees the files of the project by the same lines.
+    shared = re.findall(
+        "^(?:User|Working|PrivateTmp|TemporaryFile|BindReadOnly).*$", text, re.MULTILINE
+    )
+    lines = [
+        *("[Unit]", f"Wants={unit}", f"After={unit}", "[Service]", "Type=oneshot", *shared),
+        "Environment=CARBOY_MODELS_SOCKET=/run/shop-models/models.sock",
+        *(f"StandardOutput=append:{out}", f"StandardError=append:{out}"),
+        f'ExecStart={sys.executable} -c "{ask}"',
+    ]
+    systemd.add_unit(unit, text)
+    systemd.add_unit("asks.service", "\n".join(lines) + "\n")
+    systemd.systemctl("daemon-reload")
+    systemd.systemctl("start", "asks.service")
+    before = out.read_text().splitlines()[-1]
+    assert before.startswith("[8.0,")
+    systemd.systemctl("reload", unit)
+    systemd.systemctl("start", "asks.service")
+    assert out.read_text().splitlines()[-1] not in (before, "")
+    systemd.systemctl("stop", unit)
+    assert systemd.show(unit, "Result") == "success"

@@ -13,6 +13,7 @@ import typing as t
 import pytest
 import requests
 import spawning
+from controlgroups import limited_group
 from modelversions import write_version
 from polling import PATIENCE_S, wait_until
 
@@ -70,7 +71,7 @@ app.model("/alone", source="versions", shadow="2")(M)
 
 
 REPLICATED = """
-import json, os, pathlib
+import json, os, pathlib, time
 from carboy import Carboy
 
 app = Carboy(__name__)
@@ -80,6 +81,9 @@ class M:
     def __init__(self, path: pathlib.Path) -> None:
         content = json.loads((path / "version.json").read_text())
         self.name = content["name"]
+        pathlib.Path(f"loading-{self.name}").write_text(str(os.getpid()))
+        while content.get("waits") and not os.path.exists(f"go-{self.name}"):
+            time.sleep(0.005)
         if content.get("fails"):
             raise RuntimeError("a secret of the device")
         if content.get("kills"):
@@ -134,19 +138,49 @@ class Server(t.NamedTuple):
         found = self.control.request("status")["processes"]
         return [each["pid"] for each in found if each["phase"] == "ready"]
 
+    def phases(self) -> list[tuple[str, str, int]]:
+        """Return the version, phase and process of each replica."""
+        found = self.control.request("status")["replicas"]
+        return [(each["version"], each["phase"], each["pid"]) for each in found]
+
+    def replica(self, version: str) -> int:
+        """Return the process of the replica of a version that is ready; 0 if there is none."""
+        ready = (pid for name, phase, pid in self.phases() if (name, phase) == (version, "ready"))
+        return next(ready, 0)
+
+    def begin_change(self, name: str) -> None:
+        """Add a version, and return when its replica has begun to load it: that ends when
+        `end_change` is called.
+        """
+        self.add(name, waits=True)
+        wait_until((self.store.parent / f"loading-{name}").exists)
+
+    def end_change(self, name: str) -> None:
+        (self.store.parent / f"go-{name}").touch()
+        wait_until(lambda: self.serving() == [name, name])
+
     def refresh(self) -> None:
         self.control.request("models/refresh", timeout_s=PATIENCE_S, model="m")
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, app: str) -> cabc.Iterator[Server]:
+def serving(
+    folder: pathlib.Path,
+    app: str,
+    *,
+    preexec_fn: cabc.Callable[[], object] | None = None,
+    **first: object,
+) -> cabc.Iterator[Server]:
+    """Serve an app, whose model has a first version with these contents, by two workers."""
     (folder / "versioned.py").write_text(app)
     store = folder / "versions"
-    write_version(store, "1")
+    write_version(store, "1", **first)
     port, control = spawning.free_port(), folder / "control.sock"
     words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
     words += ["--workers", "2", "--control", str(control)]
-    program = spawning.start(words, log=folder / "log", port=port, cwd=folder)
+    program = spawning.start(
+        words, log=folder / "log", port=port, cwd=folder, preexec_fn=preexec_fn
+    )
     program.wait_until_it_prints("serving versioned:app")
     try:
         yield Server(program, ControlClient(str(control)), store)
@@ -293,3 +327,107 @@ def test_replicas_of_a_version_are_started_beside_those_of_the_one_before(tmp_pa
             server.refresh()
         assert server.answered() == {"2"}
     assert set(seen) == {"1", "2"}
+
+
+def test_processes_that_are_killed_during_a_change_lose_nothing_but_what_was_inside_them(tmp_path):
+    """A replica, a worker and the supervisor are killed while the replica of the next version loads
+    its model.
+    """
+    with serving(tmp_path, REPLICATED) as server:
+        with load_of(server) as seen:
+            server.begin_change("2")
+            os.kill(killed := server.replica("1"), signal.SIGKILL)
+            wait_until(lambda: server.replica("1") not in (0, killed))
+            server.end_change("2")
+            wait_until(lambda: "2" in seen)
+        server.begin_change("3")
+        before = server.pids()
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(set(server.pids()) - {before[0]}) == 2)
+        server.end_change("3")
+        assert server.answered() == {"3"}
+        wait_until(
+            lambda: [(name, phase) for name, phase, _ in server.phases()] == [("3", "ready")]
+        )
+        server.begin_change("4")
+        left = [*server.pids(), *(pid for _, _, pid in server.phases())]
+        os.kill(server.program.process.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(_lives, left)))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return ") Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_requests_of_a_canary_whose_replicas_have_died_are_computed_by_the_current_version(
+    tmp_path,
+):
+    canary = "replicas=1, deadline_s=1.0, canary={'2': 1.0}"
+    ill = "        if pathlib.Path('ill').exists(): raise OSError\n"
+    text = REPLICATED.replace("replicas=1", canary)
+    text = text.replace("        if content", f"{ill}        if content", 1)
+    write_version(tmp_path / "versions", "2")
+
+    def version(server: Server) -> str | None:
+        # A request that arrives before the death is noticed waits until its deadline.
+        return post(server, "/m", 1).headers.get("X-Model-Version")
+
+    with serving(tmp_path, text) as server:
+        wait_until(lambda: version(server) == "2")
+        (tmp_path / "ill").touch()
+        os.kill(server.replica("2"), signal.SIGKILL)
+        wait_until(lambda: version(server) == "1")
+        (tmp_path / "ill").unlink()
+        wait_until(lambda: version(server) == "2")
+
+
+# --- versions that do not fit into the memory together -------------------------------------------
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def crowded(tmp_path, request) -> cabc.Iterator[Server]:
+    """A server in a group of 420 MiB, in which its model takes 160 MiB."""
+    replicas, hold_s = request.param
+    text = REPLICATED.replace("replicas=1", f"replicas={replicas}, hold_s={hold_s}")
+    text = text.replace(
+        '        if content.get("fails"):\n',
+        "        self.weights = b'0' * (content.get('mib', 160) << 20)\n"
+        '        if content.get("fails"):\n',
+    )
+    with (
+        limited_group(memory_bytes=420 * MIB, quota_us=1_600_000) as group,
+        serving(tmp_path, text, preexec_fn=group.enter) as server,
+    ):
+        yield server
+
+
+@pytest.mark.parametrize("crowded", [(1, PATIENCE_S)], indirect=True)
+def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_them(crowded):
+    """Predictions of all workers wait meanwhile, and none is lost, whether the next version can be
+    loaded or not.
+    """
+    with load_of(crowded) as seen:
+        crowded.add("2")
+        crowded.refresh()
+        assert (crowded.serving(), crowded.answered()) == (["2", "2"], {"2"})
+        crowded.add("3", fails=True)
+        with pytest.raises(ControlError, match=r"version '3' .*a secret of the device"):
+            crowded.refresh()
+        assert (crowded.serving(), crowded.answered()) == (["2", "2"], {"2"})
+    assert set(seen) == {"1", "2"}
+    output = crowded.program.output
+    assert output.count("predictions wait for at most") == 2
+    assert "was killed by SIGKILL" not in output
+
+
+@pytest.mark.parametrize("crowded", [(1, None)], indirect=True)
+def test_replicas_without_memory_for_the_next_version_are_refused_and_the_old_ones_go_on(crowded):
+    crowded.add("2")
+    with pytest.raises(ControlError, match=r"needs about \d+ MiB of memory beside version '1'"):
+        crowded.refresh()
+    assert (crowded.serving(), crowded.answered()) == (["1", "1"], {"1"})

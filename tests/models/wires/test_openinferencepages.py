@@ -72,6 +72,21 @@ def test_version_in_the_url_must_be_the_model_s(client):
     assert (other.status_code, "'1', not '2'" in other.json["error"]) == (404, True)
 
 
+@pytest.mark.parametrize("step", ["load", "unload"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://thief.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost"}, 200),
+    ],
+    ids=["origin", "fetch metadata", "own"],
+)
+def test_page_of_another_site_may_not_load_models(client, step, headers, status):
+    answer = client.post(f"/v2/repository/models/net/{step}", headers=headers)
+    assert (answer.status_code, "error" in answer.json) == (status, status == 403)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

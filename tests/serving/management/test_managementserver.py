@@ -69,6 +69,16 @@ def test_version_of_python_is_not_told(serve):
     assert headers["Server"] == "carboy"
 
 
+def test_page_whose_name_was_rebound_to_this_machine_is_refused(serve):
+    address = serve({"/metrics": lambda: Page(200, b"secret")})
+    for method in ("GET", "HEAD"):
+        foreign = {"Host": f"thief.example:{address[1]}"}
+        assert ask(address, method, "/metrics", headers=foreign)[0] == 403
+    for name in ("localhost", "127.0.0.1", "box"):
+        own = {"Host": f"{name}:{address[1]}"}
+        assert ask(address, "GET", "/metrics", headers=own)[0] == 200
+
+
 def test_unknown_path_lists_the_known_ones(serve):
     address = serve({"/livez": lambda: Page(200, b"")})
     status, _, body = ask(address, "GET", "/live")

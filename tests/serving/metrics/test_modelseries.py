@@ -63,9 +63,12 @@ def test_each_version_has_series_of_its_own(counted, tmp_path):
 def test_version_that_is_served_again_goes_on_counting(counted, tmp_path):
     counted.model.load()
     write_version(tmp_path, "8")
+    series = []
     for name in ("8", "7", "8", "7"):
         counted.model.predict(1)
         counted.model.versions.switch(name)
+        series.append(len(counted.metrics.table.series()))
+    assert series[0] == series[-1], "the table has room for a limited number"
     assert counted.by_version("carboy_model_requests_total", outcome="ok") == {"7": 2, "8": 2}
     assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 0}
 

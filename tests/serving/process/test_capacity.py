@@ -28,6 +28,7 @@ MEASURED = Measurement(
     ProcessMemory(100 * MIB, 30 * MIB), ProcessMemory(20 * MIB, 14 * MIB), models={}
 )
 WITH_MODELS = replace(MEASURED, models={"digits": 60 * MIB, "sum": 4096})
+REPLICATED = replace(MEASURED, replicated=["digits"])
 UNKNOWN = Measurement()
 CPUS = Cpus(4, "CPU affinity")
 
@@ -52,6 +53,7 @@ def plan(asked=None, *, cpus=CPUS, memory=None, measured=MEASURED):
         pytest.param(None, None, MEASURED, 4, id="one per CPU"),
         pytest.param(None, None, WITH_MODELS, 1, id="one with models"),
         pytest.param(None, 10_000, WITH_MODELS, 1, id="one with models, whatever the memory"),
+        pytest.param(None, None, REPLICATED, 1, id="one with replicas"),
         pytest.param(None, 550, MEASURED, 4, id="four and a successor fit"),
         pytest.param(None, 549, MEASURED, 3, id="a successor would not fit"),
         pytest.param(None, 250, MEASURED, 1, id="one and a successor fit"),

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -267,9 +268,8 @@ def test_deaths_of_replicas_leave_no_descriptors_and_no_sockets(shared):
             assert post(server, "/where", x).status_code == 200
 
     def count() -> tuple[int, int]:
-        links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
-        (folder,) = [link for link in links if "/replicas-" in link]
-        return len(links), len(list(pathlib.Path(folder).glob("*.sock")))
+        sockets = pathlib.Path(sockets_folder_of(server)).glob("*.sock")
+        return len(os.listdir(f"/proc/{server.process.pid}/fd")), len(list(sockets))
 
     die()
     before = count()
@@ -458,6 +458,33 @@ def test_process_that_cannot_be_started_again_is_tried_again(serve, processes_of
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     wait_until(answers)
     wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before)
+
+
+def test_folder_of_the_sockets_that_was_removed_is_created_again(serve):
+    """Its replicas are replaced, because a worker that is started later could not connect to them,
+    and those that die are started again.
+    """
+    server = serve(ONE, "--workers", "1")
+    (before,) = replicas_of(server)
+    folder = sockets_folder_of(server)
+    with Load(server, clients=2) as load:
+        shutil.rmtree(folder)
+        server.process.send_signal(signal.SIGUSR1)  # it looks whenever something happens
+        wait_until(lambda: before not in replicas_of(server))
+    assert set(load.outcomes) == {200}
+    server.wait_until_it_prints("was removed, and is created again")
+    for process in (*replicas_of(server), *workers_of(server)):
+        os.kill(process, signal.SIGKILL)
+    ready = server.output.count(") is ready\n")
+    wait_until(lambda: server.output.count(") is ready\n") > ready)
+    assert post(server, "/where", 1).status_code == 200
+
+
+def sockets_folder_of(server: Program) -> str:
+    """Return the folder with the sockets of the replicas, which the supervisor has opened."""
+    links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()]
+    (folder,) = [link for link in links if "/replicas-" in link]
+    return folder
 
 
 def test_replica_that_takes_too_much_memory_is_replaced_without_losing_a_request(serve):

@@ -56,11 +56,37 @@ def find_predictions_on_threads(facts: Facts) -> cabc.Iterator[Found]:
         )
 
 
+@check(
+    "carboy.W011",
+    "Models need an API key only because there is a file of keys beside the app. On a machine, or"
+    " in an image, without this file they are open to everybody.",
+    remedy='Declare that they need a key, also while there is none: ACCESS_DEFAULT = "key", or'
+    ' access="key" for each of them. Or pass the keys by ACCESS_KEYS or ACCESS_KEYS_FILE.',
+    deploy=True,
+)
+def find_models_closed_by_a_file_alone(facts: Facts) -> cabc.Iterator[Found]:
+    access = facts.app.find_overrides().access
+    if access is None or not access.store.is_closed_by_file_alone:
+        return
+    for model in facts.models:
+        endpoints = [endpoint.name for endpoint in model.endpoints.values()]
+        guards = filter(None, map(access.guard_at, endpoints))
+        if any(guard.policy.access is None for guard in guards):
+            yield Found(
+                f"model {model.name}",
+                f"The model {model.name!r} declares nothing about access, so that it needs a key as"
+                f" long as there is {shortened(access.store.path)}.",
+            )
+
+
 def _obstacles(facts: Facts, model: Model) -> cabc.Iterator[tuple[str, str]]:
     from ...models.direct import obstacle
 
+    app = t.cast("ModelApp", facts.app)
+    # Let the app add the URLs of protocols that its configuration switches on.
+    app.find_overrides()
     for endpoint in model.endpoints.values():
-        reason = obstacle(t.cast("ModelApp", facts.app), model, endpoint)
+        reason = obstacle(app, model, endpoint)
         if reason is not None:
             yield endpoint.path, reason
 

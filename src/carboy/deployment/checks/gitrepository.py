@@ -143,7 +143,7 @@ def _output(root: str, *arguments: str) -> cabc.Iterator[bytes]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            process = subprocess.Popen(  # noqa: S603  # as in `_run`
+            process = subprocess.Popen(  # noqa: S603  # no shell; as in `_run`
                 [*_GIT, *arguments],
                 cwd=root,
                 stdin=subprocess.DEVNULL,

@@ -50,6 +50,7 @@ def describe(measured: Measurement) -> str:
         f"{in_mib(worker.own_bytes)} in each worker" if worker else "",
         f"{in_mib(worker.file_bytes)} of files that workers share" if worker else "",
         f"{in_mib(supervisor.own_bytes)} in the supervisor" if supervisor else "",
+        f"{in_mib(measured.replica_bytes)} in replicas" if measured.replicas else "",
     ]
     return ", ".join(filter(None, parts))
 

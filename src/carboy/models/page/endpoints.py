@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import typing as t
 
+from werkzeug.exceptions import HTTPException
+
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
+from carboy.core.identity import ADMISSION
 from carboy.core.ownpages import HEADERS, navigation, policy, relative_url
 from carboy.globals import request
 
 from . import files
-from .rendering import describe, render
+from .rendering import describe, render, render_asking
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
+    from carboy.access.guard import Admission
+    from carboy.core.problemdetails import Problem
     from carboy.models.collection import Model
 
 FOLDER = "_page"
@@ -53,6 +59,7 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
         show,
         methods=["GET"],
         subdomain=subdomain,
+        access=AccessDeclaration(purpose=Purpose("asset")),
     )
 
 
@@ -62,27 +69,62 @@ def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
     """
     if not app.config[CONFIG_KEY]:
         return metadata
-    accepted = request.accept_mimetypes
-    if accepted.best_match(["application/json", "text/html"]) != "text/html":
+    if not _wants_page():
         metadata.vary.add("Accept")
         return metadata
-    response: Response = app.response_class(_html(model), mimetype="text/html", headers=HEADERS)
+    admission: Admission | None = request.environ.get(ADMISSION)
+    return _page(app, _html(model, keyed=admission is not None and admission.keyed))
+
+
+def ask_for_key(app: PageApp, model: Model, problem: Problem) -> Problem | HTTPException:
+    """Return the response to a request for a model's page that is refused: a page that asks for the
+    key. Programs get the problem.
+    """
+    is_page = app.config[CONFIG_KEY] and request.method in ("GET", "HEAD") and _wants_page()
+    if not is_page:
+        return problem
+    files_url = _files_url(model, files.load().digest)
+    html = render_asking(path=_shown_path(), files=files_url, links=navigation())
+    response = _page(app, html, status=problem.code)
+    response.headers.extend(problem.headers)
+    error = HTTPException(problem.description, response)
+    error.code = problem.code
+    return error
+
+
+def _wants_page() -> bool:
+    accepted = request.accept_mimetypes
+    return accepted.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def _page(app: PageApp, html: str, *, status: int | None = 200) -> Response:
+    response: Response = app.response_class(
+        html, status=status, mimetype="text/html", headers=HEADERS
+    )
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.vary.add("Accept")
     return response
 
 
-def _html(model: Model) -> str:
+def _html(model: Model, *, keyed: bool) -> str:
     found = files.load()
     return render(
-        describe(model),
-        path=request.root_path + request.path,
-        files=relative_url(f"{model.rule.rstrip('/')}/{FOLDER}/{found.digest}"),
+        {**describe(model), "keyed": keyed},
+        path=_shown_path(),
+        files=_files_url(model, found.digest),
         modules=found.modules,
         links=navigation(),
         cards=model.cards,
     )
+
+
+def _shown_path() -> str:
+    return request.root_path + request.path
+
+
+def _files_url(model: Model, digest: str) -> str:
+    return relative_url(f"{model.rule.rstrip('/')}/{FOLDER}/{digest}")
 
 
 def _show_file(app: PageApp, *, digest: str, name: str) -> Response:

@@ -34,8 +34,9 @@ class Assets(t.NamedTuple):
 
     @property
     def modules(self) -> list[str]:
-        """The names of all scripts except `main.js`, which imports them."""
-        return [name for name in self.by_name if name.endswith(".js") and name != "main.js"]
+        """The names of the scripts that `main.js` imports."""
+        apart = ("main.js", "ask.js")
+        return [name for name in self.by_name if name.endswith(".js") and name not in apart]
 
 
 @lru_cache(maxsize=1)

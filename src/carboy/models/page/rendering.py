@@ -42,6 +42,23 @@ _BODY = """\
 <script type="application/json" id="description">{description}</script>"""
 
 
+_ASKING_HEAD = """\
+<meta name="robots" content="noindex">
+<link rel="icon" href="{files}/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{files}/page.css">
+<script type="module" src="{files}/ask.js"></script>"""
+_ASKING_BODY = """\
+<header>
+<p class="route"><b>POST</b> <span>{path}</span></p>
+<h1>API key</h1>
+<p class="lead">This model needs an API key. The page keeps it in memory, and forgets it when you
+leave or reload.</p>
+</header>
+<main id="model"><noscript><p>This page needs JavaScript. Programs send the key in the header
+<code>Authorization: Bearer KEY</code>.</p></noscript></main>
+<footer>{links}<p>Served by carboy.</p></footer>"""
+
+
 def describe(model: Model) -> dict[str, t.Any]:
     """Return the model's metadata, with the default values and the examples for the form."""
     parameters = model.interface.parameters
@@ -94,6 +111,21 @@ def render(
         description=_json(description),
     )
     return html_page(f"{name}: try it", head=head, body=body)
+
+
+def render_asking(*, path: str, files: str, links: str = "") -> str:
+    """Return the page that asks for the API key of a model, and says nothing of the model.
+
+    Args:
+        path: the path of the model's URL, shown in the heading.
+        files: the URL of the assets, relative to the page.
+        links: links to other pages of the app, as HTML.
+    """
+    return html_page(
+        "API key needed",
+        head=_ASKING_HEAD.format(files=escape(files)),
+        body=_ASKING_BODY.format(path=escape(path), links=links),
+    )
 
 
 def _documentation(text: str) -> str:

@@ -36,7 +36,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
-from .occupied import device_named, forget_all, may_wait, slots_of_caller
+from .occupied import device_named, forget_all, may_wait, passing_on, slots_of_caller
 from .state import CANCELLED, Counters, Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
@@ -68,6 +68,7 @@ class PredictionQueue:
         device: the name of a device. Of all queues that name the same device, one batch at a time
             is computed.
         version: the version of the model that `replica` computes; empty if the model declares none.
+        computes: False if predictions only wait, until they are passed on to another queue.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class PredictionQueue:
         streams: bool = False,
         device: str | None = None,
         version: str = "",
+        computes: bool = True,
     ) -> None:
         self.owner = owner
         self.version = version
@@ -93,12 +95,15 @@ class PredictionQueue:
         self._batch = batch
         self._streams = streams
         self._device = device
+        self._computes = computes
         self._make_batcher = partial(
             Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
         )
         self._counts = Counts()
         # Returns the queue that takes the predictions after `retire`.
         self._successor: cabc.Callable[[], PredictionQueue] | None = None
+        # Where new predictions wait meanwhile; see `hold`.
+        self._room: PredictionQueue | None = None
         self.open()
         _all.add(self)
 
@@ -115,6 +120,7 @@ class PredictionQueue:
             deadline_s=self.deadline_s,
             concurrency=concurrency,
             replaces_hanging=self._replica.turns is not None,
+            computes=self._computes,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)
         self._threads = BatchThreads(
@@ -126,6 +132,7 @@ class PredictionQueue:
             concurrency=concurrency,
             streams=self._streams,
             device=None if self._device is None else device_named(self._device),
+            computes=self._computes,
         )
 
     # --- without waiting -----------------------------------------------------------------------
@@ -247,7 +254,7 @@ class PredictionQueue:
         if successor is not None:
             # A request may ask for several predictions. All tickets go to one queue, so that
             # versions are not mixed within an answer.
-            successor().submit_round(tickets, quick_s=quick_s, loop=loop)
+            successor().submit_round(tickets, loop=loop)
         if settled:
             deliver(settled)
         if slot is not None:
@@ -291,7 +298,9 @@ class PredictionQueue:
         saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline, another thread runs
         `predict`, so that this method can return in time.
         """
-        if (successor := self._successor) is not None:
+        # A `predict` that asks its own model must not wait for the next version, which may begin
+        # only when that `predict` has returned.
+        if (successor := self._successor) is not None and not self._is_asked_by_itself():
             return successor().run(arguments, deadline_s=deadline_s)
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
@@ -305,6 +314,9 @@ class PredictionQueue:
                 return threads.compute_here(slot)
         return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
 
+    def _is_asked_by_itself(self) -> bool:
+        return any(slot.queue is self._threads for slot in slots_of_caller())
+
     # --- ending --------------------------------------------------------------------------------
 
     def cancel(self, ticket: Ticket) -> bool:
@@ -315,11 +327,15 @@ class PredictionQueue:
         ended.
         """
         with self._lock:
-            if ticket.settled:
-                return False
-            self._counts.add_outcome(CANCELLED)
-            cancelled = CancelledError(f"{self.owner}: the prediction was cancelled.")
-            self._state.withdraw(ticket, cancelled, monotonic())
+            queue = ticket.queue
+            if queue is self:
+                if ticket.settled:
+                    return False
+                self._counts.add_outcome(CANCELLED)
+                cancelled = CancelledError(f"{self.owner}: the prediction was cancelled.")
+                self._state.withdraw(ticket, cancelled, monotonic())
+        if queue is not self:  # the prediction was passed on meanwhile
+            return t.cast("bool", queue.cancel(ticket))
         deliver([ticket])
         return True
 
@@ -356,6 +372,79 @@ class PredictionQueue:
             writer.fail(ClosedError(f"{self.owner} is being closed."))
         return drained
 
+    # --- holding -------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Let new predictions wait until `release` is called, and compute those that were accepted
+        before: the predictions of one request are computed by one version.
+        """
+        self._room = room = PredictionQueue(
+            self._replica,
+            owner=self.owner,
+            batch=self._batch,
+            deadline_s=self.deadline_s,
+            queue=self.max_waiting,
+            concurrency=self.concurrency,
+            streams=self._streams,
+            version=self.version,
+            computes=False,
+        )
+        self.retire(lambda: room)
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Block until no prediction waits or is computed. Returns False after `timeout_s`."""
+        idle = held_lock()
+        with self._lock:
+            self._state.tell_when_idle(idle)
+        return idle.acquire(timeout=timeout_s) and not self._state.computing
+
+    def refuse_held(self, because: str) -> None:
+        """Refuse the predictions that wait since `hold`, and new ones, until `release`.
+
+        Args:
+            because: why they are refused, for the error; the model's name stands before it.
+        """
+        if (room := self._room) is not None:
+            room.close(0.0, because=because)
+
+    def release(self, target: PredictionQueue) -> None:
+        """Let a queue, which may be this one, compute the predictions that wait since `hold`, and
+        those that are submitted from now on.
+        """
+        room, self._room = self._room, None
+        if room is not None:
+            with self._lock:
+                self._successor = None if target is self else lambda: target
+            room._pass_on(target)
+
+    def _pass_on(self, target: PredictionQueue) -> None:
+        now_s = monotonic()
+        with passing_on(target._threads) as note, self._lock, target._lock:
+            self._successor = lambda: target
+            tickets = self._state.give_away()
+            for ticket in tickets:
+                note(ticket)
+                ticket.queue = target
+            for outcome, number in enumerate(self._counts.counters.outcomes):
+                target._counts.add_outcome(outcome, int(number))
+            refused = target._state.adopt(tickets, now_s)
+            if tickets and not refused:
+                refused = target._begin(tickets, now_s)
+        deliver(refused)
+
+    def _begin(self, tickets: list[Ticket], now_s: float) -> list[Ticket]:
+        """Wake the threads for predictions that were queued. Returns those that have failed."""
+        try:
+            self._threads.wake_for(now_s)
+            if (first_s := min(ticket.deadline_s for ticket in tickets)) < self._deadlines.wakes_s:
+                self._deadlines.wake_by(first_s)
+        # If the system allows no further thread, `Thread.start` raises RuntimeError.
+        except RuntimeError as exc:
+            for ticket in tickets:
+                self._state.withdraw(ticket, exc, now_s)
+            return tickets
+        return []
+
     # --- looking -------------------------------------------------------------------------------
 
     @property
@@ -378,8 +467,9 @@ class PredictionQueue:
     def statistics(self) -> Statistics:
         """Return the counts of predictions and batches since the model was first used."""
         with self._lock:
+            held = 0 if (room := self._room) is None else len(room._state.waiting)
             return self._counts.copy(
-                waiting=len(self._state.waiting),
+                waiting=len(self._state.waiting) + held,
                 computing=self._state.computing_items,
                 stuck=self.stuck,
             )

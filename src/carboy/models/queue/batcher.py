@@ -157,6 +157,13 @@ class Batcher(t.Generic[T]):
         self._settled += 1
         self._remove_settled()
 
+    def take_all(self) -> list[T]:
+        """Remove and return all items that wait."""
+        waiting = list(self)
+        self._queue.clear()
+        self._settled = 0
+        return waiting
+
     def _remove_settled(self) -> None:
         """Remove items that have ended (expired or cancelled) when they are most of the queue.
 

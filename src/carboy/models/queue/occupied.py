@@ -28,6 +28,7 @@ if t.TYPE_CHECKING:
 
     from .state import Slot
     from .threads import BatchThreads
+    from .ticket import Ticket
 
 
 class Need(t.NamedTuple):
@@ -68,6 +69,20 @@ def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
         slots[0].asked |= {queue}
         admit()
         return True
+
+
+@contextmanager
+def passing_on(queue: BatchThreads) -> cabc.Iterator[cabc.Callable[[Ticket], None]]:
+    """Let predictions be passed on to a queue during a `with` block. The function that it yields is
+    called with each of them.
+    """
+
+    def note(ticket: Ticket) -> None:
+        if ticket.asker is not None:
+            ticket.asker.asked |= {queue}
+
+    with _asking:
+        yield note
 
 
 def _is_deadlock(needs: cabc.Sequence[Need], occupied: tuple[Slot, ...]) -> bool:

@@ -111,10 +111,10 @@ class Counters(t.NamedTuple):
         times = [0.0] * (len(PREDICTION_BOUNDS_S) + 2)
         return cls([0.0] * len(OUTCOMES), times, times[:], [0.0] * (len(BATCH_BOUNDS) + 2))
 
-    def copy_to(self, other: Counters) -> None:
+    def add_to(self, other: Counters) -> None:
         for source, target in zip(self, other, strict=True):
             for i, number in enumerate(source):
-                target[i] = number
+                target[i] += number
 
 
 class Counts:
@@ -129,8 +129,8 @@ class Counts:
         self.counters = Counters.new()
 
     def move_to(self, counters: Counters) -> None:
-        """Continue to count in other memory."""
-        self.counters.copy_to(counters)
+        """Continue to count in other memory, which may have counted before."""
+        self.counters.add_to(counters)
         self.counters = counters
 
     def add_outcome(self, outcome: int, number: int = 1) -> None:
@@ -246,6 +246,7 @@ class QueueState:
         deadline_s: float | None,
         concurrency: int,
         replaces_hanging: bool = False,
+        computes: bool = True,
     ) -> None:
         self.waiting = batcher
         self.computing: list[Slot] = []
@@ -262,7 +263,8 @@ class QueueState:
         # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
-        # The locks on which the threads that have called `close` sleep, one per thread.
+        self._computes = computes
+        # The locks on which threads sleep until no prediction is left to compute, one per thread.
         self._closers: list[t.Any] = []
 
     # --- arriving and leaving ------------------------------------------------------------------
@@ -309,6 +311,7 @@ class QueueState:
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
+            self.release_closers()
 
     def abandon(self, now_s: float) -> list[Ticket]:
         """End all waiting predictions with an error, and return them."""
@@ -316,6 +319,21 @@ class QueueState:
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
         return waiting
+
+    def give_away(self) -> list[Ticket]:
+        """Remove and return all waiting predictions, for another queue."""
+        return self.waiting.take_all()
+
+    def adopt(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
+        """Queue predictions that another queue has accepted, whatever the limit of this one.
+        Returns those that were refused and have an error as their result.
+        """
+        refused = list(tickets) if self.closed or self.is_stuck else []
+        for ticket in refused:
+            ticket.settle(self.refusal(), now_s)
+        for ticket in () if refused else tickets:
+            self.waiting.offer(ticket, now_s, ignore_limit=True)
+        return refused
 
     # --- computing -----------------------------------------------------------------------------
 
@@ -431,7 +449,7 @@ class QueueState:
         waiting = self.waiting.finished(
             now_s, size=size, took_s=took_s, computing=self.computing_items
         )
-        if self.closed:
+        if self._closers:
             self.release_closers()
         return waiting
 
@@ -467,7 +485,7 @@ class QueueState:
             # `predict` hangs in all slots, so waiting predictions would miss their deadlines. They
             # fail at once: if their clients retry, another worker may serve them.
             expired += self.abandon(now_s)
-            self.release_closers()
+        self.release_closers()
         return expired, stuck
 
     def next_limit_s(self) -> float:
@@ -492,11 +510,12 @@ class QueueState:
         late: DeadlineError | LoadingError | QueuedTooLongError
         if begun:
             late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
-        elif any(slot.waits_for == "model" for slot in self.computing):
+        elif not self._computes or any(slot.waits_for == "model" for slot in self.computing):
             # The remaining loading time is unknown. Loading has taken up to `allowed_s` already, so
             # that is what Retry-After proposes.
+            what = "loaded" if self._computes else "replaced by another version"
             late = LoadingError(
-                f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
+                f"{self._owner} is being {what}, which takes longer than the {allowed_s:g} s that"
                 " this prediction may take. Retry the request.",
                 retry_after_s=_clamp_retry_s(allowed_s),
             )
@@ -521,6 +540,10 @@ class QueueState:
             because: why they are refused, for the error; the model's name stands before it.
         """
         self.closed, self._closed_because = True, because
+        self.tell_when_idle(closer)
+
+    def tell_when_idle(self, closer: t.Any) -> None:
+        """Release a lock when no prediction is left to compute."""
         self._closers.append(closer)
         self.release_closers()
 

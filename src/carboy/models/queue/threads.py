@@ -102,6 +102,7 @@ class BatchThreads:
     Args:
         streams: whether `predict` yields its result item by item.
         device: a device that models share: of all of them, one batch at a time is computed.
+        computes: False if predictions only wait.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class BatchThreads:
         concurrency: int,
         streams: bool,
         device: Device | None,
+        computes: bool = True,
     ) -> None:
         self._state = state
         self._deadlines = deadlines
@@ -129,6 +131,7 @@ class BatchThreads:
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
+        self._slots = concurrency if computes else 0
         self._streams = streams
         self._threads = 0
         # The idle threads, which sleep until they are woken.
@@ -146,9 +149,9 @@ class BatchThreads:
         # A replica in another process is free before its results have arrived. Until they have, it
         # gets full batches only: another one may still fill with the next predictions of those who
         # get these results.
-        return computing < self._concurrency or (
+        return computing < self._slots or (
             self._turns is not None
-            and computing < 2 * self._concurrency
+            and computing < 2 * self._slots
             and len(state.waiting) >= state.waiting.max_size
         )
 
@@ -315,25 +318,25 @@ class BatchThreads:
 
     # --- computing -----------------------------------------------------------------------------
 
-    def compute(self, slot: Slot) -> None:
+    def compute(self, slot: Slot, values: list[t.Any] | None = None) -> None:
         """Compute the batch to which a slot is assigned, on the calling thread, and deliver the
-        results. If it can be posted, return before the results arrive.
+        results. If the batch is to be posted, return before the results arrive.
+
+        Args:
+            slot: the slot.
+            values: the results, if they are known already.
         """
         if slot.turn is not None:
             self._post(slot)
             return
-        if self._device is None and self._replica.loaded:
-            values = self._run(slot)
-        else:
-            values = self._run_when_ready(slot)
-        if type(values[0]) is BegunStream:
-            self._deliver_stream(slot, values.pop())
-            return
-        self._end(slot, values)
-        del values  # break a reference cycle: a failure's traceback refers to this frame
-
-    def _end(self, slot: Slot, values: list[t.Any]) -> None:
-        """Deliver the results of a batch, and free its slot."""
+        if values is None:
+            if self._device is None and self._replica.loaded:
+                values = self._run(slot)
+            else:
+                values = self._run_when_ready(slot)
+            if type(values[0]) is BegunStream:
+                self._deliver_stream(slot, values.pop())
+                return
         state = self._state
         following: Slot | None = None
         late: list[Ticket] = []
@@ -345,10 +348,12 @@ class BatchThreads:
             # A `_BatchThread` takes the next batch itself.
             if more_wait and type(slot) is Slot:
                 following, late = self._take_next(now_s)
-        self._post(following)  # first of all, because a replica is free
+        if following is not None:
+            self._post(following)  # first of all, because a replica is free
         deliver(done, hurry=more_wait)
         if late:
             deliver(late)
+        del values  # break a reference cycle: a failure's traceback refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
 
@@ -445,13 +450,13 @@ class BatchThreads:
                 return
             except RuntimeError as exc:  # the system allows no further thread
                 outcome = [exc] * len(slot.tickets)
-        self._end(slot, outcome)
+        self.compute(slot, outcome)
 
     def _compute_after(self, slot: Slot, outcome: BaseException | None) -> None:
         slot.thread = get_ident()
         compute = t.cast("Posts", self._posts).compute_after(outcome)
         del outcome  # break a reference cycle: its traceback will refer to this frame
-        self._end(slot, self._run(slot, compute))
+        self.compute(slot, self._run(slot, compute))
 
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.

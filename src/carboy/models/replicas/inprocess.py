@@ -47,6 +47,7 @@ class InProcess:
         loading: whether a thread builds the model at the moment.
         loaded_bytes: how much the memory of this process grew by while the model was built; 0 if
             the system does not tell. Models that are built at the same time count for each other.
+        load_s: how long that took, in seconds.
         cards: the cards of the saved models that were opened while the model was built.
         compute: computes a batch; see `Replica`. PERF: once the model is loaded, the attribute
             holds the function that computes, so that a batch need not check whether the model is
@@ -56,6 +57,7 @@ class InProcess:
     compute: Compute
     turns: Turns | None = None
     posts: Posts | None = None
+    is_ready = True
     is_remote = False
 
     def __init__(
@@ -78,6 +80,7 @@ class InProcess:
         self._failure: ModelLoadError | None = None
         self.loading = False
         self.loaded_bytes = 0
+        self.load_s = 0.0
         self.cards: tuple[Card, ...] = ()
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
@@ -110,8 +113,9 @@ class InProcess:
             finally:
                 self.loading = False
             self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
+            self.load_s = monotonic() - begun_s
             self.loaded = True
-            _log_loaded(self._owner, monotonic() - begun_s)
+            _log_loaded(self._owner, self.load_s)
             return compute
 
     def _build(self) -> cabc.Callable[..., t.Any]:

@@ -107,7 +107,12 @@ class RemoteReplicas:
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
+        self.load_s = 0.0
         self.cards: tuple[Card, ...] = ()
+        self.is_ready = True
+        #: Called when the version must be held, with the longest time in seconds, or must go on
+        #: (None). Must return at once.
+        self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -136,7 +141,7 @@ class RemoteReplicas:
                 return
             self.loading = True
             try:
-                granted, fd = self._directory.want(self._want, self._move)
+                granted, fd = self._directory.want(self._want, self)
             finally:
                 self.loading = False
             with self._lock:
@@ -145,11 +150,38 @@ class RemoteReplicas:
 
     def _use(self, granted: Granted, fd: int) -> None:
         self.folder, self.tokens = granted["folder"], TokenReader(fd)
+        self.is_ready = True
         about = granted["about"]
-        self.loaded_bytes = about["loaded_bytes"]
+        self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
         self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
 
-    def _move(self, granted: Granted, fd: int) -> None:
+    def load_beside(self, served: RemoteReplicas, hold_s: float | None) -> None:
+        """Do as `load`, while another version is served.
+
+        Args:
+            hold_s: how long predictions may wait while the other version ends first, if there is no
+                memory for both; None if they may not.
+
+        Raises:
+            ModelLoadError: the model could not be loaded, or there is no memory for it.
+            UnavailableError: no supervisor answers.
+        """
+        self._want = {**self._want, "beside": served._want["key"], "hold_s": hold_s}
+        self.load()
+
+    def hold(self, limit_s: float) -> None:
+        """Let new predictions wait, and release the version when those before are computed."""
+        self.on_hold(limit_s)
+
+    def resume(self) -> None:
+        """Want the version again, and compute the predictions that wait."""
+        self.on_hold(None)
+
+    def set_ready(self, is_ready: bool) -> None:
+        """Note whether any replica is ready."""
+        self.is_ready = is_ready
+
+    def moved(self, granted: Granted, fd: int) -> None:
         """Use other replicas from now on. Those before end when nobody is connected to them, which
         wakes the threads that wait for their tokens.
         """

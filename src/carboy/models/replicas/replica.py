@@ -148,13 +148,17 @@ class ModelReplica(Replica, t.Protocol):
     Attributes:
         loading: whether the model is being built at the moment.
         loaded_bytes: how much memory the model takes, where it is loaded; 0 if that is unknown.
+        load_s: how long loading the model took, in seconds.
         cards: the cards of the saved models that were opened while the model was built.
+        is_ready: False while none of the processes that compute can do so.
         is_remote: whether other processes compute, so that the model takes no memory of this one.
     """
 
+    is_ready: bool
     is_remote: bool
     loading: bool
     loaded_bytes: int
+    load_s: float
     cards: tuple[Card, ...]
 
     def check(self) -> None:

@@ -22,7 +22,17 @@ from carboy.errors import ModelLoadError, UnavailableError
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .supervision import GivesBack, Granted, Hangs, NotGranted, Want
+    from .supervision import (
+        GivesBack,
+        Granted,
+        Hangs,
+        Holds,
+        NotGranted,
+        ReplicasChanged,
+        ReplicaUser,
+        Resumes,
+        Want,
+    )
 
 # How often a process looks for a new supervisor after the connection to the last one has ended.
 RECONNECT_S = 1.0
@@ -35,10 +45,10 @@ _logger = get_masked_logger("carboy.models")
 
 
 class _UsedReplicas(t.NamedTuple):
-    """Replicas that this process uses, and the function that is called when it gets others."""
+    """Replicas that this process uses, and what is told when it gets others."""
 
     want: Want
-    moved: cabc.Callable[[Granted, int], object]
+    user: ReplicaUser
 
 
 class SocketDirectory:
@@ -61,6 +71,8 @@ class SocketDirectory:
         self._connection: _Connection | None = None
         #: By key, the versions that this process uses, or waits for.
         self._held: dict[str, _UsedReplicas] = {}
+        #: By key, also those that it has released, which it may want again.
+        self._users: weakref.WeakValueDictionary[str, ReplicaUser] = weakref.WeakValueDictionary()
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -73,12 +85,12 @@ class SocketDirectory:
             self._connection = None
         self._held = {}
 
-    def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> _Grant:
+    def want(self, want: Want, user: ReplicaUser) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
         the reading end of the pipe for their tokens, which then belongs to the caller.
 
         Args:
-            moved: called with other replicas that must be used from then on, in the same form.
+            user: what is told of changes from then on.
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.
@@ -86,7 +98,8 @@ class SocketDirectory:
         """
         want = {**want, "generation": self._generation}
         with self._lock:  # before the answer: the connection may end just after it
-            self._held[want["key"]] = _UsedReplicas(want, moved)
+            self._held[want["key"]] = _UsedReplicas(want, user)
+            self._users[want["key"]] = user
         try:
             return self._connected().want(want).result()
         except BaseException:
@@ -115,8 +128,23 @@ class SocketDirectory:
     def _connected(self) -> _Connection:
         with self._lock:
             if self._connection is None or self._connection.is_closed:
-                self._connection = _Connection(self._find(), self._on_lost)
+                self._connection = _Connection(self._find(), self._on_lost, self._on_order)
             return self._connection
+
+    def _on_order(self, word: str, order: Holds | Resumes | ReplicasChanged) -> None:
+        """Tell the user of a version what the supervisor says of it. Called on the thread of the
+        connection.
+        """
+        with self._lock:
+            user = self._users.get(order["key"])
+        if user is None:
+            return
+        if word == "hold":
+            user.hold(t.cast("Holds", order)["limit_s"])
+        elif word == "resume":
+            user.resume()
+        else:
+            user.set_ready(t.cast("ReplicasChanged", order)["is_ready"])
 
     def _on_lost(self) -> None:
         """Look for the next supervisor. Called on the thread of the connection that has ended.
@@ -146,14 +174,21 @@ class _Connection:
     Args:
         path: the path of the socket.
         on_lost: called when the connection has ended.
+        on_order: called with the word and the payload of messages that answer none of this process.
 
     Raises:
         UnavailableError: nobody listens at the path.
     """
 
-    def __init__(self, path: str, on_lost: cabc.Callable[[], object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        on_lost: cabc.Callable[[], object],
+        on_order: cabc.Callable[[str, t.Any], object],
+    ) -> None:
         self._path = path
         self._on_lost = on_lost
+        self._on_order = on_order
         self.is_closed = False
         self._lock = threading.Lock()
         self._wanted: dict[str, list[Future[_Grant]]] = {}
@@ -196,7 +231,10 @@ class _Connection:
         try:
             while data := self._receive(fds):
                 for word, payload in lines.feed(data):
-                    self._settle(word, payload, fds)
+                    if word in ("hold", "resume", "changed"):
+                        self._on_order(word, payload)
+                    else:
+                        self._settle(word, payload, fds)
         except (OSError, ValueError, LookupError, TypeError):
             pass  # the supervisor has died, or another program listens there
         with self._lock:
@@ -259,7 +297,7 @@ def _move(used: _UsedReplicas, connection: _Connection) -> None:
             exc,
         )
     else:
-        used.moved(*granted)
+        used.user.moved(*granted)
 
 
 def _refuse_other_users(path: str, sock: socket.socket) -> None:

@@ -26,14 +26,18 @@ From a client to the supervisor:
 
     want      `Want`: the client needs a version of a model
     hangs     `Hangs`: a replica computes a batch for longer than it may; the supervisor kills it
-    release   `GivesBack`: the client does not need the version any more; when no client does, the
-              supervisor ends its replicas
+    release   `GivesBack`: the client does not need the version any more, or, after `hold`, not for
+              now; when no client does, the supervisor ends its replicas
 
 From the supervisor to a client:
 
     granted   `Granted`: sent when all replicas have been ready once, with the reading end of the
               pipe for tokens as an attached file descriptor (SCM_RIGHTS)
     refused   `NotGranted`: there is no such version, or it could not be loaded
+    hold      `Holds`: another version needs the memory of this one. The client lets new predictions
+              wait, and releases the version when those before are computed
+    resume    `Resumes`: the other version could not be loaded. The client wants this one again
+    changed   `ReplicasChanged`: whether any replica of the version is ready, if that has changed
 
 When a process of a replica has ended, the supervisor removes its socket, so that a token of it that
 is still in the pipe leads nowhere. When a client has disconnected, which may have had a token in
@@ -94,6 +98,13 @@ class Want(t.TypedDict):
     start_timeout_s: float
     #: Whether the class of the model has a method `check`.
     has_check: bool
+    #: The size of the version's files; 0 if that is unknown.
+    files_bytes: int
+    #: The version that is served while this one is loaded, by its key; "" if there is none.
+    beside: str
+    #: How long predictions may wait while the version `beside` ends first, if there is no memory
+    #: for both; None if they may not.
+    hold_s: float | None
 
 
 class GivesBack(t.TypedDict):
@@ -130,6 +141,27 @@ class NotGranted(t.TypedDict):
     reason: str
 
 
+class Holds(t.TypedDict):
+    """Lets the predictions for a version wait, because another one needs its memory."""
+
+    key: str
+    #: How long they may wait.
+    limit_s: float
+
+
+class Resumes(t.TypedDict):
+    """Lets a version go on that was held."""
+
+    key: str
+
+
+class ReplicasChanged(t.TypedDict):
+    """Says whether any replica of a version is ready."""
+
+    key: str
+    is_ready: bool
+
+
 class ReplicaJob(t.TypedDict):
     """What the process of a replica must know, beside the app that it loads."""
 
@@ -149,16 +181,35 @@ class ReplicaJob(t.TypedDict):
     device_lock: str
 
 
+class ReplicaUser(t.Protocol):
+    """What the supervisor may ask of a part of the client that uses the replicas of a version."""
+
+    def moved(self, granted: Granted, fd: int) -> object:
+        """Use other replicas from then on, because the supervisor that has started these was
+        replaced, or has loaded new code.
+        """
+
+    def hold(self, limit_s: float) -> object:
+        """Let new predictions wait, and release the version when those before are computed. Returns
+        at once.
+        """
+
+    def resume(self) -> object:
+        """Want the version again, and compute the predictions that wait. Returns at once."""
+
+    def set_ready(self, is_ready: bool) -> object:
+        """Note whether any replica is ready."""
+
+
 class ReplicaDirectory(t.Protocol):
     """A client's connection to the models' socket. Thread-safe."""
 
-    def want(self, want: Want, moved: cabc.Callable[[Granted, int], object]) -> tuple[Granted, int]:
+    def want(self, want: Want, user: ReplicaUser) -> tuple[Granted, int]:
         """Block until the replicas are ready. Returns where they are, and the reading end of the
         pipe for tokens, which then belongs to the caller.
 
         Args:
-            moved: called with other replicas that must be used from then on, in the same form,
-                because the supervisor that has started these was replaced, or has loaded new code.
+            user: what is told of changes from then on.
 
         Raises:
             ModelLoadError: there is no such version, or it could not be loaded.
@@ -197,12 +248,14 @@ def want_of(
     label: str = "",
     source: str = "",
     files: str = "",
+    files_bytes: int = 0,
     has_check: bool = False,
 ) -> Want:
     """Return the message that asks for the replicas of a model with these options.
 
     Args:
         files: changes with the files of the version.
+        files_bytes: their size; 0 if that is unknown.
     """
     return Want(
         key=f"{model} {version} {files}",
@@ -217,6 +270,9 @@ def want_of(
         max_rss_bytes=options.max_rss_bytes,
         start_timeout_s=options.start_timeout_s,
         has_check=has_check,
+        files_bytes=files_bytes,
+        beside="",
+        hold_s=None,
     )
 
 

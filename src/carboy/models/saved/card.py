@@ -5,6 +5,7 @@ and returns. It is the file `card.json` beside the files.
 from __future__ import annotations
 
 import contextlib
+import ntpath
 import os
 import typing as t
 from contextvars import ContextVar
@@ -132,9 +133,18 @@ def decode_card(data: bytes, path: str) -> Card:
             " save the model anew."
         ) from None
     for name in card.files:
-        if os.path.isabs(name) or ".." in name.split("/"):
+        if _leaves_folder(name):
             raise ModelFileError(f"{path!r} names the file {name!r}, which is not in its folder.")
     return card
+
+
+def _leaves_folder(name: str) -> bool:
+    """Return whether a path on a card leads out of the folder of the card, on this system or on
+    Windows, which has drives, and backslashes beside slashes.
+    """
+    drive, path = ntpath.splitdrive(name)
+    parts = path.replace("\\", "/").split("/")
+    return bool(drive) or not parts[0] or ".." in parts
 
 
 def card_beside(path: str) -> tuple[Card, str] | None:

@@ -35,7 +35,7 @@ def check_version_options(options: Options) -> None:
             " some of the requests has nothing to be compared with. Name another one, or leave out"
             " one of the options."
         )
-    for name in ("canary", "shadow"):
+    for name in ("canary", "shadow", "hold_s"):
         if options.source is None and (value := getattr(options, name)):
             raise ValueError(
                 f"app.model(..., {name}={value!r}) has no effect without source=..., the folder or"

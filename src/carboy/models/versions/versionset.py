@@ -15,14 +15,14 @@ import dataclasses
 import os
 import threading
 import time
+import traceback
 import typing as t
 import weakref
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ModelFileError, ModelLoadError
+from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
 from .canaries import CanaryRouter
-from .memoryroom import refuse_without_room
 from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
 
@@ -136,8 +136,14 @@ class VersionSet:
 
     def version_for(self, request: PredictionRequest) -> ModelVersion:
         """Return the version that computes a request."""
+        return self.canary_for(request) or self._model.current
+
+    def canary_for(self, request: PredictionRequest) -> ModelVersion | None:
+        """Return the canary that computes a request; None if the current version does, also in
+        place of a canary whose replicas have all died.
+        """
         canary = self.canaries and self.canaries.find(request)
-        return canary or self._model.current
+        return canary if canary and canary.replica.is_ready else None
 
     def served(self) -> list[ModelVersion]:
         """Return the versions that compute predictions: the current one, and those on trial."""
@@ -260,7 +266,7 @@ class VersionSet:
         with self._changing:
             found = self._look(source)
             if wanted := self._wanted(found, retry=retry):
-                self._swap(self._obtain(source, wanted))
+                self._change_to(source, wanted)
             self._load_trials(source, found)
 
     def switch(self, name: str) -> None:
@@ -281,7 +287,7 @@ class VersionSet:
                 wanted = self._look(source).find(name, source.location)
             except ModelFileError as exc:
                 raise ModelLoadError(f"{self._owner}: {exc}") from None
-            self._swap(self._obtain(source, wanted))
+            self._change_to(source, wanted)
 
     def follow(
         self,
@@ -412,9 +418,16 @@ class VersionSet:
 
     # --- loading and unloading -----------------------------------------------------------------
 
-    def _obtain(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
-        """Return a version that is loaded: it may have been on trial until now."""
-        return self._take_from_trial(wanted.name) or self._load_beside(source, wanted)
+    def _change_to(self, source: VersionSource, wanted: SourceVersion) -> None:
+        """Serve another version. It may have been on trial until now.
+
+        Raises:
+            ModelLoadError: it cannot be loaded. The current version goes on.
+        """
+        version = self._take_from_trial(wanted.name)
+        if version is None:
+            version = self._load_beside(source, wanted, hold_s=self._model.options.hold_s)
+        self._swap(version)
 
     def _take_from_trial(self, name: str) -> ModelVersion | None:
         """End the trial of a version, and return it; None if it is not on trial."""
@@ -428,23 +441,30 @@ class VersionSet:
             self.shadow = None
         return version
 
-    def _load_beside(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
+    def _load_beside(
+        self, source: VersionSource, wanted: SourceVersion, *, hold_s: float | None = None
+    ) -> ModelVersion:
         """Load a version, warm it up and check it, while another one computes predictions.
+
+        Args:
+            hold_s: how long predictions may wait instead, while the other version is unloaded first
+                because both do not fit into the memory; None if they may not.
 
         Raises:
             ModelLoadError: one of these failed.
         """
         name = wanted.name
         state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
+        current = self._model.current
         try:
             state.version = version = self._make(source, wanted)
-            version.prepare()
+            version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
             reason = _reason(exc)
             self._states[name] = VersionState(name, "failed", wanted.fingerprint, reason)
-            current = self._model.current.name
-            kept = f" Version {current!r} is still served." if current else ""
+            kept = f" Version {current.name!r} is still served." if current.name else ""
+            self._resume(exc)
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
             ) from exc
@@ -455,12 +475,18 @@ class VersionSet:
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
         if wanted.fault:
             raise ModelFileError(wanted.fault)
-        model = self._model
-        version = model.make_version(wanted.name, source.folder(wanted.name))
-        # Replicas are shared by all workers, so those of the version may exist already.
-        if model.current.loaded and not version.replica.is_remote:
-            refuse_without_room(version, model.current)
-        return version
+        return self._model.make_version(wanted.name, source.folder(wanted.name))
+
+    def _resume(self, failure: BaseException) -> None:
+        """Let the current version go on if it was unloaded for one that cannot be loaded."""
+        current = self._model.current
+        if not current.is_held:
+            return
+        _free_frames(failure)
+        try:
+            current.resume()
+        except (ModelLoadError, UnavailableError) as exc:
+            _logger.error("%s", exc)  # noqa: TRY400  # the message has the reason
 
     def _swap(self, version: ModelVersion) -> None:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
@@ -572,6 +598,13 @@ def _reason(exc: BaseException) -> str:
     if isinstance(exc, (ModelLoadError, ModelFileError)):
         return str(exc)
     return f"{type(exc).__name__}: {exc}"
+
+
+def _free_frames(failure: BaseException | None) -> None:
+    """Free what the frames of a failure refer to, such as a model that was loaded in part."""
+    while failure is not None:
+        traceback.clear_frames(failure.__traceback__)
+        failure = failure.__cause__ or failure.__context__
 
 
 def _restart_all() -> None:

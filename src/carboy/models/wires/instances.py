@@ -18,6 +18,7 @@ from carboy.contract import inputerrors
 from carboy.contract.answers import Encoded
 from carboy.contract.hints import without_none
 from carboy.contract.media import JSON
+from carboy.contract.valuecounts import check_json
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
 from carboy.errors import AnswerError, InputError
@@ -35,6 +36,7 @@ def read_body(data: bytes, kind: type[t.Any]) -> t.Any:
     Raises:
         InputError: the body is not such an object.
     """
+    check_json(data)
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as exc:

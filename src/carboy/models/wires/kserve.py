@@ -14,9 +14,11 @@ import typing as t
 
 import msgspec
 
+from carboy.access.accessdeclaration import Purpose
+
 from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body
-from .shared import WireProblem, add_page, json_response
+from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response, usable
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -72,19 +74,22 @@ def install(app: ModelApp) -> None:
         return {model.name: model for model in app.models.values() if NAME in model.endpoints}
 
     def index() -> Response:
-        return json_response(app, {"models": list(served())})
+        return json_response(app, {"models": usable(app, served())})
 
     def show(name: str) -> Response:
         models = served()
         if name not in models:
-            raise WireProblem(404, f"There is no model {name!r}. There are {', '.join(models)}.")
+            unknown(name)
         reason = models[name].not_ready()
         found = {"name": name, "ready": not reason}
         return json_response(app, found, status=503 if reason else 200)
 
-    def unknown(name: str) -> Response:
-        raise WireProblem(404, f"There is no model {name!r}. There are {', '.join(served())}.")
+    def unknown(name: str) -> t.NoReturn:
+        names = ", ".join(usable(app, served())) or "(none)"
+        raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
 
-    add_page(app, "/v1/models", ["GET"], index, endpoint=f"{NAME}:index")
-    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show")
-    add_page(app, "/v1/models/<name>:predict", ["POST"], unknown, endpoint=f"{NAME}:unknown")
+    add_page(app, "/v1/models", ["GET"], index, endpoint=f"{NAME}:index", purpose=ALL_MODELS)
+    named = Purpose("model", variable="name")
+    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show", purpose=PROBE)
+    rule = "/v1/models/<name>:predict"
+    add_page(app, rule, ["POST"], unknown, endpoint=f"{NAME}:unknown", purpose=named)

@@ -34,7 +34,7 @@ from carboy.errors import InputError, UnsupportedInputError
 
 from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body, read_one, takes_all
-from .shared import WireProblem, add_page
+from .shared import PROBE, WireProblem, add_page
 from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
@@ -169,9 +169,9 @@ def install(app: ModelApp) -> None:
     add_protocol(app, MLflowProtocol(model, "/invocations"))
     for rule in ("/ping", "/health"):
         view = partial(health_of, app, model)
-        add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}")
+        add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}", purpose=PROBE)
 
     def version() -> Response:
         return t.cast("Response", app.response_class(_VERSION, mimetype="text/plain"))
 
-    add_page(app, "/version", ["GET"], version, endpoint=f"{NAME}:version")
+    add_page(app, "/version", ["GET"], version, endpoint=f"{NAME}:version", purpose=PROBE)

@@ -30,7 +30,9 @@ import msgspec
 from carboy.contract import inputerrors
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.media import JSON
+from carboy.contract.valuecounts import check_json
 from carboy.core.bytesizes import body_too_large
+from carboy.core.nosniff import NOSNIFF
 from carboy.errors import InputError, InputTooLargeError, MalformedInputError
 
 from ..view import add_protocol
@@ -170,8 +172,8 @@ class OpenInferenceProtocol:
         body = encode({**head, **({"id": wanted.id} if wanted.id else {}), "outputs": outputs})
         if not binaries:
             return Encoded(body, JSON)
-        length = ((_LENGTH_HEADER, str(len(body))),)
-        return Encoded(b"".join((body, *binaries)), _BINARY_TYPE, length)
+        headers = ((_LENGTH_HEADER, str(len(body))), NOSNIFF)
+        return Encoded(b"".join((body, *binaries)), _BINARY_TYPE, headers)
 
     def stream(
         self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
@@ -218,6 +220,7 @@ def _header_length(text: str, body_bytes: int) -> int:
 
 
 def _read_json(data: bytes) -> InferRequest:
+    check_json(data)
     try:
         return _decode_request(data)
     except msgspec.ValidationError as exc:

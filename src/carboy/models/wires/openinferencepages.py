@@ -18,13 +18,14 @@ from __future__ import annotations
 import typing as t
 from importlib.metadata import version
 
+from carboy.access.accessdeclaration import Purpose
 from carboy.core.masking import mask_text
 from carboy.errors import ModelLoadError
 from carboy.globals import request
 
 from ..view import CHOSEN
 from .openinference import NAME, version_of
-from .shared import WireProblem, add_page, json_response
+from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response, usable
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -48,14 +49,14 @@ _EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", 
 def add_pages(app: ModelApp, protocol: OpenInferenceProtocol) -> None:
     """Add the URLs of the protocol that compute no prediction."""
     pages = _Pages(app, protocol)
-    for rule, method, view in pages.rules():
+    for rule, method, view, purpose in pages.rules():
         # Rules with and without a version need endpoints of their own. No other view has a colon in
         # its name.
-        add_page(app, rule, [method], view, endpoint=f"{NAME}:{rule}")
+        add_page(app, rule, [method], view, endpoint=f"{NAME}:{rule}", purpose=purpose)
     # Each URL below /v2 responds in the form of the protocol, also if it does not exist.
     every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     for rule in ("/v2/", "/v2/<path:rest>"):
-        add_page(app, rule, every, pages.unknown, endpoint=f"{NAME}:{rule}")
+        add_page(app, rule, every, pages.unknown, endpoint=f"{NAME}:{rule}", purpose=ALL_MODELS)
 
 
 class _Pages:
@@ -65,21 +66,22 @@ class _Pages:
         self._app = app
         self._protocol = protocol
 
-    def rules(self) -> cabc.Iterator[tuple[str, str, cabc.Callable[..., t.Any]]]:
-        """Yield the rules with their methods and views."""
-        yield "/v2", "GET", self.server
-        yield "/v2/health/live", "GET", self.live
-        yield "/v2/health/ready", "GET", self.ready
-        yield "/v2/models/stats", "GET", self.statistics
-        yield "/v2/models/<name>/versions/<number>/infer", "POST", self.infer
+    def rules(self) -> cabc.Iterator[tuple[str, str, cabc.Callable[..., t.Any], Purpose]]:
+        """Yield the rules with their methods, views and purposes."""
+        named = Purpose("model", variable="name")
+        yield "/v2", "GET", self.server, PROBE
+        yield "/v2/health/live", "GET", self.live, PROBE
+        yield "/v2/health/ready", "GET", self.ready, PROBE
+        yield "/v2/models/stats", "GET", self.statistics, ALL_MODELS
+        yield "/v2/models/<name>/versions/<number>/infer", "POST", self.infer, named
         for rule in ("/v2/models/<name>", "/v2/models/<name>/versions/<number>"):
-            yield rule, "GET", self.metadata
-            yield f"{rule}/ready", "GET", self.model_ready
-            yield f"{rule}/config", "GET", self.configuration
-            yield f"{rule}/stats", "GET", self.statistics
-        yield "/v2/repository/index", "POST", self.index
-        yield "/v2/repository/models/<name>/load", "POST", self.load
-        yield "/v2/repository/models/<name>/unload", "POST", self.unload
+            yield rule, "GET", self.metadata, named
+            yield f"{rule}/ready", "GET", self.model_ready, PROBE
+            yield f"{rule}/config", "GET", self.configuration, named
+            yield f"{rule}/stats", "GET", self.statistics, named
+        yield "/v2/repository/index", "POST", self.index, ALL_MODELS
+        yield "/v2/repository/models/<name>/load", "POST", self.load, named
+        yield "/v2/repository/models/<name>/unload", "POST", self.unload, named
 
     # --- the server ----------------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class _Pages:
         raise WireProblem(
             404,
             f"{request.method} /v2/{rest} is not served. The app has the models"
-            f" {', '.join(self._served()) or '(none)'}; GET /v2 lists the extensions.",
+            f" {self._names()}; GET /v2 lists the extensions.",
         )
 
     # --- models --------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class _Pages:
         })  # fmt: skip
 
     def statistics(self, name: str | None = None, number: str | None = None) -> Response:
-        models = self._served().values() if name is None else [self._model(name, number)]
+        models = self._usable() if name is None else [self._model(name, number)]
         found = [
             _statistics(model, called, version)
             for model in models
@@ -155,7 +157,7 @@ class _Pages:
 
     def index(self) -> Response:
         only_ready = _asked("ready")
-        found = [entry for model in self._served().values() for entry in self._index_of(model)]
+        found = [entry for model in self._usable() for entry in self._index_of(model)]
         if only_ready:
             found = [each for each in found if each["state"] == "READY"]
         return json_response(self._app, found)
@@ -217,6 +219,11 @@ class _Pages:
             raise WireProblem(
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
+        browsers = self._app.find_overrides().browsers
+        if browsers.is_foreign(request.url_rule, request.environ):
+            # The body of these requests is JSON under any Content-Type, so that browsers let pages
+            # of all sites send them.
+            raise WireProblem(403, "A page of another site may not load and unload models.")
         self._model(name, None)
         return self._app.models
 
@@ -230,11 +237,18 @@ class _Pages:
         """Return the models that the protocol serves, by name."""
         return {model.name: model for model in self._app.models.values() if NAME in model.endpoints}
 
+    def _usable(self) -> list[Model]:
+        """Return those of them that the client may use."""
+        served = self._served()
+        return [served[name] for name in usable(self._app, served)]
+
+    def _names(self) -> str:
+        return ", ".join(model.name for model in self._usable()) or "(none)"
+
     def _model(self, name: str, number: str | None) -> Model:
         models = self._served()
         if name not in models:
-            names = ", ".join(models) or "(none)"
-            raise WireProblem(404, f"There is no model {name!r}. There are {names}.")
+            raise WireProblem(404, f"There is no model {name!r}. There are {self._names()}.")
         return self._version_of(models[name], number)[0]
 
     def _version(self, name: str, number: str | None) -> tuple[Model, ModelVersion]:

@@ -14,7 +14,7 @@ from functools import partial
 
 from ..protocol import JsonProtocol
 from ..view import add_protocol
-from .shared import add_page
+from .shared import PROBE, add_page
 from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
@@ -33,4 +33,5 @@ def install(app: ModelApp) -> None:
     """Serve a model of an app by the protocol."""
     model = sole_model(app, NAME)
     add_protocol(app, SageMakerProtocol(model, "/invocations"))
-    add_page(app, "/ping", ["GET"], partial(health_of, app, model), endpoint=f"{NAME}:ping")
+    view = partial(health_of, app, model)
+    add_page(app, "/ping", ["GET"], view, endpoint=f"{NAME}:ping", purpose=PROBE)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from json import dumps
 
+from carboy.access.accessdeclaration import AccessDeclaration, Purpose
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
+from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
+from carboy.globals import request
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -15,6 +19,12 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from ..host import ModelApp
+
+
+#: The purposes of URLs that say whether a model or the server is ready, and of those that describe
+#: the server or list all models.
+PROBE: t.Final = Purpose("probe")
+ALL_MODELS: t.Final = Purpose("models")
 
 
 class WireProblem(Problem):
@@ -26,7 +36,7 @@ class WireProblem(Problem):
         return dumps(self.to_wire(self.text(environ)), ensure_ascii=False)
 
     def get_headers(self, environ: t.Any = None, scope: t.Any = None) -> list[tuple[str, str]]:
-        return [("Content-Type", JSON), *self.headers]
+        return [("Content-Type", JSON), NOSNIFF, *self.headers]
 
     def to_wire(self, text: str) -> dict[str, t.Any]:
         """Return the body of the response."""
@@ -61,20 +71,37 @@ def add_page(
     view: cabc.Callable[..., t.Any],
     *,
     endpoint: str,
+    purpose: Purpose,
 ) -> None:
     """Add a URL of a protocol that computes no prediction. It is hidden from the OpenAPI
     document.
+
+    Args:
+        purpose: what the URL gives access to, and so whether clients need a key.
     """
+    if purpose.refuse is None:
+        purpose = dataclasses.replace(purpose, refuse=WireProblem.of)
 
     def respond(**variables: t.Any) -> Response:
         return t.cast("Response", view(**variables))
 
     # The same as `carboy.openapi.operation(hidden=True)`, which this package may not import.
     respond.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
-    app.add_url_rule(rule, endpoint, respond, methods=methods)
+    access = AccessDeclaration(purpose=purpose)
+    app.add_url_rule(rule, endpoint, respond, methods=methods, access=access)
+
+
+def usable(app: ModelApp, names: cabc.Iterable[str]) -> list[str]:
+    """Return those of these models that the client of the current request may use: others do not
+    appear in lists and messages.
+    """
+    access = app.find_overrides().access
+    if access is None:
+        return list(names)
+    return [name for name in names if access.may_use(request.environ, name)]
 
 
 def json_response(app: ModelApp, value: t.Any, *, status: int = 200) -> Response:
     """Return a response with a value as JSON."""
-    response = app.response_class(encode(value), status=status, mimetype=JSON)
+    response = app.response_class(encode(value), status=status, mimetype=JSON, headers=[NOSNIFF])
     return t.cast("Response", response)

@@ -17,7 +17,7 @@ import msgspec
 
 from ..view import add_protocol
 from .kserve import KServeProtocol
-from .shared import add_page
+from .shared import PROBE, add_page
 from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
@@ -49,4 +49,4 @@ def install(app: ModelApp) -> None:
     health = os.environ.get("AIP_HEALTH_ROUTE")
     if health:
         view = partial(health_of, app, model)
-        add_page(app, health, ["GET"], view, endpoint=f"{NAME}:health")
+        add_page(app, health, ["GET"], view, endpoint=f"{NAME}:health", purpose=PROBE)

@@ -37,8 +37,8 @@ if t.TYPE_CHECKING:
 BodyMode = t.Literal["buffered", "streamed", "discarded"]
 #: Why a buffered body is incomplete. "truncated": the client has ended its input in the body;
 #: "timeout": the body arrives too slowly; "too_large": it exceeds its limit; "overloaded": the
-#: memory for buffered bodies is used up.
-Fault = t.Literal["truncated", "timeout", "too_large", "overloaded"]
+#: memory for buffered bodies is used up; "refused": the handler refuses the request without it.
+Fault = t.Literal["truncated", "timeout", "too_large", "overloaded", "refused"]
 
 Headers = list[tuple[str, str]]
 CLOSE = ("Connection", "close")

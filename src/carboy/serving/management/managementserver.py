@@ -17,6 +17,7 @@ import typing as t
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
+from ...access.localhost import find_danger
 from ...core.masking import mask_text
 from ...errors import ControlRequestError
 from .. import log
@@ -150,12 +151,30 @@ class _ManagementHandler(BaseHTTPRequestHandler):
     server: t.Any  # a `ManagementServer`
 
     def do_GET(self) -> None:
+        if self._may_be_of_a_page():
+            self._send(json_page(403, {"error": "the Host header has a foreign name"}))
+            return
         pages = self.server.pages
         page = pages.get(self._path)
         self._send(self._not_found() if page is None else page())
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def _may_be_of_a_page(self) -> bool:
+        """Return whether a web page may have caused the request, by a foreign name that leads to
+        this machine (DNS rebinding).
+        """
+        here, peer = self.connection.getsockname(), self.connection.getpeername()
+        if not isinstance(here, tuple):  # a Unix socket, to which no browser connects
+            return False
+        environ = {
+            "HTTP_HOST": self.headers.get("Host"),
+            "REMOTE_ADDR": peer[0],
+            "REQUEST_METHOD": self.command,
+            "SERVER_PORT": str(here[1]),
+        }
+        return find_danger(environ) is not None
 
     def do_POST(self) -> None:
         command = self.server.commands.get(self._path)

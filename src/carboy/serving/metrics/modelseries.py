@@ -27,14 +27,16 @@ class ModelSeries:
     """Counts the predictions of versions of models, and notes the values of their gauges.
     Thread-safe.
 
-    A version keeps its series after it is unloaded, because a counter must not decrease. The table
-    has room for several hundred versions.
+    A version keeps its series after it is unloaded, because a counter must not decrease, and goes
+    on with them when it is loaded again. The table has room for several hundred versions.
     """
 
     def __init__(self, table: SharedTable) -> None:
         self._table = table
         # The cells of the gauges of each version that exists.
         self._gauges: dict[weakref.ref[ModelVersion], list[Cells]] = {}
+        # By model and version, the cells of all series, and which object counts in them.
+        self._cells: dict[tuple[str, str], tuple[list[Cells], weakref.ref[ModelVersion]]] = {}
         self._models: list[Model] = []
         # The cells of each version that has failed, by the names of the model and the version.
         self._failed: dict[tuple[str, str], Cells] = {}
@@ -50,19 +52,35 @@ class ModelSeries:
         """Count from now on what a version computes. If the table has no room, the version is left
         out.
         """
-        from carboy.models.queue.state import OUTCOMES, Counters
+        from carboy.models.queue.state import Counters
 
         labels = model.name, version.label
+        cells = self._free_cells(labels) or self._add_cells(labels)
+        if not cells:
+            logger.warning("the metrics have no room for the model %r, version %r", *labels)
+            return
+        counted = 1 + len(_COUNTED)
+        version.queue.count_in(Counters(*cells[:counted]))
+        self._gauges[weakref.ref(version)] = cells[counted:]
+        self._cells[labels] = cells, weakref.ref(version)
+
+    def _free_cells(self, labels: tuple[str, str]) -> list[Cells]:
+        """Return the cells of a version that was unloaded; an empty list if there are none."""
+        cells, last = self._cells.get(labels, ([], None))
+        if last is None or last() is not None:  # it computes its last predictions
+            return []
+        self._gauges.pop(last, None)
+        return cells
+
+    def _add_cells(self, labels: tuple[str, str]) -> list[Cells]:
+        """Return new cells for a version; an empty list if the table has no room."""
+        from carboy.models.queue.state import OUTCOMES
+
         outcomes = [(*labels, outcome) for outcome in OUTCOMES]
         cells = [self._table.add(families.PREDICTIONS, *outcomes)]
         cells += [self._table.add(family, labels) for family in (*_COUNTED, *_GAUGES)]
         given = [each for each in cells if each is not None]
-        if len(given) < len(cells):
-            logger.warning("the metrics have no room for the model %r, version %r", *labels)
-            return
-        counted = 1 + len(_COUNTED)
-        version.queue.count_in(Counters(*given[:counted]))
-        self._gauges[weakref.ref(version)] = given[counted:]
+        return given if len(given) == len(cells) else []
 
     def sample(self) -> None:
         """Note the current values of the gauges. Those of a version that is unloaded are 0, and its

@@ -28,8 +28,9 @@ def wanted_workers(asked: int | None, cpus: int, *, has_models: bool) -> int:
     Args:
         asked: the number that the user has set; None if the server chooses.
         cpus: the number of CPUs.
-        has_models: whether the app has models that compute in the workers. Each worker loads all of
-            them, and a model computes on several CPUs by itself, so that one worker is enough.
+        has_models: whether the app has models. Each worker loads those that it computes itself, and
+            a model computes on several CPUs by itself; for models with replicas, each worker forms
+            batches of its own, which are smaller. So one worker is enough.
     """
     if asked is not None:
         return asked
@@ -43,12 +44,14 @@ class LoadedApp(t.TypedDict):
         models: of each model that computes in the worker, how many bytes the worker's resident
             memory grew by while it was loaded, by its name. What the app's modules loaded when they
             were imported belongs to no model.
+        replicated: the names of the models that compute in replicas.
         versions: the version that is loaded, by the name of the model, of models that declare
             versions.
         libraries: the numerical libraries that the app has imported.
     """
 
     models: dict[str, int]
+    replicated: list[str]
     versions: dict[str, str]
     libraries: list[str]
 
@@ -68,7 +71,8 @@ class Measurement:
     Attributes:
         worker: the memory of the worker; None if the system does not tell.
         supervisor: likewise of the supervisor.
-        models: the memory of each model (`LoadedApp`).
+        models: the memory of each model that computes in the worker (`LoadedApp`).
+        replicated: the names of the others.
         replicas: the memory of each process of a replica. However many workers there are, they
             share these processes.
     """
@@ -77,6 +81,11 @@ class Measurement:
     supervisor: ProcessMemory | None = None
     models: cabc.Mapping[str, int] = field(default_factory=dict)
     replicas: cabc.Sequence[ProcessMemory] = ()
+    replicated: cabc.Sequence[str] = ()
+
+    @property
+    def has_models(self) -> bool:
+        return bool(self.models or self.replicated)
 
     def needed_bytes(self, workers: int) -> int:
         """Return how much memory the supervisor and a number of workers need together. Files that
@@ -105,7 +114,8 @@ def measure(pid: int, loaded: LoadedApp, replicas: cabc.Iterable[int] = ()) -> M
     the supervisor.
     """
     measured = [memory for each in replicas if (memory := memory_of(each)) is not None]
-    return Measurement(memory_of(pid), memory_of(os.getpid()), loaded["models"], measured)
+    own, names = memory_of(os.getpid()), loaded["replicated"]
+    return Measurement(memory_of(pid), own, loaded["models"], measured, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +181,7 @@ def make_plan(
     its successor has loaded the app; but there is at least one worker.
     """
     fits = measured.fitting(limit.amount) if limit is not None else None
-    workers = wanted_workers(asked, cpus.number, has_models=bool(measured.models))
+    workers = wanted_workers(asked, cpus.number, has_models=measured.has_models)
     if asked is None and fits is not None:
         workers = max(1, min(workers, fits - 1))
     return Plan(workers, asked, cpus, limit, measured, fits)
@@ -228,11 +238,16 @@ def describe_replicas(plan: Plan) -> list[str]:
 def _about_choice(plan: Plan) -> str:
     """Return why there are as many workers as there are."""
     worker, models = plan.measured.worker, plan.measured.models
-    wanted = wanted_workers(None, plan.cpus.number, has_models=bool(models))
+    wanted = wanted_workers(None, plan.cpus.number, has_models=plan.measured.has_models)
     if plan.workers < wanted:
         return (
             f"{_count(plan.workers, 'worker')} instead of {wanted}, because no more fit into the"
             f" memory with room for a successor: {sum_of(plan.measured, wanted + 1)}"
+        )
+    if plan.measured.replicated and not models:
+        return (
+            "1 worker forms the batches of all models. With further ones (--workers), which views"
+            " may need, batches are smaller"
         )
     if not models:
         return ""

@@ -43,7 +43,12 @@ class ModelKeeper:
             model.load()
 
     def loaded(self) -> LoadedApp:
-        return {"models": {}, "versions": versions_of(self._models), "libraries": []}
+        return {
+            "models": {},
+            "replicated": [model.name for model in self._models],
+            "versions": versions_of(self._models),
+            "libraries": [],
+        }
 
     def limit(self, leave: cabc.Callable[[str], object]) -> None:
         """This process computes nothing, so it has no limits."""

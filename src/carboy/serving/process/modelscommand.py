@@ -25,8 +25,8 @@ from ..management import versioncommands as versioncommands  # adds its commands
 from ..settings import SETTINGS, as_option
 from .command import option_of
 
-# The settings of a server that concern one without addresses.
-_SETTINGS = ("control", "grace_s", "management", "min_models", "worker_timeout_s")
+#: The settings of a server that concern one without addresses.
+SETTINGS_OF_MODELS = ("control", "grace_s", "management", "min_models", "worker_timeout_s")
 
 
 def default_path(target: str | None) -> str:
@@ -98,5 +98,5 @@ def _checked(path: str) -> str:
 
 
 serve_models_command.params[2:2] = [
-    option_of(setting) for setting in SETTINGS if setting.field in _SETTINGS
+    option_of(setting) for setting in SETTINGS if setting.field in SETTINGS_OF_MODELS
 ]

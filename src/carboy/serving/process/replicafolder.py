@@ -39,15 +39,48 @@ class ReplicaFolder:
     def __init__(self) -> None:
         self.path, self.lock_fd = _create()
         self.socket_path = os.path.join(self.path, _SOCKET)
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(self.socket_path)
-        self.listener.listen(BACKLOG)
-        self.listener.setblocking(False)
+        self.listener = _listen(self.socket_path)
+
+    def restore(self) -> bool:
+        """Create the folder again, with another listener, if a program or a person has removed it,
+        or the models' socket. Returns whether that was so.
+
+        Raises:
+            OSError: it cannot be created.
+        """
+        if os.path.lexists(self.socket_path):
+            return False
+        parent = os.path.dirname(self.path)
+        create_private(parent)
+        with alone_in(parent):
+            create_private(self.path)
+            self._lock_again()
+        before, self.listener = self.listener, _listen(self.socket_path)
+        before.close()
+        return True
+
+    def _lock_again(self) -> None:
+        """Lock the folder that has the path now. If it is the old one, it is locked already."""
+        with contextlib.suppress(BlockingIOError):
+            before, self.lock_fd = self.lock_fd, _lock(self.path)
+            os.close(before)
 
     def close(self) -> None:
         self.listener.close()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.lock_fd)
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 def _create() -> tuple[str, int]:

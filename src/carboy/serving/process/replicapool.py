@@ -107,6 +107,7 @@ class ReplicaPool:
         was_ready: whether all replicas have been ready once.
         is_ending: whether no client needs the replicas any more.
         unused_s: since when no client has the pool, although none has released it; else None.
+        said_ready: whether the clients believe that a replica is ready.
     """
 
     _numbers = itertools.count(1)
@@ -132,6 +133,7 @@ class ReplicaPool:
         self.was_ready = False
         self.is_ending = False
         self.unused_s: float | None = None
+        self.said_ready = True
 
     def __str__(self) -> str:
         return _name_of(self.want)

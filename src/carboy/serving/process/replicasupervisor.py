@@ -12,12 +12,13 @@ takes 10 ms, and importing all others of the supervisor 29.
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import time
 import typing as t
 from functools import partial
 
-from ...errors import ModelLoadError
+from ...errors import ModelFileError, ModelLoadError
 from .. import log
 from ..unixsocket import UnixSocket
 from .messagesocket import MessageSocket
@@ -37,6 +38,7 @@ if t.TYPE_CHECKING:
     )
     from ..management.management import Management
     from .childprocess import ChildProcess
+    from .replicaexchange import ReplicaExchange
     from .replicafolder import ReplicaFolder
     from .replicapool import ReplicaPool, ReplicaProcess
     from .supervisorlog import SupervisorLog
@@ -86,10 +88,12 @@ class ReplicaSupervisor:
         self._log = log_files
         self._grace_s = grace_s
         self._pools: list[ReplicaPool] = []
+        self._exchanges: list[ReplicaExchange] = []
         self._clients: set[ModelsClient] = set()
         self._folder: ReplicaFolder | None = None
         self._named: UnixSocket | None = None
         self._look_at_s = 0.0
+        self._is_folder_lost = False
         #: How many reloads have been asked for.
         self.generation = 0
         #: Asks the processes of replicas for `carboy ctl`; None before it listens.
@@ -108,7 +112,40 @@ class ReplicaSupervisor:
 
             self._folder = ReplicaFolder()
             self._listen(self._folder.listener)
+        self._restore_folder(self._folder)
         return self._folder.socket_path
+
+    def _restore_folder(self, folder: ReplicaFolder) -> None:
+        """Create the folder again if it was removed, such as by a program that cleans temporary
+        folders.
+        """
+        listener = folder.listener
+        try:
+            if not folder.restore():
+                return
+        except OSError as exc:
+            if not self._is_folder_lost:
+                log.logger.error(
+                    "the folder with the sockets of the replicas was removed, and cannot be created"
+                    " again: %s. New workers and replicas cannot be reached until that works",
+                    exc,
+                )
+            self._is_folder_lost = True
+            return
+        self._is_folder_lost = False
+        self._selector.unregister(listener)
+        self._listen(folder.listener)
+        log.logger.warning(
+            "the folder with the sockets of the replicas, %s, was removed, and is created again. If"
+            " a program has removed it that cleans temporary folders, set XDG_RUNTIME_DIR",
+            folder.path,
+        )
+
+    def _replace_unreachable(self) -> None:
+        """Replace the replicas whose sockets were removed: no other client could connect."""
+        for process in (process for pool in self._pools for process in pool.processes):
+            if process.phase == "ready" and not os.path.lexists(process.path):
+                process.leave_because = process.leave_because or "its socket was removed"
 
     def open_named(self, path: str) -> None:
         """Listen on one more socket, which processes of other servers find.
@@ -156,19 +193,31 @@ class ReplicaSupervisor:
     def _disconnect(self, client: ModelsClient) -> None:
         client.channel.close()
         self._clients.discard(client)
+        for exchange in self._exchanges:
+            exchange.forget(client)
         for pool in client.pools:
             pool.renew_tokens()
             if not self._clients_of(pool):
                 pool.unused_s = time.monotonic()
 
     def _want(self, client: ModelsClient, want: Want) -> None:
+        client.is_foreign = want["generation"] is None
+        if any(exchange.concerns(client, want) for exchange in self._exchanges):
+            return
         pool = self._find(want)
         if pool is None:
-            pool = self._create(client, want)
-            if pool is None:
+            generation = self.generation if want["generation"] is None else want["generation"]
+            try:
+                if self._begin_exchange(client, want, generation):
+                    return
+                pool = self._create(want, generation)
+            except (ModelLoadError, ModelFileError, OSError) as exc:
+                client.channel.send("refused", {"key": want["key"], "reason": str(exc)})
                 return
+        self._attach(client, pool)
+
+    def _attach(self, client: ModelsClient, pool: ReplicaPool) -> None:
         pool.unused_s = None
-        client.is_foreign = want["generation"] is None
         client.pools.add(pool)
         client.waiting.add(pool)
         self._answer(pool)
@@ -182,23 +231,83 @@ class ReplicaSupervisor:
             named = [each for each in named if each.generation == want["generation"]]
         return max(named, key=lambda each: (each.was_ready, each.generation), default=None)
 
-    def _create(self, client: ModelsClient, want: Want) -> ReplicaPool | None:
+    def _create(self, want: Want, generation: int) -> ReplicaPool:
+        """Start the replicas of a version.
+
+        Raises:
+            ModelLoadError: they cannot be started.
+        """
         from .replicapool import ReplicaPool
 
-        generation = self.generation if want["generation"] is None else want["generation"]
         folder = t.cast("ReplicaFolder", self._folder).path
         pool = ReplicaPool(want, generation, folder, self._launch, self._grace_s)
         self._pools.append(pool)
-        devices = f" on {', '.join(want['devices'])}" if want["devices"] else ""
-        log.logger.info("%s: starting %d replicas%s", pool, want["replicas"], devices)
+        number, devices = want["replicas"], want["devices"]
+        replicas = "1 replica" if number == 1 else f"{number} replicas"
+        on_devices = f" on {', '.join(devices)}" if devices else ""
+        log.logger.info("%s: starting %s%s", pool, replicas, on_devices)
         try:
             pool.start()
         except (ModelLoadError, OSError) as exc:
             pool.failure = f"{pool}: {exc}"
             pool.end()
-            client.channel.send("refused", _refusal(pool))
-            return None
+            raise ModelLoadError(pool.failure) from exc
         return pool
+
+    # --- versions that do not fit into the memory together --------------------------------------
+
+    def _begin_exchange(self, client: ModelsClient, want: Want, generation: int) -> bool:
+        """Let the replicas of the version that is served end before those start that a client
+        wants, if there is no memory for both. Returns False if there is.
+
+        Raises:
+            ModelFileError: predictions cannot wait meanwhile.
+        """
+        same_code = [each for each in self._pools if each.generation == generation]
+        served = next((each for each in same_code if each.want["key"] == want["beside"]), None)
+        if served is None or served.is_ending or served.about is None:
+            return False
+        from ...models.versions.memoryroom import must_hold
+        from .replicaexchange import ReplicaExchange, measure_served
+
+        if not must_hold(measure_served(served), want["files_bytes"], want["hold_s"]):
+            return False
+        exchange = ReplicaExchange(served, want, generation)
+        self._exchanges.append(exchange)
+        exchange.begin(client, self._clients_of(served))
+        return True
+
+    def _attend_exchange(self, exchange: ReplicaExchange, now_s: float) -> None:
+        served = exchange.served
+        if exchange.pool is not None:
+            if exchange.pool.was_ready or exchange.pool.is_ending:
+                self._exchanges.remove(exchange)
+                if not exchange.pool.was_ready:
+                    exchange.resume()
+        elif served.is_ending:
+            if served not in self._pools:
+                self._start_exchanged(exchange)
+        elif not self._clients_of(served):
+            served.end()
+        elif now_s >= exchange.ends_s or not exchange.waiting:
+            self._call_off(exchange, exchange.why_late())
+
+    def _start_exchanged(self, exchange: ReplicaExchange) -> None:
+        if not exchange.waiting:  # these clients have died
+            self._call_off(exchange, "")
+            return
+        try:
+            exchange.pool = pool = self._create(exchange.want, exchange.generation)
+        except ModelLoadError as exc:
+            self._call_off(exchange, str(exc))
+            return
+        for client in exchange.waiting:
+            self._attach(client, pool)
+
+    def _call_off(self, exchange: ReplicaExchange, reason: str) -> None:
+        self._exchanges.remove(exchange)
+        exchange.refuse(reason)
+        exchange.resume()
 
     def _hangs(self, client: ModelsClient, hangs: Hangs) -> None:
         for pool in client.pools:
@@ -285,8 +394,11 @@ class ReplicaSupervisor:
     def attend(self, now_s: float) -> None:
         """Do what is due, and remove processes and pools that have ended."""
         must_look = now_s >= self._look_at_s
+        if self._folder is not None:
+            self._restore_folder(self._folder)
         if must_look:
             self._look_at_s = now_s + LOOK_S
+            self._replace_unreachable()
         for pool in list(self._pools):
             for process in pool.processes:
                 if process.exit_code is not None:
@@ -294,15 +406,27 @@ class ReplicaSupervisor:
             if _is_unused(pool, now_s, self.generation):
                 pool.end()
             pool.attend(now_s)
+            self._say_whether_ready(pool)
             if must_look and pool.is_watched:
                 pool.look(now_s)
             if pool.is_ending and not pool.processes:
                 self._pools.remove(pool)
                 pool.close()
+        for exchange in list(self._exchanges):  # after the removal of what they wait for
+            self._attend_exchange(exchange, now_s)
+
+    def _say_whether_ready(self, pool: ReplicaPool) -> None:
+        """Tell the clients of a pool if none of its replicas is ready any more, or one is again."""
+        if not pool.was_ready or pool.said_ready == (is_ready := pool.ready > 0):
+            return
+        pool.said_ready = is_ready
+        for client in self._clients_of(pool):
+            client.channel.send("changed", {"key": pool.want["key"], "is_ready": is_ready})
 
     def due_s(self) -> list[float]:
         """Return the times at which `attend` has something to do."""
         times = [due_s for pool in self._pools for due_s in pool.due_s()]
+        times += [each.ends_s for each in self._exchanges if each.is_due]
         times += [
             pool.unused_s + UNUSED_S
             for pool in self._pools
@@ -329,6 +453,7 @@ class ReplicaSupervisor:
 
     def stop(self, kill_at_s: float | None) -> None:
         """Let all replicas finish their batches and end, at a time at the latest."""
+        self._exchanges.clear()
         for pool in self._pools:
             pool.end(kill_at_s)
 

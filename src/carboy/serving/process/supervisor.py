@@ -47,6 +47,7 @@ from .serverstate import FailedReload, ProcessState, ServerState
 from .sockets import ServerSockets
 from .supervisorlog import SupervisorLog
 from .systemd import SystemdNotifier
+from .tokenloans import TokenLoans
 from .workerprocess import Worker, WorkerProcess
 
 if t.TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Supervisor:
         self._exit_code = 0
         self._log = SupervisorLog()
         self._replicas = ReplicaSupervisor(target, self._selector, self._log, settings.grace_s)
+        self._token_loans = TokenLoans(lambda: self._computing_processes)
         self._metrics = ServerMetrics() if settings.metrics else None
         self._management: Management | None = None
         self._started_at_s = time.time()
@@ -280,6 +282,7 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        self._token_loans.watch(process)
         about_models: dict[str, t.Any] = {"unloaded": [], "versions": {}}
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:

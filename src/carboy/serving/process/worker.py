@@ -27,6 +27,7 @@ import typing as t
 from concurrent.futures import Future
 from functools import partial
 
+from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
@@ -68,6 +69,7 @@ from .hangup import Terminal
 from .modelkeeper import ModelKeeper
 from .sockets import make_listeners
 from .supervisorlink import SupervisorLink, unblock_interrupts
+from .tokenloans import borrow_from
 from .workerlimits import WorkerLimits
 
 if t.TYPE_CHECKING:
@@ -76,7 +78,6 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ...models.model import Model
     from ...models.replicas.supervision import ReplicaDirectory
     from ...observability.access import AccessLog
     from ..certificates import Certificate
@@ -145,7 +146,13 @@ class Service:
         self.listen()
 
     def load(self) -> None:
-        """Load the app's models."""
+        """Load the app's models.
+
+        Raises:
+            ConfigError: the configuration of the app's access is not valid.
+        """
+        if (carboy := carboy_app(self._app)) is not None:
+            carboy._find_access()
         # Only carboy apps have the method `load_models`; `_app` may be any WSGI application.
         load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
@@ -155,9 +162,11 @@ class Service:
 
     def loaded(self) -> LoadedApp:
         """Return what the supervisor must know to decide how many workers there will be."""
+        models = (models_of(self._app) or {}).values()
         return {
-            "models": {model.name: model.loaded_bytes for model in own_models(self._app)},
-            "versions": versions_of((models_of(self._app) or {}).values()),
+            "models": {each.name: each.loaded_bytes for each in models if not each.is_remote},
+            "replicated": [each.name for each in models if each.is_remote],
+            "versions": versions_of(models),
             "libraries": imported_libraries(),
         }
 
@@ -303,7 +312,14 @@ def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies 
 def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
     """Return, by URL path, the functions that accept requests for predictions without calling a
     view.
+
+    Raises:
+        ConfigError: the configuration of the app is not valid.
     """
+    if (own := carboy_app(app)) is not None:
+        # Read the configuration of access now and not at the first request, so that the server does
+        # not start if it is not valid.
+        own.find_overrides()
     if not has_models(app):
         return {}
     # `predictions` is imported only here, because apps without models need neither it nor what it
@@ -318,17 +334,11 @@ def has_models(app: WSGIApplication) -> bool:
     return bool(models_of(app))
 
 
-def own_models(app: WSGIApplication) -> list[Model]:
-    """Return the models of an application that compute in this process."""
-    models: cabc.Mapping[str, Model] = models_of(app) or {}
-    return [model for model in models.values() if not model.current.replica.is_remote]
-
-
 def wanted_by(app: WSGIApplication, settings: Settings) -> int:
     """Return how many workers serve the app, unless the supervisor finds that fewer fit into the
     memory.
     """
-    return wanted_workers(settings.workers, usable_cpus(), has_models=bool(own_models(app)))
+    return wanted_workers(settings.workers, usable_cpus(), has_models=has_models(app))
 
 
 class Control(SupervisorLink):
@@ -438,6 +448,7 @@ def main(argv: list[str]) -> None:
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
         use_replicas_of(control, job["generation"])
+        borrow_from(control)
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
         if models := models_of(app):

@@ -16,7 +16,7 @@ const accept = acceptFor(model);
 
 const form = makeForm(model);
 const answer = makeAnswer(model);
-const snippets = makeSnippets(url.href, { accept, stream: model.streams });
+const snippets = makeSnippets(url.href, { accept, keyed: model.keyed, stream: model.streams });
 
 let asking = null;
 const predict = h("button", { class: "button main", id: "predict" }, "Predict");

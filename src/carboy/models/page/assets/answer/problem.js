@@ -16,7 +16,7 @@ export function wordsFor(found, status = found.status, retryAfter = null) {
   const wait = retryAfter && /^\d+$/.test(retryAfter) ? ` Try again in ${retryAfter} s.` : "";
   const id = found.request_id ? ` Request id: ${found.request_id}` : "";
   return {
-    title: TITLES[status] ?? found.title ?? `The server answered with ${status}.`,
+    title: KEYS[found.code] ?? TITLES[status] ?? found.title ?? `The server answered with ${status}.`,
     detail: `${found.detail ?? found.title ?? ""}${wait}${id}`.trim(),
     status,
     errors,
@@ -36,6 +36,12 @@ const TITLES = {
   502: "The server behind the proxy does not answer.",
   503: "The model is busy.",
   504: "The model took too long.",
+};
+
+// By the member `code`.
+const KEYS = {
+  "key-missing": "This model needs an API key now. Reload the page to enter it.",
+  "key-invalid": "The API key is no longer valid. Reload the page to enter another one.",
 };
 
 function sentence(expected, got) {

@@ -1,8 +1,10 @@
 // One prediction over the network, and how long it took.
 
+import { keyHeaders } from "./key.js";
+
 /** Returns {response, began}; the body is not read yet. Throws when nobody answers. */
 export async function send(url, plan, accept, signal) {
-  const headers = { Accept: accept };
+  const headers = { Accept: accept, ...keyHeaders() };
   let body;
   if (plan.kind === "json") {
     headers["Content-Type"] = "application/json";

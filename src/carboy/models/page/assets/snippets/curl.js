@@ -1,10 +1,11 @@
 import { pretty } from "../data/json.js";
 import { shell } from "./quote.js";
 
-/** `file`: the name under which a large JSON was saved, or undefined. */
-export function curl(url, plan, { accept, stream, file }) {
+/** `file`: the name under which a large JSON was saved, or undefined. `keyed`: an API key is needed. */
+export function curl(url, plan, { accept, keyed, stream, file }) {
   const lines = [`curl ${stream ? "-N " : ""}${shell(url)}`];
   if (accept) lines.push(`-H ${shell(`Accept: ${accept}`)}`);
+  if (keyed) lines.push('-H "Authorization: Bearer $API_KEY"');
   if (plan.kind === "json") {
     lines.push("-H 'Content-Type: application/json'");
     lines.push(file ? `--data-binary @${file}` : `--data-raw ${shell(pretty(plan.value))}`);

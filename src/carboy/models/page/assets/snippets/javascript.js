@@ -1,7 +1,7 @@
 import { javascript as literal } from "./quote.js";
 
-export function javascript(url, plan, { accept, stream, file }) {
-  const headers = [...(plan.kind === "json" ? ['"Content-Type": "application/json"'] : []), ...(accept ? [`Accept: ${literal(accept)}`] : [])];
+export function javascript(url, plan, { accept, keyed, stream, file }) {
+  const headers = [...(plan.kind === "json" ? ['"Content-Type": "application/json"'] : []), ...(accept ? [`Accept: ${literal(accept)}`] : []), ...(keyed ? ["Authorization: `Bearer ${process.env.API_KEY}`"] : [])];
   const before = [];
   let body;
   if (plan.kind === "json") {

@@ -1,12 +1,12 @@
 import { python as literal } from "./quote.js";
 
-export function python(url, plan, { accept, stream, file }) {
-  const headers = accept ? [`headers={"Accept": ${literal(accept)}}`] : [];
-  const more = [...headers, ...(stream ? ["stream=True"] : [])];
-  const top = [];
+export function python(url, plan, { accept, keyed, stream, file }) {
+  const headers = [...(accept ? [`"Accept": ${literal(accept)}`] : []), ...(keyed ? [`"Authorization": f"Bearer {os.environ['API_KEY']}"`] : [])];
+  const more = [...(headers.length ? [`headers={${headers.join(", ")}}`] : []), ...(stream ? ["stream=True"] : [])];
+  const top = keyed ? ["import os", ""] : [];
   let body;
   if (plan.kind === "json" && file) {
-    top.push("import json", "");
+    top.unshift("import json", ...(keyed ? [] : [""]));
     body = [`json=json.load(open(${literal(file)}, encoding="utf-8"))`];
   } else if (plan.kind === "json") {
     body = [`json=${literal(plan.value, "    ")}`];

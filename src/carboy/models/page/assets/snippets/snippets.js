@@ -11,7 +11,7 @@ const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 const INLINE_CHARACTERS = 3000;
 const FILE = "input.json";
 
-export function makeSnippets(url, { accept, stream }) {
+export function makeSnippets(url, { accept, keyed, stream }) {
   let plan = null;
   let language = "curl";
   const code = h("code", {});
@@ -32,7 +32,7 @@ export function makeSnippets(url, { accept, stream }) {
       return;
     }
     const large = plan.kind === "json" && JSON.stringify(plan.value).length > INLINE_CHARACTERS;
-    code.textContent = LANGUAGES[language](url, plan, { accept, stream, file: large ? FILE : undefined });
+    code.textContent = LANGUAGES[language](url, plan, { accept, keyed, stream, file: large ? FILE : undefined });
     if (large) saves.append(button(`Save ${FILE}`, () => save([pretty(plan.value)], FILE)));
     for (const { upload } of plan.kind === "multipart" ? plan.parts : []) {
       // What was drawn or pasted is no file yet.

@@ -1,0 +1,226 @@
+"""The API keys of an app: those of its configuration, and those of a file that may change.
+
+The file is read again when it has changed, at most once per `CHECK_S`, so that a key that is
+revoked by `carboy keys revoke` is refused in every worker without a restart. If the file cannot be
+read any more, none of its keys is valid: a key that was revoked must not stay valid because of a
+damaged file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import os
+import typing as t
+from _thread import allocate_lock
+from datetime import UTC, datetime
+from time import monotonic
+
+from carboy.errors import ConfigError
+
+from .apikey import ApiKey, keys_of
+from .keytext import digest_of, id_of
+from .notices import logger
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+#: How many seconds the change of a file takes to be noticed.
+CHECK_S: t.Final = 1.0
+FILE_FORMAT: t.Final = 1
+# A key that is not known is compared with this digest, so that it takes as long to refuse as one
+# whose secret is wrong.
+_NO_DIGEST = digest_of("")
+
+
+class KeyStore:
+    """Finds the key that a client has sent. Thread-safe.
+
+    Args:
+        listed: the keys of the configuration, by id.
+        path: the file; it need not exist.
+        required: whether the app needs keys although none exists: the configuration names a file.
+
+    Attributes:
+        closed: whether models that declare nothing need a key: because keys exist, also if all of
+            them are revoked or expired. Once true it stays true, so that a file that is removed
+            opens nothing.
+        due_s: when the file is to be looked at again, on the clock of `time.monotonic`.
+    """
+
+    def __init__(
+        self, listed: cabc.Mapping[str, ApiKey], path: str, *, required: bool = False
+    ) -> None:
+        self.path = path
+        self.closed = required or bool(listed)
+        self.due_s = 0.0
+        self._required = required
+        self._listed = listed
+        self._by_id: cabc.Mapping[str, ApiKey] = listed
+        self._seen: object = None
+        self._lock = allocate_lock()
+        # A file that cannot be read is an error of the configuration when the app starts.
+        self._follow(read_keys(path, missing={}))
+
+    @property
+    def is_closed_by_file_alone(self) -> bool:
+        """Whether models that declare nothing need a key only because a file exists that the
+        configuration does not name.
+        """
+        return self.closed and not (self._required or self._listed)
+
+    def find(self, sent: str) -> ApiKey | None:
+        """Return the key that a client has sent; None if it is not known, or not valid now."""
+        self.refresh()
+        public_id = id_of(sent)
+        key = None if public_id is None else self._by_id.get(public_id)
+        digest = _NO_DIGEST if key is None else key.digest
+        # The time of this comparison does not tell how many characters are right.
+        is_same = hmac.compare_digest(digest_of(sent), digest)
+        return key if key is not None and is_same and key.is_valid(datetime.now(UTC)) else None
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed since it was last looked at."""
+        if monotonic() < self.due_s or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._read_if_changed()
+        finally:
+            self._lock.release()
+
+    def all_keys(self) -> cabc.Collection[ApiKey]:
+        """Return all keys, also those that are no longer valid."""
+        self.refresh()
+        return self._by_id.values()
+
+    def _read_if_changed(self) -> None:
+        self.due_s = monotonic() + CHECK_S
+        state = _state(self.path)
+        if state == self._seen:
+            return
+        try:
+            found = read_keys(self.path, missing={})
+        except ConfigError as exc:
+            found = {}
+            logger.error(
+                "%s Until it can be read, its keys are refused.", exc, exc_info=_cause(exc)
+            )
+        self._follow(found)
+        self._seen = state
+
+    def _follow(self, found: cabc.Mapping[str, ApiKey]) -> None:
+        self._by_id = {**found, **self._listed}
+        self.closed = self.closed or os.path.lexists(self.path)
+
+
+def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[str, ApiKey]:
+    """Return the keys of a file, by id.
+
+    Args:
+        missing: what to return if there is no file; None to raise an error.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not one of keys.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            _refuse_writable(path, file.fileno())
+            content = json.load(file)
+    except ConfigError:
+        raise
+    except FileNotFoundError:
+        if missing is not None:
+            return missing
+        raise ConfigError(f"There is no file of API keys {path!r}.") from None
+    except OSError as exc:
+        raise ConfigError(
+            f"The API keys in {path!r} cannot be read: {exc.strerror}. The user who runs the server"
+            " must be able to read it."
+        ) from exc
+    except ValueError as exc:
+        raise ConfigError(f"The file of API keys {path!r} is no JSON: {exc}.") from exc
+    is_known = isinstance(content, dict) and content.get("format") == FILE_FORMAT
+    if not is_known or not isinstance(content.get("keys"), list):
+        raise ConfigError(
+            f"The file {path!r} is not one of API keys: expected a JSON object with 'format'"
+            f" {FILE_FORMAT} and a list 'keys', as `carboy keys new` writes it."
+        )
+    try:
+        return keys_of(content["keys"])
+    except ValueError as exc:
+        raise ConfigError(f"The file of API keys {path!r}: {exc}") from None
+
+
+def to_text(keys: cabc.Iterable[ApiKey]) -> str:
+    """Return the content of a file with these keys."""
+    content = {"format": FILE_FORMAT, "keys": [key.to_record() for key in keys]}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _refuse_writable(path: str, descriptor: int) -> None:
+    """Refuse a file that others may write to: they could add a key of theirs."""
+    mode = os.fstat(descriptor).st_mode
+    if os.name == "posix" and mode & 0o022:
+        raise ConfigError(
+            f"Other users may write to the file of API keys {path!r} (mode {mode & 0o777:o}), and"
+            f" so let themselves in. Set its mode: chmod 600 {path}"
+        )
+
+
+def _state(path: str) -> object:
+    """Return a value that differs when the file is another one, or has changed."""
+    try:
+        found = os.stat(path)
+    except OSError as exc:
+        return exc.errno
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode, found.st_uid
+
+
+def _cause(exc: BaseException) -> BaseException | None:
+    return exc.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
+
+
+#: What may be in the configuration: see `listed_keys`.
+ListedKeys = str | t.Sequence[t.Any]
+
+
+def listed_keys(value: object, where: str) -> dict[str, ApiKey]:
+    """Return the keys that a value of the configuration has, by id.
+
+    Args:
+        value: a list of records, as `carboy keys new` writes them; the same as JSON; or texts
+            `NAME=KEY`, separated by commas.
+        where: what has the value, for error messages.
+
+    Raises:
+        ConfigError: the value is not valid. Its text does not contain the keys.
+    """
+    try:
+        return keys_of(_records(value))
+    except ValueError as exc:
+        raise ConfigError(f"{where}: {exc}") from None
+
+
+def _records(value: object) -> list[object]:
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("[", "{"):
+            return [_named(part) for part in value.split(",") if part.strip()]
+        try:
+            value = json.loads(value)
+        except ValueError as exc:
+            raise ValueError(f"The JSON is not valid: {exc}.") from None
+    if isinstance(value, dict):
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(  # noqa: TRY004 - as for each other mistake in the value
+            "Expected a list of keys, as JSON or as texts NAME=KEY with commas between them."
+        )
+    return [_named(each) if isinstance(each, str) else each for each in value]
+
+
+def _named(text: str) -> ApiKey:
+    name, separator, key = text.strip().partition("=")
+    if not separator:
+        raise ValueError("Expected NAME=KEY for each key, such as phone=carboy_...")
+    return ApiKey.from_text(name.strip(), key.strip())

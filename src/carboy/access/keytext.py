@@ -1,0 +1,78 @@
+"""The text of an API key: `carboy_ID_SECRET`.
+
+The prefix lets scanners of repositories and logs find a key that was published by mistake. The id
+is public: it names the key in lists, and the server finds the key by it. The secret has 256 random
+bits, followed by a checksum by which a scanner, or a command, knows a key from similar text, and
+one that was cut off.
+
+A server stores only the SHA-256 of the whole text. Slow hashes such as scrypt and Argon2 are for
+passwords, which people choose and others can guess; nobody can try 2^256 texts, so that a fast hash
+protects a random key as well, at a microsecond per request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import typing as t
+import zlib
+
+PREFIX: t.Final = "carboy_"
+_ALPHABET: t.Final = string.digits + string.ascii_letters
+_ID_LENGTH: t.Final = 12
+# 43 characters of 62 have 256 bits.
+_SECRET_LENGTH: t.Final = 43
+_CHECK_LENGTH: t.Final = 6
+#: Matches a key, also inside of a longer text.
+PATTERN: t.Final = (
+    f"{PREFIX}[0-9A-Za-z]{{{_ID_LENGTH}}}_[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECK_LENGTH}}}"
+)
+_KEY = re.compile(PATTERN, re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ID = re.compile(f"[0-9A-Za-z]{{{_ID_LENGTH}}}", re.ASCII)
+
+
+def new_key() -> str:
+    """Return a new key."""
+    text = f"{PREFIX}{_random(_ID_LENGTH)}_{_random(_SECRET_LENGTH)}"
+    return text + _checksum(text)
+
+
+def id_of(key: str) -> str | None:
+    """Return the public id of a key; None if the text has not the form of a key."""
+    if _KEY.fullmatch(key) is None:
+        return None
+    return key[len(PREFIX) : len(PREFIX) + _ID_LENGTH]
+
+
+def is_whole(key: str) -> bool:
+    """Return whether a text is a key with the right checksum."""
+    return id_of(key) is not None and key[-_CHECK_LENGTH:] == _checksum(key[:-_CHECK_LENGTH])
+
+
+def digest_of(key: str) -> str:
+    """Return the hash by which a key is stored."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode())
+    digits = ""
+    for _ in range(_CHECK_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits

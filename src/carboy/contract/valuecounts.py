@@ -1,0 +1,127 @@
+"""Bound the memory of a body by the number of its values, before the body is decoded.
+
+An empty list takes 1 byte of MessagePack or 2 of JSON, and 64 bytes of memory when it is decoded.
+So a body of 32 MiB may become 2 GiB, and decoding it takes the GIL from all other clients for
+seconds. A limit of the number of bytes alone would have to be too low for arrays of numbers.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..errors import InputTooLargeError
+
+# A body of any length may have as many lists and objects, which take 80 MiB.
+_FEW = 2**20
+# A longer body must have at least as many bytes for each list or object. A list of three numbers of
+# one digit has 8.
+_BYTES_EACH = 8
+#: JSON of at most this length is not checked, because a list or object takes two bytes.
+UNCHECKED_BYTES: t.Final = 2 * _FEW
+# Strings are searched in parts of a text, so that little memory is needed.
+_PART_BYTES = 2**20
+
+
+def check_json(data: bytes, *, all_values: bool = False) -> None:
+    """Refuse JSON that has very many lists and objects for its length: 413.
+
+    Args:
+        all_values: whether numbers, texts and the like count as well, because pydantic creates an
+            error of 240 bytes for each value that does not fit.
+    """
+    if len(data) <= UNCHECKED_BYTES:
+        return
+    most, counted = _most(data), b"[{," if all_values else b"[{"
+    if sum(map(data.count, counted)) > most and count_outside_strings(data, counted) > most:
+        raise _too_many(most, all_values=all_values)
+
+
+def check_msgpack(data: bytes, *, all_values: bool = False) -> None:
+    """Do the same for MessagePack.
+
+    Bytes within numbers and texts may look like lists. If there are many such bytes, all values are
+    counted.
+    """
+    if len(data) <= _FEW:
+        return
+    most = _most(data)
+    may_have_many = all_values or len(data.translate(None, _NO_CONTAINERS)) > most
+    if may_have_many and not _has_fewer_values(data, most):
+        raise _too_many(most, all_values=all_values)
+
+
+def count_outside_strings(data: bytes, characters: bytes) -> int:
+    r"""Count characters such as brackets in JSON, except within strings.
+
+    Takes linear time for any text. A regular expression for strings takes quadratic time if the
+    text is a sequence of `"\`.
+    """
+    plain = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    found = within_string = 0
+    for start in range(0, len(plain), _PART_BYTES):
+        parts = plain[start : start + _PART_BYTES].split(b'"')
+        outside = b"".join(parts[within_string::2])
+        found += sum(map(outside.count, characters))
+        within_string ^= (len(parts) - 1) % 2
+    return found
+
+
+def _most(data: bytes) -> int:
+    return max(_FEW, len(data) // _BYTES_EACH)
+
+
+def _too_many(most: int, *, all_values: bool) -> InputTooLargeError:
+    what = "values" if all_values else "lists and objects"
+    return InputTooLargeError.at(
+        "$",
+        expected=f"at most {most:,} {what} in a body of this length",
+        got="more",
+        hint="Send the input in parts, or arrays as .npy files.",
+    )
+
+
+# --- MessagePack ---------------------------------------------------------------------------------
+# Source: https://github.com/msgpack/msgpack/blob/master/spec.md
+
+
+def _sizes() -> list[int]:
+    """Return the length of a value by its first byte, without the elements of a list or object. If
+    it is negative, the length follows in as many bytes.
+    """
+    sizes = [1] * 256
+    for first in range(0xA0, 0xC0):  # short texts
+        sizes[first] = 1 + first - 0xA0
+    for first, widths in (
+        (0xC4, (-1, -2, -4)),  # bytes
+        (0xC7, (-1, -2, -4)),  # extensions
+        (0xCA, (5, 9)),  # floats
+        (0xCC, (2, 3, 5, 9)),  # unsigned integers
+        (0xD0, (2, 3, 5, 9)),  # integers
+        (0xD4, (3, 4, 6, 10, 18)),  # short extensions
+        (0xD9, (-1, -2, -4)),  # texts
+        (0xDC, (3, 5)),  # lists
+        (0xDE, (3, 5)),  # objects
+    ):
+        sizes[first : first + len(widths)] = widths
+    return sizes
+
+
+_SIZES: t.Final = _sizes()
+_EXTENSIONS: t.Final = range(0xC7, 0xCA)
+# All bytes with which neither a list nor an object begins.
+_NO_CONTAINERS: t.Final = bytes({*range(256)} - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
+
+
+def _has_fewer_values(data: bytes, most: int) -> bool:
+    """Return whether MessagePack has at most `most` values."""
+    at, end, sizes = 0, len(data), _SIZES
+    for _ in range(most):
+        if at >= end:
+            return True
+        first = data[at]
+        size = sizes[first]
+        if size < 0:
+            length = int.from_bytes(data[at + 1 : at + 1 - size], "big")
+            size = 1 - size + length + (first in _EXTENSIONS)
+        at += size
+    return at >= end

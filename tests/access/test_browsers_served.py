@@ -1,0 +1,159 @@
+"""What web pages may do with an app behind `carboy serve`: predictions, errors, WebSockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import pytest
+import spawning
+
+pytestmark = pytest.mark.integration
+
+SHOP, THIEF = "https://shop.example", "https://thief.example"
+APP = """
+import threading
+from carboy import Carboy
+from carboy.signals import request_started
+
+app = Carboy(__name__)
+app.config["STRICT_HEADERS"] = {"X-Own": "yes"}
+app.config["MODEL_PROTOCOLS"] = ["v2"]
+
+@app.model("/double", batch=4, cors="https://shop.example", max_body_bytes=1000)
+def double(x: list[float]) -> list[float]:
+    return [thread() and 2 * each for each in x]
+
+@app.model("/private")
+def private(x: float) -> float:
+    return 2 * x
+
+@app.model("/count", cors="*")
+def count(x: int):
+    for number in range(x):
+        yield number
+
+def thread() -> str:
+    return threading.current_thread().name
+
+@app.post("/form")
+def form():
+    return "done"
+
+@app.route("/socket", websocket=True, cors="https://shop.example")
+def socket():
+    return "opened"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browsers")
+    (folder / "app.py").write_text(APP)
+    port = spawning.free_port()
+    command = [spawning.script("carboy"), "serve", "app:app", "--port", str(port), "--workers", "1"]
+    program = spawning.start(command, log=folder / "log", port=port, cwd=folder, env=None)
+    program.wait_until_it_listens()
+    yield program
+    program.stop()
+
+
+def ask(server, path: str, body: object = None, *, method: str = "POST", **headers: str):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        text = None if body is None else json.dumps(body)
+        sent = {"Content-Type": "application/json", **headers}
+        connection.request(method, path, text, {n.replace("_", "-"): v for n, v in sent.items()})
+        answer = connection.getresponse()
+        answer.text = answer.read().decode()
+        return answer
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/double", 2, 200),
+        ("/double", "a", 422),
+        ("/double", "a" * 2000, 413),
+        ("/v2/models/double/infer", {"inputs": []}, 400),
+    ],
+    ids=["result", "refused input", "long body", "other protocol"],
+)
+def test_page_of_a_declared_site_reads_predictions_and_errors(server, path, body, status):
+    answer = ask(server, path, body, Origin=SHOP)
+    assert answer.status == status
+    assert answer.getheader("Access-Control-Allow-Origin") == SHOP
+    assert answer.getheader("Vary") == "Origin"
+    assert answer.getheader("X-Content-Type-Options") == "nosniff"
+    assert answer.getheader("X-Own") == "yes"
+
+
+def test_page_of_another_site_is_refused_before_the_model_computes(server):
+    answer = ask(server, "/double", 2, Origin=THIEF)
+    assert answer.status == 403
+    assert json.loads(answer.text)["code"] == "cross-site-request"
+    assert answer.getheader("Access-Control-Allow-Origin") is None
+    assert ask(server, "/private", 2, Origin=SHOP).status == 403
+
+
+def test_response_without_a_page_says_that_it_depends_on_the_site(server):
+    answer = ask(server, "/double", 2)
+    assert (answer.status, answer.text) == (200, "4.0")
+    assert answer.getheader("Vary") == "Origin"
+    assert ask(server, "/private", 2).getheader("Vary") is None
+
+
+def test_stream_has_the_headers_as_well(server):
+    answer = ask(server, "/count", 2, Origin=THIEF)
+    assert answer.status == 200
+    assert answer.getheader("Access-Control-Allow-Origin") == "*"
+    assert answer.getheader("X-Frame-Options") == "DENY"
+
+
+def test_predictions_for_pages_do_not_leave_their_quick_way(server):
+    assert "wait on a thread each" not in server.output
+
+
+def test_preflight_request_for_a_prediction_is_answered(server):
+    headers = {"Access_Control_Request_Method": "POST"}
+    answer = ask(server, "/double", method="OPTIONS", Origin=SHOP, **headers)
+    assert (answer.status, answer.text) == (204, "")
+    assert answer.getheader("Access-Control-Allow-Methods") == "POST"
+
+
+@pytest.mark.parametrize("path", ["/double", "/form", "/docs"])
+def test_foreign_name_is_refused_for_models_views_and_own_pages(server, path):
+    body, method = (None, "GET") if path == "/docs" else (2, "POST")
+    headers = {
+        "Host": f"thief.example:{server.port}",
+        "Origin": f"http://thief.example:{server.port}",
+    }
+    answer = ask(server, path, body, method=method, **headers)
+    assert answer.status == 403
+    assert json.loads(answer.text)["code"] == "rebound-host"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [(THIEF, 403), (SHOP, 200), (None, 200)], ids=["foreign", "own", "none"]
+)
+def test_websocket_of_a_foreign_page_is_refused(server, origin, status):
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    sent = upgrade if origin is None else {**upgrade, "Origin": origin}
+    assert ask(server, "/socket", method="GET", **sent).status == status
+
+
+def test_wrong_configuration_ends_the_start_with_exit_code_2(tmp_path, spawn, carboy_command):
+    (tmp_path / "app.py").write_text(
+        "from carboy import Carboy\napp = Carboy(__name__)\napp.config['CORS_POLICY'] = 'shop'\n"
+    )
+    program = spawn(carboy_command, "serve", "app:app", "--port", "{port}", listens=False)
+    assert program.process.wait(60) == 2
+    assert "CORS_POLICY from the configuration of the app: 'shop' is no origin" in program.output
+    assert "Traceback" not in program.output
