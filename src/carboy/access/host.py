@@ -26,9 +26,9 @@ if t.TYPE_CHECKING:
     from .keystore import KeyStore
     from .table import AccessTable
 
-# The numbers of the apps of each name, in the order in which the process has made them. They are the
-# same in all workers of a server, which run the same code. Rates count by them, so that tests that
-# make an app each do not count together.
+# The numbers of the apps of each name, in the order in which the process has made them. They are
+# the same in all workers of a server, which run the same code. Rates count by them, so that tests
+# that make an app each do not count together.
 _numbers: dict[str, itertools.count[int]] = collections.defaultdict(lambda: itertools.count(1))
 T_identify_user = t.TypeVar("T_identify_user", bound="cabc.Callable[[], object]")
 
