@@ -37,6 +37,18 @@ RATE: t.Final = "ACCESS_RATE"
 FILE_NAME: t.Final = "access-keys.json"
 
 
+def _parameters_of(rule_class: type) -> frozenset[str]:
+    """Return those of the options that a program's own class of rules has as parameters. They mean
+    what the program says.
+    """
+    found: set[str] = set()
+    for cls in rule_class.__mro__:
+        code = getattr(vars(cls).get("__init__"), "__code__", None)
+        if code is not None:
+            found.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return frozenset(found.intersection(OPTIONS))
+
+
 class AccessHost:
     """The methods of an app by which it knows who may use its routes."""
 
@@ -46,6 +58,7 @@ class AccessHost:
         instance_path: str
         root_path: str
         url_map: RoutingMap
+        url_rule_class: type[t.Any]
 
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
 
@@ -76,7 +89,13 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        given: dict[str, t.Any] = {name: options.pop(name, None) for name in OPTIONS}
+        kept = _parameters_of(self.url_rule_class) if of_view else frozenset()
+        given = {
+            name: options.pop(name, None)
+            for name in OPTIONS
+            # What models declare has a purpose, and is carboy's in any case.
+            if name not in kept or hasattr(options.get(name), "purpose")
+        }
         if all(value is None for value in given.values()):
             return None
         from .accessdeclaration import AccessDeclaration
@@ -87,9 +106,18 @@ class AccessHost:
         note_change()
         return declaration
 
-    def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
-        """Record what a blueprint, or its registration, declares about access."""
-        if declaration := self._take_declaration({**options}, f"The blueprint {name!r}"):
+    def _declare_blueprint(
+        self, name: str, own: cabc.Mapping[str, t.Any], options: cabc.Mapping[str, t.Any]
+    ) -> None:
+        """Record what a blueprint declares about access. What its registration declares takes
+        precedence.
+
+        Args:
+            own: the options of the blueprint.
+            options: those of its registration.
+        """
+        registered = {key: value for key, value in options.items() if value is not None}
+        if declaration := self._take_declaration({**own, **registered}, f"The blueprint {name!r}"):
             self._blueprint_declarations[name] = declaration
 
     def _find_access(self) -> AccessTable | None:
