@@ -76,7 +76,7 @@ def _kill_during_an_upload(server: WatchedServer) -> None:
     processes = server.processes()
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(HEAD + bytes(4_000_000))
-        wait_until(lambda: any(_opens(pid, server.folder / "tmp") for pid in processes))
+        wait_until(lambda: any(_spools(pid, server.folder / "tmp") for pid in processes))
         for pid in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -94,10 +94,12 @@ def test_nothing_of_an_upload_stays_if_all_processes_are_killed(seen: Seen):
     assert {path.parts[0] for path in seen.left} == {"logs", "stored"}
 
 
-def _opens(pid: int, folder: pathlib.Path) -> bool:
-    """Whether a process has a file open that is, or was, in a folder."""
+def _spools(pid: int, folder: pathlib.Path) -> bool:
+    """Whether a process has a file without a name open in a folder. (A file with a name is there
+    for a moment when Python looks for a folder that it may write to.)
+    """
     found = []
     for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             found.append(str(link.readlink()))
-    return any(name.startswith(f"{folder}/") for name in found)
+    return any(name.startswith(f"{folder}/") and name.endswith("(deleted)") for name in found)
