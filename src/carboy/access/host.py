@@ -248,12 +248,11 @@ class AccessHost:
         return os.path.join(self.root_path, path)
 
 
-def _parameters_of(rule_class: type[Rule]) -> cabc.Container[str]:
-    """Return the names of the options that a program's own class of rules takes: they mean what the
-    program says, also if they have the name of one of carboy's.
-    """
-    if rule_class.__module__ == "werkzeug.routing.rules":
-        return ()
-    from inspect import signature
-
-    return signature(rule_class).parameters
+def _parameters_of(rule_class: type[Rule]) -> set[str]:
+    """Return the parameters of a program's own class of rules: they mean what the program says."""
+    found: set[str] = set()
+    for cls in rule_class.__mro__:
+        code = getattr(vars(cls).get("__init__"), "__code__", None)
+        if code is not None:
+            found.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return found
