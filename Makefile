@@ -19,7 +19,7 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-judges unit stress soak lowest newest conformance extensions check format bench \
+.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
 	coverage wheel pins clean
 
 help: ## list these commands
@@ -48,6 +48,10 @@ stress: ## the tests of races, many turns each
 soak: ## 10^6 requests while workers die, clients leave, the disk is full; SOAK_S=300 bounds it
 	@$(BOOTSTRAP) test
 	@$(BIN)/python tests/soak/run.py --seconds $(SOAK_S) $(ARGS)
+
+fuzz: ## 10^6 changed requests to all that reads what clients send; ARGS="--target npy"
+	@$(BOOTSTRAP) test
+	@$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 test-servers: ## an app under gunicorn, uWSGI, mod_wsgi and other WSGI servers (root, Debian)
 	@$(BOOTSTRAP) servers

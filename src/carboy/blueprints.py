@@ -246,7 +246,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
         if name in app.blueprints:
             self._refuse_name(app, name, options.get("name", self.name))
-        app._declare_blueprint(name, {**self._declared, **options})
+        app._declare_blueprint(name, self._declared, options)
         first_registration = all(known is not self for known in app.blueprints.values())
         app.blueprints[name] = self
         self._got_registered_once = True

@@ -52,6 +52,7 @@ def test_page_asks_for_the_key_and_shows_nothing_of_the_model_before(page, url):
     page.goto(f"{url}/double")
     page.locator("#key").wait_for()
     assert "confidential" not in page.content()
+    assert "other" not in page.content()
     enter(page, make_key("stranger").text)
     page.get_by_role("alert").wait_for()
     assert "not known, has expired or was revoked" in page.get_by_role("alert").inner_text()

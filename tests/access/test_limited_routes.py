@@ -6,6 +6,7 @@ import logging
 
 import pytest
 from apikeys import make_key, records
+from werkzeug.routing import Rule
 
 from carboy import Blueprint, Carboy, request, session
 from carboy.access.table import ALONE
@@ -121,6 +122,40 @@ def test_apps_of_one_process_are_counted_apart_also_those_of_one_name():
         assert answered(app.test_client(), "/a") == 1
 
 
+@pytest.mark.parametrize("given", [{}, {"rate": None, "access": None, "cors": None}], ids=repr)
+def test_none_of_a_registration_leaves_what_the_blueprint_declares(given):
+    app = make_app(ACCESS_KEYS=records(key := make_key("phone")))
+    blueprint = Blueprint("b", __name__, access="key", rate="2/minute", cors="https://a.example")
+    blueprint.get("/a")(ok)
+    app.register_blueprint(blueprint, **given)
+    client = app.test_client()
+    assert client.get("/a").status_code == 401
+    headers = {**key.bearer, "Origin": "https://a.example"}
+    assert client.get("/a", headers=headers).headers["Access-Control-Allow-Origin"]
+    assert statuses(client, "/a", 2, headers=key.bearer) == [200, 429]
+
+
+def test_options_of_a_programs_own_class_of_rules_keep_their_meaning():
+    class TaggedRule(Rule):
+        def __init__(self, *args, access=None, rate=None, **options):
+            super().__init__(*args, **options)
+            self.tags = access, rate
+
+    app = make_app()
+    app.url_rule_class = TaggedRule
+    app.get("/a", access="admin", rate=5)(ok)
+
+    @app.model("/m", rate="1/minute")
+    def model(x: int) -> int:
+        return x
+
+    (rule,) = app.url_map.iter_rules("ok")
+    assert rule.tags == ("admin", 5)
+    client = app.test_client()
+    assert answered(client, "/a") == 20
+    assert [client.post("/m", json=1).status_code for _ in range(2)][1] == 429
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 
@@ -185,7 +220,7 @@ def test_browser_gets_a_page_with_the_same_headers():
     client.get("/a")
     page = client.get("/a", headers={"Accept": "text/html"})
     assert (page.status_code, page.mimetype) == (429, "text/html")
-    assert "1/minute is allowed. Retry in 60 s." in page.text
+    assert "The rate 1/minute is exceeded." in page.text
     assert page.headers["Retry-After"] == "60"
 
 
@@ -198,7 +233,7 @@ def test_error_handlers_and_after_request_functions_get_the_refusal():
     app.get("/a", rate="1/minute")(ok)
     client = app.test_client()
     client.get("/a")
-    assert client.get("/a").text == "slowly: Too many requests: 1/minute is allowed. Retry in 60 s."
+    assert client.get("/a").text == "slowly: The rate 1/minute is exceeded."
     assert calls == ["before", 200, 429]
 
 
@@ -237,6 +272,7 @@ def test_rate_of_a_key_holds_for_all_routes_in_addition_to_theirs():
     both = client.get("/a", headers=slow.bearer)
     assert both.headers["RateLimit-Policy"] == '"3/minute";q=3;w=60, "4/minute";q=4;w=60'
     assert both.json["violated-policies"] == ["3/minute", "4/minute"]
+    assert both.json["detail"] == "The rates 3/minute and 4/minute are exceeded."
 
 
 @pytest.fixture
@@ -317,7 +353,7 @@ def test_model_is_limited_over_every_protocol_in_its_own_form(models, path):
     assert refused.status_code == 429
     assert refused.headers["Retry-After"] == "15"
     assert refused.headers["RateLimit"] == '"4/minute";r=0;t=15'
-    assert "4/minute is allowed" in (refused.json.get("detail") or str(refused.json))
+    assert "The rate 4/minute is exceeded" in (refused.json.get("detail") or str(refused.json))
     assert client.post("/other", json=1.5).status_code == 200
     assert client.get("/v2/models/double/ready").status_code == 200
 

@@ -36,7 +36,7 @@ def test_refusal_has_the_fields_of_the_ietf_draft(clock):
     assert problem.to_dict() == {
         "title": "Too Many Requests",
         "status": 429,
-        "detail": "Too many requests: 2/minute is allowed. Retry in 30 s.",
+        "detail": "The rate 2/minute is exceeded.",
         "code": "rate-exceeded",
         "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
         "violated-policies": ["2/minute"],

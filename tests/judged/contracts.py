@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import re
-import subprocess
 import tempfile
 import typing as t
 
+import environments
 import sites
 import spawning
 from judgement import Accepted, Judgement
 
 HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES_EACH = 25
+_HOOKS = {
+    "PYTHONPATH": str(HERE.parent / "support"),
+    "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+}
 _TESTED = re.compile(r"^  Tested: (\d+)$", re.MULTILINE)
 
 
@@ -94,14 +97,7 @@ def schemathesis(subject: Subject) -> Judgement:
         settings = folder / "schemathesis.toml"
         settings.write_text("".join(map(_setting, exemptions)))
         with sites.example(subject.example, folder, subject.env) as app:
-            done = subprocess.run(
-                _command(app.url, settings),
-                cwd=folder,
-                env=_env(),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = environments.run(_command(app.url, settings), cwd=folder, env=_HOOKS)
         log = app.output
     tested = _TESTED.search(done.stdout)
     where = f"examples/{subject.example}" + (f", {subject.what}" if subject.what else "")
@@ -132,14 +128,6 @@ def _command(url: str, settings: pathlib.Path) -> list[str]:
         # It warns that it knows no numbers of flowers; it finds some by following responses.
         *("--warnings", "off"),
     ]
-
-
-def _env() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(HERE.parent / "support"),
-        "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
-    }
 
 
 def _setting(exemption: Exemption) -> str:

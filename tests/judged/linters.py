@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import subprocess
 import sys
 
 import environments
@@ -49,8 +48,7 @@ def ruff() -> Judgement:
     program = str(pathlib.Path(sys.executable).with_name("ruff"))
     options = ("--select", "S", "--ignore-noqa", "--no-fix", "--output-format", "json")
     found = json.loads(_run(program, "check", *options, "--exit-zero", SRC))
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    judgement = _judge("ruff, rules S", version.stdout.split()[1])
+    judgement = _judge("ruff, rules S", _run(program, "--version").split()[1])
     for each in found:
         line = each["noqa_row"] or each["location"]["row"]
         _settle(judgement, pathlib.Path(each["filename"]), [line], each["code"], each["message"])
@@ -81,7 +79,7 @@ def _settle(
 
 
 def _run(*command: str | pathlib.Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = environments.run(command)
     if not done.stdout:
         raise AssertionError(done.stderr)
     return done.stdout

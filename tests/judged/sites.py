@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import shutil
-import subprocess
 import typing as t
 
+import environments
 import nginxserver
 import showcase
 import spawning
@@ -104,6 +104,5 @@ def _served(
 
 
 def _carboy(folder: pathlib.Path, *arguments: str) -> None:
-    command = [spawning.script("carboy"), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = environments.run([spawning.script("carboy"), *arguments], cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,6 +16,8 @@ from carboy.errors import ConfigError
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from werkzeug.routing import Rule
+
     from carboy.core.routing import Map as RoutingMap
 
     from .accessdeclaration import AccessDeclaration
@@ -46,6 +48,7 @@ class AccessHost:
         instance_path: str
         root_path: str
         url_map: RoutingMap
+        url_rule_class: type[Rule]
 
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
 
@@ -76,20 +79,35 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        given: dict[str, t.Any] = {name: options.pop(name, None) for name in OPTIONS}
-        if all(value is None for value in given.values()):
+        names = [name for name in OPTIONS if name in options]
+        if not names:
             return None
         from .accessdeclaration import AccessDeclaration
 
+        if not isinstance(options.get("access"), AccessDeclaration):
+            theirs = _parameters_of(self.url_rule_class) if of_view else ()
+            names = [name for name in names if name not in theirs]
+        given = {name: options.pop(name) for name in names}
+        if all(value is None for value in given.values()):
+            return None
         declaration = AccessDeclaration.read(given, owner, of_view=of_view)
         self._declares_access |= declaration.access is not None or declaration.rates is not None
         self._declares_cors |= declaration.cors is not None
         note_change()
         return declaration
 
-    def _declare_blueprint(self, name: str, options: dict[str, t.Any]) -> None:
-        """Record what a blueprint, or its registration, declares about access."""
-        if declaration := self._take_declaration({**options}, f"The blueprint {name!r}"):
+    def _declare_blueprint(
+        self, name: str, declared: dict[str, t.Any], options: dict[str, t.Any]
+    ) -> None:
+        """Record what a blueprint, or its registration, declares about access.
+
+        Args:
+            declared: the options of the blueprint.
+            options: those of its registration, which take precedence.
+        """
+        given = {option: options.get(option) for option in OPTIONS}
+        given.update((option, declared[option]) for option in OPTIONS if given[option] is None)
+        if declaration := self._take_declaration(given, f"The blueprint {name!r}"):
             self._blueprint_declarations[name] = declaration
 
     def _find_access(self) -> AccessTable | None:
@@ -232,3 +250,14 @@ class AccessHost:
         if path is None:
             return os.path.join(self.instance_path, FILE_NAME)
         return os.path.join(self.root_path, path)
+
+
+def _parameters_of(rule_class: type[Rule]) -> cabc.Container[str]:
+    """Return the names of the options that a program's own class of rules takes: they mean what the
+    program says, also if they have the name of one of carboy's.
+    """
+    if rule_class.__module__ == "werkzeug.routing.rules":
+        return ()
+    from inspect import signature
+
+    return signature(rule_class).parameters

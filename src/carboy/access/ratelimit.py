@@ -185,7 +185,10 @@ class RateRefusal(t.NamedTuple):
             ("RateLimit-Policy", ", ".join(policy)),
             ("RateLimit", ", ".join(left)),
         ]
-        detail = f"Too many requests: {' and '.join(names)} is allowed. Retry in {self.wait_s} s."
+        rates = "rate" if len(names) == 1 else "rates"
+        are = "is" if len(names) == 1 else "are"
+        # Without the time: pages, and clients that retry, take it from Retry-After.
+        detail = f"The {rates} {' and '.join(names)} {are} exceeded."
         members: dict[str, t.Any] = {"type": PROBLEM_TYPE, "violated-policies": names}
         return Problem(429, detail, code="rate-exceeded", headers=headers, **members)
 

@@ -84,7 +84,7 @@ def ask_for_key(app: PageApp, model: Model, problem: Problem) -> Problem | HTTPE
     if not is_page:
         return problem
     files_url = _files_url(model, files.load().digest)
-    html = render_asking(path=_shown_path(), files=files_url, links=navigation())
+    html = render_asking(path=_shown_path(), files=files_url)
     response = _page(app, html, status=problem.code)
     response.headers.extend(problem.headers)
     error = HTTPException(problem.description, response)

@@ -56,7 +56,7 @@ leave or reload.</p>
 </header>
 <main id="model"><noscript><p>This page needs JavaScript. Programs send the key in the header
 <code>Authorization: Bearer KEY</code>.</p></noscript></main>
-<footer>{links}<p>Served by carboy.</p></footer>"""
+<footer><p>Served by carboy.</p></footer>"""
 
 
 def describe(model: Model) -> dict[str, t.Any]:
@@ -113,18 +113,18 @@ def render(
     return html_page(f"{name}: try it", head=head, body=body)
 
 
-def render_asking(*, path: str, files: str, links: str = "") -> str:
-    """Return the page that asks for the API key of a model, and says nothing of the model.
+def render_asking(*, path: str, files: str) -> str:
+    """Return the page that asks for the API key of a model, and says nothing of this model and of
+    others.
 
     Args:
         path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
-        links: links to other pages of the app, as HTML.
     """
     return html_page(
         "API key needed",
         head=_ASKING_HEAD.format(files=escape(files)),
-        body=_ASKING_BODY.format(path=escape(path), links=links),
+        body=_ASKING_BODY.format(path=escape(path)),
     )
 
 

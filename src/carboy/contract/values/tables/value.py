@@ -134,7 +134,7 @@ class TableKind(ValueKind):
                 return self._json.read(value.encode(), path)
             return self._csv.read(value, path)
         if isinstance(value, (list, dict)):
-            return self._json.read(msgspec.json.encode(value), path)
+            return self._json.read(_to_json(value, path), path)
         raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
     def misfit(self, value: t.Any) -> str:
@@ -270,3 +270,15 @@ def _refuse_old_pyarrow() -> None:
             f"pyarrow {version('pyarrow')} runs code from files that it reads (CVE-2023-47248):"
             " pip install -U pyarrow"
         )
+
+
+def _to_json(value: t.Any, path: str) -> bytes:
+    """Encode plain values, which MessagePack may contain in forms that JSON does not have."""
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError:
+        raise MalformedInputError("The lists and objects are nested too deeply.") from None
+    except TypeError as exc:
+        raise InputError.at(
+            path, expected="a table", got=f"what JSON cannot express ({exc})"
+        ) from None
