@@ -12,7 +12,7 @@ import pytest
 import carboy
 
 FOLDER = pathlib.Path(__file__).parent
-INPUTS = "150"
+INPUTS = "80"
 
 
 def test_changed_requests_are_answered_or_refused():

@@ -14,7 +14,7 @@ import typing as t
 import msgspec
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carboy import Carboy, jsonify, request
@@ -288,6 +288,7 @@ def count(value: object) -> tuple[int, int]:
     return 1 + sum(all_ for all_, _ in pairs), is_container + sum(some for _, some in pairs)
 
 
+@settings(max_examples=50)
 @given(VALUES, st.sampled_from([1, 3, 2**20]))
 def test_values_are_counted_as_a_decoder_finds_them(value, part_bytes):
     values, containers = count(value)
@@ -317,9 +318,9 @@ def test_counting_takes_linear_time(data):
 
 
 def test_nan_is_found_in_linear_time_at_the_end_of_many_numbers(client):
-    packed = b"\xdd" + (MIB // 2).to_bytes(4, "big") + b"\x01" * (MIB // 2 - 1)
+    packed = b"\xdd" + (MIB // 8).to_bytes(4, "big") + b"\x01" * (MIB // 8 - 1)
     data = packed + b"\xcb\x7f\xf8" + bytes(6)
-    assert peak_bytes(client, "/any", MSGPACK, data) < 40 * MIB
+    assert peak_bytes(client, "/any", MSGPACK, data) < 10 * MIB
     response = client.post("/any", data=data, content_type=MSGPACK)
     assert response.status_code == 422
-    assert "$[524287]" in response.json["detail"]
+    assert "$[131071]" in response.json["detail"]
