@@ -316,6 +316,8 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
+    # Whether the app was asked whether the client may use the route.
+    _is_admitted = False
     # The exception that ended the request, if the context stays active because of
     # `PRESERVE_CONTEXT_ON_EXCEPTION`.
     _preserved: BaseException | None = None

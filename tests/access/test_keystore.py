@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import os
 import pathlib
+import typing as t
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -111,6 +113,37 @@ def write_anyway(path: pathlib.Path, text: str) -> None:
     path.chmod(0o600)
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_error_of_the_process_revokes_no_key(path, number, monkeypatch, caplog):
+    write(path, A)
+    store = KeyStore({}, str(path))
+    write(path, A, B)
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", _failing(number))
+        assert look_again(store).find(A.text) == A.stored
+    assert look_again(store).find(B.text) == B.stored
+    assert caplog.text == ""
+
+
+def test_file_that_was_unreadable_once_is_read_again_without_a_change(path, monkeypatch, caplog):
+    write(path, A)
+    store = KeyStore({}, str(path))
+    write(path, A, B)
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "carboy.access"):
+        patch.setattr("builtins.open", _failing(errno.EACCES))
+        for _ in range(3):
+            assert look_again(store).find(A.text) is None
+    assert len(caplog.records) == 1
+    assert look_again(store).find(B.text) == B.stored
+
+
+def _failing(number: int) -> t.Callable[..., t.NoReturn]:
+    def fail(*args: t.Any, **options: t.Any) -> t.NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def test_removed_file_opens_nothing(path):
     write(path, A)
     store = KeyStore({}, str(path))
@@ -193,9 +226,15 @@ def test_single_record_need_not_be_in_a_list():
         (5, "Expected a list of keys"),
         ([5], "A key is an object"),
         (f"a={A.text},b={A.text}", "have the same id"),
+        (f"{A.text}=a", "The name of a key contains 'carboy_', as keys do: write NAME=KEY."),
+        (f"{A.text[:-1]}=a", "The name of a key contains 'carboy_'"),
+        ([{"name": A.text}], "The name of a key contains 'carboy_'"),
     ],
     # The texts of the keys are random, and processes that share the tests need the same names.
-    ids=["no name", "cut", "guessable", "name", "JSON", "number", "list of numbers", "twice"],
+    ids=[
+        *("no name", "cut", "guessable", "name", "JSON", "number", "list of numbers", "twice"),
+        *("swapped", "swapped and cut", "key as a name"),
+    ],
 )
 def test_invalid_value_is_refused_without_showing_a_key(value, message):
     with pytest.raises(ConfigError) as caught:

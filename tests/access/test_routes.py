@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from apikeys import make_key, records
+from werkzeug.routing import Rule
 
 from carboy import Blueprint, Carboy, request
 from carboy.testing import CallError
@@ -292,6 +293,44 @@ def test_registration_of_a_blueprint_may_decide_otherwise_and_nested_ones_inheri
     assert [client.get(path).status_code for path in paths] == [401, 401, 200, 200]
 
 
+@pytest.mark.parametrize(
+    ("of_blueprint", "of_registration", "status"),
+    [
+        ("key", {}, 401),
+        ("key", {"access": None}, 401),
+        ("key", {"access": None, "rate": None, "cors": None}, 401),
+        ("key", {"access": "open"}, 200),
+        (None, {"access": "key"}, 401),
+        (None, {"access": None}, 200),
+    ],
+)
+def test_none_at_the_registration_of_a_blueprint_declares_nothing(
+    of_blueprint, of_registration, status
+):
+    blueprint = Blueprint("pages", __name__, access=of_blueprint)
+    blueprint.get("/page")(lambda: "page")
+    app = Carboy(__name__)
+    app.register_blueprint(blueprint, **of_registration)
+    assert app.test_client().get("/page").status_code == status
+
+
+def test_option_of_a_programs_own_class_of_rules_is_left_to_it():
+    class RoleRule(Rule):
+        def __init__(self, *args, access=None, **options):
+            super().__init__(*args, **options)
+            self.role = access
+
+    class Program(Carboy):
+        url_rule_class = RoleRule
+
+    app = Program(__name__)
+    app.get("/", access="admin")(lambda: request.url_rule.role)
+    app.model("/model", access="key")(type("Model", (), {"predict": _predict}))
+    client = app.test_client()
+    assert client.get("/").text == "admin"
+    assert client.post("/model", json=1).status_code == 401
+
+
 def test_environment_variable_counts_without_from_project(monkeypatch):
     monkeypatch.setenv("CARBOY_ACCESS_KEYS", f"both={BOTH.text}")
     client = make_app(keys=False).test_client()
@@ -361,6 +400,38 @@ def test_server_says_how_many_keys_there_are(keys, access, text):
 
 
 # --- beside hooks and error handlers --------------------------------------------------------------
+
+
+class FullDispatch(Carboy):
+    """Handles requests by Flask's steps, one by one, as libraries that trace requests do."""
+
+    def full_dispatch_request(self):
+        try:
+            rv = self.preprocess_request()
+            if rv is None:
+                rv = self.dispatch_request()
+        except Exception as error:  # noqa: BLE001 - as Flask
+            rv = self.handle_user_exception(error)
+        return self.finalize_request(rv)
+
+
+class WSGIApp(Carboy):
+    """Handles requests as the method of Flask does."""
+
+    def wsgi_app(self, environ, start_response):
+        with self.request_context(environ):
+            return self.full_dispatch_request()(environ, start_response)
+
+
+@pytest.mark.parametrize("kind", [FullDispatch, WSGIApp])
+def test_program_that_replaces_a_step_lets_nobody_in_without_a_key(kind):
+    app = kind(__name__)
+    app.config["ACCESS_KEYS"] = records(BOTH)
+    app.get("/", access="key")(lambda: "in")
+    client = app.test_client()
+    response = client.get("/")
+    assert (response.status_code, response.json["code"]) == (401, "key-missing")
+    assert client.get("/", headers=BOTH.bearer).text == "in"
 
 
 @pytest.mark.parametrize("is_quick", [True, False])

@@ -7,7 +7,7 @@ import re
 import typing as t
 from datetime import UTC, datetime
 
-from .keytext import digest_of, id_of, is_digest, is_id, is_whole
+from .keytext import PREFIX, digest_of, id_of, is_digest, is_id, is_whole
 from .rates import parse_rates
 
 if t.TYPE_CHECKING:
@@ -64,12 +64,13 @@ class ApiKey:
     @classmethod
     def from_text(cls, name: str, key: str) -> ApiKey:
         """Return the record of a key whose text is known. Raises ValueError."""
+        check_name(name)
         if not is_whole(key):
             raise ValueError(
                 f"The key {name!r} is not one that `carboy keys new` prints, or part of it is"
                 " missing. Other texts are refused, because they may be guessed."
             )
-        return cls(check_name(name), t.cast("str", id_of(key)), digest_of(key))
+        return cls(name, t.cast("str", id_of(key)), digest_of(key))
 
     @classmethod
     def from_record(cls, record: object) -> ApiKey:
@@ -105,6 +106,9 @@ class ApiKey:
 
 def check_name(name: object) -> str:
     """Return the name of a key. Raises ValueError if it cannot be one."""
+    if isinstance(name, str) and PREFIX in name:
+        # Its text is not shown: it may be a key, or a part of one.
+        raise ValueError(f"The name of a key contains {PREFIX!r}, as keys do: write NAME=KEY.")
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
     raise ValueError(

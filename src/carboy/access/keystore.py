@@ -8,6 +8,7 @@ damaged file.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
@@ -29,6 +30,8 @@ if t.TYPE_CHECKING:
 #: How many seconds the change of a file takes to be noticed.
 CHECK_S: t.Final = 1.0
 FILE_FORMAT: t.Final = 1
+# What these errors say is about the process or the device, and not about the file.
+_OF_THIS_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR}
 # A key that is not known is compared with this digest, so that it takes as long to refuse as one
 # whose secret is wrong.
 _NO_DIGEST = digest_of("")
@@ -59,6 +62,7 @@ class KeyStore:
         self._listed = listed
         self._by_id: cabc.Mapping[str, ApiKey] = listed
         self._seen: object = None
+        self._failed: object = None
         self._lock = allocate_lock()
         # A file that cannot be read is an error of the configuration when the app starts.
         self._follow(read_keys(path, missing={}))
@@ -102,12 +106,23 @@ class KeyStore:
         try:
             found = read_keys(self.path, missing={})
         except ConfigError as exc:
-            found = {}
+            self._fail(exc, state)
+            return
+        self._follow(found)
+        self._seen, self._failed = state, None
+
+    def _fail(self, exc: ConfigError, state: object) -> None:
+        """Refuse the keys of a file that cannot be read, and try again at the next look."""
+        cause = exc.__cause__
+        if isinstance(cause, OSError) and cause.errno in _OF_THIS_PROCESS:
+            return  # the file may be as it was: nothing was revoked
+        self._follow({})
+        self._seen = None
+        if self._failed != state:  # once for each change of the file
+            self._failed = state
             logger.error(
                 "%s Until it can be read, its keys are refused.", exc, exc_info=_cause(exc)
             )
-        self._follow(found)
-        self._seen = state
 
     def _follow(self, found: cabc.Mapping[str, ApiKey]) -> None:
         self._by_id = {**found, **self._listed}

@@ -17,6 +17,7 @@ import typing as t
 from types import FunctionType
 
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -39,7 +40,6 @@ from .urls import UrlBuilding
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
-    from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..access.browserrules import BrowserRules
@@ -159,10 +159,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if not ctx._cv_tokens:
                     ctx.push()
                 note_route(ctx)
-                if refusal is None:
+                # Not in `full_dispatch_request` alone: an app that overrides it would let all pass.
+                refused = refusal or self._refusal_of(ctx)
+                if refused is None:
                     response = self.full_dispatch_request()
                 else:
-                    response = self.finalize_request(self.handle_user_exception(refusal))
+                    response = self.finalize_request(self.handle_user_exception(refused))
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -175,6 +177,21 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 self._end(ctx, error)
             finally:
                 error = None  # break a reference cycle: the traceback refers to this frame
+
+    def _refusal_of(self, ctx: RequestContext) -> HTTPException | None:
+        """Return the error that refuses a request, because its client may not use the route."""
+        try:
+            self._ask_access(ctx)
+        except HTTPException as error:
+            return error
+        return None
+
+    def _ask_access(self, ctx: RequestContext) -> None:
+        """Raise the error that refuses a request, unless it was asked for already."""
+        if not ctx._is_admitted:
+            ctx._is_admitted = True
+            if (access := self.find_overrides().access) is not None:
+                access.admit(ctx)
 
     @property
     def is_wrapped(self) -> bool:
@@ -252,10 +269,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             prepare_first_request(self)  # type: ignore[arg-type]
             self._got_first_request = True
         try:
+            self._ask_access(_find_request_ctx())
             if request_started.receivers:
                 self._send(request_started)
-            if (access := self.find_overrides().access) is not None:
-                access.admit(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

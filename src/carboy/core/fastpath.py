@@ -120,10 +120,10 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                 prepare_first_request(app)  # type: ignore[arg-type]
                 app._got_first_request = True
             try:
-                if request_started.receivers:
-                    app._send(request_started)
                 if overrides.access is not None:
                     overrides.access.admit(ctx)
+                if request_started.receivers:
+                    app._send(request_started)
                 rv: t.Any = None
                 if (app.before_request_funcs and _has_hooks(app.before_request_funcs, ctx)) or (
                     app.url_value_preprocessors and _has_hooks(app.url_value_preprocessors, ctx)
