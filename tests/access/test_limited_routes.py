@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 from carboy import Blueprint, Carboy, request, session
 from carboy.access.table import ALONE
 from carboy.errors import ConfigError
+from carboy.models.direct import guard_of
 
 pytestmark = pytest.mark.usefixtures("clock")
 WIRES = ["v2", "kserve", "mlflow"]
@@ -376,6 +377,18 @@ def test_models_are_counted_apart_by_model_whoever_asks():
     assert [ask("/a", f"192.0.2.{number}") for number in range(4)] == [200, 200, 429, 429]
     assert ask("/b", "192.0.2.1") == 200
     assert answered(client, "/view") == 20
+
+
+def test_rule_that_predictions_match_decides_and_not_another_of_its_endpoint():
+    app = make_app()
+
+    @app.model("/dig", rate="1/minute")
+    def dig(x: int) -> int:
+        return x
+
+    app.add_url_rule("/<lang>/dig", endpoint="dig", rate="unlimited")
+    guard = guard_of(app, app.models["dig"].endpoints["json"])
+    assert guard is not None and guard.policy.limit is not None
 
 
 # --- several processes ---------------------------------------------------------------------------

@@ -124,3 +124,8 @@ NETWORKS = {
 @pytest.mark.parametrize("address", NETWORKS)
 def test_addresses_of_one_ipv6_client_count_together(address):
     assert network_of(address) == NETWORKS[address]
+
+
+def test_long_texts_in_place_of_names_take_little_memory():
+    assert len(network_of("x" * 8000)) == len(network_of("y" * 500)) == 64
+    assert network_of("x" * 8000) != network_of("y" * 500)

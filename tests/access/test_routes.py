@@ -493,3 +493,32 @@ def test_client_call_sends_a_key(client):
         client.call("cat", x=3)
     with pytest.raises(CallError, match="may not use the model"):
         client.call("cat", x=3, _key=DOG.text)
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+@pytest.mark.parametrize("name", ["free", "closed"])
+@pytest.mark.parametrize("default", [None, "open", "key"])
+def test_changing_what_is_served_needs_a_key_that_is_not_for_some_models_alone(
+    action, name, default
+):
+    whole, of_model = make_key("whole"), make_key("client", models=frozenset({name}))
+    app = Carboy("shop", instance_path="/nonexistent")
+    app.config.update(MODEL_PROTOCOLS=["v2"], MODEL_REPOSITORY_CONTROL=True)
+    app.config["ACCESS_KEYS"] = records(whole, of_model)
+    if default is not None:
+        app.config["ACCESS_DEFAULT"] = default
+
+    @app.model("/free", access="open")
+    def free(x: int) -> int:
+        return x
+
+    @app.model("/closed")
+    def closed(x: int) -> int:
+        return x
+
+    client = app.test_client()
+    path = f"/v2/repository/models/{name}/{action}"
+    assert client.post(path).status_code == 401
+    refused = client.post(path, headers=of_model.bearer)
+    assert (refused.status_code, "for models alone" in refused.json["error"]) == (403, True)
+    assert client.post(path, headers=whole.bearer).status_code == 200

@@ -7,7 +7,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from polling import wait_until
+from polling import PATIENCE_S, wait_until
 
 from carboy.access import tokenleases
 from carboy.access.tokenleases import LeasedTokens, TokenLender
@@ -107,7 +107,8 @@ def test_number_of_leases_is_bounded(monkeypatch):
     ]
 
 
-def test_request_waits_for_the_answer_of_the_lender():
+def test_request_waits_for_the_answer_of_the_lender(monkeypatch):
+    monkeypatch.setattr(tokenleases, "ANSWER_S", PATIENCE_S)
     asked: list[tuple[CountedRate, str]] = []
     source = LeasedTokens(lambda *key: asked.append(key))
     rate, found = CountedRate("route", 2, 60), []

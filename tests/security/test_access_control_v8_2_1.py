@@ -136,7 +136,6 @@ def test_key_in_another_header_opens_nothing(port: int):
         ("/first", "first"),
         ("/second", "second"),
         ("/invocations", "second"),
-        ("/v2/repository/models/first/load", "first"),
     ],
 )  # fmt: skip
 def test_key_of_one_model_opens_no_other_one(port: int, path: str, owner: str):

@@ -41,14 +41,16 @@ class Purpose:
 
     Attributes:
         kind: a "view" is open. A "model", and what tells about all "models", needs a key as soon as
-            the app has keys. A "probe" says whether the app is ready. An "asset" is a file of
-            carboy's own pages, which is always open.
+            the app has keys. A "control" changes what is served; as soon as the app has keys, it
+            needs one that is not for some models alone, whatever is declared. A "probe" says
+            whether the app is ready. An "asset" is a file of carboy's own pages, which is always
+            open.
         model: the name of the model; empty for other kinds, and if `variable` has it.
         variable: the variable of the rule that contains the name of the model.
         refuse: makes the response to a refused request; None for problem details.
     """
 
-    kind: t.Literal["view", "model", "models", "probe", "asset"] = "view"
+    kind: t.Literal["view", "model", "models", "control", "probe", "asset"] = "view"
     model: str = ""
     variable: str = ""
     refuse: Refuse | None = None

@@ -162,7 +162,8 @@ class RouteGuard:
         if not self.needs_key(model):
             identity = Identity(address, identify_user=identify_user)
             return Admission(self, identity, self._count(identity, model), keyed=False)
-        key, refusal = check_key(self.store, headers, model, is_view=purpose.kind == "view")
+        is_beside_models = purpose.kind in ("view", "control")
+        key, refusal = check_key(self.store, headers, model, is_beside_models=is_beside_models)
         identity = Identity(address, key, identify_user)
         return Admission(self, identity, refusal or self._count(identity, model))
 
@@ -179,14 +180,18 @@ class RouteGuard:
 
 
 def check_key(
-    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str, *, is_view: bool = False
+    store: KeyStore,
+    headers: cabc.Mapping[str, t.Any],
+    model: str,
+    *,
+    is_beside_models: bool = False,
 ) -> tuple[ApiKey | None, Problem | None]:
     """Return the key that a request has, and why it is refused if it is.
 
     Args:
         model: the name of the model that the request is for; empty if it is for none.
-        is_view: whether the request is for a view of the app. A key that is for some models opens
-            nothing else.
+        is_beside_models: whether the request is for something else than models and their
+            predictions. A key that is for some models opens nothing else.
     """
     sent = sent_key(headers)
     if not sent:
@@ -196,7 +201,7 @@ def check_key(
         return None, _not_valid()
     if model and not key.allows_model(model):
         return key, _not_allowed(f"may not use the model {model!r}")
-    if is_view and key.models is not None:
+    if is_beside_models and key.models is not None:
         return key, _not_allowed("is for models alone")
     return key, None
 

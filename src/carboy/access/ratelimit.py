@@ -27,8 +27,9 @@ if t.TYPE_CHECKING:
 
 # draft-ietf-httpapi-ratelimit-headers-11, 5.1
 PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-# Longer names of users are replaced by their hash, so that a bucket takes little memory.
-_LONGEST_USER = 100
+# Longer names of users, and texts that proxies have written in place of an address, are replaced by
+# their hashes, so that a bucket takes little memory.
+_LONGEST = 100
 
 
 class Sender(t.NamedTuple):
@@ -237,12 +238,13 @@ _BY_WHO = ("key", "user", "address")
 
 
 def _named_user(identity: Identity) -> str:
-    user = identity.user
-    if not user:
-        return ""
-    if len(user) > _LONGEST_USER:
-        user = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"user {user}"
+    return f"user {_shortened(user)}" if (user := identity.user) else ""
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @lru_cache(maxsize=4096)
@@ -253,7 +255,7 @@ def network_of(address: str) -> str:
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return address or "unknown"
+        return _shortened(address) or "unknown"
     if found.version == 4:
         return str(found)
     if (mapped := found.ipv4_mapped) is not None:

@@ -161,6 +161,8 @@ class AccessTable:
 
     def _policy_of(self, rule: Rule) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
+        if declared_at(rule).purpose.kind == "control":
+            return RoutePolicy("key" if self._of_app.access == "key" else None)
         levels = list(self._levels(rule))
         access = next((declared.access for _, declared in levels if declared.access), None)
         if access is None and declared_at(rule).purpose.kind in ("view", "probe"):

@@ -22,6 +22,10 @@ from carboy.helpers import _split_blueprint_path
 from carboy.signals import request_started
 
 if t.TYPE_CHECKING:
+    from werkzeug.routing import Rule
+
+    from carboy.access.guard import RouteGuard
+
     from .host import ModelApp
     from .model import Model
     from .protocol import Endpoint
@@ -86,14 +90,24 @@ def blueprints_of(model: Model) -> list[str]:
 
 
 def _asks_users(app: ModelApp, endpoint: Endpoint) -> bool:
-    access = app.find_overrides().access
-    guard = None if access is None else access.guard_at(endpoint.name)
+    guard = guard_of(app, endpoint)
     return guard is not None and guard.asks_users()
 
 
+def guard_of(app: ModelApp, endpoint: Endpoint) -> RouteGuard | None:
+    """Return what decides about the requests to the URL of a model; None if all may pass."""
+    access, rule = app.find_overrides().access, _matched_rule(app, endpoint)
+    return None if access is None or rule is None else access.guard_of(rule)
+
+
 def _is_matched(app: ModelApp, endpoint: Endpoint) -> bool:
+    rule = _matched_rule(app, endpoint)
+    return rule is not None and bool(rule.endpoint == endpoint.name)
+
+
+def _matched_rule(app: ModelApp, endpoint: Endpoint) -> Rule | None:
+    urls = app.url_map.bind("localhost")
     try:
-        name, _ = app.url_map.bind("localhost").match(endpoint.path, "POST")
+        return t.cast("Rule", urls.match(endpoint.path, "POST", return_rule=True)[0])
     except (HTTPException, RequestRedirect):
-        return False
-    return bool(name == endpoint.name)
+        return None

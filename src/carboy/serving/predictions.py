@@ -36,6 +36,7 @@ from carboy.core.trustedhosts import is_trusted_host
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,
+    guard_of,
     handles_errors_itself,
     obstacle,
 )
@@ -199,8 +200,7 @@ class PredictionRoute:
         self.rule = None if hit is None else hit[0]
         self._browsers = app.find_overrides().browsers
         self.adds_headers = self._browsers.adds_headers
-        access = app.find_overrides().access
-        self.guard = None if access is None else access.guard_at(endpoint.name)
+        self.guard = guard_of(app, endpoint)
         self._round: deque[PendingPrediction] = deque()
         self._end_is_scheduled = False  # whether `_end_round` is in `gateway.after_round`
         self._last_head: tuple[t.Any, Head | None] = None, None

@@ -25,7 +25,7 @@ from carboy.globals import request
 
 from ..view import CHOSEN
 from .openinference import NAME, version_of
-from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response, usable
+from .shared import ALL_MODELS, CONTROL, PROBE, WireProblem, add_page, json_response, usable
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -80,8 +80,8 @@ class _Pages:
             yield f"{rule}/config", "GET", self.configuration, named
             yield f"{rule}/stats", "GET", self.statistics, named
         yield "/v2/repository/index", "POST", self.index, ALL_MODELS
-        yield "/v2/repository/models/<name>/load", "POST", self.load, named
-        yield "/v2/repository/models/<name>/unload", "POST", self.unload, named
+        yield "/v2/repository/models/<name>/load", "POST", self.load, CONTROL
+        yield "/v2/repository/models/<name>/unload", "POST", self.unload, CONTROL
 
     # --- the server ----------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ if t.TYPE_CHECKING:
 #: the server or list all models.
 PROBE: t.Final = Purpose("probe")
 ALL_MODELS: t.Final = Purpose("models")
+#: The purpose of URLs by which clients change what is served.
+CONTROL: t.Final = Purpose("control")
 
 
 class WireProblem(Problem):
