@@ -6,7 +6,8 @@ import pytest
 from apikeys import make_key, records
 from werkzeug.routing import Rule
 
-from carboy import Blueprint, Carboy, request
+from carboy import Blueprint, Carboy, g, request
+from carboy.signals import request_finished, request_started
 from carboy.testing import CallError
 
 CAT, DOG, BOTH = (
@@ -432,6 +433,36 @@ def test_program_that_replaces_a_step_lets_nobody_in_without_a_key(kind):
     response = client.get("/")
     assert (response.status_code, response.json["code"]) == (401, "key-missing")
     assert client.get("/", headers=BOTH.bearer).text == "in"
+
+
+@pytest.mark.parametrize("kind", [Carboy, FullDispatch])
+def test_refusal_is_sent_although_a_hook_misses_what_another_one_leaves(kind, caplog):
+    app = kind(__name__)
+    app.get("/keyed", endpoint="keyed", access="key")(lambda: "")
+    app.get("/limited", endpoint="limited", rate="1/minute")(lambda: "")
+    signals = []
+
+    @app.before_request
+    def start():
+        g.start = 1
+
+    @app.after_request
+    def end(response):
+        response.headers["X-Took"] = str(2 - g.start)
+        return response
+
+    def started(*_, **__):
+        signals.append("started")
+
+    def finished(*_, **__):
+        signals.append("finished")
+
+    with request_started.connected_to(started, app), request_finished.connected_to(finished, app):
+        client = app.test_client()
+        paths = ("/keyed", "/nowhere", "/limited", "/limited")
+        assert [client.get(path).status_code for path in paths] == [401, 404, 200, 429]
+    assert signals.count("started") == (4 if kind is Carboy else 2)
+    assert "A hook failed on the response to an error" in caplog.text
 
 
 @pytest.mark.parametrize("is_quick", [True, False])

@@ -164,7 +164,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if refused is None:
                     response = self.full_dispatch_request()
                 else:
-                    response = self.finalize_request(self.handle_user_exception(refused))
+                    response = self.refuse(refused)
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -178,12 +178,23 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             finally:
                 error = None  # break a reference cycle: the traceback refers to this frame
 
+    def refuse(self, refusal: HTTPException) -> Response:
+        """Return the response to a request whose client may not use the route.
+
+        No function that runs before views has been called, so that one that changes responses may
+        lack what such a function leaves for it: its error is logged, and the refusal sent.
+        """
+        if request_started.receivers:
+            self._send(request_started)
+        return self.finalize_request(self.handle_user_exception(refusal), from_error_handler=True)
+
     def _refusal_of(self, ctx: RequestContext) -> HTTPException | None:
         """Return the error that refuses a request, because its client may not use the route."""
         try:
             self._ask_access(ctx)
         except HTTPException as error:
-            return error
+            # The traceback would refer to the frame of the caller, which refers to the error.
+            return error.with_traceback(None)
         return None
 
     def _ask_access(self, ctx: RequestContext) -> None:
@@ -269,9 +280,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             prepare_first_request(self)  # type: ignore[arg-type]
             self._got_first_request = True
         try:
-            self._ask_access(_find_request_ctx())
             if request_started.receivers:
                 self._send(request_started)
+            self._ask_access(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

@@ -15,6 +15,8 @@ import re
 import typing as t
 from functools import lru_cache
 
+from werkzeug.exceptions import HTTPException
+
 from ..ctx import RequestContext
 from ..globals import _cv
 from ..observability.environkeys import ROUTE
@@ -119,9 +121,12 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             if not app._got_first_request:
                 prepare_first_request(app)  # type: ignore[arg-type]
                 app._got_first_request = True
-            try:
-                if overrides.access is not None:
+            if overrides.access is not None:
+                try:
                     overrides.access.admit(ctx)
+                except HTTPException as refusal:
+                    return app.refuse(refusal)(environ, start_response)
+            try:
                 if request_started.receivers:
                     app._send(request_started)
                 rv: t.Any = None
