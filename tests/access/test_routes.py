@@ -6,7 +6,8 @@ import pytest
 from apikeys import make_key, records
 from werkzeug.routing import Rule
 
-from carboy import Blueprint, Carboy, request
+from carboy import Blueprint, Carboy, g, request
+from carboy.signals import request_finished, request_started
 from carboy.testing import CallError
 
 CAT, DOG, BOTH = (
@@ -467,6 +468,52 @@ def test_key_is_asked_for_before_hooks_and_the_response_passes_through_them(is_q
     assert "Bearer" in response.headers["WWW-Authenticate"]
     assert client.get("/a", headers=BOTH.bearer).text == "a"
     assert seen == ["both", "view"]
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_client_learns_of_a_refusal_although_a_hook_needs_what_a_hook_before_the_view_sets(
+    is_quick,
+):
+    class Slow(Carboy):
+        def dispatch_request(self):
+            return super().dispatch_request()
+
+    app = (Carboy if is_quick else Slow)(__name__)
+    app.get("/key", access="key")(lambda: "a")
+    app.get("/rate", endpoint="rate", rate="1/minute")(lambda: "a")
+    app.post("/post", endpoint="post")(lambda: "a")
+
+    @app.before_request
+    def before():
+        g.begun = True
+
+    @app.after_request
+    def after(response):
+        assert g.begun
+        return response
+
+    client, page = app.test_client(), {"Origin": "https://thief.example"}
+    refused = client.get("/key")
+    assert (refused.status_code, refused.headers["Cache-Control"]) == (401, "private")
+    assert [client.get("/rate").status_code for _ in range(2)] == [200, 429]
+    served = {"REMOTE_PORT": "50000"}
+    assert client.post("/post", headers=page, environ_overrides=served).status_code == 403
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_signals_of_a_refused_request_are_those_of_each_request(is_quick):
+    class Slow(Carboy):
+        def dispatch_request(self):
+            return super().dispatch_request()
+
+    app, sent = (Carboy if is_quick else Slow)(__name__), []
+    app.get("/key", access="key")(lambda: "a")
+    with (
+        request_started.connected_to(lambda _: sent.append("started"), app),
+        request_finished.connected_to(lambda _, response: sent.append(response.status_code), app),
+    ):
+        app.test_client().get("/key")
+    assert sent == ["started", 401]
 
 
 def test_route_that_needs_no_key_has_an_identity_without_one():

@@ -17,7 +17,6 @@ import typing as t
 from types import FunctionType
 
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -40,6 +39,7 @@ from .urls import UrlBuilding
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
+    from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..access.browserrules import BrowserRules
@@ -154,6 +154,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if browsers.adds_headers:
             start_response = browsers.complete(environ, start_response)
         error: BaseException | None = None
+        refused: Exception | None = None
         try:
             try:
                 if not ctx._cv_tokens:
@@ -164,7 +165,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if refused is None:
                     response = self.full_dispatch_request()
                 else:
-                    response = self.finalize_request(self.handle_user_exception(refused))
+                    response = self._refuse(refused)
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -176,22 +177,32 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 self._end(ctx, error)
             finally:
-                error = None  # break a reference cycle: the traceback refers to this frame
+                # Break reference cycles: the tracebacks refer to this frame.
+                error = refused = None
 
-    def _refusal_of(self, ctx: RequestContext) -> HTTPException | None:
-        """Return the error that refuses a request, because its client may not use the route."""
-        try:
-            self._ask_access(ctx)
-        except HTTPException as error:
-            return error
+    def _refusal_of(self, ctx: RequestContext) -> Exception | None:
+        """Return the error that refuses a request because its client may not use the route; None if
+        the client may, or if this was asked before.
+        """
+        access = None if ctx._is_admitted else self.find_overrides().access
+        ctx._is_admitted = True
+        if access is not None:
+            try:
+                access.admit(ctx)
+            # Such as an error of the app's function that names the user.
+            except Exception as error:  # noqa: BLE001
+                return error
         return None
 
-    def _ask_access(self, ctx: RequestContext) -> None:
-        """Raise the error that refuses a request, unless it was asked for already."""
-        if not ctx._is_admitted:
-            ctx._is_admitted = True
-            if (access := self.find_overrides().access) is not None:
-                access.admit(ctx)
+    def _refuse(self, error: Exception) -> Response:
+        """Return the response to a request that is refused before hooks and view.
+
+        An `after_request` function may miss what a `before_request` function sets. Its error is
+        logged, and the client learns why the request is refused.
+        """
+        if request_started.receivers:
+            self._send(request_started)
+        return self.finalize_request(self.handle_user_exception(error), from_error_handler=True)
 
     @property
     def is_wrapped(self) -> bool:
@@ -268,8 +279,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if not self._got_first_request:
             prepare_first_request(self)  # type: ignore[arg-type]
             self._got_first_request = True
+        if (refused := self._refusal_of(_find_request_ctx())) is not None:
+            return self._refuse(refused)
         try:
-            self._ask_access(_find_request_ctx())
             if request_started.receivers:
                 self._send(request_started)
             rv = self.preprocess_request()
