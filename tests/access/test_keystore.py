@@ -144,6 +144,21 @@ def _failing(number: int) -> t.Callable[..., t.NoReturn]:
     return fail
 
 
+def test_whatever_is_in_the_place_of_the_file_lets_nobody_in_and_nothing_waits(path, caplog):
+    write(path, A)
+    store = KeyStore({}, str(path))
+    path.write_text("[" * 200_000)
+    assert look_again(store).find(A.text) is None
+    path.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(path)
+        assert look_again(store).find(A.text) is None
+        assert "expected a regular file" in caplog.text
+        path.unlink()
+    path.symlink_to("/dev/zero")
+    assert look_again(store).find(A.text) is None
+
+
 def test_removed_file_opens_nothing(path):
     write(path, A)
     store = KeyStore({}, str(path))

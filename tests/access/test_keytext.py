@@ -7,6 +7,7 @@ import re
 import pytest
 
 from carboy.access.keytext import PATTERN, digest_of, id_of, is_whole, new_key
+from carboy.core.masking import mask_text
 
 
 def test_key_has_a_prefix_for_scanners_an_id_and_256_random_bits():
@@ -49,3 +50,8 @@ def test_text_without_the_form_of_a_key_has_no_id(change):
 
 def test_hash_is_the_sha256_of_the_whole_text():
     assert digest_of("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_form_of_a_key_is_the_one_that_logs_mask():
+    key = new_key()
+    assert key[20:] not in mask_text(f"sent {key} to the server")

@@ -102,7 +102,10 @@ def test_print_writes_no_file_and_the_variable_has_the_key(file):
     [
         (("new", "a b"), "'a b' cannot be the name of a key"),
         (("new", "a", "--expires", "2020-01-01"), "the time has passed already"),
-        (("new", "a", "--expires", "0d"), "'0d' is no date"),
+        (
+            ("new", "a", "--expires", "0d"),
+            "--expires 0d: expected a date such as 2027-01-31, or 12h",
+        ),
         (("new", "a", "--rate", "often"), "got 'often'"),
         (("new", "known"), "There is a key 'known' already. Choose another name"),
         (("new", "a", "--print"), "--print writes no file: leave out --file"),
@@ -126,6 +129,11 @@ def test_damaged_file_is_reported_and_left_alone(file):
     for args in (("new", "a"), ("list",), ("revoke", "a")):
         assert "is no JSON" in keys(*args, "--file", file, code=2).output
     assert pathlib.Path(file).read_text() == "{"
+
+
+def test_revocation_creates_no_file(file):
+    assert "There is no file of API keys" in keys("revoke", "a", "--file", file, code=2).output
+    assert not os.path.exists(os.path.dirname(file))
 
 
 def test_commands_that_run_at_once_lose_no_key(file):

@@ -21,7 +21,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 import carboy
-from carboy.core import formparser
+from carboy.core import formparser, percentescapes
 from carboy.core.formparser import (
     FormDataParser,
     _StreamParser,
@@ -516,10 +516,11 @@ def test_urlencoded_form_equals_werkzeugs_result(body: bytes) -> None:
 
 
 @given(st.lists(ESCAPES, max_size=30).map("".join), st.integers(1, 9))
-def test_long_field_is_decoded_in_parts(text: str, part_bytes: int) -> None:
+def test_long_field_is_decoded_in_parts(text: str, part: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(formparser, "_READ_BYTES", part_bytes)
-        assert formparser._unquoted(text) == unquote(text, errors="werkzeug.url_quote")
+        patch.setattr(percentescapes, "_PART_CHARACTERS", part)
+        for errors in ("werkzeug.url_quote", "replace"):
+            assert percentescapes.unquote(text, errors) == unquote(text, errors=errors)
 
 
 def test_urlencoded_form_has_at_most_a_hundred_fields_for_each_part() -> None:

@@ -52,6 +52,8 @@ class LastInput:
 
     def __init__(self, path: pathlib.Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process that still uses the file keeps its own: writing into it would be a SIGBUS.
+        path.unlink(missing_ok=True)
         path.write_bytes(bytes(_KEPT_BYTES + 8))
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)

@@ -1,7 +1,7 @@
 """What is fuzzed: each target turns bytes into one request, and checks the response.
 
     front       bytes on a connection: request lines, headers, bodies, pipelining, HTTP errors
-    multipart   a form, by the quick parser and by Werkzeug's, which must agree on what they read
+    multipart   a form; what carboy reads, Werkzeug must read as well
     npy         a model that takes an array
     parquet     a model that takes a table
     arrow       the same, as an Arrow stream or file
@@ -241,7 +241,8 @@ def send_form(data: bytes) -> None:
         return list(form.items(multi=True)), contents
 
     ours, theirs = read(FormDataParser), read(WerkzeugParser)
-    if ours != theirs:
+    # carboy refuses more: bodies for which the search would take quadratic time.
+    if ours not in (ValueError, theirs):
         raise Refused(f"Werkzeug reads {theirs!r}, carboy {ours!r}")
     post("/form", data, f"multipart/form-data; boundary={BOUNDARY}")
 

@@ -84,7 +84,6 @@ def _calls(store: KeyStore, sent: str) -> list[str]:
     return found
 
 
-@pytest.mark.skipif(sys.gettrace() is not None, reason="a debugger or coverage calls functions")
 def test_search_does_the_same_for_a_key_that_is_unknown_and_one_whose_secret_is_wrong(tmp_path):
     """The time of a search tells nothing, because the same functions run for each, and the last one
     compares hashes in constant time.

@@ -11,6 +11,8 @@ import os
 import pytest
 
 from carboy import Carboy, session
+from carboy.starter import PARTS
+from carboy.starter.sources import project_files
 
 
 @pytest.fixture
@@ -71,3 +73,13 @@ def test_cookie_that_browsers_would_drop_is_warned_of(app: Carboy):
     app.add_url_rule("/much", "much", lambda: str(session.update(text=os.urandom(3000).hex())))
     with pytest.warns(UserWarning, match="too large"):
         app.test_client().get("/much")
+
+
+def test_new_project_sends_no_session_with_forms_of_other_sites():
+    settings: dict[str, type] = {}
+    exec(project_files("shop", PARTS, "carboy.whl")["config.py"], settings)
+    app = Carboy("shop")
+    app.config.from_object(settings["ProductionConfig"])
+    app.config["SECRET_KEY"] = "test key"
+    app.add_url_rule("/in", "login", lambda: str(session.update(user="ada")))
+    assert "SameSite=Lax" in _cookie(app)

@@ -9,7 +9,6 @@ tests/serving/http/test_forwarded.py
 from __future__ import annotations
 
 import http.client
-import itertools
 import typing as t
 
 import apikeys
@@ -31,21 +30,9 @@ HEADERS = [
 VARIANTS = ["/limited", "//limited", "/%6cimited", "/limited?x={}", "/limited?{}", "/./limited"]
 
 
-_numbers = itertools.count()
-
-
-def make_app(**config: t.Any) -> Carboy:
-    """Return an app whose requests are counted apart from those of other tests: apps of one name
-    count together, as the workers of a server do.
-    """
-    app = Carboy(f"shop{next(_numbers)}")
-    app.config.update(config)
-    return app
-
-
 @pytest.fixture
 def app() -> Carboy:
-    app = make_app()
+    app = Carboy("shop")
     app.add_url_rule(
         "/limited", "limited", lambda: "ok", methods=["GET", "POST"], rate=f"{ALLOWED}/hour"
     )
@@ -98,7 +85,8 @@ def test_addresses_of_one_ipv6_network_count_together(app: Carboy):
 
 def test_invented_keys_are_refused_and_get_no_rate_of_their_own():
     key = apikeys.make_key("phone")
-    app = make_app(ACCESS_KEYS=apikeys.records(key))
+    app = Carboy("shop")
+    app.config["ACCESS_KEYS"] = apikeys.records(key)
     app.add_url_rule("/limited", "limited", lambda: "ok", access="key", rate=f"{ALLOWED}/hour")
     client = app.test_client()
 

@@ -90,23 +90,10 @@ def watched_server(folder: pathlib.Path, *, umask: int = 0o022) -> cabc.Iterator
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in SECRETS.items()))
     for name in ("run", "tmp"):
         (folder / name).mkdir()
-    port, management = spawning.free_port(), spawning.free_port()
+    management = spawning.free_port()
     before = os.umask(umask)
     try:
-        program = spawning.start(
-            [
-                *(spawning.script("carboy"), "serve", "app:app", "--port", str(port)),
-                *("--workers", "1", "--management", f"127.0.0.1:{management}"),
-            ],
-            log=folder / "server.log",
-            port=port,
-            cwd=folder,
-            env={
-                "CARBOY_LOG_FILE": "logs/app.log",
-                "XDG_RUNTIME_DIR": str(folder / "run"),
-                "TMPDIR": str(folder / "tmp"),
-            },
-        )
+        program = _start(folder, management)
     finally:
         os.umask(before)
     try:
@@ -114,6 +101,24 @@ def watched_server(folder: pathlib.Path, *, umask: int = 0o022) -> cabc.Iterator
         yield WatchedServer(program, folder, management)
     finally:
         program.stop()
+
+
+def _start(folder: pathlib.Path, management: int) -> spawning.Program:
+    port = spawning.free_port()
+    return spawning.start(
+        [
+            *(spawning.script("carboy"), "serve", "app:app", "--port", str(port)),
+            *("--workers", "1", "--management", f"127.0.0.1:{management}"),
+        ],
+        log=folder / "server.log",
+        port=port,
+        cwd=folder,
+        env={
+            "CARBOY_LOG_FILE": "logs/app.log",
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "TMPDIR": str(folder / "tmp"),
+        },
+    )
 
 
 def _tree(pid: int) -> cabc.Iterator[int]:

@@ -135,8 +135,7 @@ class RouteGuard:
         Args:
             model: the name of the model, if a variable of the route has it.
         """
-        rule = self._policy_for(model).access
-        return self.store.closed if rule is None else rule == "key"
+        return needs_key(self._policy_for(model).access, self.store)
 
     def _policy_for(self, model: str) -> RoutePolicy:
         return self._policy_of_model(model) if self.purpose.variable else self.policy
@@ -177,6 +176,11 @@ class RouteGuard:
             return None
         refusal = count(limits, Sender(identity, model, self.endpoint))
         return refusal and refusal.problem()
+
+
+def needs_key(access: AccessRule | None, store: KeyStore) -> bool:
+    """Return whether clients need a key for what is declared so."""
+    return store.closed if access is None else access == "key"
 
 
 def check_key(

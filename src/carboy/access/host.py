@@ -17,6 +17,8 @@ from carboy.errors import ConfigError
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from werkzeug.routing import Rule
+
     from carboy.core.routing import Map as RoutingMap
 
     from .accessdeclaration import AccessDeclaration
@@ -41,18 +43,6 @@ RATE: t.Final = "ACCESS_RATE"
 FILE_NAME: t.Final = "access-keys.json"
 
 
-def _parameters_of(rule_class: type) -> frozenset[str]:
-    """Return those of the options that a program's own class of rules has as parameters. They mean
-    what the program says.
-    """
-    found: set[str] = set()
-    for cls in rule_class.__mro__:
-        code = getattr(vars(cls).get("__init__"), "__code__", None)
-        if code is not None:
-            found.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-    return frozenset(found.intersection(OPTIONS))
-
-
 class AccessHost:
     """The methods of an app by which it knows who may use its routes."""
 
@@ -63,7 +53,7 @@ class AccessHost:
         instance_path: str
         root_path: str
         url_map: RoutingMap
-        url_rule_class: type[t.Any]
+        url_rule_class: type[Rule]
 
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
 
@@ -94,17 +84,17 @@ class AccessHost:
         Raises:
             ValueError: a value is not one that the option can have.
         """
-        kept = _parameters_of(self.url_rule_class) if of_view else frozenset()
-        given = {
-            name: options.pop(name, None)
-            for name in OPTIONS
-            # What models declare has a purpose, and is carboy's in any case.
-            if name not in kept or hasattr(options.get(name), "purpose")
-        }
-        if all(value is None for value in given.values()):
+        names = [name for name in OPTIONS if name in options]
+        if not names:
             return None
         from .accessdeclaration import AccessDeclaration
 
+        if not isinstance(options.get("access"), AccessDeclaration):
+            theirs = _parameters_of(self.url_rule_class) if of_view else ()
+            names = [name for name in names if name not in theirs]
+        given = {name: options.pop(name) for name in names}
+        if all(value is None for value in given.values()):
+            return None
         declaration = AccessDeclaration.read(given, owner, of_view=of_view)
         self._declares_access |= declaration.access is not None or declaration.rates is not None
         self._declares_cors |= declaration.cors is not None
@@ -112,17 +102,17 @@ class AccessHost:
         return declaration
 
     def _declare_blueprint(
-        self, name: str, own: cabc.Mapping[str, t.Any], options: cabc.Mapping[str, t.Any]
+        self, name: str, declared: dict[str, t.Any], options: dict[str, t.Any]
     ) -> None:
-        """Record what a blueprint declares about access. What its registration declares takes
-        precedence.
+        """Record what a blueprint, or its registration, declares about access.
 
         Args:
-            own: the options of the blueprint.
-            options: those of its registration.
+            declared: the options of the blueprint.
+            options: those of its registration, which take precedence.
         """
-        registered = {key: value for key, value in options.items() if value is not None}
-        if declaration := self._take_declaration({**own, **registered}, f"The blueprint {name!r}"):
+        given = {option: options.get(option) for option in OPTIONS}
+        given.update((option, declared[option]) for option in OPTIONS if given[option] is None)
+        if declaration := self._take_declaration(given, f"The blueprint {name!r}"):
             self._blueprint_declarations[name] = declaration
 
     def _find_access(self) -> AccessTable | None:
@@ -256,3 +246,13 @@ class AccessHost:
         if path is None:
             return os.path.join(self.instance_path, FILE_NAME)
         return os.path.join(self.root_path, path)
+
+
+def _parameters_of(rule_class: type[Rule]) -> set[str]:
+    """Return the parameters of a program's own class of rules: they mean what the program says."""
+    found: set[str] = set()
+    for cls in rule_class.__mro__:
+        code = getattr(vars(cls).get("__init__"), "__code__", None)
+        if code is not None:
+            found.update(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return found

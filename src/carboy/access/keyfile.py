@@ -18,14 +18,18 @@ if t.TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def changing(path: str) -> cabc.Iterator[dict[str, ApiKey]]:
-    """Yield the keys of a file, by id, and write them back if the block has changed them. Folder
-    and file are created if they do not exist.
+def changing(path: str, *, must_exist: bool = False) -> cabc.Iterator[dict[str, ApiKey]]:
+    """Yield the keys of a file, by id, and write them back if the block has changed them.
+
+    Args:
+        must_exist: do not create folder and file if they do not exist.
 
     Raises:
         ConfigError: the file cannot be read or written, or is not one of keys.
     """
     path = os.path.realpath(path)
+    if must_exist and not os.path.lexists(path):
+        raise ConfigError(f"There is no file of API keys {path!r}.")
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with _locked(os.path.dirname(path)) as folder:

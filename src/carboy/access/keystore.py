@@ -13,11 +13,13 @@ import hmac
 import json
 import logging
 import os
+import stat
 import typing as t
 from _thread import allocate_lock
 from datetime import UTC, datetime
 from time import monotonic
 
+from carboy.core.bytesizes import format_size
 from carboy.errors import ConfigError
 
 from .apikey import ApiKey, keys_of
@@ -30,6 +32,8 @@ if t.TYPE_CHECKING:
 #: How many seconds the change of a file takes to be noticed.
 CHECK_S: t.Final = 1.0
 FILE_FORMAT: t.Final = 1
+# Some 50,000 keys.
+_MAX_BYTES: t.Final = 16 * 1024 * 1024
 # What these errors say is about the process or the device, and not about the file.
 _OF_THIS_PROCESS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EINTR}
 # A key that is not known is compared with this digest, so that it takes as long to refuse as one
@@ -105,13 +109,13 @@ class KeyStore:
             return
         try:
             found = read_keys(self.path, missing={})
-        except ConfigError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the keys are not known
             self._fail(exc, state)
             return
         self._follow(found)
         self._seen, self._failed = state, None
 
-    def _fail(self, exc: ConfigError, state: object) -> None:
+    def _fail(self, exc: Exception, state: object) -> None:
         """Refuse the keys of a file that cannot be read, and try again at the next look."""
         cause = exc.__cause__
         if isinstance(cause, OSError) and cause.errno in _OF_THIS_PROCESS:
@@ -139,8 +143,8 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
         ConfigError: the file cannot be read, or is not one of keys.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            _refuse_writable(path, file.fileno())
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            _check_file(path, os.fstat(file.fileno()))
             content = json.load(file)
     except ConfigError:
         raise
@@ -153,7 +157,7 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
             f"The API keys in {path!r} cannot be read: {exc.strerror}. The user who runs the server"
             " must be able to read it."
         ) from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigError(f"The file of API keys {path!r} is no JSON: {exc}.") from exc
     is_known = isinstance(content, dict) and content.get("format") == FILE_FORMAT
     if not is_known or not isinstance(content.get("keys"), list):
@@ -173,13 +177,22 @@ def to_text(keys: cabc.Iterable[ApiKey]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _refuse_writable(path: str, descriptor: int) -> None:
-    """Refuse a file that others may write to: they could add a key of theirs."""
-    mode = os.fstat(descriptor).st_mode
-    if os.name == "posix" and mode & 0o022:
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting, as for the writer of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_file(path: str, found: os.stat_result) -> None:
+    """Refuse what is no file of keys, and one that others may write to: they could add a key."""
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
         raise ConfigError(
-            f"Other users may write to the file of API keys {path!r} (mode {mode & 0o777:o}), and"
-            f" so let themselves in. Set its mode: chmod 600 {path}"
+            f"{path!r} is no file of API keys: expected a regular file of at most"
+            f" {format_size(_MAX_BYTES)}."
+        )
+    if os.name == "posix" and found.st_mode & 0o022:
+        raise ConfigError(
+            f"Other users may write to the file of API keys {path!r} (mode"
+            f" {found.st_mode & 0o777:o}), and so let themselves in. Set its mode: chmod 600 {path}"
         )
 
 

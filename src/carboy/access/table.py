@@ -10,7 +10,7 @@ from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
 from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, declarations_of, declared_at
-from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key
+from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key, needs_key
 from .notices import logger
 from .ratelimit import RateLimit
 from .tokensources import is_shared
@@ -129,7 +129,7 @@ class AccessTable:
     def may_use(self, environ: cabc.Mapping[str, t.Any], model: str) -> bool:
         """Return whether the client of a request may use a model."""
         access = self._policy_of_model(model).access
-        if not (self.store.closed if access is None else access == "key"):
+        if not needs_key(access, self.store):
             return True
         return check_key(self.store, environ, model)[1] is None
 

@@ -114,7 +114,12 @@ def _time(text: str, now: datetime) -> datetime:
 
     if (found := _DURATION.fullmatch(text)) is not None:
         return now + int(found[1]) * _UNITS[found[2]]
-    at = parse_time(text)
+    try:
+        at = parse_time(text)
+    except ValueError:
+        raise ValueError(
+            f"--expires {text}: expected a date such as 2027-01-31, or 12h, 30d or 52w."
+        ) from None
     if at <= now:
         raise ValueError(f"--expires {text}: the time has passed already.")
     return at
@@ -178,7 +183,7 @@ def revoke_command(name: str, path: str | None) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     with config_errors_in_one_line():
         file = path or _app().key_file()
-        with changing(file) as keys:
+        with changing(file, must_exist=True) as keys:
             found = [key for key in keys.values() if name in (key.name, key.id)]
             valid = [key for key in found if key.revoked is None]
             if not valid:

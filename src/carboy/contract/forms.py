@@ -17,9 +17,10 @@ import decimal
 import typing as t
 from functools import partial
 from types import MappingProxyType
-from urllib.parse import parse_qsl
 
 import msgspec
+
+from carboy.core.percentescapes import form_pairs
 
 from ..errors import InputError, MalformedInputError, together
 from . import inputerrors, rereading
@@ -54,13 +55,12 @@ class FormData(t.NamedTuple):
 def parse_form(data: bytes) -> FormData:
     """Parse a urlencoded body. Raises MalformedInputError."""
     fields: dict[str, list[str]] = {}
-    try:
-        pairs = parse_qsl(
-            data.decode(),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
+    if data.count(b"&") >= _MAX_FIELDS:
+        raise MalformedInputError(
+            f"The form is malformed: it has more than {_MAX_FIELDS:,} fields."
         )
+    try:
+        pairs = form_pairs(data.decode(), "strict")
     except ValueError as exc:
         raise MalformedInputError(f"The form is malformed: {exc}.") from exc
     for key, value in pairs:

@@ -17,6 +17,7 @@ import typing as t
 from types import FunctionType
 
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -39,7 +40,6 @@ from .urls import UrlBuilding
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
-    from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..access.browserrules import BrowserRules
@@ -154,7 +154,6 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if browsers.adds_headers:
             start_response = browsers.complete(environ, start_response)
         error: BaseException | None = None
-        refused: Exception | None = None
         try:
             try:
                 if not ctx._cv_tokens:
@@ -165,7 +164,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if refused is None:
                     response = self.full_dispatch_request()
                 else:
-                    response = self._refuse(refused)
+                    response = self.refuse(refused)
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -177,32 +176,33 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 self._end(ctx, error)
             finally:
-                # Break reference cycles: the tracebacks refer to this frame.
-                error = refused = None
+                error = None  # break a reference cycle: the traceback refers to this frame
 
-    def _refusal_of(self, ctx: RequestContext) -> Exception | None:
-        """Return the error that refuses a request because its client may not use the route; None if
-        the client may, or if this was asked before.
-        """
-        access = None if ctx._is_admitted else self.find_overrides().access
-        ctx._is_admitted = True
-        if access is not None:
-            try:
-                access.admit(ctx)
-            # Such as an error of the app's function that names the user.
-            except Exception as error:  # noqa: BLE001
-                return error
-        return None
+    def refuse(self, refusal: HTTPException) -> Response:
+        """Return the response to a request whose client may not use the route.
 
-    def _refuse(self, error: Exception) -> Response:
-        """Return the response to a request that is refused before hooks and view.
-
-        An `after_request` function may miss what a `before_request` function sets. Its error is
-        logged, and the client learns why the request is refused.
+        No function that runs before views has been called, so that one that changes responses may
+        lack what such a function leaves for it: its error is logged, and the refusal sent.
         """
         if request_started.receivers:
             self._send(request_started)
-        return self.finalize_request(self.handle_user_exception(error), from_error_handler=True)
+        return self.finalize_request(self.handle_user_exception(refusal), from_error_handler=True)
+
+    def _refusal_of(self, ctx: RequestContext) -> HTTPException | None:
+        """Return the error that refuses a request, because its client may not use the route."""
+        try:
+            self._ask_access(ctx)
+        except HTTPException as error:
+            # The traceback would refer to the frame of the caller, which refers to the error.
+            return error.with_traceback(None)
+        return None
+
+    def _ask_access(self, ctx: RequestContext) -> None:
+        """Raise the error that refuses a request, unless it was asked for already."""
+        if not ctx._is_admitted:
+            ctx._is_admitted = True
+            if (access := self.find_overrides().access) is not None:
+                access.admit(ctx)
 
     @property
     def is_wrapped(self) -> bool:
@@ -279,11 +279,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if not self._got_first_request:
             prepare_first_request(self)  # type: ignore[arg-type]
             self._got_first_request = True
-        if (refused := self._refusal_of(_find_request_ctx())) is not None:
-            return self._refuse(refused)
         try:
             if request_started.receivers:
                 self._send(request_started)
+            self._ask_access(_find_request_ctx())
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()

@@ -15,6 +15,8 @@ import re
 import typing as t
 from functools import lru_cache
 
+from werkzeug.exceptions import HTTPException
+
 from ..ctx import RequestContext
 from ..globals import _cv
 from ..observability.environkeys import ROUTE
@@ -97,7 +99,6 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     method = environ["REQUEST_METHOD"]
     data: bytes | None = None
     error: BaseException | None = None
-    is_refused = False
     try:
         try:
             if appcontext_pushed.receivers:
@@ -120,13 +121,14 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             if not app._got_first_request:
                 prepare_first_request(app)  # type: ignore[arg-type]
                 app._got_first_request = True
+            if overrides.access is not None:
+                try:
+                    overrides.access.admit(ctx)
+                except HTTPException as refusal:
+                    return app.refuse(refusal)(environ, start_response)
             try:
                 if request_started.receivers:
                     app._send(request_started)
-                if overrides.access is not None:
-                    is_refused = True
-                    overrides.access.admit(ctx)
-                    is_refused = False
                 rv: t.Any = None
                 if (app.before_request_funcs and _has_hooks(app.before_request_funcs, ctx)) or (
                     app.url_value_preprocessors and _has_hooks(app.url_value_preprocessors, ctx)
@@ -163,8 +165,6 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                     text, mimetype = app.json._render(rv)  # type: ignore[attr-defined]
                     data = text.encode()
                     content_type = _content_type(mimetype)
-            elif is_refused:  # as in `Dispatcher._refuse`
-                response = app.finalize_request(rv, from_error_handler=True)
             else:
                 response = app.finalize_request(rv)
             # Break a reference cycle: `rv` may be an exception, whose traceback refers to this

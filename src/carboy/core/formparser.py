@@ -24,6 +24,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, State
 
+from .percentescapes import form_pairs
 from .spooledfile import MAX_IN_MEMORY_BYTES, SpooledFile, SpoolFullError, is_without_room, spool
 
 T = t.TypeVar("T")
@@ -55,10 +56,6 @@ _COMMON_PART_HEADERS = re.compile(
     rb'\r\nContent-Disposition: (form-data; name="[^"\\\r\n]*"(?:; filename="[^"\\\r\n]*")?)'
     rb"(?:\r\nContent-Type:[ \t]*([^\r\n]*))?\r\n\r\n"
 )
-
-# A sequence of escapes in an urlencoded body, and a character that does not belong to one.
-_ESCAPES = re.compile("(?:%[0-9A-Fa-f]{2})+")
-_BETWEEN_ESCAPES = re.compile("(?<!%)(?<!%.)[^%]", re.DOTALL).search
 
 _COMMON_CONTENT_TYPE = "multipart/form-data; boundary="
 
@@ -197,38 +194,9 @@ class FormDataParser(_WerkzeugFormDataParser):
         most = self.max_form_parts
         if most is not None and text.count("&") >= most * _FIELDS_PER_PART:
             raise RequestEntityTooLarge
-        if "%" in text or "+" in text:
-            pairs = [
-                (_unquoted(name.replace("+", " ")), _unquoted(value.replace("+", " ")))
-                for name, _, value in [each.partition("=") for each in text.split("&") if each]
-            ]
-        else:
-            # PERF: a body without escapes needs no decoding. Splitting it takes 0.7 us for three
-            # fields, with decoding 3.
-            pairs = [(p[0], p[2]) for p in [i.partition("=") for i in text.split("&") if i]]
+        # Werkzeug's error handler leaves escapes that are no UTF-8 as they are.
+        pairs = form_pairs(text, "werkzeug.url_quote")
         return stream, self._collect(pairs), self._collect([])
-
-
-def _unquoted(text: str) -> str:
-    """Do what `urllib.parse.unquote` does, which needs 180 times the memory of a text of percent
-    signs.
-    """
-    if "%" not in text:
-        return text
-    if len(text) <= _READ_BYTES:
-        return _ESCAPES.sub(_unescaped, text)
-    parts, start = [], 0
-    while start < len(text):
-        cut = _BETWEEN_ESCAPES(text, start + _READ_BYTES)
-        end = len(text) if cut is None else cut.start()
-        parts.append(_ESCAPES.sub(_unescaped, text[start:end]))
-        start = end
-    return "".join(parts)
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    # Werkzeug's error handler leaves escapes that are no UTF-8 as they are.
-    return bytes.fromhex(match[0].replace("%", "")).decode(errors="werkzeug.url_quote")
 
 
 class _StreamParser(MultiPartParser):

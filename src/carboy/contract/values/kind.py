@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import binascii
 import typing as t
-import urllib.parse
+
+from carboy.core.percentescapes import unquote
 
 from ...errors import InputError, SignatureError
 from ..hints import is_record
@@ -66,8 +67,6 @@ class ValueKind:
     is_file: t.ClassVar[bool] = True
     #: Whether a value can be encoded in less time than passing it to another thread takes.
     is_light: t.ClassVar[bool] = False
-    #: Whether a value keeps nothing of the bytes that `read` gets, which may then be a memoryview.
-    copies: t.ClassVar[bool] = False
     #: Whether values are arrays with named dimensions, whose sizes `sides` returns.
     has_sides: t.ClassVar[bool] = False
     #: Media types of bodies and files that contain a value of this type, the most suitable first.
@@ -291,7 +290,7 @@ def from_base64(text: object, expected: str, path: str) -> bytes:
         if not comma or not head.lower().endswith(";base64"):
             raise InputError.at(path, expected=expected, got="a data URL without base64")
         # Any character of a URL may be percent-encoded, such as + as %2B.
-        text = urllib.parse.unquote(text)
+        text = unquote(text)
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import typing as t
 import weakref
@@ -20,18 +21,21 @@ from time import sleep
 import msgspec
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
+from carboy.errors import AnswerError, ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import slots_of_caller
 from ..saved.card import Card
-from .batches import BatchFormat, decode_failure, pack_batch
+from .batches import BatchFormat, ResultReader, decode_failure, pack_batch
 from .frames import (
     BATCH,
     BEGINS,
     END,
+    FAILED,
     ITEM,
     MORE,
     READ_ITEMS,
+    RESULTS,
+    STALE,
     STOP,
     UNUSED,
     WAITS,
@@ -39,18 +43,16 @@ from .frames import (
     Frame,
     FrameSocket,
 )
-from .posting import Posting
-from .replicaconnection import ReplicaConnection, Turn, owned_region
-from .supervision import GivesBack, Hangs
+from .supervision import GivesBack, Hangs, socket_path
 from .tokens import TokenReader
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
-    from ..queue.calls import Arguments, Compute
+    from ..queue.calls import Arguments
     from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
-    from .replica import Posts, Turns
+    from .replica import Turns
     from .supervision import Granted, ReplicaDirectory, Want
     from .tokens import Token
 
@@ -58,6 +60,35 @@ if t.TYPE_CHECKING:
 _CONNECT_AGAIN_S = 0.05
 
 _logger = get_masked_logger("carboy.models")
+
+
+class _ReplicaConnection:
+    """A connection to one replica. Used by one thread at a time.
+
+    Attributes:
+        folder: the folder of the replica's socket.
+        given_up: whether another thread has ended the connection, because the replica hangs.
+    """
+
+    def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(socket_path(folder, token.replica))
+        except OSError:
+            sock.close()
+            raise
+        self.folder = folder
+        self.replica = token.replica
+        self.frames = FrameSocket(sock)
+        self.results = ResultReader(form)
+        self.given_up = False
+
+
+class _Turn(t.NamedTuple):
+    """The right to have one batch computed by a replica."""
+
+    connection: _ReplicaConnection
+    serial: int
 
 
 class RemoteReplicas:
@@ -86,24 +117,20 @@ class RemoteReplicas:
     ) -> None:
         self._want = want
         self._directory = directory
-        self.form = BatchFormat.of(operation)
+        self._form = BatchFormat.of(operation)
         self._owner = owner
         self._streams = streams
         self._retry = retry
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self.folder = ""
-        self.tokens: TokenReader | None = None
+        self._folder = ""
+        self._tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
-        self._unused: dict[int, list[ReplicaConnection]] = {}
+        self._unused: dict[int, list[_ReplicaConnection]] = {}
         #: By thread, the turn that it has waited for and not used yet.
-        self._turns: dict[int, Turn] = {}
+        self._turns: dict[int, _Turn] = {}
         #: By slot, or by thread without one, the connection on which results are awaited.
-        self.busy: dict[object, ReplicaConnection] = {}
-        #: The tokens for which a thread must connect to the replica once more.
-        self._spare_tokens: list[Token] = []
+        self._busy: dict[object, _ReplicaConnection] = {}
         self.turns: Turns | None = self
-        self._posting = Posting(self)
-        self.posts: Posts | None = self._posting
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
@@ -121,10 +148,8 @@ class RemoteReplicas:
         """
         # Other threads of the parent may have held them.
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._unused, self._turns, self.busy = {}, {}, {}
-        self._posting.forget_parent()
-        self._spare_tokens = []
-        self.tokens = None
+        self._unused, self._turns, self._busy = {}, {}, {}
+        self._tokens = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -149,7 +174,7 @@ class RemoteReplicas:
                 self.loaded = True
 
     def _use(self, granted: Granted, fd: int) -> None:
-        self.folder, self.tokens = granted["folder"], TokenReader(fd)
+        self._folder, self._tokens = granted["folder"], TokenReader(fd)
         self.is_ready = True
         about = granted["about"]
         self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
@@ -200,22 +225,21 @@ class RemoteReplicas:
         """Give the replicas back. The supervisor ends them when no process uses them."""
         with self._lock:
             was_loaded, self.loaded = self.loaded, False
-            self.tokens = None
+            self._tokens = None
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
         if was_loaded:
             self._directory.release(GivesBack(key=self._want["key"]))
 
-    def _close_unused(self, unused: dict[int, list[ReplicaConnection]]) -> None:
-        """Close connections without a batch."""
+    def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
+        """Close connections that no thread uses."""
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
-        self._posting.close_unused()
 
-    def is_current(self, connection: ReplicaConnection) -> bool:
+    def _is_current(self, connection: _ReplicaConnection) -> bool:
         """Whether the connection leads to the replicas that are used now."""
-        return self.loaded and connection.folder == self.folder
+        return self.loaded and connection.folder == self._folder
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -246,14 +270,14 @@ class RemoteReplicas:
         hangs. Returns a function that lets the supervisor replace the replica; None if no results
         are awaited.
         """
-        connection = self.busy.get(slot)
+        connection = self._busy.get(slot)
         if connection is None:
             return None
         connection.given_up = True
         connection.frames.interrupt()
         return partial(self._report_hang, connection, took_s)
 
-    def _report_hang(self, connection: ReplicaConnection, took_s: float) -> None:
+    def _report_hang(self, connection: _ReplicaConnection, took_s: float) -> None:
         _logger.error(
             "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
             " deadline. The replica is replaced.",
@@ -263,7 +287,7 @@ class RemoteReplicas:
         )
         self._report(connection, took_s)
 
-    def _report(self, connection: ReplicaConnection, took_s: float) -> None:
+    def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(
             Hangs(
                 key=self._want["key"],
@@ -272,56 +296,25 @@ class RemoteReplicas:
             )
         )
 
-    def _take(self) -> Turn:
+    def _take(self) -> _Turn:
         """Wait for a turn.
 
         Raises:
             ClosedError: there are no replicas any more.
         """
-        while (tokens := self.tokens) is not None:
-            token = self._spare_tokens.pop() if self._spare_tokens else tokens.take()
+        while (tokens := self._tokens) is not None:
+            token = tokens.take()
             if token is None:
-                self._end(tokens)
+                with self._lock:
+                    if self._tokens is tokens:
+                        self._tokens, self.loaded = None, False
                 continue
             connection = self._connect(token)
             if connection is not None:
-                return Turn(connection, token.serial)
+                return _Turn(connection, token.serial)
         raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
 
-    def _end(self, tokens: TokenReader) -> None:
-        """Note that the replicas that have written these tokens have ended."""
-        with self._lock:
-            if self.tokens is tokens:
-                self.tokens, self.loaded = None, False
-
-    def try_token(self) -> Token | None:
-        """Return a token if there is one."""
-        tokens = self.tokens
-        if tokens is None:
-            return None
-        try:
-            token = tokens.try_take()
-        except BlockingIOError:
-            return None
-        if token is None:
-            self._end(tokens)
-        return token
-
-    def spare_token(self, token: Token) -> None:
-        """Leave a token to the next thread that waits for one, because the replica is alive but
-        cannot be connected to at the moment.
-        """
-        self._spare_tokens.append(token)
-
-    @property
-    def can_try(self) -> bool:
-        """Whether there are replicas, and `try_token` can find the tokens of all of them."""
-        tokens = self.tokens
-        if not self.loaded or tokens is None or self._spare_tokens:
-            return False
-        return tokens.fileno() is not None
-
-    def _connect(self, token: Token) -> ReplicaConnection | None:
+    def _connect(self, token: Token) -> _ReplicaConnection | None:
         """Return a connection to the replica that has written a token; None if it has died."""
         with self._lock:
             unused = self._unused.get(token.replica)
@@ -330,7 +323,7 @@ class RemoteReplicas:
         self._forget_dead()
         while True:
             try:
-                return ReplicaConnection(token, self.folder, self.form)
+                return _ReplicaConnection(token, self._folder, self._form)
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
             except OSError:  # such as too many open files: the token of a living replica is kept
@@ -351,24 +344,6 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
-        return self._compute(batch, None)
-
-    def compute_after(self, outcome: BaseException | None) -> Compute:
-        """Return a function that computes batches, and whose first call continues with a batch of
-        which this has become; see `Posts`.
-        """
-        outcomes = [outcome]
-        return lambda batch: self._compute(batch, outcomes.pop() if outcomes else None)
-
-    def _compute(
-        self, batch: cabc.Sequence[Arguments], outcome: BaseException | None
-    ) -> list[t.Any]:
-        """Let a replica compute a batch.
-
-        Args:
-            outcome: what has become of an attempt that was posted; None without one, or if the
-                batch was not computed.
-        """
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
@@ -376,25 +351,23 @@ class RemoteReplicas:
             raise
         losses = 0
         while True:
-            if outcome is None:
-                turn = self._turn()
-                try:
-                    outcome = self._exchange(turn, meta, packer.buffers, len(batch))
-                except ConnectionLost as exc:
-                    outcome = exc
+            turn = self._turn()
             try:
-                if isinstance(outcome, ConnectionLost):
-                    losses += 1
-                    if losses > 1 or not self._retry:
-                        return [self._lost(outcome)] * len(batch)
-                elif isinstance(outcome, BaseException):
+                outcome = self._exchange(turn, meta, packer.buffers, len(batch))
+            except ConnectionLost as exc:
+                losses += 1
+                if losses > 1 or not self._retry:
+                    return [self._lost(exc)] * len(batch)
+                continue
+            if isinstance(outcome, BaseException):
+                try:
                     raise outcome
-                elif outcome is not None:
-                    return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
-            finally:
-                outcome = None  # break a reference cycle: a traceback refers to this frame
+                finally:
+                    del outcome  # break a reference cycle: its traceback refers to this frame
+            if outcome is not None:
+                return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
 
-    def _turn(self) -> Turn:
+    def _turn(self) -> _Turn:
         """Return the turn that the calling thread has waited for, or else wait for one. That time
         does not count as time of `predict`.
         """
@@ -405,7 +378,7 @@ class RemoteReplicas:
         return turn
 
     def _exchange(
-        self, turn: Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]], size: int
+        self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]], size: int
     ) -> t.Any:
         """Send a batch of `size` predictions, and wait for what becomes of it.
 
@@ -432,19 +405,18 @@ class RemoteReplicas:
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            self._posting.note_sizes(frames.sent_bytes, frame)
-            outcome = connection.outcome_of(frame, size)
+            outcome = _outcome_of(connection, frame, size)
         self.keep(connection)
         return outcome
 
     @contextlib.contextmanager
-    def waiting_on(self, connection: ReplicaConnection) -> cabc.Iterator[None]:
+    def waiting_on(self, connection: _ReplicaConnection) -> cabc.Iterator[None]:
         """Let `give_up` end the connection while the calling thread uses it. If anything is raised,
         the connection is closed, because an answer may arrive on it later.
         """
         slots = slots_of_caller()
         key = slots[0] if slots else get_ident()
-        self.busy[key] = connection
+        self._busy[key] = connection
         try:
             yield
         except BaseException as exc:
@@ -454,23 +426,18 @@ class RemoteReplicas:
                 raise self._late() from exc
             raise
         finally:
-            del self.busy[key]
+            del self._busy[key]
 
-    def loss(self, connection: ReplicaConnection, exc: ConnectionLost) -> Exception:
-        """Return the exception for a batch whose connection is lost."""
-        self._note(connection, exc)
-        return self._late() if connection.given_up else exc
-
-    def _note(self, connection: ReplicaConnection, exc: BaseException) -> None:
+    def _note(self, connection: _ReplicaConnection, exc: BaseException) -> None:
         """Log and report a replica that has sent something that is no message."""
         if isinstance(exc, ConnectionLost) and exc.is_garbage:
             _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
             self._report(connection, 0.0)
 
-    def keep(self, connection: ReplicaConnection) -> None:
+    def keep(self, connection: _ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self.is_current(connection):
+            if self._is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()
@@ -485,7 +452,7 @@ class RemoteReplicas:
 class RemoteItems(cabc.Iterator[t.Any]):
     """The items of a stream that a replica produces. Used by one thread at a time."""
 
-    def __init__(self, replicas: RemoteReplicas, turn: Turn, first: Frame) -> None:
+    def __init__(self, replicas: RemoteReplicas, turn: _Turn, first: Frame) -> None:
         self._replicas = replicas
         self._turn = turn
         self._next: Frame | None = first
@@ -546,7 +513,7 @@ class RemoteItems(cabc.Iterator[t.Any]):
             self._replicas.keep(turn.connection)
 
 
-def receive(turn: Turn) -> Frame:
+def receive(turn: _Turn) -> Frame:
     """Wait for what becomes of a batch. While the replica waits for its device, that does not count
     as time of `predict`.
 
@@ -568,6 +535,38 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     if frame.serial != serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
     return frame
+
+
+def _outcome_of(connection: _ReplicaConnection, frame: Frame, size: int) -> t.Any:
+    """Return what has become of a batch of `size` predictions: the results; the exception with
+    which it has failed; or None if the replica has not accepted the token, so that another one is
+    needed.
+
+    Raises:
+        ConnectionLost: the message is another one.
+    """
+    if frame.kind not in (RESULTS, FAILED, STALE):
+        raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+    outcome: t.Any = None
+    try:
+        if frame.kind == RESULTS:
+            outcome = connection.results.read(frame.meta, owned_region(frame))
+        elif frame.kind == FAILED:
+            outcome = decode_failure(frame.meta)
+    except ConnectionLost:
+        raise
+    except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
+        outcome = AnswerError(f"A result cannot be read in this process: {exc}")
+        outcome.__cause__ = exc
+    if type(outcome) is list and len(outcome) != size:
+        raise ConnectionLost(f"{len(outcome)} results for {size} inputs", is_garbage=True)
+    connection.frames.release_shared(kept=False)
+    return outcome
+
+
+def owned_region(frame: Frame) -> memoryview:
+    """Return the region of a message, copied if it is in memory that the replica writes again."""
+    return memoryview(bytearray(frame.region)) if frame.is_shared else frame.region
 
 
 @contextlib.contextmanager
