@@ -240,6 +240,7 @@ def test_single_record_need_not_be_in_a_list():
         ("[", "The JSON is not valid"),
         (5, "Expected a list of keys"),
         ([5], "A key is an object"),
+        *((nothing, "expected at least one key") for nothing in ("", " ", ",", "[]", [])),
         (f"a={A.text},b={A.text}", "have the same id"),
         (f"{A.text}=a", "The name of a key contains 'carboy_', as keys do: write NAME=KEY."),
         (f"{A.text[:-1]}=a", "The name of a key contains 'carboy_'"),
@@ -247,7 +248,8 @@ def test_single_record_need_not_be_in_a_list():
     ],
     # The texts of the keys are random, and processes that share the tests need the same names.
     ids=[
-        *("no name", "cut", "guessable", "name", "JSON", "number", "list of numbers", "twice"),
+        *("no name", "cut", "guessable", "name", "JSON", "number", "list of numbers"),
+        *("empty", "space", "comma", "empty JSON", "empty list", "twice"),
         *("swapped", "swapped and cut", "key as a name"),
     ],
 )

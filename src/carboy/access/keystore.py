@@ -222,12 +222,19 @@ def listed_keys(value: object, where: str) -> dict[str, ApiKey]:
         where: what has the value, for error messages.
 
     Raises:
-        ConfigError: the value is not valid. Its text does not contain the keys.
+        ConfigError: the value is not valid, or has no key. Its text does not contain the keys.
     """
     try:
-        return keys_of(_records(value))
+        found = keys_of(_records(value))
     except ValueError as exc:
         raise ConfigError(f"{where}: {exc}") from None
+    if not found:
+        # As from an environment variable that gets its value from a secret which does not exist.
+        raise ConfigError(
+            f"{where}: expected at least one key, because models are open to everybody without one."
+            " Set it to what `carboy keys new NAME --print` prints, or do not set it."
+        )
+    return found
 
 
 def _records(value: object) -> list[object]:
