@@ -16,6 +16,7 @@ from apikeys import make_key, records
 
 from carboy.access.keyfile import changing
 from carboy.access.keystore import KeyStore, listed_keys, to_text
+from carboy.access.seenfiles import seen
 from carboy.errors import ConfigError
 
 A, B = make_key("a"), make_key("b")
@@ -165,6 +166,20 @@ def test_removed_file_opens_nothing(path):
     path.unlink()
     assert look_again(store).find(A.text) is None
     assert store.closed
+
+
+def test_file_that_was_removed_before_the_process_was_started_opens_nothing(path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(seen, "tell", told.append)
+    write(path, A)
+    KeyStore({}, str(path))
+    path.unlink()
+    monkeypatch.setattr(seen, "files", told)
+    store = KeyStore({}, str(path))
+    assert store.closed
+    assert store.find(A.text) is None
+    write(path, A)
+    assert look_again(store).find(A.text) == A.stored
 
 
 @pytest.mark.parametrize(
