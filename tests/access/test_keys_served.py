@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
+import signal
 import socket
 import subprocess
 import typing as t
@@ -133,6 +135,19 @@ def test_request_without_a_key_is_refused_before_its_body_arrives(served):
             b"Content-Length: 20000000\r\n\r\n"
         )
         assert sock.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+def test_removed_file_opens_nothing_also_to_workers_that_start_later(served):
+    os.rename(served.file, f"{served.file}.away")
+    try:
+        wait_until(lambda: served.statuses("/batched", KEY) == {401})
+        served.program.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: served.program.output.count("has ended after its last request") == 2)
+        assert served.statuses("/batched") == {401}
+        assert "was removed. Its keys are refused until it is back." in served.program.output
+    finally:
+        os.rename(f"{served.file}.away", served.file)
+    wait_until(lambda: served.statuses("/batched", KEY) == {200})
 
 
 def test_file_that_cannot_be_used_ends_the_start_with_code_2(tmp_path):

@@ -16,6 +16,7 @@ from apikeys import make_key, records
 
 from carboy.access.keyfile import changing
 from carboy.access.keystore import KeyStore, listed_keys, to_text
+from carboy.access.seenfiles import seen
 from carboy.errors import ConfigError
 
 A, B = make_key("a"), make_key("b")
@@ -167,6 +168,20 @@ def test_removed_file_opens_nothing(path):
     assert store.closed
 
 
+def test_file_that_was_removed_before_the_process_was_started_opens_nothing(path, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr(seen, "tell", told.append)
+    write(path, A)
+    KeyStore({}, str(path))
+    path.unlink()
+    monkeypatch.setattr(seen, "files", told)
+    store = KeyStore({}, str(path))
+    assert store.closed
+    assert store.find(A.text) is None
+    write(path, A)
+    assert look_again(store).find(A.text) == A.stored
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -240,6 +255,7 @@ def test_single_record_need_not_be_in_a_list():
         ("[", "The JSON is not valid"),
         (5, "Expected a list of keys"),
         ([5], "A key is an object"),
+        *((nothing, "expected at least one key") for nothing in ("", " ", ",", "[]", [])),
         (f"a={A.text},b={A.text}", "have the same id"),
         (f"{A.text}=a", "The name of a key contains 'carboy_', as keys do: write NAME=KEY."),
         (f"{A.text[:-1]}=a", "The name of a key contains 'carboy_'"),
@@ -247,7 +263,8 @@ def test_single_record_need_not_be_in_a_list():
     ],
     # The texts of the keys are random, and processes that share the tests need the same names.
     ids=[
-        *("no name", "cut", "guessable", "name", "JSON", "number", "list of numbers", "twice"),
+        *("no name", "cut", "guessable", "name", "JSON", "number", "list of numbers"),
+        *("empty", "space", "comma", "empty JSON", "empty list", "twice"),
         *("swapped", "swapped and cut", "key as a name"),
     ],
 )

@@ -271,8 +271,8 @@ def test_response_that_follows_upon_a_key_is_for_one_client(client):
         ({"ACCESS_DEFAULT": "key"}, {"/v2/health/ready": 503, "/openapi.json": 401}),
         ({"ACCESS_DEFAULT": "key", "OPENAPI_ACCESS": "open"}, {"/openapi.json": 200}),
         ({"OPENAPI_ACCESS": "key"}, {"/openapi.json": 401, "/docs": 401}),
-        ({"ACCESS_KEYS": [], "ACCESS_KEYS_FILE": "none.json"}, {"/": 200, "/cat": 401}),
-        ({"ACCESS_KEYS": []}, {"/": 200, "/who": 401, "/cat": 200, "/v1/models": 200}),
+        ({"ACCESS_KEYS": None, "ACCESS_KEYS_FILE": "none.json"}, {"/": 200, "/cat": 401}),
+        ({"ACCESS_KEYS": None}, {"/": 200, "/who": 401, "/cat": 200, "/v1/models": 200}),
     ],
 )
 def test_innermost_declaration_decides(config, expected):
@@ -393,7 +393,7 @@ def test_app_without_declarations_and_models_has_nothing_to_ask():
 )
 def test_server_says_how_many_keys_there_are(keys, access, text):
     app = Carboy(__name__, static_folder=None, instance_path="/nonexistent")
-    app.config["ACCESS_KEYS"] = records(*keys)
+    app.config["ACCESS_KEYS"] = records(*keys) or None
     app.config["OPENAPI_ENABLED"] = False
     app.get("/", access=access)(lambda: "")
     app.model("/model")(type("Model", (), {"predict": _predict}))

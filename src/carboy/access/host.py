@@ -235,7 +235,7 @@ class AccessHost:
         if self._key_store is None or self._key_store[0] != source:
             from .keystore import KeyStore, listed_keys
 
-            found = listed_keys(listed, f"The config key {KEYS}") if listed else {}
+            found = {} if listed is None else listed_keys(listed, f"The config key {KEYS}")
             store = KeyStore(found, self.key_file(), required=path is not None)
             self._key_store = source, store
         return self._key_store[1]

@@ -25,6 +25,7 @@ from carboy.errors import ConfigError
 from .apikey import ApiKey, keys_of
 from .keytext import digest_of, id_of
 from .notices import logger
+from .seenfiles import seen
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -60,7 +61,8 @@ class KeyStore:
         self, listed: cabc.Mapping[str, ApiKey], path: str, *, required: bool = False
     ) -> None:
         self.path = path
-        self.closed = required or bool(listed)
+        self._was_there = path in seen.files
+        self.closed = required or bool(listed) or self._was_there
         self.due_s = 0.0
         self._required = required
         self._listed = listed
@@ -130,7 +132,16 @@ class KeyStore:
 
     def _follow(self, found: cabc.Mapping[str, ApiKey]) -> None:
         self._by_id = {**found, **self._listed}
-        self.closed = self.closed or os.path.lexists(self.path)
+        is_there = os.path.lexists(self.path)
+        self.closed = self.closed or is_there
+        if is_there and not self._was_there:
+            self._was_there = True
+            seen.tell(self.path)
+        elif self._was_there and not is_there:
+            logger.error(
+                "The file of API keys %r was removed. Its keys are refused until it is back.",
+                self.path,
+            )
 
 
 def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[str, ApiKey]:
@@ -222,12 +233,19 @@ def listed_keys(value: object, where: str) -> dict[str, ApiKey]:
         where: what has the value, for error messages.
 
     Raises:
-        ConfigError: the value is not valid. Its text does not contain the keys.
+        ConfigError: the value is not valid, or has no key. Its text does not contain the keys.
     """
     try:
-        return keys_of(_records(value))
+        found = keys_of(_records(value))
     except ValueError as exc:
         raise ConfigError(f"{where}: {exc}") from None
+    if not found:
+        # As from an environment variable that gets its value from a secret which does not exist.
+        raise ConfigError(
+            f"{where}: expected at least one key, because models are open to everybody without one."
+            " Set it to what `carboy keys new NAME --print` prints, or do not set it."
+        )
+    return found
 
 
 def _records(value: object) -> list[object]:

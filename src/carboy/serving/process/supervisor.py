@@ -98,6 +98,9 @@ class Supervisor:
         self._log = SupervisorLog()
         self._replicas = ReplicaSupervisor(target, self._selector, self._log, settings.grace_s)
         self._token_loans = TokenLoans(lambda: self._computing_processes)
+        # The files of API keys that workers have seen: if one is removed, later workers must not
+        # take this for an app that has never had keys.
+        self._key_files: set[str] = set()
         self._metrics = ServerMetrics() if settings.metrics else None
         self._management: Management | None = None
         self._started_at_s = time.time()
@@ -282,6 +285,7 @@ class Supervisor:
         process.handlers["loaded"] = partial(self._on_loaded, process)
         process.handlers["log"] = partial(self._log.follow, process)
         process.handlers["warning"] = self._log.warn
+        process.handlers["key-file"] = self._key_files.add
         self._token_loans.watch(process)
         about_models: dict[str, t.Any] = {"unloaded": [], "versions": {}}
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
@@ -301,6 +305,7 @@ class Supervisor:
             "settings": self._settings.as_dict(),
             "descriptors": descriptors,
             "models": about_models,
+            "key_files": sorted(self._key_files),
         }
         if self._metrics is not None:
             process.metrics_fd = job["metrics_fd"] = self._metrics.open_table()

@@ -27,6 +27,7 @@ import typing as t
 from concurrent.futures import Future
 from functools import partial
 
+from ...access.seenfiles import seen
 from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
@@ -449,6 +450,7 @@ def main(argv: list[str]) -> None:
         send_log_lines(control, job["log_fds"])
         use_replicas_of(control, job["generation"])
         borrow_from(control)
+        seen.files, seen.tell = job["key_files"], partial(control.report, "key-file")
         asked_by = debugmode.disable_in_environment()
         topics.app = app = load(job["target"])
         if models := models_of(app):
