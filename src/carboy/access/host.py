@@ -54,6 +54,7 @@ class AccessHost:
         root_path: str
         url_map: RoutingMap
         url_rule_class: type[Rule]
+        view_functions: dict[str, t.Any]
 
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
 
@@ -128,6 +129,7 @@ class AccessHost:
         table = AccessTable(
             self.key_store(),
             self.url_map,
+            self.view_functions,
             self._blueprint_declarations,
             of_app=self._declared_by_keys(DEFAULT, RATE),
             of_probes=self._declared_by_keys(PROBES),
