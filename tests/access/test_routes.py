@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from apikeys import make_key, records
 from werkzeug.routing import Rule
@@ -351,6 +353,18 @@ def test_unknown_value_is_refused_at_registration(value):
     app.config["ACCESS_DEFAULT"] = value
     with pytest.raises(ValueError, match="The config key ACCESS_DEFAULT"):
         app.test_client().get("/")
+
+
+def test_declaration_of_a_rule_that_redirects_is_refused_at_registration():
+    app = Carboy(__name__)
+    for option in ({"access": "key"}, {"rate": "9/minute"}, {"cors": "*"}):
+        name, value = next(iter(option.items()))
+        with pytest.raises(
+            ValueError, match=rf"(?s)'/old' redirects .*{name}={re.escape(repr(value))}"
+        ):
+            app.add_url_rule("/old", "old", redirect_to="/new", **option)
+    app.add_url_rule("/old", "old", redirect_to="/new", access=None)
+    assert app.test_client().get("/old").status_code == 308
 
 
 def _add_by_view(app: Carboy, **options: object) -> None:
