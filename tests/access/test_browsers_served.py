@@ -62,7 +62,8 @@ def ask(server, path: str, body: object = None, *, method: str = "POST", **heade
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         text = None if body is None else json.dumps(body)
-        sent = {"Content-Type": "application/json", **headers}
+        # Browsers ask to keep a connection; a request that does not has come through a proxy.
+        sent = {"Content-Type": "application/json", "Connection": "keep-alive", **headers}
         connection.request(method, path, text, {n.replace("_", "-"): v for n, v in sent.items()})
         answer = connection.getresponse()
         answer.text = answer.read().decode()

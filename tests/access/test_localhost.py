@@ -10,6 +10,8 @@ from carboy.access.localhost import Danger, find_danger, is_cross_site
 from carboy.errors import ConfigError
 
 THIEF = "https://thief.example"
+HTTP_1_1 = {"SERVER_PROTOCOL": "HTTP/1.1"}
+WEBSOCKET = {"method": "GET", "upgrade": "websocket"}
 CROSS, REBOUND = Danger.CROSS_SITE, Danger.REBOUND
 
 
@@ -59,6 +61,14 @@ def environ(host: str | None = "localhost:8000", method: str = "POST", **headers
         ({"origin": THIEF, "site": "same-origin"}, None),
         ({"origin": THIEF, "site": "cross-site", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}, None),
         ({"origin": "http://shop.example", "SERVER_PROTOCOL": "HTTP/1.0"}, None),
+        ({"origin": THIEF, **HTTP_1_1}, None),
+        ({"origin": THIEF, "site": "cross-site", **HTTP_1_1, "HTTP_CONNECTION": "close"}, None),
+        ({"origin": THIEF, **HTTP_1_1, "HTTP_CONNECTION": "upgrade"}, None),
+        # What browsers send: Chromium, Firefox, a WebSocket, HTTP/2.
+        ({"origin": THIEF, **HTTP_1_1, "HTTP_CONNECTION": "keep-alive"}, CROSS),
+        ({"origin": THIEF, **HTTP_1_1, "HTTP_CONNECTION": "Keep-Alive"}, CROSS),
+        ({"origin": THIEF, **HTTP_1_1, "HTTP_CONNECTION": "Upgrade", **WEBSOCKET}, CROSS),
+        ({"origin": THIEF, "site": "cross-site", "SERVER_PROTOCOL": "HTTP/2"}, CROSS),
         # Services that others can reach have other means.
         ({"origin": THIEF, "host": "shop.example"}, None),
         ({"origin": THIEF, "host": "192.168.1.5:8000"}, None),
@@ -127,6 +137,7 @@ def post(app: Carboy, path: str = "/a", **more):
     """Post as a browser does for a page of another site, through a server."""
     overrides = {"REMOTE_PORT": "50000", **more.pop("environ", {})}
     headers = {"Origin": THIEF, "Sec-Fetch-Site": "cross-site", "Host": "localhost:8000"}
+    headers["Connection"] = "keep-alive"
     return app.test_client().open(
         path,
         method=more.pop("method", "POST"),
@@ -141,7 +152,8 @@ def test_post_of_a_foreign_page_is_refused_with_what_to_do(app):
     assert answer.status_code == 403
     assert answer.json["code"] == "cross-site-request"
     assert f"A page of the site {THIEF} has sent this request" in answer.json["detail"]
-    assert "PROTECT_LOCALHOST = False" in answer.json["detail"]
+    for cure in ("cors=", "proxy_set_header Host $http_host;", "PROTECT_LOCALHOST = False"):
+        assert cure in answer.json["detail"]
 
 
 def test_post_is_done_if_the_check_is_switched_off(app):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from apikeys import make_key, records
 from werkzeug.routing import Rule
@@ -353,13 +355,53 @@ def test_unknown_value_is_refused_at_registration(value):
         app.test_client().get("/")
 
 
-def test_second_rule_of_a_model_is_guarded_as_the_first():
+def test_declaration_of_a_rule_that_redirects_is_refused_at_registration():
+    app = Carboy(__name__)
+    for option in ({"access": "key"}, {"rate": "9/minute"}, {"cors": "*"}):
+        name, value = next(iter(option.items()))
+        with pytest.raises(
+            ValueError, match=rf"(?s)'/old' redirects .*{name}={re.escape(repr(value))}"
+        ):
+            app.add_url_rule("/old", "old", redirect_to="/new", **option)
+    app.add_url_rule("/old", "old", redirect_to="/new", access=None)
+    assert app.test_client().get("/old").status_code == 308
+
+
+def _add_by_view(app: Carboy, **options: object) -> None:
+    app.add_url_rule("/kitten", "kitten", app.view_functions["cat"], methods=["POST"], **options)
+
+
+def _add_by_name(app: Carboy) -> None:
+    app.add_url_rule("/kitten", endpoint="kitten", methods=["POST"])
+    app.view_functions["kitten"] = app.view_functions["cat"]
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda app: app.add_url_rule("/kitten", endpoint="cat", methods=["POST"]),
+        _add_by_view,
+        _add_by_name,
+        lambda app: _add_by_view(app, rate="9/minute"),
+        lambda app: _add_by_view(app, access="key"),
+    ],
+    ids=["endpoint", "view", "name", "rate", "key"],
+)
+def test_second_rule_of_a_model_is_guarded_as_the_first(add):
     app = make_app()
-    app.add_url_rule("/kitten", endpoint="cat", methods=["POST"])
+    add(app)
     client = app.test_client()
     assert client.post("/kitten", json=1).status_code == 401
     assert client.post("/kitten", json=1, headers=DOG.bearer).status_code == 403
     assert client.post("/kitten", json=1, headers=CAT.bearer).status_code == 200
+
+
+def test_second_rule_of_a_model_may_be_opened_without_opening_the_model():
+    app = make_app()
+    _add_by_view(app, access="open")
+    client = app.test_client()
+    statuses = [client.post(f"/{url}", json=1).status_code for url in ("kitten", "cat")]
+    assert (statuses, client.get("/v2/models/cat").status_code) == ([200, 401], 401)
 
 
 def test_model_that_is_defined_again_declares_again(monkeypatch):

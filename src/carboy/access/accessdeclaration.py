@@ -95,13 +95,20 @@ class AccessDeclaration:
             )
         return cls(check_access(access, owner), rates, cors=cors)
 
-    def within(self, outer: AccessDeclaration) -> AccessDeclaration:
-        """Return this declaration, with the fields that it leaves out from `outer`."""
+    def within(
+        self, outer: AccessDeclaration, *, purpose: Purpose | None = None
+    ) -> AccessDeclaration:
+        """Return this declaration, with the fields that it leaves out from `outer`.
+
+        Args:
+            purpose: what the route gives access to, if it is not what this declaration says.
+        """
         return dataclasses.replace(
             self,
             access=self.access or outer.access,
             rates=outer.rates if self.rates is None else self.rates,
             cors=outer.cors if self.cors is None else self.cors,
+            purpose=purpose or self.purpose,
         )
 
 
@@ -114,14 +121,14 @@ def declared_at(rule: Rule) -> AccessDeclaration:
 
 
 def declarations_of(
-    rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
+    rule: Rule, declared: AccessDeclaration, by_blueprint: cabc.Mapping[str, AccessDeclaration]
 ) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
     """Yield the declarations of a rule and of its blueprints, innermost first, with names.
 
     Args:
+        declared: what is declared for the rule itself.
         by_blueprint: what blueprints have declared, by the names of their registrations.
     """
-    declared = declared_at(rule)
     model = declared.purpose.model
     yield f"model {model}" if model else f"route {rule.endpoint}", declared
     blueprint = rule.endpoint.rpartition(".")[0]
@@ -134,7 +141,7 @@ def declared_with_blueprints(
 ) -> AccessDeclaration:
     """Return what is declared for a rule, by itself or by its blueprints."""
     found = NOTHING_DECLARED
-    for _, declared in declarations_of(rule, by_blueprint):
+    for _, declared in declarations_of(rule, declared_at(rule), by_blueprint):
         found = found.within(declared)
     return found
 

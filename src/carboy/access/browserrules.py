@@ -340,6 +340,8 @@ def _refuse_site(origin: str | None) -> Problem:
         403,
         f"A page of {site} has sent this request to a service on this machine, which may be against"
         " the will of its user. To allow it, name the site in cors= of the view or model, or in"
-        f" the config key {CORS_KEY}. {LOCALHOST_KEY} = False switches this check off.",
+        f" the config key {CORS_KEY}. If a proxy has passed the request on, let it send the Host"
+        " header of the client (nginx: proxy_set_header Host $http_host;), or X-Forwarded-For."
+        f" {LOCALHOST_KEY} = False switches this check off.",
         code="cross-site-request",
     )

@@ -54,6 +54,7 @@ class AccessHost:
         root_path: str
         url_map: RoutingMap
         url_rule_class: type[Rule]
+        view_functions: dict[str, t.Any]
 
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
 
@@ -95,6 +96,12 @@ class AccessHost:
         given = {name: options.pop(name) for name in names}
         if all(value is None for value in given.values()):
             return None
+        if of_view and options.get("redirect_to") is not None:
+            raise ValueError(
+                f"{owner} redirects by redirect_to=, before anything is checked, so that"
+                f" {_named(given)} would have no effect. Declare it where the redirect leads, or"
+                " write a view that redirects."
+            )
         declaration = AccessDeclaration.read(given, owner, of_view=of_view)
         self._declares_access |= declaration.access is not None or declaration.rates is not None
         self._declares_cors |= declaration.cors is not None
@@ -128,6 +135,7 @@ class AccessHost:
         table = AccessTable(
             self.key_store(),
             self.url_map,
+            self.view_functions,
             self._blueprint_declarations,
             of_app=self._declared_by_keys(DEFAULT, RATE),
             of_probes=self._declared_by_keys(PROBES),
@@ -246,6 +254,10 @@ class AccessHost:
         if path is None:
             return os.path.join(self.instance_path, FILE_NAME)
         return os.path.join(self.root_path, path)
+
+
+def _named(given: cabc.Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
 
 
 def _parameters_of(rule_class: type[Rule]) -> set[str]:

@@ -104,12 +104,17 @@ def _is_forwarded(environ: cabc.Mapping[str, t.Any]) -> bool:
     """Return whether a request has come through a proxy, which passes on its own host in place of
     that of the website, as nginx and Apache do by default.
 
-    A page cannot make this up: browsers use HTTP/1.1, and send such headers of a page to another
-    site only after a preflight request.
+    A page cannot make this up: browsers use HTTP/1.1 or newer, let no page set Connection, and send
+    the other headers of a page to another site only after a preflight request.
     """
-    return environ.get("SERVER_PROTOCOL") == "HTTP/1.0" or any(
-        name in environ for name in _HEADERS_OF_PROXIES
-    )
+    protocol = environ.get("SERVER_PROTOCOL")
+    if protocol == "HTTP/1.0" or any(name in environ for name in _HEADERS_OF_PROXIES):
+        return True
+    # By HTTP/1.1, browsers ask to keep the connection, except for a WebSocket. Proxies send a
+    # Connection header of their own: nginx none, "close" or "upgrade". (HTTP/2 has no such header.)
+    if protocol != "HTTP/1.1" or "HTTP_UPGRADE" in environ:
+        return False
+    return "keep-alive" not in environ.get("HTTP_CONNECTION", "").lower()
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import NOTHING_DECLARED, AccessDeclaration, declarations_of, declared_at
+from .accessdeclaration import declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key, needs_key
 from .notices import logger
 from .ratelimit import RateLimit
@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
     from carboy.ctx import RequestContext
     from carboy.wrappers import Response
 
+    from .accessdeclaration import AccessDeclaration
     from .keystore import KeyStore
     from .rates import Rate
 
@@ -45,6 +46,7 @@ class AccessTable:
         store: the keys of the app.
         url_map: the rules of the app. The attribute `declaration` of a rule has what was declared
             with it.
+        views: the views of the app, by endpoint.
         by_blueprint: what blueprints have declared, by the names of their registrations.
         of_app: what the configuration declares for all routes.
         of_probes: the same for probes.
@@ -57,6 +59,7 @@ class AccessTable:
         self,
         store: KeyStore,
         url_map: Map,
+        views: cabc.Mapping[str, t.Any],
         by_blueprint: cabc.Mapping[str, AccessDeclaration],
         *,
         of_app: AccessDeclaration,
@@ -66,6 +69,7 @@ class AccessTable:
     ) -> None:
         self.store = store
         self._url_map = url_map
+        self._views = views
         self._by_blueprint = by_blueprint
         self._of_app = of_app
         self._of_probes = of_probes
@@ -74,6 +78,21 @@ class AccessTable:
         self._knows_who_counts = False
         # By `id`, because rules have no hash. Rules live as long as their map.
         self._guards: dict[int, RouteGuard | None] = {}
+        # What is declared for models and for carboy's own pages, by their endpoints and the `id` of
+        # their views; and a rule of each model. An app whose models change gets a new table.
+        self._of_own_views: dict[str | int, AccessDeclaration] = {}
+        self._rules_of_models: dict[str, Rule] = {}
+        self._index_own_views()
+
+    def _index_own_views(self) -> None:
+        for rule in self._url_map.iter_rules():
+            declared = declared_at(rule)
+            if declared.purpose.kind == "view":
+                continue
+            for key in (rule.endpoint, id(self._views.get(rule.endpoint, rule))):
+                self._of_own_views.setdefault(key, declared)
+            if declared.purpose.kind == "model":
+                self._rules_of_models.setdefault(declared.purpose.model, rule)
 
     def admit(self, ctx: RequestContext) -> None:
         """Raise the error that refuses the request of a context; else let it pass."""
@@ -134,8 +153,8 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        self._adopt(rule)
-        purpose, policy = declared_at(rule).purpose, self._policy_of(rule)
+        declared = self._declared(rule)
+        purpose, policy = declared.purpose, self._policy_of(rule, declared)
         if purpose.kind == "asset":
             return None
         if policy.limit is None and policy.access == "open" and not purpose.variable:
@@ -149,54 +168,60 @@ class AccessTable:
             has_users=self._identify_user is not None,
         )
 
-    def _adopt(self, rule: Rule) -> None:
-        """Let what is declared for a model hold for a second rule of its endpoint that declares
-        nothing, since it gives access to the same model.
-        """
-        if declared_at(rule) is NOTHING_DECLARED:
-            others = map(declared_at, self._url_map.iter_rules(rule.endpoint))
-            found = next((each for each in others if each.purpose.kind != "view"), None)
-            if found is not None:
-                rule.declaration = found  # type: ignore[attr-defined]
+    def _declared(self, rule: Rule) -> AccessDeclaration:
+        """Return what is declared for a rule itself.
 
-    def _policy_of(self, rule: Rule) -> RoutePolicy:
+        A program may give the view of a model a second rule or endpoint, which gives access
+        to the same model: what is declared for the model holds there, too.
+        """
+        declared = declared_at(rule)
+        if declared.purpose.kind != "view":
+            return declared
+        own = self._of_own_views.get(rule.endpoint) or self._of_own_views.get(
+            id(self._views.get(rule.endpoint))
+        )
+        return declared if own is None else declared.within(own, purpose=own.purpose)
+
+    def _policy_of(self, rule: Rule, declared: AccessDeclaration) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
-        if declared_at(rule).purpose.kind == "control":
+        kind = declared.purpose.kind
+        if kind == "control":
             return RoutePolicy("key" if self._of_app.access == "key" else None)
-        levels = list(self._levels(rule))
-        access = next((declared.access for _, declared in levels if declared.access), None)
-        if access is None and declared_at(rule).purpose.kind in ("view", "probe"):
+        levels = list(self._levels(rule, declared))
+        access = next((each.access for _, each in levels if each.access), None)
+        if access is None and kind in ("view", "probe"):
             access = "open"
         return RoutePolicy(access, self._limit_of(rule, levels))
 
-    def _levels(self, rule: Rule) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
+    def _levels(
+        self, rule: Rule, declared: AccessDeclaration
+    ) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
         """Yield the declarations that hold for a rule with their names, innermost first."""
-        if declared_at(rule).purpose.kind == "probe":
-            yield rule.endpoint, declared_at(rule)
+        if declared.purpose.kind == "probe":
+            yield rule.endpoint, declared
             yield "probes", self._of_probes
         else:
-            yield from declarations_of(rule, self._by_blueprint)
+            yield from declarations_of(rule, declared, self._by_blueprint)
             yield "all routes", self._of_app
 
     def _limit_of(
         self, rule: Rule, levels: cabc.Sequence[tuple[str, AccessDeclaration]]
     ) -> RateLimit | None:
         is_static = rule.endpoint.rpartition(".")[2] == "static"
-        for name, declared in levels:
+        for place, (name, declared) in enumerate(levels):
             if declared.rates is not None:
                 # One page may need any number of static files, so that they do not count for a rate
                 # of the app or of a blueprint.
-                is_exempt = is_static and declared is not declared_at(rule)
+                is_exempt = is_static and place > 0
                 return None if is_exempt else self._limit(name, declared.rates)
         return None
 
     def _policy_of_model(self, name: str) -> RoutePolicy:
-        for rule in self._url_map.iter_rules():
-            purpose = declared_at(rule).purpose
-            if purpose.kind == "model" and purpose.model == name:
-                guard = self.guard_of(rule)
-                return RoutePolicy("open") if guard is None else guard.policy
-        return RoutePolicy(self._of_app.access, self._limit("all routes", self._of_app.rates))
+        rule = self._rules_of_models.get(name)
+        if rule is None:
+            return RoutePolicy(self._of_app.access, self._limit("all routes", self._of_app.rates))
+        guard = self.guard_of(rule)
+        return RoutePolicy("open") if guard is None else guard.policy
 
     def _limit(self, name: str, rates: cabc.Sequence[Rate] | None) -> RateLimit | None:
         return RateLimit(rates, f"{self._scope}: {name}") if rates else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import pathlib
 import signal
@@ -73,6 +74,54 @@ def test_two_apps_are_served_by_one_nginx(tmp_path):
 
 def test_static_folder_at_the_root_leaves_views_to_the_app(tmp_path):
     oddsites.check_static_folder_at_the_root("nginx", tmp_path, start)
+
+
+# --------------------------------------------------------------------- nginx by somebody's tutorial
+
+FORM = """
+from carboy import Carboy
+
+app = Carboy(__name__)
+app.post("/form")(lambda: "done")
+"""
+# What configurations have beside `proxy_pass`. nginx from 1.29.7 on speaks HTTP/1.1 by default.
+TUTORIALS = [
+    "proxy_http_version 1.0;",
+    "proxy_http_version 1.1;",
+    'proxy_http_version 1.1; proxy_set_header Connection "";',
+    'proxy_http_version 1.1; proxy_set_header Connection "upgrade";',
+]
+OF_A_BROWSER = {"Host": "shop.example", "Origin": "http://shop.example", "Connection": "keep-alive"}
+
+
+def _post(port: int, **headers: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/form", b"a=1", {**OF_A_BROWSER, **headers})
+        return connection.getresponse().read().decode()
+
+
+def test_pages_of_a_site_may_post_behind_nginx_that_passes_on_its_own_host(tmp_path):
+    (tmp_path / "app.py").write_text(FORM)
+    app_port, *ports = (spawning.free_port() for _ in range(len(TUTORIALS) + 1))
+    command = [spawning.script("carboy"), "serve", "app:app", "--port", str(app_port)]
+    app = spawning.start(command, log=tmp_path / "app.log", port=app_port, cwd=tmp_path)
+    passed = f"proxy_pass http://127.0.0.1:{app_port};"
+    servers = (
+        f"server {{ listen 127.0.0.1:{port}; location / {{ {passed} {lines} }} }}\n"
+        for port, lines in zip(ports, TUTORIALS, strict=True)
+    )
+    (tmp_path / "sites.conf").write_text("".join(servers))
+    try:
+        app.wait_until_it_listens()
+        nginx = start(website.Ports(ports[0], 0), tmp_path, tmp_path / "sites.conf")
+        try:
+            assert [_post(port) for port in ports] == ["done"] * len(TUTORIALS)
+        finally:
+            nginx.stop()
+        assert "cross-site-request" in _post(app_port, Host=f"localhost:{app_port}")
+    finally:
+        app.stop()
 
 
 # -------------------------------------------------------------------------------------- the how-to
