@@ -36,7 +36,7 @@ def complaints(*command: str | os.PathLike[str]) -> str:
 
 
 def test_mypy_reports_exactly_the_expected_errors(programs):
-    config = ROOT / "pyproject.toml"
+    config = HERE / "mypy.ini"
     assert complaints("mypy", "--config-file", config, *sorted(programs.glob("*.py"))) == ""
 
 

@@ -29,6 +29,7 @@ ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 # Where carboy's commands are that Flask lacks and that load the app. A program for Flask may have
 # commands of their names: its own take precedence.
 _YIELDING_MODULES = (
+    "carboy.cli.apikeys:",
     "carboy.cli.configuration:",
     "carboy.cli.documents:",
     "carboy.serving.process.modelscommand:",
