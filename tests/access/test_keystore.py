@@ -194,6 +194,8 @@ def test_single_record_need_not_be_in_a_list():
         ([5], "A key is an object"),
         (f"a={A.text},b={A.text}", "have the same id"),
     ],
+    # The texts of the keys are random, and processes that share the tests need the same names.
+    ids=["no name", "cut", "guessable", "name", "JSON", "number", "list of numbers", "twice"],
 )
 def test_invalid_value_is_refused_without_showing_a_key(value, message):
     with pytest.raises(ConfigError) as caught:

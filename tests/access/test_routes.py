@@ -48,11 +48,12 @@ def _predict(self, x: int) -> int:
 V2 = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}
 CAT_ALONE = {None: 401, STRANGER: 401, DOG: 403, CAT: 200, BOTH: 200}
 ANY_KEY = {None: 401, STRANGER: 401, DOG: 200, CAT: 200}
+KEY_OF_ALL = {None: 401, STRANGER: 401, DOG: 403, BOTH: 200}
 NO_KEY = {None: 200, STRANGER: 200, DOG: 200}
 ROUTES = {
     "GET /": (None, NO_KEY),
-    "GET /who": (None, ANY_KEY),
-    "GET /admin/": (None, ANY_KEY),
+    "GET /who": (None, KEY_OF_ALL),
+    "GET /admin/": (None, KEY_OF_ALL),
     "GET /admin/help": (None, NO_KEY),
     "GET /cat": (None, CAT_ALONE),
     "POST /cat": (1, CAT_ALONE),
@@ -416,7 +417,7 @@ def test_program_may_give_request_an_identity_of_its_own():
 
 def test_client_call_sends_a_key(client):
     assert client.call("cat", x=3, _key=CAT.text) == 3
-    assert client.call("who", _key=DOG.text) == "dog"
+    assert client.call("who", _key=BOTH.text) == "both"
     with pytest.raises(CallError, match="401"):
         client.call("cat", x=3)
     with pytest.raises(CallError, match="may not use the model"):

@@ -137,3 +137,14 @@ def test_worker_counts_alone_while_the_lender_is_silent(caplog, monkeypatch):
     lender = TokenLender()
     source.receive(*asked.pop(), lender.lend(rate, "me", 1))
     assert source.counter(rate).take("me").tokens == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_hold_at_most_a_tenth_of_a_rate_however_long_they_serve(workers):
+    server, rate = Server(workers), CountedRate("route", 3000, 1)
+    for turn in range(20_000):
+        server.clock.now_s += 0.001
+        server.workers[turn % workers].counter(rate).take("me")
+    counters = [worker.counter(rate) for worker in server.workers]
+    held = sum(each.leases["me"].tokens + sum(each.at_hand.get("me", ())) for each in counters)
+    assert held <= 300

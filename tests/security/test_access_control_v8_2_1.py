@@ -15,6 +15,14 @@ import apikeys
 import pytest
 import spawning
 
+from carboy import Blueprint, Carboy
+from carboy.deployment.apachefiles import apache_text
+from carboy.deployment.caddyfiles import caddyfile_text
+from carboy.deployment.facts import Facts
+from carboy.deployment.nginxfiles import nginx_text
+from carboy.deployment.website import make_website
+from carboy.serving.settings import make_settings
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -138,6 +146,10 @@ def test_key_of_one_model_opens_no_other_one(port: int, path: str, owner: str):
         assert status in (200, 403)
 
 
+def test_key_of_a_model_opens_no_view(port: int):
+    assert _ask(port, "GET", "/closed", f"X-API-Key: {FIRST.text}\r\n") == 403
+
+
 def test_websocket_needs_a_key(port: int):
     head = (
         b"GET /socket HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -149,3 +161,24 @@ def test_websocket_needs_a_key(port: int):
 def test_long_body_of_a_stranger_is_refused_before_it_arrives(port: int):
     head = b"POST /first HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30000000\r\n\r\n"
     assert _status(port, head) == 401
+
+
+@pytest.mark.parametrize("write", [nginx_text, apache_text, caddyfile_text])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_web_server_sends_no_static_file_that_needs_a_key(
+    tmp_path: pathlib.Path, write: t.Callable[..., str], is_closed: bool
+):
+    (tmp_path / "static").mkdir()
+    (tmp_path / "private").mkdir()
+    access = "key" if is_closed else None
+    app = Carboy("shop", root_path=str(tmp_path))
+    app.config["ACCESS_DEFAULT"] = access
+    app.register_blueprint(
+        Blueprint(
+            "b", "b", root_path=str(tmp_path), static_folder="private", url_prefix="/b",
+            access=access,
+        )
+    )  # fmt: skip
+    text = write(make_website(Facts(app, "shop:app", str(tmp_path), make_settings({}, {}))))
+    for folder in ("static", "private"):
+        assert (str(tmp_path / folder) in text) != is_closed

@@ -8,6 +8,7 @@ in which its content stands very often, with what must stand before it, and an e
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
 import re
 import typing as t
@@ -20,46 +21,76 @@ _CANDIDATES = "a0 \t\"'\\,;:=/.<>()[]{}%&-_+\n\r#@!?*|~^$`Zé\u2028\x00"
 
 
 class Found(t.NamedTuple):
-    """A regular expression in the source code.
+    """A call of a function of the module `re` in the source code.
 
     Attributes:
         where: the file and the line.
-        pattern: the pattern, as text; bytes are read as Latin-1.
-        flags: the flags of the module `re`.
-        how: the function that uses it; "match" and "search" if it is compiled.
+        source: the call as it is written.
+        pattern: the compiled pattern; None if only the running program knows it.
     """
 
     where: str
-    pattern: str
-    flags: int
-    how: str
+    source: str
+    pattern: re.Pattern[t.Any] | None
 
 
-def find_literal(root: pathlib.Path) -> t.Iterator[tuple[str, ast.Call]]:
-    """Yield each call of a function of the module `re` with a pattern, and where it is."""
+def find_patterns(root: pathlib.Path) -> t.Iterator[Found]:
+    """Yield each regular expression in a package."""
     for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and isinstance(node.func.value, ast.Name)
-                and node.func.value.id == "re"
-                and node.func.attr in {"compile", *_FUNCTIONS}
-                and node.args
-            ):
-                yield f"{path.relative_to(root)}:{node.lineno}", node
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {
+            id(node.value): target.id
+            for node in tree.body
+            if isinstance(node, (ast.Assign, ast.AnnAssign))
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and _is_of_re(node.func) and node.args):
+                continue
+            module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
+            where = f"{path.relative_to(root)}:{node.lineno}"
+            yield Found(where, ast.unparse(node), _compiled(node, module, names.get(id(node), "")))
 
 
-def hostile_texts(pattern: str, flags: int, repeats: int) -> t.Iterator[str]:
-    """Yield texts for each repetition of a pattern: a start that fits, what the repetition takes,
-    `repeats` times, and an end that does not fit.
+def _is_of_re(function: ast.expr) -> bool:
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "re"
+        and function.attr in {"compile", *_FUNCTIONS}
+    )
+
+
+def _compiled(call: ast.Call, module: str, name: str) -> re.Pattern[t.Any] | None:
+    """Return the pattern of a call: from its constants, or from the module's attribute that has
+    it.
     """
-    tree = parser.parse(pattern, flags)
+    pattern = call.args[0]
+    if isinstance(pattern, ast.Constant):
+        flags = [each for each in ast.walk(call) if _is_flag(each)]
+        names = [t.cast("ast.Attribute", each).attr for each in flags]
+        return re.compile(pattern.value, sum(getattr(re, each) for each in names))
+    found = getattr(importlib.import_module(module), name, None) if name else None
+    return found if isinstance(found, re.Pattern) else None
+
+
+def _is_flag(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr.isupper() and hasattr(re, node.attr)
+
+
+def hostile_texts(pattern: re.Pattern[t.Any], repeats: int) -> t.Iterator[t.Any]:
+    """Yield texts, or bytes, for each repetition of a pattern: a start that fits, what the
+    repetition takes, `repeats` times, and an end that does not fit.
+    """
+    is_bytes = isinstance(pattern.pattern, bytes)
+    source = pattern.pattern.decode("latin-1") if is_bytes else pattern.pattern
+    tree = parser.parse(source, pattern.flags & ~re.UNICODE)
     for before, content in _repetitions(tree, ""):
-        for pump in _samples(content):
-            if pump:
-                for end in ("", "\x00", "!", "\n", pump[:1] + "\x00"):
-                    yield before + pump * repeats + end
+        for pump in filter(None, _samples(content)[:6]):
+            for end in ("\x00", "\n", pump[:1] + "\x00"):
+                text = before + pump * repeats + end
+                yield text.encode("latin-1", "replace") if is_bytes else text
 
 
 def _repetitions(tree: t.Any, before: str) -> t.Iterator[tuple[str, t.Any]]:

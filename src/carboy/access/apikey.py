@@ -26,7 +26,8 @@ class ApiKey:
         name: who has the key; the access log has it.
         id: the part of the key that is public.
         digest: the SHA-256 of the whole key, in hexadecimal digits.
-        models: the names of the models that the key may use; None for all.
+        models: the names of the models that the key may use, and nothing else; None for all models
+            and routes.
         rate: how often the key may be used, such as "100/minute"; None without a limit.
         created: when the key was made; None if that is not known.
         expires: from when on the key is refused; None for never.

@@ -162,7 +162,7 @@ class RouteGuard:
         if not self.needs_key(model):
             identity = Identity(address, identify_user=identify_user)
             return Admission(self, identity, self._count(identity, model), keyed=False)
-        key, refusal = check_key(self.store, headers, model)
+        key, refusal = check_key(self.store, headers, model, is_view=purpose.kind == "view")
         identity = Identity(address, key, identify_user)
         return Admission(self, identity, refusal or self._count(identity, model))
 
@@ -179,12 +179,14 @@ class RouteGuard:
 
 
 def check_key(
-    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str
+    store: KeyStore, headers: cabc.Mapping[str, t.Any], model: str, *, is_view: bool = False
 ) -> tuple[ApiKey | None, Problem | None]:
     """Return the key that a request has, and why it is refused if it is.
 
     Args:
         model: the name of the model that the request is for; empty if it is for none.
+        is_view: whether the request is for a view of the app. A key that is for some models opens
+            nothing else.
     """
     sent = sent_key(headers)
     if not sent:
@@ -192,7 +194,11 @@ def check_key(
     key = store.find(sent)
     if key is None:
         return None, _not_valid()
-    return key, _not_allowed(model) if model and not key.allows_model(model) else None
+    if model and not key.allows_model(model):
+        return key, _not_allowed(f"may not use the model {model!r}")
+    if is_view and key.models is not None:
+        return key, _not_allowed("is for models alone")
+    return key, None
 
 
 def sent_key(headers: cabc.Mapping[str, t.Any]) -> str:
@@ -224,10 +230,10 @@ def _not_valid() -> Problem:
     )
 
 
-def _not_allowed(model: str) -> Problem:
+def _not_allowed(reason: str) -> Problem:
     return Problem(
         403,
-        f"The API key may not use the model {model!r}.",
+        f"The API key {reason}.",
         code="key-not-allowed",
         headers=[("WWW-Authenticate", f'{_CHALLENGE}, error="insufficient_scope"')],
     )

@@ -6,6 +6,7 @@ loads the rest of this package.
 
 from __future__ import annotations
 
+import itertools
 import os
 import typing as t
 
@@ -22,6 +23,7 @@ if t.TYPE_CHECKING:
     from .keystore import KeyStore
     from .table import AccessTable
 
+_serials = itertools.count(1)
 T_identify_user = t.TypeVar("T_identify_user", bound="cabc.Callable[[], object]")
 
 #: The options by which routes, blueprints and models declare something about access.
@@ -58,6 +60,7 @@ class AccessHost:
 
     def __init__(self, *args: t.Any, **options: t.Any) -> None:
         super().__init__(*args, **options)
+        self._serial = next(_serials)
         # What blueprints have declared, by the names of their registrations.
         self._blueprint_declarations: dict[str, AccessDeclaration] = {}
 
@@ -105,7 +108,7 @@ class AccessHost:
             self._blueprint_declarations,
             of_app=self._declared_by_keys(DEFAULT, RATE),
             of_probes=self._declared_by_keys(PROBES),
-            scope=self.name,
+            scope=self._counting_scope(),
             identify_user=self._user_finder(),
         )
         if self._identify_user is None and (place := table.place_that_counts_users()):
@@ -128,6 +131,15 @@ class AccessHost:
             self._blueprint_declarations,
             declares_cors=self._declares_cors,
         )
+
+    def _counting_scope(self) -> str:
+        """Return the name under which requests to the app are counted: the same in all workers of a
+        server. A process that counts alone may have several apps of one name, such as one for each
+        test.
+        """
+        from .tokensources import is_shared
+
+        return self.name if is_shared() else f"{self.name} {self._serial}"
 
     def _declared_by_keys(self, access: str, rate: str = "") -> AccessDeclaration:
         """Return what config keys declare for all routes.

@@ -8,9 +8,9 @@ buckets.
     uses the tokens of the lease for further requests, and asks for the next in time
 
 A lease is a part of what the bucket holds, such that all workers together never hold more than a
-tenth of a rate. This is the error: a client may exceed its rate by the tokens that workers have
-leased for it before and not used, and may be refused while another worker holds tokens for it.
-Leases of low rates, such as 5 logins per minute, are of one token, so that these are exact.
+tenth of a rate for a client. This is the error: a client may exceed its rate by the tokens that
+workers hold for it from before, and may be refused while another worker holds tokens for it. Leases
+of low rates, such as 5 logins per minute, are of one token, so that these are exact.
 
 A client that was refused is refused without asking until it is due, so that a flood of requests
 costs the supervisor nothing.
@@ -33,8 +33,9 @@ if t.TYPE_CHECKING:
 
 _NONE: cabc.Iterator[bool] = iter(())
 
-# The part of a rate that all leases of a client are together, at most.
-LEASED_PART = 10
+# The part of a rate that all workers together hold for a client, at most. A worker asks for the
+# next lease when it has half of one left, so that it may hold one and a half.
+HELD_PART = 10
 # How long a request waits for the lender. Usually it answers within a millisecond; while it starts
 # a process, within some.
 ANSWER_S = 1.0
@@ -57,7 +58,7 @@ class TokenLender:
         """Lend tokens for requests of a client to one of several processes."""
         key, now_s = (rate, client), self._clock()
         amount, period_s = rate.amount, rate.period_s
-        most = rate.amount // (LEASED_PART * borrowers)
+        most = rate.amount * 2 // (3 * HELD_PART * borrowers)
         wanted = 1
         if most > 1:
             # The less there is, the smaller are the leases, so that few tokens are left with
@@ -162,7 +163,7 @@ class LeasedTokens:
 
 
 class LeasedCounter:
-    """The leases of one rate, by client. The first half of each lease is at hand.
+    """The leases of one rate, by client. All but half of a lease is at hand.
 
     PERF: `next` of an iterator that is written in C takes a token without a lock, because no other
     thread can run meanwhile.
@@ -217,10 +218,10 @@ class LeasedCounter:
     def add(self, client: str, loan: Taken, now_s: float) -> None:
         """Add tokens that were lent."""
         lease = self._lease(client)
-        tokens = loan.tokens + length_hint(self.at_hand.pop(client, ()))
-        if tokens > 1:
-            self.at_hand[client] = repeat(True, tokens // 2)
-        lease.tokens += tokens - tokens // 2
+        tokens = lease.tokens + length_hint(self.at_hand.pop(client, ())) + loan.tokens
+        lease.tokens = min(tokens, loan.tokens - loan.tokens // 2)
+        if tokens > lease.tokens:
+            self.at_hand[client] = repeat(True, tokens - lease.tokens)
         lease.asks_early = loan.tokens > 1
         lease.left, lease.next_s, lease.at_s = loan.left, loan.next_s, now_s
         lease.is_asked = False

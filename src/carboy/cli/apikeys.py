@@ -46,7 +46,8 @@ def keys_group() -> None:
     "models",
     multiple=True,
     metavar="MODEL",
-    help="A model that the key may use, and no other one; may be repeated. By default all.",
+    help="A model that the key may use, and nothing else; may be repeated. By default it may use"
+    " all models and routes.",
 )
 @click.option(
     "--expires",

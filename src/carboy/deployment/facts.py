@@ -200,16 +200,18 @@ class Facts:
 
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
-        """The existing static folders, except those of blueprints with a host or subdomain, and
-        those whose files, or some of them, the app sends by code of its own (such as only to
-        certain users).
+        """The existing static folders, except those of blueprints with a host or subdomain, those
+        whose files need an API key or have a rate of their own, and those whose files, or some of
+        them, the app sends by code of its own (such as only to certain users).
         """
+        access = self.app.find_overrides().access
         owners = {"static": self.app, **{f"{n}.static": b for n, b in self.app.blueprints.items()}}
         found = [
             StaticFolder(rule.rule.removesuffix("<path:filename>"), owner.static_folder)
             for rule in self.app.url_map.iter_rules()
             if (owner := owners.get(rule.endpoint)) is not None
             if not rule.host and not rule.subdomain
+            if access is None or access.guard_of(rule) is None
             if owner.static_folder and os.path.isdir(owner.static_folder)
             if type(owner).send_static_file is StaticFiles.send_static_file
             if _is_view_of_static_files(self.app.view_functions[rule.endpoint])

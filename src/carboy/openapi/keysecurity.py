@@ -28,7 +28,7 @@ SCHEMES: dict[str, Dict] = {
     },
 }
 _MISSING = "The API key is missing, not known, expired or revoked."
-_NOT_ALLOWED = "The API key may not use this model."
+_NOT_ALLOWED = "The API key is not for this."
 _TEXT, _NUMBER = {"schema": {"type": "string"}}, {"schema": {"type": "integer"}}
 #: The headers of a refusal because of a rate.
 _RATE_HEADERS: Dict = {

@@ -156,8 +156,8 @@ def _line_in_toml(text: str, key: str, section: str | None) -> int | None:
         if header := re.match(r"\s*\[\[?([^\]]+)\]", line):
             table = _toml_path(header[1])
             found = table
-        elif assigned := re.match(r"\s*([\w.\"'\- ]+?)\s*=", line):
-            found = ".".join(filter(None, (table, _toml_path(assigned[1]))))
+        elif assigned := re.match(r"([\w.\"'\- \t]+)=", line.lstrip()):
+            found = ".".join(filter(None, (table, _toml_path(assigned[1].rstrip()))))
         else:
             continue
         if found == path or found.startswith(f"{path}."):

@@ -13,9 +13,10 @@ import typing as t
 import pytest
 from polling import PATIENCE_S, wait_until
 
+from carboy.errors import ModelLoadError
 from carboy.models.options import Options
 from carboy.models.replicas.socketdirectory import SocketDirectory
-from carboy.models.replicas.supervision import GivesBack, want_of
+from carboy.models.replicas.supervision import GivesBack, Hangs, want_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -171,6 +172,12 @@ def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_p
         assert granted["key"] == want["key"]
         keys.append(want["key"])
     assert server.output.count("is ready: loaded") == 3, "two more, and the one for all others"
+    # A client that gives up a batch may say so just after the replica has returned from it.
+    client.report(Hangs(key=keys[0], replica=2, took_s=5.0))
+    server.wait_until_it_prints("has returned from a batch that a client had given up")
+    large = want_of("where", Options(replicas=1), files="large", files_bytes=10**15)
+    with pytest.raises(ModelLoadError, match=r"needs about \d+ MiB of memory beside version ''"):
+        client.want({**large, "beside": keys[2]}, lambda *_: None)
     client.release(GivesBack(key=keys[0]))
     server.wait_until_it_prints("no process needs these replicas any more")
     want = want_of("where", Options(replicas=1), files="new")

@@ -91,6 +91,7 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
     link.on("renew", lambda _: server.renew_token())
     link.on("drain", lambda _: server.drain())
     link.on("check?", lambda _: _check(version, link))
+    link.on("computes?", lambda _: link.report("computes", server.computing_s()))
     link.on_orphaned[:] = [lambda: server.drain(when_unused=True)]
     ready = Ready(
         took_s=monotonic() - begun_s,
@@ -161,7 +162,8 @@ class ReplicaServer:
         self._ends_s: float | None = None
         self._ends_unused = False
         self._fault = ""
-        self._is_computing = False
+        # When the batch that is being computed has begun; None while there is none.
+        self._began_s: float | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_close_in_child, weakref.ref(self)))
 
@@ -172,6 +174,10 @@ class ReplicaServer:
         the last one in its hand.
         """
         self._tokens.renew()
+
+    def computing_s(self) -> float:
+        """Return for how long the batch has been computed that is being computed; 0 without one."""
+        return 0.0 if (began_s := self._began_s) is None else monotonic() - began_s
 
     def drain(self, *, when_unused: bool = False) -> None:
         """Let `run` return after the batch that is being computed.
@@ -277,7 +283,7 @@ class ReplicaServer:
         elif not self._tokens.use(frame.serial):
             frames.send(STALE, frame.serial)
         else:
-            self._is_computing = True
+            self._began_s = monotonic()
             try:
                 if self._streams:
                     self._answer_by_items(frames, frame)
@@ -289,8 +295,8 @@ class ReplicaServer:
 
     def _free(self) -> None:
         """Write the next token, unless it is written already."""
-        if self._is_computing:
-            self._is_computing = False
+        if self._began_s is not None:
+            self._began_s = None
             self._tokens.write()
 
     def _answer(self, frames: FrameSocket, frame: Frame) -> None:

@@ -13,12 +13,15 @@ From the process of a replica to the supervisor:
     ready     `Ready`: the model is loaded, and the first token is written
     failed    text: why the model could not be loaded; the process ends
     checked   text: answers `check?` with the reason why the model is not ready, or ""
+    computes  number: answers `computes?` with the seconds since the current batch has begun; 0 if
+              there is none
     broken    text: the device or the model fails for good, so that another process must replace
               this one
 
 From the supervisor to the process of a replica:
 
     check?    null: the process calls the method `check` of the model
+    computes? null: a client has reported that the process hangs, perhaps too late
     renew     null: the process writes a new token, unless it computes a batch; the old one is void
     drain     null: the process finishes its batch, writes no further token, and ends
 

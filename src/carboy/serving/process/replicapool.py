@@ -37,6 +37,9 @@ if t.TYPE_CHECKING:
     from ...models.replicas.supervision import Ready, Want
 
 BACKLOG = 128
+# How long a replica that a client has reported may take to say for how long it has computed. It
+# cannot if it is stopped, or native code in it holds the GIL.
+_HANG_ANSWER_S = 1.0
 
 
 class ReplicaProcess(ChildProcess):
@@ -53,6 +56,9 @@ class ReplicaProcess(ChildProcess):
         check_asked_s: when the process was asked to check the model; None if it has answered.
         checked_s: when it was asked last.
         replace_at_s: when its successor is started; None if it need not be replaced.
+        hang_s: how long it has computed a batch, as a client has reported that gave up the batch;
+            None if no client has.
+        hang_until_s: when the report counts as true, unless the process has answered.
     """
 
     module = "carboy.serving.process.replicaprocess"
@@ -70,6 +76,8 @@ class ReplicaProcess(ChildProcess):
         self.check_asked_s: float | None = None
         self.checked_s = 0.0
         self.replace_at_s: float | None = None
+        self.hang_s: float | None = None
+        self.hang_until_s = 0.0
         self.handlers["ready"] = self._on_loaded
         self.handlers["checked"] = self._on_checked
 
@@ -168,6 +176,7 @@ class ReplicaPool:
         if device:
             variables |= device_environment(device)
         has_lock = want["device_lock"] and device not in ("", CPU)
+        process.handlers["computes"] = partial(self._on_computes, process)
         process.path = socket_path(self.folder, process.number)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(process.path)
@@ -237,6 +246,7 @@ class ReplicaPool:
         loading = [each for each in self.processes if each.phase == "loading"]
         times = [each.started_s + limit_s for each in loading]
         times += [each.kill_at_s for each in self.processes if each.kill_at_s is not None]
+        times += [each.hang_until_s for each in self.processes if each.hang_s is not None]
         if not self.is_ending:
             times += [each.start_at_s for each in self.places if each.start_at_s is not None]
             now_s = time.monotonic()
@@ -251,6 +261,8 @@ class ReplicaPool:
         for process in self.processes:
             if process.kill_at_s is not None and now_s >= process.kill_at_s:
                 process.kill_overdue()
+            elif process.hang_s is not None and now_s >= process.hang_until_s:
+                self._kill_hanging(process, process.hang_s)
             elif process.phase == "loading" and process.lived_s >= self.want["start_timeout_s"]:
                 self._give_up_loading(process)
         if self.is_ending:
@@ -307,22 +319,38 @@ class ReplicaPool:
     # --- replicas that do not work ---------------------------------------------------------------
 
     def report_hang(self, number: int, took_s: float) -> None:
-        """Kill a replica that has computed a batch for too long, after it has logged its stacks; or
-        at once, if `took_s` is 0, because it has sent a client something that is no message.
+        """Ask a replica whether it has computed a batch for too long, as a client says; or kill it
+        at once, if `took_s` is 0, because it has sent the client something that is no message.
+
+        The report may come too late: then the replica computes the batch of another client.
         """
         for process in self.processes:
             if process.number != number or process.phase not in ("ready", "draining"):
                 continue
-            if took_s:
-                log.logger.error(
-                    "%s hangs: it has computed a batch for %.3g s, longer than its deadline"
-                    " allows. The stacks of its threads follow; then it is killed",
-                    process,
-                    took_s,
-                )
-                process.dump_and_kill()
-            else:
+            if not took_s:
                 process.kill_for_garbage("a client")
+            elif process.hang_s is None:
+                process.hang_s, process.hang_until_s = took_s, time.monotonic() + _HANG_ANSWER_S
+                process.send("computes?")
+
+    def _on_computes(self, process: ReplicaProcess, computing_s: float) -> None:
+        took_s, process.hang_s = process.hang_s, None
+        if took_s is None:
+            return
+        if computing_s >= took_s / 2:  # the clocks of both began at slightly different times
+            self._kill_hanging(process, took_s)
+        else:
+            log.logger.info("%s has returned from a batch that a client had given up", process)
+
+    def _kill_hanging(self, process: ReplicaProcess, took_s: float) -> None:
+        process.hang_s = None
+        log.logger.error(
+            "%s hangs: it has computed a batch for %.3g s, longer than its deadline allows. The"
+            " stacks of its threads follow; then it is killed",
+            process,
+            took_s,
+        )
+        process.dump_and_kill()
 
     def give_up_broken(self, process: ReplicaProcess, reason: str) -> None:
         """Kill a replica that cannot compute any more."""
