@@ -36,6 +36,10 @@ def count(x: int):
 def thread() -> str:
     return threading.current_thread().name
 
+@app.post("/upload", cors="https://shop.example")
+def upload():
+    return "done"
+
 @app.post("/form")
 def form():
     return "done"
@@ -52,6 +56,7 @@ def server(tmp_path_factory):
     (folder / "app.py").write_text(APP)
     port = spawning.free_port()
     command = [spawning.script("carboy"), "serve", "app:app", "--port", str(port), "--workers", "1"]
+    command += ["--max-body", "4K"]
     program = spawning.start(command, log=folder / "log", port=port, cwd=folder, env=None)
     program.wait_until_it_listens()
     yield program
@@ -79,8 +84,9 @@ def ask(server, path: str, body: object = None, *, method: str = "POST", **heade
         ("/double", "a", 422),
         ("/double", "a" * 2000, 413),
         ("/v2/models/double/infer", {"inputs": []}, 400),
+        ("/upload", "a" * 5000, 413),
     ],
-    ids=["result", "refused input", "long body", "other protocol"],
+    ids=["result", "refused input", "long body", "other protocol", "long body of a view"],
 )
 def test_page_of_a_declared_site_reads_predictions_and_errors(server, path, body, status):
     answer = ask(server, path, body, Origin=SHOP)

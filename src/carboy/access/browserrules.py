@@ -190,6 +190,16 @@ class BrowserRules:
 
         return t.cast("StartResponse", start)
 
+    def completed(
+        self, app: BrowserApp, environ: WSGIEnvironment, headers: list[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
+        """Return the headers of a response that a server makes without the app, with those that the
+        app would add.
+        """
+        rule = _find_rule(app, environ, environ["REQUEST_METHOD"])
+        added = self.headers(rule, _value(headers, "content-type"), environ)
+        return merged(headers, added)
+
     def headers(
         self, rule: Rule | None, content_type: str, environ: cabc.MutableMapping[str, t.Any]
     ) -> Headers:

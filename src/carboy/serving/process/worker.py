@@ -33,6 +33,7 @@ from ...core.logmasking import mask_failed_threads
 from ...core.masking import mask_text
 from .. import log
 from ..accesslog import access_log_of
+from ..http.environ import environ_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
@@ -83,7 +84,7 @@ if t.TYPE_CHECKING:
     from ...observability.access import AccessLog
     from ..certificates import Certificate
     from ..http.listener import Listener
-    from ..wsgi.gateway import Routes
+    from ..wsgi.gateway import Complete, Routes
     from .capacity import LoadedApp
     from .sockets import Descriptor
 
@@ -271,6 +272,7 @@ def server_of(
         "watch": watch,
         "tracing": tracing,
         "routes": partial(model_routes, app),
+        "complete": completion_of(app),
     }
     if settings.probes:
         from ..management.appprobes import ProbingGateway
@@ -310,17 +312,28 @@ def trusted_proxies(app: WSGIApplication, settings: Settings) -> TrustedProxies 
     return TrustedProxies(settings.proxy, settings.proxy_headers)
 
 
-def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
-    """Return, by URL path, the functions that accept requests for predictions without calling a
-    view.
+def completion_of(app: WSGIApplication) -> Complete | None:
+    """Return the function that adds the headers of an app to responses of the server itself; None
+    if the app adds none.
+
+    This reads the configuration of access at the start and not at the first request, so that the
+    server does not start if it is not valid.
 
     Raises:
         ConfigError: the configuration of the app is not valid.
     """
-    if (own := carboy_app(app)) is not None:
-        # Read the configuration of access now and not at the first request, so that the server does
-        # not start if it is not valid.
-        own.find_overrides()
+    own = carboy_app(app)
+    browsers = None if own is None else own.find_overrides().browsers
+    if own is None or browsers is None or not browsers.adds_headers:
+        return None
+    complete = partial(browsers.completed, own)
+    return lambda exchange, headers: complete(environ_of(exchange, None), headers)
+
+
+def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
+    """Return, by URL path, the functions that accept requests for predictions without calling a
+    view.
+    """
     if not has_models(app):
         return {}
     # `predictions` is imported only here, because apps without models need neither it nor what it

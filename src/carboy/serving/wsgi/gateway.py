@@ -46,6 +46,7 @@ if t.TYPE_CHECKING:
     #: is read and which function handles the request.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
+    Complete = cabc.Callable[[Exchange, list[tuple[str, str]]], list[tuple[str, str]]]
 
 
 # By these errors an application may end whose socket was a WebSocket: python-engineio raises
@@ -80,6 +81,8 @@ class Gateway:
         tracing: makes spans of the requests; None for no spans.
         routes: called with this gateway; returns, by URL path, the functions that accept POST
             requests which are answered without a view.
+        complete: returns the headers of a response that does not come from the application with
+            those that the application adds to all its responses; None if it adds none.
 
     Attributes:
         call: calls a function soon, on the thread that runs the event loop.
@@ -100,6 +103,7 @@ class Gateway:
         watch: ViewWatch | None = None,
         tracing: Tracing | None = None,
         routes: cabc.Callable[[Gateway], Routes] | None = None,
+        complete: Complete | None = None,
     ) -> None:
         self.app = app
         self.limits = limits
@@ -115,6 +119,7 @@ class Gateway:
         self._timings = TimingTable(app)
         self.after_round: list[cabc.Callable[[], object]] = []
         self.routes: Routes = {} if routes is None else routes(self)
+        self._complete = complete
         self._notices = Notices()
 
     # --- before the body -----------------------------------------------------------------------
@@ -170,7 +175,10 @@ class Gateway:
         )
         detail = body_too_large(exchange.length, limit_bytes, "this server")
         kind, text = _body_of_413(exchange, detail)
-        exchange.respond(413, [kind, CLOSE], text)
+        headers = [kind, CLOSE]
+        if self._complete is not None:
+            headers = self._complete(exchange, headers)
+        exchange.respond(413, headers, text)
 
     def step_aside(self) -> None:
         """If the calling thread runs the event loop, let another thread run it, because the caller
