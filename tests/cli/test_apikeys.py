@@ -118,7 +118,7 @@ def test_wrong_use_is_refused_and_changes_nothing(file, args, message):
     keys("new", "gone", "--file", file)
     keys("revoke", "gone", "--file", file)
     before = pathlib.Path(file).read_bytes()
-    assert message in keys(*args, "--file", file, code=2).output
+    assert message in keys(*args, "--file", file, code=2).stderr
     assert pathlib.Path(file).read_bytes() == before
 
 
@@ -127,12 +127,12 @@ def test_damaged_file_is_reported_and_left_alone(file):
     pathlib.Path(file).write_text("{")
     os.chmod(file, 0o600)
     for args in (("new", "a"), ("list",), ("revoke", "a")):
-        assert "is no JSON" in keys(*args, "--file", file, code=2).output
+        assert "is no JSON" in keys(*args, "--file", file, code=2).stderr
     assert pathlib.Path(file).read_text() == "{"
 
 
 def test_revocation_creates_no_file(file):
-    assert "There is no file of API keys" in keys("revoke", "a", "--file", file, code=2).output
+    assert "There is no file of API keys" in keys("revoke", "a", "--file", file, code=2).stderr
     assert not os.path.exists(os.path.dirname(file))
 
 

@@ -51,7 +51,7 @@ class StaticFiles:
         """
         if not self.has_static_folder:
             raise RuntimeError("'static_folder' must be set to serve static_files.")
-        if is_hidden(filename) and not current_app.config.get("STATIC_DOTFILES"):
+        if is_hidden(os.fspath(filename)) and not current_app.config.get("STATIC_DOTFILES"):
             raise NotFound
         max_age = self.get_send_file_max_age(filename)
         return send_from_directory(t.cast(str, self.static_folder), filename, max_age=max_age)
