@@ -80,6 +80,7 @@ def test_new_project_sends_no_session_with_forms_of_other_sites():
     exec(project_files("shop", PARTS, "carboy.whl")["config.py"], settings)
     app = Carboy("shop")
     app.config.from_object(settings["ProductionConfig"])
+    del app.config["LOG_FILE"]  # the log of this process would be written there
     app.config["SECRET_KEY"] = "test key"
     app.add_url_rule("/in", "login", lambda: str(session.update(user="ada")))
     assert "SameSite=Lax" in _cookie(app)
