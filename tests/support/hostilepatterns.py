@@ -15,6 +15,8 @@ import typing as t
 from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 
+from carboy.openapi.patterns import CATEGORY_SOURCES
+
 _FUNCTIONS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 # The characters that are tried where a pattern takes any of several.
 _CANDIDATES = "a0 \t\"'\\,;:=/.<>()[]{}%&-_+\n\r#@!?*|~^$`Zé\u2028\x00"
@@ -158,15 +160,5 @@ def _written(code: t.Any, value: t.Any) -> str:
         elif kind is codes.RANGE:
             parts.append(f"{re.escape(chr(each[0]))}-{re.escape(chr(each[1]))}")
         elif kind is codes.CATEGORY:
-            parts.append(_CATEGORIES[each])
+            parts.append(CATEGORY_SOURCES[each])
     return f"[{''.join(parts)}]"
-
-
-_CATEGORIES = {
-    codes.CATEGORY_DIGIT: r"\d",
-    codes.CATEGORY_NOT_DIGIT: r"\D",
-    codes.CATEGORY_SPACE: r"\s",
-    codes.CATEGORY_NOT_SPACE: r"\S",
-    codes.CATEGORY_WORD: r"\w",
-    codes.CATEGORY_NOT_WORD: r"\W",
-}

@@ -13,6 +13,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ..core.advice import did_you_mean
+from ..core.nosniff import NOSNIFF
 from ..errors import ConfigError
 
 Headers = tuple[tuple[str, str], ...]
@@ -38,7 +39,7 @@ _POLICY: t.Final = {
     "frame-ancestors": "'none'",
 }
 _OTHERS: t.Final = {
-    "X-Content-Type-Options": "nosniff",
+    NOSNIFF[0]: NOSNIFF[1],
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",

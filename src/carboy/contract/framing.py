@@ -21,6 +21,7 @@ import re
 import typing as t
 from json import dumps, loads
 
+from ..core.nosniff import NOSNIFF
 from .media import EVENTS, JSON_LINES
 
 if t.TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Framing(t.NamedTuple):
 
 # Headers of a JSON lines response. `X-Accel-Buffering` asks proxies not to buffer the response,
 # which would defeat streaming.
-_LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+_LINES_HEADERS = dict((("X-Accel-Buffering", "no"), NOSNIFF))
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
 # The beginning of the last line of a failed stream. No item begins like this, because carboy's
 # encoders write no space after a colon.

@@ -89,11 +89,12 @@ def _source_of(member: tuple[t.Any, t.Any]) -> str:
     if op is codes.RANGE:
         return f"[{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}]"
     if op is codes.CATEGORY:
-        return _SOURCES[argument]
+        return CATEGORY_SOURCES[argument]
     return re.escape(chr(argument))
 
 
-_SOURCES = {
+#: The patterns of the categories of characters.
+CATEGORY_SOURCES = {
     codes.CATEGORY_DIGIT: r"\d",
     codes.CATEGORY_NOT_DIGIT: r"\D",
     codes.CATEGORY_SPACE: r"\s",
