@@ -9,8 +9,9 @@
     bootstrap.py bench            another, with the peers that bench/ compares
     bootstrap.py servers          another, with other WSGI servers; and `debian`
     bootstrap.py judges           another, with wapiti and bandit; and the HTTP Observatory
+    bootstrap.py ray              another, with Ray
     bootstrap.py debian           run by /usr/bin/python3: one that Debian's mod_wsgi can use
-    bootstrap.py where NAME       print the interpreter of one of the last seven
+    bootstrap.py where NAME       print the interpreter of one of the last eight
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -378,6 +379,7 @@ WEBSERVERS = {
     "caddy": "caddy",
     "systemd-analyze": "systemd",
 }
+RAY = {"ip": "iproute2", "nginx": "nginx"}  # networks of nodes, and what is in front of them
 CONTAINERS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
@@ -431,6 +433,19 @@ def judges() -> None:
     system({"nginx": SYSTEM["nginx"]})
 
 
+def ray() -> None:
+    """Make an environment with Ray, which has no wheels for some of the Pythons of carboy."""
+    system(RAY)
+    home = OTHER_VENVS / "ray"
+    python = venv(home)
+    stamp = Stamp(home / ".stamps" / "content", _requirements(), LOCK)
+    if stamp.holds():
+        return
+    say(f"installing carboy and Ray into {home.relative_to(ROOT)}")
+    pip(python, "--editable", f"{ROOT}[ray]", "--group", f"{PYPROJECT}:ray")
+    stamp.set()
+
+
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
@@ -448,6 +463,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "webservers": webservers,
     "containers": containers,
     "judges": judges,
+    "ray": ray,
     "lint": lambda: project("lint"),
     "conformance": conformance,
     "extensions": extensions,

@@ -23,7 +23,8 @@ def main() -> None:
         python = bootstrap.venv(pathlib.Path(name) / "pins")
         bootstrap.say("resolving the newest versions")
         dev = f"{bootstrap.PYPROJECT}:dev"
-        bootstrap.pip(python, "--editable", bootstrap.ROOT, "--group", dev, constraints=None)
+        carboy = f"{bootstrap.ROOT}[ray]"
+        bootstrap.pip(python, "--editable", carboy, "--group", dev, constraints=None)
         frozen = [str(python), "-m", "pip", "freeze", "--exclude-editable"]
         listed = subprocess.run(frozen, capture_output=True, text=True, check=True).stdout
     bootstrap.LOCK.write_text(HEAD + listed)
