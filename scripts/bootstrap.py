@@ -127,10 +127,14 @@ def _create_venv(path: pathlib.Path) -> None:
     command = [sys.executable, "-m", "venv", os.fspath(path)]
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
-    # Debian keeps venv's pip in a package of its own.
+    # Debian keeps venv's pip in a package of its own, one for each Python.
     shutil.rmtree(path, ignore_errors=True)
-    if not apt("python3-venv"):
-        raise SystemExit("carboy: `python -m venv` fails here. On Debian: apt install python3-venv")
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    if not apt(package):
+        raise SystemExit(
+            f"carboy: {sys.executable} -m venv fails here. On Debian and Ubuntu: apt install"
+            f" {package}"
+        )
     run(*command)
 
 
