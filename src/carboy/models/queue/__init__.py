@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
     from .ticket import Deliver
 
 CLOSING = "is being closed. Retry the request."
+_FORKED = "computes this prediction in the process that was forked. Ask for it again in this one."
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 
@@ -134,6 +135,8 @@ class PredictionQueue:
             device=None if self._device is None else device_named(self._device),
             computes=self._computes,
         )
+        if (room := self._room) is not None:
+            room.open()
 
     # --- without waiting -----------------------------------------------------------------------
 
@@ -347,8 +350,9 @@ class PredictionQueue:
             because: why they are refused, for the error; the model's name stands before it.
 
         Returns False if `predict` hangs or `timeout_s` has passed; the remaining predictions then
-        fail with a `ClosedError`.
+        fail with a `ClosedError`. Those that wait since `hold` fail at once.
         """
+        self.refuse_held(because)
         closer = held_lock()
         with self._lock:
             self._state.close(closer, because)
@@ -370,7 +374,11 @@ class PredictionQueue:
         """Let new predictions wait until `release` is called, and compute those that were accepted
         before: the predictions of one request are computed by one version.
         """
-        self._room = room = PredictionQueue(
+        room = self._room = self._make_room()
+        self.retire(lambda: room)
+
+    def _make_room(self) -> PredictionQueue:
+        return PredictionQueue(
             self._replica,
             owner=self.owner,
             batch=self._batch,
@@ -381,7 +389,6 @@ class PredictionQueue:
             version=self.version,
             computes=False,
         )
-        self.retire(lambda: room)
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Block until no prediction waits or is computed. Returns False after `timeout_s`."""
@@ -437,6 +444,24 @@ class PredictionQueue:
             return tickets
         return []
 
+    def _begin_in_child(self) -> list[Ticket]:
+        """Reset the queue in a forked child process, where nobody ends what `hold` has begun.
+
+        Returns the predictions on which code of the child may wait, as failed: the parent computes
+        them. The others are those of requests, which the parent answers.
+        """
+        if self._room is not None:
+            self._room = self._successor = None
+        # The parent may count in memory that it shares with another process: the child must not
+        # write to it.
+        self._counts.move_to(Counters.new())
+        unfinished = self._state.left_without(get_ident())
+        left = [ticket for ticket in unfinished if ticket.survives_fork()]
+        for ticket in left:
+            ticket.settle(ClosedError(f"{self.owner} {_FORKED}"), monotonic())
+        self.open()
+        return left
+
     # --- looking -------------------------------------------------------------------------------
 
     @property
@@ -480,11 +505,10 @@ def _open_all() -> None:
     lock that one of them held at the time of the fork would never be released.
     """
     forget_all()
+    left: list[Ticket] = []
     for queue in list(_all):
-        # The parent may count in memory that it shares with another process: the child must not
-        # write to it.
-        queue._counts.move_to(Counters.new())
-        queue.open()
+        left += queue._begin_in_child()
+    deliver(left)
 
 
 _all: weakref.WeakSet[PredictionQueue] = weakref.WeakSet()

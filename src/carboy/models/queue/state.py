@@ -321,6 +321,12 @@ class QueueState:
         """Remove and return all waiting predictions, for another queue."""
         return self.waiting.take_all()
 
+    def left_without(self, thread: int) -> list[Ticket]:
+        """Return the predictions that have not ended and that this thread does not compute."""
+        slots = [slot for slot in self.computing if slot.thread != thread]
+        computing = [ticket for slot in slots for ticket in slot.tickets if not ticket.settled]
+        return [*self.waiting, *computing]
+
     def adopt(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
         """Queue predictions that another queue has accepted, whatever the limit of this one.
         Returns those that were refused and have an error as their result.

@@ -90,6 +90,17 @@ class Ticket:
             for ticket in others:
                 ticket.lock.release()
 
+    def survives_fork(self) -> bool:
+        """Return whether code of a forked child process may wait for the prediction, and prepare
+        what it waits on. False for a request that waits without a thread: the parent answers it.
+        """
+        if self.lock is not None:
+            return True
+        restart = getattr(getattr(self.deliver, "__self__", None), "restart_in_child", None)
+        if restart is not None:
+            restart()
+        return restart is not None
+
     @property
     def version(self) -> str:
         """The version of the model that computes the prediction; empty if the model declares no

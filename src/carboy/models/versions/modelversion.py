@@ -234,6 +234,13 @@ class ModelVersion:
             self._hold.end(target)
             self._hold = None
 
+    def forget_parent(self) -> None:
+        """Forget in a forked child process that predictions are held: no thread there ends that.
+        The queue forgets it by itself.
+        """
+        self._holding, self._asking = threading.Lock(), threading.Lock()
+        self._hold = None
+
     # --- unloading -----------------------------------------------------------------------------
 
     def close(self, timeout_s: float | None = None) -> bool:
