@@ -366,22 +366,37 @@ def _lives(pid: int) -> bool:
 def test_requests_of_a_canary_whose_replicas_have_died_are_computed_by_the_current_version(
     tmp_path,
 ):
-    canary = "replicas=1, deadline_s=1.0, canary={'2': 1.0}"
+    """Also those that wait for the canary; not those that were being computed, which may be the
+    cause. None waits for its deadline.
+    """
+    canary = "replicas=1, deadline_s=600.0, canary={'2': 1.0}"
     ill = "        if pathlib.Path('ill').exists(): raise OSError\n"
-    text = REPLICATED.replace("replicas=1", canary)
+    busy = "        pathlib.Path(f'computes-{self.name}').touch()\n"
+    busy += "        while self.name == '2' and os.path.exists('busy'): time.sleep(0.005)\n"
+    text = REPLICATED.replace("replicas=1", canary).replace("batch=8", "batch=1")
+    text = text.replace("xs: list[int]) -> list[dict[str, str | int]]", "x: int) -> int")
     text = text.replace("        if content", f"{ill}        if content", 1)
+    text = text.replace("        return [", f"{busy}        return x #", 1)
     write_version(tmp_path / "versions", "2")
 
     def version(server: Server) -> str | None:
-        # A request that arrives before the death is noticed waits until its deadline.
         return post(server, "/m", 1).headers.get("X-Model-Version")
 
-    with serving(tmp_path, text) as server:
+    with serving(tmp_path, text) as server, ThreadPoolExecutor(9) as threads:
         wait_until(lambda: version(server) == "2")
+        (tmp_path / "computes-2").unlink()
+        (tmp_path / "busy").touch()
+        asked = [threads.submit(post, server, "/m", 1) for _ in range(9)]
+        wait_until((tmp_path / "computes-2").exists)
         (tmp_path / "ill").touch()
         os.kill(server.replica("2"), signal.SIGKILL)
-        wait_until(lambda: version(server) == "1")
+        answers = [each.result() for each in asked]
+        lost = [each.json()["code"] for each in answers if each.status_code != 200]
+        assert set(lost) <= {"replica-lost"}
+        assert len(lost) <= 1
+        assert {each.headers["X-Model-Version"] for each in answers if each.ok} == {"1"}
         (tmp_path / "ill").unlink()
+        (tmp_path / "busy").unlink()
         wait_until(lambda: version(server) == "2")
 
 

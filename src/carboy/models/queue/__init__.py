@@ -33,7 +33,7 @@ from functools import partial
 from threading import main_thread
 from time import monotonic
 
-from carboy.errors import CancelledError, ClosedError
+from carboy.errors import CancelledError, ClosedError, ReplicaLostError
 
 from .batcher import Batcher
 from .occupied import device_named, forget_all, may_wait, passing_on, slots_of_caller
@@ -417,19 +417,28 @@ class PredictionQueue:
             room._pass_on(target)
 
     def _pass_on(self, target: PredictionQueue) -> None:
-        now_s = monotonic()
         with passing_on(target._threads) as note, self._lock, target._lock:
             self._successor = lambda: target
-            tickets = self._state.give_away()
-            for ticket in tickets:
-                note(ticket)
-                ticket.queue = target
             for outcome, number in enumerate(self._counts.counters.outcomes):
                 target._counts.add_outcome(outcome, int(number))
-            refused = target._state.adopt(tickets, now_s)
-            if tickets and not refused:
-                refused = target._begin(tickets, now_s)
+            refused = self._give_to(target, note)
         deliver(refused)
+
+    def _give_to(
+        self, target: PredictionQueue, note: cabc.Callable[[Ticket], None]
+    ) -> list[Ticket]:
+        """Let another queue compute the predictions that wait. Returns those that it refuses. The
+        caller holds the locks of both.
+        """
+        now_s = monotonic()
+        tickets = self._state.give_away()
+        for ticket in tickets:
+            note(ticket)
+            ticket.queue = target
+        refused = target._state.adopt(tickets, now_s)
+        if tickets and not refused:
+            refused = target._begin(tickets, now_s)
+        return refused
 
     def _begin(self, tickets: list[Ticket], now_s: float) -> list[Ticket]:
         """Wake the threads for predictions that were queued. Returns those that have failed."""
@@ -443,6 +452,37 @@ class PredictionQueue:
                 self._state.withdraw(ticket, exc, now_s)
             return tickets
         return []
+
+    # --- without replicas ----------------------------------------------------------------------
+
+    def divert(self, successor: cabc.Callable[[], PredictionQueue], because: str) -> None:
+        """Pass on the predictions that wait to another queue, and new ones until `take_back` is
+        called, because nothing is left that could compute them here.
+
+        Those that are being computed fail: they may be the cause. So do those of requests of which
+        a part was computed here, because the predictions of one request are computed by one
+        version.
+
+        Args:
+            successor: returns the other queue.
+            because: why predictions fail, for the error; the model's name stands before it.
+        """
+        self.retire(successor)
+        target, is_done = successor(), False
+        while not is_done:
+            if (after := target._successor) is not None:  # such as while it is held
+                target = after()
+            with passing_on(target._threads) as note, self._lock, target._lock:
+                if is_done := target._successor is None:
+                    error = ReplicaLostError(f"{self.owner}: {because}")
+                    failed = self._state.fail_begun(error, monotonic())
+                    failed += self._give_to(target, note)
+        deliver(failed)
+
+    def take_back(self) -> None:
+        """Compute new predictions again, after `divert`."""
+        with self._lock:
+            self._successor = None
 
     def _begin_in_child(self) -> list[Ticket]:
         """Reset the queue in a forked child process, where nobody ends what `hold` has begun.

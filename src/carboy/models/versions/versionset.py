@@ -408,6 +408,7 @@ class VersionSet:
         state.state, state.since_s = self._trials[version.name], time.time()
         if self.canaries is not None and version.name in self.canaries.shares:
             self.canaries.loaded[version.name] = version
+            version.fall_back_on(lambda: self._model.current.queue)
         else:
             self.shadow = ShadowComparison(self._model, version)
 
@@ -433,8 +434,8 @@ class VersionSet:
         version = self._on_trial.pop(name, None)
         if version is None:
             return None
-        if self.canaries is not None:
-            self.canaries.loaded.pop(name, None)
+        if self.canaries is not None and self.canaries.loaded.pop(name, None) is not None:
+            version.fall_back_on(None)
         if self.shadow is not None and name == self._model.options.shadow:
             self.shadow.stop()
             self.shadow = None
