@@ -2,6 +2,7 @@
 
     bootstrap.py example          .venv: carboy and what examples/ needs
     bootstrap.py lint             .venv: and the checkers
+    bootstrap.py docs             .venv: and Sphinx, which builds the documentation site
     bootstrap.py test             .venv: all of that, what tests need, Flask, newman, a browser
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
@@ -469,6 +470,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "judges": judges,
     "ray": ray,
     "lint": lambda: project("lint"),
+    "docs": lambda: project("site"),
     "conformance": conformance,
     "extensions": extensions,
     "lowest": lowest,
