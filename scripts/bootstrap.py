@@ -2,6 +2,7 @@
 
     bootstrap.py example          .venv: carboy and what examples/ needs
     bootstrap.py lint             .venv: and the checkers
+    bootstrap.py docs             .venv: and Sphinx, which builds the documentation site
     bootstrap.py test             .venv: all of that, what tests need, Flask, newman, a browser
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
@@ -127,10 +128,14 @@ def _create_venv(path: pathlib.Path) -> None:
     command = [sys.executable, "-m", "venv", os.fspath(path)]
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
-    # Debian keeps venv's pip in a package of its own.
+    # Debian keeps venv's pip in a package of its own, one for each Python.
     shutil.rmtree(path, ignore_errors=True)
-    if not apt("python3-venv"):
-        raise SystemExit("carboy: `python -m venv` fails here. On Debian: apt install python3-venv")
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    if not apt(package):
+        raise SystemExit(
+            f"carboy: {sys.executable} -m venv fails here. On Debian and Ubuntu: apt install"
+            f" {package}"
+        )
     run(*command)
 
 
@@ -465,6 +470,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "judges": judges,
     "ray": ray,
     "lint": lambda: project("lint"),
+    "docs": lambda: project("site"),
     "conformance": conformance,
     "extensions": extensions,
     "lowest": lowest,

@@ -26,6 +26,7 @@ BUDGETS_S = {
     "conformance": 20,
     "extensions": 60,
     "wheel": 30,
+    "test-docs": 90,
     "test-servers": 120,
     "test-webservers": 120,
     "test-containers": 300,
