@@ -87,12 +87,20 @@ class _MemorySize(click.ParamType):  # type: ignore[type-arg]  # not generic in 
     type=_MemorySize(),
     help="Memory that the app needs, such as 512M.  [default: measured, and more for requests]",
 )
+@click.option(
+    "--queue-depth",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Start more pods also if more than N predictions wait in each, for k8s only. The cluster"
+    " needs Prometheus and its adapter.",
+)
 def deploy_command(
     facts: Facts,
     platform: Platform,
     name: str | None,
     image: str | None,
     memory_bytes: int | None,
+    queue_depth: int | None,
 ) -> Generated:
     """Write the files by which a hosting platform runs the app.
 
@@ -110,8 +118,10 @@ def deploy_command(
     name = platform.check_name(facts.name if name is None else name)
     if image is not None:
         _check_image(image, platform)
+    if queue_depth is not None:
+        _check_queue_depth(facts, platform)
     room = _room(facts, memory_bytes)
-    return platform.generate(Release(facts, platform, name, image, room))
+    return platform.generate(Release(facts, platform, name, image, room, queue_depth))
 
 
 def _room(facts: Facts, memory_bytes: int | None) -> Room:
@@ -142,4 +152,16 @@ def _check_image(image: str, platform: Platform) -> None:
     if not re.fullmatch(_IMAGE, image):
         raise DeploymentError(
             f"--image {image!r} is not the name of an image, such as registry.example/shop:1."
+        )
+
+
+def _check_queue_depth(facts: Facts, platform: Platform) -> None:
+    if not platform.scales_by_metrics:
+        raise DeploymentError(
+            f"--queue-depth has no effect with {platform.title}, which does not scale by metrics of"
+            " the app. Leave it out."
+        )
+    if not facts.has_models:
+        raise DeploymentError(
+            "--queue-depth is for apps with models, and this app has none. Leave it out."
         )

@@ -74,6 +74,7 @@ HEROKU = Platform(
     ),
     takes_image=False,
     gives_devices=False,
+    scales_by_metrics=False,
     gets_ignored_files=False,
     generate=_generate,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ...serving.metrics.families import QUEUE_DEPTH
 from ..dockerfiles import PROBES, written_in_image
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
@@ -44,6 +45,7 @@ def _generate(release: Release) -> Generated:
         startup_period_s=_PROBE_PERIOD_S,
         written_folders=["/tmp", *written_in_image(release.facts)],  # noqa: S108 - of the pod alone
         gpus=len(release.facts.accelerators),
+        queue_depth_metric=QUEUE_DEPTH.name,
     )
     path = "deploy/k8s.yaml"
     return Generated([GeneratedFile(path, text)], _next_step(release, image, path))
@@ -71,6 +73,7 @@ KUBERNETES = Platform(
     ),
     takes_image=True,
     gives_devices=True,
+    scales_by_metrics=True,
     gets_ignored_files=True,
     generate=_generate,
 )
