@@ -63,6 +63,7 @@ FLY = Platform(
     takes_image=False,
     gives_devices=False,
     scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=True,
     generate=_generate,
 )

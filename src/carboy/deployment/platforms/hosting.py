@@ -65,6 +65,7 @@ class Platform:
         gives_devices: whether its file asks for the devices that models have declared.
         scales_by_metrics: whether its file can name a metric of the app that decides in how many
             places the app runs.
+        has_ray: whether the models can compute on a Ray cluster there.
         gets_ignored_files: whether it gets files of the project that git ignores.
         generate: writes the files for a release.
     """
@@ -75,6 +76,7 @@ class Platform:
     takes_image: bool
     gives_devices: bool
     scales_by_metrics: bool
+    has_ray: bool
     gets_ignored_files: bool
     generate: cabc.Callable[[Release], Generated]
 
@@ -118,6 +120,7 @@ class Release:
         room: how much memory the app needs.
         queue_depth: how many predictions may wait in each place where the app runs, before it runs
             in more places; None if this does not decide.
+        on_ray: whether the models compute on a Ray cluster.
     """
 
     facts: Facts
@@ -126,6 +129,7 @@ class Release:
     image: str | None
     room: Room
     queue_depth: int | None = None
+    on_ray: bool = False
 
     @cached_property
     def command(self) -> str:

@@ -68,6 +68,7 @@ RENDER = Platform(
     takes_image=False,
     gives_devices=False,
     scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=False,
     generate=_generate,
 )
