@@ -22,8 +22,7 @@ if t.TYPE_CHECKING:
 
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
-    from ..replicas.remote import RemoteReplicas
-    from ..replicas.replica import ModelReplica
+    from ..replicas.replica import ModelReplica, OtherProcesses
     from ..saved.card import Card
 
 _logger = get_masked_logger("carboy.models")
@@ -72,7 +71,9 @@ class ModelVersion:
         self._asked_s: float | None = None
         self._asking = threading.Lock()
         if replica.is_remote:
-            t.cast("RemoteReplicas", replica).on_hold = partial(_ask_to_hold, weakref.ref(self))
+            remote = t.cast("OtherProcesses", replica)
+            remote.on_hold = partial(_ask_to_hold, weakref.ref(self))
+            remote.demand = partial(_demand_for, weakref.ref(self))
 
     @property
     def loaded(self) -> bool:
@@ -138,8 +139,7 @@ class ModelVersion:
         share replicas, so their supervisor does that.
         """
         if self.replica.is_remote:
-            own, others = (t.cast("RemoteReplicas", each.replica) for each in (self, beside))
-            own.load_beside(others, hold_s)
+            t.cast("OtherProcesses", self.replica).load_beside(beside.replica, hold_s)
             return
         replica = beside.replica
         served = ServedVersion(
@@ -267,6 +267,8 @@ class ModelVersion:
         """Return why the version is not ready, or an empty string if it is. Never blocks."""
         if (hold := self._hold) is not None:
             return hold.not_ready()
+        if self.replica.is_remote and (trouble := t.cast("OtherProcesses", self.replica).trouble):
+            return trouble
         if not self.loaded:
             return "loading" if self.replica.loading else "not loaded"
         if self.queue.stuck:
@@ -281,6 +283,13 @@ class ModelVersion:
 def _ask_to_hold(version: weakref.ref[ModelVersion], limit_s: float | None) -> None:
     if (found := version()) is not None:
         found.ask_to_hold(limit_s)
+
+
+def _demand_for(version: weakref.ref[ModelVersion]) -> int:
+    if (found := version()) is None:
+        return 0
+    counts = found.queue.statistics()
+    return counts.waiting + counts.computing
 
 
 class _Hold:
