@@ -227,7 +227,8 @@ def _reason(exc: RayError) -> str:
         for line in lines
         if not line.startswith(("class_name", "actor_id", "pid", "namespace", "ip", "name"))
     ]
-    return " ".join(kept)[:500] or type(exc).__name__
+    text = " ".join(kept).partition(" Some common causes")[0]
+    return text[:500].removesuffix(".") or type(exc).__name__
 
 
 def find_or_start(namespace: str, load_app: LoadApp) -> t.Any:

@@ -155,6 +155,7 @@ class RayReplicas:
         self.cards: tuple[Card, ...] = ()
         self.is_ready = True
         self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
+        self.on_ready: cabc.Callable[[], object] = lambda: None
         self.demand: cabc.Callable[[], int] = lambda: 0
 
     def wanted_with(self, code: Code) -> Wanted:
@@ -215,16 +216,22 @@ class RayReplicas:
             self._actors = {
                 name: each for name, each in {**kept, **added}.items() if name not in self._dead
             }
-            self._note_readiness(facts.reason)
             if self.was_loaded and facts.state == "ready" and not self._is_held:
                 self.loaded = True
-            self._free.notify_all()
+        self._note_readiness(facts.reason)
 
     def _note_readiness(self, reason: str = "") -> None:
-        self.is_ready = bool(self._actors)
-        self.trouble = "" if self._actors else f"no replica is ready. {reason}".strip()
-        if not self.was_loaded:
+        """Say whether any replica is ready, if that has changed, and wake the threads that wait for
+        one.
+        """
+        with self._free:
+            was_ready, self.is_ready = self.is_ready, bool(self._actors) or not self.was_loaded
             self.trouble = reason
+            if not self.is_ready:
+                self.trouble = f"no replica is ready. {reason}".strip()
+            self._free.notify_all()
+        if self.is_ready != was_ready:
+            self.on_ready()
 
     def resume_if(self, resumed: cabc.Container[str]) -> None:
         """Go on after the version was held, if the one that should take its place has failed."""
@@ -236,9 +243,9 @@ class RayReplicas:
         """Note that the cluster cannot be used."""
         with self._free:
             self._actors.clear()
-            self.loaded = self.is_ready = False
-            self.trouble = self._cluster.trouble
-            self._free.notify_all()
+            self.loaded = False
+        self._note_readiness()
+        self.trouble = self._cluster.trouble
 
     def check(self) -> None:
         """Do nothing: the controller checks the replicas, and replaces those that fail."""
@@ -294,15 +301,7 @@ class RayReplicas:
         if call is None or call.is_given_up:
             return None
         call.is_given_up = True
-        return partial(self._report_hang, call.actor, took_s)
-
-    def _report_hang(self, actor: _Actor, took_s: float) -> None:
-        _logger.error(
-            "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
-            " deadline. The replica is replaced.",
-            *(self.owner, actor.number, took_s),
-        )
-        self._cluster.hangs(actor.name, took_s)
+        return partial(self._cluster.hangs, call.actor.name, took_s)
 
     def _take(self, *, alone: bool) -> _Actor:
         """Wait for a replica that can take a batch: the one with the least to do.
@@ -444,17 +443,16 @@ class RayReplicas:
             if isinstance(exc, (ActorDiedError, ConnectionLost)):
                 self._dead.add(actor.name)
                 self._actors.pop(actor.name, None)
-                self._note_readiness()
             else:
                 actor.not_before_s = monotonic() + _UNREACHABLE_S
-            self._free.notify_all()
+        self._note_readiness()
 
     def _forget(self, actor: _Actor) -> None:
         """Do not use a replica that takes no batches any more."""
         with self._free:
             self._dead.add(actor.name)
             self._actors.pop(actor.name, None)
-            self._note_readiness()
+        self._note_readiness()
 
     def _outcome_of(self, actor: _Actor, parcel: Parcel, size: int) -> t.Any:
         if parcel.kind == STALE:

@@ -112,11 +112,13 @@ class OtherProcesses(ModelReplica, t.Protocol):
         trouble: why no process can be reached that computes; "" if that is not so.
         on_hold: called when the version must be held, with the longest time in seconds, or must go
             on (None). Must return at once.
+        on_ready: called when the last replica has died, or one is ready again. Must return at once.
         demand: returns how many predictions of this process wait or are computed.
     """
 
     trouble: str
     on_hold: cabc.Callable[[float | None], object]
+    on_ready: cabc.Callable[[], object]
     demand: cabc.Callable[[], int]
 
     def load_beside(self, served: t.Any, hold_s: float | None) -> None:
