@@ -181,7 +181,7 @@ class Node:
         # say theirs: too short for a busy machine.
         ports = [
             *("--dashboard-agent-grpc-port", "6381", "--dashboard-agent-listen-port", "6382"),
-            *("--runtime-env-agent-port", "6383"),
+            *("--runtime-env-agent-port", "6383", "--metrics-export-port", "6384"),
         ]
         self.run(
             spawning.script("ray"), "start", *which, "--node-ip-address", self.address, *ports,
