@@ -132,7 +132,6 @@ class PredictionQueue:
             concurrency=concurrency,
             streams=self._streams,
             device=None if self._device is None else device_named(self._device),
-            computes=self._computes,
         )
 
     # --- without waiting -----------------------------------------------------------------------
