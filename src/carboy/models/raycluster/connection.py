@@ -7,21 +7,29 @@ address.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import ipaddress
 import logging
 import os
 import re
+import signal
 import socket
 import typing as t
 from importlib.util import find_spec
 
 from carboy.errors import ServingError, UnavailableError
 
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
 # How long a connection to the address of the cluster may take.
 _CONNECT_S = 3.0
 # By default Ray ends a driver with the process if the cluster's head is silent for a minute. A web
 # worker must live on, and answer 503 or what needs no replica.
 _GCS_PATIENCE = ("RAY_gcs_rpc_server_reconnect_timeout_s", str(10 * 365 * 86400))
+# More than `struct sigaction` takes on any system; this process only keeps it.
+_SIGACTION_BYTES = 512
 START_HINT = (
     "Start one: `ray start --head --dashboard-host 127.0.0.1` for a cluster of this machine, or"
     " `ray start --address HOST:6379` to join one."
@@ -117,22 +125,35 @@ PROXIED = (
 def _init(place: RayPlace, address: str, folder: str) -> Connected:
     import ray
 
-    ray_logger = logging.getLogger("ray")
-    if ray_logger.level == logging.NOTSET:  # of what it says, this module raises the errors
-        ray_logger.setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)  # this module says what matters
     environment = {"working_dir": folder, "excludes": [".venv", ".git", "*.sock"]}
-    context = ray.init(
-        address=address,
-        namespace=place.namespace,
-        log_to_driver=False,
-        configure_logging=False,
-        runtime_env=environment if place.uploads_code else None,
-    )
+    with _sigterm_kept():
+        context = ray.init(
+            address=address,
+            namespace=place.namespace,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env=environment if place.uploads_code else None,
+        )
     _refuse_open_dashboard(place, context.address_info.get("webui_url") or "")
     _refuse_plaintext(place, [each for each in ray.nodes() if each["Alive"]])
     if not place.uploads_code:
         return Connected("")
     return Connected(str(ray.get_runtime_context().runtime_env["working_dir"]))
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> cabc.Iterator[None]:
+    """Let SIGTERM do after this block what it did before. Ray's handler writes a stack, in native
+    code, and ends the process; `signal.signal` could undo that on the main thread only.
+    """
+    libc = ctypes.CDLL(None)
+    before = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    libc.sigaction(signal.SIGTERM, None, before)
+    try:
+        yield
+    finally:
+        libc.sigaction(signal.SIGTERM, before, None)
 
 
 def disconnect() -> None:

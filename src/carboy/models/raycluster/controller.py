@@ -205,6 +205,8 @@ def _lacking(resources: dict[str, float]) -> str:
     names = {"num_cpus": "CPU", "num_gpus": "GPU"}
     wanted = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
     total, free = ray.cluster_resources(), ray.available_resources()
+    if all(free.get(names.get(each, each), 0) >= amount for each, amount in resources.items()):
+        return f"a replica with {wanted} is being started, or no single node has room for it"
     shown = ", ".join(
         f"{name}: {free.get(names.get(name, name), 0):g} of"
         f" {total.get(names.get(name, name), 0):g} free"

@@ -30,6 +30,9 @@ CLIENT_LEASE_S = 15.0
 UNUSED_S = 60.0
 # How often replicas are asked how they are.
 EXAMINE_S = 1.0
+# A replica that has not answered for this long gets no batches until it does: its node may be lost,
+# or `predict` holds the GIL.
+SILENT_S = 4.0
 # How long a replica may take to say whether it really hangs.
 HANG_ANSWER_S = 2.0
 # A version whose other replicas find no room is served by those that there are after this time:
@@ -91,6 +94,8 @@ class _Replica:
         ends_s: when a replica that is draining ends at the latest.
         is_drained: whether it has computed its last batch.
         hidden_serial: the first snapshot without it.
+        examined_s: when it was asked last how it is.
+        is_asked: whether it has not answered yet.
         hang_s: how long its batch was computed, as a web worker has said.
         hang_until_s: until when it must say that it does not hang.
     """
@@ -111,6 +116,7 @@ class _Replica:
     is_drained: bool = False
     hidden_serial: int = 0
     examined_s: float = 0.0
+    is_asked: bool = False
     hang_s: float | None = None
     hang_until_s: float = 0.0
 
@@ -245,10 +251,15 @@ class ControllerState:
         self, name: str, wanted: Wanted, number: int, loaded: Loaded, node: str, pid: int
     ) -> None:
         """Take over a replica that a controller before this one has started."""
+        if loaded.failure:
+            self._launcher.kill(name)
+            return
         pool = self._pools.get(wanted.key) or self._add_pool(wanted, starts=False)
+        while any(each.number == number for each in pool.staying()):
+            number += 1
         replica = self._add_replica(pool, number, name)
         self.placed(name, node, pid)
-        self.loaded(name, loaded)
+        self._make_ready(pool, replica, loaded)
         pool.scaler.number = max(pool.scaler.number, min(wanted.most, len(pool.replicas)))
         self._note(logging.INFO, f"{pool}: replica {replica.number} on {node} is taken over")
 
@@ -269,21 +280,27 @@ class ControllerState:
             self._launcher.kill(name)
             self._lose(pool, replica, loaded.failure, is_fault_of_model=True)
             return
+        self._make_ready(pool, replica, loaded)
+        self._retire_replaced(pool, replica)
+        self.tick()
+
+    def _make_ready(self, pool: _Pool, replica: _Replica, loaded: Loaded) -> None:
         replica.phase, replica.ready_s = "ready", self._clock()
         replica.examined_s = replica.ready_s
         pool.about = pool.about or loaded.about
         pool.reason = ""
-        self._retire_replaced(pool, replica)
         self._change()
-        self.tick()
 
     def examined(self, name: str, condition: Condition) -> None:
         """Note what a replica has said of itself."""
         replica = self._find(name)
         if replica is None:
             return
-        replica.resident_bytes = condition.resident_bytes
+        replica.resident_bytes, replica.is_asked = condition.resident_bytes, False
         pool = self._by_name[name]
+        if replica.phase == "hanging":
+            replica.phase = "ready"
+            self._note(logging.INFO, f"{pool}: replica {replica.number} answers again")
         if condition.is_broken:
             self._kill(pool, replica, f"it is broken: {condition.fault}")
             return
@@ -321,7 +338,7 @@ class ControllerState:
         web worker's message may come too late.
         """
         replica = self._find(name)
-        if replica is None or replica.phase not in ("ready", "draining"):
+        if replica is None or replica.ready_s is None:
             return
         if not took_s:
             self._kill(self._by_name[name], replica, "it has sent something that is no message")
@@ -500,8 +517,16 @@ class ControllerState:
         for replica in list(pool.replicas.values()):
             if replica.hang_s is not None and now_s >= replica.hang_until_s:
                 self._kill(pool, replica, _hangs(replica.hang_s))
+            elif replica.is_asked:
+                if replica.phase == "ready" and now_s - replica.examined_s >= SILENT_S:
+                    replica.phase = "hanging"
+                    self._note(
+                        logging.WARNING,
+                        f"{pool}: replica {replica.number} on {replica.node} has not answered for"
+                        f" {SILENT_S:g} s, and gets no batches until it does",
+                    )
             elif replica.phase == "ready" and now_s - replica.examined_s >= EXAMINE_S:
-                replica.examined_s = now_s
+                replica.examined_s, replica.is_asked = now_s, True
                 self._launcher.examine(replica.name)
 
     def _is_loading_well(self, pool: _Pool, now_s: float) -> bool:
