@@ -272,7 +272,7 @@ def bootstrap() -> types.ModuleType:
 
 
 def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
-    """Create the environments, and report those that failed, with the reason."""
+    """Create the environments; return by name the peers that have none, with the reason."""
     missing = {}
     for peer in peers:
         home = pathlib.Path(peer.python).parent.parent
@@ -281,7 +281,7 @@ def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
                 _baseline.export()
             bootstrap().hashed(home, PINS / f"{peer.pinned}.txt", peer.project)
         except (SystemExit, RuntimeError) as failed:
-            missing[peer.key] = str(failed)
+            missing[peer.name] = str(failed)
     return missing
 
 

@@ -100,8 +100,8 @@ def add_sizes(record: _results.Record, row: _results.Row, kinds: dict[str, t.Any
     missing = _peers.install(wanted)
     for title, (key, roots) in kinds.items():
         peer = _peers.BY_KEY[key]
-        if peer not in wanted or key in missing:
-            record.leave_out(title, missing.get(key, "not installed, and the run is quick"))
+        if peer not in wanted or peer.name in missing:
+            record.leave_out(title, missing.get(peer.name, "not installed, and the run is quick"))
             continue
         known = installed(peer.python)
         names = closure(known, roots)

@@ -54,6 +54,8 @@ class Row:
     connections: int
     targets: tuple[Target, ...] = ()
     wire: str = ""
+    replicas: int = 1
+    """How many processes compute."""
     quick: bool = False
     limit: float = 0.0
     """The arithmetic limit of the fake device: full batches without a pause, in requests/s."""
@@ -223,8 +225,9 @@ def measure(
 
 
 def ours_of(servers: list[Running]) -> str:
-    names = [each.peer.name for each in servers]
-    return "carboy" if "carboy" in names else names[0]
+    """Return the name of the peer whose key is "carboy", or that of the first."""
+    names = {each.peer.key: each.peer.name for each in servers}
+    return names.get("carboy") or next(iter(names.values()))
 
 
 def targets_of(
@@ -236,15 +239,33 @@ def targets_of(
     for target in spec.targets:
         less = target.measure.endswith("_ms")
         ratios = {
-            name: row.ratio(target.measure, "carboy", name).median
-            for name in map(names.get, target.peers(names))
+            names[key]: row.ratio(target.measure, row.ours, names[key]).median
+            for key in target.peers(names)
         }
         if ratios:
             best = max(ratios, key=ratios.get) if less else min(ratios, key=ratios.get)
             bound, limit = ("most", 1 / target.times) if less else ("least", target.times)
-            yield _results.Target(target.measure, "carboy", best, bound, limit)
+            yield _results.Target(target.measure, row.ours, best, bound, limit)
     if spec.limit:
-        yield _results.Target("of_limit", "carboy", "", "least", spec.limit_share)
+        yield _results.Target("of_limit", row.ours, "", "least", spec.limit_share)
+
+
+def measure_rows(
+    record: _results.Record,
+    specs: cabc.Sequence[Row],
+    peers_of: cabc.Callable[[Row], cabc.Iterable[_peers.Peer]],
+) -> None:
+    """Measure rows, with the servers of a model started once for all of its rows."""
+    options = record.options
+    groups = dict.fromkeys((spec.model, spec.replicas) for spec in specs)
+    for number, group in enumerate(groups):
+        rows = [spec for spec in specs if (spec.model, spec.replicas) == group]
+        peers = [peer for peer in peers_of(rows[0]) if peer.name not in record.missing]
+        with serving(record, peers, rows[0].model) as servers:
+            if servers and not number:
+                add_starts(record, servers)
+            for spec in rows if servers else ():
+                measure(record, servers, spec, rounds=options.rounds, seconds=options.seconds)
 
 
 @contextlib.contextmanager
@@ -344,17 +365,20 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
-def begin(name: str, options: argparse.Namespace, peers: cabc.Iterable[str]) -> _results.Record:
+def begin(
+    name: str, options: argparse.Namespace, peers: cabc.Iterable[_peers.Peer]
+) -> _results.Record:
     """Install the peers and prepare the models; return a record that says which are missing."""
-    missing = _peers.install(_peers.BY_KEY[key] for key in dict.fromkeys(["carboy", *peers]))
-    if "carboy" in missing:
-        raise SystemExit(f"carboy cannot be installed: {missing['carboy']}")
+    wanted = {peer.name: peer for peer in (CARBOY, *peers)}
+    missing = _peers.install(wanted.values())
+    if CARBOY.name in missing:
+        raise SystemExit(f"carboy cannot be installed: {missing[CARBOY.name]}")
     prepare()
     how = (f"{_client.name()}; the load and the one server that is asked share the cores;"
            f" {options.rounds} rounds of {options.seconds:g} s")  # fmt: skip
     record = _results.Record(name, options, "carboy", "granian", how=how)
-    for key, why in missing.items():
-        record.leave_out(_peers.BY_KEY[key].name, f"cannot be installed: {why}")
+    for peer, why in missing.items():
+        record.leave_out(peer, f"cannot be installed: {why}")
     return record
 
 
@@ -367,18 +391,10 @@ def main() -> None:
     options = arguments(parser)
     keys = options.peers or (QUICK_PEERS if options.quick else tuple(_peers.BY_KEY))
     wanted = options.only or [row.key for row in ROWS if row.quick or not options.quick] + [TEXT]
-    record = begin("models", options, keys)
+    peers = [_peers.BY_KEY[key] for key in keys]
+    record = begin("models", options, peers)
     add_headroom(record)
-    peers = [_peers.BY_KEY[key] for key in keys if _peers.BY_KEY[key].name not in record.missing]
-    chosen = [row for row in ROWS if row.key in wanted]
-    for number, model in enumerate(dict.fromkeys(row.model for row in chosen)):
-        with serving(record, peers, model) as servers:
-            if servers and not number:
-                add_starts(record, servers)
-            for spec in chosen:
-                if spec.model == model and servers:
-                    measure(record, servers, spec,
-                            rounds=options.rounds, seconds=options.seconds)  # fmt: skip
+    measure_rows(record, [row for row in ROWS if row.key in wanted], lambda _: peers)
     if TEXT in wanted and "carboy" in keys:
         measure_text(record, rounds=options.rounds, seconds=options.seconds)
     record.close(show=False)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 
 import _peers
+import cluster
 
 HEAD = "# Written by `make pins`; the requirements are those of bench/{source}.\n"
 UV = "uv==0.13.9"
@@ -29,10 +30,10 @@ def requirements() -> dict[str, tuple[str, list[str], bool]]:
     """
     listed = (_peers.ROOT / "bench" / "requirements.in").read_text().splitlines()
     found = {"bench": ("requirements.in", [line for line in listed if line[:1] != "#"], True)}
-    for peer in _peers.PEERS:
-        if peer.pinned == peer.key and peer.requires:
+    for peer in (*_peers.PEERS, cluster.ON_RAY):
+        if peer.requires:
             needed = [*_peers.COMMON, *peer.requires]
-            found[peer.key] = ("_peers.py", needed, peer.project is not None)
+            found[peer.pinned] = ("_peers.py", needed, peer.project is not None)
     return found
 
 

@@ -346,6 +346,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "serve-one-core-two-workers": ("requests_per_s",),
     "models": ("requests_per_s",),
     "replicas": ("requests_per_s",),
+    "cluster": ("requests_per_s", "p50_ms"),
     "routing": ("us",),
     "forms": ("us",),
     "tables": ("us",),

@@ -26,7 +26,6 @@ AS_IN_PROCESS = models.Target(1 / 1.15, of=(IN_PROCESS,), measure="p50_ms")
 @dataclasses.dataclass(frozen=True)
 class Row(models.Row):
     replicas: int = 2
-    """How many processes compute."""
 
 
 ROWS = (
@@ -75,24 +74,14 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", choices=keys, metavar="KEY",
                         help=f"some peers: {', '.join(keys)}")  # fmt: skip
     options = models.arguments(parser)
-    record = models.begin(
-        "replicas", options, [key for key in OTHERS if not options.peers or key in options.peers]
-    )
     chosen = [row for row in ROWS if not options.only or row.key in options.only]
-    kinds = dict.fromkeys((row.model, row.replicas) for row in chosen)
-    for number, (model, replicas) in enumerate(kinds):
-        peers = [
-            peer for peer in (*carboys(replicas), *others(replicas))
-            if (not options.peers or peer.key in options.peers)
-            and peer.name not in record.missing
-        ]  # fmt: skip
-        with models.serving(record, peers, model) as servers:
-            if servers and not number:
-                models.add_starts(record, servers)
-            for spec in chosen:
-                if (spec.model, spec.replicas) == (model, replicas) and servers:
-                    models.measure(record, servers, spec,
-                                   rounds=options.rounds, seconds=options.seconds)  # fmt: skip
+
+    def peers(row: models.Row) -> list[_peers.Peer]:
+        known = (*carboys(row.replicas), *others(row.replicas))
+        return [peer for peer in known if not options.peers or peer.key in options.peers]
+
+    record = models.begin("replicas", options, [peer for row in chosen for peer in peers(row)])
+    models.measure_rows(record, chosen, peers)
     record.close(show=False)
 
 

@@ -68,6 +68,7 @@ SUITES = (
           "--peers mosec"),
     Suite("models", "models.py", 35, "predictions over HTTP, nine peers; installs 5 GB once",
           "--peers carboy mosec --only digits-32"),
+    Suite("cluster", "cluster.py", 10, "the same computed on a Ray cluster of this machine"),
     Suite("replicas", "replicas.py", 35, "the same by two processes, five peers",
           "--peers carboy mosec --only digits-32"),
 )  # fmt: skip

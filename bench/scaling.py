@@ -174,8 +174,8 @@ def peers_with(record: _results.Record, keys: tuple[str, ...], **env: int) -> li
     peer in a quick run.
     """
     wanted = [_peers.BY_KEY[key] for key in (keys[:2] if record.options.quick else keys)]
-    for key, why in _peers.install(wanted).items():
-        record.leave_out(_peers.BY_KEY[key].name, why)
+    for name, why in _peers.install(wanted).items():
+        record.leave_out(name, why)
     more = {name: str(value) for name, value in env.items()}
     return [
         dataclasses.replace(peer, env={**peer.env, **more})

@@ -93,7 +93,7 @@ def has_module(name: str) -> bool:
 def why_missing(kind: _servers.Kind) -> str:
     """Why a peer cannot be started; empty if it can. Makes the baseline's environment."""
     if kind.name == _baseline.NAME:
-        return _peers.install([_peers.BY_KEY["baseline"]]).get("baseline", "")
+        return _peers.install([_peers.BY_KEY["baseline"]]).get(_baseline.NAME, "")
     return "" if has_module(kind.needs) else f"no module {kind.needs}"
 
 

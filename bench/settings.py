@@ -167,7 +167,7 @@ def main() -> None:
     if options.quick:
         options.only = options.only[:1]
     chosen = [key for key in options.peers if key != "threads"]
-    record = models.begin("settings", options, chosen)
+    record = models.begin("settings", options, [_peers.BY_KEY[key] for key in chosen])
     for key in chosen:
         for request in options.only:
             if _peers.BY_KEY[key].name not in record.missing:

@@ -95,7 +95,7 @@ def test_changed_figure_in_a_page_is_written_anew(render):
         ("It takes 1/25 of Flask's time.", ["It takes 1/25 of"]),
         ("It is 16 times as fast.", ["It is 16 times as"]),
         ("It was 2 to 2.5 us before.", ["It was 2 to 2.5 us before"]),
-        ("One call takes 30 ms.", ["call takes 30 ms"]),
+        ("One call took 30 ms.", ["call took 30 ms"]),
         ("| carboy | 12,000 requests/s |", ["12,000 requests/s"]),
         ("It waits 30 ms, then closes.", []),
         ("HTTP/1.1 and 1.1.1 are versions.", []),

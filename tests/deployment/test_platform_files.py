@@ -149,6 +149,38 @@ def test_kubernetes_accepts_each_document(version, source):
         kubernetes_validate.validate(document, version, strict=True)
 
 
+def test_pods_are_added_if_many_predictions_wait_in_each():
+    deployment, _, autoscaler, _ = parsed("k8s", "--queue-depth", "8", source=MODELS)
+    by_cpu, by_queue = autoscaler["spec"]["metrics"]
+    assert by_cpu["type"] == "Resource"
+    assert by_queue["pods"]["metric"]["name"] == families.QUEUE_DEPTH.name
+    assert by_queue["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
+    template = deployment["spec"]["template"]
+    found = {
+        key.partition("/")[2]: value for key, value in template["metadata"]["annotations"].items()
+    }
+    ports = template["spec"]["containers"][0]["ports"]
+    assert (
+        int(found["port"]) == {each["name"]: each for each in ports}["management"]["containerPort"]
+    )
+    assert found["path"] == "/metrics"
+    for document in (deployment, autoscaler):
+        kubernetes_validate.validate(document, "1.30", strict=True)
+    plain = parsed("k8s", "--force", source=MODELS)
+    assert "annotations" not in plain[0]["spec"]["template"]["metadata"]
+    assert plain[2]["spec"]["metrics"] == [by_cpu]
+
+
+@pytest.mark.parametrize(
+    ("platform", "source", "words"),
+    [("fly", MODELS, "has no effect with Fly.io"), ("k8s", APP, "this app has none")],
+)
+def test_queue_depth_that_would_have_no_effect_is_refused(platform, source, words):
+    result = deploy(platform, "--queue-depth", "8", source=source)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_container_of_cloud_run_is_one_of_kubernetes():
     pod = {
         "apiVersion": "v1",

@@ -321,6 +321,23 @@ class QueueState:
         """Remove and return all waiting predictions, for another queue."""
         return self.waiting.take_all()
 
+    def left_without(self, thread: int) -> list[Ticket]:
+        """Return the predictions that have not ended and that this thread does not compute."""
+        slots = [slot for slot in self.computing if slot.thread != thread]
+        computing = [ticket for slot in slots for ticket in slot.tickets if not ticket.settled]
+        return [*self.waiting, *computing]
+
+    def fail_begun(self, error: Exception, now_s: float) -> list[Ticket]:
+        """End the predictions that are being computed, and those that wait and belong to a request
+        of which a part was computed. Returns them.
+        """
+        parts = [ticket for ticket in self.waiting if ticket.is_part_of_begun]
+        computing = [each for slot in self.computing for each in slot.tickets if not each.settled]
+        for ticket in (*parts, *computing):
+            self.counts.add_outcome(FAILED)
+            self.withdraw(ticket, error, now_s)
+        return [*parts, *computing]
+
     def adopt(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
         """Queue predictions that another queue has accepted, whatever the limit of this one.
         Returns those that were refused and have an error as their result.

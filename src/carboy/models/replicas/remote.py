@@ -140,6 +140,8 @@ class RemoteReplicas:
         #: Called when the version must be held, with the longest time in seconds, or must go on
         #: (None). Must return at once.
         self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
+        #: Called when the last replica has died, or one is ready again. Must return at once.
+        self.on_ready: cabc.Callable[[], object] = lambda: None
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -205,6 +207,7 @@ class RemoteReplicas:
     def set_ready(self, is_ready: bool) -> None:
         """Note whether any replica is ready."""
         self.is_ready = is_ready
+        self.on_ready()
 
     def moved(self, granted: Granted, fd: int) -> None:
         """Use other replicas from now on. Those before end when nobody is connected to them, which
@@ -217,6 +220,7 @@ class RemoteReplicas:
             self._use(granted, fd)
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
+        self.on_ready()
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -275,17 +279,7 @@ class RemoteReplicas:
             return None
         connection.given_up = True
         connection.frames.interrupt()
-        return partial(self._report_hang, connection, took_s)
-
-    def _report_hang(self, connection: _ReplicaConnection, took_s: float) -> None:
-        _logger.error(
-            "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
-            " deadline. The replica is replaced.",
-            self._owner,
-            connection.replica,
-            took_s,
-        )
-        self._report(connection, took_s)
+        return partial(self._report, connection, took_s)
 
     def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
         self._directory.report(

@@ -14,6 +14,7 @@ import typing as t
 import weakref
 from concurrent.futures import Future
 
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.messagelines import LineReader, encode_line
 from carboy.core.runtimefolders import user_name
@@ -73,7 +74,7 @@ class SocketDirectory:
         self._held: dict[str, _UsedReplicas] = {}
         #: By key, also those that it has released, which it may want again.
         self._users: weakref.WeakValueDictionary[str, ReplicaUser] = weakref.WeakValueDictionary()
-        _all.add(self)
+        change_in_child(self, SocketDirectory.forget_parent)
 
     def forget_parent(self) -> None:
         """Close the connection of the parent process, in a forked child process: a thread of the
@@ -312,13 +313,3 @@ def _refuse_other_users(path: str, sock: socket.socket) -> None:
             f" {user_name(owner)}, and this process runs as {user_name(os.geteuid())}. Run both as"
             " the same user."
         )
-
-
-def _forget_parent() -> None:
-    for each in list(_all):
-        each.forget_parent()
-
-
-_all: weakref.WeakSet[SocketDirectory] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)

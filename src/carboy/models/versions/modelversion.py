@@ -71,8 +71,15 @@ class ModelVersion:
         # go on.
         self._asked_s: float | None = None
         self._asking = threading.Lock()
+        # Held while predictions are diverted. Reentrant, because a callback that gets the failed
+        # ones may close the model.
+        self._diverting = threading.RLock()
+        # Returns the queue that computes the predictions while no replica can; None without one.
+        self._fallback: cabc.Callable[[], PredictionQueue] | None = None
         if replica.is_remote:
-            t.cast("RemoteReplicas", replica).on_hold = partial(_ask_to_hold, weakref.ref(self))
+            remote, this = t.cast("RemoteReplicas", replica), weakref.ref(self)
+            remote.on_hold = partial(_ask_to_hold, this)
+            remote.on_ready = partial(_note_ready, this)
 
     @property
     def loaded(self) -> bool:
@@ -168,7 +175,9 @@ class ModelVersion:
         """
         with self._holding:
             self._end_hold(successor())
-        self.queue.retire(successor)
+        with self._diverting:
+            self._fallback = None
+            self.queue.retire(successor)
         drained = self.queue.close(timeout_s)
         if self.loaded:  # it may have been closed before
             self.replica.close()
@@ -234,6 +243,40 @@ class ModelVersion:
             self._hold.end(target)
             self._hold = None
 
+    def forget_parent(self) -> None:
+        """Forget in a forked child process that predictions are held: no thread there ends that.
+        The queue forgets it by itself.
+        """
+        self._holding, self._asking = threading.Lock(), threading.Lock()
+        self._diverting = threading.RLock()
+        self._hold = None
+        if self._fallback is not None:  # the child asks for replicas of its own
+            self.queue.take_back()
+
+    # --- without replicas ----------------------------------------------------------------------
+
+    def fall_back_on(self, fallback: cabc.Callable[[], PredictionQueue] | None) -> None:
+        """Let another queue compute the predictions while all replicas are dead. Thread-safe.
+
+        Args:
+            fallback: returns that queue; None if there is none, so that predictions wait.
+        """
+        with self._diverting:
+            if self._fallback is not None:
+                self.queue.take_back()
+            self._fallback = fallback
+            self.note_ready()
+
+    def note_ready(self) -> None:
+        """Note that the last replica has died, or that one is ready again. Thread-safe."""
+        with self._diverting:
+            if self._fallback is None:
+                return
+            if self.replica.is_ready:
+                self.queue.take_back()
+            else:
+                self.queue.divert(self._fallback, "all of its replicas have died.")
+
     # --- unloading -----------------------------------------------------------------------------
 
     def close(self, timeout_s: float | None = None) -> bool:
@@ -281,6 +324,11 @@ class ModelVersion:
 def _ask_to_hold(version: weakref.ref[ModelVersion], limit_s: float | None) -> None:
     if (found := version()) is not None:
         found.ask_to_hold(limit_s)
+
+
+def _note_ready(version: weakref.ref[ModelVersion]) -> None:
+    if (found := version()) is not None:
+        found.note_ready()
 
 
 class _Hold:

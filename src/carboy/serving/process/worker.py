@@ -88,9 +88,10 @@ if t.TYPE_CHECKING:
     from .capacity import LoadedApp
     from .sockets import Descriptor
 
-# How many seconds before the end of the grace period the open WebSockets are ended: their clients
-# and views need a moment to end as well. At most half of the grace period.
-CLOSE_WEBSOCKETS_S = 3.0
+# How many seconds before the end of the grace period the open WebSockets are ended, whose clients
+# and views need a moment to end as well, and the predictions refused that still wait, so that their
+# clients get an answer. At most half of the grace period.
+GIVE_UP_S = 3.0
 # Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
 # answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
 # time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
@@ -213,10 +214,13 @@ class Service:
             # for it.
             time.sleep(settings.drain_s / 4)
         self._server.stop()
-        # WebSockets end by themselves only if their clients leave.
-        close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
-        if not self._server.await_drained(max(0.0, until_s - close_s - time.monotonic())):
-            self._server.end_websockets(close_s / 3)
+        # WebSockets end by themselves only if their clients leave. Predictions may wait for a
+        # version that is being loaded, for a busy model or for replicas that do not start.
+        give_up_s = min(GIVE_UP_S, settings.grace_s / 2)
+        if not self._server.await_drained(max(0.0, until_s - give_up_s - time.monotonic())):
+            if (models := models_of(self._app)) is not None:
+                models.refuse_waiting()
+            self._server.end_websockets(give_up_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
