@@ -500,9 +500,9 @@ def use_replicas_of(control: SupervisorLink, generation: int) -> None:
     from ...models.replicas.placing import use_directory
 
     def connect() -> ReplicaDirectory:
-        from ...models.replicas.socketdirectory import SocketDirectory
+        from ...models.replicas.modelssocketclient import ModelsSocketClient
 
-        return SocketDirectory(partial(find_models_socket, control), generation)
+        return ModelsSocketClient(partial(find_models_socket, control), generation)
 
     use_directory(connect)
 
