@@ -184,7 +184,7 @@ class RayCluster:
                 _logger.exception("The connection with the Ray cluster has failed")
                 self._lose(f"The Ray cluster ({self._place.where}) has failed: {exc}")
             self._disconnect()
-            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _connect(self) -> None:
