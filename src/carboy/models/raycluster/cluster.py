@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
     from ..options import Options
-    from ..replicas.supervision import Want
+    from ..replicas.supervision import WantedReplicas
     from .connection import RayPlace
     from .messages import PoolFacts, ReplicaFacts, Snapshot
     from .replica import LoadApp
@@ -86,7 +86,13 @@ class RayCluster:
     # --- for models ----------------------------------------------------------------------------
 
     def make(
-        self, want: Want, options: Options, operation: Operation, *, owner: str, streams: bool
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
     ) -> RayReplicas:
         """Return the replicas of a version of a model, which are not started yet."""
         resources = resources_of(options, owner)
@@ -180,7 +186,7 @@ class RayCluster:
                 _logger.exception("The connection with the Ray cluster has failed")
                 self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
             self._disconnect()
-            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311
+            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _connect(self) -> None:

@@ -503,9 +503,9 @@ def use_replicas_of(
     from ...models.replicas.placing import use_directory
 
     def connect() -> ReplicaMaker:
-        from ...models.replicas.socketdirectory import SocketDirectory
+        from ...models.replicas.modelssocketclient import ModelsSocketClient
 
-        return SocketDirectory(partial(find_models_socket, control), generation)
+        return ModelsSocketClient(partial(find_models_socket, control), generation)
 
     def connect_to_ray() -> ReplicaMaker:
         from ...models.raycluster.cluster import RayCluster
