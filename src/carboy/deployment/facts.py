@@ -150,7 +150,9 @@ class Facts:
 
     @property
     def models_command(self) -> list[str]:
-        """The command that serves the models with replicas to other servers, likewise."""
+        """The command by which models with replicas are served beside other web servers' processes,
+        in the project's folder.
+        """
         return self._command("models", "serve")
 
     def _command(self, *words: str) -> list[str]:
