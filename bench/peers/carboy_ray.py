@@ -1,6 +1,6 @@
 """carboy: `carboy serve --on ray`, one worker, in a cluster of this machine only.
 
-The app and its settings are those of `peers/carboy.py`. The cluster is started as for `peers/ray.py`.
+The app and its settings are those of `peers/carboy.py`; the cluster is that of `peers/ray.py`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,11 @@ def test_report_names_load_plan_and_outcome(simulate):
     ):
         assert line in shown
     titles = [line.split()[0] for line in shown.splitlines() if line]
-    assert titles[3:] == ["answered", "latency", "batches", "busy", "shed", "memory"]
+    assert [title for title in titles[3:] if title != "batch"] == [
+        *("answered", "latency", "batches", "busy", "room", "shed", "memory"),
+        *("p50", "p90", "p99", "p99.9", "max"),
+    ]
+    assert titles.count("batch") > 1
 
 
 def test_search_finds_the_fewest_replicas(simulate):
@@ -114,6 +118,14 @@ def test_access_log_is_replayed(simulate, tmp_path):
     assert twice["offered_per_s"] == pytest.approx(100, rel=0.01)
 
 
+@pytest.mark.parametrize("words", [(), ("--p99", "1s")], ids=["one", "search"])
+def test_plot_is_written_as_svg(simulate, tmp_path, words):
+    path = tmp_path / "plan.svg"
+    result = simulate("double", "--rps", 100, "--cost", "10ms+1ms", "--plot", path, *QUICK, *words)
+    assert result.exit_code == 0
+    assert path.read_text(encoding="utf-8").startswith("<svg")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -140,6 +152,10 @@ def test_access_log_is_replayed(simulate, tmp_path):
         ),
         (("alone", "--rps", 1), "Model 'alone' has no example with which to measure it."),
         (("alone", "--rps", 1, "--batch", 4), "`predict` of the model 'alone' takes one input."),
+        (
+            ("double", "--rps", 9, "--cost", "1ms", "--plot", "no/such/folder/a.svg", *QUICK),
+            "--plot 'no/such/folder/a.svg' cannot be written: No such file or directory.",
+        ),
         (
             ("double", "--rps", 9, "--cost", "50ms", "--p99", "20ms"),
             "No plan answers within 20 ms: a request that waits for nothing takes 50 ms.",

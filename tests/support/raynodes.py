@@ -45,13 +45,14 @@ ENV = {
     # As Ray has it by default, but for nodes that join, which must be told.
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "a-token-of-the-tests",
+    "RAY_raylet_start_wait_time_s": "120",
     # Notice a lost node within seconds. (By default: five probes that fail, of ten seconds each.)
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
-_RAY_START_S = 90.0
+_RAY_START_S = 180.0
 
 
 @functools.cache
@@ -176,10 +177,16 @@ class Node:
         which = ["--address", f"{head}:{PORT}"] if head else ["--head", "--port", str(PORT)]
         if not head:
             which.append("--include-dashboard=false")
-        memory = ("--object-store-memory", str(100 * 2**20))
+        # With ports of their own, Ray does not wait for its agents, for 15 s at most, until they
+        # say theirs: too short for a busy machine.
+        ports = [
+            *("--dashboard-agent-grpc-port", "6381", "--dashboard-agent-listen-port", "6382"),
+            *("--runtime-env-agent-port", "6383"),
+        ]
         self.run(
-            spawning.script("ray"), "start", *which, "--node-ip-address", self.address, *memory,
-            "--disable-usage-stats", *options,
+            spawning.script("ray"), "start", *which, "--node-ip-address", self.address, *ports,
+            "--object-store-memory", str(100 * 2**20), "--disable-usage-stats",
+            "--include-log-monitor=false", *options,
         )  # fmt: skip
 
     def pids(self, word: str) -> list[int]:

@@ -16,6 +16,8 @@ from .quantities import COST, COUNT, DEADLINE, LIMIT, RATE, SIZE, TIME, WAIT
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
+    from ..models.simulation.outcome import Outcome
+    from ..models.simulation.plan import ServingPlan
     from ..models.simulation.study import Study
 
 _AS_DECLARED = "  [default: as declared]"
@@ -51,9 +53,17 @@ _AS_DECLARED = "  [default: as declared]"
     "--memory", type=SIZE, help="Memory of a process with the model.  [default: measured]"
 )
 @click.option("--p99", type=LIMIT, help="Find the fewest replicas that answer 99 % in this time.")
+@click.option(
+    "--plot",
+    metavar="FILE.svg",
+    type=click.Path(dir_okay=False),
+    help="Draw latencies by load, and batches, into this file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the results as JSON.")
 @results_on_stdout
-def simulate_command(name: str, as_json: bool, out: t.TextIO, **given: t.Any) -> None:
+def simulate_command(
+    name: str, plot: str | None, as_json: bool, out: t.TextIO, **given: t.Any
+) -> None:
     r"""Simulate how the model NAME would be served under a load: latencies, batches, refusals.
 
     The queue of 'carboy serve' runs on a virtual clock, so that a million requests take seconds.
@@ -65,8 +75,7 @@ def simulate_command(name: str, as_json: bool, out: t.TextIO, **given: t.Any) ->
     carboy models simulate digits --replay access.log --speed 2
     """
     try:
-        study = _study(name, given)
-        _answer(study, as_json=as_json, out=out)
+        _answer(_study(name, given), plot=plot, as_json=as_json, out=out)
     except SimulationError as exc:
         raise RefusedCommandError(mask_text(str(exc))) from None
 
@@ -86,19 +95,20 @@ def _study(name: str, given: dict[str, t.Any]) -> Study:
     return study
 
 
-def _answer(study: Study, *, as_json: bool, out: t.TextIO) -> None:
+def _answer(study: Study, *, plot: str | None, as_json: bool, out: t.TextIO) -> None:
     from ..models.simulation import report
 
-    found = outcome = None
     if study.question.p99 is None:
-        outcome = study.run()
-        values, lines = (
-            report.to_dict(study, outcome, study.plan),
-            report.report(study, outcome, study.plan),
-        )
+        found, plan, outcome = None, study.plan, study.run()
+        values, lines = report.to_dict(study, plan, outcome), report.report(study, plan, outcome)
     else:
         found = study.search()
+        if not found.trials:
+            raise SimulationError(report.not_found(study, found))
+        plan, outcome, _ = found.best or found.nearest
         values, lines = report.search_to_dict(study, found), report.report_search(study, found)
+    if plot is not None:
+        _draw(plot, study, plan, outcome)
     with one_line_for_unwritable_results():
         if as_json:
             out.write(json.dumps(values, indent=2) + "\n")
@@ -106,3 +116,16 @@ def _answer(study: Study, *, as_json: bool, out: t.TextIO) -> None:
             out.writelines(f"{line}\n" for line in lines)
     if found is not None and found.best is None:
         raise SimulationError(report.not_found(study, found))
+
+
+def _draw(path: str, study: Study, plan: ServingPlan, outcome: Outcome) -> None:
+    from ..models.simulation.chart import load_curve, svg
+    from ..models.simulation.report import describe
+
+    notes = [study.load, f"predict takes {plan.cost}", describe(plan)]
+    text = svg(study.name, notes, outcome, load_curve(plan, seed=study.question.seed))
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as exc:
+        raise SimulationError(f"--plot {path!r} cannot be written: {exc.strerror}.") from exc

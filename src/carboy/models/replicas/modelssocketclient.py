@@ -20,9 +20,14 @@ from carboy.core.messagelines import LineReader, encode_line
 from carboy.core.runtimefolders import user_name
 from carboy.errors import ModelLoadError, UnavailableError
 
+from .remote import RemoteReplicas
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from carboy.contract.operation import Operation
+
+    from ..options import Options
     from .supervision import (
         GivesBack,
         Granted,
@@ -85,6 +90,20 @@ class ModelsSocketClient:
             self._connection.close_in_child()
             self._connection = None
         self._held = {}
+
+    def make(
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
+    ) -> RemoteReplicas:
+        """Return the replicas of a version of a model, which are not started yet."""
+        return RemoteReplicas(
+            want, self, operation, owner=owner, streams=streams, retry=options.retry
+        )
 
     def want(self, want: WantedReplicas, user: ReplicaUser) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and

@@ -131,6 +131,8 @@ class RemoteReplicas:
         #: By slot, or by thread without one, the connection on which results are awaited.
         self._busy: dict[object, _ReplicaConnection] = {}
         self.turns: Turns | None = self
+        self.batches = want["replicas"]
+        self.trouble = ""
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
@@ -140,6 +142,7 @@ class RemoteReplicas:
         #: Called when the version must be held, with the longest time in seconds, or must go on
         #: (None). Must return at once.
         self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
+        self.demand: cabc.Callable[[], int] = lambda: 0
         #: Called when the last replica has died, or one is ready again. Must return at once.
         self.on_ready: cabc.Callable[[], object] = lambda: None
         _all.add(self)

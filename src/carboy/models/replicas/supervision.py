@@ -267,7 +267,7 @@ def wanted_replicas(
         label=label,
         source=source,
         generation=None,
-        replicas=options.replicas or 1,
+        replicas=options.least_replicas or 1,
         devices=list(options.devices),
         device_lock=options.device_lock,
         max_rss_bytes=options.max_rss_bytes,

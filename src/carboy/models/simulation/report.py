@@ -7,6 +7,7 @@ import typing as t
 
 from carboy.core.processmemory import in_mib
 
+from .chart import bars
 from .costcurve import show_duration
 from .search import SHARE
 
@@ -19,7 +20,7 @@ if t.TYPE_CHECKING:
     from .study import Study
 
 
-def report(study: Study, outcome: Outcome, plan: ServingPlan) -> cabc.Iterator[str]:
+def report(study: Study, plan: ServingPlan, outcome: Outcome) -> cabc.Iterator[str]:
     """Yield the lines that say what has become of the requests."""
     yield f"load         {study.load}"
     yield f"predict      {_about_cost(study)}"
@@ -36,10 +37,15 @@ def report(study: Study, outcome: Outcome, plan: ServingPlan) -> cabc.Iterator[s
     )
     yield f"busy         predict {outcome.busy:.0%}{_about_web(study, outcome)}"
     yield (
+        f"room         {plan.capacity_per_s:.4g}/s can be computed in full batches, of which"
+        f" {outcome.offered_per_s / plan.capacity_per_s:.0%} arrive"
+    )
+    yield (
         f"shed         {outcome.shed:.2%}: {outcome.refused} refused, {outcome.expired} missed"
         " their deadline"
     )
     yield f"memory       {_about_memory(study, plan)}"
+    yield from bars(outcome)
 
 
 def describe(plan: ServingPlan) -> str:
@@ -107,7 +113,7 @@ def report_search(study: Study, found: SearchResult) -> cabc.Iterator[str]:
         yield f"{found.too_small} more were not tried, because they compute less than arrives."
     yield ""
     if found.best is not None:
-        yield from report(study, found.best.outcome, found.best.plan)
+        yield from report(study, found.best.plan, found.best.outcome)
 
 
 def _row(trial: Trial, found: SearchResult) -> tuple[str, ...]:
@@ -132,7 +138,7 @@ def not_found(study: Study, found: SearchResult) -> str:
             f"No plan answers {SHARE:.0%} of the requests within {limit}: they compute less than"
             f" arrives ({describe(study.plan)} computes at most {study.plan.capacity_per_s:.4g}/s)."
         )
-    best = max(found.trials, key=lambda trial: trial.kept)
+    best = found.nearest
     return (
         f"No plan answers {SHARE:.0%} of the requests within {limit}. The best of"
         f" {len(found.trials)} that were tried answers {best.kept:.1%}: {describe(best.plan)}."
@@ -142,7 +148,7 @@ def not_found(study: Study, found: SearchResult) -> str:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def to_dict(study: Study, outcome: Outcome, plan: ServingPlan) -> dict[str, t.Any]:
+def to_dict(study: Study, plan: ServingPlan, outcome: Outcome) -> dict[str, t.Any]:
     """Return plan and outcome as plain JSON values."""
     measured, memory = study.measured, study.memory
     return {
@@ -181,7 +187,7 @@ def search_to_dict(study: Study, found: SearchResult) -> dict[str, t.Any]:
     """Return what was tried, and the cheapest plan, as plain JSON values."""
     best = found.best
     return {
-        "best": None if best is None else to_dict(study, best.outcome, best.plan),
+        "best": None if best is None else to_dict(study, best.plan, best.outcome),
         "tried": [
             {
                 "plan": plan_to_dict(each.plan),

@@ -56,6 +56,11 @@ class SearchResult(t.NamedTuple):
     trials: list[Trial]
     too_small: int
 
+    @property
+    def nearest(self) -> Trial:
+        """The trial that answered most requests in time. There must be one."""
+        return max(self.trials, key=lambda trial: trial.kept)
+
 
 def cheapest(
     plan: ServingPlan,

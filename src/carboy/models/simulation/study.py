@@ -228,7 +228,7 @@ def _plan(model: Model, question: Question, cost: CostCurve) -> ServingPlan:
     options = model.options
     deadline_s = options.deadline_s if question.deadline is None else question.deadline
     batch = question.batch or options.batch
-    replicas = question.replicas or (None if question.concurrency else options.replicas)
+    replicas = question.replicas or (None if question.concurrency else options.most_replicas)
     if question.p99 is not None and replicas is None:
         replicas = 1
     return ServingPlan(

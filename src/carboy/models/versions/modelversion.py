@@ -22,8 +22,7 @@ if t.TYPE_CHECKING:
 
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
-    from ..replicas.remote import RemoteReplicas
-    from ..replicas.replica import ModelReplica
+    from ..replicas.replica import ModelReplica, OtherProcesses
     from ..saved.card import Card
 
 _logger = get_masked_logger("carboy.models")
@@ -77,9 +76,10 @@ class ModelVersion:
         # Returns the queue that computes the predictions while no replica can; None without one.
         self._fallback: cabc.Callable[[], PredictionQueue] | None = None
         if replica.is_remote:
-            remote, this = t.cast("RemoteReplicas", replica), weakref.ref(self)
+            remote, this = t.cast("OtherProcesses", replica), weakref.ref(self)
             remote.on_hold = partial(_ask_to_hold, this)
             remote.on_ready = partial(_note_ready, this)
+            remote.demand = partial(_demand_for, this)
 
     @property
     def loaded(self) -> bool:
@@ -145,8 +145,7 @@ class ModelVersion:
         share replicas, so their supervisor does that.
         """
         if self.replica.is_remote:
-            own, others = (t.cast("RemoteReplicas", each.replica) for each in (self, beside))
-            own.load_beside(others, hold_s)
+            t.cast("OtherProcesses", self.replica).load_beside(beside.replica, hold_s)
             return
         replica = beside.replica
         served = ServedVersion(
@@ -310,6 +309,8 @@ class ModelVersion:
         """Return why the version is not ready, or an empty string if it is. Never blocks."""
         if (hold := self._hold) is not None:
             return hold.not_ready()
+        if self.replica.is_remote and (trouble := t.cast("OtherProcesses", self.replica).trouble):
+            return trouble
         if not self.loaded:
             return "loading" if self.replica.loading else "not loaded"
         if self.queue.stuck:
@@ -324,6 +325,13 @@ class ModelVersion:
 def _ask_to_hold(version: weakref.ref[ModelVersion], limit_s: float | None) -> None:
     if (found := version()) is not None:
         found.ask_to_hold(limit_s)
+
+
+def _demand_for(version: weakref.ref[ModelVersion]) -> int:
+    if (found := version()) is None:
+        return 0
+    counts = found.queue.statistics()
+    return counts.waiting + counts.computing
 
 
 def _note_ready(version: weakref.ref[ModelVersion]) -> None:

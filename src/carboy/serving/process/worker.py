@@ -80,7 +80,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ...models.replicas.supervision import ReplicaDirectory
+    from ...models.replicas.replica import ReplicaMaker
     from ...observability.access import AccessLog
     from ..certificates import Certificate
     from ..http.listener import Listener
@@ -465,7 +465,7 @@ def main(argv: list[str]) -> None:
         install_as_flask_if_asked()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
-        use_replicas_of(control, job["generation"])
+        use_replicas_of(control, job["generation"], job["target"], settings)
         borrow_from(control)
         seen.files, seen.tell = job["key_files"], partial(control.report, "key-file")
         asked_by = debugmode.disable_in_environment()
@@ -491,20 +491,37 @@ def main(argv: list[str]) -> None:
     threading.Thread(target=force_exit, daemon=True).start()
 
 
-def use_replicas_of(control: SupervisorLink, generation: int) -> None:
-    """Let models with replicas compute in those of the supervisor.
+def use_replicas_of(
+    control: SupervisorLink, generation: int, target: str | None, settings: Settings
+) -> None:
+    """Let models with replicas compute in those of the supervisor, or of a Ray cluster.
 
     Args:
         generation: how many reloads the supervisor had been asked for when it started this process.
+        target: the import path of the app.
     """
     from ...models.replicas.placing import use_directory
 
-    def connect() -> ReplicaDirectory:
+    def connect() -> ReplicaMaker:
         from ...models.replicas.modelssocketclient import ModelsSocketClient
 
         return ModelsSocketClient(partial(find_models_socket, control), generation)
 
-    use_directory(connect)
+    def connect_to_ray() -> ReplicaMaker:
+        from ...models.raycluster.cluster import RayCluster
+        from ...models.raycluster.connection import RayPlace, default_namespace
+        from .clusterapp import load_on_cluster
+
+        place = RayPlace(
+            address=settings.ray_address,
+            namespace=settings.ray_namespace or default_namespace(target),
+            uploads_code=settings.ray_code == "upload",
+            allows_plaintext=settings.ray_allow_plaintext,
+            allows_dashboard=settings.ray_allow_dashboard,
+        )
+        return RayCluster(place, target, load_on_cluster, partial(control.report, "cluster"))
+
+    use_directory(connect_to_ray if settings.on == "ray" else connect)
 
 
 def find_models_socket(control: SupervisorLink) -> str:
