@@ -107,10 +107,10 @@ format: ## format all code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix --select I
 
-bench: ## measure against Flask, Falcon and others (minutes)
+bench: ## measure carboy and its peers (hours); PLAN=1 says how long, QUICK=1 is short, ONLY="typed forms"
 	@$(BOOTSTRAP) bench
-	@$(MAKE) --no-print-directory -C bench \
-		PYTHON="../$$($(BOOTSTRAP) where bench)"
+	@$$($(BOOTSTRAP) where bench) bench/run.py $(if $(PLAN),--plan) $(if $(QUICK),--quick) \
+		$(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 coverage: ## the tests of tests/ with branch coverage
 	@$(BOOTSTRAP) test
@@ -122,8 +122,9 @@ coverage: ## the tests of tests/ with branch coverage
 wheel: ## build the wheel into dist/, install it elsewhere, ask it for a page
 	@$(PYTHON) scripts/wheel.py
 
-pins: ## write scripts/constraints.txt anew, with the newest versions
+pins: ## write scripts/constraints.txt and bench/pins/ anew, with the newest versions
 	@$(PYTHON) scripts/pins.py
+	@$(PYTHON) bench/pins.py
 
 clean: ## remove all that these commands made
 	rm -rf .venv .cache build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \

@@ -9,25 +9,19 @@ at each peer.
 
 from __future__ import annotations
 
-import argparse
-import collections.abc as cabc
 import dataclasses
-import signal
-import sys
 import tempfile
-import time
 
-import _client
 import _measure
 import _peers
 import models
 
 CARBOY = _peers.BY_KEY["carboy"]
 RAY_SERVE = _peers.BY_KEY["ray"]
-# `models.ratios` compares the others with "carboy", which is on Ray here.
+# The key "carboy" is that of the peer which is compared with the others.
 ON_RAY = dataclasses.replace(
     CARBOY, name="carboy on Ray", home="carboy-on-ray",
-    requires=("-e", f"{_peers.ROOT}[ray]", "onnx", "granian", "ray==2.60.0"),
+    requires=(*CARBOY.requires, "ray==2.60.0"),
     command=("-m", "peers.carboy_ray", "PORT"), shows=("carboy", "ray"),
     processes="1 + supervisor, cluster",
     env={"BENCH_REPLICAS": "1", "RAY_AUTH_MODE": "disabled",
@@ -53,56 +47,18 @@ ROWS = (
 BY_KEY = {row.key: row for row in ROWS}
 
 
-def measured(
-    peers: cabc.Sequence[_peers.Peer], rows: cabc.Sequence[models.Row], *, rounds: int,
-    seconds: float, missing: dict[str, str],
-) -> cabc.Iterator[dict[str, object]]:  # fmt: skip
-    shown = False
-    for model in dict.fromkeys(row.model for row in rows):
-        with models.serving(peers, model, missing) as servers:
-            if servers and not shown:
-                models.show_starts(servers)
-                shown = True
-            for row in rows:
-                if row.model == model and servers:
-                    found = models.measure(servers, row, rounds=rounds, seconds=seconds)
-                    yield models.show(row, found)
-
-
 def main() -> None:
-    options = arguments()
-    rounds = options.rounds or (2 if options.quick else 6)
-    seconds = options.seconds or (1 if options.quick else 2)
-    began_s = time.monotonic()
-    # Stops the servers, however the program ends.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-    missing = _peers.install([CARBOY, *PEERS.values()])
-    for key, why in missing.items():
-        print(f"left out: {key} cannot be installed: {why}")
-    models.prepare()
-    _measure.print_machine("carboy")
-    how = (f"{_client.name()}; one process computes; the load and the one server that is asked"
-           f" share the cores; {rounds} rounds of {seconds:g} s")  # fmt: skip
-    print(how + "\n")
-    chosen = [PEERS[key] for key in options.peers or PEERS if key not in missing]
-    wanted = options.only or (["digits-32"] if options.quick else BY_KEY)
-    rows = list(measured(chosen, [BY_KEY[key] for key in wanted], rounds=rounds, seconds=seconds,
-                         missing=missing))  # fmt: skip
-    print(f"{time.monotonic() - began_s:.0f} s")
-    if options.json:
-        _measure.report_json(options.json, rows, "carboy", how=how, missing=missing)
-
-
-def arguments() -> argparse.Namespace:
     parser = _measure.arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(BY_KEY), metavar="ROW",
                         help=f"some rows: {', '.join(BY_KEY)}")  # fmt: skip
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), metavar="KEY",
                         help=f"some peers: {', '.join(PEERS)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="rounds of each peer and row")
-    parser.add_argument("--seconds", type=float, help="length of a slot")
-    return parser.parse_args()
+    options = models.arguments(parser)
+    chosen = [PEERS[key] for key in options.peers or PEERS]
+    record = models.begin("cluster", options, chosen)
+    wanted = options.only or (["digits-32"] if options.quick else BY_KEY)
+    models.measure_rows(record, [BY_KEY[key] for key in wanted], lambda _: chosen)
+    record.close(show=False)
 
 
 if __name__ == "__main__":

@@ -244,6 +244,22 @@ def beside(
     stamp.set()
 
 
+def hashed(home: pathlib.Path, pins: pathlib.Path, project: pathlib.Path | None = None) -> None:
+    """Make an environment of a file of versions with hashes, and a project without what it needs,
+    which the file names. A project is editable, if it is this one.
+    """
+    python = venv(home)
+    needs = (project / "pyproject.toml",) if project else ()
+    stamp = Stamp(home / ".stamps" / "content", pins, *needs)
+    if stamp.holds():
+        return
+    say(f"installing into {home.relative_to(ROOT)}")
+    pip(python, "--require-hashes", "-r", pins, constraints=None)
+    if project:
+        pip(python, "--no-deps", *(["--editable"] if project == ROOT else []), project)
+    stamp.set()
+
+
 def conformance() -> None:
     flask_source()
     beside("conformance", requirements=ROOT / "tests" / "conformance" / "requirements.txt")
@@ -324,7 +340,7 @@ def observatory() -> None:
 
 
 def bench() -> None:
-    beside("bench", requirements=ROOT / "bench" / "requirements.txt")
+    hashed(OTHER_VENVS / "bench", ROOT / "bench" / "pins" / "bench.txt", ROOT)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
 from .replicas.placing import directory_for
 from .replicas.source import ModelSource
-from .replicas.supervision import want_of
+from .replicas.supervision import wanted_replicas
 from .saved.card import cards_in
 from .saved.filestates import fingerprint
 from .sources import source_of
@@ -148,7 +148,7 @@ class Model:
         if directory is None:
             return InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
         return directory.make(
-            want_of(
+            wanted_replicas(
                 self.name,
                 options,
                 version=version,

@@ -133,7 +133,6 @@ class PredictionQueue:
             concurrency=concurrency,
             streams=self._streams,
             device=None if self._device is None else device_named(self._device),
-            computes=self._computes,
         )
         if (room := self._room) is not None:
             room.open()

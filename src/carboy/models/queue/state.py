@@ -261,6 +261,7 @@ class QueueState:
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
         self._computes = computes
+        self._slots = concurrency if computes else 0
         # The locks on which threads sleep until no prediction is left to compute, one per thread.
         self._closers: list[t.Any] = []
 
@@ -357,6 +358,19 @@ class QueueState:
         been computed for longer than its deadline.
         """
         return self.stuck_slots >= self._concurrency
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot (the permission to compute a batch) is free."""
+        return len(self.computing) < self._slots
+
+    def due_s(self, now_s: float) -> float | None:
+        """Return when the next batch should begin to compute; a time up to `now_s` means now; None
+        if nothing waits or no slot is free.
+
+        The result is valid until the next prediction arrives or the next slot becomes free.
+        """
+        return self.waiting.due_s(now_s) if len(self.computing) < self._slots else None
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
         """Assign the next batch to a slot (the permission to compute it). Returns the predictions

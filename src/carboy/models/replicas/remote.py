@@ -53,7 +53,7 @@ if t.TYPE_CHECKING:
     from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
     from .replica import Turns
-    from .supervision import Granted, ReplicaDirectory, Want
+    from .supervision import Granted, ReplicaDirectory, WantedReplicas
     from .tokens import Token
 
 # If a process has no descriptor left, it tries again after this time to connect to a replica.
@@ -107,7 +107,7 @@ class RemoteReplicas:
 
     def __init__(
         self,
-        want: Want,
+        want: WantedReplicas,
         directory: ReplicaDirectory,
         operation: Operation,
         *,

@@ -13,7 +13,7 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments
     from ..queue.state import Slot
     from ..saved.card import Card
-    from .supervision import Want
+    from .supervision import WantedReplicas
 
 
 class Turns(t.Protocol):
@@ -140,7 +140,7 @@ class ReplicaMaker(t.Protocol):
 
     def make(
         self,
-        want: Want,
+        want: WantedReplicas,
         options: Options,
         operation: Operation,
         *,

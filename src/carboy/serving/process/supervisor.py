@@ -400,13 +400,14 @@ class Supervisor:
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
             self._systemd.say_ready()
-            log.logger.info("%s", self._describe())
             plan = t.cast("capacity.Plan", self._plan)
             about_management = self._management.about() if self._management is not None else []
             for line in (*self._describe_plan(), *process.about, *about_management):
                 log.logger.info("%s", line)
             if warning := capacity.warning(plan):
                 log.logger.warning("%s", warning)
+            # At the end, where it is seen: it has the URL.
+            log.logger.info("%s", self._describe())
 
     def _plan_workers(self, first: WorkerProcess) -> None:
         """Start the other workers, after the first has loaded the app, so that its memory could be

@@ -37,7 +37,7 @@ if t.TYPE_CHECKING:
         ReplicasChanged,
         ReplicaUser,
         Resumes,
-        Want,
+        WantedReplicas,
     )
 
 # How often a process looks for a new supervisor after the connection to the last one has ended.
@@ -53,11 +53,11 @@ _logger = get_masked_logger("carboy.models")
 class _UsedReplicas(t.NamedTuple):
     """Replicas that this process uses, and what is told when it gets others."""
 
-    want: Want
+    want: WantedReplicas
     user: ReplicaUser
 
 
-class SocketDirectory:
+class ModelsSocketClient:
     """Asks the supervisor that listens on a Unix socket for replicas. Thread-safe.
 
     The connection is opened when it is first needed. If it ends, the replicas that this process
@@ -79,7 +79,7 @@ class SocketDirectory:
         self._held: dict[str, _UsedReplicas] = {}
         #: By key, also those that it has released, which it may want again.
         self._users: weakref.WeakValueDictionary[str, ReplicaUser] = weakref.WeakValueDictionary()
-        change_in_child(self, SocketDirectory.forget_parent)
+        change_in_child(self, ModelsSocketClient.forget_parent)
 
     def forget_parent(self) -> None:
         """Close the connection of the parent process, in a forked child process: a thread of the
@@ -92,14 +92,20 @@ class SocketDirectory:
         self._held = {}
 
     def make(
-        self, want: Want, options: Options, operation: Operation, *, owner: str, streams: bool
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
     ) -> RemoteReplicas:
         """Return the replicas of a version of a model, which are not started yet."""
         return RemoteReplicas(
             want, self, operation, owner=owner, streams=streams, retry=options.retry
         )
 
-    def want(self, want: Want, user: ReplicaUser) -> _Grant:
+    def want(self, want: WantedReplicas, user: ReplicaUser) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
         the reading end of the pipe for their tokens, which then belongs to the caller.
 
@@ -219,7 +225,7 @@ class _Connection:
         _refuse_other_users(path, self._socket)
         threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
 
-    def want(self, want: Want) -> Future[_Grant]:
+    def want(self, want: WantedReplicas) -> Future[_Grant]:
         granted: Future[_Grant] = Future()
         with self._lock:
             if self.is_closed:
