@@ -24,7 +24,8 @@ def main() -> None:
         bootstrap.say("resolving the newest versions")
         named = ("dev", "site")
         groups = [part for name in named for part in ("--group", f"{bootstrap.PYPROJECT}:{name}")]
-        bootstrap.pip(python, "--editable", bootstrap.ROOT, *groups, constraints=None)
+        carboy = f"{bootstrap.ROOT}[ray]"
+        bootstrap.pip(python, "--editable", carboy, *groups, constraints=None)
         frozen = [str(python), "-m", "pip", "freeze", "--exclude-editable"]
         listed = subprocess.run(frozen, capture_output=True, text=True, check=True).stdout
     bootstrap.LOCK.write_text(HEAD + listed)

@@ -134,7 +134,7 @@ class AppImage:
 
     def nginx_conf(self) -> str:
         # In a container there may be no IPv6.
-        website = make_website(self.facts, upstream=f"app:{self.port}", listen="0.0.0.0:80")
+        website = make_website(self.facts, upstreams=[f"app:{self.port}"], listen="0.0.0.0:80")
         folders = self.facts.static_folders
         shown = tuple(
             folder._replace(folder=f"{self.home}/{path}")

@@ -101,7 +101,6 @@ class BatchThreads:
     Args:
         streams: whether `predict` yields its result item by item.
         device: a device that models share: of all of them, one batch at a time is computed.
-        computes: False if predictions only wait.
     """
 
     def __init__(
@@ -115,7 +114,6 @@ class BatchThreads:
         concurrency: int,
         streams: bool,
         device: Device | None,
-        computes: bool = True,
     ) -> None:
         self._state = state
         self._deadlines = deadlines
@@ -125,7 +123,6 @@ class BatchThreads:
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
-        self._slots = concurrency if computes else 0
         self._streams = streams
         self._threads = 0
         # The idle threads, which sleep until they are woken.
@@ -136,16 +133,12 @@ class BatchThreads:
 
     # --- waking, under the lock ----------------------------------------------------------------
 
-    @property
-    def _has_room(self) -> bool:
-        return len(self._state.computing) < self._slots
-
     def wake_for(self, now_s: float) -> None:
         """Ensure that a thread takes the waiting predictions as soon as a batch is due.
 
         Raises RuntimeError if the system cannot start another thread.
         """
-        if not self._has_room:
+        if not self._state.has_room:
             return  # nothing to do: a computing thread takes the next batch when it has finished
         gathering = self._gathering
         if gathering is not None:
@@ -245,7 +238,7 @@ class BatchThreads:
         was_idle = thread in self._idle
         if was_idle:
             self._idle.remove(thread)
-        due_s = state.waiting.due_s(now_s) if self._has_room else None
+        due_s = state.due_s(now_s)
         if due_s is None:
             if state.closed or (was_idle and not was_woken):
                 self._threads -= 1
@@ -498,7 +491,7 @@ class BatchThreads:
             slots[0].asked |= {self}
         with self._lock:
             must_wait = state.closed or state.is_stuck or self._device is not None
-            if not at_once and (must_wait or len(state.waiting) or not self._has_room):
+            if not at_once and (must_wait or len(state.waiting) or not state.has_room):
                 return None
             state.enter(slot, ticket, monotonic())
         return slot

@@ -14,14 +14,20 @@ import typing as t
 import weakref
 from concurrent.futures import Future
 
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.messagelines import LineReader, encode_line
 from carboy.core.runtimefolders import user_name
 from carboy.errors import ModelLoadError, UnavailableError
 
+from .remote import RemoteReplicas
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from carboy.contract.operation import Operation
+
+    from ..options import Options
     from .supervision import (
         GivesBack,
         Granted,
@@ -31,7 +37,7 @@ if t.TYPE_CHECKING:
         ReplicasChanged,
         ReplicaUser,
         Resumes,
-        Want,
+        WantedReplicas,
     )
 
 # How often a process looks for a new supervisor after the connection to the last one has ended.
@@ -47,11 +53,11 @@ _logger = get_masked_logger("carboy.models")
 class _UsedReplicas(t.NamedTuple):
     """Replicas that this process uses, and what is told when it gets others."""
 
-    want: Want
+    want: WantedReplicas
     user: ReplicaUser
 
 
-class SocketDirectory:
+class ModelsSocketClient:
     """Asks the supervisor that listens on a Unix socket for replicas. Thread-safe.
 
     The connection is opened when it is first needed. If it ends, the replicas that this process
@@ -73,7 +79,7 @@ class SocketDirectory:
         self._held: dict[str, _UsedReplicas] = {}
         #: By key, also those that it has released, which it may want again.
         self._users: weakref.WeakValueDictionary[str, ReplicaUser] = weakref.WeakValueDictionary()
-        _all.add(self)
+        change_in_child(self, ModelsSocketClient.forget_parent)
 
     def forget_parent(self) -> None:
         """Close the connection of the parent process, in a forked child process: a thread of the
@@ -85,7 +91,21 @@ class SocketDirectory:
             self._connection = None
         self._held = {}
 
-    def want(self, want: Want, user: ReplicaUser) -> _Grant:
+    def make(
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
+    ) -> RemoteReplicas:
+        """Return the replicas of a version of a model, which are not started yet."""
+        return RemoteReplicas(
+            want, self, operation, owner=owner, streams=streams, retry=options.retry
+        )
+
+    def want(self, want: WantedReplicas, user: ReplicaUser) -> _Grant:
         """Block until the replicas of a version of a model are ready. Returns where they are, and
         the reading end of the pipe for their tokens, which then belongs to the caller.
 
@@ -205,7 +225,7 @@ class _Connection:
         _refuse_other_users(path, self._socket)
         threading.Thread(target=self._read, name="carboy replicas", daemon=True).start()
 
-    def want(self, want: Want) -> Future[_Grant]:
+    def want(self, want: WantedReplicas) -> Future[_Grant]:
         granted: Future[_Grant] = Future()
         with self._lock:
             if self.is_closed:
@@ -312,13 +332,3 @@ def _refuse_other_users(path: str, sock: socket.socket) -> None:
             f" {user_name(owner)}, and this process runs as {user_name(os.geteuid())}. Run both as"
             " the same user."
         )
-
-
-def _forget_parent() -> None:
-    for each in list(_all):
-        each.forget_parent()
-
-
-_all: weakref.WeakSet[SocketDirectory] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
