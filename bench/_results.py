@@ -69,6 +69,8 @@ QUANTITIES = {
     "processes": Quantity("processes", 0, ""),
     "packages": Quantity("packages", 0, "less"),
     "batch": Quantity("batch", 1, ""),
+    "refused": Quantity("refused", 3, "less"),
+    "late_ms": Quantity("late ms", 1, "less"),
     "errors": Quantity("errors", 0, "less"),
 }
 

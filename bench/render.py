@@ -358,6 +358,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "compute-threads": ("results_per_s",),
     "batching": ("of_limit", "results_per_s"),
     "uploads": ("mb_per_s",),
+    "simulate": ("results_per_s", "p99_ms"),
     "probes": ("p99_ms",),
 }
 # Those whose rows have peers of their own.

@@ -25,6 +25,7 @@ import urllib.request
 
 import _measure
 import _openloop
+import _results
 import _servers
 from apps import device_app
 from carboy.models.simulation.arrivals import chance, chance_arrivals
@@ -38,6 +39,7 @@ BATCH, QUEUE = 16, 64
 LOADS = (0.3, 0.6, 0.9, 1.3)
 THROUGHPUT, P99 = 0.15, 0.25  # the targets
 LATE = 1.03
+PREDICTED, MEASURED = "predicted", "measured"
 REQUEST = (
     b"POST /device HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1\r\n\r\n7"
@@ -48,32 +50,6 @@ SETUPS = {
     "2 replicas": {"replicas": 2},
     "one at a time": {"batch": 1},
 }
-
-
-@dataclasses.dataclass
-class Row:
-    setup: str
-    load: float
-    measured: Measured
-    predicted: Outcome
-
-    @property
-    def throughput_off(self) -> float:
-        return self.predicted.answered_per_s / self.measured.per_s - 1
-
-    @property
-    def p99_off(self) -> float:
-        return self.predicted.latency_s(0.99) / self.measured.p99_s - 1
-
-    def to_dict(self) -> dict[str, t.Any]:
-        return {
-            "setup": self.setup,
-            "load": self.load,
-            "measured": dataclasses.asdict(self.measured),
-            "predicted": self.predicted.to_dict(),
-            "throughput_off": self.throughput_off,
-            "p99_off": self.p99_off,
-        }
 
 
 @dataclasses.dataclass
@@ -151,53 +127,53 @@ def priority() -> t.Iterator[str]:
         os.sched_setscheduler(0, *before)
 
 
-def rows(seconds: float) -> list[Row]:
-    found = []
+def measure(record: _results.Record, rounds: int, seconds: float) -> None:
+    """Add a row for each way to serve and each load: what was predicted, and what was measured."""
+    late = 0
     for setup, options in SETUPS.items():
         plan = dataclasses.replace(ServingPlan(cost=COST, batch=BATCH, queue=QUEUE), **options)
+        rows = {load: row_of(record, setup, load) for load in LOADS}
         server = serve(plan)
         try:
             run(server.port, [i * 0.05 for i in range(20)])  # connections, threads, caches
-            for seed, load in enumerate(LOADS):
-                rate = load * plan.capacity_per_s
-                arrivals_s = chance_arrivals(rate, int(rate * seconds), chance(seed))
-                measured = run(server.port, arrivals_s)
-                found.append(Row(setup, load, measured, simulate(plan, arrivals_s)))
+            for seed in range(rounds):
+                for load, row in rows.items():
+                    rate = load * plan.capacity_per_s
+                    arrivals_s = chance_arrivals(rate, int(rate * seconds), chance(seed))
+                    measured = run(server.port, arrivals_s)
+                    if measured.device_late > LATE:
+                        late += 1
+                    else:
+                        add_round(row, measured, simulate(plan, arrivals_s))
         finally:
             server.stop()
-    return found
+    if late:
+        record.leave_out(f"{late} runs", f"their device was late by more than {LATE - 1:.0%}")
 
 
-def print_rows(found: list[Row]) -> None:
-    head = ["served", "load", "per s", "predicted", "off", "p50 ms", "predicted", "p99 ms",
-            "predicted", "off", "shed", "predicted", "batch", "predicted", "device",
-            "client late ms"]  # fmt: skip
-    print(_measure.table(head, [
-        [
-            row.setup, f"{row.load:g}",
-            f"{row.measured.per_s:.0f}", f"{row.predicted.answered_per_s:.0f}",
-            f"{row.throughput_off:+.0%}",
-            f"{row.measured.p50_s * 1e3:.1f}", f"{row.predicted.latency_s(0.5) * 1e3:.1f}",
-            f"{row.measured.p99_s * 1e3:.1f}", f"{row.predicted.latency_s(0.99) * 1e3:.1f}",
-            f"{row.p99_off:+.0%}",
-            f"{row.measured.shed:.1%}", f"{row.predicted.shed:.1%}",
-            f"{row.measured.size:.1f}", f"{row.predicted.mean_batch:.1f}",
-            f"{row.measured.device_late:.3f}", f"{row.measured.client_late_p99_s * 1e3:.1f}",
-        ]
-        for row in found
-    ]))  # fmt: skip
+def row_of(record: _results.Record, setup: str, load: float) -> _results.Row:
+    within = (("results_per_s", THROUGHPUT), ("p99_ms", P99))
+    targets = [
+        _results.Target(quantity, PREDICTED, MEASURED, bound, limit)
+        for quantity, off in within
+        for bound, limit in (("most", 1 + off), ("least", 1 - off))
+    ]
+    key = f"{setup.replace(',', '').replace(' ', '-')}-{load:g}"
+    title = f"{setup}, load {load:g}"
+    return record.row(key, title, ours=PREDICTED, targets=targets, at=load)
 
 
-def verdict(found: list[Row]) -> str:
-    fair = [row for row in found if row.measured.device_late <= LATE]
-    throughput = max((abs(row.throughput_off) for row in fair), default=0.0)
-    p99 = max((abs(row.p99_off) for row in fair), default=0.0)
-    late = len(found) - len(fair)
-    return (
-        f"off by at most {throughput:.0%} in throughput (target {THROUGHPUT:.0%}) and {p99:.0%} in"
-        f" p99 (target {P99:.0%}), of {len(fair)} runs whose device was at most {LATE - 1:.0%}"
-        f" late; {late} others do not count"
-    )
+def add_round(row: _results.Row, measured: Measured, predicted: Outcome) -> None:
+    row.add(
+        PREDICTED, results_per_s=predicted.answered_per_s,
+        p50_ms=predicted.latency_s(0.5) * 1e3, p99_ms=predicted.latency_s(0.99) * 1e3,
+        refused=predicted.shed, batch=predicted.mean_batch,
+    )  # fmt: skip
+    row.add(
+        MEASURED, results_per_s=measured.per_s, p50_ms=measured.p50_s * 1e3,
+        p99_ms=measured.p99_s * 1e3, refused=measured.shed, batch=measured.size,
+        late_ms=measured.client_late_p99_s * 1e3,
+    )  # fmt: skip
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -217,36 +193,26 @@ SPEED_PLANS = {
 }
 
 
-def speed(requests: int) -> list[dict[str, t.Any]]:
-    found = []
-    for name, (plan, load) in SPEED_PLANS.items():
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
-        simulate(plan, chance_arrivals(load * plan.capacity_per_s, requests, chance(1)))
-        scale = 1e6 / requests
-        found.append({
-            "name": name,
-            "cpu_s": (time.process_time() - cpu_s) * scale,
-            "wall_s": (time.perf_counter() - wall_s) * scale,
-        })  # fmt: skip
-    return found
+def measure_speed(record: _results.Record, requests: int, rounds: int) -> None:
+    row = record.row("speed", "simulating a million requests", ours=next(iter(SPEED_PLANS)))
+    for _ in range(rounds):
+        for name, (plan, load) in SPEED_PLANS.items():
+            began_s = time.process_time()
+            simulate(plan, chance_arrivals(load * plan.capacity_per_s, requests, chance(1)))
+            row.add(name, s=(time.process_time() - began_s) * 1e6 / requests)
 
 
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    options = parser.parse_args()
-    _measure.print_machine("carboy")
+    options = _measure.arguments(__doc__).parse_args()
     with priority() as granted:
-        print(f"fake device: {COST}, batch {BATCH}, queue {QUEUE}; {granted}\n")
-        found = rows(6.0 if options.quick else 25.0)
-    print_rows(found)
-    print(verdict(found), "\n")
-    quick = speed(100_000 if options.quick else 1_000_000)
-    print(_measure.table(["simulating a million requests", "CPU s", "wall s"], [
-        [each["name"], f"{each['cpu_s']:.1f}", f"{each['wall_s']:.1f}"] for each in quick
-    ]))  # fmt: skip
-    if options.json:
-        data = [row.to_dict() for row in found]
-        _measure.report_json(options.json, data, "carboy", speed=quick)
+        how = f"fake device: {COST}, batch {BATCH}, queue {QUEUE}; {granted}"
+        record = _results.Record("simulate", options, "carboy", how=how)
+        measure(record, 1 if options.quick else 5, 6.0)
+    if options.quick:
+        measure_speed(record, 100_000, 1)
+    else:
+        measure_speed(record, 1_000_000, 3)
+    record.close()
 
 
 if __name__ == "__main__":
