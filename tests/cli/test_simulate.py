@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import abc
 
@@ -67,6 +68,14 @@ def test_what_is_given_stands_before_what_is_declared(simulate):
     }  # fmt: skip
     assert found["cost"]["measured_ms"] is None
     assert found["memory_bytes"] >= 3 * 2 * 1024**3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the CPU time of a process")
+def test_time_of_a_web_worker_is_measured(simulate):
+    words = ("--cost", "1ms", "--http", "measured", *QUICK)
+    found = values(simulate("double", "--rps", 100, "--json", *words))
+    assert 0.001 < found["plan"]["http_ms"] < 10
+    assert found["outcome"]["web_busy"] == pytest.approx(found["plan"]["http_ms"] / 10, rel=0.1)
 
 
 def test_report_names_load_plan_and_outcome(simulate):
@@ -151,6 +160,11 @@ def test_plot_is_written_as_svg(simulate, tmp_path, words):
             "--concurrency: each replica computes one batch at a time.",
         ),
         (("alone", "--rps", 1), "Model 'alone' has no example with which to measure it."),
+        (
+            ("alone", "--rps", 1, "--cost", "1ms", "--http", "measured"),
+            "or say by --http how long a web worker takes, such as --http 50us.",
+        ),
+        (("double", "--rps", 1, "--http", "fast"), "--http fast: expected a time with its unit"),
         (("alone", "--rps", 1, "--batch", 4), "`predict` of the model 'alone' takes one input."),
         (
             ("double", "--rps", 9, "--cost", "1ms", "--plot", "no/such/folder/a.svg", *QUICK),

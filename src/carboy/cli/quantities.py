@@ -65,7 +65,12 @@ _A_TIME = "a time with its unit, such as 50ms, 0.2s or 80us"
 
 RATE = _Quantity("number", _above_zero(float), "a number above 0")
 COUNT = _Quantity("number", _above_zero(int), "a whole number above 0")
-TIME = _Quantity("time", parse_duration, _A_TIME, {"0": 0.0})
+WEB_TIME = _Quantity(
+    "time|measured",
+    parse_duration,
+    f"{_A_TIME}, or measured",
+    {"measured": "measured", "0": 0.0},
+)
 LIMIT = _Quantity("time", _above_zero(parse_duration), f"{_A_TIME}, above 0")
 DEADLINE = _Quantity(
     "time|none", _above_zero(parse_duration), f"{_A_TIME}, or none", {"none": math.inf}

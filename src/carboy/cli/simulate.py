@@ -12,7 +12,7 @@ from ..errors import ModelLoadError, SimulationError
 from ..globals import current_app
 from .failures import RefusedCommandError
 from .models import models_group
-from .quantities import COST, COUNT, DEADLINE, LIMIT, RATE, SIZE, TIME, WAIT
+from .quantities import COST, COUNT, DEADLINE, LIMIT, RATE, SIZE, WAIT, WEB_TIME
 from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
@@ -48,7 +48,9 @@ _AS_DECLARED = "  [default: as declared]"
 @click.option(
     "--cost", type=COST, help="Time of predict, for example 2ms+0.1ms.  [default: measured]"
 )
-@click.option("--http", type=TIME, help="Time of a web worker per request.  [default: 0]")
+@click.option(
+    "--http", type=WEB_TIME, help="Time of a web worker per request.  [default: not counted]"
+)
 @click.option(
     "--memory", type=SIZE, help="Memory of a process with the model.  [default: measured]"
 )

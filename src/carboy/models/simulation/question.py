@@ -22,7 +22,8 @@ class Question:
         speed: how much faster they arrive.
         seed: the source of chance.
         workers, replicas, concurrency, batch, wait, deadline, queue, cost, http: the attributes of
-            a `ServingPlan`; times in seconds. A `deadline` of infinity is no limit.
+            a `ServingPlan`; times in seconds. A `deadline` of infinity is no limit. `http` is 0 if
+            it is None.
         memory: the memory of a process that holds the model, in bytes.
         p99: the time in which 99 % of the requests must be answered, in seconds; None if that is
             not asked.
@@ -42,6 +43,6 @@ class Question:
     deadline: float | None = None
     queue: int | None = None
     cost: CostCurve | None = None
-    http: float | None = None
+    http: float | t.Literal["measured"] | None = None
     memory: int | None = None
     p99: float | None = None

@@ -83,7 +83,8 @@ def _about_web(study: Study, outcome: Outcome) -> str:
     if not study.plan.http_s:
         return ", web workers not counted (--http)"
     each = show_duration(study.plan.http_s)
-    return f", web workers {outcome.web_busy:.0%} ({each} per request, given)"
+    known = "measured" if study.question.http == "measured" else "given"
+    return f", web workers {outcome.web_busy:.0%} ({each} per request, {known})"
 
 
 def _about_memory(study: Study, plan: ServingPlan) -> str:

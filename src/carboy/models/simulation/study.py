@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 import typing as t
+from functools import partial
 
 from carboy.core.processmemory import resident_bytes
 from carboy.errors import SimulationError
@@ -22,6 +23,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
     from random import Random
 
+    from ..example import Example
     from ..model import Model
     from .costcurve import CostCurve, MeasuredCost
     from .outcome import Outcome
@@ -115,12 +117,13 @@ def study_of(model: Model, question: Question) -> Study:
     batch = question.batch or model.options.batch
     web_bytes = resident_bytes()
     measured = None if question.cost is not None else _measure(model, batch)
+    http_s = _measure_web(model) if question.http == "measured" else question.http or 0.0
     copy_bytes = resident_bytes() if question.memory is None and measured else question.memory
     cost = t.cast("CostCurve", question.cost if measured is None else measured.curve)
     return Study(
         question=question,
         name=model.name,
-        plan=_plan(model, question, cost),
+        plan=_plan(model, question, cost, http_s),
         measured=measured,
         memory=Memory(web_bytes, copy_bytes) if web_bytes and copy_bytes else None,
         arrivals_s=arrivals_s,
@@ -207,24 +210,45 @@ def _measure(model: Model, batch: int) -> MeasuredCost:
             f"--batch {batch}: `predict` of the model {model.name!r} takes one input. Declare"
             " batch=... to measure it, or say by --cost how long a batch would take."
         )
+    decode = _example(
+        model, "say by --cost how long predict takes, such as --cost 2ms+0.1ms"
+    ).decode
+    model.load()
+    return measure_cost(partial(_compute, model), decode, batch=batch)
+
+
+def _measure_web(model: Model) -> float:
+    """Measure how long a web worker is busy with a request apart from `predict`, in seconds."""
+    from .webcost import measure_base_s, measure_own_s
+
+    decode = _example(
+        model, "say by --http how long a web worker takes, such as --http 50us"
+    ).decode
+    model.load()
+    (result,) = _compute(model, [decode()])
+    own_s = measure_own_s(lambda: (decode(), model.answers.encode(result)))
+    return measure_base_s() + own_s
+
+
+def _example(model: Model, otherwise: str) -> Example:
     if model.example is None:
         raise SimulationError(
             f"Model {model.name!r} has no example with which to measure it. Declare one:"
-            " app.model(..., example=...), or say by --cost how long predict takes, such as"
-            " --cost 2ms+0.1ms."
+            f" app.model(..., example=...), or {otherwise}."
         )
-    model.load()
-    decode, replica = model.example.decode, model.current.replica
-
-    def compute(arguments: list[t.Any]) -> None:
-        for result in rows(replica.compute(arguments), len(arguments)):
-            if isinstance(result, BaseException):
-                raise result
-
-    return measure_cost(compute, decode, batch=batch)
+    return model.example
 
 
-def _plan(model: Model, question: Question, cost: CostCurve) -> ServingPlan:
+def _compute(model: Model, arguments: list[t.Any]) -> list[t.Any]:
+    """Compute a batch. Raises what `predict` raises or returns for any of its inputs."""
+    results = rows(model.current.replica.compute(arguments), len(arguments))
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _plan(model: Model, question: Question, cost: CostCurve, http_s: float) -> ServingPlan:
     options = model.options
     deadline_s = options.deadline_s if question.deadline is None else question.deadline
     batch = question.batch or options.batch
@@ -240,7 +264,7 @@ def _plan(model: Model, question: Question, cost: CostCurve) -> ServingPlan:
         wait_s=options.wait_s if question.wait is None else question.wait,
         deadline_s=None if deadline_s == math.inf else deadline_s,
         queue=question.queue or dataclasses.replace(options, batch=batch).queue_items,
-        http_s=question.http or 0.0,
+        http_s=http_s,
     )
 
 
