@@ -14,7 +14,10 @@ HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
 # extensions of Flask in tests/extensions.
 DEPLOYED = {"apache", "caddy", "mod-wsgi", "nginx", "other-servers", "systemd"}
 EXTENDED = {"rate-limits-with-redis"}
-FOLLOWED = [page for page in HOWTOS if page.stem not in DEPLOYED | EXTENDED]
+FOLLOWED = [
+    *(page for page in HOWTOS if page.stem not in DEPLOYED | EXTENDED),
+    guides.DOCS / "scaling.md",
+]
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_tutorial_works_as_written_in_a_notebook(reader):
 
 @pytest.mark.parametrize(
     "page",
-    [guides.DOCS / "tutorial.md", guides.DOCS / "deploy.md", *HOWTOS],
+    [*(guides.DOCS / f"{name}.md" for name in ("tutorial", "deploy", "scaling")), *HOWTOS],
     ids=lambda p: p.stem,
 )
 def test_links_lead_to_existing_files(page):
