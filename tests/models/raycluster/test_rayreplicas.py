@@ -265,6 +265,22 @@ def test_the_end_and_the_return_of_the_last_replica_are_told(actors):
     assert (told, replicas.trouble) == ([False, True], "")
 
 
+def test_a_version_is_held_once_and_goes_on_when_the_other_one_has_failed(actors):
+    cluster = Cluster()
+    replicas = loaded(cluster, actors, a=[])
+    asked = []
+    replicas.on_hold = asked.append
+    facts = cluster.show("a")
+    facts.hold_s = 30.0
+    replicas.apply(facts)
+    replicas.apply(facts)
+    replicas.resume_if(["another"])
+    assert asked == [30.0]
+    replicas.resume_if(["m  "])
+    replicas.resume_if(["m  "])
+    assert asked == [30.0, None]
+
+
 # ------------------------------------------------------------------------------------- resources
 
 
