@@ -133,7 +133,10 @@ class RayCluster:
                     return facts
                 failure: Exception | None = None
                 if facts is not None and facts.state == "refused":
-                    failure = ModelLoadError(f"{user.owner}: {facts.reason}")
+                    is_named = facts.reason.startswith(user.owner)
+                    failure = ModelLoadError(
+                        facts.reason if is_named else f"{user.owner}: {facts.reason}"
+                    )
                 elif self.trouble:
                     # Clients get the text of later failures, and whoever starts a server the first.
                     text = f"{user.owner}: its replicas cannot be reached. Retry the request."
