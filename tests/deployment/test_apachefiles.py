@@ -121,6 +121,9 @@ def test_names_are_written_as_server_name_and_aliases(app):
     text = text_of(app, names=("*.b.example",))
     assert directives(text, "ServerName") == []
     assert directives(text, "ServerAlias") == ['"*.b.example"']
+    # It compares IPv6 addresses without brackets.
+    text = text_of(app, names=("a.example", "[2001:db8::5]"))
+    assert directives(text, "ServerAlias") == ['"2001:db8::5"']
 
 
 def test_ports_on_which_debian_listens_anyway_are_not_named_again(app):

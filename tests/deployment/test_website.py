@@ -46,9 +46,12 @@ def test_each_of_several_servers_has_a_command(app):
 
 
 def test_names_are_those_of_the_option_or_else_the_trusted_hosts(app):
-    app.config["TRUSTED_HOSTS"] = ["shop.example:443", ".shop.example", "[::1]"]
-    assert make_website(facts_of(app)).hosts == ("shop.example", ".shop.example")
-    names = ("a.example", "*.b.example", "192.0.2.1")
+    app.config["TRUSTED_HOSTS"] = ["shop.example:443", ".shop.example", "[::1]:80"]
+    app.config["TRUSTED_HOSTS"] += ["2001:DB8::5", "[::1]"]
+    assert make_website(facts_of(app)).hosts == (
+        *("shop.example", ".shop.example", "[::1]", "[2001:db8::5]"),
+    )
+    names = ("a.example", "*.b.example", "192.0.2.1", "[2001:db8::5]")
     assert make_website(facts_of(app), names=names).hosts == names
 
 

@@ -203,7 +203,8 @@ def _names(website: Website) -> list[str]:
     because Apache would otherwise look up a name for its address in DNS. As the only website, or
     the first one, it still gets the requests for all hosts that no other website has.
     """
-    names = website.host_patterns or [website.facts.name]
+    # Apache compares IPv6 addresses without their brackets.
+    names = [host.strip("[]") for host in website.host_patterns] or [website.facts.name]
     # Apache uses the first name in redirects, where it must not be a pattern.
     return sorted(names, key=lambda name: name.startswith("*"))
 

@@ -27,9 +27,11 @@ COMPRESSED_TYPES = (
     "text/css text/plain text/csv text/javascript application/javascript application/json"
     " application/problem+json image/svg+xml"
 )
-# A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
+# A host name as in DNS, or an address, of IPv6 in brackets; with a dot or `*.` before a name, all
+# names below it, too.
 _HOST = re.compile(
-    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]*[a-z0-9])*", re.IGNORECASE
+    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]*[a-z0-9])*|\[[0-9a-f:.]+\]",
+    re.IGNORECASE,
 )
 
 # What is before the port: a name, an IPv4 or IPv6 address, or `*`.

@@ -22,6 +22,7 @@ import typing as t
 from dataclasses import asdict, dataclass, fields
 
 from ..errors import AddressError, ServingError
+from ..models.raycluster.connection import RayPlace, default_namespace
 from . import machine
 from .activation import passed_count
 from .declaration import (
@@ -355,6 +356,20 @@ class Settings:
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
+
+    def ray_place(self, target: str | None) -> RayPlace:
+        """Return the Ray cluster, and what is allowed there.
+
+        Args:
+            target: the import path of the app.
+        """
+        return RayPlace(
+            address=self.ray_address,
+            namespace=self.ray_namespace or default_namespace(target),
+            uploads_code=self.ray_code == "upload",
+            allows_plaintext=self.ray_allow_plaintext,
+            allows_dashboard=self.ray_allow_dashboard,
+        )
 
     def http_limits(self) -> Limits:
         return Limits(

@@ -131,7 +131,9 @@ class RayCluster:
                 if facts is not None and facts.state == "refused":
                     failure = ModelLoadError(f"{user.owner}: {facts.reason}")
                 elif self.trouble:
-                    failure = UnavailableError(self.trouble)
+                    # Clients get the text of later failures, and whoever starts a server the first.
+                    text = f"{user.owner}: its replicas cannot be reached. Retry the request."
+                    failure = UnavailableError(text if user.was_loaded else self.trouble)
                 if failure is not None:
                     # While the cluster cannot be used, the version stays wanted.
                     if isinstance(failure, ModelLoadError) or not user.was_loaded:
@@ -180,9 +182,9 @@ class RayCluster:
                 self._lose(str(exc))
                 if isinstance(exc, RefusedClusterError):
                     pause_s = _LONGEST_PAUSE_S
-            except Exception as exc:
+            except (Exception, SystemExit) as exc:
                 _logger.exception("The connection with the Ray cluster has failed")
-                self._lose(f"The Ray cluster ({self._place.where}) has failed: {exc}")
+                self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
             self._disconnect()
             threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -216,13 +218,17 @@ class RayCluster:
             except ActorDiedError:
                 self._controller = find_or_start(self._place.namespace, self._load_app)
                 continue
+            except SystemExit as exc:  # as Ray raises it if the node of this process has ended
+                raise UnavailableError(
+                    f"The Ray node of this machine has ended: {self._place.where}"
+                ) from exc
             except (RayError, GetTimeoutError) as exc:
                 if self._any_answers():
                     _logger.warning("The controller of the replicas does not answer: %s", exc)
                     threading.Event().wait(_FIRST_PAUSE_S)
                     continue
                 raise UnavailableError(
-                    f"The Ray cluster ({self._place.where}) does not answer any more."
+                    f"The Ray cluster does not answer any more: {self._place.where}"
                 ) from exc
             self._apply(decode_snapshot(answer))
 
@@ -248,9 +254,9 @@ class RayCluster:
     def _apply(self, snapshot: Snapshot) -> None:
         if snapshot.refused:
             raise RefusedClusterError(
-                f"The replicas of the app on the Ray cluster are controlled by {snapshot.refused}"
-                " here. Choose another namespace for this release (--ray-namespace), or end the old"
-                " replicas: carboy ray stop."
+                "The replicas on the Ray cluster belong to another release: this server has"
+                f" {snapshot.refused}. Choose another namespace for this release"
+                " (--ray-namespace), or end the old replicas: carboy ray stop."
             )
         if snapshot.controller != self._identity:
             self._identity, self._event = snapshot.controller, -1
@@ -284,8 +290,13 @@ class RayCluster:
                 for each in facts.replicas
             ],
             "controller": snapshot.controller,
-            "events": [[each.number, each.level, each.text] for each in snapshot.events],
+            "events": [
+                [each.number, each.level, each.text, snapshot.now_s - each.at_s]
+                for each in snapshot.events
+                if each.number > self._event
+            ],
         }
+        self._event = max([self._event, *(each.number for each in snapshot.events)])
         if state != self._told:
             self._told = state
             self._tell(state)

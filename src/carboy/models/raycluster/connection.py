@@ -171,7 +171,7 @@ def _refuse_silent(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, ValueError) as exc:
         raise UnavailableError(
-            f"The Ray cluster at {address} cannot be reached: {exc}. {START_HINT}"
+            f"The Ray cluster cannot be reached: nobody answers at {address} ({exc}). {START_HINT}"
         ) from None
 
 
@@ -184,7 +184,7 @@ def _unreachable(place: RayPlace, exc: Exception) -> UnavailableError:
         text, hint = " ".join(lines), "Install the same versions of Ray and Python on all nodes."
     else:
         hint = START_HINT
-    return UnavailableError(f"The Ray cluster ({place.where}) cannot be used: {text} {hint}")
+    return UnavailableError(f"The Ray cluster cannot be used: {place.where}: {text} {hint}")
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -198,9 +198,9 @@ def _refuse_open_dashboard(place: RayPlace, url: str) -> None:
     if not host or place.allows_dashboard or _is_loopback(host):
         return
     raise RefusedClusterError(
-        f"The dashboard of the Ray cluster listens on {url}, where other machines can reach it and"
-        " let it run any program. Start the head node with `--dashboard-host 127.0.0.1` or"
-        " `--include-dashboard false`; or, if a firewall or a network policy protects it, allow it:"
+        f"The dashboard of the Ray cluster is open: it listens on {url}, where other machines can"
+        " reach it and let it run any program. Start the head node with `--dashboard-host"
+        " 127.0.0.1`; or, if a firewall or a network policy protects it, allow it:"
         " --ray-allow-dashboard yes."
     )
 
@@ -213,10 +213,10 @@ def _refuse_plaintext(place: RayPlace, nodes: list[dict[str, t.Any]]) -> None:
     others = [each for each in others if not _is_of_this_machine(each)]
     if others:
         raise RefusedClusterError(
-            f"The Ray cluster has nodes on other machines ({', '.join(others[:3])}), and batches"
-            " would be sent to them without encryption. Set RAY_USE_TLS=1 with certificates for all"
-            " nodes and for this server; or, if the network between them is private, allow it:"
-            " --ray-allow-plaintext yes."
+            "The Ray cluster is not encrypted: it has nodes on other machines"
+            f" ({', '.join(others[:3])}), to which batches would be sent as plain text. Set"
+            " RAY_USE_TLS=1 with certificates for all nodes and for this server; or, if the network"
+            " between them is private, allow it: --ray-allow-plaintext yes."
         )
 
 

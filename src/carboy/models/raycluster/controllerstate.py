@@ -32,7 +32,7 @@ UNUSED_S = 60.0
 EXAMINE_S = 1.0
 # A replica that has not answered for this long gets no batches until it does: its node may be lost,
 # or `predict` holds the GIL.
-SILENT_S = 4.0
+SILENT_S = 10.0
 # How long a replica may take to say whether it really hangs.
 HANG_ANSWER_S = 2.0
 # A version whose other replicas find no room is served by those that there are after this time:
@@ -227,7 +227,10 @@ class ControllerState:
             if each.key in self._pools and not refused
         }
         resumed = [key for key in self._resumed if key not in self._pools]
-        return Snapshot(self._identity, self.serial, refused, pools, list(self._events), resumed)
+        return Snapshot(
+            *(self._identity, self.serial, refused, pools),
+            *(self._clock(), list(self._events), resumed),
+        )
 
     def _users(self, pool: _Pool) -> list[_Client]:
         key = pool.wanted.key
@@ -238,7 +241,7 @@ class ControllerState:
         ]
 
     def _note(self, level: int, text: str) -> None:
-        self._events.append(Event(next(self._event_numbers), level, text))
+        self._events.append(Event(next(self._event_numbers), level, text, self._clock()))
         self._change()
 
     def _change(self) -> None:
@@ -390,7 +393,7 @@ class ControllerState:
         scaler = Scaler(wanted.least, wanted.most, wanted.batch)
         pool = self._pools[wanted.key] = _Pool(wanted, self._clock(), scaler)
         if starts:
-            number = "1 replica" if wanted.least == 1 else f"{wanted.least} replicas"
+            number = _count(wanted.least)
             self._note(logging.INFO, f"{pool}: starting {number} on the Ray cluster")
         return pool
 
@@ -564,7 +567,7 @@ class ControllerState:
     def _open(self, pool: _Pool) -> None:
         pool.state, pool.reason = "ready", ""
         self._end_exchange(pool, has_failed=False)
-        self._note(logging.INFO, f"{pool}: {len(pool.ready())} replicas are ready")
+        self._note(logging.INFO, f"{pool}: {_count(len(pool.ready()))} ready")
 
     def _find_room(self, pool: _Pool) -> None:
         """Let the version before end first, if that is allowed."""
@@ -628,6 +631,10 @@ class ControllerState:
                 )
                 self._start(pool, replica.number)
                 return
+
+
+def _count(replicas: int) -> str:
+    return "1 replica" if replicas == 1 else f"{replicas} replicas"
 
 
 def _hangs(took_s: float) -> str:

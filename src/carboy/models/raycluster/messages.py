@@ -159,11 +159,17 @@ class PoolFacts(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """Something for the log."""
+    """Something for the log.
+
+    Attributes:
+        number: counted by the controller.
+        at_s: when it happened, on the clock of the controller.
+    """
 
     number: int
     level: int
     text: str
+    at_s: float
 
 
 class Snapshot(msgspec.Struct):
@@ -173,6 +179,7 @@ class Snapshot(msgspec.Struct):
         controller: identifies the process of the controller, whose serial numbers begin with 1.
         refused: why the web worker gets no replicas at all; "" if it does.
         pools: the versions that it wants, by key.
+        now_s: the time on the clock of the controller.
         events: what has happened since the controller has started, at most the last hundred.
         resumed: the versions that were held for another one, which has failed; by the keys that
             they have for a supervisor.
@@ -182,6 +189,7 @@ class Snapshot(msgspec.Struct):
     serial: int
     refused: str
     pools: dict[str, PoolFacts]
+    now_s: float
     events: list[Event]
     resumed: list[str] = []
 

@@ -322,9 +322,7 @@ class RayReplicas:
                     return best
                 # A replica that could not be reached may be tried again after a while.
                 self._free.wait(None if len(usable) == len(self._actors) else _UNREACHABLE_S)
-        raise UnavailableError(
-            f"{self.owner}: {self.trouble or 'its replicas have ended.'} Retry the request."
-        )
+        raise UnavailableError(f"{self.owner}: its replicas cannot be reached. Retry the request.")
 
     def _release(self, actor: _Actor, turns: int = 1) -> None:
         with self._free:
@@ -420,7 +418,8 @@ class RayReplicas:
         self._busy[key] = call = _Call(actor)
         try:
             yield
-        except (RayError, ConnectionLost) as exc:
+        except (RayError, ConnectionLost, SystemExit) as exc:
+            # Ray raises SystemExit if the node of this process has ended.
             self._note(actor, exc)
             if call.is_given_up:
                 raise DeadlineError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from functools import partial
 
@@ -21,6 +22,7 @@ class ClusterReplicas:
         self._reported: dict[WorkerProcess, list[ReplicaState]] = {}
         # By the controller that has counted them, the number of the last event that was logged.
         self._logged: dict[str, int] = {}
+        self._begun_s = time.monotonic()
 
     def watch(self, process: WorkerProcess) -> None:
         """Note what a worker reports."""
@@ -42,7 +44,8 @@ class ClusterReplicas:
             ReplicaState(generation=0, device="", **each) for each in payload["replicas"]
         ]
         controller = payload["controller"]
-        for number, level, text in payload["events"]:
+        for number, level, text, age_s in payload["events"]:
             if number > self._logged.get(controller, 0):
                 self._logged[controller] = number
-                log.logger.log(level, "%s", text)
+                if age_s <= time.monotonic() - self._begun_s:  # else other servers have logged it
+                    log.logger.log(level, "%s", text)

@@ -509,16 +509,9 @@ def use_replicas_of(
 
     def connect_to_ray() -> ReplicaMaker:
         from ...models.raycluster.cluster import RayCluster
-        from ...models.raycluster.connection import RayPlace, default_namespace
         from .clusterapp import load_on_cluster
 
-        place = RayPlace(
-            address=settings.ray_address,
-            namespace=settings.ray_namespace or default_namespace(target),
-            uploads_code=settings.ray_code == "upload",
-            allows_plaintext=settings.ray_allow_plaintext,
-            allows_dashboard=settings.ray_allow_dashboard,
-        )
+        place = settings.ray_place(target)
         return RayCluster(place, target, load_on_cluster, partial(control.report, "cluster"))
 
     use_directory(connect_to_ray if settings.on == "ray" else connect)
