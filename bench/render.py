@@ -66,8 +66,7 @@ def spread(ratio: _results.Ratio, write: cabc.Callable[[float], str]) -> str:
     """Write a ratio with the middle half of its rounds, if these are known."""
     if ratio.low == ratio.high:
         return write(ratio.median)
-    ends = sorted([write(ratio.low), write(ratio.high)], key=lambda each: each != write(ratio.low))
-    return f"{write(ratio.median)} <small>({ends[0]} to {ends[1]})</small>"
+    return f"{write(ratio.median)} <small>({write(ratio.low)} to {write(ratio.high)})</small>"
 
 
 def figure(words: str, now: str) -> str:
@@ -246,6 +245,7 @@ def bars(name: str, quantity: str, title: str, note: str) -> str:
             _drawing.Bar(
                 peer, value / most,
                 (times(value), "" if peer == data["ours"] else times(ours / value)),
+                ours=peer == data["ours"],
             )
             for peer, value in ordered
         ]  # fmt: skip
@@ -341,6 +341,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "importing": ("ms", "first_answer_s", "idle_mib"),
     "footprint": ("mib",),
     "serve-two-cores": ("requests_per_s",),
+    "serve-defaults": ("requests_per_s",),
     "serve-one-worker": ("requests_per_s",),
     "serve-one-core": ("requests_per_s",),
     "serve-one-core-two-workers": ("requests_per_s",),
@@ -431,7 +432,7 @@ REGIONS: dict[str, cabc.Callable[[], str]] = {
     "served-one-core-table": lambda: brief("serve-one-core", "One core"),
     "models-table": lambda: brief("models", "Predictions"),
     "scaling": lambda: with_source("scaling", plot("scaling", "How carboy scales")),
-    "settings": lambda: with_source("settings", matrix("settings", "requests_per_s")),
+    "settings": lambda: with_source("settings", long("settings", "requests_per_s")),
     "overhead-plot": lambda: plot("overhead", "Time in the framework per request"),
     "served-plot": lambda: plot("served", "Requests per second of each server"),
     "models-plot": lambda: plot("models", "Predictions per second of each server"),
