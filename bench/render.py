@@ -6,9 +6,10 @@
 In a page, what stands between `<!-- record: NAME -->` and `<!-- end of record -->` is a table or a
 plot that is made here. A figure within a sentence stands between
 `<!-- figure: RESULT | ROW | QUANTITY | PEER / PEER -->` and `<!-- end -->`; with one peer it is a
-median, otherwise a ratio. The text there now says in which form: 1/25, 0.92, 16. Each measured
-figure of a sentence that has no such marks must be listed in awaited.txt (see `prose.py`), and no
-figure is added to that list any more.
+median, otherwise a ratio. The text there now says in which form: 1/25, 0.92, 16. A mark never
+begins a line, since Markdown would take the line for HTML. Each measured figure of a sentence that
+has no such marks must be listed in awaited.txt (see `prose.py`), and no figure is added to that
+list any more.
 """
 
 from __future__ import annotations
@@ -470,6 +471,8 @@ def problems() -> cabc.Iterator[str]:
         name, text = str(path.relative_to(_results.ROOT)), path.read_text(encoding="utf-8")
         if rendered(text) != text:
             yield f"{name} differs from bench/results: run `python bench/render.py`"
+        if re.search(r"^ *<!-- figure:", text, re.MULTILINE):
+            yield f"{name}: a line begins with a figure's mark, which Markdown takes for HTML"
         for found in prose.without_source(_FIGURE.sub("", _REGION.sub("", text))):
             yield (
                 f"{name}: {found!r} is a measured figure that is in no result. Measure it by a"
