@@ -135,10 +135,10 @@ def not_found(study: Study, found: SearchResult) -> str:
     """Return the message if no plan answers in time."""
     limit = show_duration(t.cast("float", study.question.p99))
     if not found.trials:
+        most = show_rate(study.plan.capacity_per_s)
         return (
             f"No plan answers {SHARE:.0%} of the requests within {limit}: they compute less than"
-            f" arrives ({describe(study.plan)} computes at most"
-            f" {show_rate(study.plan.capacity_per_s)})."
+            f" arrives ({describe(study.plan)} computes at most {most})."
         )
     best = found.nearest
     return (
