@@ -467,6 +467,11 @@ def ray() -> None:
     stamp.set()
 
 
+def newcomer() -> None:
+    project("dev")
+    system({"debootstrap": CONTAINERS["debootstrap"]})
+
+
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
@@ -483,6 +488,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "debian": debian,
     "webservers": webservers,
     "containers": containers,
+    "newcomer": newcomer,
     "judges": judges,
     "ray": ray,
     "lint": lambda: project("lint"),
