@@ -49,7 +49,7 @@ class Step:
 def clone(fresh: machine.Machine) -> None:
     bundle = fresh.home / "carboy.bundle"
     bootstrap.run("git", "-C", bootstrap.ROOT, "bundle", "create", "-q", bundle, "HEAD", quiet=True)
-    # A clone of a bundle has no branch: HEAD is checked out as "main".
+    # A bundle of HEAD has no branch; the clone is of its commit.
     fresh.run(f"git clone -q carboy.bundle {CLONE}")
 
 
