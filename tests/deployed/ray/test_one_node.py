@@ -23,12 +23,12 @@ from polling import wait_until
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SHOP = pathlib.Path(__file__).with_name("shop.py")
 PORT = 8000
-READY_S = 200.0
-wait_long = functools.partial(wait_until, pause_s=0.1, within_s=150.0)
+READY_S = 300.0
+wait_long = functools.partial(wait_until, pause_s=0.1, within_s=200.0)
 
 
 class Shop:

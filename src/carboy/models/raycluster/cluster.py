@@ -35,6 +35,8 @@ if t.TYPE_CHECKING:
     from .rayconnection import RayPlace
     from .replicaactor import LoadApp
 
+# How long the process of a new controller may take to start, on a busy machine.
+_START_S = 120.0
 # How long the controller may take to answer; it does so every second.
 _ANSWER_S = 10.0
 # The pauses between two attempts to connect.
@@ -230,15 +232,17 @@ class RayCluster:
 
         from .controller import find_or_start
 
+        limit_s = _START_S
         while True:
             report = self._report()
             report.leaves = self._leaving.is_set()
             try:
-                answer = ray.get(self._controller.watch.remote(encode(report)), timeout=_ANSWER_S)
+                answer = ray.get(self._controller.watch.remote(encode(report)), timeout=limit_s)
             except ActorDiedError:
                 if report.leaves:
                     return
                 self._controller = find_or_start(self._place.namespace, self._load_app)
+                limit_s = _START_S
                 continue
             except SystemExit as exc:  # as Ray raises it if the node of this process has ended
                 raise UnavailableError(
@@ -254,6 +258,7 @@ class RayCluster:
                 ) from exc
             if report.leaves:
                 return
+            limit_s = _ANSWER_S
             self._apply(decode_snapshot(answer))
 
     def _any_answers(self) -> bool:
