@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
 # What .ci/run does besides: it takes minutes, or needs root and Debian.
-HEAVY := test-docs test-servers test-webservers test-containers test-ray test-judges soak newest
+HEAVY := test-docs test-servers test-webservers test-containers test-newcomer test-ray test-judges soak newest
 # A process of tests per CPU. `loadfile`: the tests of a file share a server.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # The most seconds that `make soak` takes.
@@ -19,8 +19,8 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
-	docs test-docs coverage wheel pins clean
+.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-newcomer test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
+	docs test-docs screenshots coverage wheel pins clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ test-containers: ## images of apps, built and run (root, Debian)
 test-ray: ## models on a Ray cluster, of one node and of two (root: networks of the nodes)
 	@$(PYTHON) scripts/raytests.py $(ARGS)
 
+test-newcomer: ## a new user's first minutes, on a fresh Debian; ARGS="--newest --with-tests" (root, Debian)
+	@$(BOOTSTRAP) newcomer
+	@$(BIN)/python tests/newcomer/run.py $(ARGS)
+
 test-judges: ## bandit, schemathesis, wapiti and the HTTP Observatory; ARGS="--only wapiti"
 	@$(BOOTSTRAP) judges
 	@$(BIN)/python tests/judged/run.py $(ARGS)
@@ -75,6 +79,10 @@ test-judges: ## bandit, schemathesis, wapiti and the HTTP Observatory; ARGS="--o
 docs: ## build the documentation site: build/docs/index.html
 	@$(BOOTSTRAP) docs
 	@$(BIN)/python scripts/docs.py
+
+screenshots: ## take the screenshots of the documentation anew
+	@$(BOOTSTRAP) test
+	@PYTHONPATH=tests/support $(BIN)/python tests/support/docscreenshots.py
 
 test-docs: ## build the documentation site, check its links, look at it in a browser
 	@$(BOOTSTRAP) docs test

@@ -7,19 +7,20 @@ are not ready and say why, and the thread tries again.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import threading
+import time
 import typing as t
 import weakref
-from time import monotonic
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError, UnavailableError
 
 from .codedigest import code_folder, digest_of
-from .connection import RefusedClusterError, connect, disconnect
 from .messages import Code, Report, Versions, decode_snapshot, encode
+from .rayconnection import RefusedClusterError, connect, disconnect
 from .rayreplicas import RayReplicas
 from .resources import resources_of
 
@@ -30,14 +31,16 @@ if t.TYPE_CHECKING:
 
     from ..options import Options
     from ..replicas.supervision import WantedReplicas
-    from .connection import RayPlace
     from .messages import PoolFacts, ReplicaFacts, Snapshot
-    from .replica import LoadApp
+    from .rayconnection import RayPlace
+    from .replicaactor import LoadApp
 
 # How long the controller may take to answer; it does so every second.
 _ANSWER_S = 10.0
 # The pauses between two attempts to connect.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+# How long the end of the process may be delayed to say so; the controller would notice it, too.
+_LEAVE_S = 3.0
 # How long the threads that wait for results may take to notice the end of a cluster.
 _NOTICE_S = 10.0
 
@@ -71,11 +74,12 @@ class RayCluster:
         self._folder = os.getcwd()
         self._code: Code | None = None
         self._changed = threading.Condition()
-        #: By key, the replicas that this process wants.
-        self._wanted: dict[str, RayReplicas] = {}
+        #: The replicas that this process wants.
+        self._wanted: set[RayReplicas] = set()
         self._users: weakref.WeakSet[RayReplicas] = weakref.WeakSet()
         self._facts: dict[str, PoolFacts] = {}
         self._thread: threading.Thread | None = None
+        self._leaving = threading.Event()
         self._controller: t.Any = None
         self._identity = ""
         self._serial = 0
@@ -117,35 +121,44 @@ class RayCluster:
             ModelLoadError: they could not be started.
             UnavailableError: the cluster cannot be used.
         """
-        wanted = user.wanted_with(self._code_here())
+        self._code_here()
         with self._changed:
-            self._wanted[wanted.key] = user
-            self._facts.pop(wanted.key, None)
-            self._start()
+            self._wanted.add(user)
+            self._facts.pop(self._key_of(user), None)
             self._serial = 0
+            self._start()
             while True:
-                facts = self._facts.get(wanted.key)
+                facts = self._facts.get(self._key_of(user))
                 if facts is not None and facts.state == "ready":
                     return facts
-                failure: Exception | None = None
-                if facts is not None and facts.state == "refused":
-                    failure = ModelLoadError(f"{user.owner}: {facts.reason}")
-                elif self.trouble:
-                    # Clients get the text of later failures, and whoever starts a server the first.
-                    text = f"{user.owner}: its replicas cannot be reached. Retry the request."
-                    failure = UnavailableError(text if user.was_loaded else self.trouble)
-                if failure is not None:
-                    # While the cluster cannot be used, the version stays wanted.
-                    if isinstance(failure, ModelLoadError) or not user.was_loaded:
-                        self._wanted.pop(wanted.key, None)
+                if (failure := self._failure_of(user, facts)) is not None:
                     raise failure
                 self._changed.wait()
+
+    def _failure_of(self, user: RayReplicas, facts: PoolFacts | None) -> Exception | None:
+        """Return why a version cannot be used; None if that is not known. The caller holds the
+        lock.
+        """
+        if facts is not None and facts.state == "refused":
+            self._wanted.discard(user)
+            is_named = facts.reason.startswith(user.owner)
+            return ModelLoadError(facts.reason if is_named else f"{user.owner}: {facts.reason}")
+        if not self.trouble:
+            return None
+        if user.was_loaded:  # it stays wanted, until the cluster can be used again
+            text = f"{user.owner}: its replicas cannot be reached. Retry the request."
+            return UnavailableError(text)
+        # Whoever starts the server gets the reason, and clients do not.
+        self._wanted.discard(user)
+        return UnavailableError(self.trouble)
 
     def release(self, user: RayReplicas) -> None:
         """Note that this process does not need a version any more. Returns at once."""
         with self._changed:
-            for key in [key for key, each in self._wanted.items() if each is user]:
-                del self._wanted[key]
+            self._wanted.discard(user)
+
+    def _key_of(self, user: RayReplicas) -> str:
+        return user.wanted_with(self._code_here()).key
 
     def hangs(self, name: str, took_s: float) -> None:
         """Let the controller replace a replica that hangs. Returns at once."""
@@ -170,10 +183,18 @@ class RayCluster:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="carboy ray", daemon=True)
             self._thread.start()
+            # Ray must not be used any more when its own function for the exit runs.
+            atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """End the connection, because the process ends."""
+        self._leaving.set()
+        if self._thread is not None:
+            self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
-        while True:
+        while not self._leaving.is_set():
             try:
                 self._connect()
                 pause_s = _FIRST_PAUSE_S
@@ -186,7 +207,7 @@ class RayCluster:
                 _logger.exception("The connection with the Ray cluster has failed")
                 self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
             self._disconnect()
-            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+            self._leaving.wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _connect(self) -> None:
@@ -196,15 +217,13 @@ class RayCluster:
         if connected.package:
             with self._changed:
                 self._code = _with_package(self._code_here(), connected.package)
-                users = list(self._wanted.values())
-                self._wanted = {each.wanted_with(self._code).key: each for each in users}
         self._controller = find_or_start(self._place.namespace, self._load_app)
 
     def _watch(self) -> None:
-        """Exchange reports and snapshots until the cluster cannot be used any more.
+        """Exchange reports and snapshots until the process ends.
 
         Raises:
-            UnavailableError: that is so.
+            UnavailableError: the cluster cannot be used any more.
         """
         import ray
         from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
@@ -213,9 +232,12 @@ class RayCluster:
 
         while True:
             report = self._report()
+            report.leaves = self._leaving.is_set()
             try:
                 answer = ray.get(self._controller.watch.remote(encode(report)), timeout=_ANSWER_S)
             except ActorDiedError:
+                if report.leaves:
+                    return
                 self._controller = find_or_start(self._place.namespace, self._load_app)
                 continue
             except SystemExit as exc:  # as Ray raises it if the node of this process has ended
@@ -223,13 +245,15 @@ class RayCluster:
                     f"The Ray node of this machine has ended: {self._place.where}"
                 ) from exc
             except (RayError, GetTimeoutError) as exc:
-                if self._any_answers():
+                if not report.leaves and self._any_answers():
                     _logger.warning("The controller of the replicas does not answer: %s", exc)
-                    threading.Event().wait(_FIRST_PAUSE_S)
+                    self._leaving.wait(_FIRST_PAUSE_S)
                     continue
                 raise UnavailableError(
                     f"The Ray cluster does not answer any more: {self._place.where}"
                 ) from exc
+            if report.leaves:
+                return
             self._apply(decode_snapshot(answer))
 
     def _any_answers(self) -> bool:
@@ -238,16 +262,14 @@ class RayCluster:
 
     def _report(self) -> Report:
         with self._changed:
-            wanted = {
-                key: (each, each.wanted_with(self._code_here()))
-                for key, each in self._wanted.items()
-            }
-        demand = {key: user.demand() for key, (user, _) in wanted.items()}
+            users = list(self._wanted)
+        wanted = {each: each.wanted_with(self._code_here()) for each in users}
+        demand = {of.key: user.demand() for user, of in wanted.items()}
         return Report(
             self._client,
             self._serial,
             Versions.here(),
-            [each for _, each in wanted.values()],
+            list(wanted.values()),
             demand,
         )
 
@@ -265,7 +287,7 @@ class RayCluster:
                 _logger.info("The Ray cluster (%s) can be used again", self._place.where)
             self.trouble = ""
             self._facts, self._serial = snapshot.pools, snapshot.serial
-            users = dict(self._wanted)
+            users = {self._key_of(each): each for each in self._wanted}
         for key, user in users.items():
             if (facts := snapshot.pools.get(key)) is not None:
                 user.apply(facts)
@@ -319,9 +341,9 @@ class RayCluster:
     def _disconnect(self) -> None:
         """End the connection, after the threads that wait for results have noticed its end."""
         self._controller = None
-        until_s = monotonic() + _NOTICE_S
-        while monotonic() < until_s and any(each.is_waited_for for each in list(self._users)):
-            threading.Event().wait(0.1)
+        until_s = time.monotonic() + _NOTICE_S
+        while time.monotonic() < until_s and any(each.is_waited_for for each in list(self._users)):
+            time.sleep(0.1)
         try:
             disconnect()
         except Exception:
