@@ -108,7 +108,11 @@ class Node:
         temp = self.folder / "ray"
         shutil.rmtree(temp, ignore_errors=True)
         temp.mkdir(parents=True)
-        command = ["unshare", *_NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
+        dies_with_us = ("setpriv", "--pdeathsig", "KILL")
+        command = [
+            *(*dies_with_us, "unshare"),
+            *(*_NAMESPACES, "--fork", "--kill-child", "--mount-proc"),
+        ]
         self._shell = subprocess.Popen(
             [*command, sys.executable, "-c", _INIT], stderr=subprocess.DEVNULL
         )
