@@ -7,7 +7,7 @@ import sys
 import guides
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 FOLLOWED = sorted({*guides.FOLLOWED} - {guides.TUTORIAL, *guides.followed_elsewhere()})
 

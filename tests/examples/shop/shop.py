@@ -13,6 +13,6 @@ def index() -> str:
     return "a shop"
 
 
-@app.model("/digits", batch=8)
+@app.model("/digits", batch=8, example=1.5)
 def digits(length: list[float]) -> list[float]:
     return length
