@@ -41,6 +41,7 @@ _MOST_OF_A_CLUSTER = 50
 # What a node of Ray needs besides the models, with its memory for arrays.
 _RAY_NODE_MIB = 1024
 _RAY_STORE_MIB = 256
+_TMP = "/tmp"  # noqa: S108 - that of the pod alone
 
 
 class _RayCluster(t.NamedTuple):
@@ -89,8 +90,7 @@ def _generate(release: Release) -> Generated:
         "termination_s": _PRE_STOP_S + times.platform_s,
         "startup_attempts": _LOADING_S // _PROBE_PERIOD_S,
         "startup_period_s": _PROBE_PERIOD_S,
-        # /tmp is that of the pod alone.
-        "written_folders": ["/tmp", *written_in_image(release.facts)],  # noqa: S108
+        "written_folders": [_TMP, *written_in_image(release.facts)],
         "gpus": len(release.facts.accelerators),
         "queue_depth_metric": QUEUE_DEPTH.name,
     }
