@@ -34,6 +34,7 @@ _PRE_STOP_S = 5
 # How long the app and its models may take to load.
 _LOADING_S = 300
 _PROBE_PERIOD_S = 2
+_TMP = "/tmp"  # noqa: S108 - of the pod alone
 # The longest name of a Ray cluster that KubeRay uses as it is.
 _MOST_OF_A_CLUSTER = 50
 
@@ -89,8 +90,7 @@ def _generate(release: Release) -> Generated:
         "termination_s": _PRE_STOP_S + times.platform_s,
         "startup_attempts": _LOADING_S // _PROBE_PERIOD_S,
         "startup_period_s": _PROBE_PERIOD_S,
-        # /tmp is that of the pod alone.
-        "written_folders": ["/tmp", *written_in_image(release.facts)],  # noqa: S108
+        "written_folders": [_TMP, *written_in_image(release.facts)],
         "gpus": len(release.facts.accelerators),
         "queue_depth_metric": QUEUE_DEPTH.name,
     }
