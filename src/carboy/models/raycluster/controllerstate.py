@@ -486,7 +486,7 @@ class ControllerState:
         if number != before:
             self._note(
                 logging.INFO,
-                f"{pool}: {number} replicas instead of {before}, because {demand} predictions wait"
+                f"{pool}: {_count(number)} instead of {before}, because {demand} predictions wait"
                 " or are computed",
             )
         self._fill(pool, number, now_s)
