@@ -34,6 +34,7 @@ _PRE_STOP_S = 5
 # How long the app and its models may take to load.
 _LOADING_S = 300
 _PROBE_PERIOD_S = 2
+_TMP = "/tmp"  # noqa: S108 - of the pod alone
 # The longest name of a Ray cluster that KubeRay uses as it is.
 _MOST_OF_A_CLUSTER = 50
 
