@@ -44,7 +44,7 @@ from .ticket import FOREVER, Ticket, held_lock
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from ..replicas.replica import Replica
+    from ..replicas.replica import Replica, ResultLoop
     from .calls import Arguments
     from .ticket import Deliver
 
@@ -206,7 +206,13 @@ class PredictionQueue:
                 self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
 
-    def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
+    def submit_round(
+        self,
+        tickets: cabc.Sequence[Ticket],
+        *,
+        quick_s: float = 0.0,
+        loop: ResultLoop | None = None,
+    ) -> None:
         """Queue the predictions of requests that were read from the sockets together.
 
         Every ticket (queued prediction) is passed to its `deliver` callback, possibly before this
@@ -218,6 +224,8 @@ class PredictionQueue:
                 the calling thread's.
             quick_s: compute on the calling thread if the batch is expected to take less time than
                 this, because waking another thread would take as long.
+            loop: the event loop by which the results of a replica in another process can arrive;
+                None if there is none.
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
@@ -236,7 +244,7 @@ class PredictionQueue:
                 try:
                     if deadline_s < self._deadlines.wakes_s:
                         self._deadlines.wake_by(deadline_s)
-                    slot, late = self._threads.take_if_quick(now_s, quick_s)
+                    slot, late = self._threads.take_if_quick(now_s, quick_s, loop)
                 # If the system allows no further thread, `Thread.start` raises RuntimeError.
                 except RuntimeError as exc:
                     late = [ticket for ticket in tickets if not ticket.settled]
@@ -246,7 +254,7 @@ class PredictionQueue:
         if successor is not None:
             # A request may ask for several predictions. All tickets go to one queue, so that
             # versions are not mixed within an answer.
-            successor().submit_round(tickets)
+            successor().submit_round(tickets, loop=loop)
         if settled:
             deliver(settled)
         if slot is not None:

@@ -204,6 +204,8 @@ class Slot:
             runs, by which `occupied` finds deadlocks; else None.
         thread: the identifier of the thread that computes the batch.
         writer: the writer of a result that is streamed; None otherwise.
+        turn: the turn with which the batch is to be posted; see `Posts`. None if there is none, or
+            the batch was posted.
     """
 
     queue: BatchThreads
@@ -218,6 +220,7 @@ class Slot:
     asker: Slot | None = None
     thread: int = 0
     writer: StreamWriter | None = None
+    turn: t.Any = None
 
     def computes_for(self, asker: Slot) -> bool:
         """Return whether the batch of this slot (the permission to compute it) contains a

@@ -144,6 +144,8 @@ class FrameSocket:
         # What was received and belongs to the next message.
         self._unread = bytearray()
         self._fds: list[int] = []
+        #: How long the last message was that this process has sent.
+        self.sent_bytes = 0
         self._arena: Arena | None = None  # into which this process writes
         self._arena_of_other: Arena | None = None
 
@@ -222,6 +224,7 @@ class FrameSocket:
             ConnectionLost: the other process has ended.
         """
         meta, inline, shared = copied
+        self.sent_bytes = len(meta) + len(inline) + shared
         head = _HEAD.pack(len(meta), len(inline), shared, serial, kind, flags)
         self._send([head, meta, inline])
 
@@ -288,6 +291,28 @@ class FrameSocket:
             if frame is not None:
                 return frame
 
+    def try_receive(self) -> Frame | None:
+        """Return a message if the whole of it has arrived; None if it has not. Reads the socket at
+        most once, so this must be called again as long as the socket is readable.
+
+        Raises:
+            ConnectionLost: the other process has ended, or has sent something else.
+        """
+        if not self._has_whole():
+            with contextlib.suppress(BlockingIOError):
+                self._read(_READ_BYTES, socket.MSG_DONTWAIT)
+        while self._has_whole():
+            if (frame := self._receive()) is not None:
+                return frame
+        return None
+
+    def _has_whole(self) -> bool:
+        if not self.has_unread():
+            return False
+        meta_size, inline, _, _, kind, _ = _HEAD.unpack_from(self._unread)
+        # `_receive` refuses garbage, which may claim any length.
+        return kind not in _KINDS or len(self._unread) >= _HEAD.size + meta_size + inline
+
     def has_unread(self) -> bool:
         """Return whether `receive` has something to return without reading the socket."""
         return len(self._unread) >= _HEAD.size
@@ -323,20 +348,25 @@ class FrameSocket:
 
     def _fill(self, size: int) -> None:
         """Receive until there are at least `size` bytes."""
-        unread = self._unread
-        while len(unread) < size:
-            try:
-                data, attached, _, _ = self.socket.recvmsg(
-                    max(_READ_BYTES, size - len(unread)), _FD_SPACE
-                )
-            except OSError as exc:
-                raise ConnectionLost(str(exc)) from exc
-            for level, kind, fds in attached:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    self._fds += array.array("i", fds)
-            if not data:
-                raise ConnectionLost("it has closed the connection")
-            unread += data
+        while len(self._unread) < size:
+            self._read(max(_READ_BYTES, size - len(self._unread)))
+
+    def _read(self, size: int, flags: int = 0) -> None:
+        """Receive what there is, at most `size` bytes. Raises BlockingIOError if there is nothing,
+        and the flags say not to wait.
+        """
+        try:
+            data, attached, _, _ = self.socket.recvmsg(size, _FD_SPACE, flags)
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            raise ConnectionLost(str(exc)) from exc
+        for level, kind, fds in attached:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds += array.array("i", fds)
+        if not data:
+            raise ConnectionLost("it has closed the connection")
+        self._unread += data
 
     def _read_into(self, view: memoryview) -> None:
         while view:

@@ -250,6 +250,8 @@ class HTTPServer:
         self._listeners = list(listeners)
         # The listeners whose sockets are open, by file descriptor.
         self._open: dict[int, Listener] = {}
+        # The functions for other descriptors; see `call_when_readable`.
+        self._others: dict[int, cabc.Callable[[], object]] = {}
         # Whether the poller watches the open listeners.
         self._listens = False
         self._sweeps_s = 0.0
@@ -284,6 +286,16 @@ class HTTPServer:
             self._poller.close()
             raise
         self._listen(yes=True)
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
+        """Let the event loop call a function whenever a file descriptor is readable; None ends
+        that, and must be passed before the descriptor is closed. Thread-safe.
+        """
+        if call is not None:
+            self._others[fd] = call
+            self._poller.add(fd, READ)
+        elif self._others.pop(fd, None) is not None:
+            self.ignore(fd)
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before
@@ -334,6 +346,7 @@ class HTTPServer:
         if self.access_log is not None:
             self.access_log.flush(wait_s=LAST_LINES_S)
         self._close_listeners()
+        self._others.clear()
         self._poller.close()
 
     @property
@@ -490,7 +503,7 @@ class HTTPServer:
             connection = connections.get(fd)
             try:
                 if connection is None:
-                    self._accept_at(fd)
+                    self._on_readable(fd)
                 elif mask & WRITE:
                     connection.flush()
                 elif mask & READ:
@@ -557,9 +570,11 @@ class HTTPServer:
             active = sum(client.state in ACTIVE for client in clients)
             self._metrics.sample(len(clients), active)
 
-    def _accept_at(self, fd: int) -> None:
-        listener = self._open.get(fd)
-        if listener is not None:
+    def _on_readable(self, fd: int) -> None:
+        """Handle an event on a descriptor that is no client's."""
+        if (call := self._others.get(fd)) is not None:
+            call()
+        elif (listener := self._open.get(fd)) is not None:
             # Accept one client at a time from a shared socket, so that the other processes that
             # listen on it get their part.
             self._accept(listener, 1 if listener.is_shared else MAX_ACCEPTS)

@@ -39,6 +39,9 @@ class EventLoop(t.Protocol):
         periodic work, such as closing connections that have timed out.
         """
 
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> object:
+        """Call a function whenever a file descriptor is readable; None ends that. Thread-safe."""
+
     def wake(self) -> object:
         """Make `poll` return soon if it is waiting. Thread-safe."""
 
@@ -162,3 +165,17 @@ class LeaderPool(LeaderFollowers):
         self.calls.append(work)
         if self._loop is not None and not self._stopping:
             self._loop.wake()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the event loop runs, so that it will call what is passed to `call` and
+        `call_when_readable`.
+        """
+        return self._loop is not None and not self._stopping
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
+        """Let the thread that runs the event loop call a function whenever a file descriptor is
+        readable; None ends that, and must be passed before the descriptor is closed. Thread-safe.
+        """
+        if self._loop is not None:
+            self._loop.call_when_readable(fd, call)

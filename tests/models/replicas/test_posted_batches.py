@@ -1,0 +1,228 @@
+"""The results of batches are received by an event loop, without a thread that waits for them."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+import numpy as np
+import pytest
+from polling import wait_until
+from replicaprocesses import ReplicaProcesses, ReplicaThread
+from resultloop import LoopThread
+
+from carboy.errors import DeadlineError, ReplicaLostError
+from carboy.models.queue import PredictionQueue
+from carboy.models.queue.ticket import Ticket
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from carboy.models.replicas.remote import RemoteReplicas
+
+
+class Round:
+    """Predictions that are submitted together, and their outcomes by argument."""
+
+    def __init__(self, queue: PredictionQueue, loop: LoopThread, values: cabc.Iterable[t.Any]):
+        self.outcomes: dict[t.Any, t.Any] = {}
+        self._done = threading.Event()
+        self.tickets = [Ticket(arguments={"x": value}, deliver=self._note) for value in values]
+        self._values = {id(each): each.arguments["x"] for each in self.tickets}
+        loop.call(lambda: queue.submit_round(self.tickets, quick_s=0.001, loop=loop))
+
+    def _note(self, tickets: list[Ticket]) -> None:
+        for each in tickets:
+            self.outcomes[self._values[id(each)]] = each.take_value()
+        if len(self.outcomes) == len(self.tickets):
+            self._done.set()
+
+    def wait(self) -> dict[t.Any, t.Any]:
+        assert self._done.wait(30)
+        return self.outcomes
+
+
+class Posting:
+    """A queue whose batches are sent by an event loop."""
+
+    def __init__(self, remote: RemoteReplicas, loop: LoopThread, **options: t.Any) -> None:
+        self.remote, self.loop = remote, loop
+        options = {"batch": 8, "concurrency": 1, "deadline_s": 30.0, **options}
+        self.queue = PredictionQueue(remote, owner="Model 'test'", **options)
+
+    def round(self, *values: t.Any) -> Round:
+        return Round(self.queue, self.loop, values)
+
+    def submit(self, tickets: list[Ticket]) -> None:
+        loop = self.loop
+        loop.call(lambda: self.queue.submit_round(tickets, quick_s=0.001, loop=loop))
+
+    def warm(self, value: t.Any = 0) -> t.Self:
+        """Let a thread compute the first batch, for which the replicas must be asked for."""
+        ticket = Ticket(arguments={"x": value}, deliver=len)
+        self.submit([ticket])
+        wait_until(lambda: ticket.settled and self.queue.is_idle)
+        return self
+
+    @property
+    def is_posting(self) -> bool:
+        return bool(self.remote._posting._unused)
+
+
+@pytest.fixture
+def open_posting() -> cabc.Iterator[t.Callable[..., Posting]]:
+    closers: list[t.Callable[[], object]] = []
+
+    def open_one(there: t.Any, *, retry: bool = True, **options: t.Any) -> Posting:
+        closers.append(lambda: there.__exit__(None, None, None))
+        there.__enter__()
+        remote = there.remote(retry=retry)
+        loop = LoopThread().__enter__()
+        found = Posting(remote, loop, **options)
+        closers.append(lambda: (found.queue.close(10), remote.close(), loop.__exit__()))
+        return found
+
+    yield open_one
+    for close in reversed(closers):
+        close()
+
+
+def test_quick_batches_are_sent_by_the_event_loop(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    for i in range(50):
+        assert posting.round(*range(i, i + 20)).wait() == {x: x for x in range(i, i + 20)}
+    assert posting.is_posting
+    assert posting.queue.statistics().batch_sizes[8] >= 100, "full batches while a replica is busy"
+
+
+def test_failures_in_a_posted_batch_fail_only_their_own_prediction(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    found = posting.round(1, -1, 2).wait()
+    assert (found[1], found[2], str(found[-1])) == (1, 2, "minus one")
+    assert str(posting.round(-1).wait()[-1]) == "minus one"
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_an_argument_that_cannot_be_sent_fails_alone(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    bad = object()
+    found = posting.round(1, bad).wait()
+    assert found[1] == 1
+    assert isinstance(found[bad], TypeError)
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_a_posted_batch_whose_replica_dies_is_computed_by_another(open_posting):
+    there = ReplicaProcesses("echo", replicas=2)
+    posting = open_posting(there, concurrency=2).warm()
+    assert posting.round(5).wait() == {5: 5}
+    assert posting.is_posting
+    (found,) = posting.round(-2).wait().values()
+    assert isinstance(found, ReplicaLostError), "the other one dies of it as well"
+    there.restart(0)
+    assert posting.round(5).wait() == {5: 5}
+
+
+def test_no_prediction_is_lost_when_a_replica_is_killed_between_posted_batches(open_posting):
+    there = ReplicaProcesses("pid", replicas=2)
+    posting = open_posting(there, concurrency=2).warm()
+    rounds = [posting.round(*range(8)) for _ in range(40)]
+    there.replicas[0].kill()
+    rounds += [posting.round(*range(8)) for _ in range(40)]
+    found = {pid for each in rounds for pid in each.wait().values()}
+    assert found <= {each.popen.pid for each in there.replicas}
+
+
+def test_a_posted_batch_that_hangs_is_given_up(open_posting):
+    there = ReplicaProcesses("echo")
+    posting = open_posting(there, deadline_s=2.0).warm()
+    assert posting.round(5).wait() == {5: 5}
+    assert posting.is_posting
+    (found,) = posting.round(-3).wait().values()
+    assert isinstance(found, DeadlineError)
+    wait_until(lambda: there.reports)
+    wait_until(lambda: there.replicas[0].number == 2 and there.replicas[0].await_ready())
+    assert posting.round(7).wait() == {7: 7}
+
+
+def test_long_batches_have_a_thread_until_batches_are_short_again(open_posting):
+    posting = open_posting(ReplicaThread("stacked"), batch=2).warm(np.zeros(3, "f4"))
+    for length in (3, 300_000, 300_000, 3, 3):
+        rows = [np.full(length, i, "f4") for i in range(2)]
+        tickets = [Ticket(arguments={"x": row}, deliver=len) for row in rows]
+        posting.submit(tickets)
+        wait_until(lambda tickets=tickets: all(each.settled for each in tickets))
+        assert [float(each.value[0]) for each in tickets] == [0.0, 2.0]
+        assert posting.remote.posts.is_possible == (length == 3)
+
+
+def test_batches_of_two_clients_share_one_replica(open_posting):
+    there = ReplicaThread("echo")
+    one = open_posting(there).warm()
+    two = Posting(there.remote(), one.loop).warm()
+    rounds = [each.round(*range(20)) for _ in range(30) for each in (one, two)]
+    assert all(each.wait() == {x: x for x in range(20)} for each in rounds)
+    assert two.queue.close(10)
+    two.remote.close()
+
+
+def test_rounds_and_calls_from_python_share_one_replica(open_posting):
+    posting = open_posting(ReplicaThread("echo")).warm()
+    rounds = []
+    for i in range(40):
+        rounds.append(posting.round(*range(20)))
+        assert posting.queue.run({"x": i}) == i
+    assert all(each.wait() == {x: x for x in range(20)} for each in rounds)
+
+
+def test_a_queue_that_closes_computes_what_waits_for_a_replica(open_posting):
+    there = ReplicaThread("echo")
+    posting = open_posting(there, deadline_s=None).warm()
+    token = posting.remote.tokens.take()  # as if another process had the only replica
+    waiting = posting.round(1, 2)
+    wait_until(lambda: posting.queue.statistics().waiting == 2)
+    closing = threading.Thread(target=posting.queue.close)
+    closing.start()
+    there.server.renew_token()
+    assert token is not None
+    assert waiting.wait() == {1: 1, 2: 2}
+    closing.join()
+
+
+def test_a_queue_that_closes_after_the_event_loop_gets_the_results(open_posting, tmp_path):
+    posting = open_posting(ReplicaThread("until"), batch=1)
+    first, second = (Ticket(arguments={"path": str(tmp_path / i)}, deliver=len) for i in "12")
+    (tmp_path / "1").touch()
+    posting.submit([first])
+    wait_until(lambda: first.settled)
+    posting.submit([second])
+    wait_until((tmp_path / "2.begun").exists)
+    posting.loop.__exit__()
+    closing = threading.Thread(target=posting.queue.close)
+    closing.start()
+    (tmp_path / "2").touch()
+    closing.join(30)
+    assert second.value == first.value
+
+
+def test_two_threads_that_run_the_event_loop_answer_each_batch_once(open_posting):
+    there = ReplicaThread("echo")
+    posting = open_posting(there).warm()
+    over = threading.Event()
+
+    def lead() -> None:
+        while not over.is_set():
+            for fd, _ in posting.loop._epoll.poll(0.01):
+                if fd in posting.loop._functions:
+                    posting.loop._functions[fd]()
+
+    second = threading.Thread(target=lead)
+    second.start()
+    try:
+        for i in range(300):
+            assert posting.round(*range(i, i + 8)).wait() == {x: x for x in range(i, i + 8)}
+    finally:
+        over.set()
+        second.join()
+    assert posting.queue.statistics().computing == 0
+    assert not there.reports
