@@ -20,7 +20,10 @@ class LoopThread:
         self._epoll.register(self._wakes, select.EPOLLIN)
         self._is_over = False
         self._thread = threading.Thread(target=self._run)
+        self._users: list[t.Any] = []
         self.failures: list[BaseException] = []
+        #: How many further descriptors cannot be watched.
+        self.refused = 0
 
     def __enter__(self) -> t.Self:
         self._thread.start()
@@ -31,7 +34,8 @@ class LoopThread:
             return
         self.call(self._end)
         self._thread.join()
-        self._functions.clear()
+        for user in self._users:
+            user.loop_ended()
         for each in (self._epoll, self._wake, self._wakes):
             each.close()
         assert not self.failures
@@ -60,9 +64,19 @@ class LoopThread:
         self._calls.append(work)
         self._wake.send(b"\0")
 
+    @property
+    def ident(self) -> int | None:
+        return self._thread.ident
+
+    def tell_at_end(self, user: t.Any) -> None:
+        self._users.append(user)
+
     def call_when_readable(self, fd: int, call: t.Callable[[], object] | None) -> None:
         if call is not None:
+            if self._is_over or self.refused:
+                self.refused = max(0, self.refused - 1)
+                raise OSError("not watched")
             self._functions[fd] = call
             self._epoll.register(fd, select.EPOLLIN)
-        elif self._functions.pop(fd, None) is not None:
+        elif self._functions.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)

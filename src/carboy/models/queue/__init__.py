@@ -155,8 +155,8 @@ class PredictionQueue:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
             deliver: called with a list of settled tickets (predictions that have ended), once per
-                batch, on the thread that settles them. Must return soon and not raise. Without
-                `deliver`, one thread may call the ticket's `wait`.
+                batch, on the thread that settles them, or another one but the one that serves all
+                clients. Must not raise. Without `deliver`, one thread may call the ticket's `wait`.
             decode: decodes the arguments from the request's body again, in case `predict` has
                 changed them; None if they come from Python code.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit the
@@ -173,6 +173,8 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
+        else:
+            ticket.calls_program = True
         # `predict` runs in its caller's context (`contextvars`). For a batch, which has several
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:

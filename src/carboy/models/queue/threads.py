@@ -8,6 +8,7 @@ another one. `state` decides what happens to each ticket (queued prediction). No
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -187,9 +188,9 @@ class BatchThreads:
         self._idle.clear()
         if self._gathering is not None:
             self._gathering.event.set()
-        loop, posts = self._loop, self._posts
-        if posts is not None and loop is not None and not loop.is_running:
-            threading.Thread(target=posts.receive_left, daemon=True).start()
+        # While batches are posted, there may be predictions that no thread waits for.
+        if len(self._state.waiting):
+            self.wake_for(monotonic())
 
     def take_if_quick(
         self, now_s: float, limit_s: float, loop: ResultLoop | None = None
@@ -208,8 +209,9 @@ class BatchThreads:
         """
         state, late = self._state, []
         if self._posts is not None:
-            if loop is not None:
+            if loop is not None and loop is not self._loop:
                 self._loop = loop
+                loop.tell_at_end(self)
             return self._take_next(now_s)
         if (
             limit_s
@@ -350,6 +352,8 @@ class BatchThreads:
                 following, late = self._take_next(now_s)
         if following is not None:
             self._post(following)  # first of all, because a replica is free
+        if type(slot) is Slot:
+            done = _call_back_apart(done)
         deliver(done, hurry=more_wait)
         if late:
             deliver(late)
@@ -398,6 +402,18 @@ class BatchThreads:
             return None, late
         slot.turn = turn
         return slot, late
+
+    def loop_ended(self) -> None:
+        """Let threads do what an event loop was to do, because it has ended."""
+        with self._lock:
+            if self._loop is None or self._loop.is_running:
+                return
+            self._loop, self._is_waiting_for_turn = None, False
+            # If the system allows no further thread now, the next prediction tries it again.
+            with contextlib.suppress(RuntimeError):
+                if len(self._state.waiting):
+                    self.wake_for(monotonic())
+        t.cast("Posts", self._posts).loop_ended()
 
     def _on_free(self) -> None:
         """Post the next batch, because a replica may be free. The event loop calls this."""
@@ -456,7 +472,10 @@ class BatchThreads:
         slot.thread = get_ident()
         compute = t.cast("Posts", self._posts).compute_after(outcome)
         del outcome  # break a reference cycle: its traceback will refer to this frame
-        self.compute(slot, self._run(slot, compute))
+        if all(ticket.settled for ticket in slot.tickets):  # nobody waits for the results
+            self.compute(slot, [None] * len(slot.tickets))
+        else:
+            self.compute(slot, self._run(slot, compute))
 
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.
@@ -709,6 +728,21 @@ def _outcome_of_stream(failure: BaseException | None) -> int:
         return OK
     # If the client did not read the stream, this is no failure of the model.
     return CANCELLED if isinstance(failure, UnreadError) else FAILED
+
+
+def _call_back_apart(tickets: list[Ticket]) -> list[Ticket]:
+    """Deliver the predictions whose callback may run the code of a program on a thread of their
+    own, because the calling thread may be the one that serves all clients. Returns the others.
+    """
+    if not any(ticket.calls_program for ticket in tickets):
+        return tickets
+    apart = [ticket for ticket in tickets if ticket.calls_program]
+    thread = threading.Thread(target=deliver, args=(apart,), name="carboy callbacks", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system allows no further thread
+        deliver(apart)
+    return [ticket for ticket in tickets if not ticket.calls_program]
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:

@@ -1,6 +1,10 @@
 """Batches whose results an event loop receives, so that no thread waits for them.
 
 To wake a thread takes as long as to send a short batch, and then both threads need the GIL.
+
+The event loop serves all clients of this process, so it never waits for a replica: connections do
+not block, a message that does not fit into a socket's buffer is not sent, and long results are
+received by a thread. If the event loop ends before results have arrived, a thread receives them.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import typing as t
 from functools import partial
 
 from .batches import pack_batch
-from .frames import BATCH, BEGINS, UNUSED, WAITS, ConnectionLost, Frame
+from .frames import BATCH, BEGINS, UNUSED, WAITS, ConnectionLost, Frame, is_light, is_light_batch
 from .replicaconnection import ReplicaConnection
 
 if t.TYPE_CHECKING:
@@ -21,18 +25,18 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot
     from .batches import BatchFormat
+    from .frames import FrameSocket
     from .rawbody import RawBody
     from .remote import RemoteReplicas
     from .replica import Done, ResultLoop
     from .tokens import Token
 
-# Longer batches and results are written and read by threads, because the event loop, and so all
-# clients, would have to wait for 0.1 ms or more.
-LIGHT_BYTES = 2**20
-# How long `Posting.receive_left` waits for one connection before it looks at the next one.
+# How long the thread that receives in the place of an event loop waits before it looks which
+# batches are left.
 _LOOK_S = 0.05
-# What has become of a batch that is still being computed.
+# What has become of a batch that is still being computed, or whose results a thread must receive.
 _NOTHING_YET: t.Final = object()
+_LONG: t.Final = object()
 
 
 class _Posted(t.NamedTuple):
@@ -50,17 +54,36 @@ class _WatchedConnection(ReplicaConnection):
     Attributes:
         lock: held by the thread that sends a batch or reads the connection.
         posted: the batch that was sent last, until its results have arrived.
+        is_read_apart: whether a thread reads the connection, and not the event loop.
     """
 
-    def __init__(self, token: Token, folder: str, form: BatchFormat, loop: ResultLoop) -> None:
-        super().__init__(token, folder, form)
+    def __init__(
+        self, token: Token, folder: str, form: BatchFormat, loop: ResultLoop, posting: Posting
+    ) -> None:
+        super().__init__(token, folder, form, blocks=False)
         self.loop = loop
         self.lock = threading.Lock()
         self.posted: _Posted | None = None
+        self.is_read_apart = False
+        self._posting = posting
+        try:
+            self.watch()
+        except OSError:
+            self.frames.close()
+            raise
+        posting.open_connections.add(self)
+
+    def watch(self) -> None:
+        call = partial(self._posting.on_readable, self)
+        self.loop.call_when_readable(self.frames.fileno(), call)
+
+    def leave_loop(self) -> None:
+        self.loop.call_when_readable(self.frames.fileno(), None)
 
     def close(self) -> None:
-        self.loop.call_when_readable(self.frames.fileno(), None)
+        self.leave_loop()
         self.frames.close()
+        self._posting.open_connections.discard(self)
 
 
 class PostTurn(t.NamedTuple):
@@ -82,6 +105,7 @@ class Posting:
         self._lock = threading.Lock()
         #: By replica, the connections without a batch.
         self._unused: dict[int, list[_WatchedConnection]] = {}
+        self.open_connections: set[_WatchedConnection] = set()
         self._is_light = True
 
     @property
@@ -91,10 +115,11 @@ class Posting:
         """
         return self._is_light and self._remote.can_try
 
-    def note_sizes(self, sent_bytes: int, frame: Frame) -> None:
+    def note_sizes(self, frames: FrameSocket, answer: Frame) -> None:
         """Note how long a batch and its results were."""
-        received_bytes = len(frame.meta) + len(frame.region)
-        self._is_light = sent_bytes <= LIGHT_BYTES and received_bytes <= LIGHT_BYTES
+        on_socket = len(answer.meta) + (0 if answer.is_shared else len(answer.region))
+        shared = len(answer.region) if answer.is_shared else 0
+        self._is_light = frames.has_sent_light and is_light(on_socket, shared)
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -108,9 +133,13 @@ class Posting:
 
     def return_turn(self, turn: PostTurn) -> None:
         """Let another thread have a turn that was not used."""
-        with contextlib.suppress(ConnectionLost):  # the event loop notices that as well
-            turn.connection.frames.send(UNUSED, turn.serial)
-        self._keep(turn.connection)
+        connection = turn.connection
+        try:
+            connection.frames.send(UNUSED, turn.serial)
+        except ConnectionLost:  # if the replica lives, it writes a new token
+            connection.close()
+        else:
+            self._keep(connection)
 
     def call_when_free(self, loop: ResultLoop, call: cabc.Callable[[], object]) -> bool:
         """Let the event loop call a function once, when a replica may be free. Returns False if
@@ -120,37 +149,44 @@ class Posting:
         fd = None if tokens is None else tokens.fileno()
         if fd is None:
             return False
-        # The function refers to `tokens`, so that the descriptor is not closed before.
-        loop.call_when_readable(fd, partial(_once, loop, fd, call, tokens))
+        try:
+            # The function refers to `tokens`, so that the descriptor is not closed before.
+            loop.call_when_readable(fd, partial(_once, loop, fd, call, tokens))
+        except OSError:
+            return False
         return True
 
     def _connection(self, token: Token, loop: ResultLoop) -> _WatchedConnection | None:
         """Return a connection to the replica that has written a token; None if there is none."""
-        with self._lock:
-            unused = self._unused.get(token.replica)
-            if unused:
-                return unused.pop()
+        if (found := self._take_unused(token.replica, loop)) is not None:
+            return found
         remote = self._remote
         try:
-            found = _WatchedConnection(token, remote.folder, remote.form, loop)
+            return _WatchedConnection(token, remote.folder, remote.form, loop, self)
         except (FileNotFoundError, ConnectionRefusedError):
             return None  # the replica has died
         except OSError:  # such as too many open files: a thread tries it again
             remote.spare_token(token)
             return None
-        loop.call_when_readable(found.frames.fileno(), partial(self._on_readable, found))
+
+    def _take_unused(self, replica: int, loop: ResultLoop) -> _WatchedConnection | None:
+        with self._lock:
+            unused = self._unused.get(replica, [])
+            found = next((each for each in reversed(unused) if each.loop is loop), None)
+            if found is not None:
+                unused.remove(found)
         return found
 
     def _keep(self, connection: _WatchedConnection) -> None:
         with self._lock:
-            if self._remote.is_current(connection):
+            if connection.loop.is_running and self._remote.is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.close()
 
     def close_unused(self) -> None:
         """Close the connections without a batch, because other replicas are used from now on, or
-        none.
+        none, or the event loop has ended.
         """
         with self._lock:
             unused, self._unused = self._unused, {}
@@ -160,9 +196,13 @@ class Posting:
                     each.close()
 
     def forget_parent(self) -> None:
-        """Forget the connections of the parent process, in a forked child process."""
+        """Close the connections of the parent process, in a forked child process. The event loop,
+        which only runs in the parent, refers to them, so that they would stay open.
+        """
+        for each in self.open_connections:
+            each.frames.close()  # and not `leave_loop`: the parent's poller is shared
         self._lock = threading.Lock()
-        self._unused = {}
+        self._unused, self.open_connections = {}, set()
 
     # --- batches -------------------------------------------------------------------------------
 
@@ -176,78 +216,104 @@ class Posting:
         except BaseException:
             self.return_turn(turn)
             raise
-        size_bytes = len(meta) + sum(len(part) for parts in packer.buffers for part in parts)
-        if size_bytes > LIGHT_BYTES:
+        if not is_light_batch(meta, packer.buffers):
             self._is_light = False
             self.return_turn(turn)
             return False
         with connection.lock:
             try:
                 connection.frames.send(BATCH, turn.serial, meta, packer.buffers)
-            except ConnectionLost:  # the replica has died since it has written the token
+            # The replica has died since it has written the token. Or it has not read all before, so
+            # that it has no whole batch, and writes a new token when the connection is closed.
+            except ConnectionLost:
                 connection.close()
                 return False
             connection.posted = _Posted(turn.serial, len(batch), slot, done)
             # Not before the batch is sent: `give_up` would end the connection.
-            self._remote.busy[slot] = connection
+            self._remote.occupy(slot, connection)
+        if not connection.loop.is_running:  # it has ended just now
+            self.loop_ended()
         return True
 
     def compute_after(self, outcome: BaseException | None) -> Compute:
         """Return a function that continues after an outcome; see `Posts`."""
         return self._remote.compute_after(outcome)
 
-    def _on_readable(self, connection: _WatchedConnection) -> None:
+    def on_readable(self, connection: _WatchedConnection) -> None:
         """Receive what has arrived of the results of a batch, or notice that the replica has died.
         The event loop calls this.
         """
         if not connection.lock.acquire(blocking=False):
             return  # another thread reads it, or sends a batch: the descriptor stays readable
         try:
-            posted = connection.posted
-            if connection.frames.fileno() < 0:  # it was closed by another thread just now
+            # It was closed by another thread just now, or another thread reads it.
+            if connection.frames.fileno() < 0 or connection.is_read_apart:
                 return
-            outcome = self._outcome(connection, posted)
+            outcome = self._outcome(connection, connection.frames.try_receive)
             if outcome is _NOTHING_YET:
                 return
-            connection.posted = None
-            if posted is not None:
-                self._remote.busy.pop(posted.slot, None)
+            if outcome is _LONG:
+                connection.is_read_apart = True
+                connection.leave_loop()
+            else:
+                posted = self._end_posted(connection)
         finally:
             connection.lock.release()
+        if outcome is _LONG:
+            _run_apart(self._receive_long, connection)
+        else:
+            self._deliver(connection, posted, outcome)
+
+    def _receive_long(self, connection: _WatchedConnection) -> None:
+        """Receive results on a thread, which may wait for them."""
+        with connection.lock:
+            connection.frames.socket.setblocking(True)
+            outcome = self._outcome(connection, connection.frames.receive)
+            posted = self._end_posted(connection)
+            connection.is_read_apart = False
+            if connection.frames.fileno() >= 0:
+                connection.frames.socket.setblocking(False)
+                try:
+                    connection.watch()
+                except OSError:
+                    connection.close()
+        self._deliver(connection, posted, outcome)
+
+    def _end_posted(self, connection: _WatchedConnection) -> _Posted | None:
+        posted, connection.posted = connection.posted, None
+        if posted is not None:
+            self._remote.vacate(posted.slot)
+        return posted
+
+    def _deliver(
+        self, connection: _WatchedConnection, posted: _Posted | None, outcome: t.Any
+    ) -> None:
         if posted is not None:
             if connection.frames.fileno() >= 0:
                 self._keep(connection)
             posted.done(posted.slot, outcome)
 
-    def _outcome(self, connection: _WatchedConnection, posted: _Posted | None) -> t.Any:
+    def _outcome(
+        self, connection: _WatchedConnection, receive: cabc.Callable[[], Frame | None]
+    ) -> t.Any:
         """Return what has become of a batch: the results, or an exception, or None if the replica
         has not accepted it.
         """
-        frames = connection.frames
+        frames, posted = connection.frames, connection.posted
         try:
-            while (frame := frames.try_receive()) is not None:
+            while (frame := receive()) is not None:
                 posted = _posted_for(frame, posted)
                 if frame.kind == WAITS:
                     posted.slot.queue.pause(posted.slot, "device")
                 elif frame.kind == BEGINS:
                     posted.slot.queue.resume(posted.slot)
                 else:
-                    self.note_sizes(frames.sent_bytes, frame)
+                    self.note_sizes(frames, frame)
                     return connection.outcome_of(frame, posted.size)
         except ConnectionLost as exc:
             self._forget(connection)
             return self._remote.loss(connection, exc)
-        return _NOTHING_YET
-
-    def receive_left(self) -> None:
-        """Receive the results of all posted batches on the calling thread, because the event loop
-        has ended.
-        """
-        while left := [each for each in list(self._remote.busy.values()) if _is_watched(each)]:
-            for each in left:
-                with contextlib.suppress(OSError, ValueError):  # it was closed just now
-                    if select.select([each.frames], [], [], _LOOK_S)[0]:
-                        self._on_readable(t.cast("_WatchedConnection", each))
+        return _LONG if frames.is_long else _NOTHING_YET
 
     def _forget(self, connection: _WatchedConnection) -> None:
         with self._lock:
@@ -256,9 +322,29 @@ class Posting:
                 unused.remove(connection)
         connection.close()
 
+    # --- without an event loop -----------------------------------------------------------------
 
-def _is_watched(connection: ReplicaConnection) -> bool:
-    return isinstance(connection, _WatchedConnection)
+    def loop_ended(self) -> None:
+        """Let a thread receive the results that an event loop was to receive; see `Posts`."""
+        self.close_unused()
+        if self._left():
+            _run_apart(self._receive_left)
+
+    def _left(self) -> list[_WatchedConnection]:
+        """Return the connections with a batch that no event loop watches any more."""
+        awaited = self._remote.awaited
+        watched = [each for each in awaited if isinstance(each, _WatchedConnection)]
+        return [each for each in watched if not (each.loop.is_running or each.is_read_apart)]
+
+    def _receive_left(self) -> None:
+        while left := self._left():
+            poll = select.poll()
+            for each in left:
+                with contextlib.suppress(OSError, ValueError):  # it was closed just now
+                    poll.register(each.frames, select.POLLIN)
+            poll.poll(_LOOK_S * 1000)
+            for each in left:
+                self.on_readable(each)
 
 
 def _posted_for(frame: Frame, posted: _Posted | None) -> _Posted:
@@ -266,6 +352,17 @@ def _posted_for(frame: Frame, posted: _Posted | None) -> _Posted:
     if posted is None or frame.serial != posted.serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}", is_garbage=True)
     return posted
+
+
+def _run_apart(work: cabc.Callable[..., object], *args: t.Any) -> None:
+    """Call a function on a thread of its own; on the calling thread if the system allows no
+    further thread.
+    """
+    thread = threading.Thread(target=work, args=args, name="carboy results", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        work(*args)
 
 
 def _once(loop: ResultLoop, fd: int, call: cabc.Callable[[], object], _: object) -> None:

@@ -98,7 +98,7 @@ class RemoteReplicas:
         #: By thread, the turn that it has waited for and not used yet.
         self._turns: dict[int, Turn] = {}
         #: By slot, or by thread without one, the connection on which results are awaited.
-        self.busy: dict[object, ReplicaConnection] = {}
+        self._busy: dict[object, ReplicaConnection] = {}
         #: The tokens for which a thread must connect to the replica once more.
         self._spare_tokens: list[Token] = []
         self.turns: Turns | None = self
@@ -121,7 +121,7 @@ class RemoteReplicas:
         """
         # Other threads of the parent may have held them.
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._unused, self._turns, self.busy = {}, {}, {}
+        self._unused, self._turns, self._busy = {}, {}, {}
         self._posting.forget_parent()
         self._spare_tokens = []
         self.tokens = None
@@ -214,8 +214,10 @@ class RemoteReplicas:
         self._posting.close_unused()
 
     def is_current(self, connection: ReplicaConnection) -> bool:
-        """Whether the connection leads to the replicas that are used now."""
-        return self.loaded and connection.folder == self.folder
+        """Whether the connection leads to the replicas that are used now, and nobody has ended
+        it.
+        """
+        return self.loaded and connection.folder == self.folder and not connection.given_up
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -246,12 +248,33 @@ class RemoteReplicas:
         hangs. Returns a function that lets the supervisor replace the replica; None if no results
         are awaited.
         """
-        connection = self.busy.get(slot)
-        if connection is None:
-            return None
-        connection.given_up = True
-        connection.frames.interrupt()
+        with self._lock:  # otherwise the connection could have the next batch by now
+            connection = self._busy.get(slot)
+            if connection is None:
+                return None
+            connection.given_up = True
+            connection.frames.interrupt()
         return partial(self._report_hang, connection, took_s)
+
+    def occupy(self, key: object, connection: ReplicaConnection) -> None:
+        """Note on which connection the results of a batch are awaited, by slot, or by thread
+        without one.
+        """
+        with self._lock:
+            self._busy[key] = connection
+
+    def vacate(self, key: object) -> None:
+        """Note that the results of a batch have arrived, or never will: from now on, `give_up` does
+        not end the connection.
+        """
+        with self._lock:
+            self._busy.pop(key, None)
+
+    @property
+    def awaited(self) -> list[ReplicaConnection]:
+        """The connections on which results are awaited."""
+        with self._lock:
+            return list(self._busy.values())
 
     def _report_hang(self, connection: ReplicaConnection, took_s: float) -> None:
         _logger.error(
@@ -279,7 +302,7 @@ class RemoteReplicas:
             ClosedError: there are no replicas any more.
         """
         while (tokens := self.tokens) is not None:
-            token = self._spare_tokens.pop() if self._spare_tokens else tokens.take()
+            token = self._spare_token() or tokens.take()
             if token is None:
                 self._end(tokens)
                 continue
@@ -287,6 +310,11 @@ class RemoteReplicas:
             if connection is not None:
                 return Turn(connection, token.serial)
         raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
+
+    def _spare_token(self) -> Token | None:
+        with contextlib.suppress(IndexError):
+            return self._spare_tokens.pop()
+        return None
 
     def _end(self, tokens: TokenReader) -> None:
         """Note that the replicas that have written these tokens have ended."""
@@ -432,7 +460,7 @@ class RemoteReplicas:
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            self._posting.note_sizes(frames.sent_bytes, frame)
+            self._posting.note_sizes(frames, frame)
             outcome = connection.outcome_of(frame, size)
         self.keep(connection)
         return outcome
@@ -444,7 +472,7 @@ class RemoteReplicas:
         """
         slots = slots_of_caller()
         key = slots[0] if slots else get_ident()
-        self.busy[key] = connection
+        self.occupy(key, connection)
         try:
             yield
         except BaseException as exc:
@@ -454,7 +482,7 @@ class RemoteReplicas:
                 raise self._late() from exc
             raise
         finally:
-            del self.busy[key]
+            self.vacate(key)
 
     def loss(self, connection: ReplicaConnection, exc: ConnectionLost) -> Exception:
         """Return the exception for a batch whose connection is lost."""

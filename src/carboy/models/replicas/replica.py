@@ -39,6 +39,13 @@ class Turns(t.Protocol):
         """
 
 
+class LoopUser(t.Protocol):
+    """What uses an event loop, and must do without it when it ends."""
+
+    def loop_ended(self) -> object:
+        """Note that an event loop calls no function any more. Must return soon."""
+
+
 class ResultLoop(t.Protocol):
     """The event loop of a server. Thread-safe."""
 
@@ -52,6 +59,14 @@ class ResultLoop(t.Protocol):
 
         Two threads may call the function at the same time, if the event loop moves to another
         thread meanwhile.
+
+        Raises:
+            OSError: the descriptor cannot be watched, or the event loop has ended. Not for None.
+        """
+
+    def tell_at_end(self, user: LoopUser) -> object:
+        """Call `loop_ended` of a user when the event loop has ended. The loop has no reference to
+        it.
         """
 
 
@@ -84,15 +99,16 @@ class Posts(t.Protocol):
             turn: what `try_turn` has returned.
             slot: the slot of the batch.
             batch: the arguments of each prediction.
-            done: called by the event loop with the slot and what has become of the batch.
+            done: called by the event loop, or a thread, with the slot and what has become of the
+                batch.
 
         Raises:
             Exception: the batch cannot be sent at all.
         """
 
-    def receive_left(self) -> None:
-        """Receive the results of all posted batches, because the event loop has ended. Blocks until
-        they have arrived.
+    def loop_ended(self) -> None:
+        """Let a thread receive the results that an event loop was to receive, because it has ended.
+        Returns at once.
         """
 
     def compute_after(self, outcome: BaseException | None) -> Compute:

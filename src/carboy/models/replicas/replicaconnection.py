@@ -23,16 +23,21 @@ class ReplicaConnection:
         token: a token of the replica.
         folder: the folder of the replica's socket.
         form: the types of one prediction.
+        blocks: False if connecting and sending must fail instead of blocking.
 
     Raises:
         OSError: the replica has died, or this process has no descriptor left.
+        BlockingIOError: too many clients wait until the replica accepts them.
 
     Attributes:
         given_up: whether another thread has ended the connection, because the replica hangs.
     """
 
-    def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
+    def __init__(
+        self, token: Token, folder: str, form: BatchFormat, *, blocks: bool = True
+    ) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(blocks)
         try:
             sock.connect(socket_path(folder, token.replica))
         except OSError:

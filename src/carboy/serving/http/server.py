@@ -290,12 +290,24 @@ class HTTPServer:
     def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
         """Let the event loop call a function whenever a file descriptor is readable; None ends
         that, and must be passed before the descriptor is closed. Thread-safe.
+
+        Raises:
+            OSError: the descriptor cannot be watched. Not for None.
         """
-        if call is not None:
+        was_watched = (
+            self._others.pop(fd, None) if call is None else self._others.get(fd)
+        ) is not None
+        try:
+            if call is None:
+                if was_watched:
+                    self.ignore(fd)
+                return
             self._others[fd] = call
-            self._poller.add(fd, READ)
-        elif self._others.pop(fd, None) is not None:
-            self.ignore(fd)
+            if not was_watched:
+                self._poller.add(fd, READ)
+        except ValueError as exc:  # the poller was closed just now
+            if call is not None:
+                raise OSError("the event loop has ended") from exc
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import typing as t
+import weakref
 from _thread import get_ident
 from collections import deque
 from time import monotonic
@@ -24,6 +25,12 @@ if t.TYPE_CHECKING:
 SPARE_THREADS = 8
 # For how many seconds `stop` waits for threads that still run a view.
 JOIN_S = 1.0
+
+
+class LoopUser(t.Protocol):
+    """What uses an event loop, and must do without it when it ends."""
+
+    def loop_ended(self) -> object: ...
 
 
 class EventLoop(t.Protocol):
@@ -65,6 +72,7 @@ class LeaderPool(LeaderFollowers):
         self._apart: set[threading.Thread] = set()
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
+        self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:
@@ -82,6 +90,8 @@ class LeaderPool(LeaderFollowers):
         for thread in [*self._started, *list(self._apart)]:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until_s - monotonic()))
+        for user in list(self._users):
+            user.loop_ended()
 
     def _add_leader(self) -> None:
         with self._lock:
@@ -176,6 +186,15 @@ class LeaderPool(LeaderFollowers):
     def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
         """Let the thread that runs the event loop call a function whenever a file descriptor is
         readable; None ends that, and must be passed before the descriptor is closed. Thread-safe.
+
+        Raises:
+            OSError: the descriptor cannot be watched, or the event loop has ended. Not for None.
         """
-        if self._loop is not None:
-            self._loop.call_when_readable(fd, call)
+        if self.is_running:
+            t.cast("EventLoop", self._loop).call_when_readable(fd, call)
+        elif call is not None:
+            raise OSError("the event loop has ended")
+
+    def tell_at_end(self, user: LoopUser) -> None:
+        """Call `loop_ended` of a user when the event loop has ended. Thread-safe."""
+        self._users.add(user)
