@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
 # What .ci/run does besides: it takes minutes, or needs root and Debian.
-HEAVY := test-servers test-webservers test-containers test-judges soak newest
+HEAVY := test-docs test-servers test-webservers test-containers test-ray test-judges soak newest
 # A process of tests per CPU. `loadfile`: the tests of a file share a server.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # The most seconds that `make soak` takes.
@@ -19,8 +19,8 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
-	coverage wheel pins clean
+.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
+	docs test-docs coverage wheel pins clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,9 +65,20 @@ test-containers: ## images of apps, built and run (root, Debian)
 	@$(BOOTSTRAP) containers
 	@$(BIN)/python -m pytest tests/deployed/containers $(ARGS)
 
+test-ray: ## models on a Ray cluster, of one node and of two (root: networks of the nodes)
+	@$(PYTHON) scripts/raytests.py $(ARGS)
+
 test-judges: ## bandit, schemathesis, wapiti and the HTTP Observatory; ARGS="--only wapiti"
 	@$(BOOTSTRAP) judges
 	@$(BIN)/python tests/judged/run.py $(ARGS)
+
+docs: ## build the documentation site: build/docs/index.html
+	@$(BOOTSTRAP) docs
+	@$(BIN)/python scripts/docs.py
+
+test-docs: ## build the documentation site, check its links, look at it in a browser
+	@$(BOOTSTRAP) docs test
+	@$(BIN)/python -m pytest tests/documentation $(ARGS)
 
 lowest: ## the quick tests, with the lowest versions of what carboy requires
 	@$(BOOTSTRAP) lowest
@@ -96,10 +107,10 @@ format: ## format all code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix --select I
 
-bench: ## measure against Flask, Falcon and others (minutes)
+bench: ## measure carboy and its peers (hours); PLAN=1 says how long, QUICK=1 is short, ONLY="typed forms"
 	@$(BOOTSTRAP) bench
-	@$(MAKE) --no-print-directory -C bench \
-		PYTHON="../$$($(BOOTSTRAP) where bench)"
+	@$$($(BOOTSTRAP) where bench) bench/run.py $(if $(PLAN),--plan) $(if $(QUICK),--quick) \
+		$(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 coverage: ## the tests of tests/ with branch coverage
 	@$(BOOTSTRAP) test
@@ -111,8 +122,9 @@ coverage: ## the tests of tests/ with branch coverage
 wheel: ## build the wheel into dist/, install it elsewhere, ask it for a page
 	@$(PYTHON) scripts/wheel.py
 
-pins: ## write scripts/constraints.txt anew, with the newest versions
+pins: ## write scripts/constraints.txt and bench/pins/ anew, with the newest versions
 	@$(PYTHON) scripts/pins.py
+	@$(PYTHON) bench/pins.py
 
 clean: ## remove all that these commands made
 	rm -rf .venv .cache build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \

@@ -1,4 +1,4 @@
-"""carboy as it was at one commit, in an environment of its own: a fixed peer.
+"""carboy as it was at one commit: a fixed peer, in an environment of its own (_peers.py).
 
 Ratios to other projects change with their versions; the ratio to this commit changes only with
 carboy. The commit's tree is exported from this repository's history.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 
@@ -17,8 +16,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMIT = "a21d1ed"
 NAME = f"carboy {COMMIT}"
 SOURCE = ROOT / ".cache" / f"carboy-{COMMIT}"
-HOME = ROOT / ".cache" / "venvs" / f"bench-{COMMIT}"
-PYTHON = HOME / "bin" / "python"
 
 
 def export() -> pathlib.Path:
@@ -44,24 +41,3 @@ def export() -> pathlib.Path:
             archive.extractall(unpacked, filter="data")
         unpacked.rename(SOURCE)
     return SOURCE
-
-
-def install() -> pathlib.Path:
-    """Make the environment unless it stands; return its interpreter.
-
-    Raises:
-        RuntimeError: it cannot be made; the message says why.
-    """
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import bootstrap
-
-    try:
-        python = bootstrap.venv(HOME)
-        stamp = bootstrap.Stamp(HOME / ".stamps" / "content", COMMIT, bootstrap.LOCK)
-        if not stamp.holds():
-            bootstrap.say(f"installing {NAME} into {HOME.relative_to(ROOT)}")
-            bootstrap.pip(python, export())
-            stamp.set()
-    except SystemExit as failed:
-        raise RuntimeError(str(failed)) from None
-    return python

@@ -1,8 +1,7 @@
 """Generate load with wrk, or with a slower client of carboy's if wrk is not installed.
 
 The latter is one Python thread over non-blocking sockets. It uses more CPU time than wrk and so
-shows
-smaller differences between fast servers. A result names the client that made it.
+shows smaller differences between fast servers. A result names the client that made it.
 """
 
 from __future__ import annotations
@@ -33,6 +32,10 @@ class Load:
     p50_ms: float
     p99_ms: float
     errors: int
+
+    def quantities(self) -> dict[str, float]:
+        """Return it for a row of a record (`_results`)."""
+        return dataclasses.asdict(self)
 
 
 def name() -> str:

@@ -15,11 +15,9 @@ Usage::
 
     cases = [Case("carboy", one_carboy_request), Case("flask", one_flask_request)]
     timings = measure(cases, rounds=15)
-    timings["carboy"].median_ns, ratio(timings["carboy"], timings["flask"]).median
+    row.add_times(timings)      # a row of a record: _results.py
 
-A case's callable takes no arguments and does the work once. Each program calls `print_machine()`
-first;
-`report_json()` writes the same as data.
+A case's callable takes no arguments and does the work once.
 """
 
 from __future__ import annotations
@@ -30,20 +28,17 @@ import dataclasses
 import gc
 import importlib.metadata
 import itertools
-import json
 import os
 import pathlib
 import platform
-import statistics
 import sys
 import time
-import typing as t
 
 # Long enough that the two clock reads and cold caches do not matter, and short enough that a change
 # in the machine's load affects every peer.
 SLICE_S = 0.02
 DEFAULT_ROUNDS = 25
-QUICK_ROUNDS = 7
+QUICK_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,34 +56,10 @@ class Timing:
     name: str
     rounds_ns: tuple[float, ...]
 
-    @property
-    def median_ns(self) -> float:
-        return statistics.median(self.rounds_ns)
-
     def minus(self, other: Timing) -> Timing:
         """Subtract another timing, round by round (for the framework's share)."""
         pairs = zip(self.rounds_ns, other.rounds_ns, strict=True)
         return Timing(self.name, tuple(mine - theirs for mine, theirs in pairs))
-
-
-@dataclasses.dataclass(frozen=True)
-class Ratio:
-    """The median of the ratios within each round, and the middle half of them."""
-
-    median: float
-    low: float
-    high: float
-
-
-def ratio(one: Timing, other: Timing) -> Ratio:
-    """Return how many times the time of `one` the time of `other` is."""
-    # A difference of two timings can be zero or negative because of noise: 1 ns stands for zero.
-    each = sorted(
-        max(mine, 1.0) / max(theirs, 1.0)
-        for mine, theirs in zip(one.rounds_ns, other.rounds_ns, strict=True)
-    )
-    low, _, high = statistics.quantiles(each, n=4) if len(each) > 1 else (each[0],) * 3
-    return Ratio(statistics.median(each), low, high)
 
 
 def measure(
@@ -161,24 +132,11 @@ def versions(*distributions: str) -> dict[str, str]:
     return found
 
 
-def print_machine(*distributions: str, file: t.TextIO | None = None) -> None:
+def print_machine(*distributions: str) -> None:
     """Print the two lines above every table."""
     about = machine()
-    out = file or sys.stdout
-    print(f"{about['python']}, {about['cores']} x {about['cpu']}, {about['system']}", file=out)
-    print(", ".join(f"{k} {v}" for k, v in versions(*distributions).items()), file=out)
-
-
-def report_json(
-    path: str | os.PathLike[str], rows: object, *distributions: str, **more: object
-) -> None:
-    """Write the rows with the machine and the versions, for the README and bench/plot.py."""
-    made = time.strftime("%Y-%m-%d", time.gmtime())
-    data = {"made": made, "machine": machine(), "versions": versions(*distributions)}
-    text = json.dumps({**data, **more, "rows": rows}, indent=1)
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text + "\n")
+    print(f"{about['python']}, {about['cores']} x {about['cpu']}, {about['system']}")
+    print(", ".join(f"{k} {v}" for k, v in versions(*distributions).items()))
 
 
 def table(head: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]) -> str:
@@ -199,5 +157,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     first_line = (description or "").strip().partition("\n")[0]
     parser = argparse.ArgumentParser(description=first_line)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
-    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
+    parser.add_argument("--json", metavar="FILE", help="write the result to FILE as well")
     return parser
+
+
+def rounds_of(options: argparse.Namespace) -> int:
+    """Return the number of rounds of a program that measures in process."""
+    return QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS

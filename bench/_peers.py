@@ -10,11 +10,13 @@ import base64
 import collections.abc as cabc
 import dataclasses
 import functools
+import importlib
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 import typing as t
 
 import _baseline
@@ -24,6 +26,7 @@ from apps import shapes
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 HOME = CACHE / "bench-models"
+PINS = ROOT / "bench" / "pins"
 
 # In every environment, so that all peers compute with the same libraries.
 COMMON = (
@@ -142,8 +145,16 @@ class Peer:
     shows: tuple[str, ...] = ()
     """The distributions whose versions are printed; the first names the peer."""
     home: str = ""
+    pins: str = ""
+    """Whose versions it has, if not versions of its own."""
+    project: pathlib.Path | None = None
+    """The folder of the project that is installed besides, without what it requires."""
     processes: str = "1"
     """How many of its processes respond, and for what."""
+
+    @property
+    def pinned(self) -> str:
+        return self.pins or self.home or self.key
 
     @property
     def python(self) -> str:
@@ -179,16 +190,17 @@ class Peer:
 
 PEERS: tuple[Peer, ...] = (
     Peer(
-        "carboy", "carboy", ("-e", str(ROOT), "onnx", "granian"),
+        "carboy", "carboy", ("onnx", "granian"),
         ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1"),
-        binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
+        binary=True, shows=("carboy", "granian"), processes="1 + supervisor", project=ROOT,
     ),
     Peer(
-        "baseline", _baseline.NAME, (str(_baseline.SOURCE), "onnx"),
+        "baseline", _baseline.NAME, (),
         ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1"),
         binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
+        pins="carboy", project=_baseline.SOURCE,
     ),
     Peer(
         "mosec", "mosec", ("mosec==0.9.8",), ("-m", "peers.mosec"),
@@ -237,42 +249,39 @@ PEERS: tuple[Peer, ...] = (
         shows=("fastapi", "uvicorn", "uvloop", "httptools"),
     ),
     Peer(
-        "flask", "Flask by hand", ("flask", "gunicorn[fast]"),
+        "flask", "Flask by hand", ("flask", "gunicorn==27.0.1", "gunicorn_h1c==0.6.10"),
         (*(word.replace("THREADS", "32") for word in _servers.GUNICORN), "--timeout", "0",
          "peers.flask:app"),
         binary=True, shows=("flask", "gunicorn"), processes="1 + arbiter",
     ),
     Peer(
-        "gunicorn", "gunicorn dirty", ("gunicorn==27.0.1", "gunicorn_h1c==0.6.10", "flask"),
+        "gunicorn", "gunicorn dirty", (),
         (*(word.replace("THREADS", "32") for word in _servers.GUNICORN), "--timeout", "0",
          "--dirty-app", "peers.gunicorn:Dirty", "--dirty-workers", "REPLICAS",
          "peers.gunicorn:app"),
-        binary=True, shows=("gunicorn", "flask"), processes="1 + arbiters",
+        binary=True, shows=("gunicorn", "flask"), processes="1 + arbiters", home="flask",
     ),
 )  # fmt: skip
 BY_KEY = {peer.key: peer for peer in PEERS}
 
 
-def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
-    """Create the environments, and report those that failed, with the reason."""
+def bootstrap() -> types.ModuleType:
+    """Return scripts/bootstrap.py."""
     sys.path.insert(0, str(ROOT / "scripts"))
-    import bootstrap
+    return importlib.import_module("bootstrap")
 
+
+def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
+    """Create the environments; return by name the peers that have none, with the reason."""
     missing = {}
     for peer in peers:
         home = pathlib.Path(peer.python).parent.parent
-        wanted = (*COMMON, *peer.requires)
         try:
             if peer.key == "baseline":
                 _baseline.export()
-            python = bootstrap.venv(home)
-            stamp = bootstrap.Stamp(home / ".stamps" / "content", " ".join(wanted))
-            if not stamp.holds():
-                bootstrap.say(f"installing into {home.relative_to(ROOT)}")
-                bootstrap.pip(python, *wanted, constraints=None)
-                stamp.set()
+            bootstrap().hashed(home, PINS / f"{peer.pinned}.txt", peer.project)
         except (SystemExit, RuntimeError) as failed:
-            missing[peer.key] = str(failed)
+            missing[peer.name] = str(failed)
     return missing
 
 

@@ -22,6 +22,7 @@ import time
 import _baseline
 
 HERE = pathlib.Path(__file__).parent
+BASELINE_PYTHON = _baseline.ROOT / ".cache" / "venvs" / "bench-baseline" / "bin" / "python"
 START_S = 30.0
 STOP_S = 5.0
 
@@ -67,7 +68,7 @@ KINDS: tuple[Kind, ...] = (
         _baseline.NAME,
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "WORKERS", "--threads", "THREADS"),
-        python=str(_baseline.PYTHON),
+        python=str(BASELINE_PYTHON),
     ),
     Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
     Kind("Flask on granian", (*GRANIAN, "apps.flask_app:app"), "flask"),
@@ -97,7 +98,7 @@ class Server:
             stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
 
-    def wait(self) -> None:
+    def wait(self, every_s: float = 0.05) -> None:
         """Return when the server responds, or raise with its output."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
@@ -109,7 +110,7 @@ class Server:
                 connection.getresponse().read()
                 connection.close()
                 return
-            time.sleep(0.05)
+            time.sleep(every_s)
         raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{self.printed()}")
 
     def _connection(self) -> http.client.HTTPConnection:

@@ -16,6 +16,7 @@ import numpy as np
 from werkzeug.test import create_environ
 
 import _measure
+import _results
 from carboy import Body, Carboy
 from carboy.contract import answers
 
@@ -71,24 +72,17 @@ def call_of(app: Carboy, path: str) -> t.Callable[[], None]:
 
 
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    options = parser.parse_args()
-    rounds = _measure.QUICK_ROUNDS if options.quick else _measure.DEFAULT_ROUNDS
-    _measure.print_machine(*DISTRIBUTIONS)
-    apps = {"unchecked": make_app(checked=False), "checked": make_app(checked=True)}
-    data, lines = {}, []
+    options = _measure.arguments(__doc__).parse_args()
+    record = _results.Record("answers", options, *DISTRIBUTIONS, how="in process")
+    apps = {"checked": make_app(checked=True), "unchecked": make_app(checked=False)}
     for place in ("view", "model"):
         for name in RETURNED:
-            path = f"/{place}/{name}"
-            cases = [_measure.Case(key, call_of(app, path)) for key, app in apps.items()]
-            timings = _measure.measure(cases, rounds=rounds)
-            found = _measure.ratio(timings["checked"], timings["unchecked"])
-            data[path] = found.median
-            us = f"{timings['unchecked'].median_ns / 1000:.1f}"
-            lines.append((path, us, f"{found.median:.3f}", f"{found.low:.3f} to {found.high:.3f}"))
-    print(_measure.table(("returned by", "us", "x unchecked", "middle half"), lines))
-    if options.json:
-        _measure.report_json(options.json, data, *DISTRIBUTIONS)
+            cases = [
+                _measure.Case(key, call_of(app, f"/{place}/{name}")) for key, app in apps.items()
+            ]
+            row = record.row(f"{place}-{name}", f"{name}, returned by a {place}", ours="checked")
+            row.add_times(_measure.measure(cases, rounds=_measure.rounds_of(options)))
+    record.close()
 
 
 if __name__ == "__main__":

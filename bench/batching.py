@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import statistics
 import threading
 import time
 import typing as t
 
 import _measure
+import _results
 from carboy.models.queue import PredictionQueue
 
 FIXED_S, PER_ITEM_S = 0.005, 0.0002
@@ -31,6 +31,14 @@ TARGET = 0.95
 DEADLINE_S = 30.0
 WAITS: tuple[t.Any, ...] = ("auto", 0, 0.0005, 0.002, 0.005, 0.02)
 CROWDS = (1, 2, 8, 64, 256)
+# Clients, the largest batch, and whether each client is a thread.
+SATURATED = (
+    (128, 32, False),
+    (128, 32, True),
+    (256, 64, False),
+    (256, 64, True),
+    (2000, 64, False),
+)
 
 
 @dataclasses.dataclass
@@ -55,11 +63,6 @@ class Run:
         """Return the share of the limit by the formula."""
         return self.per_s * (FIXED_S + PER_ITEM_S * size) / size
 
-    @property
-    def busy(self) -> float:
-        """Return the share of time spent inside predict, with batches as full as they were."""
-        return self.computed_s / self.seconds
-
     def of_limit_slept(self, size: int) -> float:
         """Return the share of the rate of full batches, for the time that sleeping actually
         took.
@@ -69,6 +72,9 @@ class Run:
 
 
 class FakeReplica:
+    loaded = True
+    turns = None
+
     def __init__(self) -> None:
         self.computed_s, self.batches = 0.0, 0
 
@@ -134,85 +140,57 @@ def _ask_by_calls(queue: PredictionQueue, clients: int, until_s: list[float]) ->
 # --- saturated -----------------------------------------------------------------------------------
 
 
-def saturated(rounds: int, seconds: float) -> list[dict[str, t.Any]]:
-    cases = [
-        (f"{clients} {'threads' if threads else 'calls'}, batch {batch}", clients, batch, threads)
-        for clients, batch, threads in (
-            (128, 32, False),
-            (128, 32, True),
-            (256, 64, False),
-            (256, 64, True),
-            (2000, 64, False),
-        )
-    ]
-    runs: dict[str, list[Run]] = {name: [] for name, *_ in cases}
-    for _ in range(rounds):
-        for name, clients, batch, threads in cases:
-            runs[name].append(
-                drive(clients=clients, batch=batch, wait_s=0, seconds=seconds, threads=threads)
-            )
-    rows = []
-    for name, clients, batch, _ in cases:
-        mine = runs[name]
-        rows.append(
-            {
-                "name": name,
-                "clients": clients,
-                "per_s": _median(run.per_s for run in mine),
-                "of_limit": _median(run.of_limit(batch) for run in mine),
-                "of_limit_slept": _median(run.of_limit_slept(batch) for run in mine),
-                "busy": _median(run.busy for run in mine),
-                "size": _median(run.size for run in mine),
-                "waited_ms": _median(run.waited_s * 1000 for run in mine),
-            }
-        )
-    return rows
+def saturated(record: _results.Record, rounds: int, seconds: float) -> None:
+    for clients, batch, threads in SATURATED:
+        who = "threads" if threads else "calls"
+        name = f"{clients} {who}, batches of {batch}"
+        row = record.row(
+            f"saturated-{clients}-{who}", f"saturated: {name}", ours="carboy", at=clients,
+            targets=[_results.Target("of_limit", "carboy", "", "least", TARGET)],
+        )  # fmt: skip
+        for _ in range(rounds):
+            run = drive(clients=clients, batch=batch, wait_s=0, seconds=seconds, threads=threads)
+            row.add("carboy", of_limit=run.of_limit(batch), results_per_s=run.per_s,
+                    batch=run.size, ms=run.waited_s * 1000)  # fmt: skip
+            row.add("the limit by the sleeps", of_limit=run.of_limit_slept(batch))
 
 
 # --- auto against fixed --------------------------------------------------------------------------
 
 
-def waits(rounds: int, seconds: float) -> list[dict[str, t.Any]]:
-    rows = []
+def waits(record: _results.Record, rounds: int, seconds: float) -> None:
+    """Compare "auto" with fixed waits, the best of which is not known beforehand."""
     for clients in CROWDS:
-        runs: dict[t.Any, list[Run]] = {wait: [] for wait in WAITS}
+        row = record.row(
+            f"waits-{clients}", f"{clients} threads, batches of 64", ours="auto", at=clients,
+            targets=[_results.Target("results_per_s", "auto", _wait_name(wait), "least", 0.95)
+                     for wait in WAITS if wait != "auto"],
+        )  # fmt: skip
         for turn in range(rounds):
             for wait in (*WAITS[turn % len(WAITS) :], *WAITS[: turn % len(WAITS)]):
-                runs[wait].append(
-                    drive(clients=clients, batch=64, wait_s=wait, seconds=seconds, threads=True)
-                )
-        best = max(
-            (w for w in WAITS if w != "auto"), key=lambda w: _median(r.per_s for r in runs[w])
-        )
-        rows.append(
-            {
-                "clients": clients,
-                "auto_per_s": _median(run.per_s for run in runs["auto"]),
-                "auto_size": _median(run.size for run in runs["auto"]),
-                "zero_size": _median(run.size for run in runs[0]),
-                "vs_zero": _ratio(runs["auto"], runs[0]),
-                "best_ms": best * 1000,
-                "vs_best": _ratio(runs["auto"], runs[best]),
-            }
-        )
-    return rows
+                run = drive(clients=clients, batch=64, wait_s=wait, seconds=seconds, threads=True)
+                row.add(_wait_name(wait), results_per_s=run.per_s, batch=run.size)
+
+
+def _wait_name(wait: t.Any) -> str:
+    return wait if isinstance(wait, str) else f"{wait * 1000:g} ms"
 
 
 # --- one at a time -------------------------------------------------------------------------------
 
 
-def hand_over(rounds: int) -> list[dict[str, t.Any]]:
+def hand_over(record: _results.Record, rounds: int) -> None:
     """Measure the wall time from submitting to the result, for a model that does nothing."""
     replica = FakeReplica()
     replica.compute = lambda items: items  # type: ignore[method-assign]
     queue = PredictionQueue(replica, owner="nothing", deadline_s=DEADLINE_S)
     executor = concurrent.futures.ThreadPoolExecutor(1)
     ways = {
-        "on the caller's own thread": lambda: queue.run(0),
         "handed to the worker": lambda: queue.run(0, deadline_s=DEADLINE_S),
-        "ThreadPoolExecutor(1), to compare": lambda: executor.submit(int).result(DEADLINE_S),
+        "on the caller's own thread": lambda: queue.run(0),
+        "ThreadPoolExecutor(1)": lambda: executor.submit(int).result(DEADLINE_S),
     }
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    row = record.row("one", "one at a time", ours="handed to the worker")
     for _ in range(rounds):
         for name, way in ways.items():
             for _ in range(100):
@@ -220,73 +198,20 @@ def hand_over(rounds: int) -> list[dict[str, t.Any]]:
             start_s = time.perf_counter()
             for _ in range(1000):
                 way()
-            taken[name].append((time.perf_counter() - start_s) * 1000)
+            row.add(name, us=(time.perf_counter() - start_s) * 1000)
     executor.shutdown()
     queue.close()
-    return [
-        {"name": name, "us": _median(each), "least_us": min(each)} for name, each in taken.items()
-    ]
-
-
-def _median(values: t.Iterable[float]) -> float:
-    return statistics.median(values)
-
-
-def _ratio(mine: list[Run], theirs: list[Run]) -> float:
-    return _median(a.per_s / b.per_s for a, b in zip(mine, theirs, strict=True))
 
 
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    options = parser.parse_args()
-    rounds, seconds = (3, 0.4) if options.quick else (7, 1.5)
-    _measure.print_machine("carboy")
-    print(f"fake model: time.sleep({FIXED_S * 1e3:g} ms + {PER_ITEM_S * 1e3:g} ms per item)\n")
-
-    full = saturated(rounds, seconds)
-    print(
-        _measure.table(
-            ["saturated", "per s", "of limit", "of limit slept", "in predict", "batch", "wait ms"],
-            [
-                [
-                    *(row["name"], f"{row['per_s']:.0f}", f"{row['of_limit']:.3f}"),
-                    *(f"{row['of_limit_slept']:.3f}", f"{row['busy']:.3f}"),
-                    *(f"{row['size']:.1f}", f"{row['waited_ms']:.1f}"),
-                ]
-                for row in full
-            ],
-        )
-    )
-    print(f"target: of limit >= {TARGET}\n")
-
-    auto = waits(rounds, seconds)
-    print(
-        _measure.table(
-            [
-                *("threads, batch 64", "auto per s", "batch", "batch at 0"),
-                *("auto / 0", "best fixed ms", "auto / best"),
-            ],
-            [
-                [
-                    *(str(row["clients"]), f"{row['auto_per_s']:.0f}", f"{row['auto_size']:.1f}"),
-                    *(f"{row['zero_size']:.1f}", f"{row['vs_zero']:.2f}"),
-                    *(f"{row['best_ms']:g}", f"{row['vs_best']:.3f}"),
-                ]
-                for row in auto
-            ],
-        )
-    )
-    print("target: auto / 0 >= 1, auto / best >= 0.95\n")
-
-    one = hand_over(rounds * 3)
-    print(
-        _measure.table(
-            ["one at a time", "us", "least"],
-            [[row["name"], f"{row['us']:.1f}", f"{row['least_us']:.1f}"] for row in one],
-        )
-    )
-    if options.json:
-        _measure.report_json(options.json, {"saturated": full, "waits": auto, "one": one}, "carboy")
+    options = _measure.arguments(__doc__).parse_args()
+    rounds, seconds = (1, 0.4) if options.quick else (7, 1.5)
+    how = f"time.sleep({FIXED_S * 1e3:g} ms + {PER_ITEM_S * 1e3:g} ms per item), in process"
+    record = _results.Record("batching", options, "carboy", how=how)
+    saturated(record, rounds, seconds)
+    waits(record, rounds, seconds)
+    hand_over(record, rounds * 3)
+    record.close()
 
 
 if __name__ == "__main__":

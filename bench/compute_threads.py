@@ -15,6 +15,7 @@ those without are in control groups that get equally much. CPU time per predicti
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -26,6 +27,7 @@ import time
 import typing as t
 
 import _measure
+import _results
 from carboy.serving.machine import usable_cpus
 from carboy.serving.process.computethreads import set_by_user, thread_environment
 
@@ -80,7 +82,7 @@ def network() -> t.Callable[[], object]:
     return lambda: session.run(None, {"y0": rows})
 
 
-KINDS = ("with", "without")
+KINDS = WITH, WITHOUT = "with the variables", "without"
 MODELS = {"forest": forest, "boosting": boosting, "network": network}
 
 
@@ -141,7 +143,7 @@ class Processes:
 def control_groups(wanted: bool) -> t.Iterator[dict[str, str]]:
     """Make two control groups that get as much of the CPUs as two processes each."""
     top = pathlib.Path("/sys/fs/cgroup/cpu")
-    groups = {kind: top / f"carboy-bench-{kind}-{os.getpid()}" for kind in KINDS}
+    groups = {kind: top / f"carboy-bench-{kind.partition(' ')[0]}-{os.getpid()}" for kind in KINDS}
     if not wanted:
         yield dict.fromkeys(KINDS, "")
         return
@@ -153,29 +155,24 @@ def control_groups(wanted: bool) -> t.Iterator[dict[str, str]]:
         folder.rmdir()
 
 
-def measure(name: str, number: int, rounds: int, seconds: float, shares: bool) -> tuple[str, ...]:
-    env = {"with": thread_environment(usable_cpus(), number), "without": {}}
-    found: dict[str, dict[str, list[float]]] = {
-        figure: {kind: [] for kind in KINDS} for figure in ("rate", "tail", "cpu")
-    }
-    with control_groups(shares) as groups:
+def measure(row: _results.Row, options: argparse.Namespace) -> None:
+    name, number = row.key, options.processes
+    seconds = 0.5 if options.quick else 1
+    env = {WITH: thread_environment(usable_cpus(), number), WITHOUT: {}}
+    with control_groups(options.shares) as groups:
         processes = {kind: Processes(name, number, env[kind], groups[kind]) for kind in KINDS}
-        for turn in range(rounds + 1):
+        for turn in range(options.rounds + 1):
             for kind in KINDS[:: 1 if turn % 2 else -1]:
                 cpu_s, taken = processes[kind].run(seconds)
                 if turn:  # the first round is not counted: caches, threads that are started
-                    found["rate"][kind].append(len(taken) / seconds)
-                    found["tail"][kind].append(statistics.quantiles(taken, n=100)[98])
-                    found["cpu"][kind].append(cpu_s / len(taken))
+                    row.add(
+                        kind,
+                        results_per_s=len(taken) / seconds,
+                        p99_ms=statistics.quantiles(taken, n=100)[98] * 1000,
+                        cpu_us=cpu_s / len(taken) * 1e6,
+                    )
         for each in processes.values():
             each.stop()
-    return (name, *(text for each in found.values() for text in _ratio(each)))
-
-
-def _ratio(found: dict[str, list[float]]) -> tuple[str, str]:
-    each = sorted(a / b for a, b in zip(found["with"], found["without"], strict=True))
-    low, middle, high = statistics.quantiles(each, n=4)
-    return f"{middle:.2f}", f"{low:.2f} to {high:.2f}"
 
 
 def main() -> None:
@@ -191,25 +188,13 @@ def main() -> None:
         return
     if mine := set_by_user():
         sys.exit(f"unset {' '.join(mine)}: the measurement sets these variables itself")
-    rounds = options.rounds or (4 if options.quick else 12)
-    _measure.print_machine("numpy", "scikit-learn", "onnxruntime")
-    print(f"{options.processes} processes; the variables are {thread_environment(2, 2, {})}")
-    seconds = 0.5 if options.quick else 1
-    rows = [
-        measure(name, options.processes, rounds, seconds, options.shares) for name in options.only
-    ]
-    head = (
-        "with the variables, to without",
-        "predictions/s",
-        "middle half",
-        "99th percentile",
-        "middle half",
-        "CPU time",
-        "middle half",
-    )
-    print(_measure.table(head, rows))
-    if options.json:
-        _measure.report_json(options.json, rows, "numpy", "scikit-learn", "onnxruntime")
+    options.rounds = options.rounds or (1 if options.quick else 12)
+    how = f"{options.processes} processes; the variables are {thread_environment(2, 2, {})}"
+    versions = ("carboy", "numpy", "scikit-learn", "onnxruntime")
+    record = _results.Record("compute_threads", options, *versions, how=how)
+    for name in options.only:
+        measure(record.row(name, f"{name}, {options.processes} processes", ours=WITH), options)
+    record.close()
 
 
 if __name__ == "__main__":

@@ -34,17 +34,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugParser
 from werkzeug.wsgi import LimitedStream
 
-from _measure import (
-    DEFAULT_ROUNDS,
-    QUICK_ROUNDS,
-    Case,
-    arguments,
-    measure,
-    print_machine,
-    ratio,
-    report_json,
-    table,
-)
+import _results
+from _measure import QUICK_ROUNDS, Case, arguments, measure, rounds_of
 from carboy.core.formparser import FormDataParser
 
 SIZES = {"20 kB": 20_000, "400 kB": 400_000, "5 MB": 5_000_000}
@@ -113,13 +104,13 @@ def kludex() -> Parse:
     return parse
 
 
-def parsers() -> dict[str, Parse]:
-    found = {"carboy": with_(FormDataParser), "werkzeug": with_(WerkzeugParser)}
+def parsers(record: _results.Record) -> dict[str, Parse]:
+    found = {"carboy": with_(FormDataParser), "Werkzeug": with_(WerkzeugParser)}
     for name, make in (("multipart", defnull), ("python-multipart", kludex)):
         try:
             found[name] = make()
         except ImportError:
-            print(f"{name}: not installed, left out")
+            record.leave_out(name, "not installed")
     return found
 
 
@@ -128,18 +119,14 @@ def turns(parse: Parse, bodies: list[tuple[str, bytes]]) -> cabc.Callable[[], ob
     return lambda: parse(*next(around))
 
 
-def compare(rounds: int) -> list[dict[str, t.Any]]:
-    rows = []
+def compare(record: _results.Record) -> None:
     for size, count in SIZES.items():
         image = os.urandom(count)
         boundaries = [f"----WebKitFormBoundary{os.urandom(8).hex()}" for _ in range(BODIES[size])]
         bodies = [(boundary, form(boundary, image)) for boundary in boundaries]
-        cases = [Case(name, turns(parse, bodies)) for name, parse in parsers().items()]
-        timings = measure(cases, rounds=rounds)
-        for name, timing in timings.items():
-            part = ratio(timing, timings["werkzeug"]).median
-            rows.append({"image": size, "parser": name, "ns": timing.median_ns, "ratio": part})
-    return rows
+        cases = [Case(name, turns(parse, bodies)) for name, parse in parsers(record).items()]
+        row = record.row(f"image-{count}", f"two fields and an image of {size}")
+        row.add_times(measure(cases, rounds=rounds_of(record.options)))
 
 
 def slow_bodies(boundary: str, count: int) -> dict[str, bytes]:
@@ -165,7 +152,7 @@ def slow_bodies(boundary: str, count: int) -> dict[str, bytes]:
     }
 
 
-def scale(rounds: int) -> list[dict[str, t.Any]]:
+def scale(record: _results.Record) -> None:
     boundary = "----WebKitFormBoundary0123456789abcdef"
     parse = with_(FormDataParser)
 
@@ -175,51 +162,28 @@ def scale(rounds: int) -> list[dict[str, t.Any]]:
         except RequestEntityTooLarge:
             return None
 
-    rows = []
     for small_bytes, large_bytes in ((60_000, 480_000), (1_000_000, 8_000_000)):
         large = slow_bodies(boundary, large_bytes)
         for name, small in slow_bodies(boundary, small_bytes).items():
+            refused = ", refused" if outcome(large[name]) is None else ""
             cases = [
-                Case("small", functools.partial(outcome, small)),
-                Case("large", functools.partial(outcome, large[name])),
+                Case("eight times as long", functools.partial(outcome, large[name])),
+                Case("short", functools.partial(outcome, small)),
             ]
-            timings = measure(cases, rounds=rounds)
-            growth = ratio(timings["large"], timings["small"]).median
-            rows.append(
-                {
-                    "body": name,
-                    "bytes": large_bytes,
-                    "refused": outcome(large[name]) is None,
-                    "ns": timings["large"].median_ns,
-                    "growth": growth,
-                }
+            row = record.row(
+                f"slow-{name.replace(' ', '-')}-{large_bytes}",
+                f"{name}, {large_bytes // 1000} kB{refused}",
+                ours="eight times as long",
             )
-    return rows
+            row.add_times(measure(cases, rounds=QUICK_ROUNDS))
 
 
 def main() -> None:
     options = arguments(__doc__).parse_args()
-    rounds = QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS
-    print_machine(*PEERS)
-    forms = compare(rounds)
-    head = ("two fields and an image", "size", "us", "of werkzeug")
-    lines = [(r["parser"], r["image"], f"{r['ns'] / 1000:.1f}", f"{r['ratio']:.3f}") for r in forms]
-    print(table(head, lines), end="\n\n")
-    slow = scale(min(rounds, QUICK_ROUNDS))
-    head = ("made to be slow", "kB", "ms", "times that of 1/8 of it", "")
-    lines = [
-        (
-            r["body"],
-            f"{r['bytes'] // 1000}",
-            f"{r['ns'] / 1e6:.2f}",
-            f"{r['growth']:.1f}",
-            "413" if r["refused"] else "",
-        )
-        for r in slow
-    ]
-    print(table(head, lines))
-    if options.json:
-        report_json(options.json, {"forms": forms, "slow": slow}, *PEERS)
+    record = _results.Record("forms", options, "carboy", *PEERS, how="in process")
+    compare(record)
+    scale(record)
+    record.close()
 
 
 if __name__ == "__main__":

@@ -2,18 +2,16 @@
 others.
 
 Every peer serves the same weights (`peers/work.py`), each at its best documented settings, which
-its file
-in `peers/` explains, in its own environment (created here). One server per peer and model; all
-others are
-stopped during a measurement, so that their idle work does not count. Rounds are interleaved, and
-every
-response is compared with the expected one before its server is measured.
+its file in `peers/` explains, in its own environment (created here). One server per peer and model;
+all others are stopped during a measurement, so that their idle work does not count. Rounds are
+interleaved, and every response is compared with the expected one before its server is measured.
 
     python bench/models.py [--quick] [--json FILE] [--only ROW ...] [--peers KEY ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import collections.abc as cabc
 import contextlib
 import dataclasses
@@ -22,7 +20,6 @@ import itertools
 import json
 import pathlib
 import signal
-import statistics
 import struct
 import subprocess
 import sys
@@ -33,7 +30,9 @@ from concurrent import futures
 import _client
 import _measure
 import _peers
+import _results
 import _servers
+import _wsgi
 import importing
 import serve
 from apps import shapes
@@ -55,6 +54,8 @@ class Row:
     connections: int
     targets: tuple[Target, ...] = ()
     wire: str = ""
+    replicas: int = 1
+    """How many processes compute."""
     quick: bool = False
     limit: float = 0.0
     """The arithmetic limit of the fake device: full batches without a pause, in requests/s."""
@@ -134,7 +135,7 @@ class Running:
         raise RuntimeError(f"{self.peer.name}: no answer 200, last {said}\n{self.server.printed()}")
 
     def check(self, shape: shapes.Shape) -> None:
-        serve._wsgi.check(self.peer.name, shape, serve.ask(self.server.port, shape, None))
+        _wsgi.check(self.peer.name, shape, serve.ask(self.server.port, shape, None))
 
     def check_examples(self, request: str, *, clients: int, rounds: int) -> None:
         """Exit unless clients that send different examples at the same time get the answer to what
@@ -161,18 +162,10 @@ class Running:
     def watch_idle(self) -> None:
         """Measure memory in MiB and the CPU share of the whole tree while no request is sent."""
         time.sleep(0.5)
-        before_s, began_s = self.cpu_s(), time.perf_counter()
+        before_s, began_s = self.server.cpu_s(), time.perf_counter()
         time.sleep(1)
-        self.idle_cpu = (self.cpu_s() - before_s) / (time.perf_counter() - began_s)
+        self.idle_cpu = (self.server.cpu_s() - before_s) / (time.perf_counter() - began_s)
         self.idle_mib = importing.pss_mib(self.server.pids())
-
-    def cpu_s(self) -> float:
-        ticks = 0
-        for pid in self.server.pids():
-            with contextlib.suppress(OSError):
-                stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += int(stat[11]) + int(stat[12])
-        return ticks / 100
 
 
 def shape_of(peer: _peers.Peer, request: str, example: int = 0) -> shapes.Shape:
@@ -190,115 +183,94 @@ def shape_of(peer: _peers.Peer, request: str, example: int = 0) -> shapes.Shape:
                         content_type)  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured(serve.Served):
-    """The results of one peer in one row: a value per round, the mean batch size, and the CPU
-    time per request in all of its processes, which hardly depends on other load.
-    """
-
-    batches: list[float] = dataclasses.field(default_factory=list)
-    cpu_us: list[float] = dataclasses.field(default_factory=list)
-
-    @property
-    def batch(self) -> float | None:
-        return statistics.median(self.batches) if self.batches else None
-
-
-def ratios(ours: Measured, theirs: Measured, measure: str = "requests_per_s") -> list[float]:
-    """Return how many times better carboy is, in each round: more requests, or less time."""
-    found = []
-    for mine, other in zip(ours.loads, theirs.loads, strict=True):
-        one, two = getattr(mine, measure), getattr(other, measure)
-        found.append(two / one if measure.endswith("_ms") else one / two)
-    return found
-
-
-def slot(running: Running, row: Row, shape: shapes.Shape, seconds: float, into: Measured) -> None:
+def slot(
+    running: Running, spec: Row, shape: shapes.Shape, seconds: float, into: _results.Row | None
+) -> None:
+    """Send requests to one server for some seconds; add what was measured to a row."""
     with running.awake():
         running.check(shape)
         calls, items = running.counts()
-        cpu_s = running.cpu_s()
-        into.loads.append(_client.load(running.server.port, shape, None, seconds=seconds,
-                                       connections=row.connections))  # fmt: skip
-        cpu_s = running.cpu_s() - cpu_s
-        into.cpu_us.append(cpu_s / max(into.loads[-1].requests_per_s * seconds, 1) * 1e6)
+        cpu_s = running.server.cpu_s()
+        load = _client.load(running.server.port, shape, None, seconds=seconds,
+                            connections=spec.connections)  # fmt: skip
+        cpu_s = running.server.cpu_s() - cpu_s
         more_calls, more_items = running.counts()
-        if more_calls > calls:
-            into.batches.append((more_items - items) / (more_calls - calls))
+    if into is None:
+        return
+    count = max(load.requests_per_s * seconds, 1)
+    into.add(running.peer.name, **load.quantities(), cpu_us=cpu_s / count * 1e6)
+    if more_calls > calls:
+        into.add(running.peer.name, batch=(more_items - items) / (more_calls - calls))
+    if spec.limit:
+        into.add(running.peer.name, of_limit=load.requests_per_s / spec.limit)
 
 
 def measure(
-    servers: list[Running], row: Row, *, rounds: int, seconds: float
-) -> dict[str, Measured]:
-    asked = [each for each in servers if each.peer.binary or row.wire != "tensor-binary"]
-    wires = {each.peer.key: shape_of(each.peer, row.request) for each in asked}
-    found = {key: Measured([]) for key in wires}
+    record: _results.Record, servers: list[Running], spec: Row, *, rounds: int, seconds: float
+) -> None:
+    """Measure all servers in interleaved rounds, and add the row to the record."""
+    asked = [each for each in servers if each.peer.binary or spec.wire != "tensor-binary"]
+    wires = {each.peer.key: shape_of(each.peer, spec.request) for each in asked}
+    row = record.row(spec.key, spec.title, ours=ours_of(asked))
     for each in asked:  # not counted: pools, caches, dispatchers that learn
         with each.awake():
-            each.check_examples(row.request, clients=min(row.connections, 16), rounds=16)
-        slot(each, row, wires[each.peer.key], 1, Measured([]))
+            each.check_examples(spec.request, clients=min(spec.connections, 16), rounds=16)
+        slot(each, spec, wires[each.peer.key], 1, None)
     for turn in range(rounds):
         first = turn % len(asked)
         for each in (*asked[first:], *asked[:first]):
-            key = each.peer.key
-            slot(each, row, wires[key], seconds, found[key])
-    return found
+            slot(each, spec, wires[each.peer.key], seconds, row)
+    row.targets = list(targets_of(spec, row, {each.peer.key: each.peer.name for each in asked}))
+    record.show(row)
 
 
-def show(row: Row, found: dict[str, Measured]) -> dict[str, object]:
-    ours = found.get("carboy")
-    head = (row.title, "requests/s", "carboy is", "rounds", "p50 ms", "p99 ms", "cpu us", "batch",
-            "errors")  # fmt: skip
-    lines, servers = [], {}
-    for key, each in sorted(found.items(), key=lambda item: -item[1].requests_per_s):
-        times = [] if ours is None or ours is each else ratios(ours, each)
-        lines.append((
-            name_of(key),
-            f"{each.requests_per_s:,.0f}",
-            f"{statistics.median(times):.2f} x" if times else "-",
-            f"{min(times):.2f}-{max(times):.2f}" if times else "-",
-            f"{each.p50_ms:.2f}", f"{each.p99_ms:.2f}",
-            f"{statistics.median(each.cpu_us):,.0f}",
-            "-" if each.batch is None else f"{each.batch:.1f}", str(each.errors),
-        ))  # fmt: skip
-        servers[lines[-1][0]] = {
-            "requests_per_s": round(each.requests_per_s, 1), "p50_ms": round(each.p50_ms, 3),
-            "p99_ms": round(each.p99_ms, 3), "errors": each.errors, "batch": each.batch,
-            "cpu_us": round(statistics.median(each.cpu_us)),
-            "carboy_is": round(statistics.median(times), 3) if times else None,
-            "rounds": [round(each, 3) for each in times],
-        }  # fmt: skip
-    print(_measure.table(head, lines))
-    verdicts = [line for target in row.targets if (line := judge(target, found))]
-    if row.limit and ours is not None:
-        share = ours.requests_per_s / row.limit
-        verdict = "pass" if share >= row.limit_share else "MISS"
-        verdicts.append(f"carboy to the arithmetic limit of full batches: {share:.3f},"
-                        f" target >= {row.limit_share:g}: {verdict}")  # fmt: skip
-    print("\n".join(verdicts) + "\n", flush=True)
-    return {"key": row.key, "title": row.title, "servers": servers, "verdicts": verdicts}
+def ours_of(servers: list[Running]) -> str:
+    """Return the name of the peer whose key is "carboy", or that of the first."""
+    names = {each.peer.key: each.peer.name for each in servers}
+    return names.get("carboy") or next(iter(names.values()))
 
 
-def name_of(key: str) -> str:
-    return _peers.BY_KEY[key].name if key in _peers.BY_KEY else key
+def targets_of(
+    spec: Row, row: _results.Row, names: dict[str, str]
+) -> cabc.Iterator[_results.Target]:
+    """Yield the targets of a row, each against the best of the peers that it is about."""
+    if "carboy" not in names:
+        return
+    for target in spec.targets:
+        less = target.measure.endswith("_ms")
+        ratios = {
+            names[key]: row.ratio(target.measure, row.ours, names[key]).median
+            for key in target.peers(names)
+        }
+        if ratios:
+            best = max(ratios, key=ratios.get) if less else min(ratios, key=ratios.get)
+            bound, limit = ("most", 1 / target.times) if less else ("least", target.times)
+            yield _results.Target(target.measure, row.ours, best, bound, limit)
+    if spec.limit:
+        yield _results.Target("of_limit", row.ours, "", "least", spec.limit_share)
 
 
-def judge(target: Target, found: dict[str, Measured]) -> str:
-    others = target.peers(found)
-    if "carboy" not in found or not others:
-        return ""
-    ours = found["carboy"]
-    best = min(others, key=lambda key: statistics.median(ratios(ours, found[key], target.measure)))
-    times = statistics.median(ratios(ours, found[best], target.measure))
-    what = "p50" if target.measure == "p50_ms" else "requests/s"
-    verdict = "pass" if times >= target.times else "MISS"
-    name = name_of(best)
-    return f"{what} against {name}: {times:.2f} x, target >= {target.times:g}: {verdict}"
+def measure_rows(
+    record: _results.Record,
+    specs: cabc.Sequence[Row],
+    peers_of: cabc.Callable[[Row], cabc.Iterable[_peers.Peer]],
+) -> None:
+    """Measure rows, with the servers of a model started once for all of its rows."""
+    options = record.options
+    groups = dict.fromkeys((spec.model, spec.replicas) for spec in specs)
+    for number, group in enumerate(groups):
+        rows = [spec for spec in specs if (spec.model, spec.replicas) == group]
+        peers = [peer for peer in peers_of(rows[0]) if peer.name not in record.missing]
+        with serving(record, peers, rows[0].model) as servers:
+            if servers and not number:
+                add_starts(record, servers)
+            for spec in rows if servers else ():
+                measure(record, servers, spec, rounds=options.rounds, seconds=options.seconds)
 
 
 @contextlib.contextmanager
 def serving(
-    peers: cabc.Iterable[_peers.Peer], model: str, missing: dict[str, str],
+    record: _results.Record, peers: cabc.Iterable[_peers.Peer], model: str,
     shape: shapes.Shape | None = None,
 ) -> cabc.Iterator[list[Running]]:  # fmt: skip
     """Start the peers one after the other, and stop each (SIGSTOP) as soon as it has responded."""
@@ -311,8 +283,7 @@ def serving(
                         peer, model, pathlib.Path(folder), shape or shape_of(peer, model)
                     )
                 except RuntimeError as failed:
-                    missing[f"{peer.key} {model}"] = str(failed)
-                    print(f"left out: {failed}\n", flush=True)
+                    record.leave_out(f"{peer.name}, {model}", str(failed))
                     continue
                 servers.append(each)
                 each.watch_idle()
@@ -326,62 +297,50 @@ def serving(
                 each.server.stop()
 
 
-def show_starts(servers: list[Running]) -> dict[str, dict[str, object]]:
-    lines, found = [], {}
+def add_starts(record: _results.Record, servers: list[Running]) -> None:
+    """Add what was measured at the start of the servers, and their versions."""
+    row = record.row("start", "digits, one server", ours=ours_of(servers))
     for each in servers:
         known = _peers.versions(each.peer)
         own = ", ".join(f"{name} {known[name]}" for name in each.peer.shows)
-        lines.append((
-            each.peer.name, f"{each.start_s:.2f}", f"{each.idle_mib:.0f}", f"{each.idle_cpu:.0%}",
-            str(len(each.server.pids())), each.peer.processes, own,
-        ))  # fmt: skip
-        found[each.peer.name] = {
-            "first_answer_s": round(each.start_s, 3), "idle_mib": round(each.idle_mib, 1),
-            "idle_cpu": round(each.idle_cpu, 3), "versions": known,
-        }  # fmt: skip
-    head = ("digits, one server", "first answer s", "idle MiB", "idle CPU", "processes",
-            "workers", "versions")  # fmt: skip
-    print(_measure.table(head, lines) + "\n", flush=True)
-    return found
+        record.versions[each.peer.name] = f"{own} ({each.peer.processes})"
+        row.add(each.peer.name, first_answer_s=each.start_s, idle_mib=each.idle_mib,
+                idle_cpu=each.idle_cpu, processes=len(each.server.pids()))  # fmt: skip
+    print("\n".join(f"{name}: {text}" for name, text in record.versions.items()) + "\n")
+    record.show(row)
 
 
-def show_text(*, rounds: int, seconds: float, missing: dict[str, str]) -> dict[str, object]:
+def measure_text(record: _results.Record, *, rounds: int, seconds: float) -> None:
     """Measure a page of an app with models, and the same page of an app without."""
     shape = shapes.BY_KEY["text"]
-    row = Row(TEXT, "text view of carboy serve, c=32", "digits", _client.CONNECTIONS)
+    spec = Row(TEXT, "text view of carboy serve, c=32", "digits", _client.CONNECTIONS)
     without = tuple(word.replace("peers.carboy", "peers.plain") for word in CARBOY.command)
     peers = [
         CARBOY,
         dataclasses.replace(CARBOY, key=PLAIN, name=PLAIN, home=CARBOY.key, command=without),
     ]
-    found = {peer.key: Measured([]) for peer in peers}
-    with serving(peers, "digits", missing, shape) as servers:
+    target = _results.Target("requests_per_s", CARBOY.name, PLAIN, "least", TEXT_SHARE)
+    row = record.row(TEXT, spec.title, targets=[target])
+    with serving(record, peers, "digits", shape) as servers:
         for turn in range(rounds + 1):
             for each in servers[:: 1 if turn % 2 else -1]:
-                into = found[each.peer.key] if turn else Measured([])
-                slot(each, row, shape, seconds, into)
-    result = show(row, found)
-    share = statistics.median(ratios(found[CARBOY.key], found[PLAIN]))
-    verdict = "pass" if share >= TEXT_SHARE else "MISS"
-    result["verdicts"] = [f"with models to without: {share:.2f}, target >= {TEXT_SHARE}: {verdict}"]
-    print(*result["verdicts"], sep="\n", end="\n\n", flush=True)
-    return result
+                slot(each, spec, shape, seconds, row if turn else None)
+    record.show(row)
 
 
-def headroom() -> dict[str, float]:
+def add_headroom(record: _results.Record) -> None:
     """Measure the limit of the load generator, with a callable that only reads the body."""
     command = ("-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", "PORT",
                "--workers", "1", "--no-ws", "--log-level", "warning", "peers.bare:app")  # fmt: skip
     kind = _servers.Kind("bare RSGI on granian", command, python=CARBOY.python)
-    found = {}
     with _servers.running([kind], threads=1) as servers:
         for key in ("digits-32", "photo-16", "tensor-4"):
-            row = BY_KEY[key]
-            shape = shape_of(CARBOY, row.request)
-            load = _client.load(servers[kind.name].port, shape, None, seconds=1,
-                                connections=row.connections)  # fmt: skip
-            found[key] = load.requests_per_s
-    return found
+            spec = BY_KEY[key]
+            load = _client.load(servers[kind.name].port, shape_of(CARBOY, spec.request), None,
+                                seconds=1, connections=spec.connections)  # fmt: skip
+            row = record.row(f"load-{key}", f"the load alone: {spec.title}", ours=kind.name)
+            row.add(kind.name, **load.quantities())
+            record.show(row)
 
 
 def prepare() -> None:
@@ -394,52 +353,51 @@ def prepare() -> None:
     subprocess.run([CARBOY.python, "-m", "peers.prepare"], cwd=_servers.HERE, env=env, check=True)
 
 
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Add the options that models.py and replicas.py share, and parse."""
+    parser.add_argument("--rounds", type=int, help="rounds of each peer and row")
+    parser.add_argument("--seconds", type=float, help="length of a slot")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.seconds = options.seconds or (1 if options.quick else 2)
+    # Stops the servers, however the program ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return options
+
+
+def begin(
+    name: str, options: argparse.Namespace, peers: cabc.Iterable[_peers.Peer]
+) -> _results.Record:
+    """Install the peers and prepare the models; return a record that says which are missing."""
+    wanted = {peer.name: peer for peer in (CARBOY, *peers)}
+    missing = _peers.install(wanted.values())
+    if CARBOY.name in missing:
+        raise SystemExit(f"carboy cannot be installed: {missing[CARBOY.name]}")
+    prepare()
+    how = (f"{_client.name()}; the load and the one server that is asked share the cores;"
+           f" {options.rounds} rounds of {options.seconds:g} s")  # fmt: skip
+    record = _results.Record(name, options, "carboy", "granian", how=how)
+    for peer, why in missing.items():
+        record.leave_out(peer, f"cannot be installed: {why}")
+    return record
+
+
 def main() -> None:
     parser = _measure.arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=[*BY_KEY, TEXT], metavar="ROW",
                         help=f"some rows: {', '.join([*BY_KEY, TEXT])}")  # fmt: skip
     parser.add_argument("--peers", nargs="+", choices=list(_peers.BY_KEY), metavar="KEY",
                         help=f"some peers: {', '.join(_peers.BY_KEY)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="rounds of each peer and row")
-    parser.add_argument("--seconds", type=float, help="length of a slot")
-    options = parser.parse_args()
-    rounds = options.rounds or (2 if options.quick else 4)
-    seconds = options.seconds or (1 if options.quick else 2)
+    options = arguments(parser)
     keys = options.peers or (QUICK_PEERS if options.quick else tuple(_peers.BY_KEY))
     wanted = options.only or [row.key for row in ROWS if row.quick or not options.quick] + [TEXT]
-    began_s = time.monotonic()
-    # Stops the servers, however the program ends.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
     peers = [_peers.BY_KEY[key] for key in keys]
-    missing = _peers.install(_peers.BY_KEY[key] for key in dict.fromkeys(["carboy", *keys]))
-    for key, why in missing.items():
-        print(f"left out: {key} cannot be installed: {why}")
-    peers = [peer for peer in peers if peer.key not in missing]
-    prepare()
-    _measure.print_machine("carboy", "granian")
-    how = (f"{_client.name()}, one worker each; the load and the one server that is asked share"
-           f" the cores; {rounds} rounds of {seconds:g} s")  # fmt: skip
-    print(how)
-    bare = headroom()
-    print("the load's own limit (a bare callable): "
-          + ", ".join(f"{key} {rate:,.0f}/s" for key, rate in bare.items()) + "\n")  # fmt: skip
-    rows, starts = [], {}
-    chosen = [row for row in ROWS if row.key in wanted]
-    for model in dict.fromkeys(row.model for row in chosen):
-        with serving(peers, model, missing) as servers:
-            if not starts:
-                starts = show_starts(servers)
-            for row in chosen:
-                if row.model == model and servers:
-                    found = measure(servers, row, rounds=rounds, seconds=seconds)
-                    rows.append(show(row, found))
+    record = begin("models", options, peers)
+    add_headroom(record)
+    measure_rows(record, [row for row in ROWS if row.key in wanted], lambda _: peers)
     if TEXT in wanted and "carboy" in keys:
-        rows.append(show_text(rounds=rounds, seconds=seconds, missing=missing))
-    print(f"{time.monotonic() - began_s:.0f} s")
-    if options.json:
-        _measure.report_json(options.json, rows, "carboy", "granian", how=how, headroom=bare,
-                             starts=starts, missing=missing)  # fmt: skip
+        measure_text(record, rounds=options.rounds, seconds=options.seconds)
+    record.close(show=False)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """Time in the framework per request, in process: carboy, Flask, Falcon and a bare callable.
 
 Each peer handles the same requests (apps/), called as a WSGI server calls it. The bare callable has
-fixed
-responses; its time is that of the harness, and is subtracted from the others' ("net"). For the
-template
-row the time of a bare `template.render` of the same page is subtracted as well. The ratio is net
-carboy
-to net Flask; the columns show net nanoseconds per request.
+fixed responses; its time is that of the harness, and is subtracted from the others'. For the
+template row the time of a bare `template.render` of the same page is subtracted as well. Ratios are
+of these net times; "us with harness" is what was measured.
 
     python bench/overhead.py [--quick] [--json FILE] [--only KEY ...] [--one-app]
 
@@ -16,52 +13,34 @@ view only: then a request of another view has to find out that no hook is for it
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import random
 import types
 import typing as t
 
 import jinja2
 
 import _measure
+import _results
 import _wsgi
 from apps import bare_app, falcon_app, flask_like, shapes
 
 DISTRIBUTIONS = ("carboy", "flask", "falcon", "werkzeug", "jinja2", "itsdangerous")
-ROUTES_TARGET = 1.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Net times of one request, and whether carboy meets its target."""
-
-    key: str
-    title: str
-    target: float | None
-    net: dict[str, _measure.Timing]
-    gross: dict[str, _measure.Timing]
-    ratio: _measure.Ratio | None
-
-    @property
-    def verdict(self) -> str:
-        if self.ratio is None or self.target is None:
-            return "-"
-        return "pass" if self.ratio.median <= self.target else "MISS"
+# The frameworks that run apps/flask_like.py, by the names of their modules.
+NAMES = {"carboy": "carboy", "flask": "Flask"}
 
 
 def frameworks() -> dict[str, types.ModuleType]:
     """Import carboy and Flask, if installed; `flask` must be the real one."""
     found: dict[str, types.ModuleType] = {}
-    for name in ("carboy", "flask"):
+    for name, title in NAMES.items():
         try:
             module = importlib.import_module(name)
             module.Flask  # noqa: B018 - a package that is not finished has no such name
         except (ImportError, AttributeError) as exc:
             print(f"left out: {name} ({exc})")
             continue
-        found[name] = module
-    if "flask" in found and found["flask"].Flask.__module__ != "flask.app":
+        found[title] = module
+    if "Flask" in found and found["Flask"].Flask.__module__ != "flask.app":
         raise SystemExit("`flask` is not Flask here: install_as_flask() ran in this process")
     return found
 
@@ -74,7 +53,7 @@ def apps_for(
         make = flask_like.make
     peers: dict[str, _wsgi.App] = {"bare": bare_app.app}
     peers.update({name: make(web) for name, web in webs.items()})
-    peers["falcon"] = falcon_app.make()
+    peers["Falcon"] = falcon_app.make()
     return peers
 
 
@@ -88,9 +67,9 @@ def checked_call(name: str, app: _wsgi.App, shape: shapes.Shape) -> tuple[t.Any,
 
 def same_answers(shape: shapes.Shape, answers: dict[str, _wsgi.Answer]) -> None:
     """Check that carboy's response equals Flask's, header by header."""
-    if not {"carboy", "flask"} <= answers.keys():
+    if not {"carboy", "Flask"} <= answers.keys():
         return
-    ours, theirs = answers["carboy"], answers["flask"]
+    ours, theirs = answers["carboy"], answers["Flask"]
     if (ours.status, sorted(ours.headers), ours.body) != (
         theirs.status,
         sorted(theirs.headers),
@@ -100,25 +79,29 @@ def same_answers(shape: shapes.Shape, answers: dict[str, _wsgi.Answer]) -> None:
 
 
 def measure_shape(
-    shape: shapes.Shape, webs: dict[str, types.ModuleType], rounds: int, one_app: bool
-) -> Row:
+    record: _results.Record, shape: shapes.Shape, webs: dict[str, types.ModuleType], one_app: bool
+) -> None:
+    """Measure a request, and add its row to the record."""
     cases, answers = [], {}
     for name, app in apps_for(shape, webs, one_app).items():
         call, answers[name] = checked_call(name, app, shape)
         cases.append(_measure.Case(name, call))
     same_answers(shape, answers)
     if shape.key == "template":
-        cases.append(_measure.Case("render", bare_render()))
-    gross = _measure.measure(cases, rounds=rounds)
-    net = {
-        name: timing.minus(gross["bare"])
-        for name, timing in gross.items()
-        if name not in ("bare", "render")
-    }
-    if "render" in gross:
-        net = {name: timing.minus(gross["render"]) for name, timing in net.items()}
-    ratio = _measure.ratio(net["carboy"], net["flask"]) if {*webs} >= {"carboy", "flask"} else None
-    return Row(shape.key, shape.title, shape.target, net, gross, ratio)
+        cases.append(_measure.Case("template.render", bare_render()))
+    whole = _measure.measure(cases, rounds=_measure.rounds_of(record.options))
+    floors = whole.keys() & {"bare", "template.render"}
+    targets = []
+    if shape.target is not None:
+        targets.append(_results.Target("us", "carboy", "Flask", "most", shape.target))
+    row = record.row(shape.key, shape.title, pairs=[("Falcon", "Flask")], targets=targets)
+    for name in whole.keys() - floors:
+        net = whole[name]
+        for floor in floors:
+            net = net.minus(whole[floor])
+        row.add_times({name: net})
+    row.add_times(whole, quantity="whole_us")
+    record.show(row)
 
 
 def bare_render() -> t.Any:
@@ -132,122 +115,20 @@ def bare_render() -> t.Any:
     return lambda: template.render(**shapes.PAGE)
 
 
-def app_with_routes(web: types.ModuleType, count: int) -> tuple[t.Any, list[str]]:
-    """Return an app with `count` rules, half of them with a converter, and a path for each."""
-    app = web.Flask(__name__)
-    paths = []
-
-    def view(**values: object) -> str:
-        return shapes.TEXT
-
-    for i in range(count):
-        prefix = f"/api/v{i % 3}/area{i // 100}/thing{i}"
-        rule, path = (prefix, prefix) if i % 2 else (f"{prefix}/<int:n>", f"{prefix}/{i}")
-        app.add_url_rule(rule, endpoint=f"e{i}", view_func=view)
-        paths.append(path)
-    return app, paths
-
-
-def measure_routes(webs: dict[str, types.ModuleType], rounds: int) -> list[Row]:
-    """Time the whole request with 10,000 routes and with 10, which bounds the cost of matching."""
-    rows = []
-    text = shapes.BY_KEY["text"]
-    for name, web in webs.items():
-        cases = [_measure.Case("bare", checked_call("bare", bare_app.app, text)[0])]
-        for count in (10, 10_000):
-            app, paths = app_with_routes(web, count)
-            # Ten paths from different parts of the map, in turn, so that no cache of the last one
-            # helps.
-            asked = random.Random(1).sample(paths, 10)
-            calls = []
-            for path in asked:
-                environ = {**_wsgi.environ_for(text), "PATH_INFO": path}
-                _wsgi.check(f"{name} with {count} routes", text, _wsgi.ask(app, environ))
-                calls.append(_wsgi.caller(app, environ))
-            cases.append(_measure.Case(str(count), in_turn(calls)))
-        gross = _measure.measure(cases, rounds=rounds)
-        bare = _measure.Timing("bare", tuple(each * 10 for each in gross["bare"].rounds_ns))
-        net = {key: gross[key].minus(bare) for key in ("10", "10000")}
-        ratio = _measure.ratio(net["10000"], net["10"])
-        title = f"10,000 routes against 10, {name}"
-        target = ROUTES_TARGET if name == "carboy" else None
-        rows.append(Row(f"routes-{name}", title, target, net, gross, ratio))
-    return rows
-
-
-def in_turn(calls: list[t.Callable[[], object]]) -> t.Callable[[], None]:
-    def call() -> None:
-        for each in calls:
-            each()
-
-    return call
-
-
-def show(rows: list[Row]) -> None:
-    head = ("ns per request, net", "carboy", "Falcon", "Flask", "bare",
-            "carboy/Flask", "middle half", "target", "")  # fmt: skip
-    lines = []
-    for row in rows:
-        names = ("carboy", "falcon", "flask")
-        cells = [f"{row.net[n].median_ns:,.0f}" if n in row.net else "-" for n in names]
-        cells.append(f"{row.gross['bare'].median_ns:,.0f}")
-        lines.append((row.title, *cells, *verdict_cells(row)))
-    print(_measure.table(head, lines))
-
-
-def show_routes(rows: list[Row]) -> None:
-    head = ("ns per request, net", "10 routes", "10,000", "ratio", "middle half", "target", "")
-    lines = []
-    for row in rows:
-        cells = [f"{row.net[n].median_ns / 10:,.0f}" for n in ("10", "10000")]
-        found = t.cast(_measure.Ratio, row.ratio)
-        limit = f"<= {row.target:g}" if row.target is not None else "-"
-        span = f"{found.low:.2f}-{found.high:.2f}"
-        lines.append((row.title, *cells, f"{found.median:.2f}", span, limit, row.verdict))
-    print(_measure.table(head, lines))
-
-
-def verdict_cells(row: Row) -> tuple[str, str, str, str]:
-    limit = f"<= 1/{1 / row.target:.3g}" if row.target is not None else "-"
-    if row.ratio is None:
-        return "-", "-", limit, "-"
-    found = row.ratio
-    span = f"1/{1 / found.high:.1f}-1/{1 / found.low:.1f}"
-    return f"1/{1 / found.median:.1f}", span, limit, row.verdict
-
-
-def as_data(row: Row) -> dict[str, object]:
-    return {
-        "key": row.key,
-        "title": row.title,
-        "target": row.target,
-        "ratio": row.ratio and dataclasses.asdict(row.ratio),
-        "verdict": row.verdict,
-        "net_ns": {name: round(timing.median_ns, 1) for name, timing in row.net.items()},
-        "gross_ns": {name: round(timing.median_ns, 1) for name, timing in row.gross.items()},
-    }
-
-
 def main() -> None:
     parser = _measure.arguments(__doc__)
-    keys = [*shapes.BY_KEY, "routes"]
+    keys = list(shapes.BY_KEY)
     parser.add_argument("--only", nargs="+", choices=keys, default=keys, metavar="KEY",
                         help=f"some rows: {', '.join(keys)}")  # fmt: skip
     parser.add_argument("--one-app", action="store_true", help="all views in one app per peer")
     options = parser.parse_args()
-    rounds = _measure.QUICK_ROUNDS if options.quick else _measure.DEFAULT_ROUNDS
-    _measure.print_machine(*DISTRIBUTIONS)
+    how = "one app per peer" if options.one_app else "an app per request"
+    record = _results.Record("overhead", options, *DISTRIBUTIONS, how=f"in process; {how}")
     webs = frameworks()
-    shown = [shape for shape in shapes.SHAPES if shape.key in options.only]
-    rows = [measure_shape(shape, webs, rounds, options.one_app) for shape in shown]
-    show(rows)
-    if "routes" in options.only:
-        route_rows = measure_routes(webs, rounds)
-        print()
-        show_routes(route_rows)
-        rows += route_rows
-    if options.json:
-        _measure.report_json(options.json, [as_data(row) for row in rows], *DISTRIBUTIONS)
+    for shape in shapes.SHAPES:
+        if shape.key in options.only:
+            measure_shape(record, shape, webs, options.one_app)
+    record.close(show=False)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,12 @@ import time
 import typing as t
 
 import _measure
+import _results
 
 TARGET_MS = 100.0
+BARE = "bare process"
+# A value of a row is that of so many probes: the 99th percentile of each part of all.
+PARTS = 5
 THREADS = 8
 QUEUE = 16
 APP = f"""\
@@ -137,18 +141,15 @@ def probe_ms(connect: t.Callable[[], http.client.HTTPConnection], path: str) -> 
     return took_ms, response.status
 
 
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
-
-
 def main() -> None:
     parser = _measure.arguments(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--probes", type=int)
     parser.add_argument("--seconds", type=float, default=120.0, help="measure no longer than this")
     options = parser.parse_args()
-    count = options.probes or (300 if options.quick else 2000)
-    _measure.print_machine("carboy")
+    count = options.probes or (100 if options.quick else 2000)
+    how = f"{count} probes of each kind; {options.workers} workers"
+    record = _results.Record("probes", options, "carboy", how=how)
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder, "busyapp.py").write_text(APP)
         control, port, management = f"{folder}/s", free_port(), free_port()
@@ -166,7 +167,7 @@ def main() -> None:
             listener = socket.create_server(("127.0.0.1", 0))
             bare_port = listener.getsockname()[1]
             kinds: dict[str, t.Callable[[], http.client.HTTPConnection]] = {
-                "bare process": lambda: http.client.HTTPConnection("127.0.0.1", bare_port),
+                BARE: lambda: http.client.HTTPConnection("127.0.0.1", bare_port),
                 "control socket": lambda: UnixConnection(control),
                 "--management": lambda: http.client.HTTPConnection("127.0.0.1", management),
                 "--probes (app's port)": lambda: http.client.HTTPConnection("127.0.0.1", port),
@@ -176,15 +177,16 @@ def main() -> None:
                 target=answer_barely, args=(listener,), daemon=True
             )
             bare.start()
-            for title, view, models in LOADS:
+            for number, (title, view, models) in enumerate(LOADS):
                 clients = multiprocessing.get_context("spawn").Process(
                     target=load, args=(port, options.workers, view, models), daemon=True
                 )
                 clients.start()
                 time.sleep(3)
-                print(f"\n{title}")
                 try:
-                    measure(kinds, count, options.seconds)
+                    for path in ("/livez", "/readyz"):
+                        row = record.row(f"{path[1:]}-{number}", f"{path}: {title}", ours=BARE)
+                        measure(row, kinds, path, count, options.seconds)
                 finally:
                     clients.kill()
                 time.sleep(3)
@@ -194,6 +196,7 @@ def main() -> None:
             time.sleep(0.2)
             server.send_signal(signal.SIGINT)
             server.wait()
+    record.close()
 
 
 def wait_until_started(connect: t.Callable[[], http.client.HTTPConnection]) -> None:
@@ -209,29 +212,24 @@ def wait_until_started(connect: t.Callable[[], http.client.HTTPConnection]) -> N
 
 
 def measure(
-    kinds: dict[str, t.Callable[[], http.client.HTTPConnection]], count: int, seconds: float
+    row: _results.Row,
+    kinds: dict[str, t.Callable[[], http.client.HTTPConnection]],
+    path: str,
+    count: int,
+    seconds: float,
 ) -> None:
-    took: dict[str, list[float]] = {}
-    statuses: dict[str, set[int]] = {}
-    until_s = time.monotonic() + seconds
-    while count and time.monotonic() < until_s:
-        count -= 1
-        for name, connect in kinds.items():
-            for path in ("/livez", "/readyz"):
-                key = f"{name:22} {path}"
-                took_ms, status = probe_ms(connect, path)
-                took.setdefault(key, []).append(took_ms)
-                statuses.setdefault(key, set()).add(status)
-        time.sleep(0.01)
-    print(f"{len(next(iter(took.values())))} probes of each kind")
-    print(f"{'probe':31} {'median':>8} {'p99':>8} {'most':>8}  status")
-    for key, times in took.items():
-        p99 = quantile(times, 0.99)
-        verdict = "" if p99 <= TARGET_MS else "  above the target"
-        print(
-            f"{key:31} {statistics.median(times):5.1f} ms {p99:5.1f} ms {max(times):5.1f} ms "
-            f" {sorted(statuses[key])}{verdict}"
-        )
+    for name in kinds:
+        row.targets.append(_results.Target("p99_ms", name, "", "most", TARGET_MS))
+    for _ in range(PARTS):
+        took_ms: dict[str, list[float]] = {name: [] for name in kinds}
+        until_s = time.monotonic() + seconds / PARTS
+        while len(took_ms[BARE]) < count / PARTS and time.monotonic() < until_s:
+            for name, connect in kinds.items():
+                took_ms[name].append(probe_ms(connect, path)[0])
+            time.sleep(0.01)
+        for name, each in took_ms.items():
+            p99 = statistics.quantiles(each, n=100, method="inclusive")[98]
+            row.add(name, p99_ms=p99, p50_ms=statistics.median(each), worst_ms=max(each))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,9 @@ one and two web workers, and with the models in one and two web workers ("in pro
 
 from __future__ import annotations
 
-import argparse
 import collections.abc as cabc
 import dataclasses
-import signal
-import sys
-import time
 
-import _client
 import _measure
 import _peers
 import models
@@ -31,7 +26,6 @@ AS_IN_PROCESS = models.Target(1 / 1.15, of=(IN_PROCESS,), measure="p50_ms")
 @dataclasses.dataclass(frozen=True)
 class Row(models.Row):
     replicas: int = 2
-    """How many processes compute."""
 
 
 ROWS = (
@@ -73,50 +67,22 @@ def others(replicas: int) -> cabc.Iterator[_peers.Peer]:
 
 
 def main() -> None:
-    options = arguments()
-    rounds = options.rounds or (2 if options.quick else 4)
-    seconds = options.seconds or (1 if options.quick else 2)
-    began_s = time.monotonic()
-    # Stops the servers, however the program ends.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-    missing = _peers.install(_peers.BY_KEY[key] for key in (CARBOY, *OTHERS))
-    for key, why in missing.items():
-        print(f"left out: {key} cannot be installed: {why}")
-    models.prepare()
-    _measure.print_machine("carboy")
-    how = (f"{_client.name()}; the load and the one server that is asked share the cores;"
-           f" {rounds} rounds of {seconds:g} s")  # fmt: skip
-    print(how + "\n")
-    chosen = [row for row in ROWS if not options.only or row.key in options.only]
-    rows, starts = [], {}
-    for model, replicas in dict.fromkeys((row.model, row.replicas) for row in chosen):
-        peers = [
-            peer for peer in (*carboys(replicas), *others(replicas))
-            if (not options.peers or peer.key in options.peers) and peer.key not in missing
-        ]  # fmt: skip
-        with models.serving(peers, model, missing) as servers:
-            if not starts:
-                starts = models.show_starts(servers)
-            for row in chosen:
-                if (row.model, row.replicas) == (model, replicas) and servers:
-                    found = models.measure(servers, row, rounds=rounds, seconds=seconds)
-                    rows.append(models.show(row, found))
-    print(f"{time.monotonic() - began_s:.0f} s")
-    if options.json:
-        _measure.report_json(options.json, rows, "carboy", how=how, starts=starts, missing=missing)
-
-
-def arguments() -> argparse.Namespace:
     keys = [peer.key for peer in (*carboys(2), *others(2))]
     parser = _measure.arguments(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(BY_KEY), metavar="ROW",
                         help=f"some rows: {', '.join(BY_KEY)}")  # fmt: skip
     parser.add_argument("--peers", nargs="+", choices=keys, metavar="KEY",
                         help=f"some peers: {', '.join(keys)}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="rounds of each peer and row")
-    parser.add_argument("--seconds", type=float, help="length of a slot")
-    return parser.parse_args()
+    options = models.arguments(parser)
+    chosen = [row for row in ROWS if not options.only or row.key in options.only]
+
+    def peers(row: models.Row) -> list[_peers.Peer]:
+        known = (*carboys(row.replicas), *others(row.replicas))
+        return [peer for peer in known if not options.peers or peer.key in options.peers]
+
+    record = models.begin("replicas", options, [peer for row in chosen for peer in peers(row)])
+    models.measure_rows(record, chosen, peers)
+    record.close(show=False)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,14 @@
 """The time of the compiled matcher, compared with Werkzeug's and Falcon's, in one interleaved run.
 
-    python bench/routing.py [--quick]
+    python bench/routing.py [--quick] [--json FILE]
 
-Every figure is a ratio to carboy's own time in the same row, or to its time with 12 routes. 3,000
-paths
-are matched in random order, each as a new string, so that no cached hash helps. "warm" matches them
-once
-before the clock starts; "cold" follows directly after the peers have filled the CPU's caches, and
-shows
-the cost of memory access in a large map. Falcon is skipped if it is not installed.
+3,000 paths are matched in random order, each as a new string, so that no cached hash helps. "warm"
+matches them once before the clock starts; "cold" follows directly after the peers have filled the
+CPU's caches, and shows the cost of memory access in a large map.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import random
 import time
@@ -21,6 +16,8 @@ import typing as t
 
 from werkzeug.routing import Rule
 
+import _measure
+import _results
 from carboy.core.routing import Map
 
 # Multiples of six, so that each map has the same mixture of `mixed`.
@@ -89,52 +86,45 @@ def _falcon_template(rule: str) -> str:
 
 
 def measure(
-    askers: dict[str, Asker], paths: list[str], *, rounds: int, warm: bool
-) -> dict[str, float]:
-    """Return the best time per match of each, in ns, measured in turns, without the cost of the
-    loop.
-    """
-    best = dict.fromkeys([*askers, ""], float("inf"))
+    row: _results.Row, askers: dict[str, Asker], paths: list[str], *, rounds: int, warm: bool
+) -> None:
+    """Add the time per match of each to the row, measured in turns, less that of the loop."""
     for _ in range(rounds):
+        took_us: dict[str, float] = {}
         for name, ask in [("", lambda path: path), *askers.items()]:
             fresh = [path[:1] + path[1:] for path in paths]
             for path in paths if warm else ():
                 ask(path)
-            started = time.perf_counter_ns()
+            started_ns = time.perf_counter_ns()
             for path in fresh:
                 ask(path)
-            best[name] = min(best[name], (time.perf_counter_ns() - started) / len(fresh))
-    return {name: best[name] - best[""] for name in askers}
+            took_us[name] = (time.perf_counter_ns() - started_ns) / len(fresh) / 1000
+        for name in askers:
+            row.add(name, us=took_us[name] - took_us[""])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    rounds = 5 if parser.parse_args().quick else 25
-    peers: dict[str, t.Callable[[list[str]], Asker]] = {"carboy": carboy, "werkzeug": werkzeug}
+    options = _measure.arguments(__doc__).parse_args()
+    versions = ("carboy", "werkzeug", "falcon")
+    record = _results.Record("routing", options, *versions, how="the matcher alone")
+    peers: dict[str, t.Callable[[list[str]], Asker]] = {"carboy": carboy, "Werkzeug": werkzeug}
     if importlib.util.find_spec("falcon") is not None:
-        peers["falcon"] = falcon
+        peers["Falcon"] = falcon
     else:
-        print("falcon: skipped, not installed")
-    others = [name for name in peers if name != "carboy"]
-    print(
-        f"{'':>5}{'shape':>8}{'routes':>8}{'carboy ns':>11}{'vs 12':>8}",
-        *(f"{n:>10}" for n in others),
-    )
+        record.leave_out("Falcon", "not installed")
     for shape in (static, number, mixed):
-        made = {size: prepare(shape, size, peers) for size in SIZES}
-        for warm in (True, False):
-            base = 0.0
-            for size, (askers, paths) in made.items():
-                took = measure(askers, paths, rounds=rounds, warm=warm)
-                own = took["carboy"]
-                base = base or own
-                print(
-                    f"{'warm' if warm else 'cold':>5}{shape.__name__:>8}{size:>8}",
-                    f"{own:>10.0f}{own / base:>7.2f}x",
-                    *(f"{took[name] / own:>9.1f}x" for name in others),
-                    flush=True,
+        for size in SIZES[:2] if options.quick else SIZES:
+            askers, paths = prepare(shape, size, peers)
+            for warm in (True, False):
+                heat = "warm" if warm else "cold"
+                row = record.row(
+                    f"{shape.__name__}-{heat}-{size}",
+                    f"{size:,} routes, {shape.__name__}, {heat}",
+                    at=size,
                 )
+                measure(row, askers, paths, rounds=_measure.rounds_of(options), warm=warm)
+                record.show(row)
+    record.close(show=False)
 
 
 def prepare(

@@ -3,11 +3,9 @@
     python bench/tables.py [--quick] [--json FILE]
 
 Seven columns of floats with 17 digits, two of integers, one of text. `declared` checks each cell
-against
-the type of its column, and one column against bounds; `any` leaves the dtypes to pandas. pandas
-checks
-nothing: a short row is filled up, and text makes a column of objects. The program asserts that all
-readers return the same table.
+against the type of its column, and one column against bounds; `any` leaves the dtypes to pandas.
+pandas checks nothing: a short row is filled up, and text makes a column of objects. The program
+asserts that all readers return the same table.
 """
 
 from __future__ import annotations
@@ -22,17 +20,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from _measure import (
-    DEFAULT_ROUNDS,
-    QUICK_ROUNDS,
-    Case,
-    arguments,
-    measure,
-    print_machine,
-    ratio,
-    report_json,
-    table,
-)
+import _results
+from _measure import Case, arguments, measure, rounds_of
 from carboy.contract.values.registry import kind_of
 from carboy.models import DataFrame
 
@@ -143,28 +132,19 @@ def check() -> None:
             pd.testing.assert_frame_equal(read(), FRAME, check_exact=exact, rtol=1e-9, atol=0)
 
 
-def compare(rounds: int) -> list[dict[str, t.Any]]:
-    rows = []
-    for kind, cases in {**READERS, **WRITERS}.items():
-        timings = measure([Case(name, call) for name, call in cases.items()], rounds=rounds)
-        first = timings[next(iter(cases))]
-        for name, timing in timings.items():
-            part = ratio(timing, first).median
-            rows.append({"what": kind, "by": name, "ns": timing.median_ns, "ratio": part})
-    return rows
-
-
 def main() -> None:
     options = arguments(__doc__).parse_args()
-    print_machine("pandas", "pyarrow", "numpy", "msgspec")
+    versions = ("carboy", "pandas", "pyarrow", "numpy", "msgspec")
+    how = f"in process; {ROWS:,} rows of 10 columns"
+    record = _results.Record("tables", options, *versions, how=how)
     warnings.simplefilter("ignore")
     check()
-    rows = compare(QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS)
-    head = (f"{ROWS:,} rows x 10 columns", "by", "ms", "of the first")
-    lines = [(r["what"], r["by"], f"{r['ns'] / 1e6:.1f}", f"{r['ratio']:.2f}") for r in rows]
-    print(table(head, lines))
-    if options.json:
-        report_json(options.json, rows, "pandas", "pyarrow", "numpy", "msgspec")
+    for kind, cases in {**READERS, **WRITERS}.items():
+        ours = "carboy" if "carboy" in cases else "declared"
+        row = record.row(kind.lower().replace(",", "").replace(" ", "-"), kind, ours=ours)
+        calls = [Case(name, call) for name, call in cases.items()]
+        row.add_times(measure(calls, rounds=rounds_of(options)))
+    record.close()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,9 @@
     python bench/tensors.py [--quick] [--json FILE]
 
 Three inputs, each as Python's `json` writes it: a picture for a network (1 x 3 x 224 x 224 float32,
-numbers
-of 17 digits, as `array.tolist()` gives them), the same as bytes with the colours last, and 64
-numbers.
-carboy's figure includes its whole decoding: body, type, the length of every list, the range of
-every
-number. The others only create an array, with the checks of their libraries:
+numbers of 17 digits, as `array.tolist()` gives them), the same as bytes with the colours last, and
+64 numbers. carboy's figure includes its whole decoding: body, type, the length of every list, the
+range of every number. The others only create an array, with the checks of their libraries:
 
     json, orjson     loads, then numpy.array
     msgspec          typed lists, then numpy.array
@@ -23,6 +20,7 @@ skipped.
 from __future__ import annotations
 
 import collections.abc as cabc
+import functools
 import importlib
 import io
 import json
@@ -31,17 +29,8 @@ import typing as t
 import msgspec
 import numpy as np
 
-from _measure import (
-    DEFAULT_ROUNDS,
-    QUICK_ROUNDS,
-    Case,
-    arguments,
-    measure,
-    print_machine,
-    ratio,
-    report_json,
-    table,
-)
+import _results
+from _measure import Case, arguments, measure, rounds_of
 from carboy.contract.bodies import BodyReader
 from carboy.contract.signature import read_predict
 from carboy.models import Tensor
@@ -76,7 +65,7 @@ def by_carboy(array: t.Any, media_type: str = "application/json") -> Read:
     return lambda data: decode(Body(data, media_type))["x"]
 
 
-def readers(array: t.Any) -> dict[str, Read]:
+def readers(record: _results.Record, array: t.Any) -> dict[str, Read]:
     """Return the readers of the installed peers for arrays of this shape."""
     dtype, shape = array.dtype, array.shape
     kind: t.Any = float if dtype.kind == "f" else int
@@ -99,7 +88,7 @@ def readers(array: t.Any) -> dict[str, Read]:
         try:
             found[name] = _optional(name, importlib.import_module(module), array, kind)
         except ImportError:
-            print(f"(without {name}: not installed)")
+            record.leave_out(name, "not installed")
     return found
 
 
@@ -131,15 +120,14 @@ def inputs() -> dict[str, t.Any]:
     }
 
 
-def compare(rounds: int) -> list[dict[str, t.Any]]:
-    rows: list[dict[str, t.Any]] = []
+def compare(record: _results.Record) -> None:
     for title, array in inputs().items():
         data = json.dumps(array.tolist()).encode()
-        ways = readers(array)
+        ways = readers(record, array)
         for name, read in ways.items():
             if not np.array_equal(read(data), array):
                 raise SystemExit(f"{name} reads another array")
-        rows += timed(title, {name: (read, data) for name, read in ways.items()}, rounds)
+        add_row(record, title, ways, data)
     array = inputs()["1x3x224x224 float32"]
     file = io.BytesIO()
     np.save(file, array)
@@ -147,37 +135,20 @@ def compare(rounds: int) -> list[dict[str, t.Any]]:
         "carboy": by_carboy(array, "application/x-npy"),
         "numpy.load": lambda data: np.load(io.BytesIO(data), allow_pickle=False),
     }
-    data = file.getvalue()
-    return rows + timed(
-        "the same as .npy", {name: (read, data) for name, read in ways.items()}, rounds
-    )
+    add_row(record, "1x3x224x224 float32 as .npy", ways, file.getvalue())
 
 
-def timed(title: str, ways: dict[str, tuple[Read, bytes]], rounds: int) -> list[dict[str, t.Any]]:
-    cases = [
-        Case(name, lambda read=read, data=data: read(data)) for name, (read, data) in ways.items()
-    ]
-    timings = measure(cases, rounds=rounds)
-    return [
-        {
-            "input": title,
-            "reader": name,
-            "ns": timings[name].median_ns,
-            "ratio": ratio(timings[name], timings["carboy"]).median,
-        }
-        for name in sorted(ways, key=lambda name: timings[name].median_ns)
-    ]
+def add_row(record: _results.Record, title: str, ways: dict[str, Read], data: bytes) -> None:
+    cases = [Case(name, functools.partial(read, data)) for name, read in ways.items()]
+    row = record.row(title.replace(" ", "-"), title)
+    row.add_times(measure(cases, rounds=rounds_of(record.options)))
 
 
 def main() -> None:
     options = arguments(__doc__).parse_args()
-    print_machine(*PEERS)
-    rows = compare(QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS)
-    head = ("input", "reader", "ms", "of carboy")
-    lines = [(r["input"], r["reader"], f"{r['ns'] / 1e6:.3f}", f"{r['ratio']:.2f}") for r in rows]
-    print(table(head, lines))
-    if options.json:
-        report_json(options.json, rows, *PEERS)
+    record = _results.Record("tensors", options, "carboy", *PEERS, how="in process")
+    compare(record)
+    record.close()
 
 
 if __name__ == "__main__":

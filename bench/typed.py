@@ -1,12 +1,10 @@
 """A typed endpoint, in process: carboy, the same by hand, and frameworks based on types.
 
 Two requests: POST of a record that is returned (with a boolean in the query), and GET of three
-scalars.
-carboy and Flask are called as a WSGI server calls them; FastAPI, Litestar and BlackSheep are called
-by
-their ASGI callable on one event loop without a server (_asgi.py), 20 requests per entry into the
-loop. All
-times are of whole requests, including the harness, which takes less than a microsecond.
+scalars. carboy and Flask are called as a WSGI server calls them; FastAPI, Litestar and BlackSheep
+by their ASGI callable, on one event loop without a server (_asgi.py), 20 requests per entry into
+the loop.
+All times are of whole requests, including the harness, which takes less than a microsecond.
 
     python bench/typed.py [--quick] [--json FILE]
 """
@@ -14,13 +12,13 @@ times are of whole requests, including the harness, which takes less than a micr
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import importlib
 import json
 import typing as t
 
 import _asgi
 import _measure
+import _results
 import _wsgi
 from apps import shapes, typed
 
@@ -30,7 +28,7 @@ BODY = json.dumps(typed.FLOWER).encode()
 QUERY = "q=iris&page=3&exact=true"
 FOUND = {"q": "iris", "page": 3, "exact": True}
 # (peer, the largest share of its time that carboy may take)
-TARGETS = {"by hand": 1.0, "fastapi": 1 / 8}
+TARGETS = {"carboy by hand": 1.0, "FastAPI": 1 / 8}
 
 
 def wsgi_calls(app: t.Any, name: str) -> dict[str, t.Callable[[], None]]:
@@ -76,62 +74,42 @@ def in_turn(one: t.Callable[[], object]) -> t.Callable[[], None]:
     return call
 
 
-def peers(loop: t.Any) -> dict[str, dict[str, t.Callable[[], None]]]:
+def peers(record: _results.Record, loop: t.Any) -> dict[str, dict[str, t.Callable[[], None]]]:
     carboy = importlib.import_module("carboy")
     found = {
         "carboy": wsgi_calls(typed.carboy_typed(), "carboy"),
-        "by hand": wsgi_calls(typed.by_hand(carboy), "carboy by hand"),
+        "carboy by hand": wsgi_calls(typed.by_hand(carboy), "carboy by hand"),
     }
     makers: dict[str, t.Any] = {
-        "flask": lambda: wsgi_calls(typed.by_hand(importlib.import_module("flask")), "flask"),
-        "fastapi": lambda: asgi_calls(typed.fastapi(), "fastapi", loop),
-        "litestar": lambda: asgi_calls(typed.litestar(), "litestar", loop),
-        "blacksheep": lambda: asgi_calls(typed.blacksheep(), "blacksheep", loop),
+        "Flask by hand": lambda: wsgi_calls(
+            typed.by_hand(importlib.import_module("flask")), "Flask"
+        ),
+        "FastAPI": lambda: asgi_calls(typed.fastapi(), "FastAPI", loop),
+        "Litestar": lambda: asgi_calls(typed.litestar(), "Litestar", loop),
+        "BlackSheep": lambda: asgi_calls(typed.blacksheep(), "BlackSheep", loop),
     }
     for name, make in makers.items():
         try:
             found[name] = make()
         except ImportError as error:
-            print(f"left out: {name} ({error})")
+            record.leave_out(name, str(error))
     return found
 
 
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    options = parser.parse_args()
-    rounds = _measure.QUICK_ROUNDS if options.quick else _measure.DEFAULT_ROUNDS
-    _measure.print_machine(*DISTRIBUTIONS)
+    options = _measure.arguments(__doc__).parse_args()
+    record = _results.Record("typed", options, *DISTRIBUTIONS, how="in process, one thread")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    found = peers(loop)
-    data = []
+    found = peers(record, loop)
     for key, title in (("post", "record in, record out"), ("query", "three scalars")):
         cases = [_measure.Case(name, calls[key]) for name, calls in found.items()]
-        timings = _measure.measure(cases, rounds=rounds)
-        lines = []
-        for name, timing in timings.items():
-            ratio = _measure.ratio(timings["carboy"], timing)
-            target = TARGETS.get(name)
-            verdict = "" if target is None else "pass" if ratio.median <= target else "MISS"
-            lines.append((
-                name,
-                f"{timing.median_ns / PER_CALL / 1000:.2f}",
-                f"{1 / ratio.median:.2f}",
-                f"{1 / ratio.high:.2f}-{1 / ratio.low:.2f}",
-                f">= {1 / target:g}" if target else "-",
-                verdict,
-            ))  # fmt: skip
-            data.append({
-                "key": key,
-                "peer": name,
-                "us": round(timing.median_ns / PER_CALL / 1000, 3),
-                "ratio": dataclasses.asdict(ratio),
-                "verdict": verdict,
-            })  # fmt: skip
-        print()
-        print(_measure.table((title, "us", "x carboy", "middle half", "target", ""), lines))
-    if options.json:
-        _measure.report_json(options.json, data, *DISTRIBUTIONS)
+        targets = [
+            _results.Target("us", "carboy", name, "most", limit) for name, limit in TARGETS.items()
+        ]
+        row = record.row(key, title, targets=targets)
+        row.add_times(_measure.measure(cases, rounds=_measure.rounds_of(options)), calls=PER_CALL)
+    record.close()
 
 
 if __name__ == "__main__":

@@ -1,26 +1,27 @@
 """Long uploads: how fast a form with one file is stored, compared with writing the same bytes.
 
-    python bench/uploads.py [--bytes 2G] [--folder FOLDER]
+    python bench/uploads.py [--quick] [--json FILE] [--bytes 2G] [--folder FOLDER]
 
 Both write the same number of bytes into FOLDER and call fsync; the upload also sends them over a
 socket, parses them as a form, and checks them. Writing and uploading alternate, five times each,
-and the medians are compared, because a disk's speed varies. The memory is the largest of the
+and the rounds are compared, because a disk's speed varies. The memory is the largest of the
 worker's during all uploads. FOLDER and the folder of temporary files (TMPDIR) should be on one disk
 for the first figure, and on two for the second.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import typing as t
+
+import _measure
+import _results
 
 APP = """\
 import resource
@@ -73,6 +74,7 @@ def upload(port: int, size: int) -> tuple[float, int]:
         while data := client.recv(65536):
             answer += data
     seconds = time.perf_counter() - begun
+    assert b" 200 " in answer[:20], answer[-500:]
     stored, path, peak = answer.rpartition(b"\r\n\r\n")[2].decode().split()
     assert int(stored) == size == os.path.getsize(path), answer
     os.unlink(path)
@@ -109,30 +111,29 @@ def size_of(text: str) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bytes", type=size_of, default=size_of("2G"))
+    parser = _measure.arguments(__doc__)
+    parser.add_argument("--bytes", type=size_of)
     parser.add_argument("--folder", default=tempfile.gettempdir())
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    folder, port = tempfile.mkdtemp(dir=asked.folder), free_port()
+    parser.add_argument("--rounds", type=int)
+    options = parser.parse_args()
+    size = options.bytes or size_of("64M" if options.quick else "2G")
+    is_one_disk = os.stat(options.folder).st_dev == os.stat(tempfile.gettempdir()).st_dev
+    disk = "the same disk" if is_one_disk else "another disk"
+    how = f"{size / 2**20:.0f} MiB, temporary files on {disk}"
+    record = _results.Record("uploads", options, "carboy", how=how)
+    row = record.row("upload", "stored by carboy serve", ours="uploaded")
+    folder, port = tempfile.mkdtemp(dir=options.folder), free_port()
     server = start(folder, port)
-    writes, uploads, peak = [], [], 0
     try:
-        for _ in range(asked.rounds):
-            writes.append(write(os.path.join(folder, "bare"), asked.bytes))
-            seconds, peak = upload(port, asked.bytes)
-            uploads.append(seconds)
+        for _ in range(options.rounds or (1 if options.quick else 5)):
+            row.add("written", mb_per_s=size / 1e6 / write(os.path.join(folder, "bare"), size))
+            seconds, peak = upload(port, size)
+            row.add("uploaded", mb_per_s=size / 1e6 / seconds, mib=peak / 2**20)
     finally:
         server.terminate()
         server.wait()
         shutil.rmtree(folder)
-    is_one_disk = os.stat(asked.folder).st_dev == os.stat(tempfile.gettempdir()).st_dev
-    bare, stored = statistics.median(writes), statistics.median(uploads)
-    disk = "the same disk" if is_one_disk else "another disk"
-    print(f"{asked.bytes / 2**20:.0f} MiB, temporary files on {disk}")
-    print(f"written:  {asked.bytes / bare / 1e6:6.0f} MB/s")
-    print(f"uploaded: {asked.bytes / stored / 1e6:6.0f} MB/s, {bare / stored:.2f} of that")
-    print(f"largest memory of the worker: {peak / 2**20:.0f} MiB")
+    record.close()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import io
 import json
 import pathlib
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,8 @@ import typing as t
 
 import numpy as np
 
-from _measure import arguments, print_machine
+import _results
+from _measure import arguments
 
 _APP = """
 import numpy as np
@@ -89,36 +89,29 @@ def per_second(connection: http.client.HTTPConnection, request: Request, seconds
 
 def main() -> None:
     options = arguments(__doc__).parse_args()
-    rounds, seconds = (3, 0.5) if options.quick else (9, 1.5)
-    print_machine()
+    how = "one kept connection to carboy serve with one worker"
+    record = _results.Record("wires", options, "carboy", "numpy", how=how)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         app = pathlib.Path(folder, "app.py")
         app.write_text(_APP)
-        carboy = pathlib.Path(sys.executable).with_name("carboy")
         server = subprocess.Popen(
-            [carboy, "--app", app, "serve", "--port", str(port), "--workers", "1"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+            [sys.executable, "-m", "carboy", "--app", app, "serve",
+             "--port", str(port), "--workers", "1"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         try:
-            found = _measured(port, rounds, seconds)
+            measure(record, port)
         finally:
             server.terminate()
             server.wait()
-    for name, figures in found.items():
-        ratios = [a / b for a, b in zip(found["binary"], figures, strict=True)]
-        print(
-            f"{name:>8}  {statistics.median(figures):8.1f} requests/s"
-            f"   binary is {statistics.median(ratios):6.2f} times as fast"
-        )
-    if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(found))
+    record.close()
 
 
-def _measured(port: int, rounds: int, seconds: float) -> dict[str, list[float]]:
+def measure(record: _results.Record, port: int) -> None:
+    rounds, seconds = (1, 0.5) if record.options.quick else (9, 1.5)
     connection = http.client.HTTPConnection("127.0.0.1", port)
     for _ in range(200):
         try:
@@ -126,12 +119,11 @@ def _measured(port: int, rounds: int, seconds: float) -> dict[str, list[float]]:
             break
         except ConnectionRefusedError:
             time.sleep(0.1)
+    row = record.row("tensor", "a tensor of 600 kB", ours="binary")
     sent = requests()
-    found: dict[str, list[float]] = {name: [] for name in sent}
     for _ in range(rounds):
         for name, request in sent.items():
-            found[name].append(per_second(connection, request, seconds))
-    return found
+            row.add(name, requests_per_s=per_second(connection, request, seconds))
 
 
 if __name__ == "__main__":

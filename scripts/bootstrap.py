@@ -2,6 +2,7 @@
 
     bootstrap.py example          .venv: carboy and what examples/ needs
     bootstrap.py lint             .venv: and the checkers
+    bootstrap.py docs             .venv: and Sphinx, which builds the documentation site
     bootstrap.py test             .venv: all of that, what tests need, Flask, newman, a browser
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
@@ -9,8 +10,9 @@
     bootstrap.py bench            another, with the peers that bench/ compares
     bootstrap.py servers          another, with other WSGI servers; and `debian`
     bootstrap.py judges           another, with wapiti and bandit; and the HTTP Observatory
+    bootstrap.py ray              another, with Ray
     bootstrap.py debian           run by /usr/bin/python3: one that Debian's mod_wsgi can use
-    bootstrap.py where NAME       print the interpreter of one of the last seven
+    bootstrap.py where NAME       print the interpreter of one of the last eight
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -126,10 +128,14 @@ def _create_venv(path: pathlib.Path) -> None:
     command = [sys.executable, "-m", "venv", os.fspath(path)]
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
         return
-    # Debian keeps venv's pip in a package of its own.
+    # Debian keeps venv's pip in a package of its own, one for each Python.
     shutil.rmtree(path, ignore_errors=True)
-    if not apt("python3-venv"):
-        raise SystemExit("carboy: `python -m venv` fails here. On Debian: apt install python3-venv")
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    if not apt(package):
+        raise SystemExit(
+            f"carboy: {sys.executable} -m venv fails here. On Debian and Ubuntu: apt install"
+            f" {package}"
+        )
     run(*command)
 
 
@@ -238,6 +244,22 @@ def beside(
     stamp.set()
 
 
+def hashed(home: pathlib.Path, pins: pathlib.Path, project: pathlib.Path | None = None) -> None:
+    """Make an environment of a file of versions with hashes, and a project without what it needs,
+    which the file names. A project is editable, if it is this one.
+    """
+    python = venv(home)
+    needs = (project / "pyproject.toml",) if project else ()
+    stamp = Stamp(home / ".stamps" / "content", pins, *needs)
+    if stamp.holds():
+        return
+    say(f"installing into {home.relative_to(ROOT)}")
+    pip(python, "--require-hashes", "-r", pins, constraints=None)
+    if project:
+        pip(python, "--no-deps", *(["--editable"] if project == ROOT else []), project)
+    stamp.set()
+
+
 def conformance() -> None:
     flask_source()
     beside("conformance", requirements=ROOT / "tests" / "conformance" / "requirements.txt")
@@ -318,7 +340,7 @@ def observatory() -> None:
 
 
 def bench() -> None:
-    beside("bench", requirements=ROOT / "bench" / "requirements.txt")
+    hashed(OTHER_VENVS / "bench", ROOT / "bench" / "pins" / "bench.txt", ROOT)
 
 
 @contextlib.contextmanager
@@ -378,6 +400,7 @@ WEBSERVERS = {
     "caddy": "caddy",
     "systemd-analyze": "systemd",
 }
+RAY = {"ip": "iproute2", "nginx": "nginx"}  # networks of nodes, and what is in front of them
 CONTAINERS = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
@@ -431,6 +454,19 @@ def judges() -> None:
     system({"nginx": SYSTEM["nginx"]})
 
 
+def ray() -> None:
+    """Make an environment with Ray, which has no wheels for some of the Pythons of carboy."""
+    system(RAY)
+    home = OTHER_VENVS / "ray"
+    python = venv(home)
+    stamp = Stamp(home / ".stamps" / "content", _requirements(), LOCK)
+    if stamp.holds():
+        return
+    say(f"installing carboy and Ray into {home.relative_to(ROOT)}")
+    pip(python, "--editable", f"{ROOT}[ray]", "--group", f"{PYPROJECT}:ray")
+    stamp.set()
+
+
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
@@ -448,7 +484,9 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "webservers": webservers,
     "containers": containers,
     "judges": judges,
+    "ray": ray,
     "lint": lambda: project("lint"),
+    "docs": lambda: project("site"),
     "conformance": conformance,
     "extensions": extensions,
     "lowest": lowest,

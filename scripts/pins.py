@@ -22,8 +22,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         python = bootstrap.venv(pathlib.Path(name) / "pins")
         bootstrap.say("resolving the newest versions")
-        dev = f"{bootstrap.PYPROJECT}:dev"
-        bootstrap.pip(python, "--editable", bootstrap.ROOT, "--group", dev, constraints=None)
+        named = ("dev", "site")
+        groups = [part for name in named for part in ("--group", f"{bootstrap.PYPROJECT}:{name}")]
+        carboy = f"{bootstrap.ROOT}[ray]"
+        bootstrap.pip(python, "--editable", carboy, *groups, constraints=None)
         frozen = [str(python), "-m", "pip", "freeze", "--exclude-editable"]
         listed = subprocess.run(frozen, capture_output=True, text=True, check=True).stdout
     bootstrap.LOCK.write_text(HEAD + listed)

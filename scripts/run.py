@@ -25,7 +25,7 @@ def main() -> None:
     done = subprocess.run([bin_folder / "python", EXAMPLE / "train.py"], check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
-    bootstrap.say(f"starting the server; it says when http://{HOST}:{port}/ is ready")
+    bootstrap.say(f"starting the server; open http://{HOST}:{port}/ when it says that it serves")
     os.chdir(bootstrap.ROOT)
     options = ["--host", HOST, "--port", str(port)]
     command = os.fspath(bin_folder / "carboy")

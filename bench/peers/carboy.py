@@ -60,6 +60,10 @@ if work.NAME in {"alone", "digits", "forest"}:
         def predict(self, x: list[Row]) -> list[Answer]:
             return answers(self.model(x))
 
+    for number in range(2, work.MODELS + 1):
+        name = f"digits{number}"
+        app.model(f"/predict-{number}", name=name, batch=32, wait_ms=WAIT_MS, **REPLICAS)(Digits)
+
 elif work.NAME == "fake":
 
     @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS, **REPLICAS)

@@ -47,6 +47,12 @@ if work.NAME == "fake":
         return answer([x])
 
 else:
+    others = [work.load() for _ in range(1, work.MODELS)]
+
+    @app.post("/predict-{number}")
+    async def predict_other(number: int, request: fastapi.Request) -> fastapi.Response:
+        label, score = others[number - 2](inputs(await request.body()))[0]
+        return fastapi.responses.JSONResponse({"label": label, "score": score})
 
     @app.post("/predict")
     async def predict(request: fastapi.Request) -> fastapi.Response:

@@ -35,3 +35,12 @@ def predict() -> flask.Response:
     return flask.Response(
         orjson.dumps({"label": label, "score": score}), mimetype="application/json"
     )
+
+
+others = [work.load() for _ in range(1, work.MODELS)]
+
+
+@app.post("/predict-<int:number>")
+def predict_other(number: int) -> flask.Response:
+    label, score = others[number - 2](inputs(flask.request.get_data(cache=False)))[0]
+    return flask.jsonify(label=label, score=score)

@@ -55,7 +55,7 @@ if __name__ == "__main__":
         api,
         accelerator="cpu",
         workers_per_device=work.REPLICAS,
-        fast_queue=True,
+        fast_queue=os.environ.get("BENCH_FAST_QUEUE") != "no",
         disable_openapi_url=True,
     )
     server.run(

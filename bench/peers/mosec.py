@@ -12,6 +12,7 @@ Settings, and why:
 from __future__ import annotations
 
 import io
+import os
 import typing as t
 
 import mosec
@@ -53,7 +54,11 @@ if __name__ == "__main__":
     server = mosec.Server()
     if work.BATCH > 1:
         server.append_worker(
-            Batched, num=work.REPLICAS, max_batch_size=work.BATCH, max_wait_time=1, route="/predict"
+            Batched,
+            num=work.REPLICAS,
+            max_batch_size=work.BATCH,
+            max_wait_time=int(os.environ.get("BENCH_WAIT_MS", "1")),
+            route="/predict",
         )
     else:
         server.append_worker(Single, num=work.REPLICAS, route="/predict")

@@ -26,16 +26,19 @@ from starlette.responses import Response
 
 from peers import work
 
+WAIT_S = float(os.environ.get("BENCH_WAIT_S", "0"))
+ONGOING = int(os.environ.get("BENCH_ONGOING", "1024"))
+
 
 @serve.deployment(
-    num_replicas=1, max_ongoing_requests=1024, ray_actor_options={"num_cpus": 1},
+    num_replicas=1, max_ongoing_requests=ONGOING, ray_actor_options={"num_cpus": 1},
     logging_config={"enable_access_log": False, "log_level": "WARNING"},
 )  # fmt: skip
 class Predict:
     def __init__(self) -> None:
         self.model = work.load()
 
-    @serve.batch(max_batch_size=work.BATCH, batch_wait_timeout_s=0)
+    @serve.batch(max_batch_size=work.BATCH, batch_wait_timeout_s=WAIT_S)
     async def run(self, inputs: list[t.Any]) -> work.Pairs:
         if work.NAME == "fake":
             return await asyncio.to_thread(self.model, inputs)

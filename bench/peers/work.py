@@ -28,6 +28,9 @@ NAME = os.environ.get("BENCH_MODEL", "digits")
 # The largest batch, the same for all peers that have batches. The tensor is one whole input;
 # `alone` is the digits for one client, where each peer is fastest without batches.
 BATCH = {"alone": 1, "digits": 32, "forest": 32, "fake": 64, "photo": 16, "tensor": 1}[NAME]
+BATCH = int(os.environ.get("BENCH_BATCH", BATCH))
+# How many models the app has (bench/scaling.py): the others are copies at /predict-2 and so on.
+MODELS = int(os.environ.get("BENCH_MODELS", "1"))
 SIDE = 224
 
 # How many processes compute, at peers that have such processes (bench/replicas.py).

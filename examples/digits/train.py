@@ -1,10 +1,8 @@
 """Train the classifier on scikit-learn's handwritten digits: `python train.py`.
 
 1,797 scans are few, and neat. Each is therefore also bent, rotated, thickened and thinned, through
-the
-same steps that a drawing goes through when it is served (`picture.py`). A quarter of the scans is
-held
-back and used to measure the result.
+the same steps that a drawing goes through when it is served (`picture.py`). A quarter of the scans
+is held back and used to measure the result.
 
 The model is written beside this file, and kept as long as neither the code nor scikit-learn has
 changed; `--force` trains anyway.
@@ -26,6 +24,7 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "digits.joblib"
@@ -117,9 +116,11 @@ def distort(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def fit(features: np.ndarray, labels: np.ndarray) -> MLPClassifier:
     """Train a small network: 100 microseconds per prediction, and calibrated probabilities."""
     network = MLPClassifier((100,), alpha=1e-3, learning_rate_init=3e-3, random_state=SEED)
-    for epoch in range(1, EPOCHS + 1):
-        network.partial_fit(features, labels, classes=np.arange(10))
-        progress("training", epoch, EPOCHS)
+    # Matrices so small take twice as long on two threads, which mostly wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        for epoch in range(1, EPOCHS + 1):
+            network.partial_fit(features, labels, classes=np.arange(10))
+            progress("training", epoch, EPOCHS)
     return network
 
 

@@ -93,10 +93,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         subdomain_matching: whether rules match the subdomain below `SERVER_NAME`.
         instance_path: an absolute folder for files that are not part of the code.
         instance_relative_config: whether relative names of config files are below `instance_path`.
-        For the other arguments see `Scaffold`.
 
-    Register views and hooks before the first request, from one thread. Handling requests is
-    thread-safe.
+    The other arguments are those of `Scaffold`, which blueprints have as well. Register views and
+    hooks before the first request, from one thread. Handling requests is thread-safe.
     """
 
     aborter_class = Aborter

@@ -37,6 +37,7 @@
     │   ├── ControlRequestError     500     control-refused
     │   └── WorkerAnswerError       500     worker-no-answer
     ├── BulkFileError               500     bulk-file-invalid     ValueError
+    ├── SimulationError             500     simulation-invalid    ValueError
     ├── ModelFileError              500     model-file-invalid    ValueError
     │   └── UnreachableSourceError  500     source-unreachable
     ├── StarterError                500     project-not-created   ValueError
@@ -427,6 +428,12 @@ class BulkFileError(CarboyError, ValueError):
     """A file of inputs for the command `carboy models predict` cannot be read."""
 
     slug = "bulk-file-invalid"
+
+
+class SimulationError(CarboyError, ValueError):
+    """What `carboy models simulate` was asked for cannot be simulated."""
+
+    slug = "simulation-invalid"
 
 
 class ModelFileError(CarboyError, ValueError):

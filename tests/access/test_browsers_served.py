@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 
 import pytest
 import spawning
@@ -95,6 +96,19 @@ def test_page_of_a_declared_site_reads_predictions_and_errors(server, path, body
     assert answer.getheader("Vary") == "Origin"
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
     assert answer.getheader("X-Own") == "yes"
+
+
+def test_page_of_a_declared_site_reads_what_the_server_says_of_a_body_that_is_cut_short(server):
+    with socket.create_connection(("127.0.0.1", server.port), 30) as client:
+        client.sendall(
+            "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n"
+            f"Origin: {SHOP}\r\n\r\n1234".encode()
+        )
+        client.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: client.recv(4096), b"")).decode()
+    assert answer.startswith("HTTP/1.1 400")
+    assert f"Access-Control-Allow-Origin: {SHOP}\r\n" in answer
+    assert "X-Own: yes\r\n" in answer
 
 
 def test_page_of_another_site_is_refused_before_the_model_computes(server):

@@ -283,6 +283,23 @@ def test_models_declare_sites_as_views_do():
     assert refused.headers["Access-Control-Allow-Origin"] == SHOP
 
 
+def test_second_rule_of_a_model_is_for_the_same_sites():
+    app = Carboy("models")
+
+    @app.model("/double", name="double", cors=SHOP)
+    def double(x: float) -> float:
+        return 2 * x
+
+    app.add_url_rule("/twice", "twice", app.view_functions["double"], methods=["POST"])
+    app.add_url_rule("/own", "own", app.view_functions["double"], methods=["POST"], cors=False)
+    client = app.test_client()
+    assert preflight(client, "/twice", method="POST").status_code == 204
+    answer = client.post("/twice", json=2, headers={"Origin": SHOP})
+    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+    answer = client.post("/own", json=2, headers={"Origin": SHOP})
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
 def test_page_of_a_declared_site_can_read_that_a_key_is_missing():
     app = Carboy("keyed")
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from carboy import Carboy
 from carboy.cli import FlaskGroup, run_command, show_server_banner
-from carboy.cli.development import refuse_exposed_debugger
+from carboy.cli.development import refuse_exposed_debugger, run_development
 from carboy.core.advice import port_in_use
 from carboy.core.reachability import exposed_address
 from carboy.errors import AddressError, DebuggerExposedError
@@ -268,3 +268,23 @@ def test_advice_on_a_port_names_command_and_both_ways_to_choose(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert "'lsof -nP -iTCP:65535 -sTCP:LISTEN'" in port_in_use(65535)
     assert "AirPlay Receiver" in port_in_use(5000)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ACCESS_DEFAULT", "keys"),
+        ("ACCESS_KEYS", "phone"),
+        ("ACCESS_RATE", "many"),
+        ("ACCESS_RATE", "3/minute by user"),
+        ("CORS_POLICY", "shop"),
+        ("STRICT_HEADERS", "yes"),
+    ],
+)
+def test_configuration_of_access_that_is_not_valid_ends_the_start(served, capsys, key, value):
+    app = Carboy(__name__)
+    app.config[key] = value
+    with pytest.raises(SystemExit) as ended:
+        run_development(app, "127.0.0.1", 0)
+    assert (ended.value.code, served) == (2, [])
+    assert key in capsys.readouterr().err

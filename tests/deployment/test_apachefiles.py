@@ -52,7 +52,7 @@ def test_time_limits_are_those_of_the_beginnings_of_paths_the_longest_first(app)
     app.add_url_rule("/chat/<room>", "chat", lambda room: "", websocket=True)
     app.add_url_rule("/chat/<room>/log", "log", lambda room: (yield ""))
     app.add_url_rule("/chat", "all", lambda: "", websocket=True)
-    text = text_of(app, {"websocket_idle_s": 100}, upstream="unix:/run/shop.sock")
+    text = text_of(app, {"websocket_idle_s": 100}, upstreams=["unix:/run/shop.sock"])
     base = "unix:/run/shop.sock|http://my-shop"
     assert directives(text, "<Proxy") == [
         f'"{base}/slow"',
@@ -121,6 +121,9 @@ def test_names_are_written_as_server_name_and_aliases(app):
     text = text_of(app, names=("*.b.example",))
     assert directives(text, "ServerName") == []
     assert directives(text, "ServerAlias") == ['"*.b.example"']
+    # It compares IPv6 addresses without brackets.
+    text = text_of(app, names=("a.example", "[2001:db8::5]"))
+    assert directives(text, "ServerAlias") == ['"2001:db8::5"']
 
 
 def test_ports_on_which_debian_listens_anyway_are_not_named_again(app):
@@ -194,4 +197,8 @@ def test_options_that_exclude_each_other_are_refused(run, tmp_path):
     done = run("apache", "apached:app", "--mod-wsgi", "--upstream", "127.0.0.1:80")
     assert done.exit_code == 2
     assert "--mod-wsgi and --upstream exclude each other" in done.output
+    several = ("--upstream", "127.0.0.1:80", "--upstream", "127.0.0.1:81")
+    done = run("apache", "apached:app", *several)
+    assert done.exit_code == 2
+    assert "for several servers of an app: pass one --upstream" in done.output
     assert not (tmp_path / "deploy").exists()

@@ -116,6 +116,14 @@ def test_app_is_reached_where_the_settings_say(app, bind, upstream):
     assert f"reverse_proxy {upstream} {{" in words(website_of(app, {"bind": bind}))
 
 
+def test_several_servers_share_the_requests(app):
+    upstreams = ["10.0.0.1:8000", "unix:/run/a.sock"]
+    text = words(website_of(app, upstreams=upstreams))
+    assert "reverse_proxy 10.0.0.1:8000 unix//run/a.sock {" in text
+    assert {"lb_policy round_robin", "lb_retries 1", "fail_duration 10s"} <= {*text}
+    assert "lb_policy round_robin" not in words(website_of(app))
+
+
 @pytest.mark.parametrize(
     ("settings", "lines"),
     [

@@ -36,7 +36,15 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield folder
-    sys.modules.pop("shop", None)
+    forget_modules(folder)
+    sys.modules.pop("shop", None)  # also if it was installed elsewhere
+
+
+def forget_modules(folder) -> None:
+    """Let the modules in a folder be imported again."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
 
 
 def docker(*options: str, target: str = "shop.py") -> str:
@@ -184,6 +192,44 @@ def test_folders_in_which_the_app_writes_are_volumes(project):
     assert [each.split(":")[1] for each in services(project)["app"]["volumes"]] == folders
     assert "uploads\n" in (project / ".dockerignore").read_text()
     assert services(project)["app"]["read_only"]
+
+
+def ignored(project) -> list[str]:
+    return (project / ".dockerignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ["env", "logs", "tests", "deploy"])
+def test_folder_that_is_a_package_of_the_app_is_in_the_image(project, monkeypatch, name):
+    monkeypatch.delitem(sys.modules, name, raising=False)  # that of the tests of carboy
+    docker()
+    assert name in ignored(project)
+    (project / name).mkdir(exist_ok=True)
+    (project / name / "__init__.py").touch()
+    (project / name / "later.py").touch()
+    (project / "shop.py").write_text(f"import {name}\n{APP}")
+    forget_modules(project)
+    docker("--force")
+    assert name not in ignored(project)
+
+
+def test_modules_whose_names_look_like_secrets_are_in_the_image(project):
+    """Files beside them may be secrets, and are not."""
+    folder = project / "store" / "secrets"
+    folder.mkdir(parents=True)
+    for file in ("__init__.py", "later.py", "password.txt"):
+        (folder / file).touch()
+    (project / "store" / "__init__.py").touch()
+    (project / "secret_keys.py").touch()
+    (project / "secret_key_old.py").touch()
+    (project / "shop.py").write_text(f"import secret_keys\nfrom store import secrets\n{APP}")
+    docker()
+    lines = ignored(project)
+    assert [line for line in lines if line.startswith("!")] == [
+        "!secret_keys.py",
+        "!store/secrets/__init__.py",
+        "!store/secrets/later.py",
+    ]
+    assert lines.index("**/secrets") < lines.index("!secret_keys.py") < lines.index("instance")
 
 
 def test_log_goes_to_stdout_if_a_variable_can_change_the_file(project):

@@ -43,6 +43,13 @@ def test_limits_are_those_of_the_app(app):
     assert directives(text_of(app, {"max_body": "0"}), "client_max_body_size") == ["0"]
 
 
+def test_several_servers_share_the_requests(app):
+    text = text_of(app, upstreams=["10.0.0.1:8000", "unix:/run/a.sock"])
+    assert directives(text, "server")[:2] == ['"10.0.0.1:8000"', '"unix:/run/a.sock"']
+    assert directives(text, "zone") == ["carboy_my_shop 64k"]
+    assert directives(text_of(app), "zone") == []
+
+
 def test_time_limits_are_those_of_the_routes(app):
     app.model("/slow", deadline_s=200)(lambda_of_float)
     app.add_url_rule("/chat/<room>", "chat", lambda room: "", websocket=True)

@@ -149,6 +149,147 @@ def test_kubernetes_accepts_each_document(version, source):
         kubernetes_validate.validate(document, version, strict=True)
 
 
+def test_pods_are_added_if_many_predictions_wait_in_each():
+    deployment, _, autoscaler, _ = parsed("k8s", "--queue-depth", "8", source=MODELS)
+    by_cpu, by_queue = autoscaler["spec"]["metrics"]
+    assert by_cpu["type"] == "Resource"
+    assert by_queue["pods"]["metric"]["name"] == families.QUEUE_DEPTH.name
+    assert by_queue["pods"]["target"] == {"type": "AverageValue", "averageValue": "8"}
+    template = deployment["spec"]["template"]
+    found = {
+        key.partition("/")[2]: value for key, value in template["metadata"]["annotations"].items()
+    }
+    ports = template["spec"]["containers"][0]["ports"]
+    assert (
+        int(found["port"]) == {each["name"]: each for each in ports}["management"]["containerPort"]
+    )
+    assert found["path"] == "/metrics"
+    for document in (deployment, autoscaler):
+        kubernetes_validate.validate(document, "1.30", strict=True)
+    plain = parsed("k8s", "--force", source=MODELS)
+    assert "annotations" not in plain[0]["spec"]["template"]["metadata"]
+    assert plain[2]["spec"]["metrics"] == [by_cpu]
+
+
+@pytest.mark.parametrize(
+    ("platform", "source", "words"),
+    [("fly", MODELS, "has no effect with Fly.io"), ("k8s", APP, "this app has none")],
+)
+def test_queue_depth_that_would_have_no_effect_is_refused(platform, source, words):
+    result = deploy(platform, "--queue-depth", "8", source=source)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+# --------------------------------------------------------------------------- a cluster of KubeRay
+
+ON_RAY = MODELS.replace("('/double')", "('/double', replicas=(1, 10))")
+
+
+def on_ray(*options: str, source: str = ON_RAY) -> tuple[list[t.Any], list[t.Any]]:
+    """Return the documents of the Ray cluster, and those of the app that uses it."""
+    app = parsed("k8s", "--on", "ray", "--force", *options, source=source)
+    return list(yaml.safe_load_all(pathlib.Path("deploy/raycluster.yaml").read_text())), app
+
+
+def pods_of(cluster: t.Any) -> list[t.Any]:
+    groups = (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"])
+    return [group["template"]["spec"] for group in groups]
+
+
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("device", ["", ", device='cuda:0'"])
+def test_kubernetes_and_kuberay_accept_each_document_of_a_cluster(version, device):
+    (cluster, *others), app = on_ray(source=ON_RAY.replace("10))", f"10){device})"))
+    jsonschema.validate(cluster, platformschemas.RAY_CLUSTER)
+    for pod in pods_of(cluster):
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": pod}
+        kubernetes_validate.validate(document, version, strict=True)
+    assert {document["kind"] for document in others} == {"PodDisruptionBudget", "NetworkPolicy"}
+    for document in (*others, *app):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_pod_of_the_app_is_a_node_on_which_nothing_computes():
+    (cluster, *_), (deployment, *_) = on_ray()
+    pod = deployment["spec"]["template"]["spec"]
+    (node,), (app,) = pod["initContainers"], pod["containers"]
+    assert node["restartPolicy"] == "Always"  # so that it runs beside the app, and ends after it
+    assert {"--num-cpus=0", "--num-gpus=0"} <= {*node["command"]}
+    address = next(part for part in node["command"] if part.startswith("--address="))
+    service = f"{cluster['metadata']['name']}-head-svc:6379"
+    assert address == f"--address={service}"
+    found = {each["name"]: each.get("value") for each in app["env"]}
+    assert found["CARBOY_SERVE_ON"] == "ray"
+    assert found["CARBOY_SERVE_RAY_ADDRESS"] == service
+    folders = [{m["mountPath"]: m["name"] for m in each["volumeMounts"]} for each in (node, app)]
+    assert folders[0].items() <= folders[1].items()
+    assert folders[0].keys() == {"/tmp", "/dev/shm"}
+
+
+def test_all_containers_of_a_cluster_have_one_image_and_one_token():
+    (cluster, *_), (deployment, *_) = on_ray("--image", "registry.example/shop:3")
+    pod = deployment["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    containers += [each for pod in pods_of(cluster) for each in pod["containers"]]
+    assert {each["image"] for each in containers} == {"registry.example/shop:3"}
+    tokens = [variable for each in containers for variable in each["env"]
+              if variable["name"] == "RAY_AUTH_TOKEN"]  # fmt: skip
+    key = {"secretKeyRef": {"name": "shop-ray", "key": "auth_token"}}
+    assert [each["valueFrom"] for each in tokens] == [key] * 4
+    for each in containers:
+        assert each["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_only_pods_of_the_app_and_of_its_cluster_reach_ray():
+    (cluster, _, policy), (deployment, *_, policy_of_app) = on_ray()
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    ours = {"ray.io/cluster": cluster["metadata"]["name"]}  # KubeRay labels its pods so
+    peers = [{"podSelector": {"matchLabels": each}} for each in (labels, ours)]
+    assert policy["spec"]["podSelector"]["matchLabels"] == ours
+    assert policy["spec"]["ingress"] == [{"from": peers}]
+    assert policy_of_app["spec"]["podSelector"]["matchLabels"] == labels
+    http, ray = policy_of_app["spec"]["ingress"]
+    assert http == {"ports": [{"port": "http"}, {"port": "management"}]}
+    assert ray == {"from": peers}
+
+
+def test_gpus_are_where_the_models_compute():
+    (cluster, *_), (deployment, *_) = on_ray(source=ON_RAY.replace("10))", "10), device='cuda')"))
+    head, worker = pods_of(cluster)
+    assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    (app,) = deployment["spec"]["template"]["spec"]["containers"]
+    for each in (head["containers"][0], app):
+        assert "nvidia.com/gpu" not in each["resources"]["limits"]
+
+
+def test_next_commands_make_the_token_and_name_what_the_image_lacks():
+    result = deploy("k8s", "--on", "ray", source=ON_RAY)
+    assert "kubectl create secret generic shop-ray --from-literal=auth_token=$(" in result.stdout
+    assert "kubectl apply -f deploy/raycluster.yaml -f deploy/k8s.yaml" in result.stdout
+    assert "The image needs Ray: add a line such as 'ray==" in result.stdout
+    for line in ("ray==2.60.0", "./wheels/carboy-0.1.0-py3-none-any.whl[ray]"):
+        pathlib.Path("requirements.txt").write_text(f"numpy\n{line}\n")
+        assert "The image needs Ray" not in deploy("k8s", "--on", "ray", source=ON_RAY).stdout
+    pathlib.Path("requirements.txt").write_text("raylib\n")
+    assert "The image needs Ray" in deploy("k8s", "--on", "ray", source=ON_RAY).stdout
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "source", "words"),
+    [
+        ("fly", (), ON_RAY, "--on ray is for k8s only"),
+        ("k8s", (), MODELS, "models with replicas= do"),
+        ("k8s", ("--queue-depth", "8"), ON_RAY, "--queue-depth and --on ray exclude each other"),
+        ("k8s", ("--name", "a" * 47), ON_RAY, "a name has at most 46 characters"),
+    ],
+)
+def test_cluster_that_cannot_be_used_is_refused(platform, options, source, words):
+    result = deploy(platform, "--on", "ray", *options, source=source)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_container_of_cloud_run_is_one_of_kubernetes():
     pod = {
         "apiVersion": "v1",

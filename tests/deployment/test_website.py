@@ -23,7 +23,7 @@ def facts_of(app, **settings) -> Facts:
 
 def test_website_without_options_is_what_the_app_says(app):
     website = make_website(facts_of(app, bind=["unix:/run/shop.sock"], proxy="1"))
-    assert str(website.upstream) == "unix:/run/shop.sock"
+    assert str(*website.upstreams) == "unix:/run/shop.sock"
     assert (website.listen.host, website.listen.port, website.listen_tls.port) == ("", 80, 443)
     assert website.hosts == ()
     assert website.certificate is None
@@ -32,15 +32,26 @@ def test_website_without_options_is_what_the_app_says(app):
 
 
 def test_command_that_serves_the_app_has_what_the_settings_lack(app):
-    website = make_website(facts_of(app), upstream="127.0.0.1:8080")
+    website = make_website(facts_of(app), upstreams=["127.0.0.1:8080"])
     assert website.serve_command == "carboy serve shop:app --bind 127.0.0.1:8080 --proxy 1"
     assert make_website(facts_of(app)).serve_command == "carboy serve shop:app --proxy 1"
 
 
+def test_each_of_several_servers_has_a_command(app):
+    website = make_website(facts_of(app), upstreams=["10.0.0.1:8000", "10.0.0.2:8000"])
+    assert website.serve_command == (
+        "carboy serve shop:app --bind 10.0.0.1:8000 --proxy 1, and with:"
+        " carboy serve shop:app --bind 10.0.0.2:8000 --proxy 1"
+    )
+
+
 def test_names_are_those_of_the_option_or_else_the_trusted_hosts(app):
-    app.config["TRUSTED_HOSTS"] = ["shop.example:443", ".shop.example", "[::1]"]
-    assert make_website(facts_of(app)).hosts == ("shop.example", ".shop.example")
-    names = ("a.example", "*.b.example", "192.0.2.1")
+    app.config["TRUSTED_HOSTS"] = ["shop.example:443", ".shop.example", "[::1]:80"]
+    app.config["TRUSTED_HOSTS"] += ["2001:DB8::5", "[::1]"]
+    assert make_website(facts_of(app)).hosts == (
+        *("shop.example", ".shop.example", "[::1]", "[2001:db8::5]"),
+    )
+    names = ("a.example", "*.b.example", "192.0.2.1", "[2001:db8::5]")
     assert make_website(facts_of(app), names=names).hosts == names
 
 
@@ -63,10 +74,14 @@ def test_static_files_can_be_left_to_the_app(app):
         ({"names": ["a b"]}, "--server-name 'a b': expected a host name"),
         ({"names": ["x;}"]}, "--server-name 'x;}': expected a host name"),
         ({"names": [""]}, "--server-name '': expected a host name"),
-        ({"upstream": "8000"}, "--upstream: '8000' is not an address"),
+        ({"upstreams": ["8000"]}, "--upstream: '8000' is not an address"),
         # These would begin another word or line of the configuration.
-        ({"upstream": "a;b:80"}, "--upstream 'a;b:80': expected an address"),
-        ({"upstream": "unix:/run/a\nb"}, "expected an address, such as 127.0.0.1:8000 or"),
+        ({"upstreams": ["a:80", "b:80", "a:80"]}, "--upstream a:80 is given twice"),
+        ({"upstreams": ["a;b:80"]}, "--upstream 'a;b:80': expected an address"),
+        (
+            {"upstreams": ["x:1", "unix:/run/a\nb"]},
+            "expected an address, such as 127.0.0.1:8000 or",
+        ),
         ({"listen": "a b:80"}, "--listen 'a b:80': expected an address"),
         ({"listen_tls": "a\nb:80"}, "expected an address, such as 127.0.0.1:8000 or"),
         ({"listen": "http"}, "--listen: 'http' is not an address"),
@@ -87,14 +102,14 @@ def test_app_whose_server_speaks_https_itself_is_refused(app, tmp_path):
     facts = facts_of(app, tls_cert=str(tmp_path / "cert.pem"))
     with pytest.raises(DeploymentError, match="speaks HTTPS itself"):
         make_website(facts)
-    assert make_website(facts, upstream="unix:/run/shop.sock")
+    assert make_website(facts, upstreams=["unix:/run/shop.sock"])
 
 
 @pytest.mark.parametrize("upstream", ["127.0.0.1:8000", "[::1]:8000"])
 def test_proxy_that_the_app_would_not_believe_is_refused(app, upstream):
     facts = facts_of(app, proxy="10.0.0.0/8")
     with pytest.raises(DeploymentError, match=r"CARBOY_PROXY=10\.0\.0\.0/8 does not contain"):
-        make_website(facts, upstream=upstream)
-    assert make_website(facts, upstream="unix:/run/shop.sock")
-    assert make_website(facts, upstream="10.0.0.5:8000")
-    assert make_website(facts_of(app, proxy="127.0.0.0/8,::1"), upstream=upstream)
+        make_website(facts, upstreams=[upstream])
+    assert make_website(facts, upstreams=["unix:/run/shop.sock"])
+    assert make_website(facts, upstreams=["10.0.0.5:8000"])
+    assert make_website(facts_of(app, proxy="127.0.0.0/8,::1"), upstreams=[upstream])

@@ -9,12 +9,7 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
-# How-tos that need other programs are followed by tests in tests/deployed, and those that need
-# extensions of Flask in tests/extensions.
-DEPLOYED = {"apache", "caddy", "mod-wsgi", "nginx", "other-servers", "systemd"}
-EXTENDED = {"rate-limits-with-redis"}
-FOLLOWED = [page for page in HOWTOS if page.stem not in DEPLOYED | EXTENDED]
+FOLLOWED = sorted({*guides.FOLLOWED} - {guides.TUTORIAL, *guides.followed_elsewhere()})
 
 
 @pytest.fixture
@@ -32,23 +27,18 @@ def reader(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("reader", FOLLOWED, ids=lambda page: page.stem, indirect=True)
-def test_how_to_works_as_written(reader):
+def test_page_works_as_written(reader):
     reader.follow()
 
 
-@pytest.mark.parametrize("reader", [guides.DOCS / "tutorial.md"], ids=["tutorial"], indirect=True)
+@pytest.mark.parametrize("reader", [guides.TUTORIAL], ids=["tutorial"], indirect=True)
 def test_tutorial_works_as_written_in_a_notebook(reader):
     with guides.notebook(reader.folder) as run_cell:
         printed = reader.follow(run_cell)
-    shown = guides.indented(reader.page, "422 Expected")
-    assert shown in printed
+    assert guides.shown(reader.page, "422 Expected") in printed
 
 
-@pytest.mark.parametrize(
-    "page",
-    [guides.DOCS / "tutorial.md", guides.DOCS / "deploy.md", *HOWTOS],
-    ids=lambda p: p.stem,
-)
+@pytest.mark.parametrize("page", guides.FOLLOWED, ids=lambda page: page.stem)
 def test_links_lead_to_existing_files(page):
     for target in guides.links(page):
         assert (page.parent / target).exists(), target

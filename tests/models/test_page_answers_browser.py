@@ -56,6 +56,23 @@ def test_nested_numbers_are_summarised(visit):
     assert not page.locator("#answer details").first.evaluate("each => each.open")
 
 
+def test_numbers_are_shortened_behind_the_point_only(visit):
+    page = visit("/total")
+    bodies = iter(("50144.94278502536", "-123.456", "12.3456", "0.0123456", "7"))
+    page.route(
+        "**/total",
+        lambda route: (
+            route.fulfill(content_type="application/json", body=next(bodies))
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+    page.get_by_label("numbers").fill("1 2")
+    for shown in ("50144.94", "-123.46", "12.35", "0.01235", "7"):
+        predict(page)
+        page.locator("#answer .big").get_by_text(shown, exact=True).wait_for()
+
+
 def test_stream_is_shown_while_it_arrives(visit):
     page = visit("/tell")
     predict(page)

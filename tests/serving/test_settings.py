@@ -24,6 +24,12 @@ from carboy.serving.settings import (
 
 # A valid value of each setting that is not its default: as text, and as read.
 OTHERS = {
+    "on": ("ray", "ray"),
+    "ray_address": ("10.0.0.5:6379", "10.0.0.5:6379"),
+    "ray_namespace": ("shop-blue", "shop-blue"),
+    "ray_code": ("upload", "upload"),
+    "ray_allow_plaintext": ("yes", True),
+    "ray_allow_dashboard": ("yes", True),
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("81", 81),
     "bind": ("[::1]:81, unix:/run/app.sock", ("[::1]:81", "unix:/run/app.sock")),
@@ -73,6 +79,11 @@ NEEDED = {
     "tls_key": {"tls_cert": "cert.pem"},
     "tls_password_file": {"tls_cert": "cert.pem"},
     "tls_client_ca": {"tls_cert": "cert.pem"},
+    "ray_address": {"on": "ray"},
+    "ray_namespace": {"on": "ray"},
+    "ray_code": {"on": "ray"},
+    "ray_allow_plaintext": {"on": "ray"},
+    "ray_allow_dashboard": {"on": "ray"},
 }
 
 

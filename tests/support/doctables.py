@@ -6,15 +6,19 @@ two comments: `<!-- table: NAME -->` and `<!-- end of table -->`.
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 import posixpath
 import re
 import typing as t
 from functools import partial
+from importlib.metadata import entry_points
 
+import click
 import securitylist
 import silenced
 
+from carboy.cli import cli
 from carboy.config import OWN_KEYS
 from carboy.deployment.checks.checkregistry import all_checks
 from carboy.serving.metrics.families import FAMILIES
@@ -87,11 +91,12 @@ def limits() -> str:
     return table(("Limit", "Default", "What the log says when it is reached"), rows)
 
 
-def config_keys(prefix: str) -> str:
+def config_keys(prefix: str = "") -> str:
+    """The keys that carboy adds to Flask's, or those of one subject."""
     rows = (
         (f"`{name}`", f"`{key.default!r}`".replace("'", ""), key.help)
-        for name, key in OWN_KEYS.items()
-        if name.startswith(f"{prefix}_")
+        for name, key in (OWN_KEYS if prefix else dict(sorted(OWN_KEYS.items()))).items()
+        if name.startswith(prefix)
     )
     return table(("Key", "Default", ""), rows)
 
@@ -103,6 +108,43 @@ def metrics() -> str:
         labels = " ".join(f"`{label}`" for label in family.labels)
         rows.append((f"`{family.name}`", family.kind, labels, family.help))
     return table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
+def commands() -> str:
+    """All commands, each with its help and its options."""
+    top = click.Context(cli, info_name="carboy")
+    # The group itself would also ask the app in the current folder for commands.
+    found = {each.name: each.load() for each in entry_points(group="carboy.commands")}
+    contexts = _contexts({**cli.commands, **found}, top)
+    return "\n".join(_command(context) for context in contexts)
+
+
+def _contexts(
+    listed: t.Mapping[str, click.Command], parent: click.Context
+) -> t.Iterator[click.Context]:
+    for name, command in sorted(listed.items()):
+        context = click.Context(command, info_name=name, parent=parent)
+        yield context
+        if isinstance(command, click.Group):
+            yield from _contexts(command.commands, context)
+
+
+def _command(context: click.Context) -> str:
+    """Return the section of one command: how it is written, its help, its options."""
+    command, path = context.command, context.command_path
+    usage = " ".join(command.collect_usage_pieces(context))
+    level = "#" * (path.count(" ") + 1)
+    help_text = re.sub(r"([<*_])", r"\\\1", inspect.cleandoc(command.help or ""))
+    records = (
+        [part.replace("|", "\\|") for part in record]
+        for parameter in command.get_params(context)
+        if "--help" not in parameter.opts
+        and (record := parameter.get_help_record(context))
+        and record[1]
+    )
+    options = [(f"`{names}`", meaning) for names, meaning in records]
+    shown = f"\n{table(('Option', 'Meaning'), options)}" if options else ""
+    return f"{level} {path}\n\n`{path} {usage}`\n\n{help_text}\n{shown}"
 
 
 def checks() -> str:
@@ -138,13 +180,15 @@ TABLES: dict[str, t.Callable[[], str]] = {
     "metrics": metrics,
     "limits of the server": limits,
     "checks": checks,
-    "config keys ACCESS": partial(config_keys, "ACCESS"),
-    "config keys CHECK": partial(config_keys, "CHECK"),
-    "config keys JSON": partial(config_keys, "JSON"),
-    "config keys LOG": partial(config_keys, "LOG"),
-    "config keys MODEL": partial(config_keys, "MODEL"),
-    "config keys OPENAPI": partial(config_keys, "OPENAPI"),
-    "config keys STATIC": partial(config_keys, "STATIC"),
+    "commands": commands,
+    "config keys": config_keys,
+    "config keys ACCESS": partial(config_keys, "ACCESS_"),
+    "config keys CHECK": partial(config_keys, "CHECK_"),
+    "config keys JSON": partial(config_keys, "JSON_"),
+    "config keys LOG": partial(config_keys, "LOG_"),
+    "config keys MODEL": partial(config_keys, "MODEL_"),
+    "config keys OPENAPI": partial(config_keys, "OPENAPI_"),
+    "config keys STATIC": partial(config_keys, "STATIC_"),
     "security": security,
     "silenced findings": silenced_findings,
 }

@@ -3,29 +3,38 @@
     ```python            in one namespace, as at a prompt or as cells of a notebook
     ```python app.py     is written into that file
     ```js                run by Node
+    ```sh                commands alone; tests/examples/test_commands.py runs them
     ```console           `$ command` is run by a shell; the lines below are its output, where `...`
                          matches anything. `carboy ... serve` and `run`, gunicorn and uWSGI
                          continue until the end, or until the next one starts.
 
 All blocks run in one folder, until `$ cd` changes into another. The address 127.0.0.1:8000
-means the server of this guide, as does thief.example:8000 in a Host header.
+means the server of this guide, as does thief.example:8000 in a Host header. Blocks that
+tests/examples/code_blocks.toml lists are left out; it says which test runs them, or why none does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import doctest
+import functools
 import os
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import typing as t
 
 import spawning
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+EXAMPLES = ROOT / "tests" / "examples"
+TUTORIAL = DOCS / "tutorial.md"
+# The pages that are followed from top to bottom.
+FOLLOWED = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("howto/*.md"))]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SERVED_AT = re.compile(r"\b(127\.0\.0\.1|thief\.example):(?:8000|5000)\b")
 _SERVERS = re.compile(r"^(carboy\b.* ?(serve|run)\b|gunicorn$|uwsgi \S+\.ini$)")
@@ -36,6 +45,49 @@ class Block(t.NamedTuple):
     file: str | None
     text: str
     line: int
+
+
+class ListedBlock(t.NamedTuple):
+    """A block of code_blocks.toml: its page, its first line, and who runs it instead."""
+
+    page: pathlib.Path
+    begins: str
+    language: str  # empty: any
+    test: str  # the id of a test
+    reason: str  # why no test runs it; either this or `test` is empty
+
+
+@functools.cache
+def _listed() -> dict[str, t.Any]:
+    return tomllib.loads((EXAMPLES / "code_blocks.toml").read_text(encoding="utf-8"))
+
+
+def listed_blocks() -> list[ListedBlock]:
+    return [
+        ListedBlock(
+            ROOT / each["page"],
+            each["begins"],
+            each.get("language", ""),
+            each.get("test", ""),
+            each.get("reason", ""),
+        )
+        for each in _listed()["block"]
+    ]
+
+
+def followed_elsewhere() -> dict[pathlib.Path, str]:
+    """Return the pages that tests of other folders follow, and these tests."""
+    return {ROOT / page: test for page, test in _listed()["followed"].items()}
+
+
+def is_listed(page: pathlib.Path, block: Block) -> bool:
+    return any(is_listed_as(block, page, each) for each in listed_blocks())
+
+
+def is_listed_as(block: Block, page: pathlib.Path, listed: ListedBlock) -> bool:
+    first = block.text.partition("\n")[0]
+    same_language = listed.language in {"", block.language}
+    return (page, first) == (listed.page, listed.begins) and same_language
 
 
 class Step(t.NamedTuple):
@@ -91,10 +143,17 @@ class Reader:
     def follow(self, run_cell: t.Callable[[str], str] | None = None) -> str:
         """Run each block. `run_cell` runs Python code elsewhere and returns its output."""
         printed = ""
+        prelude = EXAMPLES / "preludes" / f"{self.page.stem}.py"
+        if prelude.exists():  # what the fragments of a page take for granted
+            exec(compile(prelude.read_text(), prelude, "exec", dont_inherit=True), self.names)
         for block in blocks(self.page):
+            if is_listed(self.page, block):
+                continue
             text = self._here(block.text)
             if block.file is not None:
                 (self.folder / block.file).write_text(text)
+                if block.file.endswith(".py"):
+                    compile(text, block.file, "exec")
             elif block.language == "python":
                 if run_cell is None:
                     padded = "\n" * block.line + text
@@ -201,11 +260,14 @@ def notebook(folder: pathlib.Path) -> t.Iterator[t.Callable[[str], str]]:
         manager.shutdown_kernel(now=True)
 
 
-def indented(page: pathlib.Path, start: str) -> str:
-    """Return the indented block of a page that begins with these words."""
-    found = re.search(rf"^    {re.escape(start)}.*(?:\n    .*)*", page.read_text(), re.MULTILINE)
-    assert found, start
-    return "\n".join(line.removeprefix("    ") for line in found[0].splitlines())
+def shown(page: pathlib.Path, start: str) -> str:
+    """Return the block of output of a page that begins with these words."""
+    (text,) = (
+        block.text.strip()
+        for block in blocks(page)
+        if block.language == "text" and block.text.startswith(start)
+    )
+    return text
 
 
 def links(page: pathlib.Path) -> list[str]:

@@ -129,6 +129,47 @@ KEDA = record(
     }
 )
 
+# https://docs.ray.io/en/latest/cluster/kubernetes/user-guides/config.html. The options of `ray
+# start` are those of https://docs.ray.io/en/latest/cluster/cli.html; the pods are Kubernetes' own.
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+RAY_START = record(
+    {},
+    **{
+        "disable-usage-stats": {"enum": ["true", "false"]},
+        "include-dashboard": {"enum": ["true", "false"]},
+        "node-manager-port": matching(r"\d+"),
+        "num-cpus": matching(r"\d+"),
+    },
+)
+RAY_PODS = record({"spec": {"type": "object"}})
+RAY_CLUSTER = record(
+    {
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": "RayCluster"},
+        # KubeRay shortens longer names in those of services and pods.
+        "metadata": record({"name": matching("[a-z]([a-z0-9-]{0,48}[a-z0-9])?")}, labels=TEXTS),
+        "spec": record(
+            {
+                "headGroupSpec": record({"rayStartParams": RAY_START, "template": RAY_PODS}),
+                "workerGroupSpecs": listed(
+                    record(
+                        {"groupName": TEXT, "rayStartParams": RAY_START, "template": RAY_PODS},
+                        minReplicas=whole(0, 1000),
+                        maxReplicas=whole(1, 1000),
+                    )
+                ),
+            },
+            enableInTreeAutoscaling=FLAG,
+            autoscalerOptions=record(
+                {},
+                idleTimeoutSeconds=whole(1, 86400),
+                securityContext={"type": "object"},
+                env={"type": "array"},
+            ),
+        ),
+    }
+)
+
 # https://huggingface.co/docs/hub/spaces-config-reference
 COLOR: Schema = {
     "enum": ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"],

@@ -33,10 +33,10 @@ from carboy.models.replicas.supervision import (
     Hangs,
     Ready,
     ReplicaJob,
-    Want,
+    WantedReplicas,
     device_lock_path,
     socket_path,
-    want_of,
+    wanted_replicas,
 )
 from carboy.models.replicas.tokens import TokenWriter, make_pipe
 
@@ -115,7 +115,7 @@ class _Directory:
     def remote(self, *, retry: bool = True) -> RemoteReplicas:
         """Return what a worker has of the replicas."""
         return RemoteReplicas(
-            want_of(self.name, self.model.options),
+            wanted_replicas(self.name, self.model.options),
             self,
             self.model.operation,
             owner=f"Model {self.name!r}",
@@ -123,7 +123,7 @@ class _Directory:
             retry=retry,
         )
 
-    def want(self, want: Want, user: t.Any) -> tuple[Granted, int]:
+    def want(self, want: WantedReplicas, user: t.Any) -> tuple[Granted, int]:
         about = Ready(took_s=0.0, loaded_bytes=0, cards=[])
         granted = Granted(key=want["key"], folder=self.folder, about=about)
         return granted, os.dup(self.tokens[0])

@@ -40,10 +40,15 @@ class Program:
     process: subprocess.Popen[bytes]
     port: int
     log: pathlib.Path
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def output(self) -> str:
@@ -54,7 +59,7 @@ class Program:
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port)):
                 return
             time.sleep(0.02)  # the kernel offers no event to wait for
         raise AssertionError(f"does not listen after {within_s} s:\n{self.output}")
@@ -71,7 +76,7 @@ class Program:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Stop the program and its children, and return its exit status."""
         if self.process.poll() is None:
-            self.process.send_signal(how)
+            os.kill(self.pid, how)
         try:
             return self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

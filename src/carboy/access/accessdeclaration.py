@@ -13,15 +13,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from carboy.helpers import _split_blueprint_path
-
 from .rates import parse_rates
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from werkzeug.exceptions import HTTPException
-    from werkzeug.routing import Rule
 
     from carboy.core.problemdetails import Problem
 
@@ -113,37 +110,6 @@ class AccessDeclaration:
 
 
 NOTHING_DECLARED: t.Final = AccessDeclaration()
-
-
-def declared_at(rule: Rule) -> AccessDeclaration:
-    """Return what is declared for a rule itself."""
-    return getattr(rule, "declaration", NOTHING_DECLARED)
-
-
-def declarations_of(
-    rule: Rule, declared: AccessDeclaration, by_blueprint: cabc.Mapping[str, AccessDeclaration]
-) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
-    """Yield the declarations of a rule and of its blueprints, innermost first, with names.
-
-    Args:
-        declared: what is declared for the rule itself.
-        by_blueprint: what blueprints have declared, by the names of their registrations.
-    """
-    model = declared.purpose.model
-    yield f"model {model}" if model else f"route {rule.endpoint}", declared
-    blueprint = rule.endpoint.rpartition(".")[0]
-    for name in _split_blueprint_path(blueprint) if blueprint else ():
-        yield f"blueprint {name}", by_blueprint.get(name, NOTHING_DECLARED)
-
-
-def declared_with_blueprints(
-    rule: Rule, by_blueprint: cabc.Mapping[str, AccessDeclaration]
-) -> AccessDeclaration:
-    """Return what is declared for a rule, by itself or by its blueprints."""
-    found = NOTHING_DECLARED
-    for _, declared in declarations_of(rule, declared_at(rule), by_blueprint):
-        found = found.within(declared)
-    return found
 
 
 def check_access(value: object, owner: str) -> AccessRule | None:

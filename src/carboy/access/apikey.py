@@ -7,7 +7,9 @@ import re
 import typing as t
 from datetime import UTC, datetime
 
-from .keytext import PREFIX, digest_of, id_of, is_digest, is_id, is_whole
+from carboy.core.keyform import PREFIX
+
+from .keytext import digest_of, id_of, is_digest, is_id, is_whole
 from .rates import parse_rates
 
 if t.TYPE_CHECKING:
@@ -85,17 +87,10 @@ class ApiKey:
                 f"The key {name!r} has the unknown member {unknown[0]!r}. Its members are"
                 f" {', '.join(_MEMBERS)}."
             )
-        public_id, digest = record.get("id"), record.get("sha256")
-        if not (isinstance(public_id, str) and is_id(public_id)):
-            raise ValueError(f"The key {name!r} has no member 'id' with 12 letters and digits.")
-        if not (isinstance(digest, str) and is_digest(digest)):
-            raise ValueError(
-                f"The key {name!r} has no member 'sha256' with 64 hexadecimal digits in lower case."
-            )
         return cls(
             name,
-            public_id,
-            digest,
+            _id(record.get("id"), name),
+            _digest(record.get("sha256"), name),
             models=_models(record.get("models"), name),
             rate=_rate(record.get("rate"), name),
             created=_time(record, "created"),
@@ -128,6 +123,20 @@ def keys_of(records: cabc.Iterable[object]) -> dict[str, ApiKey]:
             raise ValueError(f"The keys {by_id[key.id].name!r} and {key.name!r} have the same id.")
         by_id[key.id] = key
     return by_id
+
+
+def _id(value: object, name: str) -> str:
+    if isinstance(value, str) and is_id(value):
+        return value
+    raise ValueError(f"The key {name!r} has no member 'id' with 12 letters and digits.")
+
+
+def _digest(value: object, name: str) -> str:
+    if isinstance(value, str) and is_digest(value):
+        return value
+    raise ValueError(
+        f"The key {name!r} has no member 'sha256' with 64 hexadecimal digits in lower case."
+    )
 
 
 def _models(value: object, name: str) -> frozenset[str] | None:

@@ -17,9 +17,8 @@ from ..errors import ConfigError
 from ..globals import _cv_request, _find_request_ctx
 from ..observability.environkeys import FIELDS, ROUTE
 from . import cors, strictheaders
-from .accessdeclaration import declared_with_blueprints
 from .localhost import Danger, find_danger, is_cross_site
-from .webaddresses import split_host
+from .webaddresses import host_of_origin, split_host
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -28,8 +27,8 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
 
     from ..ctx import RequestContext
-    from .accessdeclaration import AccessDeclaration
     from .cors import Cors
+    from .routedeclarations import RouteDeclarations
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -67,7 +66,7 @@ class BrowserRules:
 
     Args:
         config: the configuration of the app.
-        by_blueprint: what blueprints have declared, by the names of their registrations.
+        declarations: what is declared for the routes of the app.
         declares_cors: whether a rule or a blueprint declares `cors`.
 
     Attributes:
@@ -80,17 +79,19 @@ class BrowserRules:
     def __init__(
         self,
         config: cabc.Mapping[str, t.Any],
-        by_blueprint: cabc.Mapping[str, AccessDeclaration],
+        declarations: RouteDeclarations,
         *,
         declares_cors: bool,
     ) -> None:
-        self._by_blueprint = by_blueprint
+        self._declarations = declarations
         # By `id`, because rules have no hash. Rules live as long as their map.
-        self._by_rule: dict[int, Cors | None] = {}
+        self._by_rule: dict[int, Cors | t.Literal[False] | None] = {}
         source = "the configuration of the app"
-        self._cors = _parse_cors(config.get(CORS_KEY), source)
+        self._cors: Cors | t.Literal[False] | None = _parse_cors(config.get(CORS_KEY), source)
+        if config.get(CORS_KEY) is False:
+            self._cors = False
         self._strict = strictheaders.parse(config.get(HEADERS_KEY), source)
-        self.has_cors = self._cors is not None or declares_cors
+        self.has_cors = bool(self._cors) or declares_cors
         is_protected = _parse_switch(config.get(LOCALHOST_KEY, True), source)
         self.find_danger = find_danger if is_protected else None
         self.adds_headers = self.has_cors or self._strict is not None
@@ -104,14 +105,19 @@ class BrowserRules:
         Args:
             rule: None for a URL that no rule matches.
         """
+        return self._declared_cors(rule) or None
+
+    def _declared_cors(self, rule: Rule | None) -> Cors | t.Literal[False] | None:
+        """Return what is declared about other sites; False if none may use the URLs, and None if
+        nothing is.
+        """
         if rule is None or not self.has_cors:
             return self._cors
         try:
             return self._by_rule[id(rule)]
         except KeyError:
-            declared = declared_with_blueprints(rule, self._by_blueprint).cors
-            found = self._cors if declared is None else declared or None
-            self._by_rule[id(rule)] = found
+            declared = self._declarations.of(rule).cors
+            found = self._by_rule[id(rule)] = self._cors if declared is None else declared
             return found
 
     # --- before the view -----------------------------------------------------------------------
@@ -157,6 +163,24 @@ class BrowserRules:
             environ[ROUTE] = rule.rule  # type: ignore[union-attr]
         names = environ.get(cors.REQUESTED_HEADERS)
         return policy.preflight_headers(environ["HTTP_ORIGIN"], method, names)
+
+    def websocket_refusal(self, app: BrowserApp, environ: WSGIEnvironment) -> Problem | None:
+        """Return the error for a WebSocket that a page of another site opens and may not use; None
+        for all others.
+
+        Browsers ask about no WebSocket, let each page read it, and some send cookies that have no
+        SameSite with it. If `cors` is declared for the URL, it decides. If not, and such a browser
+        sends the cookie of the session, the request is refused; others send none.
+        """
+        origin: str | None = environ.get("HTTP_ORIGIN")
+        if "websocket" not in environ["HTTP_UPGRADE"].lower():
+            return None
+        if origin is None or _is_same_origin(origin, environ):
+            return None
+        rule = _find_rule(app, environ, environ["REQUEST_METHOD"])
+        if self._declared_cors(rule) is None and not _sends_session(app.config, environ):
+            return None
+        return None if self._allows(app, origin, environ) else _refuse_websocket(origin)
 
     def _is_own_name(self, host: str) -> bool:
         parts = split_host(host)
@@ -257,6 +281,26 @@ def _find_rule(app: BrowserApp, environ: WSGIEnvironment, method: str) -> Rule |
     return t.cast("Rule", rule)
 
 
+def _is_same_origin(origin: str, environ: WSGIEnvironment) -> bool:
+    site: str | None = environ.get("HTTP_SEC_FETCH_SITE")
+    if site is not None:
+        return site == "same-origin"
+    return host_of_origin(origin) == environ.get("HTTP_HOST")
+
+
+def _sends_session(config: cabc.Mapping[str, t.Any], environ: WSGIEnvironment) -> bool:
+    """Return whether a browser sends the cookie of the session with a request of another site,
+    although the app has not allowed that by SameSite=None.
+    """
+    if environ.get("HTTP_SEC_FETCH_SITE") != "cross-site":
+        return False
+    if (config.get("SESSION_COOKIE_SAMESITE") or "").lower() == "none":
+        return False
+    name = config.get("SESSION_COOKIE_NAME")
+    cookies = environ.get("HTTP_COOKIE", "").split(";")
+    return any(cookie.strip().startswith(f"{name}=") for cookie in cookies)
+
+
 def csp_nonce() -> str:
     """Return the nonce of the response to the current request.
 
@@ -341,6 +385,16 @@ def _refuse_name(host: str) -> Problem:
         " request (DNS rebinding). If the name is yours, add it to the config key TRUSTED_HOSTS of"
         f" the app. {LOCALHOST_KEY} = False switches this check off.",
         code="rebound-host",
+    )
+
+
+def _refuse_websocket(origin: str) -> Problem:
+    return Problem(
+        403,
+        f"A page of the site {origin} may not open this WebSocket. To allow it, name the site in"
+        f" cors= of the view or blueprint, or in the config key {CORS_KEY}. If the page is one of"
+        " this app, let the proxy pass on the Host header of the client.",
+        code="cross-site-request",
     )
 
 

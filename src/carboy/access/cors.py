@@ -127,26 +127,12 @@ def parse(declared: Declared, where: str) -> Cors | None:
     """
     if declared is None or declared is False:
         return None
-    options: cabc.Mapping[str, t.Any] = (
-        declared if isinstance(declared, cabc.Mapping) else {"origins": declared}
-    )
-    for name in options:
-        if name not in _OPTIONS:
-            raise ConfigError(
-                f"{where}: there is no option {name!r}.{did_you_mean(str(name), _OPTIONS)} The"
-                f" options are {', '.join(_OPTIONS)}."
-            )
-    origins = options.get("origins")
-    texts = [origins] if isinstance(origins, str) else origins
-    if not _is_list(texts) or not texts:
-        raise ConfigError(f"{where}: expected {_EXPECTED}, got {declared!r}.")
-    found = _Origins(where)
-    for text in texts:
-        found.add(text)
+    options = _options(declared, where)
+    origins = _origins(options.get("origins"), declared, where)
     cors = Cors(
-        frozenset(found.exact),
-        tuple(found.patterns),
-        any_origin=found.any_origin,
+        frozenset(origins.exact),
+        tuple(origins.patterns),
+        any_origin=origins.any_origin,
         headers=_names(options, "headers", where),
         expose=_names(options, "expose", where) or (),
         credentials=_switch(options, where),
@@ -158,6 +144,28 @@ def parse(declared: Declared, where: str) -> Cors | None:
             ' in. List the origins in place of "*", or leave the credentials out.'
         )
     return cors
+
+
+def _options(declared: Declared, where: str) -> cabc.Mapping[str, t.Any]:
+    if not isinstance(declared, cabc.Mapping):
+        return {"origins": declared}
+    for name in declared:
+        if name not in _OPTIONS:
+            raise ConfigError(
+                f"{where}: there is no option {name!r}.{did_you_mean(str(name), _OPTIONS)} The"
+                f" options are {', '.join(_OPTIONS)}."
+            )
+    return declared
+
+
+def _origins(given: t.Any, declared: Declared, where: str) -> _Origins:
+    texts = [given] if isinstance(given, str) else given
+    if not _is_list(texts) or not texts:
+        raise ConfigError(f"{where}: expected {_EXPECTED}, got {declared!r}.")
+    found = _Origins(where)
+    for text in texts:
+        found.add(text)
+    return found
 
 
 _OPTIONS: t.Final = ("origins", "headers", "expose", "credentials", "max_age_s")

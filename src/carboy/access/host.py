@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from .accessdeclaration import AccessDeclaration
     from .browserrules import BrowserRules
     from .keystore import KeyStore
+    from .routedeclarations import RouteDeclarations
     from .table import AccessTable
 
 # The numbers of the apps of each name, in the order in which the process has made them. They are
@@ -135,10 +136,10 @@ class AccessHost:
         table = AccessTable(
             self.key_store(),
             self.url_map,
-            self.view_functions,
-            self._blueprint_declarations,
-            of_app=self._declared_by_keys(DEFAULT, RATE),
-            of_probes=self._declared_by_keys(PROBES),
+            self._route_declarations(
+                of_app=self._declared_by_keys(DEFAULT, RATE),
+                of_probes=self._declared_by_keys(PROBES),
+            ),
             scope=f"{self.name} {self._number}",
             identify_user=self._user_finder(),
         )
@@ -158,9 +159,15 @@ class AccessHost:
         from .browserrules import BrowserRules
 
         return BrowserRules(
-            self.config,
-            self._blueprint_declarations,
-            declares_cors=self._declares_cors,
+            self.config, self._route_declarations(), declares_cors=self._declares_cors
+        )
+
+    def _route_declarations(self, **by_keys: AccessDeclaration) -> RouteDeclarations:
+        """Return what routes and blueprints declare, and the configuration."""
+        from .routedeclarations import RouteDeclarations
+
+        return RouteDeclarations(
+            self.url_map, self.view_functions, self._blueprint_declarations, **by_keys
         )
 
     def _declared_by_keys(self, access: str, rate: str = "") -> AccessDeclaration:

@@ -154,22 +154,11 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
         ConfigError: the file cannot be read, or is not one of keys.
     """
     try:
-        with open(path, encoding="utf-8", opener=_open_at_once) as file:
-            _check_file(path, os.fstat(file.fileno()))
-            content = json.load(file)
-    except ConfigError:
-        raise
+        content = _read_json(path)
     except FileNotFoundError:
         if missing is not None:
             return missing
         raise ConfigError(f"There is no file of API keys {path!r}.") from None
-    except OSError as exc:
-        raise ConfigError(
-            f"The API keys in {path!r} cannot be read: {exc.strerror}. The user who runs the server"
-            " must be able to read it."
-        ) from exc
-    except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"The file of API keys {path!r} is no JSON: {exc}.") from exc
     is_known = isinstance(content, dict) and content.get("format") == FILE_FORMAT
     if not is_known or not isinstance(content.get("keys"), list):
         raise ConfigError(
@@ -180,6 +169,25 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
         return keys_of(content["keys"])
     except ValueError as exc:
         raise ConfigError(f"The file of API keys {path!r}: {exc}") from None
+
+
+def _read_json(path: str) -> t.Any:
+    """Return the content of a file of keys. Raises FileNotFoundError, or ConfigError if the file
+    cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            _check_file(path, os.fstat(file.fileno()))
+            return json.load(file)
+    except (ConfigError, FileNotFoundError):
+        raise
+    except OSError as exc:
+        raise ConfigError(
+            f"The API keys in {path!r} cannot be read: {exc.strerror}. The user who runs the server"
+            " must be able to read it."
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise ConfigError(f"The file of API keys {path!r} is no JSON: {exc}.") from exc
 
 
 def to_text(keys: cabc.Iterable[ApiKey]) -> str:

@@ -19,24 +19,26 @@ import string
 import typing as t
 import zlib
 
-PREFIX: t.Final = "carboy_"
-_ALPHABET: t.Final = string.digits + string.ascii_letters
-_ID_LENGTH: t.Final = 12
-# 43 characters of 62 have 256 bits.
-_SECRET_LENGTH: t.Final = 43
-_CHECK_LENGTH: t.Final = 6
-#: Matches a key, also inside of a longer text.
-PATTERN: t.Final = (
-    f"{PREFIX}[0-9A-Za-z]{{{_ID_LENGTH}}}_[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECK_LENGTH}}}"
+from carboy.core.keyform import (
+    CHECK_LENGTH,
+    ID_LENGTH,
+    PREFIX,
+    PUBLIC_PART,
+    SECRET_LENGTH,
+    SECRET_PART,
 )
+
+_ALPHABET: t.Final = string.digits + string.ascii_letters
+#: Matches a key, also inside of a longer text.
+PATTERN: t.Final = PUBLIC_PART + SECRET_PART
 _KEY = re.compile(PATTERN, re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_ID = re.compile(f"[0-9A-Za-z]{{{_ID_LENGTH}}}", re.ASCII)
+_ID = re.compile(f"[0-9A-Za-z]{{{ID_LENGTH}}}", re.ASCII)
 
 
 def new_key() -> str:
     """Return a new key."""
-    text = f"{PREFIX}{_random(_ID_LENGTH)}_{_random(_SECRET_LENGTH)}"
+    text = f"{PREFIX}{_random(ID_LENGTH)}_{_random(SECRET_LENGTH)}"
     return text + _checksum(text)
 
 
@@ -44,12 +46,12 @@ def id_of(key: str) -> str | None:
     """Return the public id of a key; None if the text has not the form of a key."""
     if _KEY.fullmatch(key) is None:
         return None
-    return key[len(PREFIX) : len(PREFIX) + _ID_LENGTH]
+    return key[len(PREFIX) : len(PREFIX) + ID_LENGTH]
 
 
 def is_whole(key: str) -> bool:
     """Return whether a text is a key with the right checksum."""
-    return id_of(key) is not None and key[-_CHECK_LENGTH:] == _checksum(key[:-_CHECK_LENGTH])
+    return id_of(key) is not None and key[-CHECK_LENGTH:] == _checksum(key[:-CHECK_LENGTH])
 
 
 def digest_of(key: str) -> str:
@@ -72,7 +74,7 @@ def _random(length: int) -> str:
 def _checksum(text: str) -> str:
     number = zlib.crc32(text.encode())
     digits = ""
-    for _ in range(_CHECK_LENGTH):
+    for _ in range(CHECK_LENGTH):
         number, digit = divmod(number, len(_ALPHABET))
         digits = _ALPHABET[digit] + digits
     return digits

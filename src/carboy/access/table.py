@@ -9,7 +9,6 @@ from carboy.core.identity import ADMISSION
 from carboy.core.problemdetails import as_page_or_problem
 from carboy.observability.environkeys import FIELDS
 
-from .accessdeclaration import declarations_of, declared_at
 from .guard import PRIVATE, Admission, RouteGuard, RoutePolicy, check_key, needs_key
 from .notices import logger
 from .ratelimit import RateLimit
@@ -28,6 +27,7 @@ if t.TYPE_CHECKING:
     from .accessdeclaration import AccessDeclaration
     from .keystore import KeyStore
     from .rates import Rate
+    from .routedeclarations import RouteDeclarations
 
 ALONE: t.Final = (
     "each process of this server counts the requests of rate limits alone, so that several allow a"
@@ -44,12 +44,8 @@ class AccessTable:
 
     Args:
         store: the keys of the app.
-        url_map: the rules of the app. The attribute `declaration` of a rule has what was declared
-            with it.
-        views: the views of the app, by endpoint.
-        by_blueprint: what blueprints have declared, by the names of their registrations.
-        of_app: what the configuration declares for all routes.
-        of_probes: the same for probes.
+        url_map: the rules of the app.
+        declarations: what is declared for them.
         scope: the name of the app, which is the same in all processes.
         identify_user: returns who the user of the active request is; None if the app does not know
             its users.
@@ -59,40 +55,19 @@ class AccessTable:
         self,
         store: KeyStore,
         url_map: Map,
-        views: cabc.Mapping[str, t.Any],
-        by_blueprint: cabc.Mapping[str, AccessDeclaration],
+        declarations: RouteDeclarations,
         *,
-        of_app: AccessDeclaration,
-        of_probes: AccessDeclaration,
         scope: str,
         identify_user: cabc.Callable[[], str] | None,
     ) -> None:
         self.store = store
         self._url_map = url_map
-        self._views = views
-        self._by_blueprint = by_blueprint
-        self._of_app = of_app
-        self._of_probes = of_probes
+        self._declarations = declarations
         self._scope = scope
         self._identify_user = identify_user
         self._knows_who_counts = False
         # By `id`, because rules have no hash. Rules live as long as their map.
         self._guards: dict[int, RouteGuard | None] = {}
-        # What is declared for models and for carboy's own pages, by their endpoints and the `id` of
-        # their views; and a rule of each model. An app whose models change gets a new table.
-        self._of_own_views: dict[str | int, AccessDeclaration] = {}
-        self._rules_of_models: dict[str, Rule] = {}
-        self._index_own_views()
-
-    def _index_own_views(self) -> None:
-        for rule in self._url_map.iter_rules():
-            declared = declared_at(rule)
-            if declared.purpose.kind == "view":
-                continue
-            for key in (rule.endpoint, id(self._views.get(rule.endpoint, rule))):
-                self._of_own_views.setdefault(key, declared)
-            if declared.purpose.kind == "model":
-                self._rules_of_models.setdefault(declared.purpose.model, rule)
 
     def admit(self, ctx: RequestContext) -> None:
         """Raise the error that refuses the request of a context; else let it pass."""
@@ -153,7 +128,7 @@ class AccessTable:
         return check_key(self.store, environ, model)[1] is None
 
     def _make_guard(self, rule: Rule) -> RouteGuard | None:
-        declared = self._declared(rule)
+        declared = self._declarations.of(rule)
         purpose, policy = declared.purpose, self._policy_of(rule, declared)
         if purpose.kind == "asset":
             return None
@@ -168,47 +143,20 @@ class AccessTable:
             has_users=self._identify_user is not None,
         )
 
-    def _declared(self, rule: Rule) -> AccessDeclaration:
-        """Return what is declared for a rule itself.
-
-        A program may give the view of a model a second rule or endpoint, which gives access
-        to the same model: what is declared for the model holds there, too.
-        """
-        declared = declared_at(rule)
-        if declared.purpose.kind != "view":
-            return declared
-        own = self._of_own_views.get(rule.endpoint) or self._of_own_views.get(
-            id(self._views.get(rule.endpoint))
-        )
-        return declared if own is None else declared.within(own, purpose=own.purpose)
-
     def _policy_of(self, rule: Rule, declared: AccessDeclaration) -> RoutePolicy:
         """Return what is declared for a rule, by itself, its blueprints or the app."""
         kind = declared.purpose.kind
         if kind == "control":
-            return RoutePolicy("key" if self._of_app.access == "key" else None)
-        levels = list(self._levels(rule, declared))
-        access = next((each.access for _, each in levels if each.access), None)
+            is_closed = self._declarations.of_app.access == "key"
+            return RoutePolicy("key" if is_closed else None)
+        access = declared.access
         if access is None and kind in ("view", "probe"):
             access = "open"
-        return RoutePolicy(access, self._limit_of(rule, levels))
+        return RoutePolicy(access, self._limit_of(rule))
 
-    def _levels(
-        self, rule: Rule, declared: AccessDeclaration
-    ) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
-        """Yield the declarations that hold for a rule with their names, innermost first."""
-        if declared.purpose.kind == "probe":
-            yield rule.endpoint, declared
-            yield "probes", self._of_probes
-        else:
-            yield from declarations_of(rule, declared, self._by_blueprint)
-            yield "all routes", self._of_app
-
-    def _limit_of(
-        self, rule: Rule, levels: cabc.Sequence[tuple[str, AccessDeclaration]]
-    ) -> RateLimit | None:
+    def _limit_of(self, rule: Rule) -> RateLimit | None:
         is_static = rule.endpoint.rpartition(".")[2] == "static"
-        for place, (name, declared) in enumerate(levels):
+        for place, (name, declared) in enumerate(self._declarations.levels(rule)):
             if declared.rates is not None:
                 # One page may need any number of static files, so that they do not count for a rate
                 # of the app or of a blueprint.
@@ -217,9 +165,10 @@ class AccessTable:
         return None
 
     def _policy_of_model(self, name: str) -> RoutePolicy:
-        rule = self._rules_of_models.get(name)
+        rule = self._declarations.rule_of_model(name)
         if rule is None:
-            return RoutePolicy(self._of_app.access, self._limit("all routes", self._of_app.rates))
+            of_app = self._declarations.of_app
+            return RoutePolicy(of_app.access, self._limit("all routes", of_app.rates))
         guard = self.guard_of(rule)
         return RoutePolicy("open") if guard is None else guard.policy
 
@@ -252,22 +201,16 @@ class AccessTable:
     def has_rates(self) -> bool:
         """Return whether a rate is declared for some route, or a key has one."""
         keys = self.store.all_keys()
-        return any(each.rates for _, each in self._places()) or any(key.rate for key in keys)
+        return any(each.rates for _, each in self._declarations.places()) or any(
+            key.rate for key in keys
+        )
 
     def place_that_counts_users(self) -> str | None:
         """Return what declares a rate by user, for an error message; None if nothing does."""
-        for place, declared in self._places():
+        for place, declared in self._declarations.places():
             if any(rate.by == "user" for rate in declared.rates or ()):
                 return place
         return None
-
-    def _places(self) -> cabc.Iterator[tuple[str, AccessDeclaration]]:
-        """Yield all that was declared, with its place, as error messages name it."""
-        yield "The config key ACCESS_RATE", self._of_app
-        for name, declared in self._by_blueprint.items():
-            yield f"The blueprint {name!r}", declared
-        for rule in self._url_map.iter_rules():
-            yield f"The rule {rule.rule!r}", declared_at(rule)
 
     @staticmethod
     def _refuse(ctx: RequestContext, guard: RouteGuard, problem: Problem) -> t.NoReturn:

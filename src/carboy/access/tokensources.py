@@ -55,7 +55,7 @@ class TokenSource(t.Protocol):
 
 
 class OwnTokens:
-    """Counts in this process alone.
+    """Gives the tokens that this process has counted alone, as if it were the only one.
 
     Args:
         clock: returns the time in seconds.

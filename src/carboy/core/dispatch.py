@@ -131,7 +131,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         ):
             return handle_request(self, overrides, environ, start_response)
 
-        return self.respond(self.request_context(environ), environ, start_response)
+        is_websocket = "HTTP_UPGRADE" in environ
+        refusal = browsers.websocket_refusal(self, environ) if is_websocket else None
+        ctx = self.request_context(environ)
+        return self.respond(ctx, environ, start_response, refusal=refusal)
 
     def respond(
         self,

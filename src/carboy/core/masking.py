@@ -29,6 +29,8 @@ from functools import lru_cache
 from operator import is_
 from urllib.parse import quote, unquote
 
+from .keyform import PREFIX, PUBLIC_PART, SECRET_PART
+
 MASK = "********"
 
 # Each pattern below is compiled when it is first used, because compiling all of them would make the
@@ -91,9 +93,8 @@ _LITERAL = (
 )
 _PEM = r"(?s)(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 
-# Matches an API key, as `carboy.access.keytext` makes it. The group is the public part, by which an
-# operator finds the key in the list of keys. The server itself has only hashes of the keys.
-_API_KEY = r"(carboy_[0-9A-Za-z]{12}_)[0-9A-Za-z]{49}"
+# API keys are known by their form, because the server itself has only their hashes.
+_API_KEY = f"({PUBLIC_PART}){SECRET_PART}"
 
 # Matches names whose values are known secrets. They end with a word such as KEY or PASSWORD. Names
 # with such a word in the middle are not matched, because their values occur in ordinary text:
@@ -165,7 +166,7 @@ def mask_known(text: str) -> str:
     for secret in known_secrets():
         if secret in text:
             text = text.replace(secret, MASK)
-    if "carboy_" in text:
+    if PREFIX in text:
         text = _compiled(_API_KEY).sub(rf"\1{MASK}", text)
     return text
 

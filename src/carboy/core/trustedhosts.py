@@ -45,11 +45,11 @@ def is_trusted_host(host: str | None, trusted: cabc.Collection[str]) -> bool:
 def _is_trusted(host: str, trusted: tuple[str, ...]) -> bool:
     if host_is_trusted(host, trusted):
         return True
-    address = _ipv6_address(host) if host.startswith("[") else None
-    return address is not None and address in map(_ipv6_address, trusted)
+    address = ipv6_address(host) if host.startswith("[") else None
+    return address is not None and address in map(ipv6_address, trusted)
 
 
-def _ipv6_address(host: str) -> IPv6Address | None:
+def ipv6_address(host: str) -> IPv6Address | None:
     """Return the address in `[::1]`, `[::1]:8000` or `::1`; None if there is none."""
     name, bracket, port = host.removeprefix("[").partition("]")
     if bracket != ("]" if host.startswith("[") else "") or not _is_port(port):

@@ -43,7 +43,7 @@ def apache_command(facts: Facts, *, mod_wsgi: bool, **options: t.Any) -> Generat
     the app in processes of its own, which import it by the file NAME.wsgi. This file is written as
     well.
     """
-    if mod_wsgi and options["upstream"]:
+    if mod_wsgi and options["upstreams"]:
         raise DeploymentError(
             "--mod-wsgi and --upstream exclude each other: with --mod-wsgi, Apache runs the app"
             " itself."
@@ -61,6 +61,11 @@ def apache_text(website: Website, *, mod_wsgi: bool = False) -> str:
     """Return the configuration of a website, whose app Apache runs itself if `mod_wsgi` is set."""
     facts = website.facts
     settings = facts.settings
+    if len(website.upstreams) > 1:
+        raise DeploymentError(
+            "carboy writes no configuration of Apache for several servers of an app: pass one"
+            " --upstream, or use 'carboy nginx' or 'carboy caddy'."
+        )
     return render(
         "apache.conf.jinja",
         modules=" ".join(_modules(website, mod_wsgi=mod_wsgi)),
@@ -134,7 +139,7 @@ def _app_behind_apache(website: Website) -> str:
     return render(
         "apache-proxy.jinja",
         body_limit=facts.body_limit,
-        url=_upstream_url(website.upstream, facts.name),
+        url=_upstream_url(website.upstreams[0], facts.name),
         wait=_seconds(whole_wait),
         upgrade=whole_upgrade,
         # Longer ones first: a URL would otherwise share the settings of an earlier one with which
@@ -198,7 +203,8 @@ def _names(website: Website) -> list[str]:
     because Apache would otherwise look up a name for its address in DNS. As the only website, or
     the first one, it still gets the requests for all hosts that no other website has.
     """
-    names = website.host_patterns or [website.facts.name]
+    # Apache compares IPv6 addresses without their brackets.
+    names = [host.strip("[]") for host in website.host_patterns] or [website.facts.name]
     # Apache uses the first name in redirects, where it must not be a pattern.
     return sorted(names, key=lambda name: name.startswith("*"))
 

@@ -14,6 +14,7 @@ import click
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
+from .ignoredfiles import ignored_files
 from .imagepackages import Packages, read_packages
 from .nginxfiles import nginx_text
 from .website import make_website
@@ -116,7 +117,13 @@ class AppImage:
 
     def dockerignore(self) -> str:
         inside = [path.removeprefix(f"{self.home}/") for path in self.volumes]
-        return render("dockerignore.jinja", volumes=[path for path in inside if path[0] != "/"])
+        ignored = ignored_files(self.facts)
+        return render(
+            "dockerignore.jinja",
+            volumes=[path for path in inside if path[0] != "/"],
+            folders=ignored.folders,
+            kept=ignored.kept,
+        )
 
     def compose(self) -> str:
         return render(
@@ -134,7 +141,7 @@ class AppImage:
 
     def nginx_conf(self) -> str:
         # In a container there may be no IPv6.
-        website = make_website(self.facts, upstream=f"app:{self.port}", listen="0.0.0.0:80")
+        website = make_website(self.facts, upstreams=[f"app:{self.port}"], listen="0.0.0.0:80")
         folders = self.facts.static_folders
         shown = tuple(
             folder._replace(folder=f"{self.home}/{path}")

@@ -26,6 +26,7 @@ from ..cli.discovery import (
 )
 from ..compat import ENV_VAR
 from ..core.statics import StaticFiles
+from ..core.trustedhosts import ipv6_address
 from ..errors import DeploymentError
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
@@ -150,7 +151,9 @@ class Facts:
 
     @property
     def models_command(self) -> list[str]:
-        """The command that serves the models with replicas to other servers, likewise."""
+        """The command by which models with replicas are served beside other web servers' processes,
+        in the project's folder.
+        """
         return self._command("models", "serve")
 
     def _command(self, *words: str) -> list[str]:
@@ -197,6 +200,14 @@ class Facts:
         environment.
         """
         return files_below(self.root)
+
+    @cached_property
+    def imported_files(self) -> list[str]:
+        """Those of the files whose modules are imported, relative to `root`, with "/"."""
+        modules = list(sys.modules.values())
+        files = {getattr(module, "__file__", None) for module in modules}
+        found = [each for each in self.files if os.path.join(self.root, each) in files]
+        return [each.replace(os.sep, "/") for each in found]
 
     @cached_property
     def static_folders(self) -> list[StaticFolder]:
@@ -347,11 +358,11 @@ class Facts:
 
     @property
     def hosts(self) -> list[str]:
-        """The names in TRUSTED_HOSTS, without ports. One that begins with a dot stands for the name
-        after the dot, and for all names below it.
+        """The names in TRUSTED_HOSTS, without ports; IPv6 addresses in brackets. One that begins
+        with a dot stands for the name after the dot, and for all names below it.
         """
         trusted = self.app.config["TRUSTED_HOSTS"] or []
-        return list(dict.fromkeys(re.sub(r":\d+$", "", host) for host in trusted))
+        return list(dict.fromkeys(map(_without_port, trusted)))
 
     @property
     def address(self) -> Address:
@@ -395,6 +406,11 @@ class Facts:
     def has_proxy_fix(self) -> bool:
         """Whether the app reads the headers of proxies itself, by werkzeug's ProxyFix."""
         return find_proxy_fix(self.app) is not None
+
+
+def _without_port(host: str) -> str:
+    address = ipv6_address(host)
+    return re.sub(r":\d+$", "", host) if address is None else f"[{address}]"
 
 
 def _folder_of_package(module_name: str) -> str:

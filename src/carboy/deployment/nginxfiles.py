@@ -61,7 +61,7 @@ def nginx_text(
         name=facts.name,
         variable=_variable(facts.name),
         names=" ".join(website.hosts) or "_",
-        upstream=_upstream(website.upstream),
+        upstreams=[quote_path(str(address)) for address in website.upstreams],
         listen=_listen(website.listen),
         listen_tls=_listen(website.listen_tls),
         redirect=f"https://$host{website.https_port}",
@@ -113,10 +113,6 @@ def quote_path(path: str) -> str:
             f"nginx cannot use a path that contains '$': {path}. Rename the folder."
         )
     return quote(path)
-
-
-def _upstream(address: Address) -> str:
-    return quote_path(str(address))
 
 
 def _listen(address: Address) -> list[str]:

@@ -27,9 +27,11 @@ COMPRESSED_TYPES = (
     "text/css text/plain text/csv text/javascript application/javascript application/json"
     " application/problem+json image/svg+xml"
 )
-# A host name as in DNS, or an IPv4 address; with a dot or `*.` before it, all names below it, too.
+# A host name as in DNS, or an address, of IPv6 in brackets; with a dot or `*.` before a name, all
+# names below it, too.
 _HOST = re.compile(
-    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]*[a-z0-9])*", re.IGNORECASE
+    r"(?:\*?\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9_-]*[a-z0-9])*|\[[0-9a-f:.]+\]",
+    re.IGNORECASE,
 )
 
 # What is before the port: a name, an IPv4 or IPv6 address, or `*`.
@@ -66,7 +68,8 @@ class Website:
         facts: what the app says about itself.
         hosts: the names of the website; empty if it answers to any name. `*.shop.example` stands
             for all names below shop.example, `.shop.example` for that name, too.
-        upstream: where the web server reaches the app.
+        upstreams: where the web server reaches the app; several addresses are those of several
+            servers, which share the requests.
         listen: the address for HTTP; without a host, all addresses of the machine.
         listen_tls: the address for HTTPS.
         certificate: None if there is no HTTPS.
@@ -76,7 +79,7 @@ class Website:
 
     facts: Facts
     hosts: tuple[str, ...]
-    upstream: Address
+    upstreams: tuple[Address, ...]
     listen: Address
     listen_tls: Address
     certificate: CertificateFiles | None
@@ -139,9 +142,11 @@ class Website:
 
     @property
     def serve_command(self) -> str:
-        """The command that serves the app as the web server expects it."""
-        is_known = self.upstream == self.facts.address
-        bind = () if is_known else ("--bind", str(self.upstream))
+        """The commands that serve the app as the web server expects it: one for each upstream."""
+        return ", and with: ".join(map(self._serve_command, self.upstreams))
+
+    def _serve_command(self, upstream: Address) -> str:
+        bind = () if upstream == self.facts.address else ("--bind", str(upstream))
         proxy = () if self.facts.trusts_proxies else ("--proxy", "1")
         return shlex.join([*self.facts.serve_command, *bind, *proxy])
 
@@ -157,8 +162,11 @@ website_options = option_group(
     ),
     click.option(
         "--upstream",
+        "upstreams",
         metavar="ADDRESS",
-        help="Where the app is served, such as 127.0.0.1:8000 or unix:/run/shop/app.sock."
+        multiple=True,
+        help="Where the app is served, such as 127.0.0.1:8000 or unix:/run/shop/app.sock; may be"
+        " repeated for nginx and Caddy, which share the requests among several servers."
         "  [default: CARBOY_SERVE_BIND, else 127.0.0.1:8000]",
     ),
     click.option(
@@ -205,7 +213,7 @@ def make_website(
     facts: Facts,
     *,
     names: cabc.Sequence[str] = (),
-    upstream: str | None = None,
+    upstreams: cabc.Sequence[str] = (),
     listen: str = "80",
     listen_tls: str = "443",
     tls_cert: str | None = None,
@@ -218,28 +226,35 @@ def make_website(
     Raises:
         DeploymentError: an option is not valid, or contradicts the app's settings.
     """
-    if facts.settings.tls_cert and not upstream and not facts.address.path:
+    if facts.settings.tls_cert and not upstreams and not facts.address.path:
         raise DeploymentError(
             "The server of the app speaks HTTPS itself (CARBOY_SERVE_TLS_CERT). Behind a web server"
             " it speaks HTTP: remove that setting, and pass --tls-cert here."
         )
-    address = _read_address("--upstream", upstream) if upstream else facts.address
-    if not facts.trusts_connections_from(address.host):
-        raise DeploymentError(
-            f"CARBOY_PROXY={facts.settings.proxy} does not contain {address.host}, from which the"
-            " web server connects to the app, so that the app would ignore what it says of clients."
-            " Add that address, or use a Unix socket: --upstream unix:/run/app.sock."
-        )
     return Website(
         facts,
         tuple(map(_check_host, names)) or tuple(filter(_HOST.fullmatch, facts.hosts)),
-        address,
+        _upstreams(facts, upstreams),
         _read_port("--listen", listen),
         _read_port("--listen-tls", listen_tls),
         _certificate(facts.root, tls_cert, tls_key),
         timeout or facts.wait_s,
         tuple(facts.static_folders) if static else (),
     )
+
+
+def _upstreams(facts: Facts, texts: cabc.Sequence[str]) -> tuple[Address, ...]:
+    addresses = tuple(_read_address("--upstream", text) for text in texts) or (facts.address,)
+    for address in addresses:
+        if not facts.trusts_connections_from(address.host):
+            raise DeploymentError(
+                f"CARBOY_PROXY={facts.settings.proxy} does not contain {address.host}, from which"
+                " the web server connects to the app, so that the app would ignore what it says of"
+                " clients. Add that address, or use a Unix socket: --upstream unix:/run/app.sock."
+            )
+        if addresses.count(address) > 1:
+            raise DeploymentError(f"--upstream {address} is given twice.")
+    return addresses
 
 
 def _check_host(text: str) -> str:

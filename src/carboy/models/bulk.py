@@ -6,6 +6,7 @@ does not hold all inputs.
 
 from __future__ import annotations
 
+import threading
 import typing as t
 from collections import deque
 from concurrent.futures import Future
@@ -39,6 +40,12 @@ class PredictionFuture(Future[t.Any]):
 
     def cancel(self) -> bool:
         return super().cancel() if self.cancelled() or self._cancel_ticket() else False
+
+    def restart_in_child(self) -> None:
+        """Let a forked child process use the future: a thread of the parent may have held its
+        lock.
+        """
+        self._condition = threading.Condition()
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets

@@ -152,6 +152,14 @@ class Models(cabc.Mapping[str, Model]):
         for model in self._by_name.values():
             model.close(timeout_s)
 
+    def refuse_waiting(self) -> None:
+        """Refuse the predictions that wait, and new ones, because the process is about to end.
+        Those that are being computed go on, and streams end. Returns at once.
+        """
+        for model in self._by_name.values():
+            for version in model.versions.served():
+                version.queue.close(0.0)
+
     def health(self) -> Health:
         """Return whether all models are ready, for readiness probes. Never blocks.
 

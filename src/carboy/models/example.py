@@ -64,7 +64,8 @@ class Example:
                 f"{owner}: {title} cannot be encoded as a request: {exc}"
             ) from None
 
-    def _decode(self) -> Arguments:
+    def decode(self) -> Arguments:
+        """Return the input as new arguments of `predict`, by name."""
         return self._codec.decode_json(self.json)
 
     def predict(self, compute: Compute, *, batch: int, answers: AnswerWriter) -> None:
@@ -81,7 +82,7 @@ class Example:
             Exception: whatever `predict` raises, or the encoding of its result.
         """
         if answers.streams:
-            stream = compute([self._decode()])[0]
+            stream = compute([self.decode()])[0]
             # One item is enough to warm up a model.
             items = list(stream) if self.is_golden else _first_item(stream)
             self._compare([msgspec.json.decode(answers.encode_json(item)) for item in items])
@@ -89,7 +90,7 @@ class Example:
         for size in (1, batch) if batch > 1 else (1,):
             # Decode the example anew for each entry of each batch, because `predict` may change its
             # arguments in place.
-            results = rows(compute([self._decode() for _ in range(size)]), size)
+            results = rows(compute([self.decode() for _ in range(size)]), size)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result

@@ -151,7 +151,8 @@ class ModelDeclaring:
         device_lock: bool = True,
         max_body_bytes: int | None = None,
         source: str | os.PathLike[str] | None = None,
-        replicas: int | None = None,
+        replicas: int | tuple[int, int] | None = None,
+        resources: cabc.Mapping[str, float] = MappingProxyType({}),
         retry: bool = True,
         max_rss: int | str | None = None,
         start_timeout_s: float = 600.0,
@@ -212,7 +213,13 @@ class ModelDeclaring:
                 the path of its folder, after the files were compared with the card in the folder.
                 The model's page shows the card.
             replicas: how many processes beside the server's workers load the model and compute its
-                batches, shared by all workers. By default each worker loads the model itself.
+                batches, shared by all workers. By default each worker loads the model itself. Two
+                numbers, such as (1, 8), are the least and the most: `carboy serve --on ray` starts
+                more when predictions wait; on one machine there is the least number.
+            resources: what each replica needs of its node with `carboy serve --on ray`, such as
+                {"num_gpus": 1, "num_cpus": 2}; also "memory" in bytes, and resources that nodes
+                have by `ray start --resources`. By default one CPU, and one GPU if `device` is
+                "cuda".
             retry: whether a batch is computed once more, by another replica, if the process dies
                 that computes it. False if `predict` changes something elsewhere; the prediction is
                 then 503.
@@ -258,6 +265,7 @@ class ModelDeclaring:
                 max_body_bytes=max_body_bytes,
                 source=_located(self.root_path, source, rule),
                 replicas=replicas,
+                resources=resources,
                 retry=retry,
                 max_rss=max_rss,
                 start_timeout_s=start_timeout_s,

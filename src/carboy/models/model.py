@@ -26,7 +26,7 @@ from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
 from .replicas.placing import directory_for
 from .replicas.source import ModelSource
-from .replicas.supervision import want_of
+from .replicas.supervision import wanted_replicas
 from .saved.card import cards_in
 from .saved.filestates import fingerprint
 from .sources import source_of
@@ -132,7 +132,7 @@ class Model:
             wait_s=options.wait_s,
             deadline_s=options.deadline_s,
             queue=options.queue_items,
-            concurrency=options.concurrency if replica.turns is None else options.parallel,
+            concurrency=options.concurrency if replica.turns is None else replica.turns.batches,
             streams=self.answers.streams,
             device=None if replica.is_remote else options.shared_device,
             version=name,
@@ -147,10 +147,8 @@ class Model:
         directory = directory_for(options, owner)
         if directory is None:
             return InProcess(source, owner=owner, folder=folder, bind=self._bind, warm=self._warm)
-        from .replicas.remote import RemoteReplicas
-
-        return RemoteReplicas(
-            want_of(
+        return directory.make(
+            wanted_replicas(
                 self.name,
                 options,
                 version=version,
@@ -160,11 +158,10 @@ class Model:
                 files_bytes=size,
                 has_check=source.has_check,
             ),
-            directory,
+            options,
             self.operation,
             owner=owner,
             streams=self.answers.streams,
-            retry=options.retry,
         )
 
     @property

@@ -29,24 +29,33 @@ _COUNTS = {
     "batch": "a whole number, at least 1",
     "concurrency": "a whole number, at least 1",
     "queue": "a whole number, at least 1",
-    "replicas": "a whole number, at least 1, or None to compute in the process of the app",
     "max_body_bytes": (
         "a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
         " key MODEL_MAX_BODY"
     ),
 }
-_MAY_BE_NONE = ("queue", "replicas", "max_body_bytes")
+_MAY_BE_NONE = ("queue", "max_body_bytes")
 # For options that concern the processes of replicas: why they have no effect without them.
 _NEED_REPLICAS = {
     "retry": "a batch is lost only if another process computes it",
     "max_rss": "it limits the memory of each of these processes",
     "start_timeout_s": "it limits how long these processes may take to load the model",
+    "resources": "it says what the node of each of these processes must have",
 }
+# The resources of a node that Ray itself knows; others have names of their own.
+_NODE_RESOURCES = ("num_cpus", "num_gpus", "memory")
 #: The device of replicas that divide the cores of the machine among them.
 CPU = "cpu"
 _CUDA = re.compile(r"cuda(:\d+)?")
 _LIKE_CUDA = re.compile(r"cuda|gpu", re.IGNORECASE)
 _NAME = re.compile(r"[\w-]+")
+_RESOURCE = re.compile(r"[\w:.-]+")
+# What users write for the resources that Ray calls otherwise.
+_OTHER_NAMES = {
+    **dict.fromkeys(("cpu", "cpus", "num_cpu", "ncpus"), "num_cpus"),
+    **dict.fromkeys(("gpu", "gpus", "num_gpu", "ngpus"), "num_gpus"),
+    **dict.fromkeys(("mem", "ram"), "memory"),
+}
 
 
 def check_name(name: object, rule: str) -> None:
@@ -79,7 +88,8 @@ class Options:
     device: str | cabc.Sequence[str] | None = None
     max_body_bytes: int | None = None
     source: str | None = None
-    replicas: int | None = None
+    replicas: int | tuple[int, int] | None = None
+    resources: cabc.Mapping[str, float] = dataclasses.field(default_factory=dict)
     device_lock: bool = True
     retry: bool = True
     max_rss: int | str | None = None
@@ -108,8 +118,10 @@ class Options:
                 continue
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise ValueError(f"app.model(..., {name}={number!r}): expected {expected}.")
+        self._check_number_of_replicas()
         self._check_devices()
         self._check_replicas()
+        self._check_resources()
         if self.wait_ms != "auto" and not _is_duration(self.wait_ms, above_zero=False):
             raise ValueError(
                 f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds, at least 0, or"
@@ -130,6 +142,51 @@ class Options:
         check_rate(self.rate, "app.model(...)")
         check_cors(self.cors, "app.model(...)")
 
+    def _check_number_of_replicas(self) -> None:
+        # The type is Any, because users may have passed any object, which is checked here.
+        given: t.Any = self.replicas
+        if given is None or _is_count(given):
+            return
+        if (
+            not isinstance(given, (tuple, list))
+            or len(given) != 2
+            or not all(map(_is_count, given))
+        ):
+            raise ValueError(
+                f"app.model(..., replicas={given!r}): expected a whole number, at least 1, or"
+                " None to compute in the process of the app; or the least and the most, such"
+                " as (1, 8)."
+            )
+        least, most = given
+        if least > most:
+            raise ValueError(
+                f"app.model(..., replicas={given!r}): expected the least number first, such as"
+                f" ({most}, {least})."
+            )
+
+    def _check_resources(self) -> None:
+        given: t.Any = self.resources
+        if not isinstance(given, cabc.Mapping):
+            raise ValueError(  # noqa: TRY004  # as for all options
+                f"app.model(..., resources={given!r}): expected a dict of amounts by their names,"
+                " such as {'num_gpus': 1, 'num_cpus': 2}."
+            )
+        for name, amount in given.items():
+            if not isinstance(name, str) or _RESOURCE.fullmatch(name) is None:
+                raise ValueError(
+                    f"app.model(..., resources=...): the name {name!r} is none of a resource:"
+                    f" expected {', '.join(_NODE_RESOURCES)}, or letters, digits, '_', '-', ':'."
+                )
+            if near := _near_resource(name):
+                raise ValueError(
+                    f"app.model(..., resources={{{name!r}: ...}}): Ray calls this {near!r}."
+                )
+            if not _is_duration(amount, above_zero=False):
+                raise ValueError(
+                    f"app.model(..., resources={{{name!r}: {amount!r}}}): expected a number, at"
+                    " least 0."
+                )
+
     def _check_devices(self) -> None:
         # The types are Any, because users may have passed any object, which is checked here.
         device: t.Any = self.device
@@ -140,10 +197,11 @@ class Options:
                 " replicas=... a list of such words. Models with the same word do not compute at"
                 " the same time."
             )
-        if len(given) > (self.replicas or 1):
+        most = self.most_replicas or 1
+        if len(given) > most:
             raise ValueError(
                 f"app.model(..., device={device!r}, replicas={self.replicas}): each replica"
-                f" computes on one device, so that {len(given) - (self.replicas or 1)} of these"
+                f" computes on one device, so that {len(given) - most} of these"
                 f" would not be used. Raise replicas to {len(given)}, or name fewer devices."
             )
         for each in given if self.replicas and device is not None else ():
@@ -167,7 +225,8 @@ class Options:
         if self.replicas is None:
             for field in dataclasses.fields(self):
                 value = getattr(self, field.name)
-                if field.name in _NEED_REPLICAS and value != field.default:
+                default = {} if field.name == "resources" else field.default
+                if field.name in _NEED_REPLICAS and value != default:
                     raise ValueError(
                         f"app.model(..., {field.name}={value!r}) has no effect without replicas:"
                         f" {_NEED_REPLICAS[field.name]}. Add replicas=1 or more, or leave it out."
@@ -209,9 +268,19 @@ class Options:
         return None if self.max_rss is None else _parse_size(self.max_rss)
 
     @property
+    def least_replicas(self) -> int | None:
+        """How many replicas there are without load; None if the model has none."""
+        return self.replicas[0] if isinstance(self.replicas, (tuple, list)) else self.replicas
+
+    @property
+    def most_replicas(self) -> int | None:
+        """How many replicas there are at most; None if the model has none."""
+        return self.replicas[1] if isinstance(self.replicas, (tuple, list)) else self.replicas
+
+    @property
     def parallel(self) -> int:
         """How many batches of the model compute at the same time."""
-        return self.replicas or self.concurrency
+        return self.most_replicas or self.concurrency
 
     @property
     def wait_s(self) -> float | t.Literal["auto"]:
@@ -225,6 +294,15 @@ class Options:
     def ahead(self) -> int:
         """How many predictions `model.map` keeps queued, so that the next batches can be formed."""
         return min(self.queue_items, self.batch * (self.parallel + 2))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _near_resource(name: str) -> str:
+    """Return what Ray calls a resource that the user has named otherwise; "" if it is unknown."""
+    return _OTHER_NAMES.get(name.lower(), "")
 
 
 def _is_title(key: object) -> bool:

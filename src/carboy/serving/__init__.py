@@ -96,6 +96,10 @@ def prepare(arguments: dict[str, t.Any], *, listens: bool = True, **options: t.A
     from .settings import make_settings, unknown_variables
 
     settings = make_settings(arguments, **options)
+    if settings.on == "ray":
+        from ..models.raycluster.connection import require_ray
+
+        require_ray()
     log.configure()
     if is_any_set(None):
         from ..observability.logoptions import read_options

@@ -16,6 +16,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from ..core.bytesizes import format_size, parse_size
 from ..core.processmemory import resident_bytes
 from ..errors import AddressError, ServingError
+from ..models.raycluster.connection import PROXIED
 from . import machine
 from .http.address import Address, parse_address
 from .management.controlpath import parse_control
@@ -289,6 +290,25 @@ def _write_yes_or_no(value: bool) -> str:
     return _YES[0] if value else _NO[0]
 
 
+# ------------------------------------------------------------------------------------- Ray
+
+
+def _parse_ray_address(text: str) -> str:
+    address = text.strip()
+    if address.startswith("ray://"):
+        raise ValueError(PROXIED)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
+        raise ValueError
+    return address
+
+
+def _parse_ray_namespace(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", text.strip()):
+        raise ValueError
+    return text.strip()
+
+
 # ----------------------------------------------------------------------------------- sizes
 
 
@@ -431,6 +451,17 @@ AccessLogFormat = t.Annotated[
     ValueFormat(_parse_choice("auto", "off", "text", "json"), "auto, off, text or json", "FORMAT"),
 ]
 YesOrNo = t.Annotated[bool, ValueFormat(_parse_yes_or_no, "yes or no", "YES", _write_yes_or_no)]
+ReplicasOn = t.Annotated[str, ValueFormat(_parse_choice("local", "ray"), "local or ray", "PLACE")]
+RayAddress = t.Annotated[
+    str,
+    ValueFormat(
+        _parse_ray_address, "host and port of the head node, such as 10.0.0.5:6379", "HOST:PORT"
+    ),
+]
+RayNamespace = t.Annotated[
+    str, ValueFormat(_parse_ray_namespace, "letters, digits, '_', '-' and '.'", "NAME")
+]
+RayCode = t.Annotated[str, ValueFormat(_parse_choice("same", "upload"), "same or upload", "WAY")]
 Seconds = t.Annotated[
     float,
     ValueFormat(_parse_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),

@@ -22,6 +22,7 @@ import typing as t
 from dataclasses import asdict, dataclass, fields
 
 from ..errors import AddressError, ServingError
+from ..models.raycluster.connection import RayPlace, default_namespace
 from . import machine
 from .activation import passed_count
 from .declaration import (
@@ -43,6 +44,10 @@ from .declaration import (
     Port,
     Proxies,
     ProxyHeaders,
+    RayAddress,
+    RayCode,
+    RayNamespace,
+    ReplicasOn,
     ResidentSize,
     Seconds,
     Setting,
@@ -303,6 +308,33 @@ class Settings:
         0, "How many models the app must have; with fewer it is not ready (/readyz)."
     )
 
+    on: ReplicasOn = declare(
+        "local",
+        "Where models with replicas= compute: in processes on this machine, or on a Ray cluster.",
+    )
+    ray_address: RayAddress = declare(
+        "",
+        "The head node of the Ray cluster. A node of the cluster must run on this machine.",
+        computed="RAY_ADDRESS, or the Ray node that runs on this machine",
+    )
+    ray_namespace: RayNamespace = declare(
+        "",
+        "Where the replicas of the app are on the cluster. Servers with the same namespace share"
+        " them.",
+        computed="carboy- and the import path of the app",
+    )
+    ray_code: RayCode = declare(
+        "same",
+        "How the code of the app reaches the nodes: each has the same in the same folder or"
+        " installed, or the server's folder is uploaded.",
+    )
+    ray_allow_plaintext: YesOrNo = declare(
+        False, "Whether the Ray cluster may have nodes on other machines without RAY_USE_TLS."
+    )
+    ray_allow_dashboard: YesOrNo = declare(
+        False, "Whether other machines may reach the dashboard of the Ray cluster."
+    )
+
     @property
     def addresses(self) -> tuple[Address, ...]:
         """The addresses to listen on."""
@@ -324,6 +356,20 @@ class Settings:
 
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
+
+    def ray_place(self, target: str | None) -> RayPlace:
+        """Return the Ray cluster, and what is allowed there.
+
+        Args:
+            target: the import path of the app.
+        """
+        return RayPlace(
+            address=self.ray_address,
+            namespace=self.ray_namespace or default_namespace(target),
+            uploads_code=self.ray_code == "upload",
+            allows_plaintext=self.ray_allow_plaintext,
+            allows_dashboard=self.ray_allow_dashboard,
+        )
 
     def http_limits(self) -> Limits:
         return Limits(
@@ -416,7 +462,16 @@ _NEEDS = {
         ("tls_key", "tls_password_file", "tls_client_ca"),
         ("tls_cert", "the file of the certificate"),
     ),
+    **dict.fromkeys(
+        (
+            *("ray_address", "ray_namespace", "ray_code"),
+            *("ray_allow_plaintext", "ray_allow_dashboard"),
+        ),
+        ("on", "ray"),
+    ),
 }
+# Values of settings with which those that need them have no effect.
+_OFF = ("0", "local")
 
 
 def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
@@ -424,7 +479,7 @@ def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
     or because that one is not set.
     """
     for name, (needed, what) in _NEEDS.items():
-        if name in values and values.get(needed, "0") == "0":
+        if name in values and values.get(needed, "0") in _OFF:
             raise ServingError(
                 f"Setting {name!r} has no effect without the setting {needed!r}. Set {needed!r} to"
                 f" {what}, or leave out {name!r}."
@@ -434,6 +489,7 @@ def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
 # For settings that have no effect without workers: the reason.
 _NEED_WORKERS = {
     "memory_limit_bytes": "it decides how many there are",
+    "on": "the models of this process were declared before, and compute in it",
     **dict.fromkeys(
         ("max_requests", "max_rss_bytes", "view_timeout_s"),
         "nobody could replace the process that serves",
@@ -453,7 +509,7 @@ def refuse_without_workers(values: cabc.Mapping[str, t.Any]) -> None:
     """
     for setting in SETTINGS:
         reason = _NEED_WORKERS.get(setting.field)
-        if reason is not None and values.get(setting.field) not in (None, "", "off", 0):
+        if reason is not None and values.get(setting.field) not in (None, "", "off", "local", 0):
             raise ServingError(
                 f"Setting {setting.argument!r} has no effect without workers: {reason}. Leave it"
                 " out, or serve with workers."

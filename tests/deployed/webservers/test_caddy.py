@@ -16,6 +16,7 @@ from functools import partial
 import deployedapp
 import guides
 import pytest
+import severalservers
 import spawning
 import website
 import websitecases as cases
@@ -118,6 +119,10 @@ def test_client_can_read_the_413_of_the_app(site):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(body)
         assert sock.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_several_servers_share_the_requests(tmp_path):
+    severalservers.check_several_servers("caddy", tmp_path, start, "--no-auto-https")
 
 
 def test_file_is_formatted_as_caddy_does_it(site, secure_site):

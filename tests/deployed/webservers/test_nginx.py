@@ -11,6 +11,7 @@ import signal
 import guides
 import oddsites
 import pytest
+import severalservers
 import spawning
 import website
 import websitecases as cases
@@ -74,6 +75,10 @@ def test_two_apps_are_served_by_one_nginx(tmp_path):
 
 def test_static_folder_at_the_root_leaves_views_to_the_app(tmp_path):
     oddsites.check_static_folder_at_the_root("nginx", tmp_path, start)
+
+
+def test_several_servers_share_the_requests(tmp_path):
+    severalservers.check_several_servers("nginx", tmp_path, start)
 
 
 # --------------------------------------------------------------------- nginx by somebody's tutorial

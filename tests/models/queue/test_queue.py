@@ -20,6 +20,7 @@ from carboy.errors import (
     QueueFullError,
     StuckError,
 )
+from carboy.models.bulk import PredictionFuture
 from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
 from replicas import FunctionReplica
@@ -459,6 +460,41 @@ def what_the_child_of_a_fork_gets():
 
 def test_child_of_a_fork_begins_anew():
     assert measured_alone(what_the_child_of_a_fork_gets) == 8
+
+
+def what_waits_in_the_child_of_a_fork():
+    """Predictions that wait and compute when a process is forked, of which the parent has all."""
+    begun, released = threading.Event(), threading.Event()
+
+    def predict(items):
+        begun.set()
+        released.wait(PATIENCE_S)
+        return items
+
+    queue = PredictionQueue(FunctionReplica(predict), owner="Model 'm'")
+    request = Ticket(arguments=9, deliver=lambda tickets: os._exit(9))
+    tickets = [queue.submit(1), queue.submit(2)]
+    begun.wait(PATIENCE_S)
+    queue.submit_round([request])
+    future = PredictionFuture.submit(queue, 3)
+    child = os.fork()
+    if child == 0:
+        failures = []
+        for each in tickets:
+            each.wait()
+            failures.append(type(each.value).__name__)
+        failures.append(type(future.exception(PATIENCE_S)).__name__)
+        os._exit(0 if failures == ["ClosedError"] * 3 and not request.settled else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    request.deliver = lambda tickets: None
+    released.set()
+    for each in tickets:
+        each.wait()
+    return [code, *(each.value for each in tickets), future.result(PATIENCE_S)]
+
+
+def test_child_of_a_fork_does_not_wait_for_what_its_parent_computes():
+    assert measured_alone(what_waits_in_the_child_of_a_fork) == [0, 1, 2, 3]
 
 
 # --- rounds ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pathlib
 import random
@@ -28,6 +27,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.models.replicas.remote import RemoteReplicas
+    from carboy.models.replicas.supervision import Hangs
 
 
 def queue_of(remote: RemoteReplicas, **options: t.Any) -> PredictionQueue:
@@ -138,28 +138,24 @@ def test_a_replica_that_hangs_is_replaced_and_others_are_answered(opened):
     assert report["took_s"] >= 0.5
 
 
-def test_the_queue_can_be_used_while_a_replica_that_hangs_is_logged_and_reported(opened):
+def test_the_queue_can_be_used_while_a_replica_that_hangs_is_reported(opened, monkeypatch):
     there, queue = opened("echo", deadline_s=0.5)
     counted: list[t.Any] = []
+    report = there.report
 
-    class SlowLog(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "hangs" in record.getMessage():
-                thread = threading.Thread(target=lambda: counted.append(queue.statistics()))
-                thread.start()
-                thread.join(PATIENCE_S)
-                counted.append("logged")
+    def report_slowly(hangs: Hangs) -> None:
+        thread = threading.Thread(target=lambda: counted.append(queue.statistics()))
+        thread.start()
+        thread.join(PATIENCE_S)
+        counted.append("reported")
+        report(hangs)
 
-    handler, logger = SlowLog(), logging.getLogger("carboy.models")
-    logger.addHandler(handler)
-    try:
-        (late,) = results_of(queue, [-3])
-        assert isinstance(late, DeadlineError)
-        wait_until(lambda: there.replicas[0].number == 2 and there.replicas[0].await_ready())
-    finally:
-        logger.removeHandler(handler)
-    assert counted[-1] == "logged"
-    assert len(counted) == 2, "the queue was locked while its log was written"
+    monkeypatch.setattr(there, "report", report_slowly)
+    (late,) = results_of(queue, [-3])
+    assert isinstance(late, DeadlineError)
+    wait_until(lambda: there.replicas[0].number == 2 and there.replicas[0].await_ready())
+    assert counted[-1] == "reported"
+    assert len(counted) == 2, "the queue was locked meanwhile"
 
 
 @pytest.mark.parametrize("x", [-4, -7], ids=["exits", "has a device that fails for good"])

@@ -4,7 +4,9 @@ the memory.
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,7 @@ import pytest
 from modelversions import Counting, write_version
 from polling import PATIENCE_S, wait_until
 
-from carboy.errors import ModelLoadError
+from carboy.errors import ClosedError, ModelLoadError
 
 MB = 1_000_000
 
@@ -156,6 +158,62 @@ def test_old_version_goes_on_if_it_does_not_finish_its_predictions_in_time(crowd
         assert model.predict(3) == "1:3"
         model.target.may_compute.set()
         assert running.result(PATIENCE_S) == "1:-1"
+
+
+# --- a hold that does not end --------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(crowded, store):
+    """Return a model whose version 1 was unloaded for version 2, which loads until the test
+    ends.
+    """
+    model = crowded(hold_s=PATIENCE_S)
+    model.target.may_load.clear()
+    write_version(store, "2", weights="0" * MB)
+    changing = threading.Thread(target=model.versions.refresh)
+    changing.start()
+    wait_until(lambda: not model.loaded)
+    yield model
+    model.target.may_load.set()
+    changing.join()
+
+
+def test_predictions_that_wait_when_the_model_is_closed_are_refused_at_once(held, app):
+    with ThreadPoolExecutor(2) as threads:
+        by_http = threads.submit(app.test_client().post, "/m", json=0)
+        by_python = threads.submit(held.predict, 0)
+        wait_until(lambda: held.statistics().waiting == 2)
+        assert held.close(PATIENCE_S)
+        assert (by_http.result().status_code, by_http.result().json["code"]) == (
+            503,
+            "model-closed",
+        )
+        with pytest.raises(ClosedError, match="is being closed"):
+            by_python.result()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
+def test_process_that_is_forked_during_a_hold_begins_anew(held):
+    """No thread of the parent is there, so nobody would end the hold, or compute what waits."""
+    waiting = held.submit(7)
+    assert held.statistics().waiting == 1
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with pytest.raises(ClosedError, match="in the process that was forked"):
+                waiting.result(PATIENCE_S)
+            held.target.may_load.set()
+            assert held.predict(1) == "1:1"
+            held.versions.refresh()
+            assert held.predict(1) == "2:1"
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    held.target.may_load.set()
+    assert waiting.result(PATIENCE_S) == "2:7"
 
 
 class Recursive(Slow):

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -167,7 +168,7 @@ class Server(t.NamedTuple):
 def serving(
     folder: pathlib.Path,
     app: str,
-    *,
+    *options: str,
     preexec_fn: cabc.Callable[[], object] | None = None,
     **first: object,
 ) -> cabc.Iterator[Server]:
@@ -177,7 +178,7 @@ def serving(
     write_version(store, "1", **first)
     port, control = spawning.free_port(), folder / "control.sock"
     words = [spawning.script("carboy"), "serve", "versioned:app", "--port", str(port)]
-    words += ["--workers", "2", "--control", str(control)]
+    words += ["--workers", "2", "--control", str(control), *options]
     program = spawning.start(
         words, log=folder / "log", port=port, cwd=folder, preexec_fn=preexec_fn
     )
@@ -365,22 +366,37 @@ def _lives(pid: int) -> bool:
 def test_requests_of_a_canary_whose_replicas_have_died_are_computed_by_the_current_version(
     tmp_path,
 ):
-    canary = "replicas=1, deadline_s=1.0, canary={'2': 1.0}"
+    """Also those that wait for the canary; not those that were being computed, which may be the
+    cause. None waits for its deadline.
+    """
+    canary = "replicas=1, deadline_s=600.0, canary={'2': 1.0}"
     ill = "        if pathlib.Path('ill').exists(): raise OSError\n"
-    text = REPLICATED.replace("replicas=1", canary)
+    busy = "        pathlib.Path(f'computes-{self.name}').touch()\n"
+    busy += "        while self.name == '2' and os.path.exists('busy'): time.sleep(0.005)\n"
+    text = REPLICATED.replace("replicas=1", canary).replace("batch=8", "batch=1")
+    text = text.replace("xs: list[int]) -> list[dict[str, str | int]]", "x: int) -> int")
     text = text.replace("        if content", f"{ill}        if content", 1)
+    text = text.replace("        return [", f"{busy}        return x #", 1)
     write_version(tmp_path / "versions", "2")
 
     def version(server: Server) -> str | None:
-        # A request that arrives before the death is noticed waits until its deadline.
         return post(server, "/m", 1).headers.get("X-Model-Version")
 
-    with serving(tmp_path, text) as server:
+    with serving(tmp_path, text) as server, ThreadPoolExecutor(9) as threads:
         wait_until(lambda: version(server) == "2")
+        (tmp_path / "computes-2").unlink()
+        (tmp_path / "busy").touch()
+        asked = [threads.submit(post, server, "/m", 1) for _ in range(9)]
+        wait_until((tmp_path / "computes-2").exists)
         (tmp_path / "ill").touch()
         os.kill(server.replica("2"), signal.SIGKILL)
-        wait_until(lambda: version(server) == "1")
+        answers = [each.result() for each in asked]
+        lost = [each.json()["code"] for each in answers if each.status_code != 200]
+        assert set(lost) <= {"replica-lost"}
+        assert len(lost) <= 1
+        assert {each.headers["X-Model-Version"] for each in answers if each.ok} == {"1"}
         (tmp_path / "ill").unlink()
+        (tmp_path / "busy").unlink()
         wait_until(lambda: version(server) == "2")
 
 
@@ -418,3 +434,28 @@ def test_replicas_end_first_if_those_of_the_next_version_have_no_memory_beside_t
     output = crowded.program.output
     assert output.count("predictions wait for at most") == 2
     assert "was killed by SIGKILL" not in output
+
+
+IN_PROCESS = """
+from carboy.models.versions import memoryroom
+memoryroom.available_bytes = lambda: 0
+"""
+
+
+def test_predictions_that_wait_for_a_version_are_answered_before_a_stopped_server_ends(tmp_path):
+    """The next version loads for longer than the server may take to stop."""
+    text = REPLICATED.replace("replicas=1", f"hold_s={PATIENCE_S}") + IN_PROCESS
+    text = text.replace(
+        "        if content", "        self.weights = b'0' * 2**23\n        if content", 1
+    )
+    options = ("--workers", "1", "--grace", "2")
+    with serving(tmp_path, text, *options) as server, ThreadPoolExecutor(2) as threads:
+        server.begin_change("2")
+        waiting = [threads.submit(post, server, "/m", 1) for _ in range(2)]
+        wait_until(lambda: [each["waiting"] for each in server.described("m")] == [2])
+        assert server.program.stop() == 0
+        answers = [each.result() for each in waiting]
+    assert [(each.status_code, each.json()["code"]) for each in answers] == [
+        (503, "model-closed")
+    ] * 2
+    assert "has not finished its requests" not in server.program.output

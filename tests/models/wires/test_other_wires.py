@@ -13,8 +13,9 @@ from polling import PATIENCE_S
 from stage import Stage, post
 
 from carboy import Carboy
+from carboy.config import OWN_KEYS
 from carboy.errors import ConfigError
-from carboy.models import DataFrame, Tensor
+from carboy.models import DataFrame, Tensor, wires
 from carboy.serving import predictions
 
 
@@ -253,6 +254,12 @@ def test_model_that_streams_is_refused_where_the_protocol_has_no_streams(make_ap
     app.config["MODEL_DEFAULT"] = "stream"
     with pytest.raises(ConfigError, match="has no streams"):
         app.test_client().get("/")
+
+
+def test_type_of_the_config_key_names_every_protocol():
+    (names,) = t.get_args(OWN_KEYS["MODEL_PROTOCOLS"].type)
+    assert set(t.get_args(names)) == set(wires.PROTOCOLS)
+    assert all(f'"{name}"' in OWN_KEYS["MODEL_PROTOCOLS"].help for name in wires.PROTOCOLS)
 
 
 def test_two_protocols_with_the_same_url_are_refused(make_app):

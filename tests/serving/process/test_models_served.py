@@ -15,8 +15,8 @@ from polling import PATIENCE_S, wait_until
 
 from carboy.errors import ModelLoadError
 from carboy.models.options import Options
-from carboy.models.replicas.socketdirectory import SocketDirectory
-from carboy.models.replicas.supervision import GivesBack, Hangs, want_of
+from carboy.models.replicas.modelssocketclient import ModelsSocketClient
+from carboy.models.replicas.supervision import GivesBack, Hangs, wanted_replicas
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -163,10 +163,10 @@ def test_app_whose_models_have_no_replicas_is_refused(spawn, carboy_command, tmp
 
 def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_path):
     server = serve()
-    client = SocketDirectory(lambda: str(tmp_path / "m.sock"))
+    client = ModelsSocketClient(lambda: str(tmp_path / "m.sock"))
     keys = []
     for files in ("old", "old", "new"):
-        want = want_of("where", Options(replicas=1), files=files)
+        want = wanted_replicas("where", Options(replicas=1), files=files)
         granted, tokens_fd = client.want(want, lambda *_: None)
         os.close(tokens_fd)
         assert granted["key"] == want["key"]
@@ -175,12 +175,12 @@ def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_p
     # A client that gives up a batch may say so just after the replica has returned from it.
     client.report(Hangs(key=keys[0], replica=2, took_s=5.0))
     server.wait_until_it_prints("has returned from a batch that a client had given up")
-    large = want_of("where", Options(replicas=1), files="large", files_bytes=10**15)
+    large = wanted_replicas("where", Options(replicas=1), files="large", files_bytes=10**15)
     with pytest.raises(ModelLoadError, match=r"needs about \d+ MiB of memory beside version ''"):
         client.want({**large, "beside": keys[2]}, lambda *_: None)
     client.release(GivesBack(key=keys[0]))
     server.wait_until_it_prints("no process needs these replicas any more")
-    want = want_of("where", Options(replicas=1), files="new")
+    want = wanted_replicas("where", Options(replicas=1), files="new")
     granted, tokens_fd = client.want(want, lambda *_: None)
     os.close(tokens_fd)
     assert server.output.count("is ready: loaded") == 3, "those of the new files go on"

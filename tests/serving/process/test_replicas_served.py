@@ -372,6 +372,7 @@ def test_replica_that_hangs_past_its_deadline_is_replaced(serve, tmp_path):
     assert post(server, "/held", 1).status_code == 504
     wait_until(lambda: server.output.count("is ready: loaded") == 2)
     assert post(server, "/held", 0).status_code == 200
+    assert server.output.count(" hangs") == 1
     assert "hangs: it has computed a batch for" in server.output
     assert "in predict" in server.output, "the stack of the thread that hangs"
     assert lines(tmp_path / "began-1") == [str(hanging)], "it was not tried again"

@@ -80,6 +80,8 @@ CLOUD_RUN = Platform(
     ),
     takes_image=True,
     gives_devices=False,
+    scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=False,
     generate=_generate,
 )

@@ -87,12 +87,27 @@ class _MemorySize(click.ParamType):  # type: ignore[type-arg]  # not generic in 
     type=_MemorySize(),
     help="Memory that the app needs, such as 512M.  [default: measured, and more for requests]",
 )
+@click.option(
+    "--queue-depth",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Start more pods also if more than N predictions wait in each, for k8s only. The cluster"
+    " needs Prometheus and its adapter.",
+)
+@click.option(
+    "--on",
+    type=click.Choice(["local", "ray"]),
+    help="Where the models compute: in each pod, or on a Ray cluster of KubeRay, for k8s only."
+    "  [default: CARBOY_SERVE_ON, else local]",
+)
 def deploy_command(
     facts: Facts,
     platform: Platform,
     name: str | None,
     image: str | None,
     memory_bytes: int | None,
+    queue_depth: int | None,
+    on: str | None,
 ) -> Generated:
     """Write the files by which a hosting platform runs the app.
 
@@ -102,7 +117,7 @@ def deploy_command(
     heroku    Heroku        Procfile, .python-version
     render    Render        render.yaml, .python-version
     spaces    Hugging Face  README.md
-    k8s       Kubernetes    deploy/k8s.yaml
+    k8s       Kubernetes    deploy/k8s.yaml; with '--on ray' also deploy/raycluster.yaml
 
     Nothing is uploaded: the command that uploads the app is shown. The app is started once, with
     its models, to measure how much memory it needs, unless '--memory' states it.
@@ -110,8 +125,13 @@ def deploy_command(
     name = platform.check_name(facts.name if name is None else name)
     if image is not None:
         _check_image(image, platform)
+    on_ray = (on or facts.settings.on) == "ray"
+    if on_ray:
+        _check_ray(facts, platform)
+    if queue_depth is not None:
+        _check_queue_depth(facts, platform, on_ray=on_ray)
     room = _room(facts, memory_bytes)
-    return platform.generate(Release(facts, platform, name, image, room))
+    return platform.generate(Release(facts, platform, name, image, room, queue_depth, on_ray))
 
 
 def _room(facts: Facts, memory_bytes: int | None) -> Room:
@@ -142,4 +162,34 @@ def _check_image(image: str, platform: Platform) -> None:
     if not re.fullmatch(_IMAGE, image):
         raise DeploymentError(
             f"--image {image!r} is not the name of an image, such as registry.example/shop:1."
+        )
+
+
+def _check_ray(facts: Facts, platform: Platform) -> None:
+    if not platform.has_ray:
+        raise DeploymentError(
+            f"On {platform.title} no Ray cluster can be reached: --on ray is for k8s only. Use"
+            " --on local."
+        )
+    if not facts.has_replicas:
+        raise DeploymentError(
+            "No model of this app computes on a Ray cluster: models with replicas= do, such as"
+            " app.model('/predict', replicas=(1, 10))."
+        )
+
+
+def _check_queue_depth(facts: Facts, platform: Platform, *, on_ray: bool) -> None:
+    if on_ray:
+        raise DeploymentError(
+            "--queue-depth and --on ray exclude each other: on Ray the number of replicas follows"
+            " app.model(replicas=(1, 10)), and pods for requests follow their CPU."
+        )
+    if not platform.scales_by_metrics:
+        raise DeploymentError(
+            f"--queue-depth has no effect with {platform.title}, which does not scale by metrics of"
+            " the app. Leave it out."
+        )
+    if not facts.has_models:
+        raise DeploymentError(
+            "--queue-depth is for apps with models, and this app has none. Leave it out."
         )

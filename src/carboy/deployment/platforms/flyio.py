@@ -62,6 +62,8 @@ FLY = Platform(
     DNS_LABEL,
     takes_image=False,
     gives_devices=False,
+    scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=True,
     generate=_generate,
 )

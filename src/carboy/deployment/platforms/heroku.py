@@ -74,6 +74,8 @@ HEROKU = Platform(
     ),
     takes_image=False,
     gives_devices=False,
+    scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=False,
     generate=_generate,
 )

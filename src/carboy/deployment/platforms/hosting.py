@@ -63,6 +63,9 @@ class Platform:
         names: which names it accepts for an app.
         takes_image: whether its file names an image, which is built and pushed by other commands.
         gives_devices: whether its file asks for the devices that models have declared.
+        scales_by_metrics: whether its file can name a metric of the app that decides in how many
+            places the app runs.
+        has_ray: whether the models can compute on a Ray cluster there.
         gets_ignored_files: whether it gets files of the project that git ignores.
         generate: writes the files for a release.
     """
@@ -72,6 +75,8 @@ class Platform:
     names: NameRule
     takes_image: bool
     gives_devices: bool
+    scales_by_metrics: bool
+    has_ray: bool
     gets_ignored_files: bool
     generate: cabc.Callable[[Release], Generated]
 
@@ -113,6 +118,9 @@ class Release:
         name: the name of the app there.
         image: the image that the user has named.
         room: how much memory the app needs.
+        queue_depth: how many predictions may wait in each place where the app runs, before it runs
+            in more places; None if this does not decide.
+        on_ray: whether the models compute on a Ray cluster.
     """
 
     facts: Facts
@@ -120,6 +128,8 @@ class Release:
     name: str
     image: str | None
     room: Room
+    queue_depth: int | None = None
+    on_ray: bool = False
 
     @cached_property
     def command(self) -> str:

@@ -67,6 +67,8 @@ RENDER = Platform(
     DNS_LABEL,
     takes_image=False,
     gives_devices=False,
+    scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=False,
     generate=_generate,
 )

@@ -63,6 +63,8 @@ SPACES = Platform(
     ),
     takes_image=False,
     gives_devices=False,
+    scales_by_metrics=False,
+    has_ray=False,
     gets_ignored_files=False,
     generate=_generate,
 )

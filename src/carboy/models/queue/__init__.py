@@ -33,7 +33,7 @@ from functools import partial
 from threading import main_thread
 from time import monotonic
 
-from carboy.errors import CancelledError, ClosedError
+from carboy.errors import CancelledError, ClosedError, ReplicaLostError
 
 from .batcher import Batcher
 from .occupied import device_named, forget_all, may_wait, passing_on, slots_of_caller
@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
     from .ticket import Deliver
 
 CLOSING = "is being closed. Retry the request."
+_FORKED = "computes this prediction in the process that was forked. Ask for it again in this one."
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 
@@ -102,7 +103,7 @@ class PredictionQueue:
             wait_s=wait_s,
             max_waiting=queue,
             # Threads of one process share the GIL, and so are one place.
-            places=1 if replica.turns is None else concurrency,
+            places=1 if replica.posts is None else concurrency,
         )
         self._counts = Counts()
         # Returns the queue that takes the predictions after `retire`.
@@ -125,6 +126,7 @@ class PredictionQueue:
             deadline_s=self.deadline_s,
             concurrency=concurrency,
             replaces_hanging=self._replica.turns is not None,
+            sends_ahead=self._replica.posts is not None,
             computes=self._computes,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)
@@ -137,8 +139,9 @@ class PredictionQueue:
             concurrency=concurrency,
             streams=self._streams,
             device=None if self._device is None else device_named(self._device),
-            computes=self._computes,
         )
+        if (room := self._room) is not None:
+            room.open()
 
     # --- without waiting -----------------------------------------------------------------------
 
@@ -362,8 +365,9 @@ class PredictionQueue:
             because: why they are refused, for the error; the model's name stands before it.
 
         Returns False if `predict` hangs or `timeout_s` has passed; the remaining predictions then
-        fail with a `ClosedError`.
+        fail with a `ClosedError`. Those that wait since `hold` fail at once.
         """
+        self.refuse_held(because)
         closer = held_lock()
         with self._lock:
             self._state.close(closer, because)
@@ -385,7 +389,11 @@ class PredictionQueue:
         """Let new predictions wait until `release` is called, and compute those that were accepted
         before: the predictions of one request are computed by one version.
         """
-        self._room = room = PredictionQueue(
+        room = self._room = self._make_room()
+        self.retire(lambda: room)
+
+    def _make_room(self) -> PredictionQueue:
+        return PredictionQueue(
             self._replica,
             owner=self.owner,
             batch=self._batch,
@@ -396,7 +404,6 @@ class PredictionQueue:
             version=self.version,
             computes=False,
         )
-        self.retire(lambda: room)
 
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Block until no prediction waits or is computed. Returns False after `timeout_s`."""
@@ -425,19 +432,28 @@ class PredictionQueue:
             room._pass_on(target)
 
     def _pass_on(self, target: PredictionQueue) -> None:
-        now_s = monotonic()
         with passing_on(target._threads) as note, self._lock, target._lock:
             self._successor = lambda: target
-            tickets = self._state.give_away()
-            for ticket in tickets:
-                note(ticket)
-                ticket.queue = target
             for outcome, number in enumerate(self._counts.counters.outcomes):
                 target._counts.add_outcome(outcome, int(number))
-            refused = target._state.adopt(tickets, now_s)
-            if tickets and not refused:
-                refused = target._begin(tickets, now_s)
+            refused = self._give_to(target, note)
         deliver(refused)
+
+    def _give_to(
+        self, target: PredictionQueue, note: cabc.Callable[[Ticket], None]
+    ) -> list[Ticket]:
+        """Let another queue compute the predictions that wait. Returns those that it refuses. The
+        caller holds the locks of both.
+        """
+        now_s = monotonic()
+        tickets = self._state.give_away()
+        for ticket in tickets:
+            note(ticket)
+            ticket.queue = target
+        refused = target._state.adopt(tickets, now_s)
+        if tickets and not refused:
+            refused = target._begin(tickets, now_s)
+        return refused
 
     def _begin(self, tickets: list[Ticket], now_s: float) -> list[Ticket]:
         """Wake the threads for predictions that were queued. Returns those that have failed."""
@@ -451,6 +467,55 @@ class PredictionQueue:
                 self._state.withdraw(ticket, exc, now_s)
             return tickets
         return []
+
+    # --- without replicas ----------------------------------------------------------------------
+
+    def divert(self, successor: cabc.Callable[[], PredictionQueue], because: str) -> None:
+        """Pass on the predictions that wait to another queue, and new ones until `take_back` is
+        called, because nothing is left that could compute them here.
+
+        Those that are being computed fail: they may be the cause. So do those of requests of which
+        a part was computed here, because the predictions of one request are computed by one
+        version.
+
+        Args:
+            successor: returns the other queue.
+            because: why predictions fail, for the error; the model's name stands before it.
+        """
+        self.retire(successor)
+        target, is_done = successor(), False
+        while not is_done:
+            if (after := target._successor) is not None:  # such as while it is held
+                target = after()
+            with passing_on(target._threads) as note, self._lock, target._lock:
+                if is_done := target._successor is None:
+                    error = ReplicaLostError(f"{self.owner}: {because}")
+                    failed = self._state.fail_begun(error, monotonic())
+                    failed += self._give_to(target, note)
+        deliver(failed)
+
+    def take_back(self) -> None:
+        """Compute new predictions again, after `divert`."""
+        with self._lock:
+            self._successor = None
+
+    def _begin_in_child(self) -> list[Ticket]:
+        """Reset the queue in a forked child process, where nobody ends what `hold` has begun.
+
+        Returns the predictions on which code of the child may wait, as failed: the parent computes
+        them. The others are those of requests, which the parent answers.
+        """
+        if self._room is not None:
+            self._room = self._successor = None
+        # The parent may count in memory that it shares with another process: the child must not
+        # write to it.
+        self._counts.move_to(Counters.new())
+        unfinished = self._state.left_without(get_ident())
+        left = [ticket for ticket in unfinished if ticket.survives_fork()]
+        for ticket in left:
+            ticket.settle(ClosedError(f"{self.owner} {_FORKED}"), monotonic())
+        self.open()
+        return left
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -495,11 +560,10 @@ def _open_all() -> None:
     lock that one of them held at the time of the fork would never be released.
     """
     forget_all()
+    left: list[Ticket] = []
     for queue in list(_all):
-        # The parent may count in memory that it shares with another process: the child must not
-        # write to it.
-        queue._counts.move_to(Counters.new())
-        queue.open()
+        left += queue._begin_in_child()
+    deliver(left)
 
 
 _all: weakref.WeakSet[PredictionQueue] = weakref.WeakSet()

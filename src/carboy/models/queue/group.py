@@ -90,6 +90,13 @@ class PredictionGroup:
             raise
         return owner
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a prediction was computed, or is. They are in the queue in their order, so the
+        first one begins first.
+        """
+        return any(ticket.settled or ticket.batch_size for ticket in self.tickets[:1])
+
     def cancel(self) -> None:
         """Cancel the predictions that have not ended."""
         for ticket in list(self.tickets):

@@ -246,6 +246,7 @@ class QueueState:
         deadline_s: float | None,
         concurrency: int,
         replaces_hanging: bool = False,
+        sends_ahead: bool = False,
         computes: bool = True,
     ) -> None:
         self.waiting = batcher
@@ -263,7 +264,10 @@ class QueueState:
         # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
+        # Whether a batch may be sent to another process before the results of the last one arrive.
+        self._sends_ahead = sends_ahead
         self._computes = computes
+        self._slots = concurrency if computes else 0
         # The locks on which threads sleep until no prediction is left to compute, one per thread.
         self._closers: list[t.Any] = []
 
@@ -324,6 +328,23 @@ class QueueState:
         """Remove and return all waiting predictions, for another queue."""
         return self.waiting.take_all()
 
+    def left_without(self, thread: int) -> list[Ticket]:
+        """Return the predictions that have not ended and that this thread does not compute."""
+        slots = [slot for slot in self.computing if slot.thread != thread]
+        computing = [ticket for slot in slots for ticket in slot.tickets if not ticket.settled]
+        return [*self.waiting, *computing]
+
+    def fail_begun(self, error: Exception, now_s: float) -> list[Ticket]:
+        """End the predictions that are being computed, and those that wait and belong to a request
+        of which a part was computed. Returns them.
+        """
+        parts = [ticket for ticket in self.waiting if ticket.is_part_of_begun]
+        computing = [each for slot in self.computing for each in slot.tickets if not each.settled]
+        for ticket in (*parts, *computing):
+            self.counts.add_outcome(FAILED)
+            self.withdraw(ticket, error, now_s)
+        return [*parts, *computing]
+
     def adopt(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
         """Queue predictions that another queue has accepted, whatever the limit of this one.
         Returns those that were refused and have an error as their result.
@@ -343,6 +364,26 @@ class QueueState:
         been computed for longer than its deadline.
         """
         return self.stuck_slots >= self._concurrency
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot (the permission to compute a batch) is free."""
+        computing = len(self.computing)
+        # A process is free before its results have arrived. Until they have, it gets full batches
+        # only: another one may still fill with the next predictions of those who get these results.
+        return computing < self._slots or (
+            self._sends_ahead
+            and computing < 2 * self._slots
+            and len(self.waiting) >= self.waiting.max_size
+        )
+
+    def due_s(self, now_s: float) -> float | None:
+        """Return when the next batch should begin to compute; a time up to `now_s` means now; None
+        if nothing waits or no slot is free.
+
+        The result is valid until the next prediction arrives or the next slot becomes free.
+        """
+        return self.waiting.due_s(now_s) if self.has_room else None
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
         """Assign the next batch to a slot (the permission to compute it). Returns the predictions

@@ -103,7 +103,6 @@ class BatchThreads:
     Args:
         streams: whether `predict` yields its result item by item.
         device: a device that models share: of all of them, one batch at a time is computed.
-        computes: False if predictions only wait.
     """
 
     def __init__(
@@ -117,7 +116,6 @@ class BatchThreads:
         concurrency: int,
         streams: bool,
         device: Device | None,
-        computes: bool = True,
     ) -> None:
         self._state = state
         self._deadlines = deadlines
@@ -132,7 +130,6 @@ class BatchThreads:
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
-        self._slots = concurrency if computes else 0
         self._streams = streams
         self._threads = 0
         # The idle threads, which sleep until they are woken.
@@ -143,25 +140,12 @@ class BatchThreads:
 
     # --- waking, under the lock ----------------------------------------------------------------
 
-    @property
-    def _has_room(self) -> bool:
-        state = self._state
-        computing = len(state.computing)
-        # A replica in another process is free before its results have arrived. Until they have, it
-        # gets full batches only: another one may still fill with the next predictions of those who
-        # get these results.
-        return computing < self._slots or (
-            self._turns is not None
-            and computing < 2 * self._slots
-            and len(state.waiting) >= state.waiting.max_size
-        )
-
     def wake_for(self, now_s: float) -> None:
         """Ensure that a thread takes the waiting predictions as soon as a batch is due.
 
         Raises RuntimeError if the system cannot start another thread.
         """
-        if not self._has_room:
+        if not self._state.has_room:
             return  # nothing to do: a computing thread takes the next batch when it has finished
         gathering = self._gathering
         if gathering is not None:
@@ -287,7 +271,7 @@ class BatchThreads:
         was_idle = thread in self._idle
         if was_idle:
             self._idle.remove(thread)
-        due_s = state.waiting.due_s(now_s) if self._has_room else None
+        due_s = state.due_s(now_s)
         if due_s is None:
             if state.closed or (was_idle and not was_woken):
                 self._threads -= 1
@@ -374,7 +358,7 @@ class BatchThreads:
             and loop is not None
             and loop.is_running
             and posts.is_possible
-            and self._has_room
+            and self._state.has_room
             and not self._state.closed
             # A thread that sleeps until the batch is due may be late. But one that is awake waits
             # for a replica, or looks soon.
@@ -674,7 +658,7 @@ class BatchThreads:
             slots[0].asked |= {self}
         with self._lock:
             must_wait = state.closed or state.is_stuck or self._device is not None
-            if not at_once and (must_wait or len(state.waiting) or not self._has_room):
+            if not at_once and (must_wait or len(state.waiting) or not state.has_room):
                 return None
             state.enter(slot, ticket, monotonic())
         return slot

@@ -93,6 +93,27 @@ class Ticket:
                 ticket.lock.release()
 
     @property
+    def _receiver(self) -> object:
+        """The future, the group, or the object of the server whose method `deliver` is."""
+        return getattr(self.deliver, "__self__", None)
+
+    @property
+    def is_part_of_begun(self) -> bool:
+        """Whether the prediction is one of a group, of which others have begun."""
+        return getattr(self._receiver, "has_begun", False)
+
+    def survives_fork(self) -> bool:
+        """Return whether code of a forked child process may wait for the prediction, and prepare
+        what it waits on. False for a request that waits without a thread: the parent answers it.
+        """
+        if self.lock is not None:
+            return True
+        restart = getattr(self._receiver, "restart_in_child", None)
+        if restart is not None:
+            restart()
+        return restart is not None
+
+    @property
     def version(self) -> str:
         """The version of the model that computes the prediction; empty if the model declares no
         versions, or before the prediction is submitted.

@@ -135,6 +135,19 @@ def is_light_batch(meta: bytes, buffers: cabc.Iterable[cabc.Iterable[Buffer]]) -
     return is_light(len(meta) + size, 0)
 
 
+def join_region(buffers: cabc.Sequence[cabc.Sequence[Buffer]]) -> tuple[list[Buffer], int]:
+    """Return the parts of a region with these buffers, and its length."""
+    parts: list[Buffer] = []
+    size = 0
+    for buffer in buffers:
+        parts += buffer
+        size += sum(map(len, buffer))
+        if odd := size % _ALIGNMENT:
+            parts.append(_PADDING[odd:])
+            size += _ALIGNMENT - odd
+    return parts, size
+
+
 def split(region: memoryview, lengths: cabc.Iterable[int]) -> list[memoryview]:
     """Return the buffers of a region.
 
@@ -228,14 +241,7 @@ class FrameSocket:
         """
         if not buffers:
             return Copied(meta, b"", 0)
-        parts: list[Buffer] = []
-        size = 0
-        for buffer in buffers:
-            parts += buffer
-            size += sum(map(len, buffer))
-            if odd := size % _ALIGNMENT:
-                parts.append(_PADDING[odd:])
-                size += _ALIGNMENT - odd
+        parts, size = join_region(buffers)
         if size > INLINE_BYTES and self._write_shared(parts, size):
             return Copied(meta, b"", size)
         return Copied(meta, b"".join(parts), 0)

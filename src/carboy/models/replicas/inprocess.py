@@ -16,6 +16,7 @@ from carboy.core.foreignservers import (
     refuse_before_uwsgi_forks,
     warning_of_fork,
 )
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
 from carboy.errors import ModelFileError, ModelLoadError, ServingError, WrongAnswerError
@@ -74,11 +75,11 @@ class InProcess:
         self._folder = folder
         self._bind = bind
         self._warm = warm
-        self._lock = threading.Lock()
+        self._forget_parent()
+        change_in_child(self, InProcess._forget_parent)
         self._object: t.Any = None
         self._failed_attempts = 0
         self._failure: ModelLoadError | None = None
-        self.loading = False
         self.loaded_bytes = 0
         self.load_s = 0.0
         self.cards: tuple[Card, ...] = ()
@@ -86,6 +87,11 @@ class InProcess:
         self.compute = self._load_and_compute
         if self.loaded:
             self.compute = bind(source.by_name(source.predict))
+
+    def _forget_parent(self) -> None:
+        """Begin anew in a forked child process: the thread that loads the model is not there."""
+        self._lock = threading.Lock()
+        self.loading = False
 
     def _load_and_compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
         return self.load()(batch)

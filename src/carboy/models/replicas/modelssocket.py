@@ -8,7 +8,7 @@ import typing as t
 from carboy.core.runtimefolders import runtime_folders, served_sockets, user_name
 from carboy.errors import UnavailableError
 
-from .socketdirectory import SocketDirectory
+from .modelssocketclient import ModelsSocketClient
 from .supervision import VARIABLE
 
 if t.TYPE_CHECKING:
@@ -19,13 +19,13 @@ OFF = "off"
 SUFFIX = ".models"
 
 
-def named_directory(environ: cabc.Mapping[str, str] = os.environ) -> SocketDirectory | None:
+def named_directory(environ: cabc.Mapping[str, str] = os.environ) -> ModelsSocketClient | None:
     """Return the directory of the replicas of `carboy models serve`; None if this process shall
     compute itself.
     """
     if environ.get(VARIABLE, "").strip().lower() == OFF:
         return None
-    return SocketDirectory(lambda: find_socket(environ))
+    return ModelsSocketClient(lambda: find_socket(environ))
 
 
 def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:

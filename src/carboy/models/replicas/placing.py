@@ -1,4 +1,5 @@
-"""Where the models of this process compute: in this process, or in replicas of a supervisor.
+"""Where the models of this process compute: in this process, or in replicas of a supervisor or of
+a cluster.
 
 The choice is made when a model is declared, while the app is imported. A worker of `carboy serve`
 calls `use_directory` before; a process of another server finds `carboy models serve` by its name.
@@ -18,22 +19,22 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..options import Options
-    from .supervision import ReplicaDirectory
+    from .replica import ReplicaMaker
 
 _logger = get_masked_logger("carboy.models")
 
-_connect: cabc.Callable[[], ReplicaDirectory] | None = None
-_directory: ReplicaDirectory | None = None
+_connect: cabc.Callable[[], ReplicaMaker] | None = None
+_directory: ReplicaMaker | None = None
 _is_replica = False
 
 
-def use_directory(connect: cabc.Callable[[], ReplicaDirectory]) -> None:
-    """Let models that are declared later, and have replicas, compute in those of a supervisor.
+def use_directory(connect: cabc.Callable[[], ReplicaMaker]) -> None:
+    """Let models that are declared later, and have replicas, compute in other processes.
 
     Args:
-        connect: returns the directory of the replicas; called when a model needs it.
+        connect: returns what makes the replicas; called when a model needs it.
     """
-    global _connect  # noqa: PLW0603  # a process has one supervisor
+    global _connect  # noqa: PLW0603  # a process has one place for replicas
     _connect = connect
 
 
@@ -43,8 +44,8 @@ def compute_here() -> None:
     _is_replica = True
 
 
-def directory_for(options: Options, owner: str) -> ReplicaDirectory | None:
-    """Return the supervisor whose replicas compute a model; None if this process computes it
+def directory_for(options: Options, owner: str) -> ReplicaMaker | None:
+    """Return what makes the replicas that compute a model; None if this process computes it
     itself.
     """
     global _directory  # noqa: PLW0603
@@ -60,7 +61,7 @@ def directory_for(options: Options, owner: str) -> ReplicaDirectory | None:
         _directory = named_directory()
         return _directory
     _logger.info(
-        "%s: replicas=%d needs `carboy serve` or `carboy models serve`: this process computes the"
+        "%s: replicas=%s needs `carboy serve` or `carboy models serve`: this process computes the"
         " predictions itself",
         owner,
         options.replicas,

@@ -66,12 +66,12 @@ class _WatchedConnection(ReplicaConnection):
         self.posted: _Posted | None = None
         self.is_read_apart = False
         self._posting = posting
+        posting.open_connections.add(self)
         try:
             self.watch()
         except OSError:
-            self.frames.close()
+            self.close()
             raise
-        posting.open_connections.add(self)
 
     def watch(self) -> None:
         call = partial(self._posting.on_readable, self)

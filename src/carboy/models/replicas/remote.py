@@ -51,7 +51,7 @@ if t.TYPE_CHECKING:
     from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
     from .replica import Posts, Turns
-    from .supervision import Granted, ReplicaDirectory, Want
+    from .supervision import Granted, ReplicaDirectory, WantedReplicas
     from .tokens import Token
 
 # If a process has no descriptor left, it tries again after this time to connect to a replica.
@@ -76,7 +76,7 @@ class RemoteReplicas:
 
     def __init__(
         self,
-        want: Want,
+        want: WantedReplicas,
         directory: ReplicaDirectory,
         operation: Operation,
         *,
@@ -104,6 +104,8 @@ class RemoteReplicas:
         self.turns: Turns | None = self
         self._posting = Posting(self)
         self.posts: Posts | None = self._posting
+        self.batches = want["replicas"]
+        self.trouble = ""
         self.loading = False
         self.loaded = False
         self.loaded_bytes = 0
@@ -113,6 +115,9 @@ class RemoteReplicas:
         #: Called when the version must be held, with the longest time in seconds, or must go on
         #: (None). Must return at once.
         self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
+        self.demand: cabc.Callable[[], int] = lambda: 0
+        #: Called when the last replica has died, or one is ready again. Must return at once.
+        self.on_ready: cabc.Callable[[], object] = lambda: None
         _all.add(self)
 
     def forget_parent(self) -> None:
@@ -180,6 +185,7 @@ class RemoteReplicas:
     def set_ready(self, is_ready: bool) -> None:
         """Note whether any replica is ready."""
         self.is_ready = is_ready
+        self.on_ready()
 
     def moved(self, granted: Granted, fd: int) -> None:
         """Use other replicas from now on. Those before end when nobody is connected to them, which
@@ -192,6 +198,7 @@ class RemoteReplicas:
             self._use(granted, fd)
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
+        self.on_ready()
 
     def check(self) -> None:
         """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
@@ -254,7 +261,7 @@ class RemoteReplicas:
                 return None
             connection.given_up = True
             connection.frames.interrupt()
-        return partial(self._report_hang, connection, took_s)
+        return partial(self._report, connection, took_s)
 
     def occupy(self, key: object, connection: ReplicaConnection) -> None:
         """Note on which connection the results of a batch are awaited, by slot, or by thread
@@ -275,16 +282,6 @@ class RemoteReplicas:
         """The connections on which results are awaited."""
         with self._lock:
             return list(self._busy.values())
-
-    def _report_hang(self, connection: ReplicaConnection, took_s: float) -> None:
-        _logger.error(
-            "%s: replica %d hangs: predict has not returned for %.3g s, which is longer than its"
-            " deadline. The replica is replaced.",
-            self._owner,
-            connection.replica,
-            took_s,
-        )
-        self._report(connection, took_s)
 
     def _report(self, connection: ReplicaConnection, took_s: float) -> None:
         self._directory.report(

@@ -7,9 +7,13 @@ import typing as t
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from carboy.contract.operation import Operation
+
+    from ..options import Options
     from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot
     from ..saved.card import Card
+    from .supervision import WantedReplicas
 
     #: Called with the slot of a batch and what has become of the batch: the results, an exception,
     #: or None if no replica has computed it.
@@ -19,7 +23,12 @@ if t.TYPE_CHECKING:
 class Turns(t.Protocol):
     """The order in which threads, of this process and others, have their batches computed by
     replicas in other processes.
+
+    Attributes:
+        batches: how many batches of this process the replicas take at the same time, at most.
     """
+
+    batches: int
 
     def wait(self) -> None:
         """Wait until a replica is free for a batch of the calling thread, which must then call
@@ -179,3 +188,56 @@ class ModelReplica(Replica, t.Protocol):
 
     def check(self) -> None:
         """Call the model's own `check` method, if it has one; raises what `check` raises."""
+
+
+class OtherProcesses(ModelReplica, t.Protocol):
+    """What a `ModelVersion` needs beside that if other processes compute it (`is_remote`).
+
+    Attributes:
+        trouble: why no process can be reached that computes; "" if that is not so.
+        on_hold: called when the version must be held, with the longest time in seconds, or must go
+            on (None). Must return at once.
+        on_ready: called when the last replica has died, or one is ready again. Must return at once.
+        demand: returns how many predictions of this process wait or are computed.
+    """
+
+    trouble: str
+    on_hold: cabc.Callable[[float | None], object]
+    on_ready: cabc.Callable[[], object]
+    demand: cabc.Callable[[], int]
+
+    def load_beside(self, served: t.Any, hold_s: float | None) -> None:
+        """Do as `load`, while another version is served.
+
+        Args:
+            served: the replicas of that version, which are of the same class.
+            hold_s: how long predictions may wait while the other version ends first, if there is no
+                room for both; None if they may not.
+
+        Raises:
+            ModelLoadError: the model could not be loaded, or there is no room for it.
+            UnavailableError: nobody answers that could start the replicas.
+        """
+
+
+class ReplicaMaker(t.Protocol):
+    """Where the replicas of this process are: those of a supervisor, or of a cluster."""
+
+    def make(
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
+    ) -> OtherProcesses:
+        """Return the replicas of a version of a model, which are not started yet.
+
+        Args:
+            want: what has to be known to start them.
+            options: those of the model.
+            operation: the types of one prediction.
+            owner: the model's name in messages.
+            streams: whether `predict` yields.
+        """

@@ -27,7 +27,7 @@ From the supervisor to the process of a replica:
 
 From a client to the supervisor:
 
-    want      `Want`: the client needs a version of a model
+    want      `WantedReplicas`: the client needs a version of a model
     hangs     `Hangs`: a replica computes a batch for longer than it may; the supervisor kills it
     release   `GivesBack`: the client does not need the version any more, or, after `hold`, not for
               now; when no client does, the supervisor ends its replicas
@@ -74,7 +74,7 @@ class Ready(t.TypedDict):
     cards: list[dict[str, t.Any]]
 
 
-class Want(t.TypedDict):
+class WantedReplicas(t.TypedDict):
     """Asks for the replicas of a version of a model. The supervisor starts them if they do not run;
     it runs no user code, so the client tells it what the app has declared.
     """
@@ -207,7 +207,7 @@ class ReplicaUser(t.Protocol):
 class ReplicaDirectory(t.Protocol):
     """A client's connection to the models' socket. Thread-safe."""
 
-    def want(self, want: Want, user: ReplicaUser) -> tuple[Granted, int]:
+    def want(self, want: WantedReplicas, user: ReplicaUser) -> tuple[Granted, int]:
         """Block until the replicas are ready. Returns where they are, and the reading end of the
         pipe for tokens, which then belongs to the caller.
 
@@ -243,7 +243,7 @@ class Link(t.Protocol):
         """Send the supervisor a message. Thread-safe."""
 
 
-def want_of(
+def wanted_replicas(
     model: str,
     options: Options,
     *,
@@ -253,21 +253,21 @@ def want_of(
     files: str = "",
     files_bytes: int = 0,
     has_check: bool = False,
-) -> Want:
+) -> WantedReplicas:
     """Return the message that asks for the replicas of a model with these options.
 
     Args:
         files: changes with the files of the version.
         files_bytes: their size; 0 if that is unknown.
     """
-    return Want(
+    return WantedReplicas(
         key=f"{model} {version} {files}",
         model=model,
         version=version,
         label=label,
         source=source,
         generation=None,
-        replicas=options.replicas or 1,
+        replicas=options.least_replicas or 1,
         devices=list(options.devices),
         device_lock=options.device_lock,
         max_rss_bytes=options.max_rss_bytes,

@@ -22,8 +22,7 @@ if t.TYPE_CHECKING:
 
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
-    from ..replicas.remote import RemoteReplicas
-    from ..replicas.replica import ModelReplica
+    from ..replicas.replica import ModelReplica, OtherProcesses
     from ..saved.card import Card
 
 _logger = get_masked_logger("carboy.models")
@@ -71,8 +70,16 @@ class ModelVersion:
         # go on.
         self._asked_s: float | None = None
         self._asking = threading.Lock()
+        # Held while predictions are diverted. Reentrant, because a callback that gets the failed
+        # ones may close the model.
+        self._diverting = threading.RLock()
+        # Returns the queue that computes the predictions while no replica can; None without one.
+        self._fallback: cabc.Callable[[], PredictionQueue] | None = None
         if replica.is_remote:
-            t.cast("RemoteReplicas", replica).on_hold = partial(_ask_to_hold, weakref.ref(self))
+            remote, this = t.cast("OtherProcesses", replica), weakref.ref(self)
+            remote.on_hold = partial(_ask_to_hold, this)
+            remote.on_ready = partial(_note_ready, this)
+            remote.demand = partial(_demand_for, this)
 
     @property
     def loaded(self) -> bool:
@@ -138,8 +145,7 @@ class ModelVersion:
         share replicas, so their supervisor does that.
         """
         if self.replica.is_remote:
-            own, others = (t.cast("RemoteReplicas", each.replica) for each in (self, beside))
-            own.load_beside(others, hold_s)
+            t.cast("OtherProcesses", self.replica).load_beside(beside.replica, hold_s)
             return
         replica = beside.replica
         served = ServedVersion(
@@ -168,7 +174,9 @@ class ModelVersion:
         """
         with self._holding:
             self._end_hold(successor())
-        self.queue.retire(successor)
+        with self._diverting:
+            self._fallback = None
+            self.queue.retire(successor)
         drained = self.queue.close(timeout_s)
         if self.loaded:  # it may have been closed before
             self.replica.close()
@@ -234,6 +242,40 @@ class ModelVersion:
             self._hold.end(target)
             self._hold = None
 
+    def forget_parent(self) -> None:
+        """Forget in a forked child process that predictions are held: no thread there ends that.
+        The queue forgets it by itself.
+        """
+        self._holding, self._asking = threading.Lock(), threading.Lock()
+        self._diverting = threading.RLock()
+        self._hold = None
+        if self._fallback is not None:  # the child asks for replicas of its own
+            self.queue.take_back()
+
+    # --- without replicas ----------------------------------------------------------------------
+
+    def fall_back_on(self, fallback: cabc.Callable[[], PredictionQueue] | None) -> None:
+        """Let another queue compute the predictions while all replicas are dead. Thread-safe.
+
+        Args:
+            fallback: returns that queue; None if there is none, so that predictions wait.
+        """
+        with self._diverting:
+            if self._fallback is not None:
+                self.queue.take_back()
+            self._fallback = fallback
+            self.note_ready()
+
+    def note_ready(self) -> None:
+        """Note that the last replica has died, or that one is ready again. Thread-safe."""
+        with self._diverting:
+            if self._fallback is None:
+                return
+            if self.replica.is_ready:
+                self.queue.take_back()
+            else:
+                self.queue.divert(self._fallback, "all of its replicas have died.")
+
     # --- unloading -----------------------------------------------------------------------------
 
     def close(self, timeout_s: float | None = None) -> bool:
@@ -267,6 +309,8 @@ class ModelVersion:
         """Return why the version is not ready, or an empty string if it is. Never blocks."""
         if (hold := self._hold) is not None:
             return hold.not_ready()
+        if self.replica.is_remote and (trouble := t.cast("OtherProcesses", self.replica).trouble):
+            return trouble
         if not self.loaded:
             return "loading" if self.replica.loading else "not loaded"
         if self.queue.stuck:
@@ -281,6 +325,18 @@ class ModelVersion:
 def _ask_to_hold(version: weakref.ref[ModelVersion], limit_s: float | None) -> None:
     if (found := version()) is not None:
         found.ask_to_hold(limit_s)
+
+
+def _demand_for(version: weakref.ref[ModelVersion]) -> int:
+    if (found := version()) is None:
+        return 0
+    counts = found.queue.statistics()
+    return counts.waiting + counts.computing
+
+
+def _note_ready(version: weakref.ref[ModelVersion]) -> None:
+    if (found := version()) is not None:
+        found.note_ready()
 
 
 class _Hold:

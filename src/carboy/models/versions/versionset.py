@@ -12,13 +12,12 @@ of another.
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 import time
 import traceback
 import typing as t
-import weakref
 
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
@@ -126,7 +125,7 @@ class VersionSet:
             # The source is not looked at when the model is declared, so it is not known yet which
             # version is served. The first prediction finds out.
             model.current.queue.retire(lambda: self._started().queue)
-            _all.add(self)
+            change_in_child(self, VersionSet._restart_in_child)
 
     def _reset(self) -> None:
         # Held while versions are loaded, which may take minutes.
@@ -409,6 +408,7 @@ class VersionSet:
         state.state, state.since_s = self._trials[version.name], time.time()
         if self.canaries is not None and version.name in self.canaries.shares:
             self.canaries.loaded[version.name] = version
+            version.fall_back_on(lambda: self._model.current.queue)
         else:
             self.shadow = ShadowComparison(self._model, version)
 
@@ -434,8 +434,8 @@ class VersionSet:
         version = self._on_trial.pop(name, None)
         if version is None:
             return None
-        if self.canaries is not None:
-            self.canaries.loaded.pop(name, None)
+        if self.canaries is not None and self.canaries.loaded.pop(name, None) is not None:
+            version.fall_back_on(None)
         if self.shadow is not None and name == self._model.options.shadow:
             self.shadow.stop()
             self.shadow = None
@@ -584,7 +584,13 @@ class VersionSet:
         return f"Model {self._model.name!r}"
 
     def _restart_in_child(self) -> None:
-        """Watch the source in a forked process, too: threads are not copied."""
+        """Watch the source in a forked process, too, and hold no predictions: threads are not
+        copied.
+        """
+        for version in self.served():
+            version.forget_parent()
+        for name in [name for name, each in self._states.items() if each.state == "loading"]:
+            del self._states[name]
         watch = self._watch
         is_started = self._is_started
         self._reset()
@@ -605,13 +611,3 @@ def _free_frames(failure: BaseException | None) -> None:
     while failure is not None:
         traceback.clear_frames(failure.__traceback__)
         failure = failure.__cause__ or failure.__context__
-
-
-def _restart_all() -> None:
-    for each in list(_all):
-        each._restart_in_child()
-
-
-_all: weakref.WeakSet[VersionSet] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_all)

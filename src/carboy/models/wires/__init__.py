@@ -29,7 +29,8 @@ if t.TYPE_CHECKING:
 CONFIG_KEY = "MODEL_PROTOCOLS"
 # Held by the first thread that needs the URLs of the protocols, while it adds them.
 _adding = threading.Lock()
-_MODULES = {
+# By their names, the modules of the protocols that the config key switches on.
+PROTOCOLS = {
     "v2": "openinference",
     "kserve": "kserve",
     "mlflow": "mlflow",
@@ -52,7 +53,7 @@ def add_configured(app: ModelApp) -> None:
     with _adding:
         for name in list(_wanted(app.config.get(CONFIG_KEY))):
             if name not in added:
-                import_module(f"{__name__}.{_MODULES.get(name, name)}").install(app)
+                import_module(f"{__name__}.{PROTOCOLS.get(name, name)}").install(app)
                 added.add(name)
 
 
@@ -68,10 +69,10 @@ def _wanted(configured: t.Any) -> cabc.Iterator[str]:
             f"{CONFIG_KEY}: 'mlflow' and 'sagemaker' both have the URL /invocations. Choose one."
         )
     for name in dict.fromkeys(names):
-        if name not in _MODULES:
+        if name not in PROTOCOLS:
             raise ConfigError(
-                f"{CONFIG_KEY} has the unknown protocol {name!r}.{did_you_mean(name, _MODULES)} The"
-                f" protocols are {', '.join(_MODULES)}."
+                f"{CONFIG_KEY} has the unknown protocol {name!r}.{did_you_mean(name, PROTOCOLS)}"
+                f" The protocols are {', '.join(PROTOCOLS)}."
             )
         yield name
     if os.environ.get(_VERTEX_VARIABLE):

@@ -252,6 +252,7 @@ class HTTPServer:
         self._open: dict[int, Listener] = {}
         # The functions for other descriptors; see `call_when_readable`.
         self._others: dict[int, cabc.Callable[[], object]] = {}
+        self._others_lock = threading.Lock()
         # Whether the poller watches the open listeners.
         self._listens = False
         self._sweeps_s = 0.0
@@ -294,20 +295,19 @@ class HTTPServer:
         Raises:
             OSError: the descriptor cannot be watched. Not for None.
         """
-        was_watched = (
-            self._others.pop(fd, None) if call is None else self._others.get(fd)
-        ) is not None
-        try:
-            if call is None:
-                if was_watched:
-                    self.ignore(fd)
-                return
-            self._others[fd] = call
-            if not was_watched:
-                self._poller.add(fd, READ)
-        except ValueError as exc:  # the poller was closed just now
-            if call is not None:
-                raise OSError("the event loop has ended") from exc
+        with self._others_lock:
+            was_watched = self._others.pop(fd, None) is not None
+            try:
+                if call is None:
+                    if was_watched:
+                        self.ignore(fd)
+                    return
+                if not was_watched:
+                    self._poller.add(fd, READ)
+                self._others[fd] = call
+            except ValueError as exc:  # the poller was closed just now
+                if call is not None:
+                    raise OSError("the event loop has ended") from exc
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before

@@ -186,8 +186,8 @@ class ControlRequests:
         return [each for each in self._server.state().processes if each.pid is not None]
 
     def _children(self) -> list[ChildState]:
-        """Return the processes of workers and of replicas."""
-        replicas = self._server.state().replicas
+        """Return the processes of workers and of replicas of this server."""
+        replicas = [each for each in self._server.state().replicas if not each.on_cluster]
         return [*self._workers(), *(each for each in replicas if each.pid is not None)]
 
     def _ask(

@@ -177,6 +177,8 @@ def _medians(found: Response) -> str:
 
 def _replica_lines(response: Response) -> Lines:
     titles = ("Model", "Version", "Replica", "Pid", "State", "Age", "Restarts", "Memory", "Device")
+    if any(each["on_cluster"] for each in response["replicas"]):
+        titles = (*titles[:-1], "Node")
     yield from table(titles, (_replica(each, response["now_s"]) for each in response["replicas"]))
 
 
@@ -191,7 +193,7 @@ def _replica(replica: Response, now_s: float) -> tuple[object, ...]:
         "-" if started_s is None else format_age(now_s - started_s),
         replica["restarts"],
         "-" if size is None else in_mib(size),
-        replica["device"] or "-",
+        replica["node"] or replica["device"] or "-",
     )
 
 

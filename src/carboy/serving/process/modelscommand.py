@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import click
 
+from ...cli import simulate as simulate  # adds its command to the group
 from ...cli.discovery import ScriptInfo, app_option, pass_script_info
 from ...cli.failures import RefusedCommandError
 from ...cli.models import models_group

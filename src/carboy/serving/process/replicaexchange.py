@@ -20,7 +20,7 @@ from .. import log
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ...models.replicas.supervision import Want
+    from ...models.replicas.supervision import WantedReplicas
     from .replicapool import ReplicaPool
     from .replicasupervisor import ModelsClient
 
@@ -39,7 +39,7 @@ class ReplicaExchange:
         pool: the new replicas; None before they are started.
     """
 
-    def __init__(self, served: ReplicaPool, want: Want, generation: int) -> None:
+    def __init__(self, served: ReplicaPool, want: WantedReplicas, generation: int) -> None:
         self.served = served
         self.want = want
         self.generation = generation
@@ -71,7 +71,7 @@ class ReplicaExchange:
         for each in self._told:
             each.channel.send("hold", {"key": self.served.want["key"], "limit_s": self._limit_s})
 
-    def concerns(self, client: ModelsClient, want: Want) -> bool:
+    def concerns(self, client: ModelsClient, want: WantedReplicas) -> bool:
         """Let a client wait that wants the same replicas, or refuse those that are to end; return
         whether it is one of these.
         """

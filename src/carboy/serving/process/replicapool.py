@@ -34,7 +34,7 @@ from .workerlimits import lower_by_chance
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ...models.replicas.supervision import Ready, Want
+    from ...models.replicas.supervision import Ready, WantedReplicas
 
 BACKLOG = 128
 # How long a replica that a client has reported may take to say for how long it has computed. It
@@ -65,7 +65,7 @@ class ReplicaProcess(ChildProcess):
     loads = "the model"
     task = tasks = "batch"
 
-    def __init__(self, want: Want, number: int, device: str) -> None:
+    def __init__(self, want: WantedReplicas, number: int, device: str) -> None:
         super().__init__()
         self.model = _name_of(want)
         self.number = number
@@ -122,7 +122,7 @@ class ReplicaPool:
 
     def __init__(
         self,
-        want: Want,
+        want: WantedReplicas,
         generation: int,
         folder: str,
         launch: cabc.Callable[
@@ -414,7 +414,7 @@ class ReplicaPool:
         os.close(self.writing_fd)
 
 
-def _name_of(want: Want) -> str:
+def _name_of(want: WantedReplicas) -> str:
     version = f", version {want['version']!r}" if want["version"] else ""
     return f"model {want['model']!r}{version}"
 

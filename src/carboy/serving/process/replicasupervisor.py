@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
         Hangs,
         NotGranted,
         ReplicaJob,
-        Want,
+        WantedReplicas,
     )
     from ..management.management import Management
     from .childprocess import ChildProcess
@@ -200,7 +200,7 @@ class ReplicaSupervisor:
             if not self._clients_of(pool):
                 pool.unused_s = time.monotonic()
 
-    def _want(self, client: ModelsClient, want: Want) -> None:
+    def _want(self, client: ModelsClient, want: WantedReplicas) -> None:
         client.is_foreign = want["generation"] is None
         if any(exchange.concerns(client, want) for exchange in self._exchanges):
             return
@@ -222,7 +222,7 @@ class ReplicaSupervisor:
         client.waiting.add(pool)
         self._answer(pool)
 
-    def _find(self, want: Want) -> ReplicaPool | None:
+    def _find(self, want: WantedReplicas) -> ReplicaPool | None:
         """Return the pool for a client. A client that this supervisor has not started gets the
         newest code that has been loaded.
         """
@@ -231,7 +231,7 @@ class ReplicaSupervisor:
             named = [each for each in named if each.generation == want["generation"]]
         return max(named, key=lambda each: (each.was_ready, each.generation), default=None)
 
-    def _create(self, want: Want, generation: int) -> ReplicaPool:
+    def _create(self, want: WantedReplicas, generation: int) -> ReplicaPool:
         """Start the replicas of a version.
 
         Raises:
@@ -256,7 +256,7 @@ class ReplicaSupervisor:
 
     # --- versions that do not fit into the memory together --------------------------------------
 
-    def _begin_exchange(self, client: ModelsClient, want: Want, generation: int) -> bool:
+    def _begin_exchange(self, client: ModelsClient, want: WantedReplicas, generation: int) -> bool:
         """Let the replicas of the version that is served end before those start that a client
         wants, if there is no memory for both. Returns False if there is.
 
@@ -485,7 +485,7 @@ _HANDLERS: dict[str, cabc.Callable[[ReplicaSupervisor, ModelsClient, t.Any], Non
 }
 
 
-def _is_named(pool: ReplicaPool, asked: Want | Hangs | GivesBack) -> bool:
+def _is_named(pool: ReplicaPool, asked: WantedReplicas | Hangs | GivesBack) -> bool:
     return pool.want["key"] == asked["key"]
 
 

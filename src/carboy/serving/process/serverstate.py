@@ -78,6 +78,10 @@ class ReplicaState(ChildState):
         label: what the version is called in the metrics.
         device: the device on which it computes; "" if the app has named none.
         serves: whether all replicas of this version have been ready once, so that clients use them.
+        node: the address of the node of the cluster on which it computes; "" for a process of this
+            server, or before it has a node.
+        on_cluster: whether it is none of the processes of this server.
+        reported_bytes: the memory of a process on a cluster, as it was last reported.
     """
 
     model: str
@@ -85,6 +89,15 @@ class ReplicaState(ChildState):
     label: str
     device: str
     serves: bool = True
+    node: str = ""
+    on_cluster: bool = False
+    reported_bytes: int | None = None
+
+    @property
+    def resident_bytes(self) -> int | None:
+        if self.on_cluster:
+            return self.reported_bytes
+        return resident_bytes(self.pid) if self.pid is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +135,9 @@ class ServerState:
 
     @property
     def pids(self) -> set[int]:
-        """The process ids of all workers and replicas."""
-        pids = [each.pid for each in self.processes] + [each.pid for each in self.replicas]
+        """The process ids of all workers and replicas of this server."""
+        replicas = [each.pid for each in self.replicas if not each.on_cluster]
+        pids = [each.pid for each in self.processes] + replicas
         return {pid for pid in pids if pid is not None}
 
     def summary(self) -> str:

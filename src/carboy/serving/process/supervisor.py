@@ -40,6 +40,7 @@ from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from . import capacity
 from .childprocess import LOADING_GRACE_S, explain_failure
+from .clusterreplicas import ClusterReplicas
 from .computethreads import thread_environment, threads_of_each
 from .replicasupervisor import ReplicaSupervisor
 from .serversignals import ServerSignals
@@ -97,6 +98,7 @@ class Supervisor:
         self._exit_code = 0
         self._log = SupervisorLog()
         self._replicas = ReplicaSupervisor(target, self._selector, self._log, settings.grace_s)
+        self._on_cluster = ClusterReplicas()
         self._token_loans = TokenLoans(lambda: self._computing_processes)
         # The files of API keys that workers have seen: if one is removed, later workers must not
         # take this for an app that has never had keys.
@@ -196,7 +198,7 @@ class Supervisor:
             generation=self._generation,
             failed_reload=self._failed_reload,
             processes=tuple(each for worker in self._workers for each in _states_of(worker)),
-            replicas=self._replicas.states(),
+            replicas=(*self._replicas.states(), *self._on_cluster.states()),
             capacity=self._plan.as_dict() if self._plan is not None else {},
         )
 
@@ -287,6 +289,7 @@ class Supervisor:
         process.handlers["warning"] = self._log.warn
         process.handlers["key-file"] = self._key_files.add
         self._token_loans.watch(process)
+        self._on_cluster.watch(process)
         about_models: dict[str, t.Any] = {"unloaded": [], "versions": {}}
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
@@ -397,13 +400,14 @@ class Supervisor:
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
             self._systemd.say_ready()
-            log.logger.info("%s", self._describe())
             plan = t.cast("capacity.Plan", self._plan)
             about_management = self._management.about() if self._management is not None else []
             for line in (*self._describe_plan(), *process.about, *about_management):
                 log.logger.info("%s", line)
             if warning := capacity.warning(plan):
                 log.logger.warning("%s", warning)
+            # At the end, where it is seen: it has the URL.
+            log.logger.info("%s", self._describe())
 
     def _plan_workers(self, first: WorkerProcess) -> None:
         """Start the other workers, after the first has loaded the app, so that its memory could be

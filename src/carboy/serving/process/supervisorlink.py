@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import typing as t
-import weakref
 
+from ...core.forks import change_in_child
 from ...core.messagelines import LineReader, encode_line
 from .. import log
 
@@ -43,7 +43,7 @@ class SupervisorLink:
         self._sending = threading.Lock()
         self._handlers: dict[str, cabc.Callable[[t.Any], object]] = {}
         self.on_orphaned: list[cabc.Callable[[], object]] = []
-        _all.add(self)
+        change_in_child(self, SupervisorLink.forget_parent)
 
     def forget_parent(self) -> None:
         """Close the connection of the parent process, in a forked child process. Otherwise the
@@ -89,13 +89,3 @@ class SupervisorLink:
                 self._channel.sendall(message)
         except OSError:
             pass  # the supervisor has died; `_listen` notices that too
-
-
-def _forget_parent() -> None:
-    for each in list(_all):
-        each.forget_parent()
-
-
-_all: weakref.WeakSet[SupervisorLink] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # Windows does not have this function
-    os.register_at_fork(after_in_child=_forget_parent)

@@ -80,7 +80,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ...models.replicas.supervision import ReplicaDirectory
+    from ...models.replicas.replica import ReplicaMaker
     from ...observability.access import AccessLog
     from ..certificates import Certificate
     from ..http.listener import Listener
@@ -88,9 +88,10 @@ if t.TYPE_CHECKING:
     from .capacity import LoadedApp
     from .sockets import Descriptor
 
-# How many seconds before the end of the grace period the open WebSockets are ended: their clients
-# and views need a moment to end as well. At most half of the grace period.
-CLOSE_WEBSOCKETS_S = 3.0
+# How many seconds before the end of the grace period the open WebSockets are ended, whose clients
+# and views need a moment to end as well, and the predictions refused that still wait, so that their
+# clients get an answer. At most half of the grace period.
+GIVE_UP_S = 3.0
 # Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
 # answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
 # time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
@@ -213,10 +214,13 @@ class Service:
             # for it.
             time.sleep(settings.drain_s / 4)
         self._server.stop()
-        # WebSockets end by themselves only if their clients leave.
-        close_s = min(CLOSE_WEBSOCKETS_S, settings.grace_s / 2)
-        if not self._server.await_drained(max(0.0, until_s - close_s - time.monotonic())):
-            self._server.end_websockets(close_s / 3)
+        # WebSockets end by themselves only if their clients leave. Predictions may wait for a
+        # version that is being loaded, for a busy model or for replicas that do not start.
+        give_up_s = min(GIVE_UP_S, settings.grace_s / 2)
+        if not self._server.await_drained(max(0.0, until_s - give_up_s - time.monotonic())):
+            if (models := models_of(self._app)) is not None:
+                models.refuse_waiting()
+            self._server.end_websockets(give_up_s / 3)
 
     def wait(self) -> None:
         """Wait until the server has sent its last response and stopped, then close the models."""
@@ -461,7 +465,7 @@ def main(argv: list[str]) -> None:
         install_as_flask_if_asked()
         settings = Settings(**job["settings"])
         send_log_lines(control, job["log_fds"])
-        use_replicas_of(control, job["generation"])
+        use_replicas_of(control, job["generation"], job["target"], settings)
         borrow_from(control)
         seen.files, seen.tell = job["key_files"], partial(control.report, "key-file")
         asked_by = debugmode.disable_in_environment()
@@ -487,20 +491,30 @@ def main(argv: list[str]) -> None:
     threading.Thread(target=force_exit, daemon=True).start()
 
 
-def use_replicas_of(control: SupervisorLink, generation: int) -> None:
-    """Let models with replicas compute in those of the supervisor.
+def use_replicas_of(
+    control: SupervisorLink, generation: int, target: str | None, settings: Settings
+) -> None:
+    """Let models with replicas compute in those of the supervisor, or of a Ray cluster.
 
     Args:
         generation: how many reloads the supervisor had been asked for when it started this process.
+        target: the import path of the app.
     """
     from ...models.replicas.placing import use_directory
 
-    def connect() -> ReplicaDirectory:
-        from ...models.replicas.socketdirectory import SocketDirectory
+    def connect() -> ReplicaMaker:
+        from ...models.replicas.modelssocketclient import ModelsSocketClient
 
-        return SocketDirectory(partial(find_models_socket, control), generation)
+        return ModelsSocketClient(partial(find_models_socket, control), generation)
 
-    use_directory(connect)
+    def connect_to_ray() -> ReplicaMaker:
+        from ...models.raycluster.cluster import RayCluster
+        from .clusterapp import load_on_cluster
+
+        place = settings.ray_place(target)
+        return RayCluster(place, target, load_on_cluster, partial(control.report, "cluster"))
+
+    use_directory(connect_to_ray if settings.on == "ray" else connect)
 
 
 def find_models_socket(control: SupervisorLink) -> str:

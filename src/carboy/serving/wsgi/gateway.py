@@ -13,6 +13,7 @@ body, the client still gets the response.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import typing as t
@@ -179,10 +180,19 @@ class Gateway:
         )
         detail = body_too_large(exchange.length, limit_bytes, "this server")
         kind, text = _body_of_413(exchange, detail)
-        headers = [kind, CLOSE]
+        self._respond(exchange, 413, [kind, CLOSE], text)
+
+    def _respond(
+        self, exchange: Exchange, status: int, headers: list[tuple[str, str]], text: bytes
+    ) -> None:
+        """Send a response that the application has not made, with the headers that it adds to all
+        of its responses: a page of an allowed site may read them, too.
+        """
         if self._complete is not None:
-            headers = self._complete(exchange, headers)
-        exchange.respond(413, headers, text)
+            # Methods of the app may fail, which is why some of these responses are sent.
+            with contextlib.suppress(Exception):
+                headers = self._complete(exchange, headers)
+        exchange.respond(status, headers, text)
 
     def step_aside(self) -> None:
         """If the calling thread runs the event loop, let another thread run it, because the caller
@@ -205,7 +215,7 @@ class Gateway:
                 status, text = 408, plain_text("408 Request Timeout", BODY_TOO_SLOW)
             else:
                 status, text = 400, plain_text("400 Bad Request", BODY_CUT_SHORT)
-            exchange.respond(status, [TEXT, CLOSE], text)
+            self._respond(exchange, status, [TEXT, CLOSE], text)
             return
         if self.after_round:
             self._defer(self._answer, exchange)
@@ -247,7 +257,7 @@ class Gateway:
         )
         status = "503 Service Unavailable"
         text = plain_text(status, "Too many WebSockets are open. Try again later.")
-        exchange.respond(status, [TEXT, CLOSE, ("Retry-After", "5")], text)
+        self._respond(exchange, 503, [TEXT, CLOSE, ("Retry-After", "5")], text)
 
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
         """Run a view after the predictions of its round (the requests that were read together).
@@ -335,7 +345,7 @@ class Gateway:
                 exchange.path,
                 extra={"request_id": exchange.request_id},
             )
-            exchange.respond(500, [TEXT, CLOSE], INTERNAL_ERROR)
+            self._respond(exchange, 500, [TEXT, CLOSE], INTERNAL_ERROR)
 
 
 def _stream(exchange: Exchange, result: Result) -> None:

@@ -31,9 +31,10 @@ function percent(number) {
   return `${(100 * number).toFixed(1)} %`;
 }
 
+/** Four digits, or two behind the point of large numbers: 0.01235, 12.35, 50144.94. */
 export function short(number) {
   if (typeof number === "bigint" || Number.isInteger(number)) return String(number);
-  return String(Number(number.toPrecision(4)));
+  return String(Number(Math.abs(number) < 100 ? number.toPrecision(4) : number.toFixed(2)));
 }
 
 const LISTS = ["probabilities", "probs", "scores", "confidences", "probability", "confidence", "logits", "predictions"];

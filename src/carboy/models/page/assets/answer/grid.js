@@ -6,7 +6,7 @@ import { short } from "./bars.js";
 
 const MOST_COLUMNS = 60;
 
-/** `rounded`: numbers with four digits, as in matrices; the whole number is the title of its cell. */
+/** `rounded`: numbers in short, as in matrices; the whole number is the title of its cell. */
 export function grid(head, rows, { numbered = 0, rounded = false } = {}) {
   const shown = head.slice(0, MOST_COLUMNS);
   const more = head.length - shown.length;

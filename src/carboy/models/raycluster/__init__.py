@@ -1,0 +1,17 @@
+"""Replicas on a Ray cluster: `carboy serve --on ray`.
+
+    web worker          a driver of Ray, which forms batches as it does for replicas on its machine
+      cluster           the thread that keeps the connection, and says what this process wants
+      rayreplicas       sends each batch to a replica by one call, and waits for the results
+    controller          one actor of the app: starts, replaces and ends replicas
+      controllerstate   its decisions, without Ray
+    replica             an actor with a model, on whichever node has the resources
+
+A web worker and the controller exchange whole states: the worker what it wants and how much waits,
+the controller what there is. So either may be replaced at any time, and learns the rest from the
+next message. Batches, results and these messages are bytes, which `messages` and
+`models.replicas.batches` define; nothing of a client is pickled.
+
+Only the modules `connection`, `controller`, `replica` and `rayreplicas` import Ray, when they are
+used.
+"""

@@ -1,0 +1,342 @@
+"""The connection of this process with its app's replicas on a Ray cluster.
+
+One thread keeps it: it connects, says again and again what this process wants and how much waits,
+and passes on what the controller answers. It never ends the process: without the cluster, models
+are not ready and say why, and the thread tries again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import typing as t
+import weakref
+from time import monotonic
+
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import ModelLoadError, UnavailableError
+
+from .codedigest import code_folder, digest_of
+from .connection import RefusedClusterError, connect, disconnect
+from .messages import Code, Report, Versions, decode_snapshot, encode
+from .rayreplicas import RayReplicas
+from .resources import resources_of
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from carboy.contract.operation import Operation
+
+    from ..options import Options
+    from ..replicas.supervision import WantedReplicas
+    from .connection import RayPlace
+    from .messages import PoolFacts, ReplicaFacts, Snapshot
+    from .replica import LoadApp
+
+# How long the controller may take to answer; it does so every second.
+_ANSWER_S = 10.0
+# The pauses between two attempts to connect.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+# How long the threads that wait for results may take to notice the end of a cluster.
+_NOTICE_S = 10.0
+
+_logger = get_masked_logger("carboy.models")
+
+
+class RayCluster:
+    """Makes the replicas of this process's models. Thread-safe.
+
+    Args:
+        place: the cluster.
+        target: the import path of the app; None if it is looked for.
+        load_app: imports the app in the processes of replicas.
+        tell: called with the states of all replicas, and events for the log, when they have
+            changed.
+    """
+
+    def __init__(
+        self,
+        place: RayPlace,
+        target: str | None,
+        load_app: LoadApp,
+        tell: cabc.Callable[[dict[str, t.Any]], object] = lambda _: None,
+    ) -> None:
+        self._place = place
+        self._target = target
+        self._load_app = load_app
+        self._tell = tell
+        self._told: dict[str, t.Any] = {}
+        self._client = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
+        self._folder = os.getcwd()
+        self._code: Code | None = None
+        self._changed = threading.Condition()
+        #: By key, the replicas that this process wants.
+        self._wanted: dict[str, RayReplicas] = {}
+        self._users: weakref.WeakSet[RayReplicas] = weakref.WeakSet()
+        self._facts: dict[str, PoolFacts] = {}
+        self._thread: threading.Thread | None = None
+        self._controller: t.Any = None
+        self._identity = ""
+        self._serial = 0
+        self._event = -1
+        #: Why the cluster cannot be used at present; "" if it can, or that is not known yet.
+        self.trouble = ""
+
+    # --- for models ----------------------------------------------------------------------------
+
+    def make(
+        self,
+        want: WantedReplicas,
+        options: Options,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
+    ) -> RayReplicas:
+        """Return the replicas of a version of a model, which are not started yet."""
+        resources = resources_of(options, owner)
+        made = RayReplicas(
+            t.cast("dict[str, t.Any]", want),
+            self,
+            operation,
+            owner=owner,
+            streams=streams,
+            retry=options.retry,
+            most=options.most_replicas or 1,
+            batch=options.batch,
+            resources=resources,
+        )
+        self._users.add(made)
+        return made
+
+    def want(self, user: RayReplicas) -> PoolFacts:
+        """Block until the replicas of a version are ready.
+
+        Raises:
+            ModelLoadError: they could not be started.
+            UnavailableError: the cluster cannot be used.
+        """
+        wanted = user.wanted_with(self._code_here())
+        with self._changed:
+            self._wanted[wanted.key] = user
+            self._facts.pop(wanted.key, None)
+            self._start()
+            self._serial = 0
+            while True:
+                facts = self._facts.get(wanted.key)
+                if facts is not None and facts.state == "ready":
+                    return facts
+                failure: Exception | None = None
+                if facts is not None and facts.state == "refused":
+                    failure = ModelLoadError(f"{user.owner}: {facts.reason}")
+                elif self.trouble:
+                    # Clients get the text of later failures, and whoever starts a server the first.
+                    text = f"{user.owner}: its replicas cannot be reached. Retry the request."
+                    failure = UnavailableError(text if user.was_loaded else self.trouble)
+                if failure is not None:
+                    # While the cluster cannot be used, the version stays wanted.
+                    if isinstance(failure, ModelLoadError) or not user.was_loaded:
+                        self._wanted.pop(wanted.key, None)
+                    raise failure
+                self._changed.wait()
+
+    def release(self, user: RayReplicas) -> None:
+        """Note that this process does not need a version any more. Returns at once."""
+        with self._changed:
+            for key in [key for key, each in self._wanted.items() if each is user]:
+                del self._wanted[key]
+
+    def hangs(self, name: str, took_s: float) -> None:
+        """Let the controller replace a replica that hangs. Returns at once."""
+        if (controller := self._controller) is not None:
+            try:
+                controller.hangs.remote(name, took_s)
+            except Exception:
+                _logger.exception("A replica that hangs could not be reported")
+
+    def _code_here(self) -> Code:
+        """Return where the code of the app is. The app is imported when this is called."""
+        if self._code is None:
+            digest = digest_of(code_folder(self._target, self._folder))
+            as_flask = os.environ.get("CARBOY_AS_FLASK") == "1"
+            self._code = Code(self._target, self._folder, digest, "", as_flask)
+        return self._code
+
+    # --- the thread ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the thread. The caller holds the lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="carboy ray", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                self._connect()
+                pause_s = _FIRST_PAUSE_S
+                self._watch()
+            except UnavailableError as exc:
+                self._lose(str(exc))
+                if isinstance(exc, RefusedClusterError):
+                    pause_s = _LONGEST_PAUSE_S
+            except Exception as exc:
+                _logger.exception("The connection with the Ray cluster has failed")
+                self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
+            self._disconnect()
+            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _connect(self) -> None:
+        from .controller import find_or_start
+
+        connected = connect(self._place, self._folder)
+        if connected.package:
+            with self._changed:
+                self._code = _with_package(self._code_here(), connected.package)
+                users = list(self._wanted.values())
+                self._wanted = {each.wanted_with(self._code).key: each for each in users}
+        self._controller = find_or_start(self._place.namespace, self._load_app)
+
+    def _watch(self) -> None:
+        """Exchange reports and snapshots until the cluster cannot be used any more.
+
+        Raises:
+            UnavailableError: that is so.
+        """
+        import ray
+        from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+
+        from .controller import find_or_start
+
+        while True:
+            report = self._report()
+            try:
+                answer = ray.get(self._controller.watch.remote(encode(report)), timeout=_ANSWER_S)
+            except ActorDiedError:
+                self._controller = find_or_start(self._place.namespace, self._load_app)
+                continue
+            except (RayError, GetTimeoutError) as exc:
+                if self._any_answers():
+                    _logger.warning("The controller of the replicas does not answer: %s", exc)
+                    threading.Event().wait(_FIRST_PAUSE_S)
+                    continue
+                raise UnavailableError(
+                    f"The Ray cluster does not answer any more: {self._place.where}"
+                ) from exc
+            self._apply(decode_snapshot(answer))
+
+    def _any_answers(self) -> bool:
+        """Whether any replica answers, although the controller does not."""
+        return any(each.answers() for each in list(self._users))
+
+    def _report(self) -> Report:
+        with self._changed:
+            wanted = {
+                key: (each, each.wanted_with(self._code_here()))
+                for key, each in self._wanted.items()
+            }
+        demand = {key: user.demand() for key, (user, _) in wanted.items()}
+        return Report(
+            self._client,
+            self._serial,
+            Versions.here(),
+            [each for _, each in wanted.values()],
+            demand,
+        )
+
+    def _apply(self, snapshot: Snapshot) -> None:
+        if snapshot.refused:
+            raise RefusedClusterError(
+                "The replicas on the Ray cluster belong to another release: this server has"
+                f" {snapshot.refused}. Choose another namespace for this release"
+                " (--ray-namespace), or end the old replicas: carboy ray stop."
+            )
+        if snapshot.controller != self._identity:
+            self._identity, self._event = snapshot.controller, -1
+        with self._changed:
+            if self.trouble:
+                _logger.info("The Ray cluster (%s) can be used again", self._place.where)
+            self.trouble = ""
+            self._facts, self._serial = snapshot.pools, snapshot.serial
+            users = dict(self._wanted)
+        for key, user in users.items():
+            if (facts := snapshot.pools.get(key)) is not None:
+                user.apply(facts)
+        for user in list(self._users):
+            user.resume_if(snapshot.resumed)
+        with self._changed:
+            self._changed.notify_all()
+        self._tell_state(snapshot, users)
+
+    def _tell_state(self, snapshot: Snapshot, users: dict[str, RayReplicas]) -> None:
+        state = {
+            "replicas": [
+                {
+                    **_facts_of(each),
+                    "model": users[key].want["model"],
+                    "version": users[key].want["version"],
+                    "label": users[key].want["label"],
+                    "serves": facts.state == "ready",
+                }
+                for key, facts in snapshot.pools.items()
+                if key in users
+                for each in facts.replicas
+            ],
+            "controller": snapshot.controller,
+            "events": [
+                [each.number, each.level, each.text, snapshot.now_s - each.at_s]
+                for each in snapshot.events
+                if each.number > self._event
+            ],
+        }
+        self._event = max([self._event, *(each.number for each in snapshot.events)])
+        if state != self._told:
+            self._told = state
+            self._tell(state)
+
+    def _lose(self, reason: str) -> None:
+        """Note why the cluster cannot be used."""
+        with self._changed:
+            is_new = reason != self.trouble
+            self.trouble = reason
+            self._facts = {}
+            self._serial = 0
+            self._changed.notify_all()
+        if is_new:
+            _logger.error("%s", reason)
+        for user in list(self._users):
+            user.lose()
+        self._told = {"replicas": [], "controller": self._identity, "events": []}
+        self._tell(self._told)
+
+    def _disconnect(self) -> None:
+        """End the connection, after the threads that wait for results have noticed its end."""
+        self._controller = None
+        until_s = monotonic() + _NOTICE_S
+        while monotonic() < until_s and any(each.is_waited_for for each in list(self._users)):
+            threading.Event().wait(0.1)
+        try:
+            disconnect()
+        except Exception:
+            _logger.exception("The connection with the Ray cluster could not be ended")
+
+
+def _facts_of(replica: ReplicaFacts) -> dict[str, t.Any]:
+    """Return what the supervisor shows of a replica."""
+    return {
+        "number": replica.number,
+        "pid": replica.pid,
+        "phase": replica.phase,
+        "started_at_s": replica.started_at_s,
+        "restarts": replica.restarts,
+        "node": replica.node,
+        "on_cluster": True,
+        "reported_bytes": replica.resident_bytes,
+    }
+
+
+def _with_package(code: Code, package: str) -> Code:
+    return Code(code.target, code.folder, code.digest, package, code.as_flask)

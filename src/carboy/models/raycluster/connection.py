@@ -1,0 +1,239 @@
+"""Connect this process with a Ray cluster, as a driver of the raylet on its machine.
+
+Who can connect to a Ray cluster can run any program on it, and who can read its network sees the
+inputs of all clients. So a cluster is refused that other machines can reach without more than its
+address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ipaddress
+import logging
+import os
+import re
+import signal
+import socket
+import typing as t
+from importlib.util import find_spec
+
+from carboy.errors import ServingError, UnavailableError
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+# How long a connection to the address of the cluster may take.
+_CONNECT_S = 3.0
+# By default Ray ends a driver with the process if the cluster's head is silent for a minute. A web
+# worker must live on, and answer 503 or what needs no replica.
+_GCS_PATIENCE = ("RAY_gcs_rpc_server_reconnect_timeout_s", str(10 * 365 * 86400))
+# More than `struct sigaction` takes on any system; this process only keeps it.
+_SIGACTION_BYTES = 512
+START_HINT = (
+    "Start one: `ray start --head --dashboard-host 127.0.0.1` for a cluster of this machine, or"
+    " `ray start --address HOST:6379` to join one."
+)
+
+
+class RayPlace(t.NamedTuple):
+    """The cluster of an app, and what is allowed.
+
+    Attributes:
+        address: HOST:PORT of the head node; "" for RAY_ADDRESS, or else the node that runs on this
+            machine.
+        namespace: where the actors of the app are.
+        uploads_code: whether the folder of the app is sent to the nodes.
+        allows_plaintext: whether other machines may be reached without TLS.
+        allows_dashboard: whether other machines may reach the dashboard.
+    """
+
+    address: str
+    namespace: str
+    uploads_code: bool = False
+    allows_plaintext: bool = False
+    allows_dashboard: bool = False
+
+    @property
+    def where(self) -> str:
+        """The address, for messages."""
+        return self.address or os.environ.get("RAY_ADDRESS") or "the Ray node of this machine"
+
+
+def default_namespace(target: str | None) -> str:
+    """Return the namespace of an app that names none."""
+    return "carboy-" + re.sub(r"[^\w.-]+", "-", target or "app").strip("-")
+
+
+class RefusedClusterError(UnavailableError):
+    """The cluster must not be used, whether or not it can be reached."""
+
+
+def require_ray() -> None:
+    """Raises ServingError if Ray is not installed."""
+    if find_spec("ray") is None:
+        raise ServingError(
+            "--on ray needs the package ray, which is not installed. Install it:"
+            " pip install 'carboy[ray]'"
+        )
+
+
+class Connected(t.NamedTuple):
+    """What a connection has told.
+
+    Attributes:
+        package: the URI of the folder that was sent to the cluster; "" without one.
+    """
+
+    package: str
+
+
+def connect(place: RayPlace, folder: str) -> Connected:
+    """Connect this process, which must not be connected.
+
+    Args:
+        folder: the folder with the code of the app.
+
+    Raises:
+        RefusedClusterError: the cluster must not be used.
+        UnavailableError: it cannot be reached.
+    """
+    os.environ.setdefault(*_GCS_PATIENCE)
+    address = place.address or os.environ.get("RAY_ADDRESS") or "auto"
+    if address.startswith("ray://"):  # of RAY_ADDRESS: the setting refuses it before
+        raise RefusedClusterError(PROXIED)
+    if address != "auto":
+        _refuse_silent(address)
+    try:
+        found = _init(place, address, folder)
+    except RefusedClusterError:
+        disconnect()
+        raise
+    except Exception as exc:
+        disconnect()
+        raise _unreachable(place, exc) from exc
+    return found
+
+
+PROXIED = (
+    "'ray://' is the address of Ray's proxy, which would copy each batch once more. Start a Ray"
+    " node on the machine of the web server (`ray start --address HOST:6379`), and name the head"
+    " node itself: --ray-address HOST:6379"
+)
+
+
+def _init(place: RayPlace, address: str, folder: str) -> Connected:
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # this module says what matters
+    environment = {"working_dir": folder, "excludes": [".venv", ".git", "*.sock"]}
+    with _sigterm_kept():
+        context = ray.init(
+            address=address,
+            namespace=place.namespace,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env=environment if place.uploads_code else None,
+        )
+    _refuse_open_dashboard(place, context.address_info.get("webui_url") or "")
+    _refuse_plaintext(place, [each for each in ray.nodes() if each["Alive"]])
+    if not place.uploads_code:
+        return Connected("")
+    return Connected(str(ray.get_runtime_context().runtime_env["working_dir"]))
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> cabc.Iterator[None]:
+    """Let SIGTERM do after this block what it did before. Ray's handler writes a stack, in native
+    code, and ends the process; `signal.signal` could undo that on the main thread only.
+    """
+    libc = ctypes.CDLL(None)
+    before = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    libc.sigaction(signal.SIGTERM, None, before)
+    try:
+        yield
+    finally:
+        libc.sigaction(signal.SIGTERM, before, None)
+
+
+def disconnect() -> None:
+    """End the connection, if there is one."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Raise UnavailableError if nobody listens at the address: Ray would try for a long time."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, ValueError) as exc:
+        raise UnavailableError(
+            f"The Ray cluster cannot be reached: nobody answers at {address} ({exc}). {START_HINT}"
+        ) from None
+
+
+def _unreachable(place: RayPlace, exc: Exception) -> UnavailableError:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    text = lines[0] if lines else type(exc).__name__
+    if "uthenticat" in f"{type(exc).__name__}{exc}{exc.__cause__}{exc.__context__}":
+        hint = "The cluster wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file."
+    elif "ersion mismatch" in str(exc):
+        text, hint = " ".join(lines), "Install the same versions of Ray and Python on all nodes."
+    else:
+        hint = START_HINT
+    return UnavailableError(f"The Ray cluster cannot be used: {place.where}: {text} {hint}")
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def _refuse_open_dashboard(place: RayPlace, url: str) -> None:
+    """Raise RefusedClusterError if other machines can reach the dashboard, which runs any program
+    that a client sends. One that listens on all addresses has the address of its node here.
+    """
+    host = url.removeprefix("http://").rpartition(":")[0].strip("[]")
+    if not host or place.allows_dashboard or _is_loopback(host):
+        return
+    raise RefusedClusterError(
+        f"The dashboard of the Ray cluster is open: it listens on {url}, where other machines can"
+        " reach it and let it run any program. Start the head node with `--dashboard-host"
+        " 127.0.0.1`; or, if a firewall or a network policy protects it, allow it:"
+        " --ray-allow-dashboard yes."
+    )
+
+
+def _refuse_plaintext(place: RayPlace, nodes: list[dict[str, t.Any]]) -> None:
+    """Raise RefusedClusterError if batches would be sent to other machines without TLS."""
+    if place.allows_plaintext or os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):
+        return
+    others = [each["NodeManagerAddress"] for each in nodes]
+    others = [each for each in others if not _is_of_this_machine(each)]
+    if others:
+        raise RefusedClusterError(
+            "The Ray cluster is not encrypted: it has nodes on other machines"
+            f" ({', '.join(others[:3])}), to which batches would be sent as plain text. Set"
+            " RAY_USE_TLS=1 with certificates for all nodes and for this server; or, if the network"
+            " between them is private, allow it: --ray-allow-plaintext yes."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_of_this_machine(host: str) -> bool:
+    if _is_loopback(host):
+        return True
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,611 @@
+"""`RayReplicas`: the replicas of one version of a model, which are actors on a Ray cluster.
+
+The batches form in this process. A thread that has a batch to compute waits until a replica has
+less to do than it can take, and only then takes the batch from the queue. It sends the whole batch
+by one call and waits for the results, woken by Ray.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import typing as t
+from _thread import get_ident
+from collections import abc as cabc
+from functools import partial
+from time import monotonic
+
+import msgspec
+
+from carboy.core.logmasking import get_masked_logger
+from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, UnavailableError
+
+from ..queue.occupied import slots_of_caller
+from ..replicas.batches import BatchFormat, ResultReader, decode_failure, pack_batch
+from ..replicas.frames import ConnectionLost
+from ..saved.card import Card
+from .messages import (
+    BATCH,
+    END,
+    FAILED,
+    ITEM,
+    RESULTS,
+    STALE,
+    Wanted,
+    join,
+    split_parcel,
+)
+
+if t.TYPE_CHECKING:
+    from carboy.contract.operation import Operation
+
+    from ..queue.calls import Arguments
+    from ..queue.state import Slot
+    from ..replicas.replica import Posts, Turns
+    from .cluster import RayCluster
+    from .messages import Code, Parcel, PoolFacts
+
+# How many batches of this process a replica gets at once, if it computes them quickly: the second
+# one is on its way while the first is computed.
+WINDOW = 2
+# A replica that takes longer for a batch gets the next one when it has answered: otherwise a batch
+# would wait for this replica while another one has nothing to do.
+_QUICK_S = 0.05
+# How quickly a replica that could not be reached is tried again.
+_UNREACHABLE_S = 2.0
+# How long replicas may take to say that they are alive.
+_ALIVE_S = 3.0
+# How many items a replica sends before the reader has taken them.
+_ITEMS_AHEAD = 16
+
+_logger = get_masked_logger("carboy.models")
+
+
+class _Actor:
+    """One replica, as this process uses it.
+
+    Attributes:
+        taken: how many turns are taken.
+        took_s: how long a batch takes, with its way, as a moving average.
+        not_before_s: when it may be used again after it could not be reached.
+    """
+
+    def __init__(self, name: str, number: int, handle: t.Any, took_s: float) -> None:
+        self.name = name
+        self.number = number
+        self.handle = handle
+        self.taken = 0
+        self.took_s = took_s
+        self.not_before_s = 0.0
+
+    @property
+    def room(self) -> int:
+        window = WINDOW if self.took_s < _QUICK_S else 1
+        return window - self.taken
+
+
+class _Call:
+    """A batch that a replica computes."""
+
+    def __init__(self, actor: _Actor) -> None:
+        self.actor = actor
+        self.is_given_up = False
+
+
+class RayReplicas:
+    """The replicas of one version of a model, as `OtherProcesses`. Thread-safe.
+
+    Args:
+        want: what the controller must know to start them.
+        cluster: the connection with the cluster.
+        operation: the types of one prediction.
+        owner: the model's name in messages.
+        streams: whether `predict` yields.
+        retry: whether a batch may be computed again after its replica has died.
+        most: how many replicas there may be.
+        batch: how many predictions a replica computes together.
+        resources: what each replica needs of its node.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        want: dict[str, t.Any],
+        cluster: RayCluster,
+        operation: Operation,
+        *,
+        owner: str,
+        streams: bool,
+        retry: bool,
+        most: int,
+        batch: int,
+        resources: dict[str, float],
+    ) -> None:
+        self.want = want
+        self.owner = owner
+        self._cluster = cluster
+        self._form = BatchFormat.of(operation)
+        self._streams = streams
+        self._retry = retry
+        self._most = most
+        self._batch = batch
+        self._resources = resources
+        self._loading = threading.Lock()
+        #: Notified when a replica can take a batch, or when there are none any more.
+        self._free = threading.Condition()
+        self._actors: dict[str, _Actor] = {}
+        #: The names of actors that have died, which the controller may not know yet.
+        self._dead: set[str] = set()
+        self._turns: dict[int, _Actor] = {}
+        #: By slot, or by thread without one, the call whose results are awaited.
+        self._busy: dict[object, _Call] = {}
+        self._readers: list[ResultReader] = []
+        self._is_held = False
+        self.turns: Turns | None = self
+        self.posts: Posts | None = None
+        self.batches = most * (1 if streams else WINDOW)
+        self.trouble = ""
+        self.loading = False
+        self.loaded = False
+        self.was_loaded = False
+        self.loaded_bytes = 0
+        self.load_s = 0.0
+        self.cards: tuple[Card, ...] = ()
+        self.is_ready = True
+        self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
+        self.on_ready: cabc.Callable[[], object] = lambda: None
+        self.demand: cabc.Callable[[], int] = lambda: 0
+
+    def wanted_with(self, code: Code) -> Wanted:
+        """Return what the controller gets."""
+        return Wanted(self.want, code, self._most, self._batch, self._resources)
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Wait until the replicas are ready, unless they are known.
+
+        Raises:
+            ModelLoadError: the model could not be loaded.
+            UnavailableError: the cluster cannot be used.
+        """
+        with self._loading:
+            if self.loaded:
+                return
+            self.loading = True
+            try:
+                facts = self._cluster.want(self)
+            finally:
+                self.loading = False
+            self.was_loaded = self.loaded = True
+            self.apply(facts)
+
+    def load_beside(self, served: RayReplicas, hold_s: float | None) -> None:
+        """Do as `load`, while another version is served.
+
+        Args:
+            hold_s: how long predictions may wait while the other version ends first, if the cluster
+                has no room for both; None if they may not.
+
+        Raises:
+            ModelLoadError: the model could not be loaded, or there is no room for it.
+            UnavailableError: the cluster cannot be used.
+        """
+        self.want = {**self.want, "beside": served.want["key"], "hold_s": hold_s}
+        self.load()
+
+    def apply(self, facts: PoolFacts) -> None:
+        """Use the replicas that there are now."""
+        if facts.hold_s is not None and not self._is_held:
+            self._is_held = True
+            self.on_hold(facts.hold_s)
+        if facts.about:
+            self.loaded_bytes, self.load_s = facts.about["loaded_bytes"], facts.about["took_s"]
+            self.cards = tuple(msgspec.convert(facts.about["cards"], list[Card]))
+        ready = {each.name: each for each in facts.replicas if each.phase == "ready"}
+        new = [each for name, each in ready.items() if name not in self._actors]
+        # A stream may take minutes.
+        took_s = math.inf if self._streams else 0.0
+        found = {each.name: _find_actor(each.name, each.number, took_s) for each in new}
+        with self._free:
+            self._dead &= ready.keys()
+            kept = {name: each for name, each in self._actors.items() if name in ready}
+            added = {name: each for name, each in found.items() if each is not None}
+            self._actors = {
+                name: each for name, each in {**kept, **added}.items() if name not in self._dead
+            }
+            if self.was_loaded and facts.state == "ready" and not self._is_held:
+                self.loaded = True
+        self._note_readiness(facts.reason)
+
+    def _note_readiness(self, reason: str = "") -> None:
+        """Say whether any replica is ready, if that has changed, and wake the threads that wait for
+        one.
+        """
+        with self._free:
+            was_ready, self.is_ready = self.is_ready, bool(self._actors) or not self.was_loaded
+            self.trouble = reason
+            if not self.is_ready:
+                self.trouble = f"no replica is ready. {reason}".strip()
+            self._free.notify_all()
+        if self.is_ready != was_ready:
+            self.on_ready()
+
+    def resume_if(self, resumed: cabc.Container[str]) -> None:
+        """Go on after the version was held, if the one that should take its place has failed."""
+        if self._is_held and self.want["key"] in resumed:
+            self._is_held = False
+            self.on_hold(None)
+
+    def lose(self) -> None:
+        """Note that the cluster cannot be used."""
+        with self._free:
+            self._actors.clear()
+            self.loaded = False
+        self._note_readiness()
+        self.trouble = self._cluster.trouble
+
+    def check(self) -> None:
+        """Do nothing: the controller checks the replicas, and replaces those that fail."""
+
+    def close(self) -> None:
+        """Give the replicas back. They end when no web worker uses them."""
+        with self._free:
+            self.loaded = self.was_loaded = False
+            self.trouble = ""
+            self._actors.clear()
+            self._free.notify_all()
+        self._cluster.release(self)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a thread waits for results."""
+        return bool(self._busy)
+
+    def answers(self) -> bool:
+        """Ask the replicas whether they are alive; return whether one of them is."""
+        import ray
+
+        asked = [each.handle.examine.remote() for each in list(self._actors.values())]
+        if not asked:
+            return False
+        done, _ = ray.wait(asked, num_returns=1, timeout=_ALIVE_S)
+        try:
+            return bool(done) and bool(ray.get(done[0]))
+        except ray.exceptions.RayError:
+            return False
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Wait until a replica can take a batch of the calling thread, which must then call
+        `compute` or `give_back`. Returns at once if there are no replicas: `compute` says so.
+        """
+        try:
+            self._turns[get_ident()] = self._take(alone=False)
+        except UnavailableError:
+            return
+
+    def give_back(self) -> None:
+        """Let another thread have the turn for which the calling thread has waited."""
+        if (actor := self._turns.pop(get_ident(), None)) is not None:
+            self._release(actor)
+
+    def give_up(self, slot: Slot, took_s: float) -> cabc.Callable[[], object] | None:
+        """Let the controller find out whether the replica hangs that computes a batch; it kills it
+        then, which ends the wait for the results. Returns None if no results are awaited.
+        """
+        call = self._busy.get(slot)
+        if call is None or call.is_given_up:
+            return None
+        call.is_given_up = True
+        return partial(self._cluster.hangs, call.actor.name, took_s)
+
+    def _take(self, *, alone: bool) -> _Actor:
+        """Wait for a replica that can take a batch: the one with the least to do.
+
+        Args:
+            alone: whether it must have nothing else to do, so that no other batch is lost with it.
+
+        Raises:
+            UnavailableError: there are no replicas any more.
+        """
+        with self._free:
+            while self.loaded:
+                now_s = monotonic()
+                usable = [each for each in self._actors.values() if each.not_before_s <= now_s]
+                best = max(usable, key=lambda each: (each.room, -each.took_s), default=None)
+                if best is not None and best.room > 0 and not (alone and best.taken):
+                    best.taken += WINDOW if alone else 1
+                    return best
+                # A replica that could not be reached may be tried again after a while.
+                self._free.wait(None if len(usable) == len(self._actors) else _UNREACHABLE_S)
+        raise UnavailableError(f"{self.owner}: its replicas cannot be reached. Retry the request.")
+
+    def _release(self, actor: _Actor, turns: int = 1) -> None:
+        with self._free:
+            actor.taken -= turns
+            self._free.notify_all()
+
+    # --- computing -----------------------------------------------------------------------------
+
+    def compute(self, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
+        """Let a replica compute a batch; see `Replica`.
+
+        If the replica dies meanwhile, another one computes the batch, once, and nothing else at
+        that time.
+        """
+        try:
+            meta, packer = pack_batch(batch)
+            data = join(BATCH, meta, packer.buffers)
+        except BaseException:
+            self.give_back()
+            raise
+        losses = 0
+        while True:
+            alone = losses > 0
+            actor = self._turns.pop(get_ident(), None) or self._waited(alone=alone)
+            turns = WINDOW if alone else 1
+            try:
+                if self._streams:
+                    found = self._begin_stream(actor, data, turns)
+                    if found is not None:
+                        return [found]
+                    continue
+                outcome = self._exchange(actor, data, turns, len(batch))
+            except ConnectionLost as exc:
+                losses += 1
+                if losses > 1 or not self._retry:
+                    return [self._lost(exc)] * len(batch)
+                continue
+            if isinstance(outcome, BaseException):
+                try:
+                    raise outcome
+                finally:
+                    del outcome  # break a reference cycle: its traceback refers to this frame
+            if outcome is not None:
+                return t.cast("list[t.Any]", outcome)
+
+    def _waited(self, *, alone: bool) -> _Actor:
+        """Wait for a replica. That time does not count as time of `predict`."""
+        slots = slots_of_caller()
+        if not slots:
+            return self._take(alone=alone)
+        slot = slots[0]
+        slot.queue.pause(slot, "replica")
+        try:
+            return self._take(alone=alone)
+        finally:
+            slot.queue.resume(slot)
+
+    def _exchange(self, actor: _Actor, data: t.Any, turns: int, size: int) -> t.Any:
+        """Send a batch of `size` predictions, and wait for what becomes of it.
+
+        Returns:
+            The results; an exception if the batch has failed; None if the replica takes no batches
+            any more, so that another one must compute it.
+
+        Raises:
+            ConnectionLost: the replica has died, or was given up.
+        """
+        import ray
+
+        begun_s = monotonic()
+        try:
+            with self.waiting_on(actor):
+                parcel = split_parcel(ray.get(actor.handle.compute.remote(data)))
+                outcome = self._outcome_of(actor, parcel, size)
+            took_s = monotonic() - begun_s
+            actor.took_s = took_s if not actor.took_s else 0.8 * actor.took_s + 0.2 * took_s
+        finally:
+            self._release(actor, turns)
+        return outcome
+
+    @contextlib.contextmanager
+    def waiting_on(self, actor: _Actor) -> cabc.Iterator[None]:
+        """Let `give_up` know for which replica the calling thread waits, and note if it has died.
+
+        Raises:
+            ConnectionLost: it has died, or has sent something that is no message.
+            DeadlineError: it was given up.
+        """
+        from ray.exceptions import RayError
+
+        slots = slots_of_caller()
+        key = slots[0] if slots else get_ident()
+        self._busy[key] = call = _Call(actor)
+        try:
+            yield
+        except (RayError, ConnectionLost) as exc:
+            self._note(actor, exc)
+            if call.is_given_up:
+                raise DeadlineError(
+                    f"{self.owner} did not answer in time, and its replica is replaced."
+                ) from exc
+            raise ConnectionLost(_first_line(exc)) from exc
+        finally:
+            del self._busy[key]
+
+    def _note(self, actor: _Actor, exc: BaseException) -> None:
+        """Do not use a replica that has died, or could not be reached; report one that sends
+        something else than messages.
+        """
+        from ray.exceptions import ActorDiedError
+
+        if isinstance(exc, ConnectionLost):
+            _logger.warning("%s: replica %d: %s", self.owner, actor.number, exc)
+            self._cluster.hangs(actor.name, 0.0)
+        with self._free:
+            if isinstance(exc, (ActorDiedError, ConnectionLost)):
+                self._dead.add(actor.name)
+                self._actors.pop(actor.name, None)
+            else:
+                actor.not_before_s = monotonic() + _UNREACHABLE_S
+        self._note_readiness()
+
+    def _forget(self, actor: _Actor) -> None:
+        """Do not use a replica that takes no batches any more."""
+        with self._free:
+            self._dead.add(actor.name)
+            self._actors.pop(actor.name, None)
+        self._note_readiness()
+
+    def _outcome_of(self, actor: _Actor, parcel: Parcel, size: int) -> t.Any:
+        if parcel.kind == STALE:
+            self._forget(actor)
+            return None
+        if parcel.kind == FAILED:
+            return decode_failure(parcel.meta)
+        if parcel.kind != RESULTS:
+            raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
+        found = self.read(parcel)
+        if type(found) is list and len(found) != size:
+            raise ConnectionLost(f"{len(found)} results for {size} inputs", is_garbage=True)
+        return found
+
+    def read(self, parcel: Parcel) -> t.Any:
+        """Return the results of a parcel; an exception if this process cannot read them."""
+        try:
+            reader = self._readers.pop()
+        except IndexError:
+            reader = ResultReader(self._form)
+        try:
+            return reader.read(parcel.meta, parcel.region)
+        except ConnectionLost:
+            raise
+        except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
+            failure = AnswerError(f"A result cannot be read in this process: {exc}")
+            failure.__cause__ = exc
+            return failure
+        finally:
+            self._readers.append(reader)
+
+    def read_item(self, parcel: Parcel) -> t.Any:
+        """Return the item of a parcel. Raises AnswerError if this process cannot read it."""
+        found = self.read(parcel)
+        if isinstance(found, BaseException):
+            raise found
+        return found[0]
+
+    def _lost(self, exc: ConnectionLost) -> ReplicaLostError:
+        return ReplicaLostError(f"{self.owner}: its replica has ended while it computed: {exc}.")
+
+    # --- streams -------------------------------------------------------------------------------
+
+    def _begin_stream(self, actor: _Actor, data: t.Any, turns: int) -> RayItems | None:
+        """Begin a stream, and wait for its first parcel. Returns None if the replica takes no
+        predictions any more.
+        """
+        name = os.urandom(8)
+        try:
+            method = actor.handle.stream.options(
+                num_returns="streaming", _generator_backpressure_num_objects=_ITEMS_AHEAD
+            )
+            with self.waiting_on(actor):
+                items = method.remote(data, name)
+                first = _next_parcel(items)
+        except BaseException:
+            self._release(actor, turns)
+            raise
+        if first.kind == STALE:
+            self._forget(actor)
+            self._release(actor, turns)
+            return None
+        return RayItems(self, actor, items, first, name, on_end=lambda: self._release(actor, turns))
+
+
+class RayItems(cabc.Iterator[t.Any]):
+    """The items of a stream that a replica produces. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        replicas: RayReplicas,
+        actor: _Actor,
+        items: t.Any,
+        first: Parcel,
+        name: bytes,
+        *,
+        on_end: cabc.Callable[[], object],
+    ) -> None:
+        self._replicas = replicas
+        self._actor = actor
+        self._items = items
+        self._next: Parcel | None = first
+        self._name = name
+        self._on_end = on_end
+        self._is_over = False
+
+    def __next__(self) -> t.Any:
+        if self._is_over:
+            raise StopIteration
+        try:
+            with self._replicas.waiting_on(self._actor):
+                parcel, self._next = self._next or _next_parcel(self._items), None
+                if parcel.kind == ITEM:
+                    return self._replicas.read_item(parcel)
+                failure = _end_of(parcel)
+        except ConnectionLost as exc:
+            self._end()
+            raise ReplicaLostError(f"The replica has ended while it produced items: {exc}") from exc
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        if failure is None:
+            raise StopIteration
+        try:
+            raise failure
+        finally:
+            del failure  # break a reference cycle: its traceback refers to this frame
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._on_end()
+
+    def close(self) -> None:
+        """Let the replica close the generator, and wait until it has."""
+        if self._is_over:
+            return
+        try:
+            with self._replicas.waiting_on(self._actor):
+                self._actor.handle.stop.remote(self._name)
+                parcel = self._next or _next_parcel(self._items)
+                while parcel.kind == ITEM:
+                    parcel = _next_parcel(self._items)
+        except (ConnectionLost, DeadlineError):
+            pass
+        finally:
+            self._end()
+
+
+def _next_parcel(items: t.Any) -> Parcel:
+    import ray
+
+    try:
+        return split_parcel(ray.get(next(items)))
+    except StopIteration:
+        raise ConnectionLost("the stream has ended without its last message") from None
+
+
+def _end_of(parcel: Parcel) -> BaseException | None:
+    if parcel.kind not in (END, FAILED):
+        raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
+    return decode_failure(parcel.meta) if parcel.meta else None
+
+
+def _find_actor(name: str, number: int, took_s: float) -> _Actor | None:
+    """Return a replica by the name of its actor; None if it has just ended."""
+    import ray
+
+    try:
+        return _Actor(name, number, ray.get_actor(name), took_s)
+    except ValueError:
+        return None
+
+
+def _first_line(exc: BaseException) -> str:
+    return next((line.strip() for line in str(exc).splitlines() if line.strip()), "")[:300]
