@@ -87,7 +87,7 @@ lowest: ## the quick tests, with the lowest versions of what carboy requires
 newest: ## the quick tests on a newer Python of Debian's testing, by chroot (root, Debian)
 	@$(PYTHON) scripts/debian_pythons.py newest $(PARALLEL) $(ARGS)
 
-conformance: ## Flask's own test suite against carboy
+conformance: ## Flask's own test suite against carboy, and that of the newest Flask
 	@$(BOOTSTRAP) conformance
 	@$(PYTHON) scripts/conformance.py $(ARGS)
 

@@ -69,6 +69,9 @@ QUANTITIES = {
     "processes": Quantity("processes", 0, ""),
     "packages": Quantity("packages", 0, "less"),
     "batch": Quantity("batch", 1, ""),
+    "shed": Quantity("shed", 3, "less"),
+    "of_nominal": Quantity("of its nominal time", 3, ""),
+    "late_ms": Quantity("client late ms", 1, "less"),
     "errors": Quantity("errors", 0, "less"),
 }
 

@@ -4,24 +4,16 @@ that it has, with the hashes of their files.
     python bench/pins.py [NAME ...]
 
 `make bench` installs by these files alone, so that two runs of one commit have the same peers.
-Needs uv, which is installed into an environment of its own.
 """
 
 from __future__ import annotations
 
-import pathlib
-import subprocess
 import sys
-import tempfile
 
 import _peers
 import cluster
 
 HEAD = "# Written by `make pins`; the requirements are those of bench/{source}.\n"
-UV = "uv==0.13.9"
-# The lowest Python that runs the benchmarks. The files hold for newer ones as well.
-PYTHON = "3.11"
-PYPROJECT = _peers.ROOT / "pyproject.toml"
 
 
 def requirements() -> dict[str, tuple[str, list[str], bool]]:
@@ -37,30 +29,18 @@ def requirements() -> dict[str, tuple[str, list[str], bool]]:
     return found
 
 
-def compile_pins(uv: pathlib.Path, needed: list[str], with_carboy: bool) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        given = pathlib.Path(folder, "needed.in")
-        given.write_text("\n".join(needed) + "\n")
-        command = [
-            *(uv, "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON),
-            *("--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"),
-            *("--no-emit-find-links", given, *([PYPROJECT] if with_carboy else [])),
-        ]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def main(names: list[str]) -> None:
     bootstrap = _peers.bootstrap()
+    import hashedpins
+
     known = requirements()
     if unknown := set(names) - known.keys():
         raise SystemExit(f"pins.py knows {', '.join(known)}; got {', '.join(sorted(unknown))}")
     _peers.PINS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        python = bootstrap.venv(pathlib.Path(folder, "uv"))
-        bootstrap.pip(python, "--quiet", UV, constraints=None)
+    with hashedpins.resolver() as resolve:
         for name in names or known:
             source, needed, with_carboy = known[name]
-            text = compile_pins(python.with_name("uv"), needed, with_carboy)
+            text = resolve(needed, with_carboy)
             (_peers.PINS / f"{name}.txt").write_text(HEAD.format(source=source) + text)
             bootstrap.say(f"{text.count('==')} versions in bench/pins/{name}.txt")
 

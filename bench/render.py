@@ -406,8 +406,27 @@ def brief(name: str, title: str) -> str:
     return shown if found is None else f"{shown}\n{source(found)}"
 
 
+def simulated() -> str:
+    """Return the table that compares simulated with real runs: predicted divided by measured."""
+    found = result("simulate")
+    if found is None:
+        return NOT_MEASURED.format(name="simulate")
+    rows = []
+    for key, row in found.rows.items():
+        pairs = [
+            found.ratio(key, name, "predicted", "measured") for name in ("results_per_s", "p99_ms")
+        ]
+        shed = [found.median(key, "shed", peer) for peer in ("measured", "predicted")]
+        if all(pairs) and None not in shed:
+            cells = (spread(pair, times) for pair in pairs if pair)
+            rows.append((title_of(row), *cells, *(f"{each:.1%}" for each in shed)))
+    head = ("", "results/s", "p99", "shed, measured", "shed, predicted")
+    return f"{table(head, rows)}\n{source(found)}"
+
+
 REGIONS: dict[str, cabc.Callable[[], str]] = {
     "overhead-table": overhead_table,
+    "simulate": simulated,
     "served-two-cores-table": lambda: brief("serve-two-cores", "Two cores"),
     "served-one-core-table": lambda: brief("serve-one-core", "One core"),
     "models-table": lambda: brief("models", "Predictions"),

@@ -63,6 +63,7 @@ SUITES = (
     Suite("probes", "probes.py", 8, "probes of a server that does all it can", "--seconds 10"),
     Suite("compute-threads", "compute_threads.py", 3, "processes that compute on shares of cores"),
     Suite("batching", "batching.py", 6, "the queue of a model alone"),
+    Suite("simulate", "simulate.py", 9, "`carboy models simulate` against real runs"),
     Suite("scaling", "scaling.py", 25, "routes, connections, batch, body, workers, models"),
     Suite("settings", "settings.py", 20, "which documented settings of the peers are best",
           "--peers mosec"),

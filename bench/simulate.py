@@ -3,11 +3,11 @@
 `carboy serve` serves a fake device with an exact clock (`apps/device_app.py`), and requests are
 sent at moments that are known in advance (`_openloop.py`), by chance, with several loads up to an
 overload. The simulator gets the same moments and the cost that the device has by its definition.
-Nothing is fitted. What the machine adds is measured and printed: how late the load generator was,
-and how long batches took, divided by their nominal time. A run whose device was late by more than
-3 % does not count.
+Nothing is fitted. What the machine adds is measured, too: how late the load generator was, and how
+long batches took, divided by their nominal time. A run whose device was late by more than 3 % does
+not count.
 
-The speed of the simulator itself is measured last: a million requests.
+The speed of the simulator itself is measured last, for a million requests.
 
     python bench/simulate.py [--quick] [--json FILE]
 """
@@ -25,55 +25,34 @@ import urllib.request
 
 import _measure
 import _openloop
+import _results
 import _servers
 from apps import device_app
 from carboy.models.simulation.arrivals import chance, chance_arrivals
 from carboy.models.simulation.costcurve import CostCurve
-from carboy.models.simulation.outcome import Outcome
 from carboy.models.simulation.plan import ServingPlan
 from carboy.models.simulation.simulator import simulate
 
 COST = CostCurve(device_app.FIXED_S, device_app.ITEM_S)
 BATCH, QUEUE = 16, 64
 LOADS = (0.3, 0.6, 0.9, 1.3)
-THROUGHPUT, P99 = 0.15, 0.25  # the targets
 LATE = 1.03
 REQUEST = (
     b"POST /device HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1\r\n\r\n7"
 )
+PLAN = ServingPlan(cost=COST, batch=BATCH, queue=QUEUE)
 SETUPS = {
-    "in the worker": {},
-    "in the worker, wait 10 ms": {"wait_s": 0.01},
-    "2 replicas": {"replicas": 2},
-    "one at a time": {"batch": 1},
+    "worker": ("in the worker", PLAN),
+    "wait": ("in the worker, wait 10 ms", dataclasses.replace(PLAN, wait_s=0.01)),
+    "replicas": ("2 replicas", dataclasses.replace(PLAN, replicas=2)),
+    "single": ("in the worker, one at a time", dataclasses.replace(PLAN, batch=1)),
 }
-
-
-@dataclasses.dataclass
-class Row:
-    setup: str
-    load: float
-    measured: Measured
-    predicted: Outcome
-
-    @property
-    def throughput_off(self) -> float:
-        return self.predicted.answered_per_s / self.measured.per_s - 1
-
-    @property
-    def p99_off(self) -> float:
-        return self.predicted.latency_s(0.99) / self.measured.p99_s - 1
-
-    def to_dict(self) -> dict[str, t.Any]:
-        return {
-            "setup": self.setup,
-            "load": self.load,
-            "measured": dataclasses.asdict(self.measured),
-            "predicted": self.predicted.to_dict(),
-            "throughput_off": self.throughput_off,
-            "p99_off": self.p99_off,
-        }
+TARGETS = [
+    _results.Target(quantity, "predicted", "measured", bound, limit)
+    for quantity, off in (("results_per_s", 0.15), ("p99_ms", 0.25))
+    for bound, limit in (("least", 1 - off), ("most", 1 + off))
+]
 
 
 @dataclasses.dataclass
@@ -81,12 +60,11 @@ class Measured:
     """What a real run gave. The first twentieth is left out, as in the simulation."""
 
     per_s: float
-    p50_s: float
-    p99_s: float
+    latencies_s: list[float]
     shed: float
     size: float
     device_late: float
-    client_late_p99_s: float
+    client_late_ms: float
 
 
 def serve(plan: ServingPlan) -> _servers.Server:
@@ -125,12 +103,11 @@ def run(port: int, arrivals_s: t.Sequence[float]) -> Measured:
     assert {each.status for each in sent} <= {200, 503}, {each.status for each in sent}
     return Measured(
         per_s=len(in_time) / (until_s - from_s),
-        p50_s=statistics.median(latencies_s),
-        p99_s=statistics.quantiles(latencies_s, n=100)[98],
+        latencies_s=latencies_s,
         shed=1 - len(done) / len(sent),
         size=len(done) / max(1, sum(sizes.values())),
         device_late=(computed_s - before_s) / nominal_s,
-        client_late_p99_s=statistics.quantiles([s.sent_s - s.due_s for s in sent], n=100)[98],
+        client_late_ms=statistics.quantiles([s.sent_s - s.due_s for s in sent], n=100)[98] * 1e3,
     )
 
 
@@ -151,53 +128,43 @@ def priority() -> t.Iterator[str]:
         os.sched_setscheduler(0, *before)
 
 
-def rows(seconds: float) -> list[Row]:
-    found = []
-    for setup, options in SETUPS.items():
-        plan = dataclasses.replace(ServingPlan(cost=COST, batch=BATCH, queue=QUEUE), **options)
+def compare(record: _results.Record, rounds: int, seconds: float) -> None:
+    for key, (title, plan) in SETUPS.items():
+        rows = {
+            load: record.row(f"{key}-{load:g}", f"{title}, {load:g} of what it can compute",
+                             ours="predicted", targets=TARGETS, at=load)
+            for load in LOADS
+        }  # fmt: skip
         server = serve(plan)
         try:
             run(server.port, [i * 0.05 for i in range(20)])  # connections, threads, caches
-            for seed, load in enumerate(LOADS):
-                rate = load * plan.capacity_per_s
-                arrivals_s = chance_arrivals(rate, int(rate * seconds), chance(seed))
-                measured = run(server.port, arrivals_s)
-                found.append(Row(setup, load, measured, simulate(plan, arrivals_s)))
+            for seed in range(rounds):
+                for load, row in rows.items():
+                    rate = load * plan.capacity_per_s
+                    arrivals_s = chance_arrivals(rate, int(rate * seconds), chance(seed))
+                    add(record, row, run(server.port, arrivals_s), plan, arrivals_s)
         finally:
             server.stop()
-    return found
 
 
-def print_rows(found: list[Row]) -> None:
-    head = ["served", "load", "per s", "predicted", "off", "p50 ms", "predicted", "p99 ms",
-            "predicted", "off", "shed", "predicted", "batch", "predicted", "device",
-            "client late ms"]  # fmt: skip
-    print(_measure.table(head, [
-        [
-            row.setup, f"{row.load:g}",
-            f"{row.measured.per_s:.0f}", f"{row.predicted.answered_per_s:.0f}",
-            f"{row.throughput_off:+.0%}",
-            f"{row.measured.p50_s * 1e3:.1f}", f"{row.predicted.latency_s(0.5) * 1e3:.1f}",
-            f"{row.measured.p99_s * 1e3:.1f}", f"{row.predicted.latency_s(0.99) * 1e3:.1f}",
-            f"{row.p99_off:+.0%}",
-            f"{row.measured.shed:.1%}", f"{row.predicted.shed:.1%}",
-            f"{row.measured.size:.1f}", f"{row.predicted.mean_batch:.1f}",
-            f"{row.measured.device_late:.3f}", f"{row.measured.client_late_p99_s * 1e3:.1f}",
-        ]
-        for row in found
-    ]))  # fmt: skip
-
-
-def verdict(found: list[Row]) -> str:
-    fair = [row for row in found if row.measured.device_late <= LATE]
-    throughput = max((abs(row.throughput_off) for row in fair), default=0.0)
-    p99 = max((abs(row.p99_off) for row in fair), default=0.0)
-    late = len(found) - len(fair)
-    return (
-        f"off by at most {throughput:.0%} in throughput (target {THROUGHPUT:.0%}) and {p99:.0%} in"
-        f" p99 (target {P99:.0%}), of {len(fair)} runs whose device was at most {LATE - 1:.0%}"
-        f" late; {late} others do not count"
-    )
+def add(
+    record: _results.Record,
+    row: _results.Row,
+    measured: Measured,
+    plan: ServingPlan,
+    arrivals_s: t.Sequence[float],
+) -> None:
+    if measured.device_late > LATE:
+        record.leave_out(row.title, f"its device took {measured.device_late:.3f} of its time")
+        return
+    predicted = simulate(plan, arrivals_s)
+    p50_s, p99_s = (predicted.latency_s(share) for share in (0.5, 0.99))
+    row.add("predicted", results_per_s=predicted.answered_per_s, p50_ms=p50_s * 1e3,
+            p99_ms=p99_s * 1e3, shed=predicted.shed, batch=predicted.mean_batch)  # fmt: skip
+    percentiles = statistics.quantiles(measured.latencies_s, n=100)
+    row.add("measured", results_per_s=measured.per_s, p50_ms=percentiles[49] * 1e3,
+            p99_ms=percentiles[98] * 1e3, shed=measured.shed, batch=measured.size,
+            of_nominal=measured.device_late, late_ms=measured.client_late_ms)  # fmt: skip
 
 
 # --- speed ---------------------------------------------------------------------------------------
@@ -217,36 +184,25 @@ SPEED_PLANS = {
 }
 
 
-def speed(requests: int) -> list[dict[str, t.Any]]:
-    found = []
-    for name, (plan, load) in SPEED_PLANS.items():
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
+def speed(record: _results.Record, requests: int) -> None:
+    for i, (name, (plan, load)) in enumerate(SPEED_PLANS.items()):
+        row = record.row(
+            f"speed-{i}", f"simulating a million requests: {name}", ours="carboy",
+            targets=[_results.Target("s", "carboy", "", "most", 10)],
+        )  # fmt: skip
+        cpu_s = time.process_time()
         simulate(plan, chance_arrivals(load * plan.capacity_per_s, requests, chance(1)))
-        scale = 1e6 / requests
-        found.append({
-            "name": name,
-            "cpu_s": (time.process_time() - cpu_s) * scale,
-            "wall_s": (time.perf_counter() - wall_s) * scale,
-        })  # fmt: skip
-    return found
+        row.add("carboy", s=(time.process_time() - cpu_s) * 1e6 / requests)
 
 
 def main() -> None:
-    parser = _measure.arguments(__doc__)
-    options = parser.parse_args()
-    _measure.print_machine("carboy")
+    options = _measure.arguments(__doc__).parse_args()
     with priority() as granted:
-        print(f"fake device: {COST}, batch {BATCH}, queue {QUEUE}; {granted}\n")
-        found = rows(6.0 if options.quick else 25.0)
-    print_rows(found)
-    print(verdict(found), "\n")
-    quick = speed(100_000 if options.quick else 1_000_000)
-    print(_measure.table(["simulating a million requests", "CPU s", "wall s"], [
-        [each["name"], f"{each['cpu_s']:.1f}", f"{each['wall_s']:.1f}"] for each in quick
-    ]))  # fmt: skip
-    if options.json:
-        data = [row.to_dict() for row in found]
-        _measure.report_json(options.json, data, "carboy", speed=quick)
+        how = f"fake device: {COST}, batch {BATCH}, queue {QUEUE}; {granted}"
+        record = _results.Record("simulate", options, "carboy", how=how)
+        compare(record, *((1, 6.0) if options.quick else (3, 10.0)))
+    speed(record, 100_000 if options.quick else 1_000_000)
+    record.close()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "filenames",
     "navigation",
+    "outside",
     "docstrings",
 ]
 exclude_patterns = ["_site"]

@@ -49,6 +49,8 @@ FLASK_VERSION = "3.1.3"
 # Of the source distribution, as PyPI publishes it.
 FLASK_SHA256 = "0ef0e52b8a9cd932855379197dd8f94047b359ca0a78695144304cb45f87c9eb"
 FLASK_HOME = CACHE / f"flask-{FLASK_VERSION}"
+# The newest Flask that `make pins` has found; beside it, newest.txt has what its tests need.
+NEWEST = ROOT / "tests" / "conformance" / "newest.toml"
 
 # Source distributions whose tests are requests, valid and invalid ones: name, version, hash.
 HTTP_CORPORA = (
@@ -260,9 +262,18 @@ def hashed(home: pathlib.Path, pins: pathlib.Path, project: pathlib.Path | None 
     stamp.set()
 
 
+def newest_flask_source() -> tuple[str, pathlib.Path]:
+    """Fetch the newest Flask's source distribution; return the version and the tree."""
+    newest = tomllib.loads(NEWEST.read_text())
+    version = newest["version"]
+    return version, source(CACHE / f"flask-{version}", "flask", version, newest["sha256"])
+
+
 def conformance() -> None:
     flask_source()
     beside("conformance", requirements=ROOT / "tests" / "conformance" / "requirements.txt")
+    newest_flask_source()
+    hashed(OTHER_VENVS / "conformance-newest", NEWEST.with_suffix(".txt"), ROOT)
 
 
 def extensions() -> None:

@@ -1,7 +1,9 @@
-"""Run Flask's own tests against carboy, in an environment where Flask is not installed.
+"""Run Flask's own tests against carboy, in environments where Flask is not installed.
 
-Two runs: the suite, with the configuration it comes with, and that of the tutorial's blog, which is
-a whole program written for Flask. Arguments go to pytest, for the first run only.
+Three runs: the suite, with the configuration it comes with; that of the tutorial's blog, which is
+a whole program written for Flask; and the suite of the newest Flask that the index had, with the
+newest Werkzeug, Jinja, Click and so on, pre-releases included (`make pins`). Arguments go to
+pytest, for the first run only.
 """
 
 from __future__ import annotations
@@ -22,23 +24,29 @@ PLUGIN = bootstrap.ROOT / "tests" / "conformance"
 TIMEOUT_S = 60
 
 
-def flask_tests(where: pathlib.Path, arguments: list[str]) -> int:
-    python = bootstrap.OTHER_VENVS / "conformance" / "bin" / "python"
+def flask_tests(
+    where: pathlib.Path, arguments: list[str], *, environment: str = "conformance", suite: str = ""
+) -> int:
+    """Run the tests of a folder. `suite` names the list of deviations in deviations.toml."""
+    python = bootstrap.OTHER_VENVS / environment / "bin" / "python"
     plugins = ["-p", "no_skips", "-p", "as_flask", "-p", "no:cacheprovider"]
     command = [os.fspath(python), "-m", "pytest", *plugins, f"--timeout={TIMEOUT_S}", "-rfE"]
     path = os.pathsep.join(map(os.fspath, (SUPPORT, PLUGIN, where)))
     env = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
-    env |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "CARBOY_TESTS_SUITE": suite}
     return subprocess.run([*command, *arguments], cwd=where, env=env, check=False).returncode
 
 
 def main(arguments: list[str]) -> int:
     source = bootstrap.FLASK_HOME / "source"
     bootstrap.say(f"the tests of Flask {bootstrap.FLASK_VERSION}, with `flask` being carboy")
-    failed = flask_tests(source, arguments)
+    failed = flask_tests(source, arguments, suite="pinned")
     if not arguments:
         bootstrap.say("the tests of Flask's tutorial")
         failed |= flask_tests(source / "examples" / "tutorial", [])
+        version, newest = bootstrap.newest_flask_source()
+        bootstrap.say(f"the tests of Flask {version}, the newest, with the newest Werkzeug")
+        failed |= flask_tests(newest, [], environment="conformance-newest", suite="newest")
     return failed
 
 

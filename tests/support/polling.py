@@ -14,14 +14,17 @@ if t.TYPE_CHECKING:
 PATIENCE_S = 30.0
 
 
-def wait_until(condition: cabc.Callable[[], object], *, pause_s: float = 0.005) -> None:
-    """Return as soon as the condition is true; fail if it is not true within `PATIENCE_S`.
+def wait_until(
+    condition: cabc.Callable[[], object], *, pause_s: float = 0.005, within_s: float = PATIENCE_S
+) -> None:
+    """Return as soon as the condition is true; fail if it is not true in time.
 
     Args:
         condition: called again and again, on the calling thread.
         pause_s: the pause between two calls.
+        within_s: how long to wait.
     """
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end_s, "the condition did not become true"
         time.sleep(pause_s)

@@ -1,8 +1,8 @@
 """Ray clusters whose nodes have network addresses of their own on one machine.
 
-A node is a network namespace with an address on a bridge, a process namespace, and a /tmp/ray of
-its own. So a node can be lost as a machine is: all of its processes end at once, or its network
-goes. All that needs root; `can_make_nodes` says whether this machine allows it.
+A node is a network namespace with an address on a bridge, a process namespace, and folders /tmp/ray
+and /run of its own. So a node can be lost as a machine is: all of its processes end at once, or its
+network goes. All that needs root; `can_make_nodes` says whether this machine allows it.
 
 The processes of a node end with the program that has started it, however that ends.
 """
@@ -126,6 +126,7 @@ class Node:
             "ip link set eth0 up",
             f"ip route add default via {self.address.rpartition('.')[0]}.1",
             f"mount --bind {temp} {_TEMP}",
+            "mount -t tmpfs tmpfs /run",  # where servers have their control sockets
         ):
             self.run(*line.split())
 
@@ -181,7 +182,7 @@ class Node:
         # say theirs: too short for a busy machine.
         ports = [
             *("--dashboard-agent-grpc-port", "6381", "--dashboard-agent-listen-port", "6382"),
-            *("--runtime-env-agent-port", "6383"),
+            *("--runtime-env-agent-port", "6383", "--metrics-export-port", "6384"),
         ]
         self.run(
             spawning.script("ray"), "start", *which, "--node-ip-address", self.address, *ports,

@@ -85,10 +85,12 @@ def make_project(original: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     return project
 
 
-def generate(name: str, project: pathlib.Path, *options: str) -> pathlib.Path:
+def generate(
+    name: str, project: pathlib.Path, *options: str, app: str = "shop:app"
+) -> pathlib.Path:
     """Run `carboy NAME` in a project as a user does, and return the file that it has written."""
     done = subprocess.run(
-        [spawning.script("carboy"), name, "shop:app", *options],
+        [spawning.script("carboy"), name, app, *options],
         cwd=project,
         capture_output=True,
         text=True,

@@ -24,6 +24,7 @@ from ..observability.keys import is_any_set
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..observability.logoptions import LogOptions
+    from .process.worker import Service
     from .settings import Settings
 
 
@@ -166,14 +167,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.start()
-        log.logger.info(
-            "serving %s on %s from this process, with %d threads",
-            app.name,
-            ", ".join(settings.urls),
-            settings.threads,
-        )
-        for line in service.about():
-            log.logger.info("%s", line)
+        _say_serving(app, settings, service)
         systemd.say_ready()
         systemd.explain_abort()
         # The thread that runs the event loop gives the signs of life, so that they prove that
@@ -186,6 +180,19 @@ def serve_here(app: Carboy, settings: Settings) -> None:
             signal.signal(number, handler)
         systemd.close()
         sockets.close()
+
+
+def _say_serving(app: Carboy, settings: Settings, service: Service) -> None:
+    from . import log
+
+    log.logger.info(
+        "serving %s on %s from this process, with %d threads",
+        app.name,
+        ", ".join(settings.urls),
+        settings.threads,
+    )
+    for line in service.about():
+        log.logger.info("%s", line)
 
 
 def import_path(app: Carboy) -> str | None:

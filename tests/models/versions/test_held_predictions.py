@@ -191,6 +191,10 @@ def test_predictions_that_wait_when_the_model_is_closed_are_refused_at_once(held
         )
         with pytest.raises(ClosedError, match="is being closed"):
             by_python.result()
+        # As after each `close`, the next prediction gets the version that should be served.
+        later = threads.submit(held.predict, 3)
+        held.target.may_load.set()
+        assert later.result(PATIENCE_S) == "2:3"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")

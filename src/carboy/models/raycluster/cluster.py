@@ -182,7 +182,7 @@ class RayCluster:
                 self._lose(str(exc))
                 if isinstance(exc, RefusedClusterError):
                     pause_s = _LONGEST_PAUSE_S
-            except Exception as exc:
+            except (Exception, SystemExit) as exc:
                 _logger.exception("The connection with the Ray cluster has failed")
                 self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
             self._disconnect()
@@ -218,6 +218,10 @@ class RayCluster:
             except ActorDiedError:
                 self._controller = find_or_start(self._place.namespace, self._load_app)
                 continue
+            except SystemExit as exc:  # as Ray raises it if the node of this process has ended
+                raise UnavailableError(
+                    f"The Ray node of this machine has ended: {self._place.where}"
+                ) from exc
             except (RayError, GetTimeoutError) as exc:
                 if self._any_answers():
                     _logger.warning("The controller of the replicas does not answer: %s", exc)

@@ -419,7 +419,8 @@ class RayReplicas:
         self._busy[key] = call = _Call(actor)
         try:
             yield
-        except (RayError, ConnectionLost) as exc:
+        except (RayError, ConnectionLost, SystemExit) as exc:
+            # Ray raises SystemExit if the node of this process has ended.
             self._note(actor, exc)
             if call.is_given_up:
                 raise DeadlineError(

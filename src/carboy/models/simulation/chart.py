@@ -11,7 +11,7 @@ import math
 import typing as t
 
 from .arrivals import chance, chance_arrivals
-from .costcurve import show_duration
+from .costcurve import show_duration, show_rate
 from .simulator import simulate
 
 if t.TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _draw_curve(picture: _Picture, top: float, outcome: Outcome, curve: list[Loa
         picture.text(line[-1][0] + 5, line[-1][1] + 4, name, colour=colour)
     asked = x(outcome.offered_per_s)
     picture.line([(asked, bottom), (asked, top + _TOP)], _INK, ' stroke-dasharray="4 4"')
-    picture.text(asked, top + _TOP - 4, f"{outcome.offered_per_s:.4g}/s", anchor="middle")
+    picture.text(asked, top + _TOP - 4, show_rate(outcome.offered_per_s), anchor="middle")
 
 
 def _draw_axes(picture: _Picture, x: _Scale, y: _Scale, bottom: float) -> None:

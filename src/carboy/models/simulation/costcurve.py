@@ -75,6 +75,11 @@ def show_duration(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} us"
 
 
+def show_rate(per_s: float) -> str:
+    """Return a number per second as a text: whole from 100 on, else with three digits."""
+    return f"{per_s:.0f}/s" if per_s >= 100 else f"{per_s:.3g}/s"
+
+
 def parse_cost(text: str) -> CostCurve:
     """Convert `2ms+0.1ms` to a cost curve: 2 ms for a batch, and 0.1 ms for each input.
 

@@ -8,7 +8,7 @@ import typing as t
 from carboy.core.processmemory import in_mib
 
 from .chart import bars
-from .costcurve import show_duration
+from .costcurve import show_duration, show_rate
 from .search import SHARE
 
 if t.TYPE_CHECKING:
@@ -26,7 +26,7 @@ def report(study: Study, plan: ServingPlan, outcome: Outcome) -> cabc.Iterator[s
     yield f"predict      {_about_cost(study)}"
     yield f"served by    {describe(plan)}"
     yield ""
-    yield f"answered     {outcome.answered_per_s:.4g}/s of {outcome.offered_per_s:.4g}/s"
+    yield f"answered     {show_rate(outcome.answered_per_s)} of {show_rate(outcome.offered_per_s)}"
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     yield "latency      " + ", ".join(
         f"{k} {_shown(outcome.latency_s(v))}" for k, v in shares.items()
@@ -37,7 +37,7 @@ def report(study: Study, plan: ServingPlan, outcome: Outcome) -> cabc.Iterator[s
     )
     yield f"busy         predict {outcome.busy:.0%}{_about_web(study, outcome)}"
     yield (
-        f"room         {plan.capacity_per_s:.4g}/s can be computed in full batches, of which"
+        f"room         {show_rate(plan.capacity_per_s)} can be computed in full batches, of which"
         f" {outcome.offered_per_s / plan.capacity_per_s:.0%} arrive"
     )
     yield (
@@ -135,9 +135,10 @@ def not_found(study: Study, found: SearchResult) -> str:
     """Return the message if no plan answers in time."""
     limit = show_duration(t.cast("float", study.question.p99))
     if not found.trials:
+        most = show_rate(study.plan.capacity_per_s)
         return (
             f"No plan answers {SHARE:.0%} of the requests within {limit}: they compute less than"
-            f" arrives ({describe(study.plan)} computes at most {study.plan.capacity_per_s:.4g}/s)."
+            f" arrives ({describe(study.plan)} computes at most {most})."
         )
     best = found.nearest
     return (

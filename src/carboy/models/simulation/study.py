@@ -14,7 +14,7 @@ from carboy.errors import SimulationError
 from ..queue.calls import rows
 from .accesslines import read_arrivals
 from .arrivals import chance, chance_arrivals, replayed_arrivals
-from .costcurve import measure_cost, show_duration
+from .costcurve import measure_cost, show_duration, show_rate
 from .plan import ServingPlan
 from .search import cheapest
 from .simulator import simulate
@@ -182,7 +182,7 @@ def _replay(
     if not arrivals_s[-1]:
         raise SimulationError(f"--replay {path!r}: all its requests arrived at the same moment.")
     rate_per_s = len(arrivals_s) / arrivals_s[-1]
-    load = f"{len(arrivals_s)} requests of {path} at {rate_per_s:.3g}/s"
+    load = f"{len(arrivals_s)} requests of {path} at {show_rate(rate_per_s)}"
     if question.speed != 1:
         load += f", {question.speed:g} times as fast as they were"
     if not found.is_exact:

@@ -188,7 +188,10 @@ class VersionSet:
                     observer.added(self._model, version)
                 self._model.current = version
             else:
-                self._swap(self._load_first(source, found))
+                # `close` may have been called during a change, whose version is loaded by now.
+                current = self._model.current
+                if not (current.name and current.loaded):
+                    self._swap(self._load_first(source, found))
                 self._load_trials(source, found)
                 self._warn_of_missing_trials(source, found)
                 self._watch = SourceWatch(self, source.poll_s)

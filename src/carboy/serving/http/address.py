@@ -31,11 +31,6 @@ class Address(t.NamedTuple):
             return socket.AF_UNIX
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
-    @property
-    def socket_name(self) -> tuple[str, int] | str:
-        """The value that `bind` and `connect` of a socket take."""
-        return self.path or (self.host, self.port)
-
     def url(self, *, tls: bool) -> str:
         """Return how users write the address. There is no usual URL for a Unix socket, so it is
         written as in the setting `bind`; connections to it are never encrypted.

@@ -144,7 +144,7 @@ def _payload_bytes(head: bytes) -> int:
     return int.from_bytes(head[2:10], "big") if length == 127 else length
 
 
-class Owner(t.Protocol):
+class WebSocketOwner(t.Protocol):
     """What the socket of a WebSocket needs of the connection that it belongs to. Thread-safe."""
 
     @property
@@ -181,14 +181,16 @@ class WebSocketSocket:
         active_s: when something was transferred the last time, on the clock of `time.monotonic`.
     """
 
-    def __init__(self, sock: socket.socket, early: bytes, owner: Owner, *, stall_s: float) -> None:
+    def __init__(
+        self, sock: socket.socket, early: bytes, owner: WebSocketOwner, *, stall_s: float
+    ) -> None:
         self.taken = False
         self.sent = SentFrames()
         self.received = Frames()
         self.active_s = monotonic()
         self._socket = sock
         self._early = early
-        self._owner: Owner | None = owner
+        self._owner: WebSocketOwner | None = owner
         self._stall_s = stall_s
         self._timeout_s: float | None = None
         self._taking = threading.Lock()

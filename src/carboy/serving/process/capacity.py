@@ -119,7 +119,7 @@ def measure(pid: int, loaded: LoadedApp, replicas: cabc.Iterable[int] = ()) -> M
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerPlan:
     """How many workers there are, and what this was computed from.
 
     Attributes:
@@ -173,24 +173,24 @@ class Plan:
 
 def make_plan(
     asked: int | None, cpus: machine.Cpus, limit: ResourceLimit | None, measured: Measurement
-) -> Plan:
+) -> WorkerPlan:
     """Decide how many workers there will be.
 
-    A number that the user has asked for is kept, even if it does not fit (`Plan.refused`). A number
-    that the server chooses leaves room for one worker more, because a worker is replaced only when
-    its successor has loaded the app; but there is at least one worker.
+    A number that the user has asked for is kept, even if it does not fit (`WorkerPlan.refused`). A
+    number that the server chooses leaves room for one worker more, because a worker is replaced
+    only when its successor has loaded the app; but there is at least one worker.
     """
     fits = measured.fitting(limit.amount) if limit is not None else None
     workers = wanted_workers(asked, cpus.number, has_models=measured.has_models)
     if asked is None and fits is not None:
         workers = max(1, min(workers, fits - 1))
-    return Plan(workers, asked, cpus, limit, measured, fits)
+    return WorkerPlan(workers, asked, cpus, limit, measured, fits)
 
 
 # ------------------------------------------------------------------------------ texts for the log
 
 
-def describe(plan: Plan) -> list[str]:
+def describe(plan: WorkerPlan) -> list[str]:
     """Return the lines for the log that say what the server has and what its workers take."""
     lines = [_about_cpus(plan), _about_memory(plan), *describe_replicas(plan)]
     if plan.asked is None:
@@ -198,7 +198,7 @@ def describe(plan: Plan) -> list[str]:
     return [line for line in lines if line]
 
 
-def _about_cpus(plan: Plan) -> str:
+def _about_cpus(plan: WorkerPlan) -> str:
     by_user = ", ".join(f"{name}={value}" for name, value in set_by_user().items())
     return (
         f"CPUs: {plan.cpus.number} ({plan.cpus.source}); numerical libraries compute on"
@@ -207,7 +207,7 @@ def _about_cpus(plan: Plan) -> str:
     )
 
 
-def _about_memory(plan: Plan) -> str:
+def _about_memory(plan: WorkerPlan) -> str:
     worker, models = plan.measured.worker, plan.measured.models
     if worker is None:
         return ""
@@ -226,7 +226,7 @@ def _about_memory(plan: Plan) -> str:
     )
 
 
-def describe_replicas(plan: Plan) -> list[str]:
+def describe_replicas(plan: WorkerPlan) -> list[str]:
     """Return the line for the log that says what replicas take; none if there are none."""
     replicas = plan.measured.replicas
     if not replicas:
@@ -235,7 +235,7 @@ def describe_replicas(plan: Plan) -> list[str]:
     return [f"replicas: {processes} with {memory}, which all clients share"]
 
 
-def _about_choice(plan: Plan) -> str:
+def _about_choice(plan: WorkerPlan) -> str:
     """Return why there are as many workers as there are."""
     worker, models = plan.measured.worker, plan.measured.models
     wanted = wanted_workers(None, plan.cpus.number, has_models=plan.measured.has_models)
@@ -258,7 +258,7 @@ def _about_choice(plan: Plan) -> str:
     )
 
 
-def warning(plan: Plan) -> str:
+def warning(plan: WorkerPlan) -> str:
     """Return a warning for the log if more than what runs does not fit into the memory; else ""."""
     if plan.limit is None or plan.has_room_for_successor:
         return ""
@@ -275,7 +275,7 @@ def warning(plan: Plan) -> str:
     )
 
 
-def explain_refusal(plan: Plan) -> str:
+def explain_refusal(plan: WorkerPlan) -> str:
     """Return the error message for a number of workers that does not fit into the memory."""
     limit = t.cast("ResourceLimit", plan.limit)
     fits = max(1, plan.fits or 0)

@@ -36,7 +36,7 @@ class ModelsSupervisor(Supervisor):
 
     def _describe_plan(self) -> list[str]:
         """Its worker takes little; only the replicas matter."""
-        return capacity.describe_replicas(t.cast("capacity.Plan", self._plan))
+        return capacity.describe_replicas(t.cast("capacity.WorkerPlan", self._plan))
 
     def _describe(self) -> str:
         return f"serving the models of {self._target or 'the app'} on unix:{self._path}"

@@ -117,7 +117,7 @@ class ServerState:
         processes: the worker processes.
         replicas: the processes of replicas.
         capacity: what CPUs and memory there are, what a worker takes of them, and how many workers
-            fit (`capacity.Plan.as_dict`); empty until the first worker has loaded the app.
+            fit (`capacity.WorkerPlan.as_dict`); empty until the first worker has loaded the app.
     """
 
     target: str | None

@@ -80,7 +80,7 @@ class Supervisor:
         self._target = target
         self._settings = settings
         # None until the first worker has loaded the app.
-        self._plan: capacity.Plan | None = None
+        self._plan: capacity.WorkerPlan | None = None
         self._workers: list[Worker] = []
         self._selector = selectors.DefaultSelector()
         self._systemd = SystemdNotifier()
@@ -400,7 +400,7 @@ class Supervisor:
         if all(worker.is_ready for worker in self._workers):
             self._serving = True
             self._systemd.say_ready()
-            plan = t.cast("capacity.Plan", self._plan)
+            plan = t.cast("capacity.WorkerPlan", self._plan)
             about_management = self._management.about() if self._management is not None else []
             for line in (*self._describe_plan(), *process.about, *about_management):
                 log.logger.info("%s", line)
@@ -413,16 +413,16 @@ class Supervisor:
         """Start the other workers, after the first has loaded the app, so that its memory could be
         measured.
         """
-        for _ in range(t.cast("capacity.Plan", self._plan).workers - 1):
+        for _ in range(t.cast("capacity.WorkerPlan", self._plan).workers - 1):
             worker = Worker(len(self._workers) + 1)
             self._workers.append(worker)
             worker.current = self._start_again(worker)
 
     def _describe_plan(self) -> list[str]:
-        return capacity.describe(t.cast("capacity.Plan", self._plan))
+        return capacity.describe(t.cast("capacity.WorkerPlan", self._plan))
 
     def _describe(self) -> str:
-        settings, plan = self._settings, t.cast("capacity.Plan", self._plan)
+        settings, plan = self._settings, t.cast("capacity.WorkerPlan", self._plan)
         plural = "s" if plan.workers > 1 else ""
         memory = plan.measured.worker
         of_memory = f"{in_mib(memory.resident_bytes)} and " if memory is not None else ""
