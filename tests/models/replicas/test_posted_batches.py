@@ -307,6 +307,38 @@ def test_functions_of_programs_do_not_run_on_the_event_loop(open_posting):
     assert threads != [posting.loop.ident]
 
 
+def test_results_are_delivered_if_no_thread_can_be_started_for_the_next_batch(
+    open_posting, tmp_path, monkeypatch
+):
+    posting = open_posting(ReplicaThread("until"), batch=1, concurrency=1)
+    delivered: list[Ticket] = []
+    paths = [tmp_path / name for name in "1234"]
+    tickets = [Ticket(arguments={"path": str(p)}, deliver=delivered.extend) for p in paths]
+    paths[0].touch()
+    posting.submit(tickets[:1])
+    wait_until(lambda: delivered and posting.queue.is_idle)
+    posting.submit(tickets[1:2])
+    wait_until(lambda: paths[1].with_name("2.begun").exists())
+    posting.submit(tickets[2:3])
+    wait_until(lambda: posting.queue.statistics().waiting == 1)
+    posting.remote.posts._is_light = False  # so that a thread must compute the next batch
+    posting.queue._threads._idle.clear()
+    posting.queue._threads._threads = 0
+
+    def start(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        paths[1].touch()
+        wait_until(lambda: tickets[1] in delivered)
+    for path in paths[2:]:
+        path.touch()
+    posting.submit(tickets[3:])
+    wait_until(lambda: len(delivered) == 4)
+    assert not posting.loop.failures
+
+
 # --- the event loop ends ----------------------------------------------------------------------
 
 

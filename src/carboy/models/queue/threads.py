@@ -8,7 +8,6 @@ another one. `state` decides what happens to each ticket (queued prediction). No
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import sys
@@ -220,6 +219,15 @@ class BatchThreads:
         self.wake_for(now_s)
         return None, []
 
+    def _try_next(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """Do as `_take_next`. But if the system allows no further thread now, leave it to the next
+        prediction.
+        """
+        try:
+            return self._take_next(now_s)
+        except RuntimeError:
+            return None, []
+
     # --- the life of a thread ------------------------------------------------------------------
 
     def _work(self, thread: _BatchThread) -> None:
@@ -333,7 +341,7 @@ class BatchThreads:
             more_wait = state.vacate(slot, now_s) > 0
             # A `_BatchThread` takes the next batch itself.
             if more_wait and type(slot) is Slot:
-                following, late = self._take_next(now_s)
+                following, late = self._try_next(now_s)
         if following is not None:
             self._post(following)  # first of all, because a replica is free
         if type(slot) is Slot:
@@ -393,10 +401,8 @@ class BatchThreads:
             if self._loop is None or self._loop.is_running:
                 return
             self._loop, self._is_waiting_for_turn = None, False
-            # If the system allows no further thread now, the next prediction tries it again.
-            with contextlib.suppress(RuntimeError):
-                if len(self._state.waiting):
-                    self.wake_for(monotonic())
+            if len(self._state.waiting):
+                self._try_next(monotonic())
         t.cast("Posts", self._posts).loop_ended()
 
     def _on_free(self) -> None:
@@ -410,7 +416,7 @@ class BatchThreads:
         if not len(self._state.waiting):
             return None
         with self._lock:
-            slot, late = self._take_next(monotonic()) if len(self._state.waiting) else (None, [])
+            slot, late = self._try_next(monotonic()) if len(self._state.waiting) else (None, [])
         if late:
             deliver(late)
         return slot
