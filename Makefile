@@ -20,7 +20,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
-	docs test-docs coverage wheel pins clean
+	docs test-docs screenshots coverage wheel pins clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ test-judges: ## bandit, schemathesis, wapiti and the HTTP Observatory; ARGS="--o
 docs: ## build the documentation site: build/docs/index.html
 	@$(BOOTSTRAP) docs
 	@$(BIN)/python scripts/docs.py
+
+screenshots: ## take the screenshots of the documentation anew
+	@$(BOOTSTRAP) test
+	@PYTHONPATH=tests/support $(BIN)/python tests/support/docscreenshots.py
 
 test-docs: ## build the documentation site, check its links, look at it in a browser
 	@$(BOOTSTRAP) docs test

@@ -7,7 +7,9 @@ README is shown on both, and an image cannot know on which.
 from __future__ import annotations
 
 import html
+import itertools
 import math
+import textwrap
 import typing as t
 
 INK, FAINT = "#7d8590", "#7d859055"
@@ -19,12 +21,15 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3", "10 4")
 PANEL, BETWEEN = 434, 24
 NAME, BAR, FIGURE = 160, 142, 66
 LINE, THICK, HEAD = 18, 12, 40
+# Characters in a line of a note.
+NOTE = 145
 
 
 class Bar(t.NamedTuple):
     name: str
     share: float  # of the full width, up to 1
     figures: tuple[str, str]
+    ours: bool = False
 
 
 class Line(t.NamedTuple):
@@ -34,7 +39,7 @@ class Line(t.NamedTuple):
 
 
 class Chart(t.NamedTuple):
-    """Lines over an axis; both axes are logarithmic."""
+    """Lines over an axis, the first of which is ours; both axes are logarithmic."""
 
     title: str
     x_title: str
@@ -68,9 +73,9 @@ class Drawing:
                 (self._panel if isinstance(panel, Panel) else self._chart)(panel, x, y)
             y += max(panel.height for panel in pair) + 8
         y += 6
-        for note in notes:
+        for line in itertools.chain(*(textwrap.wrap(note, NOTE) for note in notes)):
             y += 16
-            self._text(0, y, note, size=11)
+            self._text(0, y, line, size=11)
         self._height = y + 8
 
     def _text(self, x: float, y: float, words: str, *, size: int = 12, anchor: str = "start",
@@ -92,7 +97,7 @@ class Drawing:
             y += LINE
 
     def _bar(self, bar: Bar, x: float, y: float) -> None:
-        ours = bar.name.startswith("carboy")
+        ours = bar.ours
         fill = OURS if ours else FLOOR if "bare" in bar.name else PEER
         ink = OURS if ours else INK
         left, base = x + NAME, y + 10
@@ -113,14 +118,14 @@ class Drawing:
         scale_x = _scale([at for line in chart.lines for at, _ in line.points], left, right)
         scale_y = _scale([v for line in chart.lines for _, v in line.points], bottom, top)
         for at in sorted({at for line in chart.lines for at, _ in line.points}):
-            self._text(scale_x(at), bottom + 16, f"{at:,.6g}", size=10, anchor="middle")
+            self._text(scale_x(at), bottom + 16, _number(at), size=10, anchor="middle")
             self._stroke([(scale_x(at), bottom), (scale_x(at), bottom + 4)], INK, "")
         for value in _ticks([v for line in chart.lines for _, v in line.points]):
-            self._text(left - 6, scale_y(value) + 3, f"{value:,.6g}", size=10, anchor="end")
+            self._text(left - 6, scale_y(value) + 3, _number(value), size=10, anchor="end")
             self._stroke([(left, scale_y(value)), (right, scale_y(value))], FAINT, "")
         ends = []
-        for number, line in enumerate(chart.lines):
-            ours = line.name.startswith("carboy") and number == 0
+        for number, line in reversed(list(enumerate(chart.lines))):  # ours is drawn last
+            ours = number == 0
             colour = OURS if ours else LINES[(number - 1) % len(LINES)]
             points = [(scale_x(at), scale_y(value)) for at, value in line.points]
             self._stroke(points, colour, "" if ours else DASHES[number % len(DASHES)], width=2)
@@ -158,15 +163,19 @@ def _scale(values: list[float], start: float, end: float) -> t.Callable[[float],
 
 
 def _ticks(values: list[float]) -> list[float]:
-    """Return round values (1, 2, 5 times a power of ten) within the range of some values."""
+    """Return two to eight round values within the range of some values, or its ends."""
     low, high = min(values), max(values)
-    found = [
-        step * 10.0**power
-        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        for step in (1, 2, 5)
-        if low <= step * 10.0**power <= high
-    ]
-    return found if len(found) < 8 else [each for each in found if f"{each:e}"[0] == "1"]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 8), tuple(n / 10 for n in range(10, 100))):
+        found = [step * 10.0**power for power in powers for step in steps]
+        found = [each for each in found if low <= each <= high]
+        if len(found) > 1:
+            return found[:: math.ceil(len(found) / 8)]
+    return [low, high] if high > low else [low]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _apart(places: list[float], gap: float) -> list[float]:

@@ -6,9 +6,10 @@
 In a page, what stands between `<!-- record: NAME -->` and `<!-- end of record -->` is a table or a
 plot that is made here. A figure within a sentence stands between
 `<!-- figure: RESULT | ROW | QUANTITY | PEER / PEER -->` and `<!-- end -->`; with one peer it is a
-median, otherwise a ratio. The text there now says in which form: 1/25, 0.92, 16. Each measured
-figure of a sentence that has no such marks must be listed in awaited.txt (see `prose.py`), and no
-figure is added to that list any more.
+median, otherwise a ratio. The text there now says in which form: 1/25, 0.92, 16. A mark never
+begins a line, since Markdown would take the line for HTML. Each measured figure of a sentence that
+has no such marks must be listed in awaited.txt (see `prose.py`), and no figure is added to that
+list any more.
 """
 
 from __future__ import annotations
@@ -66,8 +67,7 @@ def spread(ratio: _results.Ratio, write: cabc.Callable[[float], str]) -> str:
     """Write a ratio with the middle half of its rounds, if these are known."""
     if ratio.low == ratio.high:
         return write(ratio.median)
-    ends = sorted([write(ratio.low), write(ratio.high)], key=lambda each: each != write(ratio.low))
-    return f"{write(ratio.median)} <small>({ends[0]} to {ends[1]})</small>"
+    return f"{write(ratio.median)} <small>({write(ratio.low)} to {write(ratio.high)})</small>"
 
 
 def figure(words: str, now: str) -> str:
@@ -246,6 +246,7 @@ def bars(name: str, quantity: str, title: str, note: str) -> str:
             _drawing.Bar(
                 peer, value / most,
                 (times(value), "" if peer == data["ours"] else times(ours / value)),
+                ours=peer == data["ours"],
             )
             for peer, value in ordered
         ]  # fmt: skip
@@ -341,6 +342,7 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "importing": ("ms", "first_answer_s", "idle_mib"),
     "footprint": ("mib",),
     "serve-two-cores": ("requests_per_s",),
+    "serve-defaults": ("requests_per_s",),
     "serve-one-worker": ("requests_per_s",),
     "serve-one-core": ("requests_per_s",),
     "serve-one-core-two-workers": ("requests_per_s",),
@@ -431,7 +433,7 @@ REGIONS: dict[str, cabc.Callable[[], str]] = {
     "served-one-core-table": lambda: brief("serve-one-core", "One core"),
     "models-table": lambda: brief("models", "Predictions"),
     "scaling": lambda: with_source("scaling", plot("scaling", "How carboy scales")),
-    "settings": lambda: with_source("settings", matrix("settings", "requests_per_s")),
+    "settings": lambda: with_source("settings", long("settings", "requests_per_s")),
     "overhead-plot": lambda: plot("overhead", "Time in the framework per request"),
     "served-plot": lambda: plot("served", "Requests per second of each server"),
     "models-plot": lambda: plot("models", "Predictions per second of each server"),
@@ -469,6 +471,8 @@ def problems() -> cabc.Iterator[str]:
         name, text = str(path.relative_to(_results.ROOT)), path.read_text(encoding="utf-8")
         if rendered(text) != text:
             yield f"{name} differs from bench/results: run `python bench/render.py`"
+        if re.search(r"^ *<!-- figure:", text, re.MULTILINE):
+            yield f"{name}: a line begins with a figure's mark, which Markdown takes for HTML"
         for found in prose.without_source(_FIGURE.sub("", _REGION.sub("", text))):
             yield (
                 f"{name}: {found!r} is a measured figure that is in no result. Measure it by a"

@@ -48,6 +48,8 @@ SUITES = (
     Suite("footprint", "footprint.py", 6, "installed size, and that of an image (root, Debian)"),
     Suite("serve-two-cores", "serve.py --workers 2", 15, "served: two cores, two workers",
           "--only text post"),
+    Suite("serve-defaults", "serve.py --defaults", 15, "served: each server with its defaults",
+          "--only text"),
     Suite("serve-one-worker", "serve.py --workers 1", 15, "served: two cores, one worker",
           "--only text"),
     Suite("serve-one-core", "serve.py --cores 1", 15, "served: one core, one worker",

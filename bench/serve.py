@@ -30,6 +30,12 @@ from apps import shapes
 DISTRIBUTIONS = ("carboy", "granian", "flask", "gunicorn", "gunicorn_h1c", "falcon", "fastapi",
                  "pydantic", "blacksheep", "uvicorn", "uvloop", "httptools", "robyn")  # fmt: skip
 BARE, OURS, ON_GRANIAN = "bare WSGI on granian", "carboy serve", "carboy on granian"
+# What `--defaults` leaves out: options with a value, and those without.
+SWITCHES = ("--no-ws", "--no-access-log", "--no-control-socket")
+OPTIONS = (
+    *("--workers", "--threads", "--blocking-threads", "--worker-class", "--keep-alive"),
+    *("--loop", "--http", "--log-level", *SWITCHES),
+)
 TARGETS = [_results.Target("requests_per_s", OURS, BARE, "least", 0.85)]
 
 
@@ -97,6 +103,16 @@ def why_missing(kind: _servers.Kind) -> str:
     return "" if has_module(kind.needs) else f"no module {kind.needs}"
 
 
+def with_defaults(kind: _servers.Kind) -> _servers.Kind:
+    """Return how a server is started without options but its address and its app."""
+    left = list(kind.command)
+    for option in OPTIONS:
+        if option in left:
+            at = left.index(option)
+            del left[at : at + (1 if option in SWITCHES else 2)]
+    return dataclasses.replace(kind, command=tuple(left))
+
+
 def chosen(record: _results.Record, names: list[str] | None) -> list[_servers.Kind]:
     """Return the servers that are asked for and can be started, and record why others cannot."""
     found = []
@@ -106,7 +122,8 @@ def chosen(record: _results.Record, names: list[str] | None) -> list[_servers.Ki
         if reason := why_missing(kind):
             record.leave_out(kind.name, reason)
         else:
-            found.append(kind)
+            defaults = getattr(record.options, "defaults", False)
+            found.append(with_defaults(kind) if defaults else kind)
     return found
 
 
@@ -119,6 +136,11 @@ def arguments() -> argparse.Namespace:
                         help=f"some servers: {'; '.join(_servers.BY_NAME)}")  # fmt: skip
     parser.add_argument("--threads", type=int, default=16, help="threads of each worker")
     parser.add_argument("--workers", type=int, default=1, help="workers of each server (not Robyn)")
+    parser.add_argument(
+        "--defaults",
+        action="store_true",
+        help="each server without options but its address (Robyn: one process)",
+    )
     parser.add_argument("--cores", type=int, help="cores that servers and client share")
     parser.add_argument("--connections", type=int, default=_client.CONNECTIONS)
     parser.add_argument("--rounds", type=int, help="rounds of each server and shape")
@@ -132,9 +154,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     cpus = set(sorted(os.sched_getaffinity(0))[: options.cores])
+    servers = f"{options.workers} worker(s) of {options.threads} thread(s)"
+    if options.defaults:
+        servers = "each server with its defaults"
     how = (
-        f"{_client.name()}, {options.connections} connections; {options.workers} worker(s)"
-        f" of {options.threads} thread(s); client and servers share {len(cpus)} core(s)"
+        f"{_client.name()}, {options.connections} connections; {servers};"
+        f" client and servers share {len(cpus)} core(s)"
     )
     record = _results.Record("serve", options, *DISTRIBUTIONS, how=how)
     kinds = chosen(record, options.servers)

@@ -64,6 +64,13 @@ if work.NAME in {"alone", "digits", "forest"}:
         name = f"digits{number}"
         app.model(f"/predict-{number}", name=name, batch=32, wait_ms=WAIT_MS, **REPLICAS)(Digits)
 
+elif work.NAME == "fake" and work.BATCH == 1:
+
+    @app.model("/predict", **REPLICAS)
+    class FakeOfOne(Base):
+        def predict(self, x: float) -> Answer:
+            return answers(self.model([x]))[0]
+
 elif work.NAME == "fake":
 
     @app.model("/predict", batch=work.BATCH, wait_ms=WAIT_MS, **REPLICAS)

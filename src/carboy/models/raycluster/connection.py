@@ -18,6 +18,7 @@ import socket
 import typing as t
 from importlib.util import find_spec
 
+from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ServingError, UnavailableError
 
 if t.TYPE_CHECKING:
@@ -30,6 +31,7 @@ _CONNECT_S = 3.0
 _GCS_PATIENCE = ("RAY_gcs_rpc_server_reconnect_timeout_s", str(10 * 365 * 86400))
 # More than `struct sigaction` takes on any system; this process only keeps it.
 _SIGACTION_BYTES = 512
+_logger = get_masked_logger("carboy.models")
 START_HINT = (
     "Start one: `ray start --head --dashboard-host 127.0.0.1` for a cluster of this machine, or"
     " `ray start --address HOST:6379` to join one."
@@ -125,7 +127,7 @@ PROXIED = (
 def _init(place: RayPlace, address: str, folder: str) -> Connected:
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # this module says what matters
+    _keep_quiet()
     environment = {"working_dir": folder, "excludes": [".venv", ".git", "*.sock"]}
     with _sigterm_kept():
         context = ray.init(
@@ -140,6 +142,22 @@ def _init(place: RayPlace, address: str, folder: str) -> Connected:
     if not place.uploads_code:
         return Connected("")
     return Connected(str(ray.get_runtime_context().runtime_env["working_dir"]))
+
+
+def _keep_quiet() -> None:
+    """Let Ray write nothing into the log of the server: the controller says what becomes of
+    replicas, and this module why the cluster cannot be used.
+    """
+    from ray._private import worker
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray prints what raylets say, such as pages about one that has died, and has no setting for it.
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = _note_message
+
+
+def _note_message(data: dict[str, t.Any], **_: t.Any) -> None:
+    _logger.debug("Ray: %s", "\n".join(data.get("lines") or ()))
 
 
 @contextlib.contextmanager

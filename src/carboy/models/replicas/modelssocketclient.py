@@ -101,6 +101,12 @@ class ModelsSocketClient:
         streams: bool,
     ) -> RemoteReplicas:
         """Return the replicas of a version of a model, which are not started yet."""
+        if options.resources or options.most_replicas != options.least_replicas:
+            _logger.info(
+                "%s: there are %d replicas on this machine; the bound %d, and resources=..., count"
+                " with --on ray",
+                *(owner, want["replicas"], options.most_replicas),
+            )
         return RemoteReplicas(
             want, self, operation, owner=owner, streams=streams, retry=options.retry
         )

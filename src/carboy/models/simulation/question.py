@@ -17,7 +17,7 @@ class Question:
     Attributes:
         rps: requests per second that arrive by chance; None with `replay`.
         burst: how many of them arrive at the same moment.
-        requests: how many of them are simulated.
+        requests: how many of them are simulated; None is 50,000.
         replay: the path of an access log whose requests arrive again; "-" for stdin.
         speed: how much faster they arrive.
         seed: the source of chance.
@@ -31,7 +31,7 @@ class Question:
 
     rps: float | None = None
     burst: int = 1
-    requests: int = 50_000
+    requests: int | None = None
     replay: str | None = None
     speed: float = 1.0
     seed: int = 1

@@ -31,6 +31,11 @@ if t.TYPE_CHECKING:
     from .search import SearchResult
 
 
+_REQUESTS = 50_000
+# Their arrivals take 0.8 GB, and their simulation some minutes.
+_MOST_REQUESTS = 100_000_000
+
+
 class Memory(t.NamedTuple):
     """Resident memory in bytes.
 
@@ -81,7 +86,8 @@ class Study:
         """Find the cheapest plan that answers 99 % of the requests in the time that was asked.
 
         Raises:
-            SimulationError: no plan can, because one `predict` takes longer.
+            SimulationError: no plan can, because one `predict` takes longer, or the web workers
+                answer fewer requests than arrive.
         """
         question, plan = self.question, self.plan
         limit_s = t.cast("float", question.p99)
@@ -90,6 +96,13 @@ class Study:
             raise SimulationError(
                 f"No plan answers within {show_duration(limit_s)}: a request that waits for nothing"
                 f" takes {show_duration(least_s)}."
+            )
+        rate_per_s = len(self.arrivals_s) / (self.arrivals_s[-1] or math.inf)
+        if rate_per_s > plan.web_capacity_per_s:
+            raise SimulationError(
+                f"--workers {plan.workers} with --http {show_duration(plan.http_s)} answer at most"
+                f" {show_rate(plan.web_capacity_per_s)}, and {show_rate(rate_per_s)} arrive:"
+                f" expected at least --workers {math.ceil(rate_per_s * plan.http_s)}."
             )
         largest = plan.batch
         sizes = {2**i for i in range(largest.bit_length())} | {largest}
@@ -137,9 +150,12 @@ def _refuse_contradictions(model: Model, question: Question) -> None:
         raise SimulationError("Expected a load: --rps NUMBER, or --replay FILE (one of them).")
     if question.replay is None and question.speed != 1:
         raise SimulationError("--speed has no effect without --replay.")
-    if question.replay is not None and question.burst != 1:
-        raise SimulationError("--burst has no effect with --replay, which has its own arrivals.")
-    if question.concurrency and (question.replicas or model.options.replicas):
+    if question.replay is not None and (question.burst != 1 or question.requests is not None):
+        option = "--burst" if question.burst != 1 else "--requests"
+        raise SimulationError(f"{option} has no effect with --replay, which has its own arrivals.")
+    if question.requests is not None and question.requests > _MOST_REQUESTS:
+        raise SimulationError(f"--requests {question.requests}: expected at most {_MOST_REQUESTS}.")
+    if question.concurrency and (question.replicas or model.options.replicas or question.p99):
         raise SimulationError(
             "--concurrency: each replica computes one batch at a time. Leave it out."
         )
@@ -156,7 +172,7 @@ def _arrivals(model: Model, question: Question) -> tuple[cabc.Sequence[float], s
     random = chance(question.seed)
     if question.replay is not None:
         return _replay(model, question, question.replay, random)
-    rps, count = t.cast("float", question.rps), question.requests
+    rps, count = t.cast("float", question.rps), question.requests or _REQUESTS
     together = f", {question.burst} at a time" if question.burst > 1 else ""
     load = f"{count} requests by chance at {rps:g}/s{together} (seed {question.seed})"
     return chance_arrivals(rps, count, random, burst=question.burst), load

@@ -11,9 +11,7 @@ of another.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
-import time
 import traceback
 import typing as t
 
@@ -24,6 +22,7 @@ from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 from .canaries import CanaryRouter
 from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
+from .versionstate import VersionState
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -33,44 +32,13 @@ if t.TYPE_CHECKING:
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
+    from .versionstate import State
 
 # How long a version that was replaced may compute the predictions that it has accepted, unless
 # their deadline is later. Streams and predictions of Python code may take long.
 DRAIN_S = 60.0
 
 _logger = get_masked_logger("carboy.models")
-
-State = t.Literal["serving", "canary", "shadow", "loading", "draining", "failed"]
-
-
-@dataclasses.dataclass(slots=True)
-class VersionState:
-    """What this process does with one version.
-
-    Attributes:
-        fingerprint: that of the source when the version was loaded, or could not be.
-        reason: why the version failed; empty in any other state.
-        since_s: when the version got into this state, in seconds since 1970.
-        version: None if the version is not loaded.
-    """
-
-    name: str
-    state: State
-    fingerprint: str = ""
-    reason: str = ""
-    since_s: float = dataclasses.field(default_factory=time.time)
-    version: ModelVersion | None = None
-
-    def to_dict(self) -> dict[str, t.Any]:
-        """Return plain JSON values."""
-        version = self.version
-        return {
-            "version": self.name,
-            "state": self.state,
-            "reason": self.reason,
-            "since_s": round(self.since_s, 3),
-            "loaded_bytes": version.replica.loaded_bytes if version is not None else 0,
-        }
 
 
 class RefusedVersion(t.TypedDict):
@@ -407,8 +375,7 @@ class VersionSet:
 
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
-        state = self._states[version.name]
-        state.state, state.since_s = self._trials[version.name], time.time()
+        self._states[version.name].become(self._trials[version.name])
         if self.canaries is not None and version.name in self.canaries.shares:
             self.canaries.loaded[version.name] = version
             version.fall_back_on(lambda: self._model.current.queue)
@@ -464,8 +431,8 @@ class VersionSet:
             version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
-            reason = _reason(exc)
-            self._states[name] = VersionState(name, "failed", wanted.fingerprint, reason)
+            reason, state.version = _reason(exc), None
+            state.become("failed", reason)
             kept = f" Version {current.name!r} is still served." if current.name else ""
             self._resume(exc)
             raise ModelLoadError(
@@ -495,8 +462,7 @@ class VersionSet:
         """Let a loaded version compute all predictions from now on, and unload the one before."""
         model = self._model
         before, model.current = model.current, version
-        state = self._states[version.name]
-        state.state, state.since_s = "serving", time.time()
+        self._states[version.name].become("serving")
         if not before.name:
             return
         if before.name != version.name:
@@ -509,7 +475,7 @@ class VersionSet:
         """Let a version compute the predictions that it has accepted, and unload it."""
         state = self._states.get(version.name)
         if state is not None and state.version is version:
-            state.state, state.since_s = "draining", time.time()
+            state.become("draining")
         if timeout_s is None:
             timeout_s = max(DRAIN_S, self._model.options.deadline_s or 0.0)
         if not version.retire(lambda: self._model.current.queue, timeout_s):

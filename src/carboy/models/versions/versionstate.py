@@ -1,0 +1,71 @@
+"""The states of a version in one process, and how one follows another.
+
+`NEXT` is the whole of it: the picture in docs/howto/model-versions.md is drawn from it. A version
+that has ended has no state. One that is loaded again, under the same name, begins anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .modelversion import ModelVersion
+
+State = t.Literal["loading", "serving", "canary", "shadow", "draining", "failed"]
+
+# By state: those that may follow, each with what has happened.
+NEXT: t.Mapping[State, t.Mapping[State, str]] = {
+    "loading": {
+        "serving": "loaded",
+        "canary": "loaded",
+        "shadow": "loaded",
+        "failed": "fails",
+    },
+    "canary": {"serving": "chosen", "draining": "trial ended"},
+    "shadow": {"serving": "chosen", "draining": "trial ended"},
+    "serving": {"draining": "replaced"},
+    "draining": {},
+    "failed": {},
+}
+
+
+@dataclasses.dataclass(slots=True)
+class VersionState:
+    """What this process does with one version.
+
+    Attributes:
+        fingerprint: that of the source when the version was loaded, or could not be.
+        reason: why the version failed; empty in any other state.
+        since_s: when the version got into this state, in seconds since 1970.
+        version: None if the version is not loaded.
+    """
+
+    name: str
+    state: State
+    fingerprint: str = ""
+    reason: str = ""
+    since_s: float = dataclasses.field(default_factory=time.time)
+    version: ModelVersion | None = None
+
+    def become(self, state: State, reason: str = "") -> None:
+        """Change the state.
+
+        Raises:
+            ValueError: the state does not follow the present one. Nothing has changed.
+        """
+        if state not in NEXT[self.state]:
+            raise ValueError(f"version {self.name!r} is {self.state}: it cannot become {state}")
+        self.state, self.reason, self.since_s = state, reason, time.time()
+
+    def to_dict(self) -> dict[str, t.Any]:
+        """Return plain JSON values."""
+        version = self.version
+        return {
+            "version": self.name,
+            "state": self.state,
+            "reason": self.reason,
+            "since_s": round(self.since_s, 3),
+            "loaded_bytes": version.replica.loaded_bytes if version is not None else 0,
+        }
