@@ -113,35 +113,6 @@ def test_time_to_clear_counts_batches():
     assert batcher.drain_s(concurrency=3) == pytest.approx(1.4, rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("fixed_s", "per_item_s", "waiting", "computing", "taken"),
-    [
-        (0.0003, 0.000003, 32, 0, 16),
-        (0.0003, 0.000003, 32, 1, 32),  # one of two processes is idle
-        (0.0056, 0.000025, 32, 0, 32),  # a batch of 16 takes nearly as long
-        (0.0056, 0.000600, 22, 0, 11),
-        (0.0056, 0.000600, 9, 0, 9),
-        (0.0003, 0.000003, 1, 0, 1),
-        (0.0003, 0.000003, 90, 0, 32),
-    ],
-    ids=["quick", "busy", "fixed cost", "per item", "few", "one", "full"],
-)
-def test_items_are_shared_among_idle_processes_if_that_is_worth_their_time(
-    fixed_s, per_item_s, waiting, computing, taken
-):
-    batcher = Batcher[Item](max_size=32, max_waiting=100, places=2)
-    for size in (8, 32, 16) * 50:
-        batcher.finished(0.0, size=size, took_s=fixed_s + per_item_s * size)
-    assert batcher.offer_round([Item(i) for i in range(waiting)], 1.0) == waiting
-    assert numbers(batcher.take(1.0, computing=computing).batch) == list(range(taken))
-
-
-def test_items_are_not_shared_while_the_cost_of_a_batch_is_unknown():
-    batcher = Batcher[Item](max_size=32, max_waiting=100, places=2)
-    assert batcher.offer_round([Item(i) for i in range(32)], 1.0) == 32
-    assert len(batcher.take(1.0).batch) == 32
-
-
 # What happens, in any order: an item comes (with or without a deadline), an item is cancelled, time
 # passes and what is due is taken.
 STEPS = st.lists(
@@ -159,12 +130,11 @@ STEPS = st.lists(
     size=st.integers(1, 8),
     wait_s=st.sampled_from([0, 0.001, 0.005, "auto"]),
     max_waiting=st.integers(1, 20),
-    places=st.integers(1, 3),
 )
 def test_each_item_leaves_once_in_order_in_time_and_within_the_limits(
-    steps, size, wait_s, max_waiting, places
+    steps, size, wait_s, max_waiting
 ):
-    batcher = Batcher[Item](max_size=size, wait_s=wait_s, max_waiting=max_waiting, places=places)
+    batcher = Batcher[Item](max_size=size, wait_s=wait_s, max_waiting=max_waiting)
     now_s, offered, left, late, refused = 0.0, [], [], [], []
 
     def take() -> None:

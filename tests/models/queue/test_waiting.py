@@ -163,30 +163,6 @@ def test_returning_clients_are_waited_for_if_that_raises_throughput(crowd, answe
     assert leaves_s <= 100.0 + 2 * back_s
 
 
-@pytest.mark.parametrize(
-    ("fixed_s", "per_item_s", "waiting", "leaves"),
-    [
-        (0.0003, 3e-6, 16, True),
-        (0.0003, 3e-6, 15, False),
-        (0.0056, 25e-6, 31, False),
-        (0.0056, 25e-6, 32, True),
-    ],
-    ids=["quick, half", "quick, less", "fixed cost, less", "fixed cost, all"],
-)
-def test_each_of_two_processes_gets_a_group_of_clients_if_that_is_worth_their_time(
-    fixed_s, per_item_s, waiting, leaves
-):
-    cost = Cost()
-    wait = AdaptiveWait(cost, max_size=32, places=2)
-    for turn in range(100):
-        for _ in range(16):
-            wait.arrived(turn + fixed_s / 4)
-        for size in (16, 32):
-            cost.record(size, fixed_s + per_item_s * size)
-        wait.finished(turn + 1, size=16, in_flight=32)
-    assert (wait.leaves_s(100.0, waiting=waiting, oldest_s=100.0) <= 100.0) is leaves
-
-
 def test_lone_client_is_never_held():
     cost = Cost()
     wait = AdaptiveWait(cost, max_size=64)

@@ -98,12 +98,7 @@ class PredictionQueue:
         self._device = device
         self._computes = computes
         self._make_batcher = partial(
-            Batcher[Ticket],
-            max_size=batch,
-            wait_s=wait_s,
-            max_waiting=queue,
-            # Threads of one process share the GIL, and so are one place.
-            places=1 if replica.posts is None else concurrency,
+            Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
         )
         self._counts = Counts()
         # Returns the queue that takes the predictions after `retire`.

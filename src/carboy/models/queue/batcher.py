@@ -37,10 +37,6 @@ _PRIOR_WEIGHT = 0.01
 # A batch may take longer than estimated. So before its estimated duration is compared with the
 # deadlines of its items, it is multiplied by this factor.
 _MARGIN = 1.25
-# What a web worker takes to read the request of a prediction and to answer it (docs/design.md,
-# "Batches form in the web worker"). It does that for some predictions while others are computed by
-# another process.
-_HTTP_S = 30e-6
 
 
 class Waiting(t.Protocol):
@@ -95,21 +91,6 @@ class Cost:
     def of(self, size: int) -> float:
         return self.fixed_s + self.per_item_s * size
 
-    def parts(self, size: int, places: int) -> int:
-        """Return in how many batches `size` items are best computed by idle processes.
-
-        Args:
-            size: the number of items.
-            places: how many processes are idle, each of which can compute a batch.
-
-        With k batches instead of one, the items are read, computed and answered k times as fast, at
-        most, which saves (1 - 1/k) of that time. It costs the fixed time of k - 1 batches.
-        """
-        if places <= 1 or not self.is_known:
-            return 1
-        by_items_s = size * (self.per_item_s + _HTTP_S)
-        return max(1, min(places, size, int(by_items_s / max(self.fixed_s, 1e-9))))
-
 
 class Batcher(t.Generic[T]):
     """A queue of items that leave in batches. Times are seconds on the caller's clock.
@@ -119,25 +100,16 @@ class Batcher(t.Generic[T]):
         wait_s: how long the oldest item waits for others to join its batch; 0 never waits, "auto"
             waits as long as that raises the throughput.
         max_waiting: the largest number of waiting items.
-        places: how many processes compute batches at the same time.
     """
 
     def __init__(
-        self,
-        *,
-        max_size: int,
-        wait_s: float | t.Literal["auto"] = 0,
-        max_waiting: int,
-        places: int = 1,
+        self, *, max_size: int, wait_s: float | t.Literal["auto"] = 0, max_waiting: int
     ) -> None:
         self.max_size = max_size
         self.max_waiting = max_waiting
-        self._places = places
         self.cost = Cost()
         self._wait: Wait = (
-            FixedWait(wait_s)
-            if wait_s != "auto"
-            else AdaptiveWait(self.cost, max_size=max_size, places=places)
+            AdaptiveWait(self.cost, max_size=max_size) if wait_s == "auto" else FixedWait(wait_s)
         )
         # PERF: with `wait_s=0` the calls of `_wait` are skipped, which saves 0.3 us per item.
         self._waits = wait_s != 0
@@ -227,31 +199,27 @@ class Batcher(t.Generic[T]):
         due_s = self.due_s(now_s)
         return due_s is not None and due_s <= now_s
 
-    def take(self, now_s: float, *, within_s: float = math.inf, computing: int = 0) -> DueItems[T]:
+    def take(self, now_s: float, *, within_s: float = math.inf) -> DueItems[T]:
         """Remove and return the oldest items, at most `max_size`, even if the batch is not due yet.
 
         Args:
             within_s: if given, return items only if the batch is due and is expected to take less
                 time.
-            computing: how many batches are being computed. Items are left to the processes that
-                compute none if that is worth their time.
         """
         batch: list[T] = []
         if within_s != math.inf and not self._is_quick(now_s, within_s):
             return DueItems(batch, [])
         late: list[T] = []
         queue, cost = self._queue, self.cost
-        waiting = len(queue) - self._settled
-        parts = cost.parts(waiting, self._places - computing)
-        size = min(self.max_size, -(-waiting // parts))
         ends_s = now_s  # when the batch, if it begins now, is expected to end
         if queue and cost.is_known:
+            size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
             if queue[-1].deadline_s <= ends_s:
                 # Even the newest item, whose deadline is usually the latest, will probably be late.
                 # Do not leave out all items, but only those whose deadline has passed.
                 ends_s = now_s
-        while queue and len(batch) < size:
+        while queue and len(batch) < self.max_size:
             item = queue.popleft()
             if item.settled:
                 self._settled -= 1

@@ -392,7 +392,7 @@ class QueueState:
         Args:
             within_s: if given, only take a batch that is due and expected to take less time.
         """
-        batch, late = self.waiting.take(now_s, within_s=within_s, computing=len(self.computing))
+        batch, late = self.waiting.take(now_s, within_s=within_s)
         for ticket in late:
             self._expire(ticket, now_s, begun=False)
         if batch:

@@ -87,26 +87,18 @@ class AdaptiveWait:
     one likely: after an arrival, the batch waits for the next while that is worth the delay
     (`_Gaps`). Random arrivals have neither pattern, and waiting for them seldom pays.
 
-    A batch leaves at once when it has as many items as are usually in flight, or its part of them
-    if several processes compute. No wait is longer than the fixed cost of a batch, because a larger
-    batch cannot save more time than that. tests/models/queue/test_waiting.py compares this with
-    fixed waits.
-
-    Args:
-        cost: estimates how long batches take.
-        max_size: the largest number of items in a batch.
-        places: how many processes compute batches at the same time.
+    A batch leaves at once when it has as many items as are usually in flight. No wait is longer
+    than the fixed cost of a batch, because a larger batch cannot save more time than that.
+    tests/models/queue/test_waiting.py compares this with fixed waits.
     """
 
-    def __init__(self, cost: Cost, *, max_size: int, places: int = 1) -> None:
+    def __init__(self, cost: Cost, *, max_size: int) -> None:
         self._cost = cost
         self._max_size = max_size
-        self._places = places
         self._gaps = _Gaps()
         self._returns = _Returns()
         self._in_flight: deque[int] = deque(maxlen=_IN_FLIGHT_SAMPLES)
-        # How many items are expected in a batch.
-        self._usual = 0
+        self._usual_in_flight = 0
         self._free_s = -math.inf  # when the last batch ended
         self._held_until_s = -math.inf
         # When the latest item arrived, if that was after the end of the last batch.
@@ -141,15 +133,16 @@ class AdaptiveWait:
         self._free_s, self._arrival_s = now_s, -math.inf
         self._in_flight.append(in_flight)
         ranked = sorted(self._in_flight)
-        usual = ranked[int(_IN_FLIGHT_QUANTILE * (len(ranked) - 1))]
-        self._usual = -(-usual // self._cost.parts(usual, self._places))
+        self._usual_in_flight = ranked[int(_IN_FLIGHT_QUANTILE * (len(ranked) - 1))]
         self._returns.record_batch(size)
-        best_s = self._returns.best_wait_s(self._cost, clients=self._usual, max_size=self._max_size)
+        best_s = self._returns.best_wait_s(
+            self._cost, clients=self._usual_in_flight, max_size=self._max_size
+        )
         self._held_until_s = now_s + best_s
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         self._end_round()
-        if waiting >= self._usual:
+        if waiting >= self._usual_in_flight:
             return now_s
         if self._held_until_s > now_s:
             return self._held_until_s

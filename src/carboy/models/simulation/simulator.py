@@ -178,12 +178,7 @@ class _SimulatedWorker:
         self._patience_s = self._deadline_s / _LOOKS_PER_DEADLINE
         self.counts = Counts()
         self._state = QueueState(
-            Batcher(
-                max_size=plan.batch,
-                wait_s=plan.wait_s,
-                max_waiting=plan.queue,
-                places=plan.replicas or 1,
-            ),
+            Batcher(max_size=plan.batch, wait_s=plan.wait_s, max_waiting=plan.queue),
             self.counts,
             owner="the model",
             deadline_s=plan.deadline_s,
