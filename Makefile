@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
 STAGES := check unit lowest conformance extensions wheel
 # What .ci/run does besides: it takes minutes, or needs root and Debian.
-HEAVY := test-docs test-servers test-webservers test-containers test-ray test-judges soak newest
+HEAVY := test-docs test-servers test-webservers test-containers test-newcomer test-ray test-judges soak newest
 # A process of tests per CPU. `loadfile`: the tests of a file share a server.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 # The most seconds that `make soak` takes.
@@ -19,7 +19,7 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
+.PHONY: help run test ci test-all-pythons test-servers test-webservers test-containers test-newcomer test-ray test-judges unit stress fuzz soak lowest newest conformance extensions check format bench \
 	docs test-docs screenshots coverage wheel pins clean
 
 help: ## list these commands
@@ -67,6 +67,10 @@ test-containers: ## images of apps, built and run (root, Debian)
 
 test-ray: ## models on a Ray cluster, of one node and of two (root: networks of the nodes)
 	@$(PYTHON) scripts/raytests.py $(ARGS)
+
+test-newcomer: ## a new user's first minutes, on a fresh Debian; ARGS="--newest --with-tests" (root, Debian)
+	@$(BOOTSTRAP) newcomer
+	@$(BIN)/python tests/newcomer/run.py $(ARGS)
 
 test-judges: ## bandit, schemathesis, wapiti and the HTTP Observatory; ARGS="--only wapiti"
 	@$(BOOTSTRAP) judges

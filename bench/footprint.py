@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -113,7 +112,7 @@ def add_sizes(record: _results.Record, row: _results.Row, kinds: dict[str, t.Any
 # -- images ----------------------------------------------------------------------------------
 
 FLASK = """\
-FROM localhost/debian-with-python
+FROM python:3.11-slim
 RUN pip install --no-cache-dir flask==3.1.3 gunicorn==27.0.1
 COPY app.py /srv/app.py
 WORKDIR /srv
@@ -138,57 +137,42 @@ def why_no_images() -> str:
     return f"not measured: no {' and no '.join(missing)}" if missing else ""
 
 
-def carboy_project(folder: pathlib.Path) -> None:
-    """Write a new project with its Dockerfile, and carboy's wheel for it."""
+def carboy_project(folder: pathlib.Path) -> pathlib.Path:
+    """Make a new project with its Dockerfile, and carboy's wheel for it; return its folder."""
     project = folder / "shop"
 
     def python(*command: str, cwd: pathlib.Path) -> None:
-        subprocess.run([sys.executable, "-m", *command], cwd=cwd, check=True, capture_output=True)
+        done = subprocess.run([sys.executable, "-m", *command], cwd=cwd, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
 
     python("carboy", "new", "shop", cwd=folder)
-    python("pip", "wheel", "--no-deps", str(_peers.ROOT), "--wheel-dir", str(project), cwd=folder)
-    wheel = next(project.glob("carboy-*.whl"))
-    listed = project / "requirements.txt"
-    listed.write_text(re.sub(r"(?m)^carboy\b.*$", f"./{wheel.name}", listed.read_text()))
+    wheels = str(project / "wheels")
+    python("pip", "wheel", "--no-deps", str(_peers.ROOT), "--wheel-dir", wheels, cwd=folder)
     python("carboy", "docker", cwd=project)
-
-
-def image_mib(folder: pathlib.Path, name: str) -> float:
-    """Build the image of a folder, and return its size beyond that of the base image."""
-    base_image = _base_image()
-    base_image.buildah("build", "--quiet", "--layers=false", "--tag", name, folder)
-    sizes = {
-        each["names"][0]: each["size"]
-        for each in json.loads(base_image.buildah("images", "--json"))
-        if each.get("names")
-    }
-    own = next(size for tag, size in sizes.items() if name in tag)
-    base = next(size for tag, size in sizes.items() if "debian-with-python" in tag)
-    return (_bytes(own) - _bytes(base)) / 2**20
-
-
-def _base_image() -> t.Any:
-    _peers.bootstrap()
-    import base_image
-
-    return base_image
-
-
-def _bytes(text: str) -> float:
-    number, unit = text.split()
-    return float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+    return project
 
 
 def add_images(record: _results.Record, row: _results.Row) -> None:
-    _base_image().prepare()
+    """Build both images as the tests of containers do, and add what each has beyond its base."""
+    _peers.bootstrap()
+    sys.path.insert(0, str(_peers.ROOT / "tests" / "support"))
+    import containers
+
+    import base_image
+
+    base_image.prepare()
     with tempfile.TemporaryDirectory() as name:
         flask = pathlib.Path(name, "flask")
         flask.mkdir()
-        (flask / "Dockerfile").write_text(FLASK)
         (flask / "app.py").write_text(APP)
-        carboy_project(pathlib.Path(name))
-        row.add("carboy", mib=image_mib(pathlib.Path(name, "shop"), "bench-carboy"))
-        row.add("Flask and gunicorn", mib=image_mib(flask, "bench-flask"))
+        images = {
+            "carboy": containers.build(carboy_project(pathlib.Path(name)), "bench-carboy"),
+            "Flask and gunicorn": containers.build_text(FLASK, flask, "bench-flask"),
+        }
+        for title, image in images.items():
+            row.add(title, mib=image.own_size / 2**20)
 
 
 def main() -> None:

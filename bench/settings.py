@@ -128,9 +128,9 @@ def measure_threads(record: _results.Record) -> None:
     for kind in serve.chosen(record, list(SERVED)):
         row = record.row(
             f"threads-{kind.name.replace(' ', '-')}", f"{kind.name}: a text view",
-            ours=f"{THREADS[0]} threads",
+            ours=f"threads={THREADS[0]}",
         )  # fmt: skip
-        servers = {f"{n} threads": _servers.Server(kind, threads=n) for n in THREADS}
+        servers = {f"threads={n}": _servers.Server(kind, threads=n) for n in THREADS}
         try:
             for server in servers.values():
                 server.wait()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import bootstrap
+import chroots
 import debian_pythons
 
 VERSIONS = ("3.11", "3.12", "3.13", *debian_pythons.VERSIONS)
@@ -49,7 +50,7 @@ def quick_tests(version: str) -> str:
         return "not run: not installed here"
     try:
         failed = debian_pythons.run_quick_tests(version)
-    except debian_pythons.CannotRunError as error:
+    except chroots.CannotRunError as error:
         return f"not run: not installed here, and {error}"
     except SystemExit as error:  # of a command that failed while the folder was made
         print(error, file=sys.stderr)

@@ -11,13 +11,12 @@ All of that needs root, on a Debian. buildah keeps images and containers below .
 
 from __future__ import annotations
 
-import platform
 import shutil
 import subprocess
 import typing as t
 
 import bootstrap
-import debian_pythons
+import chroots
 
 if t.TYPE_CHECKING:
     import pathlib
@@ -42,29 +41,18 @@ def buildah(*arguments: str | pathlib.Path) -> str:
 
 def prepare() -> None:
     """Make the image unless it stands."""
-    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    suite = chroots.own_suite()
     stamp = bootstrap.Stamp(HOME / ".stamp", suite, *PACKAGES, PATH)
     if stamp.holds():
         return
     bootstrap.say(f"making a base image of Debian {suite} in {HOME.relative_to(bootstrap.ROOT)}")
     HOME.mkdir(parents=True, exist_ok=True)
     root = HOME / "root"
-    debian_pythons.remove(root)
-    make_root(root, suite)
+    chroots.install_debian(root, suite, PACKAGES)
+    bootstrap.run("chroot", root, "python3", "-m", "venv", "--copies", "/usr/local", quiet=True)
     container = buildah("from", "scratch")
     buildah("add", "--quiet", container, root, "/")
     buildah("config", "--env", f"PATH={PATH}", "--cmd", '["python3"]', container)
     buildah("commit", "--quiet", "--format", "docker", "--rm", container, NAME)
     shutil.rmtree(root)
     stamp.set()
-
-
-def make_root(root: pathlib.Path, suite: str) -> None:
-    included = f"--include={','.join(PACKAGES)}"
-    # debootstrap mounts /proc in the folder. A mount of a namespace ends with it.
-    apart = ["unshare", "--mount", "--propagation", "private"]
-    install = ["debootstrap", "--variant=minbase", included, suite, str(root)]
-    bootstrap.run(*apart, *install, debian_pythons.mirror(), quiet=True)
-    bootstrap.run("chroot", root, "python3", "-m", "venv", "--copies", "/usr/local", quiet=True)
-    for archive in (root / "var" / "cache" / "apt" / "archives").glob("*.deb"):
-        archive.unlink()

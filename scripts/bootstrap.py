@@ -427,7 +427,10 @@ def system(needed: dict[str, str]) -> None:
         if not (os.path.exists(name) if os.path.isabs(name) else shutil.which(name))
     ]
     if missing and not apt(*missing):
-        say(f"not installed: {', '.join(missing)}; the tests that need them are skipped by name")
+        say(
+            f"not installed: {', '.join(missing)}; the tests that need them are skipped by name."
+            f" On Debian and Ubuntu: apt install {' '.join(missing)}"
+        )
 
 
 def test() -> None:
@@ -478,6 +481,11 @@ def ray() -> None:
     stamp.set()
 
 
+def newcomer() -> None:
+    project("dev")
+    system({"debootstrap": CONTAINERS["debootstrap"]})
+
+
 def containers() -> None:
     project("dev")
     system(CONTAINERS)
@@ -494,6 +502,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "debian": debian,
     "webservers": webservers,
     "containers": containers,
+    "newcomer": newcomer,
     "judges": judges,
     "ray": ray,
     "lint": lambda: project("lint"),

@@ -17,10 +17,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pathlib
-import platform
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +25,7 @@ import tomllib
 import typing as t
 
 import bootstrap
+import chroots
 import quick
 
 if t.TYPE_CHECKING:
@@ -67,42 +65,7 @@ HOME = bootstrap.CACHE / "pythons"
 NOT_RUN = "STAGE_NOT_RUN"
 
 
-class CannotRunError(Exception):
-    """This machine cannot run another Python; the message says why."""
-
-
 # ------------------------------------------------------------------------------ the folder by apt
-
-
-def check_machine() -> None:
-    """Raise CannotRunError unless this is root, on a Debian, with the commands that are needed."""
-    if os.geteuid() != 0:
-        raise CannotRunError("chroot needs root")
-    needed = ("apt-get", "dpkg-deb", "unshare", "mount", "chroot")
-    missing = [command for command in needed if shutil.which(command) is None]
-    if missing:
-        raise CannotRunError(f"not installed here: {', '.join(missing)}")
-    try:
-        system = platform.freedesktop_os_release()
-    except OSError:
-        system = {}
-    if system.get("ID") != "debian":
-        raise CannotRunError(f"needs Debian, whose mirror has Pythons; this is {system.get('ID')}")
-
-
-def mirror() -> str:
-    """The address of Debian's archive, as the machine's own apt sources have it."""
-    form = "$(COMPONENT) $(RELEASE) $(REPO_URI)"
-    listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
-    for line in listed.splitlines():
-        component, release, address = line.split(" ", 2)
-        if component == "main" and release in {codename, "stable", "testing", "unstable", "sid"}:
-            return address
-    raise CannotRunError(f"the apt sources of this machine have no {codename} main")
 
 
 def apt_options() -> list[str]:
@@ -112,7 +75,7 @@ def apt_options() -> list[str]:
         (home / folder).mkdir(parents=True, exist_ok=True)
     (home / "status").touch()
     signed = next((f"[signed-by={path}] " for path in KEYRINGS if path.is_file()), "")
-    (home / "sources.list").write_text(f"deb {signed}{mirror()} {SUITE} main\n")
+    (home / "sources.list").write_text(f"deb {signed}{chroots.mirror()} {SUITE} main\n")
     settings = {
         "Dir::State": home / "state",
         "Dir::State::lists": home / "state" / "lists",
@@ -136,14 +99,16 @@ def unpack_python(version: str, root: pathlib.Path) -> None:
         ["apt-get", *options, "update"], capture_output=True, text=True, check=False
     )
     if updated.returncode:
-        raise CannotRunError(f"apt cannot read Debian's {SUITE}: {updated.stderr.strip()[-300:]}")
+        raise chroots.CannotRunError(
+            f"apt cannot read Debian's {SUITE}: {updated.stderr.strip()[-300:]}"
+        )
     archives = HOME / "apt" / "cache" / "archives"
     for old in archives.glob("*.deb"):
         old.unlink()
     install = ["-y", "--no-install-recommends", "--download-only", "install"]
     # The closure of dependencies, as nothing counts as installed.
     bootstrap.run("apt-get", *options, *install, f"python{version}", *PACKAGES, quiet=True)
-    remove(root)
+    chroots.remove(root)
     for folder in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / folder).mkdir(parents=True)
         (root / folder).symlink_to(f"usr/{folder}")
@@ -154,17 +119,6 @@ def unpack_python(version: str, root: pathlib.Path) -> None:
         (root / folder).mkdir(exist_ok=True)
     (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (root / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-
-
-def remove(root: pathlib.Path) -> None:
-    """Delete a folder, unless something is mounted in it, such as this repository."""
-    mounted = [
-        line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()
-    ]
-    inside = [place for place in mounted if place.startswith(f"{root}/")]
-    if inside:
-        raise SystemExit(f"carboy: not deleting {root}: mounted in it: {inside}. Unmount that.")
-    shutil.rmtree(root, ignore_errors=True)
 
 
 # ---------------------------------------------------------------------------------- wheels by pip
@@ -234,9 +188,9 @@ def prepare(version: str) -> pathlib.Path:
     """Make the folder of a version unless it stands; return it.
 
     Raises:
-        CannotRunError: this machine cannot have it.
+        chroots.CannotRunError: this machine cannot have it.
     """
-    check_machine()
+    chroots.check_machine("apt-get", "dpkg-deb")
     bootstrap.flask_installed()
     root = HOME / version / "root"
     decided_by = [SUITE, *PACKAGES, *requirements(version), *pins(version)]
@@ -253,7 +207,7 @@ def prepare(version: str) -> pathlib.Path:
         bootstrap.say(f"made it in {time.monotonic() - began_s:.0f} s")
     tried = enter(root, "true", quiet=True)
     if tried.returncode:
-        raise CannotRunError(f"no namespace with mounts and chroot: {tried.stderr.strip()}")
+        raise chroots.CannotRunError(f"no namespace with mounts and chroot: {tried.stderr.strip()}")
     return root
 
 
@@ -261,22 +215,17 @@ def enter(
     root: pathlib.Path, *command: str, quiet: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the folder, with this repository at its own path."""
-    inside = root / bootstrap.ROOT.relative_to("/")
-    place, repository, there = (shlex.quote(f"{path}") for path in (root, bootstrap.ROOT, inside))
-    variables = {"PATH": "/usr/bin", "HOME": "/root", "LANG": "C.UTF-8", "CI": os.environ.get("CI")}
-    environment = [f"{name}={value}" for name, value in variables.items() if value]
-    env = f"/usr/bin/env -i --chdir {repository} {shlex.join(environment)}"
-    steps = [
-        f"mount -t proc proc {place}/proc",
-        f"mount --rbind /dev {place}/dev",
-        f"mount -t tmpfs tmpfs {place}/tmp",  # noqa: S108 - the folder's own
-        # After /tmp: the repository may be below it.
-        f"mkdir -p {there}",
-        f"mount --bind {repository} {there}",
-        f"exec chroot {place} {env} {shlex.join(command)}",
-    ]
+    variables = {"PATH": "/usr/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+    if ci := os.environ.get("CI"):
+        variables["CI"] = ci
     return subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", " && ".join(steps)],
+        chroots.entering(
+            root,
+            *command,
+            folder=os.fspath(bootstrap.ROOT),
+            variables=variables,
+            shown=(bootstrap.ROOT,),
+        ),
         stdin=subprocess.DEVNULL,
         capture_output=quiet,
         text=True,
@@ -288,7 +237,7 @@ def run_quick_tests(version: str, *arguments: str) -> int:
     """Run the quick tests on a version; return pytest's exit status.
 
     Raises:
-        CannotRunError: this machine cannot have it.
+        chroots.CannotRunError: this machine cannot have it.
     """
     root = prepare(version)
     bootstrap.say(f"quick tests on Python {version}, in {root.relative_to(bootstrap.ROOT)}")
@@ -309,7 +258,7 @@ def main(arguments: list[str]) -> int:
         raise SystemExit(f"carboy: debian_pythons.py knows {known}; got {asked!r}")
     try:
         return run_quick_tests(version, *others)
-    except CannotRunError as error:
+    except chroots.CannotRunError as error:
         bootstrap.say(f"not run: the quick tests on Python {version}: {error}")
         if note := os.environ.get(NOT_RUN):
             pathlib.Path(note).write_text(f"Python {version}: {error}")

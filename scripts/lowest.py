@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> int:
     options = ["-o", "filterwarnings=default\nerror:::carboy"]
     # Flask beside us runs on today's Werkzeug, whose bugs are other ones.
     options += ["--deselect", "tests/core/test_fastpath.py::test_carboy_equals_flask"]
+    # Old versions of click write the usage of some commands otherwise.
+    options += ["--deselect", "tests/test_docs_tables.py::test_table_is_as_the_code_says[commands]"]
     for folder in LEFT_OUT:
         options += ["--ignore", folder]
     return subprocess.run(

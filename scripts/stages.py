@@ -31,6 +31,7 @@ BUDGETS_S = {
     "test-webservers": 120,
     "test-containers": 300,
     "test-ray": 240,
+    "test-newcomer": 180,
     "test-judges": 180,
     "soak": 180,  # with SOAK_S=150, as in .ci/run
     "newest": 210,

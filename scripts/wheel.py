@@ -1,5 +1,6 @@
-"""Build the wheel, install it where nothing else is, and ask a four-line app for a page. Then
-create a project by that installation, and install and test the project where nothing else is.
+"""Build the wheel, install it where nothing else is, and ask a small app for its pages and for its
+OpenAPI document. Then create a project by that installation, and install and test the project where
+nothing else is.
 
 What the editable install of the tests cannot show: that every file is in the wheel, that the
 declared requirements are enough, that the `carboy` command starts from it, and that the wheel which
@@ -8,8 +9,11 @@ declared requirements are enough, that the `carboy` command starts from it, and 
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 
@@ -30,6 +35,11 @@ app = Flask(__name__)
 @app.route("/")
 def index():
     return "out of the wheel"
+
+@app.model("/double")
+class Double:
+    def predict(self, number: float) -> float:
+        return 2 * number
 """
 # A cold start of two processes on a busy machine.
 START_S = 60.0
@@ -85,13 +95,48 @@ def fetch(url: str, server: subprocess.Popen[bytes]) -> str:
             time.sleep(0.05)
 
 
+def load(url: str) -> str:
+    """Fetch what a browser would be sent; raise OSError unless it is there."""
+    request = urllib.request.Request(url, headers={"Accept": "text/html"})  # noqa: S310 - our own
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - our own
+        return str(answer.read().decode(errors="replace"))
+
+
+def fetch_page(url: str) -> int:
+    """Fetch a page as a browser does, with the scripts, styles and pages of its site to which it
+    links; return the number of these.
+    """
+    page = load(url)
+    linked = {
+        urllib.parse.urljoin(url, html.unescape(place))
+        for place in re.findall(r'(?:src|href)="([^"#]+)"', page)
+    }
+    site = urllib.parse.urljoin(url, "/")
+    own = [each for each in linked if each.startswith(site)]
+    for each in own:
+        load(each)
+    if not own:
+        raise SystemExit(f"carboy: {url} links to nothing:\n{page[:500]}")
+    return len(own)
+
+
+def check_document(carboy: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write the OpenAPI document of the app."""
+    printed = subprocess.run(
+        [carboy, "openapi"], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout
+    if "/double" not in json.loads(printed)["paths"]:
+        raise SystemExit(f"carboy: openapi has no /double:\n{printed}")
+
+
 def check_server(carboy: pathlib.Path, folder: pathlib.Path, command: str) -> None:
-    """Start `carboy run` or `carboy serve` on the four-line app; it must answer and leave."""
+    """Start `carboy run` or `carboy serve` on the app; it must answer and leave."""
     port = free_port()
     (folder / "app.py").write_text(APP)
     server = subprocess.Popen([carboy, command, "--port", str(port)], cwd=folder)
     try:
         page = fetch(f"http://127.0.0.1:{port}/", server)
+        fetch_page(f"http://127.0.0.1:{port}/double")
     finally:
         server.terminate()
         server.wait(30)
@@ -138,6 +183,7 @@ def main() -> None:
         os.environ.pop("PYTHONPATH", None)
         for command in ("run", "serve"):
             check_server(binaries / "carboy", folder, command)
+        check_document(binaries / "carboy", folder)
         check_new_project(binaries / "carboy", folder, wheel)
         os.chdir(bootstrap.ROOT)
     print(f"carboy: {wheel.name} installs by itself and answers ({wheel.stat().st_size:,} bytes)")

@@ -214,6 +214,7 @@ def test_pod_of_the_app_is_a_node_on_which_nothing_computes():
     (cluster, *_), (deployment, *_) = on_ray()
     pod = deployment["spec"]["template"]["spec"]
     (node,), (app,) = pod["initContainers"], pod["containers"]
+    assert pod["shareProcessNamespace"]  # Ray finds the node among the processes
     assert node["restartPolicy"] == "Always"  # so that it runs beside the app, and ends after it
     assert {"--num-cpus=0", "--num-gpus=0"} <= {*node["command"]}
     address = next(part for part in node["command"] if part.startswith("--address="))

@@ -39,7 +39,7 @@ BUILD_S = 900
 # The address of a container in its own network.
 ADDRESS = "10.88.0.2"
 _CLONE_NEWNET = 0x40000000
-_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Execution(t.NamedTuple):
@@ -120,10 +120,10 @@ def build(folder: pathlib.Path, name: str, *options: str) -> Image:
         buildah("tag", BASE, f"docker.io/library/{base}")
     with tempfile.TemporaryDirectory() as place:
         settings = pathlib.Path(place, "pip.conf")
-        settings.write_text(_pip_settings())
+        settings.write_text(pip_settings())
         mounted = [f"{settings}:/etc/pip.conf:ro"]
-        if os.path.exists(_CERTIFICATES):
-            mounted.append(f"{_CERTIFICATES}:{_CERTIFICATES}:ro")
+        if os.path.exists(CERTIFICATES):
+            mounted.append(f"{CERTIFICATES}:{CERTIFICATES}:ro")
         volumes = [word for each in mounted for word in ("--volume", each)]
         how = ["--isolation", "chroot", "--format", "docker", "--pull-never", *volumes, *options]
         log = buildah("bud", *how, "--tag", name, ".", cwd=folder)
@@ -136,7 +136,7 @@ def build_text(dockerfile: str, folder: pathlib.Path, name: str) -> Image:
     return build(folder, name)
 
 
-def _pip_settings() -> str:
+def pip_settings() -> str:
     """Return this machine's settings of pip that a build needs to reach the package index: all but
     those that name local files.
     """
@@ -147,7 +147,7 @@ def _pip_settings() -> str:
     for line in listed.splitlines():
         name, _, value = line.partition("=")
         text = value.strip("'")
-        if not re.search(r"(^|\s)(/|file:)", text) or text == _CERTIFICATES:
+        if not re.search(r"(^|\s)(/|file:)", text) or text == CERTIFICATES:
             settings[name.rpartition(".")[2]] = text
     return "[global]\n" + "".join(f"{name} = {text}\n" for name, text in settings.items())
 

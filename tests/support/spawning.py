@@ -28,6 +28,12 @@ def free_port() -> int:
         return t.cast("int", sock.getsockname()[1])
 
 
+def can_connect(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
+        return True
+    return False
+
+
 def script(name: str) -> str:
     """Return the path of a console script of the environment that runs the tests."""
     return os.path.join(os.path.dirname(sys.executable), name)
@@ -59,7 +65,7 @@ class Program:
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
-            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port)):
+            if can_connect(self.host, self.port):
                 return
             time.sleep(0.02)  # the kernel offers no event to wait for
         raise AssertionError(f"does not listen after {within_s} s:\n{self.output}")

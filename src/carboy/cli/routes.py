@@ -11,7 +11,14 @@ from ..core.ownviews import is_own_view
 from ..globals import current_app
 from .groups import with_appcontext
 
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from werkzeug.routing import Rule
+
 SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
+# The columns that are shown also if all of their texts are empty.
+ALWAYS_SHOWN = ("endpoint", "methods", "rule")
 
 
 @click.command("routes", short_help="Show the app's routes.")
@@ -40,41 +47,51 @@ def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
         click.echo("No routes were registered.")
         return
 
-    hidden = set() if all_methods else {"HEAD", "OPTIONS"}
-    lines = [
-        {
-            "endpoint": rule.endpoint,
-            "methods": ", ".join(sorted((rule.methods or set()) - hidden)),
-            "domain": (rule.host if url_map.host_matching else rule.subdomain) or "",
-            "rule": rule.rule,
-        }
-        for rule in rules
-    ]
+    columns = _columns(all_methods=all_methods)
+    lines = [{each.key: each.text(rule) for each in columns} for rule in rules]
     titles = {
-        "endpoint": "Endpoint",
-        "methods": "Methods",
-        "domain": "Host" if url_map.host_matching else "Subdomain",
-        "rule": "Rule",
+        each.key: each.title
+        for each in columns
+        if each.key in ALWAYS_SHOWN or any(line[each.key] for line in lines)
     }
-    if not any(line["domain"] for line in lines):
-        del titles["domain"]
-    if (access := current_app.find_overrides().access) is not None:
-        keyed = {rule.rule for rule in rules if access.needs_key(rule)}
-        if keyed:
-            titles["access"] = "Needs"
-            for line in lines:
-                line["access"] = "API key" if line["rule"] in keyed else ""
-    ways = _prediction_ways()
-    if ways:
-        titles["way"] = "Predictions wait"
-        for line in lines:
-            line["way"] = ways.get(line["endpoint"], "")
     if sort in titles:
         lines.sort(key=lambda line: line[sort])
     _echo_table(titles, lines)
     left_out = len(every) - len(rules)
     if left_out:
         click.echo(f"\nWith {left_out} routes of documents and pages: carboy routes --all")
+
+
+class _Column(t.NamedTuple):
+    """A column of the table: its key for `--sort`, its title, and its text for a rule."""
+
+    key: str
+    title: str
+    text: cabc.Callable[[Rule], str]
+
+
+def _columns(*, all_methods: bool) -> list[_Column]:
+    hidden = set() if all_methods else {"HEAD", "OPTIONS"}
+    has_hosts = current_app.url_map.host_matching
+    access, ways = current_app.find_overrides().access, _prediction_ways()
+
+    def methods(rule: Rule) -> str:
+        return ", ".join(sorted((rule.methods or set()) - hidden))
+
+    def domain(rule: Rule) -> str:
+        return (rule.host if has_hosts else rule.subdomain) or ""
+
+    def needs(rule: Rule) -> str:
+        return "API key" if access is not None and access.needs_key(rule) else ""
+
+    return [
+        _Column("endpoint", "Endpoint", lambda rule: rule.endpoint),
+        _Column("methods", "Methods", methods),
+        _Column("domain", "Host" if has_hosts else "Subdomain", domain),
+        _Column("rule", "Rule", lambda rule: rule.rule),
+        _Column("access", "Needs", needs),
+        _Column("way", "Predictions wait", lambda rule: ways.get(rule.endpoint, "")),
+    ]
 
 
 def _prediction_ways() -> dict[str, str]:

@@ -98,7 +98,7 @@ def prepare(arguments: dict[str, t.Any], *, listens: bool = True, **options: t.A
 
     settings = make_settings(arguments, **options)
     if settings.on == "ray":
-        from ..models.raycluster.connection import require_ray
+        from ..models.raycluster.rayconnection import require_ray
 
         require_ray()
     log.configure()

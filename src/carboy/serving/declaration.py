@@ -16,7 +16,7 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from ..core.bytesizes import format_size, parse_size
 from ..core.processmemory import resident_bytes
 from ..errors import AddressError, ServingError
-from ..models.raycluster.connection import PROXIED
+from ..models.raycluster.rayconnection import PROXIED
 from . import machine
 from .http.address import Address, parse_address
 from .management.controlpath import parse_control

@@ -22,7 +22,7 @@ import typing as t
 from dataclasses import asdict, dataclass, fields
 
 from ..errors import AddressError, ServingError
-from ..models.raycluster.connection import RayPlace, default_namespace
+from ..models.raycluster.rayconnection import RayPlace, default_namespace
 from . import machine
 from .activation import passed_count
 from .declaration import (

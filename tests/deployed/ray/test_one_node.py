@@ -23,12 +23,12 @@ from polling import wait_until
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SHOP = pathlib.Path(__file__).with_name("shop.py")
 PORT = 8000
-READY_S = 200.0
-wait_long = functools.partial(wait_until, pause_s=0.1, within_s=150.0)
+READY_S = 300.0
+wait_long = functools.partial(wait_until, pause_s=0.1, within_s=200.0)
 
 
 class Shop:
@@ -210,11 +210,10 @@ def test_a_replica_that_hangs_is_replaced(server: raynodes.NodeProgram, shop: Sh
     assert "longer than its deadline allows" in server.output
 
 
-def test_an_input_that_kills_replicas_is_given_up(server: raynodes.NodeProgram, shop: Shop) -> None:
-    wait_long(lambda: len(shop.ready("double")) >= 2)
-    answer = predict(server, "double", 77)
+def test_an_input_that_kills_replicas_is_given_up(server: raynodes.NodeProgram) -> None:
+    answer = predict(server, "twice", 77)
     assert (answer.status_code, answer.json()["code"]) == (503, "replica-lost")
-    wait_long(lambda: predict(server, "double", 5).status_code == 200)
+    assert predict(server, "twice", 5).json() == 10
 
 
 def test_a_prediction_is_not_repeated_if_the_model_forbids_it(
@@ -242,7 +241,7 @@ def test_a_version_with_a_wrong_golden_answer_is_not_served(
 ) -> None:
     before = shop.ready("price")
     name = shop.add_version(factor=4)
-    server.wait_until_it_prints(f"version {name!r} is not served", READY_S)
+    server.wait_until_it_prints(f"does not serve version {name!r}", READY_S)
     assert predict(server, "price", 5).json() == 15
     assert shop.ready("price") == before
 

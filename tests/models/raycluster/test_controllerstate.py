@@ -14,10 +14,17 @@ from carboy.models.raycluster.controllerstate import (
     UNUSED_S,
     ControllerState,
 )
-from carboy.models.raycluster.messages import Code, Condition, Loaded, Report, Versions, Wanted
+from carboy.models.raycluster.messages import (
+    Code,
+    Condition,
+    LoadedReplica,
+    Report,
+    Versions,
+    WantedVersion,
+)
 
 ABOUT = {"took_s": 1.0, "loaded_bytes": 100, "cards": []}
-READY = Loaded(ABOUT)
+READY = LoadedReplica(ABOUT)
 WELL = Condition(1000, 0.0, "", is_broken=False)
 
 
@@ -127,7 +134,7 @@ def version(name="", *, least=2, most=None, code="c1", **want):
         "hold_s": None,
         **want,
     }
-    return Wanted(given, Code("shop:app", "/app", code), most or least, 8, {"num_cpus": 1.0})
+    return WantedVersion(given, Code("shop:app", "/app", code), most or least, 8, {"num_cpus": 1.0})
 
 
 @pytest.fixture
@@ -178,7 +185,7 @@ def test_other_code_gets_other_replicas(served):
 
 def test_a_model_that_cannot_be_loaded_is_refused_with_its_reason(cluster):
     cluster.report(version())
-    cluster.state.loaded(cluster.names()[0], Loaded({}, "no file weights.bin"))
+    cluster.state.loaded(cluster.names()[0], LoadedReplica({}, "no file weights.bin"))
     (facts,) = cluster.report(version())
     assert (facts.state, facts.reason) == ("refused", "no file weights.bin")
     assert not cluster.names()
@@ -186,7 +193,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_with_its_reason(cluster):
 
 def test_a_refused_version_is_tried_again_when_it_is_wanted_again(cluster):
     cluster.report(version())
-    cluster.state.loaded(cluster.names()[0], Loaded({}, "no file weights.bin"))
+    cluster.state.loaded(cluster.names()[0], LoadedReplica({}, "no file weights.bin"))
     cluster.report()
     (facts,) = cluster.report(version())
     assert facts.state == "loading"
@@ -378,7 +385,7 @@ def test_the_old_version_stays_while_a_web_worker_wants_it(served):
 def test_a_version_that_fails_leaves_the_old_one_alone(served):
     new = version("8")
     served.report(version(), new)
-    served.state.loaded(served.names(new)[0], Loaded({}, "the answer is 4 instead of 3"))
+    served.state.loaded(served.names(new)[0], LoadedReplica({}, "the answer is 4 instead of 3"))
     old, failed = served.report(version(), new)
     assert (old.state, failed.state) == ("ready", "refused")
     assert len(served.names(version())) == 2
@@ -411,7 +418,7 @@ def test_a_held_version_goes_on_if_the_new_one_fails(served):
     served.report(version(), new)
     served.pass_time(ROOM_S + 1)
     served.report(new)
-    served.state.loaded(served.names(new)[0], Loaded({}, "no file"))
+    served.state.loaded(served.names(new)[0], LoadedReplica({}, "no file"))
     served.pass_time(1)
     snapshot = served.state.snapshot(served.reports["web-1"])
     assert snapshot.resumed == [version().want["key"]]

@@ -5,13 +5,12 @@
       rayreplicas       sends each batch to a replica by one call, and waits for the results
     controller          one actor of the app: starts, replaces and ends replicas
       controllerstate   its decisions, without Ray
-    replica             an actor with a model, on whichever node has the resources
+    replicaactor        an actor with a model, on whichever node has the resources
 
 A web worker and the controller exchange whole states: the worker what it wants and how much waits,
 the controller what there is. So either may be replaced at any time, and learns the rest from the
 next message. Batches, results and these messages are bytes, which `messages` and
 `models.replicas.batches` define; nothing of a client is pickled.
 
-Only the modules `connection`, `controller`, `replica` and `rayreplicas` import Ray, when they are
-used.
+Ray is imported when the first of these processes needs it, and not with this package.
 """

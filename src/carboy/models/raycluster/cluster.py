@@ -19,8 +19,8 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelLoadError, UnavailableError
 
 from .codedigest import code_folder, digest_of
-from .connection import RefusedClusterError, connect, disconnect
 from .messages import Code, Report, Versions, decode_snapshot, encode
+from .rayconnection import RefusedClusterError, connect, disconnect
 from .rayreplicas import RayReplicas
 from .resources import resources_of
 
@@ -31,10 +31,12 @@ if t.TYPE_CHECKING:
 
     from ..options import Options
     from ..replicas.supervision import WantedReplicas
-    from .connection import RayPlace
     from .messages import PoolFacts, ReplicaFacts, Snapshot
-    from .replica import LoadApp
+    from .rayconnection import RayPlace
+    from .replicaactor import LoadApp
 
+# How long the process of a new controller may take to start, on a busy machine.
+_START_S = 120.0
 # How long the controller may take to answer; it does so every second.
 _ANSWER_S = 10.0
 # The pauses between two attempts to connect.
@@ -74,8 +76,8 @@ class RayCluster:
         self._folder = os.getcwd()
         self._code: Code | None = None
         self._changed = threading.Condition()
-        #: By key, the replicas that this process wants.
-        self._wanted: dict[str, RayReplicas] = {}
+        #: The replicas that this process wants.
+        self._wanted: set[RayReplicas] = set()
         self._users: weakref.WeakSet[RayReplicas] = weakref.WeakSet()
         self._facts: dict[str, PoolFacts] = {}
         self._thread: threading.Thread | None = None
@@ -121,35 +123,44 @@ class RayCluster:
             ModelLoadError: they could not be started.
             UnavailableError: the cluster cannot be used.
         """
-        wanted = user.wanted_with(self._code_here())
+        self._code_here()
         with self._changed:
-            self._wanted[wanted.key] = user
-            self._facts.pop(wanted.key, None)
-            self._start()
+            self._wanted.add(user)
+            self._facts.pop(self._key_of(user), None)
             self._serial = 0
+            self._start()
             while True:
-                facts = self._facts.get(wanted.key)
+                facts = self._facts.get(self._key_of(user))
                 if facts is not None and facts.state == "ready":
                     return facts
-                failure: Exception | None = None
-                if facts is not None and facts.state == "refused":
-                    failure = ModelLoadError(f"{user.owner}: {facts.reason}")
-                elif self.trouble:
-                    # Clients get the text of later failures, and whoever starts a server the first.
-                    text = f"{user.owner}: its replicas cannot be reached. Retry the request."
-                    failure = UnavailableError(text if user.was_loaded else self.trouble)
-                if failure is not None:
-                    # While the cluster cannot be used, the version stays wanted.
-                    if isinstance(failure, ModelLoadError) or not user.was_loaded:
-                        self._wanted.pop(wanted.key, None)
+                if (failure := self._failure_of(user, facts)) is not None:
                     raise failure
                 self._changed.wait()
+
+    def _failure_of(self, user: RayReplicas, facts: PoolFacts | None) -> Exception | None:
+        """Return why a version cannot be used; None if that is not known. The caller holds the
+        lock.
+        """
+        if facts is not None and facts.state == "refused":
+            self._wanted.discard(user)
+            is_named = facts.reason.startswith(user.owner)
+            return ModelLoadError(facts.reason if is_named else f"{user.owner}: {facts.reason}")
+        if not self.trouble:
+            return None
+        if user.was_loaded:  # it stays wanted, until the cluster can be used again
+            text = f"{user.owner}: its replicas cannot be reached. Retry the request."
+            return UnavailableError(text)
+        # Whoever starts the server gets the reason, and clients do not.
+        self._wanted.discard(user)
+        return UnavailableError(self.trouble)
 
     def release(self, user: RayReplicas) -> None:
         """Note that this process does not need a version any more. Returns at once."""
         with self._changed:
-            for key in [key for key, each in self._wanted.items() if each is user]:
-                del self._wanted[key]
+            self._wanted.discard(user)
+
+    def _key_of(self, user: RayReplicas) -> str:
+        return user.wanted_with(self._code_here()).key
 
     def hangs(self, name: str, took_s: float) -> None:
         """Let the controller replace a replica that hangs. Returns at once."""
@@ -208,8 +219,6 @@ class RayCluster:
         if connected.package:
             with self._changed:
                 self._code = _with_package(self._code_here(), connected.package)
-                users = list(self._wanted.values())
-                self._wanted = {each.wanted_with(self._code).key: each for each in users}
         self._controller = find_or_start(self._place.namespace, self._load_app)
 
     def _watch(self) -> None:
@@ -223,15 +232,17 @@ class RayCluster:
 
         from .controller import find_or_start
 
+        limit_s = _START_S
         while True:
             report = self._report()
             report.leaves = self._leaving.is_set()
             try:
-                answer = ray.get(self._controller.watch.remote(encode(report)), timeout=_ANSWER_S)
+                answer = ray.get(self._controller.watch.remote(encode(report)), timeout=limit_s)
             except ActorDiedError:
                 if report.leaves:
                     return
                 self._controller = find_or_start(self._place.namespace, self._load_app)
+                limit_s = _START_S
                 continue
             except SystemExit as exc:  # as Ray raises it if the node of this process has ended
                 raise UnavailableError(
@@ -247,6 +258,7 @@ class RayCluster:
                 ) from exc
             if report.leaves:
                 return
+            limit_s = _ANSWER_S
             self._apply(decode_snapshot(answer))
 
     def _any_answers(self) -> bool:
@@ -255,16 +267,14 @@ class RayCluster:
 
     def _report(self) -> Report:
         with self._changed:
-            wanted = {
-                key: (each, each.wanted_with(self._code_here()))
-                for key, each in self._wanted.items()
-            }
-        demand = {key: user.demand() for key, (user, _) in wanted.items()}
+            users = list(self._wanted)
+        wanted = {each: each.wanted_with(self._code_here()) for each in users}
+        demand = {of.key: user.demand() for user, of in wanted.items()}
         return Report(
             self._client,
             self._serial,
             Versions.here(),
-            [each for _, each in wanted.values()],
+            list(wanted.values()),
             demand,
         )
 
@@ -282,7 +292,7 @@ class RayCluster:
                 _logger.info("The Ray cluster (%s) can be used again", self._place.where)
             self.trouble = ""
             self._facts, self._serial = snapshot.pools, snapshot.serial
-            users = dict(self._wanted)
+            users = {self._key_of(each): each for each in self._wanted}
         for key, user in users.items():
             if (facts := snapshot.pools.get(key)) is not None:
                 user.apply(facts)

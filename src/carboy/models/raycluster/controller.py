@@ -24,13 +24,13 @@ from .messages import (
     decode_wanted,
     encode,
 )
-from .replica import CONTROL, ReplicaActor
+from .replicaactor import CONTROL, ReplicaActor
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .messages import Wanted
-    from .replica import LoadApp
+    from .messages import WantedVersion
+    from .replicaactor import LoadApp
 
 #: The name of the actor.
 CONTROLLER = "controller"
@@ -38,6 +38,8 @@ REPLICA_PREFIX = "replica-"
 # How long a web worker waits for a change; it then reports again.
 WATCH_S = 1.0
 _TICK_S = 0.5
+# How long a replica of an earlier controller may take to say what it is.
+_DESCRIBE_S = 10.0
 # How long a replica may take to write its stacks before it is killed.
 _DUMP_S = 1.0
 
@@ -75,17 +77,23 @@ class ControllerActor:
         for name in ray.util.list_named_actors():
             if not name.startswith(REPLICA_PREFIX):
                 continue
-            with contextlib.suppress(RayError, ValueError, TimeoutError):
+            with contextlib.suppress(RayError, ValueError):  # it has just ended
                 handle = ray.get_actor(name)
-                wanted, number, loaded, node, pid = await asyncio.wait_for(
-                    handle.describe.remote(), 10.0
-                )
+                try:
+                    described = await asyncio.wait_for(handle.describe.remote(), _DESCRIBE_S)
+                except TimeoutError:  # it still loads the model, or its node is lost
+                    ray.kill(handle)
+                    continue
+                wanted, number, loaded, node, pid = described
                 self._handles[name] = handle
                 state.adopt(name, decode_wanted(wanted), number, decode_loaded(loaded), node, pid)
 
     async def _run(self, state: ControllerState) -> None:
         while not state.is_unused():
-            state.tick()
+            try:
+                state.tick()
+            except Exception:
+                _logger.exception("The controller has failed, and goes on")
             await asyncio.sleep(_TICK_S)
         _logger.info("no web worker needs the controller any more")
         ray.kill(ray.get_actor(CONTROLLER))
@@ -125,7 +133,7 @@ class ControllerActor:
 
     # --- for the state -------------------------------------------------------------------------
 
-    def start(self, name: str, wanted: Wanted, number: int) -> None:
+    def start(self, name: str, wanted: WantedVersion, number: int) -> None:
         self._handles[name] = handle = _actor_class(wanted, name).remote(
             encode(wanted),
             (self._versions.carboy, self._versions.python),
@@ -178,11 +186,11 @@ class ControllerActor:
             await asyncio.wait_for(handle.dump.remote(), _DUMP_S)
         ray.kill(handle)
 
-    def lacking(self, wanted: Wanted) -> str:
+    def lacking(self, wanted: WantedVersion) -> str:
         return _lacking(wanted.resources)
 
 
-def _actor_class(wanted: Wanted, name: str) -> t.Any:
+def _actor_class(wanted: WantedVersion, name: str) -> t.Any:
     """Return the class of a replica's actor, with the options of this one."""
     known = ("num_cpus", "num_gpus", "memory")
     resources = wanted.resources

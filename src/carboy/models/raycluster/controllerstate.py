@@ -21,7 +21,7 @@ from .scaling import Scaler
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .messages import Condition, Loaded, Phase, PoolState, Report, Wanted
+    from .messages import Condition, LoadedReplica, Phase, PoolState, Report, WantedVersion
 
 # A web worker that has said nothing for this long has died; it reports every second.
 CLIENT_LEASE_S = 15.0
@@ -58,7 +58,7 @@ class Launcher(t.Protocol):
     is told to `ControllerState`.
     """
 
-    def start(self, name: str, wanted: Wanted, number: int) -> None:
+    def start(self, name: str, wanted: WantedVersion, number: int) -> None:
         """Start an actor, which loads its model."""
 
     def examine(self, name: str) -> None:
@@ -70,7 +70,7 @@ class Launcher(t.Protocol):
     def kill(self, name: str) -> None:
         """End an actor."""
 
-    def lacking(self, wanted: Wanted) -> str:
+    def lacking(self, wanted: WantedVersion) -> str:
         """Return what the cluster lacks for a replica, for a message."""
 
 
@@ -128,7 +128,7 @@ class _Replica:
 
 
 @dataclass(slots=True)
-class _Place:
+class _NumberedPlace:
     """What is remembered of the replicas under one number."""
 
     starts: int = 0
@@ -140,14 +140,14 @@ class _Place:
 class _Pool:
     """The replicas of a version of a model."""
 
-    wanted: Wanted
+    wanted: WantedVersion
     begun_s: float
     scaler: Scaler
     state: PoolState = "loading"
     reason: str = ""
     about: dict[str, t.Any] = field(default_factory=dict)
     replicas: dict[str, _Replica] = field(default_factory=dict)
-    places: dict[int, _Place] = field(default_factory=dict)
+    places: dict[int, _NumberedPlace] = field(default_factory=dict)
     first_deaths: int = 0
     unused_s: float | None = None
     is_ending: bool = False
@@ -251,7 +251,13 @@ class ControllerState:
     # --- what becomes of replicas --------------------------------------------------------------
 
     def adopt(
-        self, name: str, wanted: Wanted, number: int, loaded: Loaded, node: str, pid: int
+        self,
+        name: str,
+        wanted: WantedVersion,
+        number: int,
+        loaded: LoadedReplica,
+        node: str,
+        pid: int,
     ) -> None:
         """Take over a replica that a controller before this one has started."""
         if loaded.failure:
@@ -273,7 +279,7 @@ class ControllerState:
             replica.placed_s = self._clock()
             self._change()
 
-    def loaded(self, name: str, loaded: Loaded) -> None:
+    def loaded(self, name: str, loaded: LoadedReplica) -> None:
         """Note that a replica has loaded its model, or could not."""
         replica = self._find(name)
         if replica is None or replica.phase not in ("waiting", "loading"):
@@ -287,7 +293,7 @@ class ControllerState:
         self._retire_replaced(pool, replica)
         self.tick()
 
-    def _make_ready(self, pool: _Pool, replica: _Replica, loaded: Loaded) -> None:
+    def _make_ready(self, pool: _Pool, replica: _Replica, loaded: LoadedReplica) -> None:
         replica.phase, replica.ready_s = "ready", self._clock()
         replica.examined_s = replica.ready_s
         pool.about = pool.about or loaded.about
@@ -389,7 +395,7 @@ class ControllerState:
 
     # --- pools ---------------------------------------------------------------------------------
 
-    def _add_pool(self, wanted: Wanted, *, starts: bool = True) -> _Pool:
+    def _add_pool(self, wanted: WantedVersion, *, starts: bool = True) -> _Pool:
         scaler = Scaler(wanted.least, wanted.most, wanted.batch)
         pool = self._pools[wanted.key] = _Pool(wanted, self._clock(), scaler)
         if starts:
@@ -398,7 +404,7 @@ class ControllerState:
         return pool
 
     def _add_replica(self, pool: _Pool, number: int, name: str = "") -> _Replica:
-        place = pool.places.setdefault(number, _Place())
+        place = pool.places.setdefault(number, _NumberedPlace())
         name = name or f"replica-{os.urandom(6).hex()}"
         replica = _Replica(name, number, place.starts, self._clock(), time.time())
         place.starts += 1

@@ -73,7 +73,7 @@ class Code(msgspec.Struct, frozen=True):
     as_flask: bool = False
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class WantedVersion(msgspec.Struct, frozen=True):
     """A version of a model that a web worker needs.
 
     Attributes:
@@ -113,7 +113,7 @@ class Report(msgspec.Struct):
     client: str
     serial: int
     versions: Versions
-    wanted: list[Wanted]
+    wanted: list[WantedVersion]
     demand: dict[str, int]
     leaves: bool = False
 
@@ -194,7 +194,7 @@ class Snapshot(msgspec.Struct):
     resumed: list[str] = []
 
 
-class Loaded(msgspec.Struct):
+class LoadedReplica(msgspec.Struct):
     """What a replica says after it has loaded its model: `about`, or why it could not."""
 
     about: dict[str, t.Any]
@@ -219,8 +219,8 @@ class Condition(msgspec.Struct):
 encode = msgspec.msgpack.Encoder().encode
 decode_report = msgspec.msgpack.Decoder(Report).decode
 decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
-decode_wanted = msgspec.msgpack.Decoder(Wanted).decode
-decode_loaded = msgspec.msgpack.Decoder(Loaded).decode
+decode_wanted = msgspec.msgpack.Decoder(WantedVersion).decode
+decode_loaded = msgspec.msgpack.Decoder(LoadedReplica).decode
 decode_condition = msgspec.msgpack.Decoder(Condition).decode
 
 

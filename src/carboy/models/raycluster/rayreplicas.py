@@ -33,7 +33,7 @@ from .messages import (
     ITEM,
     RESULTS,
     STALE,
-    Wanted,
+    WantedVersion,
     join,
     split_parcel,
 )
@@ -159,9 +159,9 @@ class RayReplicas:
         self.on_ready: cabc.Callable[[], object] = lambda: None
         self.demand: cabc.Callable[[], int] = lambda: 0
 
-    def wanted_with(self, code: Code) -> Wanted:
+    def wanted_with(self, code: Code) -> WantedVersion:
         """Return what the controller gets."""
-        return Wanted(self.want, code, self._most, self._batch, self._resources)
+        return WantedVersion(self.want, code, self._most, self._batch, self._resources)
 
     # --- loading -------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing as t
-from statistics import median
 from time import perf_counter
 
 if t.TYPE_CHECKING:
@@ -127,6 +126,8 @@ def measure_cost(
         make: returns an input of a batch. Each is used once, because `predict` may change it.
         batch: the largest size. The others are powers of two.
     """
+    from statistics import median
+
     taken_s: dict[int, list[float]] = {
         size: [] for size in sorted({*(2**i for i in range(batch.bit_length())), batch})
     }

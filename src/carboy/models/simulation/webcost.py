@@ -19,8 +19,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import typing as t
-from time import clock_gettime, perf_counter
+from time import perf_counter
 
 from carboy.errors import SimulationError
 
@@ -132,7 +133,7 @@ def _children_cpu_s(pid: int) -> float:
     ]
     # The clock of another process, as clock_getcpuclockid(3) returns it on Linux. /proc has the
     # same in hundredths of a second.
-    return sum(clock_gettime((~child << 3) | 2) for child in children)
+    return sum(time.clock_gettime((~child << 3) | 2) for child in children)
 
 
 def _ask(port: int, requests: int) -> None:

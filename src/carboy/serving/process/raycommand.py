@@ -11,7 +11,7 @@ from ...cli.discovery import ScriptInfo, app_option, pass_script_info
 from ...cli.failures import RefusedCommandError
 from ...cli.groups import AppGroup
 from ...errors import ServingError, UnavailableError
-from ...models.raycluster.connection import RayPlace, connect, disconnect, require_ray
+from ...models.raycluster.rayconnection import RayPlace, connect, disconnect, require_ray
 from ..settings import SETTINGS, Settings, as_option, make_settings
 from .command import option_of
 

@@ -37,9 +37,9 @@ from .messages import (
     RESULTS,
     STALE,
     Condition,
-    Loaded,
+    LoadedReplica,
     Versions,
-    Wanted,
+    WantedVersion,
     decode_wanted,
     encode,
     join,
@@ -71,7 +71,7 @@ class ReplicaActor:
     """One replica of a version of a model.
 
     Args:
-        wanted: a `Wanted`.
+        wanted: a `WantedVersion`.
         versions: what the web workers run, as a `Versions`.
         number: the number of the replica among those of the version.
         controller: the name of the controller's actor.
@@ -100,7 +100,7 @@ class ReplicaActor:
             _compare_versions(Versions(*versions))
             self._computer = _Computer(load_model(self._wanted, load_app), self._wanted)
         except BaseException as exc:  # the user's module may raise SystemExit
-            self._loaded = Loaded({}, _explain(exc))
+            self._loaded = LoadedReplica({}, _explain(exc))
             _logger.exception("The replica cannot load its model")
             return
         ready = Ready(
@@ -108,18 +108,18 @@ class ReplicaActor:
             loaded_bytes=self._computer.version.replica.loaded_bytes,
             cards=[card.to_dict() for card in self._computer.version.cards],
         )
-        self._loaded = Loaded(t.cast("dict[str, t.Any]", ready))
+        self._loaded = LoadedReplica(t.cast("dict[str, t.Any]", ready))
 
     # --- for the controller --------------------------------------------------------------------
 
     @_in_control_group
     def loaded(self) -> bytes:
-        """Return a `Loaded`. Ray calls this after the model was loaded."""
+        """Return a `LoadedReplica`. Ray calls this after the model was loaded."""
         return encode(self._loaded)
 
     @_in_control_group
     def describe(self) -> tuple[bytes, int, bytes, str, int]:
-        """Return the `Wanted`, the number, the `Loaded`, the node and the process id."""
+        """Return `WantedVersion`, the number, `LoadedReplica`, the node and the process id."""
         return self._wanted_bytes, self._number, encode(self._loaded), *_here()
 
     @_in_control_group
@@ -202,7 +202,7 @@ class _BrokenDevice(Exception):  # noqa: N818  # caught in this module
 class _Computer:
     """Computes the batches of a model that is loaded. Used by one thread, `check` excepted."""
 
-    def __init__(self, model: Model, wanted: Wanted) -> None:
+    def __init__(self, model: Model, wanted: WantedVersion) -> None:
         want = wanted.want
         self.version = model.make_version(want["version"], want["source"] or None)
         self.version.load()
@@ -286,7 +286,7 @@ class _Computer:
             yield
 
 
-def load_model(wanted: Wanted, load_app: LoadApp) -> Model:
+def load_model(wanted: WantedVersion, load_app: LoadApp) -> Model:
     """Load the app, and return its model.
 
     Raises:
@@ -358,7 +358,7 @@ def _say_placed(controller: str) -> None:
     actor.placed.remote(context.get_actor_name(), *_here())
 
 
-def _device_lock(wanted: Wanted) -> DeviceLock | None:
+def _device_lock(wanted: WantedVersion) -> DeviceLock | None:
     """Return the lock on the device of this process; None if the model needs none.
 
     Replicas of the same user on a node share it, as those of a supervisor do. A GPU is known by

@@ -5,8 +5,8 @@ import socket
 import pytest
 
 from carboy.errors import AddressError, ServingError, UnavailableError
-from carboy.models.raycluster import connection
-from carboy.models.raycluster.connection import (
+from carboy.models.raycluster import rayconnection
+from carboy.models.raycluster.rayconnection import (
     RayPlace,
     RefusedClusterError,
     default_namespace,
@@ -23,19 +23,19 @@ def node(address):
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8265", "localhost:8265", "[::1]:8265"])
 def test_a_dashboard_of_this_machine_is_accepted(url):
-    connection._refuse_open_dashboard(PLACE, url)
+    rayconnection._refuse_open_dashboard(PLACE, url)
 
 
 @pytest.mark.parametrize("url", ["192.0.2.7:8265", "0.0.0.0:8265", "http://192.0.2.7:8265"])
 def test_a_dashboard_that_others_reach_is_refused_unless_allowed(url):
     with pytest.raises(RefusedClusterError, match=r"--dashboard-host 127\.0\.0\.1"):
-        connection._refuse_open_dashboard(PLACE, url)
-    connection._refuse_open_dashboard(PLACE._replace(allows_dashboard=True), url)
+        rayconnection._refuse_open_dashboard(PLACE, url)
+    rayconnection._refuse_open_dashboard(PLACE._replace(allows_dashboard=True), url)
 
 
 def test_nodes_of_this_machine_need_no_tls(monkeypatch):
     monkeypatch.delenv("RAY_USE_TLS", raising=False)
-    connection._refuse_plaintext(PLACE, [node("127.0.0.1"), node("127.0.0.9")])
+    rayconnection._refuse_plaintext(PLACE, [node("127.0.0.1"), node("127.0.0.9")])
 
 
 def test_nodes_on_other_machines_need_tls_unless_allowed(monkeypatch):
@@ -43,17 +43,17 @@ def test_nodes_on_other_machines_need_tls_unless_allowed(monkeypatch):
     nodes = [node("127.0.0.1"), node("203.0.113.7")]
     monkeypatch.delenv("RAY_USE_TLS", raising=False)
     with pytest.raises(RefusedClusterError, match=r"other machines \(203.0.113.7\)"):
-        connection._refuse_plaintext(PLACE, nodes)
-    connection._refuse_plaintext(PLACE._replace(allows_plaintext=True), nodes)
+        rayconnection._refuse_plaintext(PLACE, nodes)
+    rayconnection._refuse_plaintext(PLACE._replace(allows_plaintext=True), nodes)
     monkeypatch.setenv("RAY_USE_TLS", "1")
-    connection._refuse_plaintext(PLACE, nodes)
+    rayconnection._refuse_plaintext(PLACE, nodes)
 
 
 def test_an_address_at_which_nobody_listens_is_refused_at_once():
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UnavailableError, match=f"nobody answers at {address}.*ray start"):
-        connection._refuse_silent(address)
+        rayconnection._refuse_silent(address)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once():
     ids=["token", "versions", "no node"],
 )
 def test_what_ray_says_is_followed_by_what_to_do(failure, advice):
-    text = str(connection._unreachable(PLACE, failure))
+    text = str(rayconnection._unreachable(PLACE, failure))
     assert "10.0.0.5:6379" in text
     assert advice in text
 
@@ -88,7 +88,7 @@ def test_settings_of_ray_have_no_effect_on_this_machine():
 
 
 def test_without_ray_the_command_to_install_it_is_named(monkeypatch):
-    monkeypatch.setattr(connection, "find_spec", lambda _: None)
+    monkeypatch.setattr(rayconnection, "find_spec", lambda _: None)
     with pytest.raises(ServingError, match=r"pip install 'carboy\[ray\]'") as caught:
         require_ray()
     assert not isinstance(caught.value, AddressError)
