@@ -27,7 +27,7 @@ class Queue:
     def __init__(self) -> None:
         self.submitted = []
 
-    def submit_round(self, tickets, *, quick_s):
+    def submit_round(self, tickets, *, quick_s, loop):
         for ticket in tickets:
             self.submitted.append(ticket.arguments)
             ticket.settled = True
@@ -61,7 +61,7 @@ def make_route(gateway):
     model = SimpleNamespace(
         name="m",
         version=None,
-        current=SimpleNamespace(queue=Queue()),
+        current=SimpleNamespace(queue=Queue(), replica=SimpleNamespace(is_remote=False)),
         versions=SimpleNamespace(canaries=None, shadow=None),
         answers=SimpleNamespace(streams=False),
         options=SimpleNamespace(batch=8),

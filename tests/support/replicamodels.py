@@ -88,6 +88,12 @@ def _act(x: int) -> None:
             print("garbage", flush=True)
 
 
+@app.model("/texts", batch=4, replicas=1)
+def texts(x: list[int]) -> list[str]:
+    """Answers with texts of these lengths."""
+    return [each * "x" for each in x]
+
+
 @app.model("/once", replicas=1)
 def once(path: str) -> str:
     """Dies in the first process that computes it."""

@@ -153,7 +153,7 @@ class ReplicaThread(_Directory):
         self.server = ReplicaServer(
             version.replica.compute,
             BatchFormat.of(self.model.operation),
-            self.model.codec.decode,
+            self.model.codec,
             listener=listener,
             tokens=TokenWriter(self.tokens[1], 1),
             device_lock=device_lock_path(self.folder, device) if device else "",

@@ -9,7 +9,7 @@ class FunctionReplica:
     """Computes batches by a function of a list; the entries may be anything, and not arguments."""
 
     loaded = True
-    turns = None
+    turns = posts = None
 
     def __init__(self, compute: t.Callable[[t.Any], t.Any]) -> None:
         self.compute = compute

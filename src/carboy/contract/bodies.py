@@ -124,6 +124,15 @@ class BodyReader:
         bare, read = self._bare, self.single.from_json
         return lambda data: read(bare(data), "$")
 
+    def copies(self, media_type: str) -> bool:
+        """Return whether a body of this media type may be a memoryview of memory that is written
+        again, because the arguments are copied from it.
+        """
+        if len(self._raw) != 1:
+            return False
+        _, kind = self._raw[0]
+        return kind.copies and media_type in kind.media_types
+
     def decode(self, body: IncomingBody) -> Arguments:
         """Read the arguments of one request; parameters with a default may be missing.
 

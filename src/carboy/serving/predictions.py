@@ -184,6 +184,7 @@ class PredictionRoute:
         self.answers = model.answers
         self.batched = model.options.batch > 1
         self._max_batch = model.options.batch
+        self._is_remote = model.current.replica.is_remote
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
             # If `predict` is a generator, it may block the leading thread at each item.
@@ -305,7 +306,7 @@ class PredictionRoute:
             pending.arguments = decoded
             if self.traces:
                 exchange.decoding_s = began_s, monotonic()
-            if not self.batched:
+            if not self.batched and not self._is_remote:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
                 exchange.pieces.clear()
@@ -332,7 +333,7 @@ class PredictionRoute:
         """Whether the process that computes the prediction also decodes the body."""
         return (
             type(self.protocol) is JsonProtocol
-            and self.model.current.replica.is_remote
+            and self._is_remote
             and not is_decoded_on_arrival(pending.media_type)
         )
 
@@ -365,7 +366,7 @@ class PredictionRoute:
 
     def _submit(self, round_: list[PendingPrediction], canary: ModelVersion | None = None) -> None:
         version = canary or self.model.current
-        version.queue.submit_round(round_, quick_s=self._quick_s)
+        version.queue.submit_round(round_, quick_s=self._quick_s, loop=self.gateway.loop)
         for pending in round_:
             if not pending.settled:
                 pending.exchange.watch(pending.cancel)
@@ -518,7 +519,7 @@ class PendingPrediction(Ticket):
             # Threads that compute at the same time need a context each.
             for ticket in group.tickets:
                 ticket.context = self._entered.context.copy()
-        group.submit(self, quick_s=quick_s)
+        group.submit(self, quick_s=quick_s, loop=self.route.gateway.loop)
         if not self.settled:
             self.exchange.watch(self.cancel)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import threading
 import typing as t
 
 import pytest
@@ -45,6 +46,30 @@ def test_buffers_arrive_as_they_were_sent(ends, lengths):
         assert (frame.kind, frame.serial, frame.meta) == (BATCH, serial, b"meta")
         assert [bytes(each) for each in split(frame.region, lengths)] == buffers
         assert frame.is_shared == (sum(lengths) > INLINE_BYTES)
+
+
+def test_a_message_that_does_not_fit_into_the_buffer_is_not_waited_for(ends):
+    here, _there = ends
+    here.socket.setblocking(False)
+    with pytest.raises(ConnectionLost):
+        for i in range(100):
+            here.send(BATCH, i, b"x" * 60_000)
+
+
+@pytest.mark.parametrize(
+    ("meta", "length"), [(70_000, 0), (0, 2**20 + 64)], ids=["on the socket", "shared"]
+)
+def test_a_long_message_is_left_to_a_thread(ends, meta, length):
+    here, there = ends
+    sender = threading.Thread(target=here.send, args=(BATCH, 1, b"x" * meta, [[bytes(length)]]))
+    sender.start()
+    while not there.is_long:
+        assert there.try_receive() is None
+    assert not here.has_sent_light
+    frame = there.receive()
+    assert (len(frame.meta), len(frame.region)) == (meta, length)
+    assert not there.is_long
+    sender.join()
 
 
 def test_several_messages_may_arrive_at_once(ends):

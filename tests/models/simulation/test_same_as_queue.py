@@ -30,7 +30,7 @@ class Computing(t.NamedTuple):
 class SteppedQueue:
     """A `PredictionQueue` whose threads sleep until the test moves the clock."""
 
-    turns = None
+    turns = posts = None
     loaded = True
 
     def __init__(self, plan: ServingPlan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -555,6 +555,53 @@ def test_view_that_waits_does_not_delay_other_clients(free_port):
     assert not pool.threads
 
 
+class ToldLoopUser:
+    def __init__(self):
+        self.is_told = False
+
+    def loop_ended(self):
+        self.is_told = True
+
+
+def test_descriptors_that_are_no_clients_are_watched_until_the_server_ends(free_port):
+    pool, limits = LeaderPool(4), Limits()
+    server = HTTPServer(
+        [Listener(Address("127.0.0.1", free_port))],
+        handler=Gateway(app, limits=limits, threads=4, pool=pool),
+        pool=pool,
+        limits=limits,
+    )
+    called, user = threading.Semaphore(0), ToldLoopUser()
+    reading, writing = os.pipe()
+
+    def read():
+        os.read(reading, 1)
+        called.release()
+
+    with pytest.raises(OSError, match="ended"):
+        pool.call_when_readable(reading, read)
+    server.start()
+    pool.tell_at_end(user)
+    for _ in range(3):
+        pool.call_when_readable(reading, os.abort)
+        pool.call_when_readable(reading, read)  # instead
+        os.write(writing, b"xx")
+        assert all(called.acquire(timeout=PATIENCE_S) for _ in range(2))
+        pool.call_when_readable(reading, None)
+        os.write(writing, b"x")
+        os.read(reading, 1)  # the server has not read it
+    pool.call_when_readable(reading, read)
+    assert not user.is_told
+    server.stop()
+    server.wait()
+    assert user.is_told
+    pool.call_when_readable(reading, None)
+    with pytest.raises(OSError, match="ended"):
+        pool.call_when_readable(reading, read)
+    os.close(reading)
+    os.close(writing)
+
+
 def test_pipelined_requests_to_a_view_that_waits_do_not_wait_for_the_next_sweep(
     free_port, monkeypatch
 ):

@@ -197,7 +197,9 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
         )
         _refuse_too_many_pixels(picture.size, options, path)
         picture.load()
-        picture = PIL.ImageOps.exif_transpose(picture)
+        # PERF: otherwise the pixels are copied even if they are not turned, which takes 0.14 ms of
+        # the 0.33 ms for a JPEG of 224 x 224 pixels.
+        PIL.ImageOps.exif_transpose(picture, in_place=True)
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):

@@ -14,6 +14,8 @@ import typing as t
 
 from ...errors import InputError, UnsupportedInputError
 
+Buffer: t.TypeAlias = bytes | memoryview
+
 MAGIC: t.Final = b"\x93NUMPY"
 MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd.numpy")
 # Longest header that is accepted. NumPy pads headers to 128 bytes; a shape of 64 sizes with 20
@@ -57,7 +59,7 @@ class NpyHeader(t.NamedTuple):
     offset: int
 
 
-def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
+def read_header(data: Buffer, *, path: str = "$") -> NpyHeader:
     """Read and check the header of a `.npy` file.
 
     Raises:
@@ -75,7 +77,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
     if len(data) < offset + length:
         raise _damaged(path, f"a file that ends in its header, after {len(data)} bytes")
     try:
-        found = _parse(data[offset : offset + length].decode("utf-8"))
+        found = _parse(str(data[offset : offset + length], "utf-8"))
     except ValueError:  # also raised by `decode`, if the header is not valid UTF-8
         raise _damaged(path, "an invalid header") from None
     header = _check_header(found, path)._replace(offset=offset + length)
@@ -86,7 +88,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
     return header
 
 
-def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
+def read_data(data: Buffer, header: NpyHeader, dtype: str) -> t.Any:
     """Return the data as a writable array in C order, converted to `dtype`, which must be able to
     hold all numbers of the file.
     """
@@ -153,7 +155,7 @@ def _check_header(found: dict[str, str], path: str) -> NpyHeader:
     return NpyHeader(descr, dtype, shape, found["fortran_order"] == "True", 0)
 
 
-def _other(data: bytes) -> str:
+def _other(data: Buffer) -> str:
     if not data:
         return "an empty file"
     return "a .npz archive" if data[:4] == b"PK\x03\x04" else "something else"

@@ -153,6 +153,7 @@ class TensorKind(ValueKind):
     classes = (("numpy", "ndarray"),)
     parts = (("numpy", "generic"),)
     packages = ("numpy",)
+    copies = True
     has_sides = True
     media_types = npy.MEDIA_TYPES[:1]
 

@@ -44,7 +44,7 @@ from .ticket import FOREVER, Ticket, held_lock
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from ..replicas.replica import Replica
+    from ..replicas.replica import Replica, ResultLoop
     from .calls import Arguments
     from .ticket import Deliver
 
@@ -121,6 +121,7 @@ class PredictionQueue:
             deadline_s=self.deadline_s,
             concurrency=concurrency,
             replaces_hanging=self._replica.turns is not None,
+            sends_ahead=self._replica.posts is not None,
             computes=self._computes,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)
@@ -157,8 +158,8 @@ class PredictionQueue:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
             deliver: called with a list of settled tickets (predictions that have ended), once per
-                batch, on the thread that settles them. Must return soon and not raise. Without
-                `deliver`, one thread may call the ticket's `wait`.
+                batch, on the thread that settles them, or another one but the one that serves all
+                clients. Must not raise. Without `deliver`, one thread may call the ticket's `wait`.
             decode: decodes the arguments from the request's body again, in case `predict` has
                 changed them; None if they come from Python code.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit the
@@ -175,6 +176,8 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
+        else:
+            ticket.calls_program = True
         # `predict` runs in its caller's context (`contextvars`). For a batch, which has several
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
@@ -208,7 +211,13 @@ class PredictionQueue:
                 self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
 
-    def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
+    def submit_round(
+        self,
+        tickets: cabc.Sequence[Ticket],
+        *,
+        quick_s: float = 0.0,
+        loop: ResultLoop | None = None,
+    ) -> None:
         """Queue the predictions of requests that were read from the sockets together.
 
         Every ticket (queued prediction) is passed to its `deliver` callback, possibly before this
@@ -220,6 +229,8 @@ class PredictionQueue:
                 the calling thread's.
             quick_s: compute on the calling thread if the batch is expected to take less time than
                 this, because waking another thread would take as long.
+            loop: the event loop by which the results of a replica in another process can arrive;
+                None if there is none.
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
@@ -238,7 +249,7 @@ class PredictionQueue:
                 try:
                     if deadline_s < self._deadlines.wakes_s:
                         self._deadlines.wake_by(deadline_s)
-                    slot, late = self._threads.take_if_quick(now_s, quick_s)
+                    slot, late = self._threads.take_if_quick(now_s, quick_s, loop)
                 # If the system allows no further thread, `Thread.start` raises RuntimeError.
                 except RuntimeError as exc:
                     late = [ticket for ticket in tickets if not ticket.settled]
@@ -248,7 +259,7 @@ class PredictionQueue:
         if successor is not None:
             # A request may ask for several predictions. All tickets go to one queue, so that
             # versions are not mixed within an answer.
-            successor().submit_round(tickets)
+            successor().submit_round(tickets, loop=loop)
         if settled:
             deliver(settled)
         if slot is not None:

@@ -18,6 +18,7 @@ from .ticket import Ticket
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from ..replicas.replica import ResultLoop
     from . import PredictionQueue
     from .calls import Arguments
 
@@ -58,17 +59,20 @@ class PredictionGroup:
             for i, each in enumerate(entries)
         ]
 
-    def submit(self, owner: Ticket, *, quick_s: float = 0.0) -> None:
+    def submit(
+        self, owner: Ticket, *, quick_s: float = 0.0, loop: ResultLoop | None = None
+    ) -> None:
         """Queue the predictions. `owner` is settled and delivered when all of them have ended.
 
         Args:
             owner: a ticket that is not queued itself. Its value will be the list of results, or the
                 failure.
             quick_s: see `PredictionQueue.submit_round`.
+            loop: see there.
         """
         self._owner = owner
         if self.tickets:
-            self._queue.submit_round(self.tickets, quick_s=quick_s)
+            self._queue.submit_round(self.tickets, quick_s=quick_s, loop=loop)
         else:
             self._settle()
 

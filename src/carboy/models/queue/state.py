@@ -204,6 +204,8 @@ class Slot:
             runs, by which `occupied` finds deadlocks; else None.
         thread: the identifier of the thread that computes the batch.
         writer: the writer of a result that is streamed; None otherwise.
+        turn: the turn with which the batch is to be posted; see `Posts`. None if there is none, or
+            the batch was posted.
     """
 
     queue: BatchThreads
@@ -218,6 +220,7 @@ class Slot:
     asker: Slot | None = None
     thread: int = 0
     writer: StreamWriter | None = None
+    turn: t.Any = None
 
     def computes_for(self, asker: Slot) -> bool:
         """Return whether the batch of this slot (the permission to compute it) contains a
@@ -243,6 +246,7 @@ class QueueState:
         deadline_s: float | None,
         concurrency: int,
         replaces_hanging: bool = False,
+        sends_ahead: bool = False,
         computes: bool = True,
     ) -> None:
         self.waiting = batcher
@@ -260,6 +264,8 @@ class QueueState:
         # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
+        # Whether a batch may be sent to another process before the results of the last one arrive.
+        self._sends_ahead = sends_ahead
         self._computes = computes
         self._slots = concurrency if computes else 0
         # The locks on which threads sleep until no prediction is left to compute, one per thread.
@@ -362,7 +368,14 @@ class QueueState:
     @property
     def has_room(self) -> bool:
         """Whether a slot (the permission to compute a batch) is free."""
-        return len(self.computing) < self._slots
+        computing = len(self.computing)
+        # A process is free before its results have arrived. Until they have, it gets full batches
+        # only: another one may still fill with the next predictions of those who get these results.
+        return computing < self._slots or (
+            self._sends_ahead
+            and computing < 2 * self._slots
+            and len(self.waiting) >= self.waiting.max_size
+        )
 
     def due_s(self, now_s: float) -> float | None:
         """Return when the next batch should begin to compute; a time up to `now_s` means now; None
@@ -370,7 +383,7 @@ class QueueState:
 
         The result is valid until the next prediction arrives or the next slot becomes free.
         """
-        return self.waiting.due_s(now_s) if len(self.computing) < self._slots else None
+        return self.waiting.due_s(now_s) if self.has_room else None
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
         """Assign the next batch to a slot (the permission to compute it). Returns the predictions

@@ -29,7 +29,7 @@ from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
-    from ..replicas.replica import Replica, Turns
+    from ..replicas.replica import Posts, Replica, ResultLoop, Turns
     from .calls import Compute
     from .occupied import Device
     from .state import QueueState, WaitsFor
@@ -44,8 +44,9 @@ _FRAMES = 5
 # If a batch hangs at a moment at which its computation cannot be ended, that is tried again after
 # this time.
 _GIVE_UP_AGAIN_S = 0.05
-# What `BatchThreads._look` returns if a batch is due that a replica must be free for.
-_TAKE_TURN = -1.0
+# What `BatchThreads._look` returns if a batch is due that a replica must be free for, and if the
+# batch can be posted.
+_TAKE_TURN, _POST = -1.0, -2.0
 
 _arguments = attrgetter("arguments")
 _logger = get_masked_logger("carboy.models")
@@ -120,6 +121,11 @@ class BatchThreads:
         self._lock = lock
         self._replica = replica
         self._turns = replica.turns
+        # If `predict` yields, a thread reads the items.
+        self._posts = None if streams else replica.posts
+        self._loop: ResultLoop | None = None
+        # Whether the event loop will post the next batch when a replica may be free.
+        self._is_waiting_for_turn = False
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
@@ -165,16 +171,31 @@ class BatchThreads:
         self._idle.clear()
         if self._gathering is not None:
             self._gathering.event.set()
+        # While batches are posted, there may be predictions that no thread waits for.
+        if len(self._state.waiting):
+            self.wake_for(monotonic())
 
-    def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
+    def take_if_quick(
+        self, now_s: float, limit_s: float, loop: ResultLoop | None = None
+    ) -> tuple[Slot | None, list[Ticket]]:
         """Take a batch if the calling thread can `compute` it within `limit_s`; else wake another
         thread for it.
 
-        A batch is taken only while no other thread computes or waits for a batch to fill. Otherwise
-        a batch would leave before it is full. Returns the slot of the batch or None, and the
-        predictions that missed their deadline.
+        In this process, a batch is taken only while no other thread computes or waits for a batch
+        to fill. Otherwise a batch would leave before it is full. Returns the slot of the batch or
+        None, and the predictions that missed their deadline.
+
+        Args:
+            now_s: the current time.
+            limit_s: how long the batch may take if it is computed in this process.
+            loop: the event loop that can receive the results of a replica in another process.
         """
         state, late = self._state, []
+        if self._posts is not None:
+            if loop is not None and loop is not self._loop:
+                self._loop = loop
+                loop.tell_at_end(self)
+            return self._take_next(now_s)
         if (
             limit_s
             # If the model shares a device with others, or another process computes it, a batch may
@@ -189,6 +210,23 @@ class BatchThreads:
                 return slot, late
         self.wake_for(now_s)
         return None, late
+
+    def _take_next(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """Take the next batch if it is due and can be posted; else wake a thread for it."""
+        due_s = self._state.waiting.due_s(now_s) if self._may_post else None
+        if due_s is not None and due_s <= now_s:
+            return self._take_to_post(now_s)
+        self.wake_for(now_s)
+        return None, []
+
+    def _try_next(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """Do as `_take_next`. But if the system allows no further thread now, leave it to the next
+        prediction.
+        """
+        try:
+            return self._take_next(now_s)
+        except RuntimeError:
+            return None, []
 
     # --- the life of a thread ------------------------------------------------------------------
 
@@ -209,6 +247,9 @@ class BatchThreads:
                 return True
             if sleep_s == _TAKE_TURN:
                 self._take_turn(thread)
+                continue
+            if sleep_s == _POST:
+                self._post(self._following())
                 continue
             if thread.has_turn and sleep_s != 0:
                 self._give_turn_back(thread)
@@ -254,9 +295,12 @@ class BatchThreads:
             return [], IDLE_S
         thread.leaves_s = math.inf
         if self._turns is not None and not thread.has_turn:
-            if self._gathering is not None:  # it waits for a turn, or looks soon
+            # Another thread waits for a turn, or looks soon, or the event loop does.
+            if self._gathering is not None or (self._is_waiting_for_turn and self._may_post):
                 self._idle.append(thread)
                 return [], IDLE_S
+            if self._may_post:
+                return [], _POST
             self._gathering = thread
             return [], _TAKE_TURN
         late = state.take(thread, now_s)
@@ -268,31 +312,160 @@ class BatchThreads:
 
     # --- computing -----------------------------------------------------------------------------
 
-    def compute(self, slot: Slot) -> None:
+    def compute(self, slot: Slot, values: list[t.Any] | None = None) -> None:
         """Compute the batch to which a slot is assigned, on the calling thread, and deliver the
-        results.
+        results. If the batch is to be posted, return before the results arrive.
+
+        Args:
+            slot: the slot.
+            values: the results, if they are known already.
         """
-        if self._device is None and self._replica.loaded:
-            values = self._run(slot)
-        else:
-            values = self._run_when_ready(slot)
-        if type(values[0]) is BegunStream:
-            self._deliver_stream(slot, values.pop())
+        if slot.turn is not None:
+            self._post(slot)
             return
+        if values is None:
+            if self._device is None and self._replica.loaded:
+                values = self._run(slot)
+            else:
+                values = self._run_when_ready(slot)
+            if type(values[0]) is BegunStream:
+                self._deliver_stream(slot, values.pop())
+                return
         state = self._state
+        following: Slot | None = None
+        late: list[Ticket] = []
         with self._lock:
             now_s = monotonic()
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            # A `_BatchThread` takes the next batch itself. But if this is the thread of a caller,
-            # another thread must be woken to take it.
+            # A `_BatchThread` takes the next batch itself.
             if more_wait and type(slot) is Slot:
-                self.wake_for(now_s)
+                following, late = self._try_next(now_s)
+        if following is not None:
+            self._post(following)  # first of all, because a replica is free
+        if type(slot) is Slot:
+            done = _call_back_apart(done)
         deliver(done, hurry=more_wait)
+        if late:
+            deliver(late)
         del values  # break a reference cycle: a failure's traceback refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
+
+    # --- posting -------------------------------------------------------------------------------
+
+    @property
+    def _may_post(self) -> bool:
+        """Whether the next batch can be posted: sent to a replica in another process, without a
+        thread that waits for its results. The caller holds the queue's lock.
+        """
+        posts, loop, gathering = self._posts, self._loop, self._gathering
+        return (
+            posts is not None
+            and loop is not None
+            and loop.is_running
+            and posts.is_possible
+            and self._state.has_room
+            and not self._state.closed
+            # A thread that sleeps until the batch is due may be late. But one that is awake waits
+            # for a replica, or looks soon.
+            and (gathering is None or gathering.leaves_s != math.inf)
+        )
+
+    def _take_to_post(self, now_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """Take the next batch if a replica is free for it. If none is, the event loop takes it as
+        soon as one is; meanwhile the batch fills.
+        """
+        if self._is_waiting_for_turn:
+            return None, []
+        posts, loop = t.cast("Posts", self._posts), t.cast("ResultLoop", self._loop)
+        turn = posts.try_turn(loop)
+        if turn is None:
+            if posts.is_possible and posts.call_when_free(loop, self._on_free):
+                self._is_waiting_for_turn = True
+            else:
+                self.wake_for(now_s)
+            return None, []
+        slot = Slot(self)
+        late = self._state.take(slot, now_s)
+        if not slot.tickets:
+            posts.return_turn(turn)
+            return None, late
+        slot.turn = turn
+        return slot, late
+
+    def loop_ended(self) -> None:
+        """Let threads do what an event loop was to do, because it has ended."""
+        with self._lock:
+            if self._loop is None or self._loop.is_running:
+                return
+            self._loop, self._is_waiting_for_turn = None, False
+            if len(self._state.waiting):
+                self._try_next(monotonic())
+        t.cast("Posts", self._posts).loop_ended()
+
+    def _on_free(self) -> None:
+        """Post the next batch, because a replica may be free. The event loop calls this."""
+        with self._lock:
+            self._is_waiting_for_turn = False
+        self._post(self._following())
+
+    def _following(self) -> Slot | None:
+        """Take the next batch, if it can be posted now."""
+        if not len(self._state.waiting):
+            return None
+        with self._lock:
+            slot, late = self._try_next(monotonic()) if len(self._state.waiting) else (None, [])
+        if late:
+            deliver(late)
+        return slot
+
+    def _post(self, slot: Slot | None) -> None:
+        """Send a batch to the replica for which it was taken, and further ones if they are due and
+        replicas are free.
+        """
+        while slot is not None:
+            self._send(slot)
+            slot = self._following()
+
+    def _send(self, slot: Slot) -> None:
+        posts = t.cast("Posts", self._posts)
+        turn, slot.turn = slot.turn, None
+        try:
+            is_sent = posts.post(turn, slot, list(map(_arguments, slot.tickets)), self._on_outcome)
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            self._on_outcome(slot, exc)
+        else:
+            if not is_sent:
+                self._on_outcome(slot, None)
+
+    def _on_outcome(self, slot: Slot, outcome: t.Any) -> None:
+        """Deliver the results of a batch that was posted. If there are none, a thread finds out
+        which prediction has failed, or lets another replica compute the batch.
+        """
+        if type(outcome) is not list:
+            again = threading.Thread(
+                target=self._compute_after,
+                args=(slot, outcome),
+                name=f"{self._owner} again",
+                daemon=True,
+            )
+            try:
+                again.start()
+                return
+            except RuntimeError as exc:  # the system allows no further thread
+                outcome = [exc] * len(slot.tickets)
+        self.compute(slot, outcome)
+
+    def _compute_after(self, slot: Slot, outcome: BaseException | None) -> None:
+        slot.thread = get_ident()
+        compute = t.cast("Posts", self._posts).compute_after(outcome)
+        del outcome  # break a reference cycle: its traceback will refer to this frame
+        if all(ticket.settled for ticket in slot.tickets):  # nobody waits for the results
+            self.compute(slot, [None] * len(slot.tickets))
+        else:
+            self.compute(slot, self._run(slot, compute))
 
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.
@@ -371,9 +544,9 @@ class BatchThreads:
             report()
         return True
 
-    def _run(self, slot: Slot) -> list[t.Any]:
+    def _run(self, slot: Slot, compute: Compute | None = None) -> list[t.Any]:
         tickets = slot.tickets
-        compute: Compute = self._replica.compute
+        compute = compute or self._replica.compute
         ident = get_ident()
         before = COMPUTING.get(ident, ())
         COMPUTING[ident] = (slot, *before)
@@ -545,6 +718,21 @@ def _outcome_of_stream(failure: BaseException | None) -> int:
         return OK
     # If the client did not read the stream, this is no failure of the model.
     return CANCELLED if isinstance(failure, UnreadError) else FAILED
+
+
+def _call_back_apart(tickets: list[Ticket]) -> list[Ticket]:
+    """Deliver the predictions whose callback may run the code of a program on a thread of their
+    own, because the calling thread may be the one that serves all clients. Returns the others.
+    """
+    if not any(ticket.calls_program for ticket in tickets):
+        return tickets
+    apart = [ticket for ticket in tickets if ticket.calls_program]
+    thread = threading.Thread(target=deliver, args=(apart,), name="carboy callbacks", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system allows no further thread
+        deliver(apart)
+    return [ticket for ticket in tickets if not ticket.calls_program]
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:

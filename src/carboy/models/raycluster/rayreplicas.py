@@ -43,7 +43,7 @@ if t.TYPE_CHECKING:
 
     from ..queue.calls import Arguments
     from ..queue.state import Slot
-    from ..replicas.replica import Turns
+    from ..replicas.replica import Posts, Turns
     from .cluster import RayCluster
     from .messages import Code, Parcel, PoolFacts
 
@@ -145,6 +145,7 @@ class RayReplicas:
         self._readers: list[ResultReader] = []
         self._is_held = False
         self.turns: Turns | None = self
+        self.posts: Posts | None = None
         self.batches = most * (1 if streams else WINDOW)
         self.trouble = ""
         self.loading = False

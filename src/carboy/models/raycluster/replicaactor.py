@@ -208,7 +208,7 @@ class _Computer:
         self.version.load()
         form = BatchFormat.of(model.operation)
         self._compute = self.version.replica.compute
-        self._reader = BatchReader(form, model.codec.decode)
+        self._reader = BatchReader(form, model.codec)
         self._writer = ResultWriter(form)
         self._device = _device_lock(wanted)
         self._checkup = None

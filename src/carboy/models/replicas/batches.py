@@ -30,12 +30,10 @@ from .rawbody import RawBody, ReceivedBody
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from carboy.contract.bodies import IncomingBody
+    from carboy.contract.bodies import BodyReader
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments
-
-    Decode: t.TypeAlias = cabc.Callable[[IncomingBody], Arguments]
 
 
 class _PackedBody(msgspec.Struct, array_like=True):
@@ -144,12 +142,12 @@ class BatchReader:
 
     Args:
         form: the types of one prediction.
-        decode: decodes the body of a request.
+        bodies: decodes the bodies of requests.
     """
 
-    def __init__(self, form: BatchFormat, decode: Decode) -> None:
+    def __init__(self, form: BatchFormat, bodies: BodyReader) -> None:
         self._readers = {name: ColumnReader(kind) for name, kind in form.parameters.items()}
-        self._decode = decode
+        self._bodies = bodies
 
     def read(self, meta: bytes, region: memoryview) -> ReceivedBatch:
         """Return a batch.
@@ -180,11 +178,12 @@ class BatchReader:
         entries: list[t.Any] = list(decoded)
         failures: dict[int, Exception] = {}
         for each in content.bodies:
-            data = bytes(buffers[each.buffer])
-            body = ReceivedBody(each.content_type, each.encoding, data)
+            body = ReceivedBody(each.content_type, each.encoding, buffers[each.buffer])
+            if not self._bodies.copies(body.media_type):
+                body = body._replace(data=bytes(body.data))
             try:
                 # The failures before this one have no entry.
-                entries.insert(each.position - len(failures), self._decode(body))
+                entries.insert(each.position - len(failures), self._bodies.decode(body))
             except Exception as exc:  # noqa: BLE001  # its client gets it
                 failures[each.position] = exc
         return ReceivedBatch(entries, failures, buffers)

@@ -67,6 +67,10 @@ _PADDING = bytes(_ALIGNMENT)
 _READ_BYTES = 64 * 1024
 # No message that carboy sends has a longer `meta`; garbage may claim any length.
 _MAX_META_BYTES = 2**30
+# Longer messages are written and read by threads. An event loop, for which all clients wait, must
+# not wait for a replica, so that what it writes must fit into the buffer of a socket (Linux: 208
+# kB). Values of this length, or shared memory of that length, take 0.1 to 1 ms to read.
+_LIGHT_SOCKET_BYTES, _LIGHT_SHARED_BYTES = 64 * 1024, 2**20
 # Shared memory that is longer is given back after a batch.
 _KEEP_BYTES = 64 * 2**20
 _FD_SPACE = socket.CMSG_SPACE(4)
@@ -113,6 +117,24 @@ class Copied(t.NamedTuple):
     shared: int
 
 
+def is_light(socket_bytes: int, shared_bytes: int) -> bool:
+    """Return whether an event loop may write or read a message without a thread.
+
+    Args:
+        socket_bytes: how much of it goes through the socket.
+        shared_bytes: how much of it goes through shared memory.
+    """
+    return socket_bytes <= _LIGHT_SOCKET_BYTES and shared_bytes <= _LIGHT_SHARED_BYTES
+
+
+def is_light_batch(meta: bytes, buffers: cabc.Iterable[cabc.Iterable[Buffer]]) -> bool:
+    """Return whether an event loop may send these parts of a message; see `FrameSocket.copy`."""
+    size = sum(_padded(sum(map(len, buffer))) for buffer in buffers)
+    if size > INLINE_BYTES:
+        return is_light(len(meta), size)
+    return is_light(len(meta) + size, 0)
+
+
 def join_region(buffers: cabc.Sequence[cabc.Sequence[Buffer]]) -> tuple[list[Buffer], int]:
     """Return the parts of a region with these buffers, and its length."""
     parts: list[Buffer] = []
@@ -149,7 +171,8 @@ class FrameSocket:
     """One end of a connection. Used by one thread at a time.
 
     Args:
-        sock: a connected Unix stream socket that blocks.
+        sock: a connected Unix stream socket. If it does not block, a message that does not fit into
+            its buffer is not sent: ConnectionLost is raised, and the connection must be closed.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -157,6 +180,8 @@ class FrameSocket:
         # What was received and belongs to the next message.
         self._unread = bytearray()
         self._fds: list[int] = []
+        #: Whether the last message that this process has sent was light.
+        self.has_sent_light = True
         self._arena: Arena | None = None  # into which this process writes
         self._arena_of_other: Arena | None = None
 
@@ -228,6 +253,7 @@ class FrameSocket:
             ConnectionLost: the other process has ended.
         """
         meta, inline, shared = copied
+        self.has_sent_light = is_light(len(meta) + len(inline), shared)
         head = _HEAD.pack(len(meta), len(inline), shared, serial, kind, flags)
         self._send([head, meta, inline])
 
@@ -294,6 +320,40 @@ class FrameSocket:
             if frame is not None:
                 return frame
 
+    def try_receive(self) -> Frame | None:
+        """Return a message if the whole of it has arrived; None if it has not, or if it `is_long`.
+        Reads the socket at most once, so this must be called again as long as the socket is
+        readable.
+
+        Raises:
+            ConnectionLost: the other process has ended, or has sent something else.
+        """
+        if not self._has_light():
+            with contextlib.suppress(BlockingIOError):
+                self._read(_READ_BYTES, socket.MSG_DONTWAIT)
+        while self._has_light():
+            if (frame := self._receive()) is not None:
+                return frame
+        return None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the next message, of which the beginning has arrived, takes so long to read that
+        a thread should do it.
+        """
+        if not self.has_unread():
+            return False
+        meta_size, inline, shared, _, kind, _ = _HEAD.unpack_from(self._unread)
+        return kind in _KINDS and not is_light(meta_size + inline, shared)
+
+    def _has_light(self) -> bool:
+        """Whether the whole of the next message has arrived, and it is not long."""
+        if not self.has_unread() or self.is_long:
+            return False
+        meta_size, inline, _, _, kind, _ = _HEAD.unpack_from(self._unread)
+        # `_receive` refuses garbage, which may claim any length.
+        return kind not in _KINDS or len(self._unread) >= _HEAD.size + meta_size + inline
+
     def has_unread(self) -> bool:
         """Return whether `receive` has something to return without reading the socket."""
         return len(self._unread) >= _HEAD.size
@@ -329,20 +389,25 @@ class FrameSocket:
 
     def _fill(self, size: int) -> None:
         """Receive until there are at least `size` bytes."""
-        unread = self._unread
-        while len(unread) < size:
-            try:
-                data, attached, _, _ = self.socket.recvmsg(
-                    max(_READ_BYTES, size - len(unread)), _FD_SPACE
-                )
-            except OSError as exc:
-                raise ConnectionLost(str(exc)) from exc
-            for level, kind, fds in attached:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    self._fds += array.array("i", fds)
-            if not data:
-                raise ConnectionLost("it has closed the connection")
-            unread += data
+        while len(self._unread) < size:
+            self._read(max(_READ_BYTES, size - len(self._unread)))
+
+    def _read(self, size: int, flags: int = 0) -> None:
+        """Receive what there is, at most `size` bytes. Raises BlockingIOError if there is nothing,
+        and the flags say not to wait.
+        """
+        try:
+            data, attached, _, _ = self.socket.recvmsg(size, _FD_SPACE, flags)
+        except BlockingIOError:
+            raise
+        except OSError as exc:
+            raise ConnectionLost(str(exc)) from exc
+        for level, kind, fds in attached:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds += array.array("i", fds)
+        if not data:
+            raise ConnectionLost("it has closed the connection")
+        self._unread += data
 
     def _read_into(self, view: memoryview) -> None:
         while view:

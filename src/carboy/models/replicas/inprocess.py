@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
 
     from ..queue.calls import Arguments, Compute
     from ..saved.card import Card
-    from .replica import Turns
+    from .replica import Posts, Turns
     from .source import ModelSource
 
 _logger = get_masked_logger("carboy.models")
@@ -57,6 +57,7 @@ class InProcess:
 
     compute: Compute
     turns: Turns | None = None
+    posts: Posts | None = None
     is_ready = True
     is_remote = False
 

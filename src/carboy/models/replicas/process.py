@@ -50,10 +50,11 @@ from .tokens import TokenWriter
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from carboy.contract.bodies import BodyReader
+
     from ..model import Model
     from ..queue.calls import Compute
     from ..versions.modelversion import ModelVersion
-    from .batches import Decode
     from .supervision import Link, ReplicaJob
 
 # How long a process that is to end goes on to tell clients that their tokens are void.
@@ -82,7 +83,7 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
     server = ReplicaServer(
         version.replica.compute,
         BatchFormat.of(model.operation),
-        model.codec.decode,
+        model.codec,
         listener=socket.socket(fileno=job["listener_fd"]),
         tokens=TokenWriter(job["tokens_fd"], job["replica"]),
         device_lock=job["device_lock"],
@@ -128,7 +129,7 @@ class ReplicaServer:
     Args:
         compute: computes a batch; see `Replica`.
         form: the types of one prediction.
-        decode: decodes the body of a request.
+        bodies: decodes the bodies of requests.
         listener: the socket on which the process listens.
         tokens: writes a token whenever the process can take a batch.
         device_lock: the file that is locked while a batch is computed; "" for none.
@@ -139,7 +140,7 @@ class ReplicaServer:
         self,
         compute: Compute,
         form: BatchFormat,
-        decode: Decode,
+        bodies: BodyReader,
         *,
         listener: socket.socket,
         tokens: TokenWriter,
@@ -147,7 +148,7 @@ class ReplicaServer:
         streams: bool = False,
     ) -> None:
         self._compute = compute
-        self._reader = BatchReader(form, decode)
+        self._reader = BatchReader(form, bodies)
         self._writer = ResultWriter(form)
         self._listener = listener
         self._tokens = tokens

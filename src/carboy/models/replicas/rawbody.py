@@ -9,7 +9,6 @@ from __future__ import annotations
 import typing as t
 
 from carboy.contract.media import MULTIPART, URLENCODED
-from carboy.contract.values import npy
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -31,22 +30,23 @@ class RawBody(t.NamedTuple):
     pieces: cabc.Sequence[bytes]
 
 
-# The app's request class parses forms. An array that is read from a `.npy` file is a view of its
-# bytes, so that reading it takes no time, and it reaches the replica without another copy.
-_DECODED_ON_ARRIVAL = frozenset({MULTIPART, URLENCODED, *npy.MEDIA_TYPES})
-
-
 def is_decoded_on_arrival(media_type: str) -> bool:
-    """Return whether the process that has received a body decodes it, even if it is long."""
-    return media_type in _DECODED_ON_ARRIVAL
+    """Return whether the process that has received a body decodes it, even if it is long: the app's
+    request class parses forms.
+    """
+    return media_type in (MULTIPART, URLENCODED)
 
 
 class ReceivedBody(t.NamedTuple):
-    """The `IncomingBody` that a replica makes of a `RawBody`."""
+    """The `IncomingBody` that a replica makes of a `RawBody`.
+
+    Attributes:
+        data: the body; a memoryview if `BodyReader.copies` says so for its media type.
+    """
 
     content_type: str
     encoding: str
-    data: bytes
+    data: bytes | memoryview
 
     @property
     def media_type(self) -> str:
@@ -55,7 +55,7 @@ class ReceivedBody(t.NamedTuple):
 
     def raw(self) -> bytes:
         """Return the whole body."""
-        return self.data
+        return t.cast("bytes", self.data)
 
     def form(self) -> FormData:
         """Forms are decoded on arrival; see `is_decoded_on_arrival`."""

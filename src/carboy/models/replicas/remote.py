@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import typing as t
 import weakref
@@ -21,21 +20,18 @@ from time import sleep
 import msgspec
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import AnswerError, ClosedError, DeadlineError, ReplicaLostError
+from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import slots_of_caller
 from ..saved.card import Card
-from .batches import BatchFormat, ResultReader, decode_failure, pack_batch
+from .batches import BatchFormat, decode_failure, pack_batch
 from .frames import (
     BATCH,
     BEGINS,
     END,
-    FAILED,
     ITEM,
     MORE,
     READ_ITEMS,
-    RESULTS,
-    STALE,
     STOP,
     UNUSED,
     WAITS,
@@ -43,16 +39,18 @@ from .frames import (
     Frame,
     FrameSocket,
 )
-from .supervision import GivesBack, Hangs, socket_path
+from .posting import Posting
+from .replicaconnection import ReplicaConnection, Turn, owned_region
+from .supervision import GivesBack, Hangs
 from .tokens import TokenReader
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
-    from ..queue.calls import Arguments
+    from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot, WaitsFor
     from .frames import Buffer
-    from .replica import Turns
+    from .replica import Posts, Turns
     from .supervision import Granted, ReplicaDirectory, WantedReplicas
     from .tokens import Token
 
@@ -60,35 +58,6 @@ if t.TYPE_CHECKING:
 _CONNECT_AGAIN_S = 0.05
 
 _logger = get_masked_logger("carboy.models")
-
-
-class _ReplicaConnection:
-    """A connection to one replica. Used by one thread at a time.
-
-    Attributes:
-        folder: the folder of the replica's socket.
-        given_up: whether another thread has ended the connection, because the replica hangs.
-    """
-
-    def __init__(self, token: Token, folder: str, form: BatchFormat) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(socket_path(folder, token.replica))
-        except OSError:
-            sock.close()
-            raise
-        self.folder = folder
-        self.replica = token.replica
-        self.frames = FrameSocket(sock)
-        self.results = ResultReader(form)
-        self.given_up = False
-
-
-class _Turn(t.NamedTuple):
-    """The right to have one batch computed by a replica."""
-
-    connection: _ReplicaConnection
-    serial: int
 
 
 class RemoteReplicas:
@@ -117,20 +86,24 @@ class RemoteReplicas:
     ) -> None:
         self._want = want
         self._directory = directory
-        self._form = BatchFormat.of(operation)
+        self.form = BatchFormat.of(operation)
         self._owner = owner
         self._streams = streams
         self._retry = retry
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._folder = ""
-        self._tokens: TokenReader | None = None
+        self.folder = ""
+        self.tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
-        self._unused: dict[int, list[_ReplicaConnection]] = {}
+        self._unused: dict[int, list[ReplicaConnection]] = {}
         #: By thread, the turn that it has waited for and not used yet.
-        self._turns: dict[int, _Turn] = {}
+        self._turns: dict[int, Turn] = {}
         #: By slot, or by thread without one, the connection on which results are awaited.
-        self._busy: dict[object, _ReplicaConnection] = {}
+        self._busy: dict[object, ReplicaConnection] = {}
+        #: The tokens for which a thread must connect to the replica once more.
+        self._spare_tokens: list[Token] = []
         self.turns: Turns | None = self
+        self._posting = Posting(self)
+        self.posts: Posts | None = self._posting
         self.batches = want["replicas"]
         self.trouble = ""
         self.loading = False
@@ -154,7 +127,9 @@ class RemoteReplicas:
         # Other threads of the parent may have held them.
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._unused, self._turns, self._busy = {}, {}, {}
-        self._tokens = None
+        self._posting.forget_parent()
+        self._spare_tokens = []
+        self.tokens = None
         self.loaded = self.loading = False
 
     # --- loading -------------------------------------------------------------------------------
@@ -179,7 +154,7 @@ class RemoteReplicas:
                 self.loaded = True
 
     def _use(self, granted: Granted, fd: int) -> None:
-        self._folder, self._tokens = granted["folder"], TokenReader(fd)
+        self.folder, self.tokens = granted["folder"], TokenReader(fd)
         self.is_ready = True
         about = granted["about"]
         self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
@@ -232,21 +207,24 @@ class RemoteReplicas:
         """Give the replicas back. The supervisor ends them when no process uses them."""
         with self._lock:
             was_loaded, self.loaded = self.loaded, False
-            self._tokens = None
+            self.tokens = None
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
         if was_loaded:
             self._directory.release(GivesBack(key=self._want["key"]))
 
-    def _close_unused(self, unused: dict[int, list[_ReplicaConnection]]) -> None:
-        """Close connections that no thread uses."""
+    def _close_unused(self, unused: dict[int, list[ReplicaConnection]]) -> None:
+        """Close connections without a batch."""
         for connections in unused.values():
             for each in connections:
                 each.frames.close()
+        self._posting.close_unused()
 
-    def _is_current(self, connection: _ReplicaConnection) -> bool:
-        """Whether the connection leads to the replicas that are used now."""
-        return self.loaded and connection.folder == self._folder
+    def is_current(self, connection: ReplicaConnection) -> bool:
+        """Whether the connection leads to the replicas that are used now, and nobody has ended
+        it.
+        """
+        return self.loaded and connection.folder == self.folder and not connection.given_up
 
     # --- turns ---------------------------------------------------------------------------------
 
@@ -277,14 +255,35 @@ class RemoteReplicas:
         hangs. Returns a function that lets the supervisor replace the replica; None if no results
         are awaited.
         """
-        connection = self._busy.get(slot)
-        if connection is None:
-            return None
-        connection.given_up = True
-        connection.frames.interrupt()
+        with self._lock:  # otherwise the connection could have the next batch by now
+            connection = self._busy.get(slot)
+            if connection is None:
+                return None
+            connection.given_up = True
+            connection.frames.interrupt()
         return partial(self._report, connection, took_s)
 
-    def _report(self, connection: _ReplicaConnection, took_s: float) -> None:
+    def occupy(self, key: object, connection: ReplicaConnection) -> None:
+        """Note on which connection the results of a batch are awaited, by slot, or by thread
+        without one.
+        """
+        with self._lock:
+            self._busy[key] = connection
+
+    def vacate(self, key: object) -> None:
+        """Note that the results of a batch have arrived, or never will: from now on, `give_up` does
+        not end the connection.
+        """
+        with self._lock:
+            self._busy.pop(key, None)
+
+    @property
+    def awaited(self) -> list[ReplicaConnection]:
+        """The connections on which results are awaited."""
+        with self._lock:
+            return list(self._busy.values())
+
+    def _report(self, connection: ReplicaConnection, took_s: float) -> None:
         self._directory.report(
             Hangs(
                 key=self._want["key"],
@@ -293,25 +292,61 @@ class RemoteReplicas:
             )
         )
 
-    def _take(self) -> _Turn:
+    def _take(self) -> Turn:
         """Wait for a turn.
 
         Raises:
             ClosedError: there are no replicas any more.
         """
-        while (tokens := self._tokens) is not None:
-            token = tokens.take()
+        while (tokens := self.tokens) is not None:
+            token = self._spare_token() or tokens.take()
             if token is None:
-                with self._lock:
-                    if self._tokens is tokens:
-                        self._tokens, self.loaded = None, False
+                self._end(tokens)
                 continue
             connection = self._connect(token)
             if connection is not None:
-                return _Turn(connection, token.serial)
+                return Turn(connection, token.serial)
         raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
 
-    def _connect(self, token: Token) -> _ReplicaConnection | None:
+    def _spare_token(self) -> Token | None:
+        with contextlib.suppress(IndexError):
+            return self._spare_tokens.pop()
+        return None
+
+    def _end(self, tokens: TokenReader) -> None:
+        """Note that the replicas that have written these tokens have ended."""
+        with self._lock:
+            if self.tokens is tokens:
+                self.tokens, self.loaded = None, False
+
+    def try_token(self) -> Token | None:
+        """Return a token if there is one."""
+        tokens = self.tokens
+        if tokens is None:
+            return None
+        try:
+            token = tokens.try_take()
+        except BlockingIOError:
+            return None
+        if token is None:
+            self._end(tokens)
+        return token
+
+    def spare_token(self, token: Token) -> None:
+        """Leave a token to the next thread that waits for one, because the replica is alive but
+        cannot be connected to at the moment.
+        """
+        self._spare_tokens.append(token)
+
+    @property
+    def can_try(self) -> bool:
+        """Whether there are replicas, and `try_token` can find the tokens of all of them."""
+        tokens = self.tokens
+        if not self.loaded or tokens is None or self._spare_tokens:
+            return False
+        return tokens.fileno() is not None
+
+    def _connect(self, token: Token) -> ReplicaConnection | None:
         """Return a connection to the replica that has written a token; None if it has died."""
         with self._lock:
             unused = self._unused.get(token.replica)
@@ -320,7 +355,7 @@ class RemoteReplicas:
         self._forget_dead()
         while True:
             try:
-                return _ReplicaConnection(token, self._folder, self._form)
+                return ReplicaConnection(token, self.folder, self.form)
             except (FileNotFoundError, ConnectionRefusedError):
                 return None
             except OSError:  # such as too many open files: the token of a living replica is kept
@@ -341,6 +376,24 @@ class RemoteReplicas:
 
         If the replica dies meanwhile, another one computes the batch, once.
         """
+        return self._compute(batch, None)
+
+    def compute_after(self, outcome: BaseException | None) -> Compute:
+        """Return a function that computes batches, and whose first call continues with a batch of
+        which this has become; see `Posts`.
+        """
+        outcomes = [outcome]
+        return lambda batch: self._compute(batch, outcomes.pop() if outcomes else None)
+
+    def _compute(
+        self, batch: cabc.Sequence[Arguments], outcome: BaseException | None
+    ) -> list[t.Any]:
+        """Let a replica compute a batch.
+
+        Args:
+            outcome: what has become of an attempt that was posted; None without one, or if the
+                batch was not computed.
+        """
         try:
             meta, packer = pack_batch(batch)
         except BaseException:
@@ -348,23 +401,25 @@ class RemoteReplicas:
             raise
         losses = 0
         while True:
-            turn = self._turn()
-            try:
-                outcome = self._exchange(turn, meta, packer.buffers, len(batch))
-            except ConnectionLost as exc:
-                losses += 1
-                if losses > 1 or not self._retry:
-                    return [self._lost(exc)] * len(batch)
-                continue
-            if isinstance(outcome, BaseException):
+            if outcome is None:
+                turn = self._turn()
                 try:
+                    outcome = self._exchange(turn, meta, packer.buffers, len(batch))
+                except ConnectionLost as exc:
+                    outcome = exc
+            try:
+                if isinstance(outcome, ConnectionLost):
+                    losses += 1
+                    if losses > 1 or not self._retry:
+                        return [self._lost(outcome)] * len(batch)
+                elif isinstance(outcome, BaseException):
                     raise outcome
-                finally:
-                    del outcome  # break a reference cycle: its traceback refers to this frame
-            if outcome is not None:
-                return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
+                elif outcome is not None:
+                    return [outcome] if self._streams else t.cast("list[t.Any]", outcome)
+            finally:
+                outcome = None  # break a reference cycle: a traceback refers to this frame
 
-    def _turn(self) -> _Turn:
+    def _turn(self) -> Turn:
         """Return the turn that the calling thread has waited for, or else wait for one. That time
         does not count as time of `predict`.
         """
@@ -375,7 +430,7 @@ class RemoteReplicas:
         return turn
 
     def _exchange(
-        self, turn: _Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]], size: int
+        self, turn: Turn, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]], size: int
     ) -> t.Any:
         """Send a batch of `size` predictions, and wait for what becomes of it.
 
@@ -402,18 +457,19 @@ class RemoteReplicas:
             frame = receive(turn)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            outcome = _outcome_of(connection, frame, size)
+            self._posting.note_sizes(frames, frame)
+            outcome = connection.outcome_of(frame, size)
         self.keep(connection)
         return outcome
 
     @contextlib.contextmanager
-    def waiting_on(self, connection: _ReplicaConnection) -> cabc.Iterator[None]:
+    def waiting_on(self, connection: ReplicaConnection) -> cabc.Iterator[None]:
         """Let `give_up` end the connection while the calling thread uses it. If anything is raised,
         the connection is closed, because an answer may arrive on it later.
         """
         slots = slots_of_caller()
         key = slots[0] if slots else get_ident()
-        self._busy[key] = connection
+        self.occupy(key, connection)
         try:
             yield
         except BaseException as exc:
@@ -423,18 +479,23 @@ class RemoteReplicas:
                 raise self._late() from exc
             raise
         finally:
-            del self._busy[key]
+            self.vacate(key)
 
-    def _note(self, connection: _ReplicaConnection, exc: BaseException) -> None:
+    def loss(self, connection: ReplicaConnection, exc: ConnectionLost) -> Exception:
+        """Return the exception for a batch whose connection is lost."""
+        self._note(connection, exc)
+        return self._late() if connection.given_up else exc
+
+    def _note(self, connection: ReplicaConnection, exc: BaseException) -> None:
         """Log and report a replica that has sent something that is no message."""
         if isinstance(exc, ConnectionLost) and exc.is_garbage:
             _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
             self._report(connection, 0.0)
 
-    def keep(self, connection: _ReplicaConnection) -> None:
+    def keep(self, connection: ReplicaConnection) -> None:
         """Keep a connection for the next batch."""
         with self._lock:
-            if self._is_current(connection):
+            if self.is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
         connection.frames.close()
@@ -449,7 +510,7 @@ class RemoteReplicas:
 class RemoteItems(cabc.Iterator[t.Any]):
     """The items of a stream that a replica produces. Used by one thread at a time."""
 
-    def __init__(self, replicas: RemoteReplicas, turn: _Turn, first: Frame) -> None:
+    def __init__(self, replicas: RemoteReplicas, turn: Turn, first: Frame) -> None:
         self._replicas = replicas
         self._turn = turn
         self._next: Frame | None = first
@@ -510,7 +571,7 @@ class RemoteItems(cabc.Iterator[t.Any]):
             self._replicas.keep(turn.connection)
 
 
-def receive(turn: _Turn) -> Frame:
+def receive(turn: Turn) -> Frame:
     """Wait for what becomes of a batch. While the replica waits for its device, that does not count
     as time of `predict`.
 
@@ -532,38 +593,6 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     if frame.serial != serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
     return frame
-
-
-def _outcome_of(connection: _ReplicaConnection, frame: Frame, size: int) -> t.Any:
-    """Return what has become of a batch of `size` predictions: the results; the exception with
-    which it has failed; or None if the replica has not accepted the token, so that another one is
-    needed.
-
-    Raises:
-        ConnectionLost: the message is another one.
-    """
-    if frame.kind not in (RESULTS, FAILED, STALE):
-        raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
-    outcome: t.Any = None
-    try:
-        if frame.kind == RESULTS:
-            outcome = connection.results.read(frame.meta, owned_region(frame))
-        elif frame.kind == FAILED:
-            outcome = decode_failure(frame.meta)
-    except ConnectionLost:
-        raise
-    except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
-        outcome = AnswerError(f"A result cannot be read in this process: {exc}")
-        outcome.__cause__ = exc
-    if type(outcome) is list and len(outcome) != size:
-        raise ConnectionLost(f"{len(outcome)} results for {size} inputs", is_garbage=True)
-    connection.frames.release_shared(kept=False)
-    return outcome
-
-
-def owned_region(frame: Frame) -> memoryview:
-    """Return the region of a message, copied if it is in memory that the replica writes again."""
-    return memoryview(bytearray(frame.region)) if frame.is_shared else frame.region
 
 
 @contextlib.contextmanager

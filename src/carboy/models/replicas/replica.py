@@ -10,10 +10,14 @@ if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
     from ..options import Options
-    from ..queue.calls import Arguments
+    from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot
     from ..saved.card import Card
     from .supervision import WantedReplicas
+
+    #: Called with the slot of a batch and what has become of the batch: the results, an exception,
+    #: or None if no replica has computed it.
+    Done: t.TypeAlias = cabc.Callable[[Slot, t.Any], object]
 
 
 class Turns(t.Protocol):
@@ -44,6 +48,84 @@ class Turns(t.Protocol):
         """
 
 
+class LoopUser(t.Protocol):
+    """What uses an event loop, and must do without it when it ends."""
+
+    def loop_ended(self) -> object:
+        """Note that an event loop calls no function any more. Must return soon."""
+
+
+class ResultLoop(t.Protocol):
+    """The event loop of a server. Thread-safe."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it will call the functions that it gets."""
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> object:
+        """Let the event loop call a function whenever a file descriptor is readable; None ends
+        that, and must be passed before the descriptor is closed.
+
+        Two threads may call the function at the same time, if the event loop moves to another
+        thread meanwhile.
+
+        Raises:
+            OSError: the descriptor cannot be watched, or the event loop has ended. Not for None.
+        """
+
+    def tell_at_end(self, user: LoopUser) -> object:
+        """Call `loop_ended` of a user when the event loop has ended. The loop has no reference to
+        it.
+        """
+
+
+class Posts(t.Protocol):
+    """Sends batches to replicas in other processes without waiting for a replica or for the
+    results, which an event loop receives. Any thread may call any method.
+    """
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether batches can be posted at the moment. If not, threads must wait: see `Turns`."""
+
+    def try_turn(self, loop: ResultLoop) -> t.Any:
+        """Return a turn if a replica is free, which must be passed to `post` or `return_turn`; else
+        None.
+        """
+
+    def return_turn(self, turn: t.Any) -> None:
+        """Let another thread have the turn."""
+
+    def call_when_free(self, loop: ResultLoop, call: cabc.Callable[[], object]) -> bool:
+        """Let the event loop call a function once, when a replica may be free. Returns False if
+        that is not possible.
+        """
+
+    def post(self, turn: t.Any, slot: Slot, batch: cabc.Sequence[Arguments], done: Done) -> bool:
+        """Send a batch. Returns False if it was not sent, so that a thread must do that.
+
+        Args:
+            turn: what `try_turn` has returned.
+            slot: the slot of the batch.
+            batch: the arguments of each prediction.
+            done: called by the event loop, or a thread, with the slot and what has become of the
+                batch.
+
+        Raises:
+            Exception: the batch cannot be sent at all.
+        """
+
+    def loop_ended(self) -> None:
+        """Let a thread receive the results that an event loop was to receive, because it has ended.
+        Returns at once.
+        """
+
+    def compute_after(self, outcome: BaseException | None) -> Compute:
+        """Return a function that computes batches as `Replica.compute` does. But its first call
+        continues with the batch of which this has become.
+        """
+
+
 class Replica(t.Protocol):
     """One copy of a model, in this process or elsewhere. Any thread may call any method.
 
@@ -52,10 +134,13 @@ class Replica(t.Protocol):
             the time of loading does not count against the deadline of `predict`.
         turns: what a thread waits for before it takes a batch, which fills meanwhile; None if a
             batch can be computed at any time.
+        posts: sends batches without a thread that waits for the results; None if the replica is in
+            this process.
     """
 
     loaded: bool
     turns: Turns | None
+    posts: Posts | None
 
     def load(self) -> object:
         """Build the model's object unless it exists already. Raises ModelLoadError."""

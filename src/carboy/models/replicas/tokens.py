@@ -71,17 +71,51 @@ class TokenReader:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._unblocked_fd = _open_unblocked(fd)
 
     def __del__(self) -> None:
         os.close(self._fd)
+        if self._unblocked_fd is not None:
+            os.close(self._unblocked_fd)
+
+    def fileno(self) -> int | None:
+        """Return the descriptor that is readable when `try_take` should be called; None if the
+        system has none.
+        """
+        return self._unblocked_fd
 
     def take(self) -> Token | None:
         """Wait for a token and return it. Returns None if nobody can write into the pipe any more,
         because the version of the model has no replicas.
         """
-        while data := os.read(self._fd, _TOKEN.size):
-            if len(data) == _TOKEN.size:
-                return Token(*_TOKEN.unpack(data))
+        return _read(self._fd)
+
+    def try_take(self) -> Token | None:
+        """Return a token; None if nobody can write into the pipe any more.
+
+        Raises:
+            BlockingIOError: there is no token at the moment.
+        """
+        if self._unblocked_fd is None:
+            raise BlockingIOError
+        return _read(self._unblocked_fd)
+
+
+def _read(fd: int) -> Token | None:
+    while data := os.read(fd, _TOKEN.size):
+        if len(data) == _TOKEN.size:
+            return Token(*_TOKEN.unpack(data))
+    return None
+
+
+def _open_unblocked(fd: int) -> int | None:
+    """Open the reading end of a pipe once more, so that reading from it does not block. Whether
+    reading blocks is a property of the open file, and all clients of the replicas share this one.
+    Returns None if the system has no /proc.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
         return None
 
 

@@ -250,6 +250,9 @@ class HTTPServer:
         self._listeners = list(listeners)
         # The listeners whose sockets are open, by file descriptor.
         self._open: dict[int, Listener] = {}
+        # The functions for other descriptors; see `call_when_readable`.
+        self._others: dict[int, cabc.Callable[[], object]] = {}
+        self._others_lock = threading.Lock()
         # Whether the poller watches the open listeners.
         self._listens = False
         self._sweeps_s = 0.0
@@ -284,6 +287,27 @@ class HTTPServer:
             self._poller.close()
             raise
         self._listen(yes=True)
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
+        """Let the event loop call a function whenever a file descriptor is readable; None ends
+        that, and must be passed before the descriptor is closed. Thread-safe.
+
+        Raises:
+            OSError: the descriptor cannot be watched. Not for None.
+        """
+        with self._others_lock:
+            was_watched = self._others.pop(fd, None) is not None
+            try:
+                if call is None:
+                    if was_watched:
+                        self.ignore(fd)
+                    return
+                if not was_watched:
+                    self._poller.add(fd, READ)
+                self._others[fd] = call
+            except ValueError as exc:  # the poller was closed just now
+                if call is not None:
+                    raise OSError("the event loop has ended") from exc
 
     def refuse_new(self) -> bool:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before
@@ -334,6 +358,7 @@ class HTTPServer:
         if self.access_log is not None:
             self.access_log.flush(wait_s=LAST_LINES_S)
         self._close_listeners()
+        self._others.clear()
         self._poller.close()
 
     @property
@@ -490,7 +515,7 @@ class HTTPServer:
             connection = connections.get(fd)
             try:
                 if connection is None:
-                    self._accept_at(fd)
+                    self._on_readable(fd)
                 elif mask & WRITE:
                     connection.flush()
                 elif mask & READ:
@@ -557,9 +582,11 @@ class HTTPServer:
             active = sum(client.state in ACTIVE for client in clients)
             self._metrics.sample(len(clients), active)
 
-    def _accept_at(self, fd: int) -> None:
-        listener = self._open.get(fd)
-        if listener is not None:
+    def _on_readable(self, fd: int) -> None:
+        """Handle an event on a descriptor that is no client's."""
+        if (call := self._others.get(fd)) is not None:
+            call()
+        elif (listener := self._open.get(fd)) is not None:
             # Accept one client at a time from a shared socket, so that the other processes that
             # listen on it get their part.
             self._accept(listener, 1 if listener.is_shared else MAX_ACCEPTS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import typing as t
+import weakref
 from _thread import get_ident
 from collections import deque
 from time import monotonic
@@ -16,6 +17,8 @@ from .leader import LeaderFollowers
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from carboy.models.replicas.replica import LoopUser
 
     from .leader import PoolThread
 
@@ -38,6 +41,9 @@ class EventLoop(t.Protocol):
         """Handle events on the calling thread, which is `thread`. If `events` is None, only do
         periodic work, such as closing connections that have timed out.
         """
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> object:
+        """Call a function whenever a file descriptor is readable; None ends that. Thread-safe."""
 
     def wake(self) -> object:
         """Make `poll` return soon if it is waiting. Thread-safe."""
@@ -62,6 +68,7 @@ class LeaderPool(LeaderFollowers):
         self._apart: set[threading.Thread] = set()
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
+        self._users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:
@@ -79,6 +86,8 @@ class LeaderPool(LeaderFollowers):
         for thread in [*self._started, *list(self._apart)]:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until_s - monotonic()))
+        for user in list(self._users):
+            user.loop_ended()
 
     def _add_leader(self) -> None:
         with self._lock:
@@ -162,3 +171,26 @@ class LeaderPool(LeaderFollowers):
         self.calls.append(work)
         if self._loop is not None and not self._stopping:
             self._loop.wake()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the event loop runs, so that it will call what is passed to `call` and
+        `call_when_readable`.
+        """
+        return self._loop is not None and not self._stopping
+
+    def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
+        """Let the thread that runs the event loop call a function whenever a file descriptor is
+        readable; None ends that, and must be passed before the descriptor is closed. Thread-safe.
+
+        Raises:
+            OSError: the descriptor cannot be watched, or the event loop has ended. Not for None.
+        """
+        if self.is_running:
+            t.cast("EventLoop", self._loop).call_when_readable(fd, call)
+        elif call is not None:
+            raise OSError("the event loop has ended")
+
+    def tell_at_end(self, user: LoopUser) -> None:
+        """Call `loop_ended` of a user when the event loop has ended. Thread-safe."""
+        self._users.add(user)

@@ -37,6 +37,8 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from carboy.models.replicas.replica import ResultLoop
+
     from ..http.exchange import Exchange
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
@@ -88,6 +90,7 @@ class Gateway:
     Attributes:
         call: calls a function soon, on the thread that runs the event loop.
         leads: returns whether the calling thread runs the event loop.
+        loop: the event loop, which also watches descriptors that are no clients'.
         after_round: functions that the event loop calls when all requests of a round (those that
             were read together) were passed to their handlers. Only the thread that runs the event
             loop appends to it.
@@ -111,6 +114,7 @@ class Gateway:
         self.slots = ViewSlots(threads)
         self.call = pool.call
         self.leads = pool.leads
+        self.loop: ResultLoop = pool
         self.timed = timed
         self.tracing = tracing
         if tracing is not None:

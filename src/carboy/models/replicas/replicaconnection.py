@@ -1,0 +1,89 @@
+"""A client's connection to one replica, and what it reads from it."""
+
+from __future__ import annotations
+
+import socket
+import typing as t
+
+from carboy.errors import AnswerError
+
+from .batches import ResultReader, decode_failure
+from .frames import FAILED, RESULTS, STALE, ConnectionLost, Frame, FrameSocket
+from .supervision import socket_path
+
+if t.TYPE_CHECKING:
+    from .batches import BatchFormat
+    from .tokens import Token
+
+
+class ReplicaConnection:
+    """A connection to one replica. Used by one thread at a time.
+
+    Args:
+        token: a token of the replica.
+        folder: the folder of the replica's socket.
+        form: the types of one prediction.
+        blocks: False if connecting and sending must fail instead of blocking.
+
+    Raises:
+        OSError: the replica has died, or this process has no descriptor left.
+        BlockingIOError: too many clients wait until the replica accepts them.
+
+    Attributes:
+        given_up: whether another thread has ended the connection, because the replica hangs.
+    """
+
+    def __init__(
+        self, token: Token, folder: str, form: BatchFormat, *, blocks: bool = True
+    ) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setblocking(blocks)
+        try:
+            sock.connect(socket_path(folder, token.replica))
+        except OSError:
+            sock.close()
+            raise
+        self.folder = folder
+        self.replica = token.replica
+        self.frames = FrameSocket(sock)
+        self.results = ResultReader(form)
+        self.given_up = False
+
+    def outcome_of(self, frame: Frame, size: int) -> t.Any:
+        """Return what has become of a batch of `size` predictions: the results; the exception with
+        which it has failed; or None if the replica has not accepted the token, so that another one
+        is needed.
+
+        Raises:
+            ConnectionLost: the message is another one.
+        """
+        if frame.kind not in (RESULTS, FAILED, STALE):
+            raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
+        outcome: t.Any = None
+        try:
+            if frame.kind == RESULTS:
+                outcome = self.results.read(frame.meta, owned_region(frame))
+            elif frame.kind == FAILED:
+                outcome = decode_failure(frame.meta)
+        except ConnectionLost:
+            raise
+        # Such as a class that only the replica has imported.
+        except Exception as exc:  # noqa: BLE001
+            outcome = AnswerError(f"A result cannot be read in this process: {exc}")
+            outcome.__cause__ = exc
+        if type(outcome) is list and len(outcome) != size:
+            raise ConnectionLost(f"{len(outcome)} results for {size} inputs", is_garbage=True)
+        self.frames.release_shared(kept=False)
+        return outcome
+
+
+class Turn(t.NamedTuple):
+    """The right to have one batch computed by a replica."""
+
+    connection: ReplicaConnection
+    serial: int
+
+
+def owned_region(frame: Frame) -> memoryview:
+    """Return the region of a message, copied if it is in memory that the replica writes again."""
+    return memoryview(bytearray(frame.region)) if frame.is_shared else frame.region
