@@ -3,12 +3,14 @@
 Ray itself is replaced: its calls return what the test's actors say.
 """
 
+import queue
 import sys
 import threading
 import types
 import typing as t
 
 import pytest
+from polling import PATIENCE_S, wait_until
 
 from carboy.contract.signature import read_predict
 from carboy.errors import ReplicaLostError, UnavailableError
@@ -230,6 +232,37 @@ def test_a_thread_waits_while_the_replica_has_enough_to_do(actors):
     assert not has_waited.is_set()
     replicas._release(actor)
     late.join()
+
+
+def test_a_replica_gets_no_batches_while_one_waits_to_be_its_only_one(actors):
+    replicas = loaded(Cluster(), actors, a=[])
+    actor = replicas._actors["a"]
+    busy = replicas._take()
+    taken = queue.Queue()
+    waits = threading.Thread(target=lambda: taken.put(replicas._take_alone()))
+    waits.start()
+    wait_until(lambda: actor.is_reserved)
+    assert actor.room == 0
+    replicas._release(busy)
+    assert taken.get(timeout=PATIENCE_S) is actor
+    waits.join()
+    assert actor.taken == WINDOW
+    replicas._release(actor, WINDOW)
+    assert replicas.compute(BATCH) == [2.0, 4.0]
+
+
+def test_a_batch_that_waits_for_a_replica_alone_takes_another_one_when_that_dies(actors):
+    replicas = loaded(Cluster(), actors, a=[], b=[])
+    first, second = replicas._take(), replicas._take()
+    taken = queue.Queue()
+    waits = threading.Thread(target=lambda: taken.put(replicas._take_alone()))
+    waits.start()
+    wait_until(lambda: first.is_reserved or second.is_reserved)
+    reserved, other = (first, second) if first.is_reserved else (second, first)
+    replicas._forget(reserved)
+    replicas._release(other)
+    assert taken.get(timeout=PATIENCE_S) is other
+    waits.join()
 
 
 def test_threads_that_wait_learn_that_the_cluster_is_gone(actors):

@@ -70,6 +70,7 @@ class _Actor:
         taken: how many turns are taken.
         took_s: how long a batch takes, with its way, as a moving average.
         not_before_s: when it may be used again after it could not be reached.
+        is_reserved: whether it gets no further batches, because one waits to be its only one.
     """
 
     def __init__(self, name: str, number: int, handle: t.Any, took_s: float) -> None:
@@ -79,11 +80,12 @@ class _Actor:
         self.taken = 0
         self.took_s = took_s
         self.not_before_s = 0.0
+        self.is_reserved = False
 
     @property
     def room(self) -> int:
         window = WINDOW if self.took_s < _QUICK_S else 1
-        return window - self.taken
+        return 0 if self.is_reserved else window - self.taken
 
 
 class _Call:
@@ -285,7 +287,7 @@ class RayReplicas:
         `compute` or `give_back`. Returns at once if there are no replicas: `compute` says so.
         """
         try:
-            self._turns[get_ident()] = self._take(alone=False)
+            self._turns[get_ident()] = self._take()
         except UnavailableError:
             return
 
@@ -304,26 +306,67 @@ class RayReplicas:
         call.is_given_up = True
         return partial(self._cluster.hangs, call.actor.name, took_s)
 
-    def _take(self, *, alone: bool) -> _Actor:
+    def _take(self) -> _Actor:
         """Wait for a replica that can take a batch: the one with the least to do.
-
-        Args:
-            alone: whether it must have nothing else to do, so that no other batch is lost with it.
 
         Raises:
             UnavailableError: there are no replicas any more.
         """
         with self._free:
             while self.loaded:
-                now_s = monotonic()
-                usable = [each for each in self._actors.values() if each.not_before_s <= now_s]
+                usable = self._usable()
                 best = max(usable, key=lambda each: (each.room, -each.took_s), default=None)
-                if best is not None and best.room > 0 and not (alone and best.taken):
-                    best.taken += WINDOW if alone else 1
+                if best is not None and best.room > 0:
+                    best.taken += 1
                     return best
-                # A replica that could not be reached may be tried again after a while.
-                self._free.wait(None if len(usable) == len(self._actors) else _UNREACHABLE_S)
-        raise UnavailableError(f"{self.owner}: its replicas cannot be reached. Retry the request.")
+                self._wait_for_change(usable)
+        raise self._unavailable()
+
+    def _take_alone(self) -> _Actor:
+        """Wait for a replica that has nothing to do, so that no other batch is lost with this one.
+        It gets no further batches meanwhile: otherwise this one might wait for ever.
+
+        Raises:
+            UnavailableError: there are no replicas any more.
+        """
+        reserved: _Actor | None = None
+        with self._free:
+            try:
+                while self.loaded:
+                    usable = self._usable()
+                    if reserved not in usable:
+                        self._end_reservation(reserved)
+                        reserved = self._reserve(usable)
+                    if reserved is not None and not reserved.taken:
+                        reserved.taken = WINDOW
+                        return reserved
+                    self._wait_for_change(usable)
+            finally:
+                self._end_reservation(reserved)
+        raise self._unavailable()
+
+    def _reserve(self, usable: cabc.Iterable[_Actor]) -> _Actor | None:
+        others = (each for each in usable if not each.is_reserved)
+        best = min(others, key=lambda each: (each.taken, each.took_s), default=None)
+        if best is not None:
+            best.is_reserved = True
+        return best
+
+    def _end_reservation(self, actor: _Actor | None) -> None:
+        if actor is not None:
+            actor.is_reserved = False
+            self._free.notify_all()
+
+    def _usable(self) -> list[_Actor]:
+        now_s = monotonic()
+        return [each for each in self._actors.values() if each.not_before_s <= now_s]
+
+    def _wait_for_change(self, usable: cabc.Sized) -> None:
+        # A replica that could not be reached may be tried again after a while.
+        self._free.wait(None if len(usable) == len(self._actors) else _UNREACHABLE_S)
+
+    def _unavailable(self) -> UnavailableError:
+        return UnavailableError(f"{self.owner}: its replicas cannot be reached. Retry the request.")
 
     def _release(self, actor: _Actor, turns: int = 1) -> None:
         with self._free:
@@ -372,12 +415,13 @@ class RayReplicas:
     def _waited(self, *, alone: bool) -> _Actor:
         """Wait for a replica. That time does not count as time of `predict`."""
         slots = slots_of_caller()
+        take = self._take_alone if alone else self._take
         if not slots:
-            return self._take(alone=alone)
+            return take()
         slot = slots[0]
         slot.queue.pause(slot, "replica")
         try:
-            return self._take(alone=alone)
+            return take()
         finally:
             slot.queue.resume(slot)
 
