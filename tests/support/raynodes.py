@@ -127,7 +127,7 @@ class Node:
         for line in (
             "ip link set lo up",
             f"ip address add {self.address}/24 dev eth0",
-            "ip link set eth0 up",
+            f"ip link set eth0 address {_hardware_address(self.address)} up",
             f"ip route add default via {self.address.rpartition('.')[0]}.1",
             f"mount --bind {temp} {_TEMP}",
             "mount -t tmpfs tmpfs /run",  # where servers have their control sockets
@@ -236,6 +236,11 @@ class Node:
             self.cut_power()
 
 
+def _hardware_address(address: str) -> str:
+    """Return the MAC address for an IPv4 address: a machine keeps its own when it starts again."""
+    return "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
+
+
 def _free_network() -> str:
     """Return the beginning of the addresses of a network that this machine is not in."""
     listed = subprocess.run(
@@ -255,13 +260,16 @@ def network(folder: pathlib.Path, *names: str) -> cabc.Iterator[list[Node]]:
     net = _free_network()
     tag = net.replace("198.1", "").replace(".", "-")
     bridge = f"carboy{tag}"
-    _ip("link", "add", bridge, "type", "bridge")
+    # Otherwise the bridge has the lowest address of its cables, which changes with them, and nobody
+    # reaches it until the entries of the old one have expired.
+    address = f"{net}.1"
+    _ip("link", "add", bridge, "address", _hardware_address(address), "type", "bridge")
     nodes = [
         Node(name, folder / name, f"{net}.{11 + i}", f"node{i}-{tag}", bridge)
         for i, name in enumerate(names)
     ]
     try:
-        _ip("address", "add", f"{net}.1/24", "dev", bridge)
+        _ip("address", "add", f"{address}/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         for node in nodes:
             node.start()
