@@ -203,10 +203,11 @@ def test_more_replicas_start_while_predictions_wait(
 
 
 def test_a_replica_that_hangs_is_replaced(server: raynodes.NodeProgram, shop: Shop) -> None:
-    before = shop.ready("double")
-    assert predict(server, "double", 66).status_code == 504
-    wait_long(lambda: len(set(before) - set(shop.ready("double"))) == 1)
-    wait_long(lambda: predict(server, "double", 5).status_code == 200)
+    wait_long(lambda: len(shop.ready("twice")) == 2)
+    before = set(shop.ready("twice"))
+    assert predict(server, "twice", 66).status_code == 504
+    wait_long(lambda: len(before - set(shop.ready("twice"))) == 1)
+    assert predict(server, "twice", 5).json() == 10
     assert "longer than its deadline allows" in server.output
 
 

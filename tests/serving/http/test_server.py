@@ -555,7 +555,7 @@ def test_view_that_waits_does_not_delay_other_clients(free_port):
     assert not pool.threads
 
 
-class LoopUser:
+class ToldLoopUser:
     def __init__(self):
         self.is_told = False
 
@@ -571,7 +571,7 @@ def test_descriptors_that_are_no_clients_are_watched_until_the_server_ends(free_
         pool=pool,
         limits=limits,
     )
-    called, user = threading.Semaphore(0), LoopUser()
+    called, user = threading.Semaphore(0), ToldLoopUser()
     reading, writing = os.pipe()
 
     def read():

@@ -185,8 +185,6 @@ class RayCluster:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="carboy ray", daemon=True)
             self._thread.start()
-            # Ray must not be used any more when its own function for the exit runs.
-            atexit.register(self._leave)
 
     def _leave(self) -> None:
         """End the connection, because the process ends."""
@@ -216,6 +214,10 @@ class RayCluster:
         from .controller import find_or_start
 
         connected = connect(self._place, self._folder)
+        # After Ray's own function for the exit, so that it is called before: this thread must not
+        # use Ray any more by then.
+        atexit.unregister(self._leave)
+        atexit.register(self._leave)
         if connected.package:
             with self._changed:
                 self._code = _with_package(self._code_here(), connected.package)

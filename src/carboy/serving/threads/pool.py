@@ -18,6 +18,8 @@ from .leader import LeaderFollowers
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from carboy.models.replicas.replica import LoopUser
+
     from .leader import PoolThread
 
 # How many threads a pool may have in addition to those for views: one runs the event loop, the
@@ -25,12 +27,6 @@ if t.TYPE_CHECKING:
 SPARE_THREADS = 8
 # For how many seconds `stop` waits for threads that still run a view.
 JOIN_S = 1.0
-
-
-class LoopUser(t.Protocol):
-    """What uses an event loop, and must do without it when it ends."""
-
-    def loop_ended(self) -> object: ...
 
 
 class EventLoop(t.Protocol):
