@@ -76,7 +76,8 @@ class LoopThread:
             if self._is_over or self.refused:
                 self.refused = max(0, self.refused - 1)
                 raise OSError("not watched")
+            if fd not in self._functions:
+                self._epoll.register(fd, select.EPOLLIN)
             self._functions[fd] = call
-            self._epoll.register(fd, select.EPOLLIN)
         elif self._functions.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)

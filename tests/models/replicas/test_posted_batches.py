@@ -66,7 +66,10 @@ class Posting:
 
     def warm(self, value: t.Any = 0) -> t.Self:
         """Let a thread compute the first batch, for which the replicas must be asked for."""
-        ticket = Ticket(arguments={"x": value}, deliver=len)
+        return self.warm_with({"x": value})
+
+    def warm_with(self, arguments: dict[str, t.Any]) -> t.Self:
+        ticket = Ticket(arguments=arguments, deliver=len)
         self.submit([ticket])
         wait_until(lambda: ticket.settled and self.queue.is_idle)
         return self
@@ -382,6 +385,58 @@ def test_another_event_loop_can_follow(open_posting):
         assert posting.round(2).wait() == {2: 2}
         assert posting.round(3).wait() == {3: 3}
         assert posting.is_posting
+
+
+def test_what_waits_for_a_replica_is_computed_if_another_event_loop_has_followed(open_posting):
+    there = ReplicaThread("echo")
+    posting = open_posting(there, deadline_s=None).warm()
+    token = posting.remote.tokens.take()  # as if another process had the only replica
+    before, waiting = posting.loop, posting.round(1, 2)
+    wait_until(lambda: posting.queue._threads._is_waiting_for_turn)
+    with LoopThread() as posting.loop:
+        later = posting.round(3)
+        wait_until(lambda: posting.queue.statistics().waiting == 3)
+        before.__exit__()
+        there.server.renew_token()
+        assert token is not None
+        assert waiting.wait() == {1: 1, 2: 2}
+        assert later.wait() == {3: 3}
+
+
+def test_results_are_received_by_a_thread_if_another_event_loop_has_followed(
+    open_posting, tmp_path
+):
+    posting = open_posting(ReplicaThread("until"), batch=1, deadline_s=None)
+    (tmp_path / "1").touch()
+    posting.warm_with({"path": str(tmp_path / "1")})
+    before = posting.loop
+    computed = Ticket(arguments={"path": str(tmp_path / "2")}, deliver=len)
+    posting.submit([computed])
+    wait_until((tmp_path / "2.begun").exists)
+    with LoopThread() as posting.loop:
+        later = Ticket(arguments={"path": str(tmp_path / "1")}, deliver=len)
+        posting.submit([later])
+        wait_until(lambda: posting.queue._threads._loop is posting.loop)
+        before.__exit__()
+        (tmp_path / "2").touch()
+        wait_until(lambda: computed.settled and later.settled)
+        assert computed.value == later.value == os.getpid()
+
+
+def test_a_thread_waits_for_a_replica_if_the_event_loop_cannot(open_posting, monkeypatch):
+    there = ReplicaThread("echo")
+    posting = open_posting(there, deadline_s=None).warm()
+    assert posting.round(1).wait() == {1: 1}
+    waits = threading.Event()
+    wait = posting.remote.wait
+    monkeypatch.setattr(posting.remote, "wait", lambda: (waits.set(), wait()))
+    monkeypatch.setattr(posting.remote.posts, "call_when_free", lambda *_: False)
+    token = posting.remote.tokens.take()  # as if another process had the only replica
+    waiting = posting.round(1, 2)
+    assert waits.wait(PATIENCE_S)
+    there.server.renew_token()
+    assert token is not None
+    assert waiting.wait() == {1: 1, 2: 2}
 
 
 # --- closing, forking, giving up --------------------------------------------------------------

@@ -385,6 +385,7 @@ class BatchThreads:
             if posts.is_possible and posts.call_when_free(loop, self._on_free):
                 self._is_waiting_for_turn = True
             else:
+                self._loop = None  # until the next round: threads wait for replicas
                 self.wake_for(now_s)
             return None, []
         slot = Slot(self)
@@ -396,14 +397,15 @@ class BatchThreads:
         return slot, late
 
     def loop_ended(self) -> None:
-        """Let threads do what an event loop was to do, because it has ended."""
+        """Let threads do what an event loop was to do, because it has ended. Another one may have
+        followed.
+        """
         with self._lock:
-            if self._loop is None or self._loop.is_running:
-                return
-            self._loop, self._is_waiting_for_turn = None, False
-            if len(self._state.waiting):
-                self._try_next(monotonic())
+            if self._loop is not None and not self._loop.is_running:
+                self._loop = None
+            self._is_waiting_for_turn = False
         t.cast("Posts", self._posts).loop_ended()
+        self._post(self._following())
 
     def _on_free(self) -> None:
         """Post the next batch, because a replica may be free. The event loop calls this."""

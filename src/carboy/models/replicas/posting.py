@@ -81,6 +81,9 @@ class _WatchedConnection(ReplicaConnection):
         self.loop.call_when_readable(self.frames.fileno(), None)
 
     def close(self) -> None:
+        """Close the connection. The caller holds the lock: otherwise another thread that closes it
+        could end the watch of the next connection, which has the same descriptor.
+        """
         self.leave_loop()
         self.frames.close()
         self._posting.open_connections.discard(self)
@@ -137,7 +140,8 @@ class Posting:
         try:
             connection.frames.send(UNUSED, turn.serial)
         except ConnectionLost:  # if the replica lives, it writes a new token
-            connection.close()
+            with connection.lock:
+                connection.close()
         else:
             self._keep(connection)
 
@@ -182,7 +186,8 @@ class Posting:
             if connection.loop.is_running and self._remote.is_current(connection):
                 self._unused.setdefault(connection.replica, []).append(connection)
                 return
-        connection.close()
+        with connection.lock:
+            connection.close()
 
     def close_unused(self) -> None:
         """Close the connections without a batch, because other replicas are used from now on, or
