@@ -50,11 +50,12 @@ _CUDA = re.compile(r"cuda(:\d+)?")
 _LIKE_CUDA = re.compile(r"cuda|gpu", re.IGNORECASE)
 _NAME = re.compile(r"[\w-]+")
 _RESOURCE = re.compile(r"[\w:.-]+")
+_SMALLEST_AMOUNT = 0.0001
 # What users write for the resources that Ray calls otherwise.
 _OTHER_NAMES = {
     **dict.fromkeys(("cpu", "cpus", "num_cpu", "ncpus"), "num_cpus"),
     **dict.fromkeys(("gpu", "gpus", "num_gpu", "ngpus"), "num_gpus"),
-    **dict.fromkeys(("mem", "ram"), "memory"),
+    **dict.fromkeys(("mem", "ram", "object_store_memory"), "memory"),
 }
 
 
@@ -186,6 +187,10 @@ class Options:
                     f"app.model(..., resources={{{name!r}: {amount!r}}}): expected a number, at"
                     " least 0."
                 )
+            if rule := _rule_of_amount(name, amount):
+                raise ValueError(
+                    f"app.model(..., resources={{{name!r}: {amount!r}}}): expected {rule}."
+                )
 
     def _check_devices(self) -> None:
         # The types are Any, because users may have passed any object, which is checked here.
@@ -303,6 +308,15 @@ def _is_count(value: object) -> bool:
 def _near_resource(name: str) -> str:
     """Return what Ray calls a resource that the user has named otherwise; "" if it is unknown."""
     return _OTHER_NAMES.get(name.lower(), "")
+
+
+def _rule_of_amount(name: str, amount: float) -> str:
+    """Return which rule of Ray an amount breaks; "" if it breaks none."""
+    if 0 < amount < _SMALLEST_AMOUNT:
+        return f"0, or at least {_SMALLEST_AMOUNT}: Ray counts no smaller parts"
+    if name == "num_gpus" and amount > 1 and amount != int(amount):
+        return "a part of one GPU, or whole GPUs"
+    return ""
 
 
 def _is_title(key: object) -> bool:

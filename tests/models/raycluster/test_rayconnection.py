@@ -1,6 +1,8 @@
 """Which clusters are refused, and how a cluster is named."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -104,3 +106,10 @@ def test_without_ray_the_command_to_install_it_is_named(monkeypatch):
 )
 def test_the_namespace_has_the_name_of_the_app(target, namespace):
     assert default_namespace(target) == namespace
+
+
+@pytest.mark.timeout(60)
+def test_a_server_without_ray_imports_nothing_for_it():
+    program = "import sys, carboy.serving.process.worker; print({'ctypes', 'ray'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.strip() == b"set()"

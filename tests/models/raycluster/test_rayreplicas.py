@@ -330,3 +330,23 @@ def test_a_version_is_held_once_and_goes_on_when_the_other_one_has_failed(actors
 )
 def test_a_replica_needs_a_cpu_and_the_gpu_of_its_device(options, resources):
     assert resources_of(Options(**{"replicas": 1, **options}), "Model 'm'") == resources
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "expected"),
+    [
+        ("num_gpus", 1.5, "a part of one GPU, or whole GPUs"),
+        ("num_cpus", 0.00001, "at least 0.0001"),
+        ("a100", 0.00001, "at least 0.0001"),
+        ("object_store_memory", 1, "Ray calls this 'memory'"),
+        ("a100", -1, "at least 0"),
+    ],
+)
+def test_an_amount_that_ray_refuses_is_refused_with_the_model(name, amount, expected):
+    with pytest.raises(ValueError, match=expected):
+        Options(replicas=1, resources={name: amount})
+
+
+@pytest.mark.parametrize("given", [{"num_gpus": 2.0}, {"num_gpus": 1 / 3}, {"num_cpus": 1.5}])
+def test_parts_of_resources_are_accepted_as_ray_does(given):
+    assert Options(replicas=1, resources=given).resources == given

@@ -17,6 +17,7 @@ from carboy.core.logmasking import get_masked_logger
 
 from .controllerstate import ControllerState
 from .messages import (
+    LoadedReplica,
     Versions,
     decode_condition,
     decode_loaded,
@@ -134,14 +135,23 @@ class ControllerActor:
     # --- for the state -------------------------------------------------------------------------
 
     def start(self, name: str, wanted: WantedVersion, number: int) -> None:
-        self._handles[name] = handle = _actor_class(wanted, name).remote(
-            encode(wanted),
-            (self._versions.carboy, self._versions.python),
-            number,
-            CONTROLLER,
-            self._load_app,
-        )
+        try:
+            self._handles[name] = handle = _actor_class(wanted, name).remote(
+                encode(wanted),
+                (self._versions.carboy, self._versions.python),
+                number,
+                CONTROLLER,
+                self._load_app,
+            )
+        except Exception as exc:  # such as a resource that Ray does not take
+            _logger.exception("A replica could not be started")
+            self._go(self._refuse(name, f"Ray does not start a replica: {exc}"))
+            return
         self._go(self._await_loaded(name, handle))
+
+    async def _refuse(self, name: str, reason: str) -> None:
+        """Note that a replica cannot start, after the decision during which it was to start."""
+        t.cast("ControllerState", self._state).loaded(name, LoadedReplica({}, reason))
 
     async def _await_loaded(self, name: str, handle: t.Any) -> None:
         state = t.cast("ControllerState", self._state)

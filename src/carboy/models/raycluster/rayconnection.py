@@ -8,7 +8,6 @@ address.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import logging
 import os
@@ -165,6 +164,8 @@ def _sigterm_kept() -> cabc.Iterator[None]:
     """Let SIGTERM do after this block what it did before. Ray's handler writes a stack, in native
     code, and ends the process; `signal.signal` could undo that on the main thread only.
     """
+    import ctypes  # each server imports this module, also without Ray
+
     libc = ctypes.CDLL(None)
     before = ctypes.create_string_buffer(_SIGACTION_BYTES)
     libc.sigaction(signal.SIGTERM, None, before)
