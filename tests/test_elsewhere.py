@@ -189,7 +189,11 @@ def test_every_module_can_be_imported(folder):
     import importlib, pkgutil, carboy
     for module in pkgutil.walk_packages(carboy.__path__, "carboy."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as exc:
+                if exc.name != "ray":  # of the extra carboy[ray]
+                    raise
             print(module.name)
     """
     names = program(folder, text).split()

@@ -24,6 +24,7 @@
     │   ├── QueuedTooLongError      503     queued-too-long       TimeoutError
     │   ├── LoadingError            503     model-loading         TimeoutError
     │   ├── StuckError              503     model-stuck
+    │   ├── RefusedClusterError     503     cluster-refused
     │   └── ClosedError             503     model-closed
     ├── DeadlineError               504     deadline              TimeoutError
     ├── ReplicaLostError            503     replica-lost          RuntimeError
@@ -298,6 +299,12 @@ class UnavailableError(CarboyError, RuntimeError):
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
+
+
+class RefusedClusterError(UnavailableError):
+    """A cluster must not be used, whether or not it can be reached."""
+
+    slug = "cluster-refused"
 
 
 class QueueFullError(UnavailableError):

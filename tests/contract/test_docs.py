@@ -26,5 +26,5 @@ def test_responses_are_as_types_md_shows():
     for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[:2]:
         exec(block, names)
     answer = names["app"].test_client().post("/flowers", json={"length": "long"})
-    shown = re.search(r'    (\{"title".*?\}\]\})\n', text, re.DOTALL)[1]
+    shown = re.search(r'^(\{"title".*?\}\]\})\n', text, re.DOTALL | re.MULTILINE)[1]
     assert answer.get_json(force=True) == __import__("json").loads(shown)

@@ -17,8 +17,8 @@ def predict(x: float) -> float:
 
 OPTIONS = (
     "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, device_lock,"
-    " max_body_bytes, source, replicas, retry, max_rss, start_timeout_s, canary, canary_key,"
-    " shadow, access, rate, cors, hold_s"
+    " max_body_bytes, source, replicas, resources, retry, max_rss, start_timeout_s, canary,"
+    " canary_key, shadow, access, rate, cors, hold_s"
 )
 BODY = (
     "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"

@@ -33,6 +33,7 @@ _YIELDING_MODULES = (
     "carboy.cli.configuration:",
     "carboy.cli.documents:",
     "carboy.serving.process.modelscommand:",
+    "carboy.serving.process.raycommand:",
     "carboy.deployment.",
 )
 

@@ -6,11 +6,10 @@ import sys
 
 import pytest
 
-from carboy.errors import AddressError, ServingError, UnavailableError
+from carboy.errors import AddressError, RefusedClusterError, ServingError, UnavailableError
 from carboy.models.raycluster import rayconnection
 from carboy.models.raycluster.rayconnection import (
     RayPlace,
-    RefusedClusterError,
     default_namespace,
     require_ray,
 )

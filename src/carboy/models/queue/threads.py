@@ -344,7 +344,7 @@ class BatchThreads:
                 following, late = self._try_next(now_s)
         if following is not None:
             self._post(following)  # first of all, because a replica is free
-        if type(slot) is Slot:
+        if self._posts is not None and type(slot) is Slot:
             done = _call_back_apart(done)
         deliver(done, hurry=more_wait)
         if late:

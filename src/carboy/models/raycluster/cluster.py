@@ -16,11 +16,11 @@ import typing as t
 import weakref
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ModelLoadError, UnavailableError
+from carboy.errors import ModelLoadError, RefusedClusterError, UnavailableError
 
 from .codedigest import code_folder, digest_of
 from .messages import Code, Report, Versions, decode_snapshot, encode
-from .rayconnection import RefusedClusterError, connect, disconnect
+from .rayconnection import connect, disconnect
 from .rayreplicas import RayReplicas
 from .resources import resources_of
 

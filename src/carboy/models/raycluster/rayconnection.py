@@ -18,7 +18,7 @@ import typing as t
 from importlib.util import find_spec
 
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ServingError, UnavailableError
+from carboy.errors import RefusedClusterError, ServingError, UnavailableError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -64,10 +64,6 @@ class RayPlace(t.NamedTuple):
 def default_namespace(target: str | None) -> str:
     """Return the namespace of an app that names none."""
     return "carboy-" + re.sub(r"[^\w.-]+", "-", target or "app").strip("-")
-
-
-class RefusedClusterError(UnavailableError):
-    """The cluster must not be used, whether or not it can be reached."""
 
 
 def require_ray() -> None:
