@@ -8,6 +8,7 @@ import time
 from collections import abc
 
 import pytest
+from clirunner import separate_runner
 
 from carboy.cli.simulate import simulate_command
 from carboy.models import InputError
@@ -28,6 +29,11 @@ def broken(x: list[float]) -> list[float]:
 
 def stream(x: float) -> abc.Iterator[float]:
     yield x
+
+
+@pytest.fixture
+def runner(app):
+    return separate_runner(app.test_cli_runner)
 
 
 @pytest.fixture
