@@ -45,20 +45,20 @@ class LoggedArrivals(t.NamedTuple):
     is_exact: bool
 
 
-def read_arrivals(lines: cabc.Iterable[str], model: str, random: Random) -> LoggedArrivals:
+def read_arrivals(lines: cabc.Iterable[str], model: str, chance: Random) -> LoggedArrivals:
     """Read when the requests for a model have arrived.
 
     Args:
         lines: those of the log, as text or JSON.
         model: the name of the model.
-        random: chooses the moment within a second.
+        chance: chooses the moment within a second.
     """
     times_s: list[float] = []
     models: dict[str, int] = {}
     unread, is_exact = 0, True
     for line in lines:
         is_json = line.startswith("{")
-        found = _read_json(line) if is_json else _read_text(line, random)
+        found = _read_json(line) if is_json else _read_text(line, chance)
         if found is None:
             unread += bool(line.strip())
             continue
@@ -84,7 +84,7 @@ def _read_json(line: str) -> tuple[str, float] | None:
 _decode: cabc.Callable[[str], _JsonLine] = msgspec.json.Decoder(_JsonLine).decode
 
 
-def _read_text(line: str, random: Random) -> tuple[str, float] | None:
+def _read_text(line: str, chance: Random) -> tuple[str, float] | None:
     stamp, ms = _TEXT.search(line), _MS.search(line)
     if stamp is None or ms is None or stamp[2] not in _MONTHS:
         return None
@@ -100,5 +100,5 @@ def _read_text(line: str, random: Random) -> tuple[str, float] | None:
     name = _MODEL.search(line, ms.end() - 1)
     return (
         "" if name is None else name[1].strip('"'),
-        second.timestamp() + random.random() - took_s,
+        second.timestamp() + chance.random() - took_s,
     )
