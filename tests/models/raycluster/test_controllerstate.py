@@ -9,6 +9,7 @@ from carboy.models.raycluster.controllerstate import (
     CLIENT_LEASE_S,
     FIRST_PAUSE_S,
     HANG_ANSWER_S,
+    LOST_S,
     ROOM_S,
     SILENT_S,
     UNUSED_S,
@@ -324,6 +325,21 @@ def test_a_replica_that_does_not_answer_gets_no_batches_until_it_does(served):
     phases = {each.name: each.phase for each in served.report(version())[0].replicas}
     assert phases[name] == "ready"
     assert name not in served.actors.killed
+
+
+def test_a_replica_that_does_not_answer_for_long_is_replaced_before_it_ends(served):
+    before = served.names()
+    silent = before[0]
+    served.now_s += 1
+    served.state.tick()
+    served.actors.examined.remove(silent)  # the others answer
+    served.pass_time(LOST_S + 1)
+    (successor,) = set(served.names()) - set(before)
+    assert silent not in served.actors.killed
+    served.state.placed(successor, "10.0.0.3", 43)
+    served.state.loaded(successor, READY)
+    ready = {each.name for each in served.report(version())[0].replicas if each.phase == "ready"}
+    assert ready == {*before, successor} - {silent}
 
 
 def test_a_broken_device_ends_its_replica_at_once(served):

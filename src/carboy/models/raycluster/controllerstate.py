@@ -33,6 +33,9 @@ EXAMINE_S = 1.0
 # A replica that has not answered for this long gets no batches until it does: its node may be lost,
 # or `predict` holds the GIL.
 SILENT_S = 10.0
+# After this time another replica is started in its place. Ray does not always tell: a machine that
+# starts again at the same address, before Ray has missed it, answers for the one that was lost.
+LOST_S = 30.0
 # How long a replica may take to say whether it really hangs.
 HANG_ANSWER_S = 2.0
 # A version whose other replicas find no room is served by those that there are after this time:
@@ -534,6 +537,8 @@ class ControllerState:
                         f"{pool}: replica {replica.number} on {replica.node} has not answered for"
                         f" {SILENT_S:g} s, and gets no batches until it does",
                     )
+                elif replica.phase == "hanging" and now_s - replica.examined_s >= LOST_S:
+                    replica.leaves_because = f"it has not answered for {LOST_S:g} s"
             elif replica.phase == "ready" and now_s - replica.examined_s >= EXAMINE_S:
                 replica.examined_s, replica.is_asked = now_s, True
                 self._launcher.examine(replica.name)
@@ -630,7 +635,8 @@ class ControllerState:
             return
         for replica in staying:
             place = pool.places[replica.number]
-            if replica.leaves_because and replica.phase == "ready" and now_s >= place.start_at_s:
+            is_up = replica.phase in {"ready", "hanging"}
+            if replica.leaves_because and is_up and now_s >= place.start_at_s:
                 self._note(
                     logging.INFO,
                     f"{pool}: replica {replica.number} is replaced: {replica.leaves_because}",
