@@ -190,7 +190,7 @@ def test_sigterm_answers_what_has_begun(cluster):
 
 
 # With --randomly-seed=99, where it runs first, web workers did not find the new cluster: Ray said
-# "Failed to connect" after a minute, and then nothing. Outside the default run until that is mended.
+# "Failed to connect" after a minute, and then nothing. Not in the default run until that is mended.
 @pytest.mark.stress
 def test_without_ray_predictions_are_refused_until_it_is_back(cluster, served):
     """The node of the server, with all of Ray's own services, ends and starts again."""
