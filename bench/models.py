@@ -205,6 +205,24 @@ def slot(
         into.add(running.peer.name, of_limit=load.requests_per_s / spec.limit)
 
 
+def take_turns(
+    record: _results.Record,
+    row: _results.Row,
+    servers: list[Running],
+    spec: Row,
+    *,
+    rounds: int,
+    seconds: float,
+    shape: shapes.Shape | None = None,
+) -> None:
+    """Measure all servers in interleaved rounds, after one that is not counted."""
+    for turn in range(rounds + 1):
+        for each in servers[:: 1 if turn % 2 else -1]:
+            asked = shape or shape_of(each.peer, spec.request)
+            slot(each, spec, asked, seconds, row if turn else None)
+    record.show(row)
+
+
 def measure(
     record: _results.Record, servers: list[Running], spec: Row, *, rounds: int, seconds: float
 ) -> None:
@@ -322,10 +340,7 @@ def measure_text(record: _results.Record, *, rounds: int, seconds: float) -> Non
     target = _results.Target("requests_per_s", CARBOY.name, PLAIN, "least", TEXT_SHARE)
     row = record.row(TEXT, spec.title, targets=[target])
     with serving(record, peers, "digits", shape) as servers:
-        for turn in range(rounds + 1):
-            for each in servers[:: 1 if turn % 2 else -1]:
-                slot(each, spec, shape, seconds, row if turn else None)
-    record.show(row)
+        take_turns(record, row, servers, spec, rounds=rounds, seconds=seconds, shape=shape)
 
 
 def add_headroom(record: _results.Record) -> None:

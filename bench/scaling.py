@@ -191,11 +191,9 @@ def measure_model(
     with models.serving(record, peers, spec.model) as servers:
         for each in servers:
             row.add(each.peer.name, first_answer_s=each.start_s, idle_mib=each.idle_mib)
-        for turn in range(options.rounds + 1):
-            for each in servers[:: 1 if turn % 2 else -1]:
-                shape = models.shape_of(each.peer, spec.request)
-                models.slot(each, spec, shape, options.seconds, row if turn else None)
-    record.show(row)
+        models.take_turns(
+            record, row, servers, spec, rounds=options.rounds, seconds=options.seconds
+        )
 
 
 def measure_batches(record: _results.Record) -> None:

@@ -115,11 +115,9 @@ def measure_peer(record: _results.Record, key: str, spec: models.Row) -> None:
         if len(servers) < 2:
             return
         row = record.row(f"{key}-{spec.key}", f"{name}: {spec.title}", ours=servers[0].peer.name)
-        for turn in range(options.rounds + 1):
-            for each in servers[:: 1 if turn % 2 else -1]:
-                shape = models.shape_of(each.peer, spec.request)
-                models.slot(each, spec, shape, options.seconds, row if turn else None)
-        record.show(row)
+        models.take_turns(
+            record, row, servers, spec, rounds=options.rounds, seconds=options.seconds
+        )
 
 
 def measure_threads(record: _results.Record) -> None:
