@@ -26,7 +26,7 @@ from .ticket import held_lock
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .state import Slot
+    from .state import Slot, WaitsFor
     from .threads import BatchThreads
     from .ticket import Ticket
 
@@ -54,6 +54,23 @@ def slots_of_caller() -> tuple[Slot, ...]:
     innermost first.
     """
     return COMPUTING.get(get_ident(), ())
+
+
+@contextmanager
+def paused(waits_for: WaitsFor) -> cabc.Iterator[None]:
+    """Let the time of this block not count as time of the `predict` for which the calling thread
+    waits.
+    """
+    slots = slots_of_caller()
+    if not slots:
+        yield
+        return
+    slot = slots[0]
+    slot.queue.pause(slot, waits_for)
+    try:
+        yield
+    finally:
+        slot.queue.resume(slot)
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:

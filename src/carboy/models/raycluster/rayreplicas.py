@@ -22,7 +22,7 @@ import msgspec
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, UnavailableError
 
-from ..queue.occupied import slots_of_caller
+from ..queue.occupied import paused, slots_of_caller
 from ..replicas.batches import BatchFormat, ResultReader, decode_failure, pack_batch
 from ..replicas.frames import ConnectionLost
 from ..saved.card import Card
@@ -414,16 +414,8 @@ class RayReplicas:
 
     def _waited(self, *, alone: bool) -> _Actor:
         """Wait for a replica. That time does not count as time of `predict`."""
-        slots = slots_of_caller()
-        take = self._take_alone if alone else self._take
-        if not slots:
-            return take()
-        slot = slots[0]
-        slot.queue.pause(slot, "replica")
-        try:
-            return take()
-        finally:
-            slot.queue.resume(slot)
+        with paused("replica"):
+            return self._take_alone() if alone else self._take()
 
     def _exchange(self, actor: _Actor, data: t.Any, turns: int, size: int) -> t.Any:
         """Send a batch of `size` predictions, and wait for what becomes of it.

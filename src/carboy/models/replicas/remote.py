@@ -11,7 +11,6 @@ import contextlib
 import os
 import threading
 import typing as t
-import weakref
 from _thread import get_ident
 from collections import abc as cabc
 from functools import partial
@@ -19,10 +18,11 @@ from time import sleep
 
 import msgspec
 
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
 
-from ..queue.occupied import slots_of_caller
+from ..queue.occupied import paused, slots_of_caller
 from ..saved.card import Card
 from .batches import BatchFormat, decode_failure, pack_batch
 from .frames import (
@@ -48,7 +48,7 @@ if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments, Compute
-    from ..queue.state import Slot, WaitsFor
+    from ..queue.state import Slot
     from .frames import Buffer
     from .replica import Posts, Turns
     from .supervision import Granted, ReplicaDirectory, WantedReplicas
@@ -118,7 +118,7 @@ class RemoteReplicas:
         self.demand: cabc.Callable[[], int] = lambda: 0
         #: Called when the last replica has died, or one is ready again. Must return at once.
         self.on_ready: cabc.Callable[[], object] = lambda: None
-        _all.add(self)
+        change_in_child(self, RemoteReplicas.forget_parent)
 
     def forget_parent(self) -> None:
         """Forget the connections of the parent process, in a forked child process: both would use
@@ -425,7 +425,7 @@ class RemoteReplicas:
         """
         turn = self._turns.pop(get_ident(), None)
         if turn is None:
-            with _paused("replica"):
+            with paused("replica"):
                 turn = self._take()
         return turn
 
@@ -581,7 +581,7 @@ def receive(turn: Turn) -> Frame:
     frames = turn.connection.frames
     frame = _receive(frames, turn.serial)
     if frame.kind == WAITS:
-        with _paused("device"):
+        with paused("device"):
             frame = _receive(frames, turn.serial)
         if frame.kind == BEGINS:
             return _receive(frames, turn.serial)
@@ -593,30 +593,3 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     if frame.serial != serial:
         raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
     return frame
-
-
-@contextlib.contextmanager
-def _paused(waits_for: WaitsFor) -> cabc.Iterator[None]:
-    """Let the time of this block not count as time of the `predict` for which the calling thread
-    waits.
-    """
-    slots = slots_of_caller()
-    if not slots:
-        yield
-        return
-    slot = slots[0]
-    slot.queue.pause(slot, waits_for)
-    try:
-        yield
-    finally:
-        slot.queue.resume(slot)
-
-
-def _forget_parent() -> None:
-    for each in list(_all):
-        each.forget_parent()
-
-
-_all: weakref.WeakSet[RemoteReplicas] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
