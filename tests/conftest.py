@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import signal
 import sys
+import tempfile
 import typing as t
 
 import pytest
@@ -75,6 +76,16 @@ def _signals_are_not_ignored() -> cabc.Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_runtime_folder() -> cabc.Iterator[None]:
+    """Give the sockets of programs under test a folder that no other process of tests uses: some
+    have the name of their app alone.
+    """
+    with tempfile.TemporaryDirectory(prefix="run-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
