@@ -20,7 +20,7 @@ MAX_BUCKETS = 50_000
 
 
 class Taken(t.NamedTuple):
-    """What taking tokens from a bucket has brought.
+    """The result of taking tokens from a bucket.
 
     Attributes:
         tokens: how many were taken.

@@ -44,7 +44,7 @@ _KEPT = 6
 
 
 class LastLook(msgspec.Struct, frozen=True):
-    """What the source had when it was last reached.
+    """The versions that a source had when it was last reached.
 
     Attributes:
         cards: the digests of the cards, by the names of the versions.

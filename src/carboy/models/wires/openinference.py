@@ -105,7 +105,7 @@ _decode_request = msgspec.json.Decoder(InferRequest).decode
 
 @dataclasses.dataclass(slots=True)
 class Wanted:
-    """What a request says about its response.
+    """The form of the response that a request asks for.
 
     Attributes:
         id: the client's name of the request; empty if it has none.
