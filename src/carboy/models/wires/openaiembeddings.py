@@ -31,7 +31,7 @@ from carboy.errors import AnswerError, ConfigError, InputError
 from ..view import add_protocol
 from .instances import read_body
 from .shared import WireProblem
-from .solemodel import ServesOneModel, sole_model
+from .solemodel import CONFIG_KEY, ServesOneModel, sole_model
 
 if t.TYPE_CHECKING:
     from carboy.contract.framing import Explain
@@ -132,6 +132,7 @@ def install(app: ModelApp) -> None:
     if single is None or strip(without_none(single.annotation)) is not str:
         raise ConfigError(
             f"The protocol {NAME!r} sends texts, but `predict` of the model {model.name!r} does not"
-            " take one text as its only parameter."
+            f" take one text as its only parameter. Write `def predict(self, text: str)`, or"
+            f" choose another model by {CONFIG_KEY}."
         )
     add_protocol(app, EmbeddingsProtocol(model, "/v1/embeddings"))
