@@ -27,9 +27,9 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .interfaces import Transport
     from .parser import RequestHead
     from .sendfile import FileSection
-    from .websocket import WebSocketSocket
 
 #: How a request body is read. "buffered": the server collects it, and calls the handler when it is
 #: complete; "streamed": the application reads it while it arrives; "discarded": the server drops
@@ -52,65 +52,6 @@ SMALL_PIECE_BYTES = 1024
 # A response up to this size does not count towards the limit on the memory for responses that
 # clients have not read: even on 4,096 connections such responses take at most 256 MiB.
 UNCOUNTED_BYTES = 64 * 1024
-
-
-class Transport(t.Protocol):
-    """The methods and attributes of a connection that an exchange (a request and its response)
-    uses. Thread-safe.
-    """
-
-    @property
-    def environ(self) -> cabc.Mapping[str, t.Any]:
-        """The WSGI environ entries that all requests of the connection share."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server stops soon."""
-
-    def receive(self) -> bool:
-        """Block until more of the request body arrives; returns False if no more will arrive."""
-
-    def hold(self, size: int) -> bool:
-        """Reserve memory for a response that the client may be slow to read.
-
-        Returns False if the memory for such responses is used up. The response must then be sent by
-        `write_through`, which needs no memory but blocks the calling thread.
-        """
-
-    def step_aside(self) -> None:
-        """If the calling thread runs the event loop, let another thread run it, because the caller
-        may block from now on.
-        """
-
-    def write_through(self, data: bytes | memoryview) -> bool:
-        """Send all of `data`, blocking the calling thread; returns False if the client has
-        disconnected.
-        """
-
-    def may_keep_alive(self, exchange: Exchange) -> bool:
-        """Whether the connection can serve another request after the response to this one."""
-
-    def finish(
-        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
-    ) -> None:
-        """Send the last bytes of the response, and then the file if there is one.
-
-        Args:
-            keep_alive: whether the head of the response says that the connection stays open.
-        """
-
-    def abort(self, exchange: Exchange) -> None:
-        """Close the connection before the response is complete."""
-
-    def offer_socket(self) -> WebSocketSocket:
-        """Return the socket for an application that answers a request for a WebSocket. It belongs
-        to the application as soon as the application uses it.
-        """
-
-    def end_websocket(self, exchange: Exchange, sock: WebSocketSocket) -> None:
-        """Close a WebSocket whose view has ended, when its client has received what was sent, and
-        write its request to the access log. Do nothing if the application has not taken the socket.
-        """
 
 
 class Exchange:
