@@ -17,7 +17,9 @@ MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?$", re.MULTILINE)
 def files() -> t.Iterator[pathlib.Path]:
     # Not `git ls-files`: the tests also run where git is not installed.
     for folder, below, names in os.walk(ROOT):
-        below[:] = [name for name in below if name == ".ci" or name[0] != "." and name not in MADE]
+        below[:] = [
+            name for name in below if name == ".ci" or (name[0] != "." and name not in MADE)
+        ]
         yield from (pathlib.Path(folder, name) for name in names)
 
 
