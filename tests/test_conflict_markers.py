@@ -17,10 +17,12 @@ MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?$", re.MULTILINE)
 def files() -> t.Iterator[pathlib.Path]:
     # Not `git ls-files`: the tests also run where git is not installed.
     for folder, below, names in os.walk(ROOT):
-        below[:] = [
-            name for name in below if name == ".ci" or (name[0] != "." and name not in MADE)
-        ]
+        below[:] = filter(belongs, below)
         yield from (pathlib.Path(folder, name) for name in names)
+
+
+def belongs(folder: str) -> bool:
+    return folder == ".ci" or not (folder.startswith(".") or folder in MADE)
 
 
 def lines_with_markers(content: bytes) -> list[int]:
