@@ -160,7 +160,8 @@ def cache_folder() -> str:
     )
 
 
-def _cache_folders(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+def _cache_folders() -> list[str]:
+    environ = os.environ
     if named := environ.get(CACHE_VARIABLE):
         return [os.path.abspath(os.path.expanduser(named))]
     caches = [environ.get("CACHE_DIRECTORY"), environ.get("XDG_CACHE_HOME"), "~/.cache"]
