@@ -228,10 +228,6 @@ def _cause(exc: BaseException) -> BaseException | None:
     return exc.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
 
 
-#: What may be in the configuration: see `listed_keys`.
-ListedKeys = str | t.Sequence[t.Any]
-
-
 def listed_keys(value: object, where: str) -> dict[str, ApiKey]:
     """Return the keys that a value of the configuration has, by id.
 
