@@ -3,7 +3,7 @@
 A figure is a number with a unit of time, of speed or of size, a part (1/25) or a factor (16 times).
 Microseconds, factors and rates are always taken for measured; milliseconds, seconds, percents and
 sizes only in a sentence that has a word of measuring, since limits and settings have these units as
-well.
+well. So are rows of a table in which two cells or more are numbers such as 0.91 or "1.8, 1.2".
 
 A number that looks measured and is not, such as a target, is marked with the reason:
 `<!-- no measurement: a target -->1/10<!-- end -->`. On a page whose numbers are assumptions a line
@@ -28,6 +28,7 @@ _MEASURING = re.compile(
     r"\b(?:measured|took|costs?|instead of|slower|faster|percentile|medians?|throughput"
     r"|bench/\w+|of Flask's)\b"
 )
+_CELL_OF_FIGURES = re.compile(r"\d+\.\d+(?:,? \d+\.\d+)*")
 # Within a paragraph, or from a line of its own to the end of the page.
 _NO_MEASUREMENT = re.compile(
     r"<!-- no measurement: [^>]+ -->(?:(?!\n\n|<!--).)*<!-- end -->"
@@ -51,7 +52,7 @@ def figures(text: str) -> list[str]:
     """Return the measured figures of a page, each with the words around it."""
     text = _NO_MEASUREMENT.sub("", text)
     text = _LINK.sub("]", _CODE.sub("\n\n", text))
-    found = []
+    found = [row for row in text.splitlines() if _is_row_of_figures(row)]
     for raw in _ENDS.split(_MARKS.sub("", text)):
         # The name of a benchmark in code tells that a figure was measured; other code is a word.
         sentence = re.sub(r"`([^`]*)`", lambda code: _word(code[1]), raw or "")
@@ -61,6 +62,11 @@ def figures(text: str) -> list[str]:
             matches += _IF_MEASURED.finditer(sentence)
         found += [_with_words(sentence, match) for match in matches]
     return found
+
+
+def _is_row_of_figures(line: str) -> bool:
+    cells = [cell.strip(" *") for cell in line.split("|")]
+    return len(cells) > 3 and len([c for c in cells if _CELL_OF_FIGURES.fullmatch(c)]) > 1
 
 
 def _word(code: str) -> str:

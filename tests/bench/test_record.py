@@ -97,6 +97,9 @@ def test_changed_figure_in_a_page_is_written_anew(render):
         ("It was 2 to 2.5 us before.", ["It was 2 to 2.5 us before"]),
         ("One call took 30 ms.", ["call took 30 ms"]),
         ("| carboy | 12,000 requests/s |", ["12,000 requests/s"]),
+        ("| text | **1.5** | 2.3 |", ["| text | **1.5** | 2.3 |"]),
+        ("| text | 1.80, 1.15 | 1.09, 0.84 |", ["| text | 1.80, 1.15 | 1.09, 0.84 |"]),
+        ("| `--drain` | how long | 0.5 |", []),
         ("It waits 30 ms, then closes.", []),
         ("HTTP/1.1 and 1.1.1 are versions.", []),
         ("    us = 4.5 us", []),
@@ -104,7 +107,7 @@ def test_changed_figure_in_a_page_is_written_anew(render):
         ("at least `30 us` as text", []),
         ("3 times <!-- 4 times -->as long", ["3 times as"]),
     ],
-    ids=range(12),
+    ids=range(15),
 )  # fmt: skip
 def test_measured_figures_are_found_in_sentences(prose, sentence, found):
     assert prose.figures(sentence) == found
