@@ -429,7 +429,6 @@ REGIONS: dict[str, cabc.Callable[[], str]] = {
     "overhead-table": overhead_table,
     "simulate": simulated,
     "served-two-cores-table": lambda: brief("serve-two-cores", "Two cores"),
-    "served-one-core-table": lambda: brief("serve-one-core", "One core"),
     "models-table": lambda: brief("models", "Predictions"),
     "scaling": lambda: with_source("scaling", plot("scaling", "How carboy scales")),
     "settings": lambda: with_source("settings", long("settings", "requests_per_s")),
