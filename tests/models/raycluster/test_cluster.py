@@ -42,12 +42,12 @@ def calls(monkeypatch):
 
 
 @contextlib.contextmanager
-def running(user=None):
+def running(user, told=None):
     """Run the thread of a connection with one user."""
+    told = [] if told is None else told
     asked_to_leave = queue.Queue()
-    cluster = RayCluster(PLACE, "shop:app", object, leave=asked_to_leave.put)
-    if user is not None:
-        cluster._users.add(user)
+    cluster = RayCluster(PLACE, "shop:app", object, told.append, asked_to_leave.put)
+    cluster._users.add(user)
     cluster._start()
     try:
         yield cluster, asked_to_leave
@@ -65,9 +65,13 @@ def test_each_failed_try_is_told_and_followed_by_another_one(calls, monkeypatch,
         raise UnavailableError(SILENT)
 
     monkeypatch.setattr(module, "connect", connect)
-    with running(User()):
+    lines = []
+    with running(User(), lines):
         for _ in range(4):
             assert (next_of(calls), next_of(calls)) == ("connect", "disconnect")
+    assert [each for each in lines if "line" in each] == [
+        {"line": "connecting to Ray at 10.0.0.5:6379"}
+    ]
     told = [each.getMessage() for each in caplog.records]
     assert len(told) >= 4
     assert all(each.startswith(f"{SILENT} The next try follows in about") for each in told)

@@ -61,7 +61,7 @@ class RayCluster:
         target: the import path of the app; None if it is looked for.
         load_app: imports the app in the processes of replicas.
         tell: called with the states of all replicas, and events for the log, when they have
-            changed.
+            changed; and with a "line" for the log, which may come from several processes.
         leave: called with the reason if another process must take the place of this one.
     """
 
@@ -249,6 +249,8 @@ class RayCluster:
         self._leave_because(reason)
 
     def _connect(self) -> None:
+        if not self.trouble:  # otherwise the log says of each try why it has failed
+            self._tell({"line": f"connecting to Ray at {self._place.where}"})
         connected = connect(self._place, self._folder)
         # After Ray's own function for the exit, so that it is called before: this thread must not
         # use Ray any more by then.
@@ -329,7 +331,7 @@ class RayCluster:
             self._identity, self._event = snapshot.controller, -1
         with self._changed:
             if self.trouble:
-                _logger.info("The Ray cluster (%s) can be used again", self._place.where)
+                self._tell({"line": f"connected again to Ray at {self._place.where}"})
             self.trouble = ""
             self._facts, self._serial = snapshot.pools, snapshot.serial
             users = {self._key_of(each): each for each in self._wanted}

@@ -117,7 +117,6 @@ def connect(place: RayPlace, folder: str) -> Connected:
     address = place.address or os.environ.get("RAY_ADDRESS") or "auto"
     if address.startswith("ray://"):  # of RAY_ADDRESS: the setting refuses it before
         raise RefusedClusterError(PROXIED)
-    _logger.info("connecting to Ray at %s", place.where)
     if address != "auto":
         _refuse_others(address)
     try:
