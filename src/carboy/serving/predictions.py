@@ -120,8 +120,8 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 
 
 class SharedResources:
-    """What all models of an app share: a memory budget for large request bodies, and threads that
-    encode results.
+    """The resources that all models of an app share: a memory budget for large request bodies, and
+    threads that encode results.
     """
 
     def __init__(self, limits: Limits) -> None:
