@@ -3,22 +3,19 @@
 A figure is a number with a unit of time, of speed or of size, a part (1/25) or a factor (16 times).
 Microseconds, factors and rates are always taken for measured; milliseconds, seconds, percents and
 sizes only in a sentence that has a word of measuring, since limits and settings have these units as
-well. The figure is known by the two words before it and the one after it, so that a sentence may be
-moved, wrapped and changed elsewhere.
+well. So are rows of a table in which two cells or more are numbers such as 0.91 or "1.8, 1.2".
 
-`awaited.txt` lists numbers that are no measurements after all, such as settings, and the figures
-that were written before results had files. A run of `make bench`
-measures most of them again; a sentence that is then marked (`render.py`) leaves the list.
+A number that looks measured and is not, such as a target, is marked with the reason:
+`<!-- no measurement: a target -->1/10<!-- end -->`. On a page whose numbers are assumptions a line
+`<!-- no measurements: REASON -->` says so for all that follows.
 """
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-AWAITED = pathlib.Path(__file__).with_name("awaited.txt")
 
 _NUMBER = r"\d[\d,]*(?:\.\d+)?(?: to \d[\d,]*(?:\.\d+)?)?"
 _ALWAYS = re.compile(
@@ -30,6 +27,13 @@ _IF_MEASURED = re.compile(rf"(?<![\w/.])(?:{_NUMBER} (?:ms|s|MiB|MB|kB|%|GB|CPU-
 _MEASURING = re.compile(
     r"\b(?:measured|took|costs?|instead of|slower|faster|percentile|medians?|throughput"
     r"|bench/\w+|of Flask's)\b"
+)
+_CELL_OF_FIGURES = re.compile(r"\d+\.\d+(?:,? \d+\.\d+)*")
+# Within a paragraph, or from a line of its own to the end of the page.
+_NO_MEASUREMENT = re.compile(
+    r"<!-- no measurement: [^>]+ -->(?:(?!\n\n|<!--).)*<!-- end -->"
+    r"|^<!-- no measurements: [^>]+ -->$.*",
+    re.MULTILINE | re.DOTALL,
 )
 _CODE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$|^    .*?$", re.MULTILINE | re.DOTALL)
 _MARKS = re.compile(r"<!--.*?-->|<[^>]+>|[*_]{1,2}(?=\w)|(?<=[\w.%])[*_]{1,2}", re.DOTALL)
@@ -46,8 +50,9 @@ def pages() -> list[pathlib.Path]:
 
 def figures(text: str) -> list[str]:
     """Return the measured figures of a page, each with the words around it."""
+    text = _NO_MEASUREMENT.sub("", text)
     text = _LINK.sub("]", _CODE.sub("\n\n", text))
-    found = []
+    found = [row for row in text.splitlines() if _is_row_of_figures(row)]
     for raw in _ENDS.split(_MARKS.sub("", text)):
         # The name of a benchmark in code tells that a figure was measured; other code is a word.
         sentence = re.sub(r"`([^`]*)`", lambda code: _word(code[1]), raw or "")
@@ -59,6 +64,11 @@ def figures(text: str) -> list[str]:
     return found
 
 
+def _is_row_of_figures(line: str) -> bool:
+    cells = [cell.strip(" *") for cell in line.split("|")]
+    return len(cells) > 3 and len([c for c in cells if _CELL_OF_FIGURES.fullmatch(c)]) > 1
+
+
 def _word(code: str) -> str:
     return code if "bench/" in code else "code"
 
@@ -67,14 +77,3 @@ def _with_words(sentence: str, match: re.Match[str]) -> str:
     before = sentence[: match.start()].split()[-2:]
     after = sentence[match.end() :].split()[:1]
     return " ".join([*before, match[0], *after]).strip(" .,;:()")
-
-
-@functools.cache
-def awaited() -> frozenset[str]:
-    lines = AWAITED.read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
-
-
-def without_source(text: str) -> list[str]:
-    """Return the measured figures of a page that are not listed either."""
-    return [found for found in figures(text) if found not in awaited()]

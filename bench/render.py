@@ -7,9 +7,8 @@ In a page, what stands between `<!-- record: NAME -->` and `<!-- end of record -
 plot that is made here. A figure within a sentence stands between
 `<!-- figure: RESULT | ROW | QUANTITY | PEER / PEER -->` and `<!-- end -->`; with one peer it is a
 median, otherwise a ratio. The text there now says in which form: 1/25, 0.92, 16. A mark never
-begins a line, since Markdown would take the line for HTML. Each measured figure of a sentence that
-has no such marks must be listed in awaited.txt (see `prose.py`), and no figure is added to that
-list any more.
+begins a line, since Markdown would take the line for HTML. A measured figure in a sentence without
+such a mark is an error; `prose.py` says what counts as one, and how to mark a number that is none.
 """
 
 from __future__ import annotations
@@ -430,7 +429,6 @@ REGIONS: dict[str, cabc.Callable[[], str]] = {
     "overhead-table": overhead_table,
     "simulate": simulated,
     "served-two-cores-table": lambda: brief("serve-two-cores", "Two cores"),
-    "served-one-core-table": lambda: brief("serve-one-core", "One core"),
     "models-table": lambda: brief("models", "Predictions"),
     "scaling": lambda: with_source("scaling", plot("scaling", "How carboy scales")),
     "settings": lambda: with_source("settings", long("settings", "requests_per_s")),
@@ -473,10 +471,11 @@ def problems() -> cabc.Iterator[str]:
             yield f"{name} differs from bench/results: run `python bench/render.py`"
         if re.search(r"^ *<!-- figure:", text, re.MULTILINE):
             yield f"{name}: a line begins with a figure's mark, which Markdown takes for HTML"
-        for found in prose.without_source(_FIGURE.sub("", _REGION.sub("", text))):
+        for found in prose.figures(_FIGURE.sub("", _REGION.sub("", text))):
             yield (
                 f"{name}: {found!r} is a measured figure that is in no result. Measure it by a"
-                " program in bench/, and mark it as bench/render.py says"
+                " program in bench/, and mark it as bench/render.py says; or mark it as no"
+                " measurement, as bench/prose.py says"
             )
     for path, text in plots().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -83,7 +83,10 @@ def _own_runtime_folder() -> cabc.Iterator[None]:
     """Give the sockets of programs under test a folder that no other process of tests uses: some
     have the name of their app alone.
     """
-    with tempfile.TemporaryDirectory(prefix="run-") as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="run-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
         yield
 

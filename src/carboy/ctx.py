@@ -260,7 +260,9 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return it.
         """
         if not self._cv_tokens:
-            raise LookupError(f"{self!r} was popped, but it is not pushed.")
+            raise LookupError(
+                f"{self!r} was popped, but it is not pushed. Call pop() once for each push()."
+            )
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:

@@ -97,6 +97,9 @@ def test_changed_figure_in_a_page_is_written_anew(render):
         ("It was 2 to 2.5 us before.", ["It was 2 to 2.5 us before"]),
         ("One call took 30 ms.", ["call took 30 ms"]),
         ("| carboy | 12,000 requests/s |", ["12,000 requests/s"]),
+        ("| text | **1.5** | 2.3 |", ["| text | **1.5** | 2.3 |"]),
+        ("| text | 1.80, 1.15 | 1.09, 0.84 |", ["| text | 1.80, 1.15 | 1.09, 0.84 |"]),
+        ("| `--drain` | how long | 0.5 |", []),
         ("It waits 30 ms, then closes.", []),
         ("HTTP/1.1 and 1.1.1 are versions.", []),
         ("    us = 4.5 us", []),
@@ -104,19 +107,48 @@ def test_changed_figure_in_a_page_is_written_anew(render):
         ("at least `30 us` as text", []),
         ("3 times <!-- 4 times -->as long", ["3 times as"]),
     ],
-    ids=range(12),
+    ids=range(15),
 )  # fmt: skip
 def test_measured_figures_are_found_in_sentences(prose, sentence, found):
     assert prose.figures(sentence) == found
 
 
-def test_new_figure_has_no_source(prose):
-    assert prose.without_source("The new cache took 0.00123 us.") == ["cache took 0.00123 us"]
-
-
-def test_figure_stays_known_when_its_sentence_is_wrapped_or_moved(prose):
+def test_figure_is_found_in_a_wrapped_sentence(prose):
     wrapped = "Some words.\n\n* A request\n  takes\n  4.5 us here."
     assert prose.figures(wrapped) == prose.figures("A request takes 4.5 us here.")
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        ("The target is <!-- no measurement: a target -->1/10<!-- end -->.", []),
+        ("It is <!-- no measurement: a target -->1/10<!-- end -->, and was 1/9.", ["and was 1/9"]),
+        (
+            "It is <!-- no measurement: never ended -->1/10.\n\n1/9<!-- end -->",
+            ["It is 1/10", "1/9"],
+        ),
+        ("It is <!-- no measurement: -->1/10<!-- end -->.", ["It is 1/10"]),
+        (
+            "It was 1/9.\n<!-- no measurements: a plan -->\nIt is 1/10.\n\nIt is 1/11.",
+            ["It was 1/9"],
+        ),
+        ("It is <!-- no measurements: a plan -->1/10.", ["It is 1/10"]),
+    ],
+    ids=["number", "other number", "no end", "no reason", "page", "not a line of its own"],
+)
+def test_number_that_is_no_measurement_is_marked_with_its_reason(prose, page, found):
+    assert prose.figures(page) == found
+
+
+def test_new_figure_has_no_source(program, render, monkeypatch, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "The new cache took 4.5 us, a target of <!-- no measurement: given -->5 us<!-- end -->."
+    )
+    monkeypatch.setattr(render.prose, "pages", lambda: [page])
+    monkeypatch.setattr(render._results, "ROOT", tmp_path)
+    (problem,) = (each for each in render.problems() if each.startswith("page.md"))
+    assert "'cache took 4.5 us' is a measured figure that is in no result" in problem
 
 
 def test_every_program_belongs_to_a_suite(program):

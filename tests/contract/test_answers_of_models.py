@@ -35,7 +35,7 @@ VARY = ("Vary", "Accept")
 
 
 def writer(returns: t.Any) -> AnswerWriter:
-    answer = predicted(returns, yields=False, batched=False, owner="Model 'm'")
+    answer = predicted(returns, yields=False, owner="Model 'm'")
     return AnswerWriter(answer, "Model 'm'")
 
 

@@ -83,6 +83,26 @@ def test_return_type_of_one_result_is_refused_with_advice(parameter, annotation)
         operation(predict)
 
 
+def yields(x: list[int]):
+    yield from x
+
+
+def yields_with_type(x: list[int]) -> t.Iterator[int]:
+    yield from x
+
+
+def returns_an_iterator(x: list[int]) -> t.Iterator[int]:
+    return iter(x)
+
+
+@pytest.mark.parametrize("predict", [yields, yields_with_type, returns_an_iterator])
+def test_batch_that_is_yielded_is_refused_with_advice(predict):
+    with pytest.raises(
+        SignatureError, match=r"cannot yield\. Return a list, or leave `batch` at 1"
+    ):
+        operation(predict)
+
+
 @pytest.mark.parametrize(
     ("annotation", "entry"),
     [

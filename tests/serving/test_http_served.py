@@ -134,7 +134,7 @@ def state():
     models = [model.statistics() for model in app.models.values()]
     return {"pid": os.getpid(), "rss_kb": rss, "fds": len(os.listdir("/proc/self/fd")),
             "threads": threading.active_count(), "closed": counts["closed"],
-            "held": sum(each.reserved_bytes for each in shared),
+            "held": sum(each.bodies.held_bytes for each in shared),
             "busy": sum(each.busy for each in slots),
             "waiting": sum(each.waiting + each.computing for each in models),
             "connections": sum(len(each.connections) for each in servers)}

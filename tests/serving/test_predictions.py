@@ -525,13 +525,13 @@ def test_body_that_is_too_slow_is_408_and_not_counted_any_more(app, stage, heade
     shared = gateway.routes["/upload"].__self__.shared
     client = stage.connect()
     client.send(head("POST", "/upload", [OCTETS, header]) + body)
-    stage.until(lambda: shared.reserved_bytes and client.sent)
+    stage.until(lambda: shared.bodies.held_bytes and client.sent)
     stage.settle()
     (connection,) = stage.connections
     connection.deadline_s = 0.0
     answer = client.answer()
     assert (answer.status, answer.closes) == (408, True)
-    assert shared.reserved_bytes == 0
+    assert shared.bodies.held_bytes == 0
 
 
 @pytest.mark.parametrize("rule", ["/alone", "/many"])
@@ -571,16 +571,16 @@ def test_large_body_counts_until_its_prediction_is_settled(app, stage):
         stage.until(lambda: app.models["sum"].statistics().waiting == 1)
         answer = refused.ask(request_)
         assert (answer.status, json.loads(answer.body)["code"]) == (503, "bodies-full")
-        assert shared.reserved_bytes == 2 * 200_001
+        assert shared.bodies.held_bytes == 2 * 200_001
         waiting.leave()
-        stage.until(lambda: shared.reserved_bytes == 200_001)
+        stage.until(lambda: shared.bodies.held_bytes == 200_001)
         admitted = stage.connect()
         admitted.send(request_)
         stage.until(lambda: app.models["sum"].statistics().waiting == 1)
     finally:
         opened.set()
     assert [client.answer().body for client in (computing, admitted)] == [b"100000"] * 2
-    assert shared.reserved_bytes == 0
+    assert shared.bodies.held_bytes == 0
 
 
 def predictions_there():
@@ -596,7 +596,7 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
     held = stage.connect()
     held.send(sized[:140_000])
-    stage.until(lambda: shared.reserved_bytes > 139_000)
+    stage.until(lambda: shared.bodies.held_bytes > 139_000)
     for request_ in (sized, unsized):
         client = stage.connect()
         refused = client.ask(request_)
@@ -604,12 +604,12 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
         assert json.loads(refused.body)["code"] == "bodies-full"
         client.leave()
         assert not client.was_reset  # it came to read that
-    assert shared.reserved_bytes < 140_000  # of those who were refused nothing is counted
+    assert shared.bodies.held_bytes < 140_000  # of those who were refused nothing is counted
     held.send(sized[140_000:])
     assert held.answer().body == b"150000"
     for request_ in (sized, unsized):
         assert stage.connect().ask(request_).body == b"150000"
-    assert not shared.reserved_bytes
+    assert not shared.bodies.held_bytes
 
 
 def test_large_body_that_is_announced_but_not_sent_takes_no_room_from_others(app, stage):

@@ -55,7 +55,8 @@ class Purpose:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessDeclaration:
-    """What is declared at one place. A field is None if nothing is declared there.
+    """The access that an app, a blueprint or a route declares. A field is None if it declares
+    nothing there.
 
     Attributes:
         access: whether clients need an API key.

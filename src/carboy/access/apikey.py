@@ -16,6 +16,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
 # Names appear in the access log and as labels, where these characters need no quotes.
+_WHOLE_RECORD = "Copy the whole record that `carboy keys new NAME --print` prints."
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 _MEMBERS: t.Final = ("name", "id", "sha256", "created", "models", "rate", "expires", "revoked")
 
@@ -120,7 +121,10 @@ def keys_of(records: cabc.Iterable[object]) -> dict[str, ApiKey]:
     for record in records:
         key = record if isinstance(record, ApiKey) else ApiKey.from_record(record)
         if key.id in by_id:
-            raise ValueError(f"The keys {by_id[key.id].name!r} and {key.name!r} have the same id.")
+            raise ValueError(
+                f"The keys {by_id[key.id].name!r} and {key.name!r} have the same id. Remove one of"
+                " them."
+            )
         by_id[key.id] = key
     return by_id
 
@@ -128,7 +132,9 @@ def keys_of(records: cabc.Iterable[object]) -> dict[str, ApiKey]:
 def _id(value: object, name: str) -> str:
     if isinstance(value, str) and is_id(value):
         return value
-    raise ValueError(f"The key {name!r} has no member 'id' with 12 letters and digits.")
+    raise ValueError(
+        f"The key {name!r} has no member 'id' with 12 letters and digits. {_WHOLE_RECORD}"
+    )
 
 
 def _digest(value: object, name: str) -> str:
@@ -136,6 +142,7 @@ def _digest(value: object, name: str) -> str:
         return value
     raise ValueError(
         f"The key {name!r} has no member 'sha256' with 64 hexadecimal digits in lower case."
+        f" {_WHOLE_RECORD}"
     )
 
 
@@ -159,7 +166,9 @@ def _rate(value: t.Any, name: str) -> str | None:
     except ValueError as exc:
         raise ValueError(f"The rate of the key {name!r}: {exc}.") from None
     if any(rate.by != "key" for rate in rates):
-        raise ValueError(f"The rate of the key {name!r}, {value!r}, must count by key.")
+        raise ValueError(
+            f"The rate of the key {name!r}, {value!r}, must count by key. Leave out 'by ...'."
+        )
     return ", ".join(map(str, rates)) if isinstance(value, list) else value
 
 

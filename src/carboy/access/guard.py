@@ -28,7 +28,7 @@ _HOW_TO_SEND = "in the header Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 class Admission(t.NamedTuple):
-    """What a guard has decided about a request, so that it is not asked twice.
+    """A guard's decision about a request, which is kept, so that the guard is not asked twice.
 
     Attributes:
         refusal: why the request is refused; None if it is not.
@@ -42,7 +42,7 @@ class Admission(t.NamedTuple):
 
 
 class RoutePolicy(t.NamedTuple):
-    """What holds for the requests to a route or model.
+    """The rules for requests to one route or model: whether they need a key, and their rate.
 
     Attributes:
         access: "key" or "open", as it was declared; None if the route needs a key as soon as the

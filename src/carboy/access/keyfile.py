@@ -29,7 +29,10 @@ def changing(path: str, *, must_exist: bool = False) -> cabc.Iterator[dict[str, 
     """
     path = os.path.realpath(path)
     if must_exist and not os.path.lexists(path):
-        raise ConfigError(f"There is no file of API keys {path!r}.")
+        raise ConfigError(
+            f"There is no file of API keys {path!r}. Make a key, with which it begins: carboy keys"
+            " new NAME"
+        )
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with _locked(os.path.dirname(path)) as folder:
@@ -43,7 +46,8 @@ def changing(path: str, *, must_exist: bool = False) -> cabc.Iterator[dict[str, 
                     _give_to_owner_of(folder, path)
     except OSError as exc:
         raise ConfigError(
-            f"The file of API keys {path!r} cannot be changed: {exc.strerror}."
+            f"The file of API keys {path!r} cannot be changed: {exc.strerror}. You must be able to"
+            " write it, and into its folder."
         ) from exc
 
 

@@ -158,7 +158,10 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
     except FileNotFoundError:
         if missing is not None:
             return missing
-        raise ConfigError(f"There is no file of API keys {path!r}.") from None
+        raise ConfigError(
+            f"There is no file of API keys {path!r}. Make a key, with which it begins: carboy keys"
+            " new NAME"
+        ) from None
     is_known = isinstance(content, dict) and content.get("format") == FILE_FORMAT
     if not is_known or not isinstance(content.get("keys"), list):
         raise ConfigError(
@@ -187,7 +190,10 @@ def _read_json(path: str) -> t.Any:
             " must be able to read it."
         ) from exc
     except (ValueError, RecursionError) as exc:
-        raise ConfigError(f"The file of API keys {path!r} is no JSON: {exc}.") from exc
+        raise ConfigError(
+            f"The file of API keys {path!r} is no JSON: {exc}. Restore it from a backup; or remove"
+            " it, and make new keys: carboy keys new NAME"
+        ) from exc
 
 
 def to_text(keys: cabc.Iterable[ApiKey]) -> str:
@@ -226,10 +232,6 @@ def _state(path: str) -> object:
 
 def _cause(exc: BaseException) -> BaseException | None:
     return exc.__cause__ if logger.isEnabledFor(logging.DEBUG) else None
-
-
-#: What may be in the configuration: see `listed_keys`.
-ListedKeys = str | t.Sequence[t.Any]
 
 
 def listed_keys(value: object, where: str) -> dict[str, ApiKey]:

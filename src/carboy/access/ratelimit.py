@@ -33,7 +33,7 @@ _LONGEST = 100
 
 
 class Sender(t.NamedTuple):
-    """What rates can count by.
+    """The properties of a request by which a rate can count it.
 
     Attributes:
         identity: who has sent the request.

@@ -1,5 +1,7 @@
-"""Which files of API keys there were since the server was started. A process that starts after such
-a file was removed would take the app for one that has never had keys, and let everybody in.
+"""Remember which files of API keys have existed since the server was started.
+
+A process that starts after such a file was removed would take the app for one that has never had
+keys, and let everybody in.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ if t.TYPE_CHECKING:
 
 
 class SeenFiles:
-    """What this process knows of the files.
+    """The files of API keys that this process knows of.
 
     Attributes:
         files: the paths of files that there were before this process was started.

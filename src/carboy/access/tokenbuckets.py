@@ -20,7 +20,7 @@ MAX_BUCKETS = 50_000
 
 
 class Taken(t.NamedTuple):
-    """What taking tokens from a bucket has brought.
+    """The result of taking tokens from a bucket.
 
     Attributes:
         tokens: how many were taken.
@@ -65,10 +65,10 @@ class TokenBuckets:
         left = there - tokens
         return Taken(tokens, left, max(0.0, full_at_s - now_s - (amount - left - 1) * token_s))
 
-    def give_back(self, key: cabc.Hashable, amount: int, period_s: float, tokens: int = 1) -> None:
-        """Put tokens back that were taken and not used."""
+    def give_back(self, key: cabc.Hashable, amount: int, period_s: float) -> None:
+        """Put one token back, which was taken and not used."""
         if key in self._full_at_s:
-            self._full_at_s[key] -= tokens * period_s / amount
+            self._full_at_s[key] -= period_s / amount
 
     def _keep(self, key: cabc.Hashable, full_at_s: float, now_s: float) -> None:
         if full_at_s <= now_s:

@@ -69,7 +69,7 @@ class TokenLender:
 
 
 class _Lease:
-    """What a process knows of the tokens of one client, beside those at hand.
+    """The tokens that a process has leased for one client, and what the lender has said last.
 
     Attributes:
         tokens: how many there are. When the first of them is taken, the next lease is asked for.

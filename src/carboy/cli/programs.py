@@ -37,7 +37,7 @@ def run_program(args: list[str]) -> None:
     become_flask()
     if args[0] == "-m":
         if len(args) == 1:
-            raise click.UsageError("-m needs the name of a module.")
+            raise click.UsageError("-m needs the name of a module, such as: carboy -m shop.main")
         _run_module(args[1], args[2:])
     else:
         _run_file(args[0], args[1:])

@@ -71,17 +71,16 @@ STREAMS: tuple[t.Any, ...] = (
 )
 
 
-def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Answer:
+def predicted(returns: t.Any, *, yields: bool, owner: str) -> Answer:
     """Convert the return annotation of a model's `predict` into an `Answer`.
 
     Args:
         returns: the annotation; `typing.Any` if `predict` has none.
         yields: whether `predict` is a generator function.
-        batched: whether `predict` computes several inputs in one call.
         owner: how error messages name the model.
 
     Raises:
-        SignatureError: the annotation contradicts `yields`, or a batch would be streamed.
+        SignatureError: the annotation contradicts `yields`.
     """
     if yields and returns is t.Any:
         returns = cabc.Iterator[t.Any]
@@ -91,11 +90,6 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
         raise SignatureError(
             f"{owner}: `predict` is a generator function, but its annotation says that it returns"
             f" {shown(returns)}. Write `-> Iterator[...]` with the type of what it yields."
-        )
-    if streams and batched:
-        raise SignatureError(
-            f"{owner}: with `batch` above 1 `predict` returns all results of a batch at once, and"
-            "cannot stream them. Leave `batch` at 1."
         )
     if streams:
         item = t.get_args(bare)[0]

@@ -64,7 +64,10 @@ def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False
         if parameter.required and parameter.name not in arguments:
             view = operation.function.__qualname__
             name = parameter.name
-            raise TypeError(f"call({view}): the argument {name!r} is required and was not given.")
+            raise TypeError(
+                f"call({view}): the argument {name!r} is required and was not given. Pass"
+                f" {name}=..."
+            )
     for parameter in operation.parameters:
         value = arguments.get(parameter.name)
         if parameter.name in arguments and not (value is None and not parameter.required):

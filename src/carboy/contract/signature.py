@@ -159,16 +159,13 @@ def _read(
 # -- models ---------------------------------------------------------------------------------------
 
 
-def read_predict(
-    predict: cabc.Callable[..., t.Any], *, owner: str, batched: bool = False
-) -> Operation:
+def read_predict(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operation:
     """Read the signature of a model's `predict`: all parameters come from the body.
 
     Args:
         predict: a function, or an unbound method of the model's class. For a model that computes
             batches, a function whose annotations are those of a single prediction.
         owner: what error messages call the model, such as "Model 'digits'".
-        batched: whether `predict` computes several inputs in one call, so that it cannot stream.
 
     Raises:
         SignatureError: a parameter has no type, or the return type contradicts `predict`.
@@ -184,7 +181,7 @@ def read_predict(
     for kind in kinds_in(returns):
         require(kind, owner)
     yields = inspect.isgeneratorfunction(innermost(predict))
-    answer = predicted(returns, yields=yields, batched=batched, owner=owner)
+    answer = predicted(returns, yields=yields, owner=owner)
     media_types = (JSON, *FORMS, *raw_media_types(parameters), MSGPACK)
     return Operation(
         function=predict,

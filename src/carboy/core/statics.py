@@ -50,7 +50,10 @@ class StaticFiles:
                 `STATIC_DOTFILES` is not set.
         """
         if not self.has_static_folder:
-            raise RuntimeError("'static_folder' must be set to serve static_files.")
+            raise RuntimeError(
+                f"'static_folder' must be set to serve static files: {self!r} has none. Pass"
+                " static_folder=... where it is created."
+            )
         if is_hidden(os.fspath(filename)) and not current_app.config.get("STATIC_DOTFILES"):
             raise NotFound
         max_age = self.get_send_file_max_age(filename)

@@ -126,7 +126,11 @@ class UrlBuilding:
             if _external is None:
                 _external = True
         if _scheme is not None and not _external:
-            raise ValueError("When specifying '_scheme', '_external' must be True.")
+            raise ValueError(
+                f"When specifying '_scheme', '_external' must be True: url_for({endpoint!r},"
+                f" _scheme={_scheme!r}, _external=False) would be a URL without scheme. Leave out"
+                " one of them."
+            )
 
         self.inject_url_defaults(endpoint, values)
         try:

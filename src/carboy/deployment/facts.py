@@ -203,7 +203,7 @@ class Facts:
 
     @cached_property
     def imported_files(self) -> list[str]:
-        """Those of the files whose modules are imported, relative to `root`, with "/"."""
+        """The project's files whose modules are imported, relative to `root`, with "/"."""
         modules = list(sys.modules.values())
         files = {getattr(module, "__file__", None) for module in modules}
         found = [each for each in self.files if os.path.join(self.root, each) in files]

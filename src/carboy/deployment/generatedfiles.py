@@ -29,7 +29,7 @@ class GeneratedFile(t.NamedTuple):
 
 
 class WrittenFile(t.NamedTuple):
-    """What has become of a generated file."""
+    """The result of writing a generated file."""
 
     path: str
     outcome: t.Literal["created", "replaced", "unchanged"]

@@ -20,7 +20,7 @@ _SECRET = ("secrets", "secret_key*")
 
 
 class IgnoredFiles(t.NamedTuple):
-    """What `.dockerignore` has besides what is the same for all projects.
+    """The entries of `.dockerignore` that differ from project to project.
 
     Attributes:
         folders: the folders in the project's folder that are left out.

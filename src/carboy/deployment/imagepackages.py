@@ -42,7 +42,7 @@ _PINS = """\
 
 
 class Packages(t.NamedTuple):
-    """What the image of an app installs.
+    """The packages that the image of an app installs.
 
     Attributes:
         requirements: the file that names the packages, relative to the project; None if the app
@@ -141,7 +141,10 @@ def _read(root: str, name: str) -> str:
         with open(os.path.join(root, name), encoding="utf-8-sig") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
-        raise DeploymentError(f"{name}: cannot be read: {exc}.") from None
+        raise DeploymentError(
+            f"{name}, from which the image would be installed, cannot be read: {exc}. Correct its"
+            " path, or save it as UTF-8."
+        ) from None
 
 
 def _local_lines(files: cabc.Mapping[str, list[str]]) -> cabc.Iterator[tuple[str, str, str]]:

@@ -87,13 +87,13 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
         if parameter.name in hints:
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
-    _refuse_one_result(returns, owner)
+    _refuse_one_result(predict, returns, owner)
     if joined_parameter(hints, owner=owner) is None:
         returns = _result_entry_type(returns)
     # If all rows are joined to one table, each prediction gets the results of its own rows. They
     # have the same type as the results of all rows, so `returns` is not changed.
     annotations["return"] = returns
-    return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
+    return read_predict(_copy_with(predict, annotations), owner=owner)
 
 
 def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
@@ -115,15 +115,19 @@ def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
     return entries[0]
 
 
-def _refuse_one_result(annotation: t.Any, owner: str) -> None:
-    """Refuse a return type that cannot hold one result per prediction of a batch.
+def _refuse_one_result(predict: cabc.Callable[..., t.Any], annotation: t.Any, owner: str) -> None:
+    """Refuse a `predict` that does not return one result per prediction of a batch.
+
+    Args:
+        annotation: its return type.
 
     Raises:
-        SignatureError: the type describes a single result, such as a number or a dict.
+        SignatureError: it yields, or its type describes a single result, such as a number.
     """
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
-    if origin in (cabc.Iterator, cabc.Generator):
+    yields = inspect.isgeneratorfunction(inspect.unwrap(predict))
+    if yields or origin in (cabc.Iterator, cabc.Generator):
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
             " and cannot yield. Return a list, or leave `batch` at 1."

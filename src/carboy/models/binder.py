@@ -29,7 +29,10 @@ class Binder:
         arguments = dict(zip(names, values, strict=False))
         twice = sorted(arguments.keys() & named.keys())
         if twice:
-            raise TypeError(f"Model {self._name!r} got two values for {twice[0]!r}.")
+            raise TypeError(
+                f"Model {self._name!r} got two values for {twice[0]!r}, one by position and one by"
+                " name. Leave out one of them."
+            )
         arguments |= named
         missing = self._required - arguments.keys()
         unknown = arguments.keys() - set(names)

@@ -268,7 +268,9 @@ def _read_csv(
         raise BulkFileError(f"{source!r} is empty; expected a header line.")
     twice = next((name for i, name in enumerate(names) if name and name in names[:i]), None)
     if twice is not None:
-        raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
+        raise BulkFileError(
+            f"{source!r}: the header has the column {twice!r} twice. Rename one of them."
+        )
     single = model.codec.single
     # If the only parameter of `predict` is a list, it gets all cells of a row; the header is
     # ignored.
@@ -333,6 +335,9 @@ def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.I
         yield _Input(JSON, each, {})
 
 
+_WRITE_NPY = "Expected an array that numpy.save() has written, with one input in each row."
+
+
 def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
     import numpy as np
 
@@ -340,13 +345,15 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
     if not file.seekable():
         file = io.BytesIO(file.read())
     if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
-        raise BulkFileError(f"{source!r} is not a .npy file, and a .npz archive is none either.")
+        raise BulkFileError(
+            f"{source!r} is not a .npy file, and a .npz archive is none either. {_WRITE_NPY}"
+        )
     file.seek(0)
     try:
         # Pickled data is refused, because unpickling could run code from the file.
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as exc:
-        raise BulkFileError(f"{source!r} is not a .npy file: {exc}") from exc
+        raise BulkFileError(f"{source!r} is not a .npy file: {exc}. {_WRITE_NPY}") from exc
     if rows.ndim == 0 or rows.dtype.kind not in "biufU":
         raise BulkFileError(
             f"{source!r}: expected an array of numbers or text with one input in each row, got"

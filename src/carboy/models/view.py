@@ -11,6 +11,7 @@ only a request id under which the log has them.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from functools import partial
 
@@ -100,8 +101,10 @@ def register(
         ServingError: the server runs the app in a sub-interpreter, or without threads.
     """
     if "<" in rule:
+        plain = re.sub("/?<[^>]*>", "", rule) or "/"
         raise ValueError(
-            f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
+            f"app.model({rule!r}): the rule of a model has no variables, because its input is the"
+            f" body. Write {plain!r}, and let `predict` take the value as a parameter."
         )
     refuse_model(f"Model {name!r}")
     refuse_without_threads(f"Model {name!r}")

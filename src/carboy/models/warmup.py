@@ -1,5 +1,5 @@
-"""What is predicted before a model is ready: its example, to warm it up, and its golden examples,
-whose answers are compared with the expected ones.
+"""The predictions that a model must pass before it is ready: its example, to warm it up, and its
+golden examples, whose answers are compared with the expected ones.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _REMEDY = " Declare it there, or remove it."
 
 
 class ConfigProblem(t.NamedTuple):
-    """What is wrong with a config key or a variable, and what has set it."""
+    """A mistake in a config key or an environment variable, and the place that has set it."""
 
     place: str
     message: str

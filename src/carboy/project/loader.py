@@ -174,7 +174,10 @@ class _Loader:
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
-            raise ProjectError(f"The folder of the project, {self.root!r}, does not exist.")
+            raise ProjectError(
+                f"app.config.from_project(): the folder of the project, {self.root!r}, does not"
+                " exist. Pass the one that has the files of the configuration: root=..."
+            )
 
     # --- .env -------------------------------------------------------------------------------
 

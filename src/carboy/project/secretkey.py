@@ -122,8 +122,8 @@ def _read_key(config: Config, kind: type[Config]) -> t.Any:
             key, place = _key_of(t.cast("Project", config.project))
             kind.__setitem__(config, KEY_NAME, key)
             t.cast("Project", config.project).origins[KEY_NAME] = Origin("generated", place)
-        # The class changes after the key is set: a thread that finds the class `kind` does not wait
-        # for the key.
+        # Change the class after the key is set, and not before: a thread that finds the class
+        # `kind` reads the key without waiting for this one.
         config.__class__ = kind
     note_change()  # config values that are cached elsewhere are out of date
     return key

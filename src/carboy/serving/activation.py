@@ -17,7 +17,7 @@ from .http.address import Address, address_of
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-FIRST_FD = 3
+_FIRST_FD = 3
 _VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
@@ -38,22 +38,20 @@ def passed_count(environ: cabc.Mapping[str, str]) -> int:
     return int(text)
 
 
-def take_passed_sockets(
-    environ: cabc.MutableMapping[str, str] = os.environ, first_fd: int = FIRST_FD
-) -> list[tuple[Address, socket.socket]]:
+def take_passed_sockets() -> list[tuple[Address, socket.socket]]:
     """Return the sockets that are passed to this process, with their addresses, and remove the
     variables from the environment, because they are not meant for child processes.
 
     Raises:
         AddressError: one of them is not a listening stream socket.
     """
-    count = passed_count(environ)
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    count = passed_count(os.environ)
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     for variable in _VARIABLES:
-        environ.pop(variable, None)
+        os.environ.pop(variable, None)
     found = []
     for index in range(count):
-        fd = first_fd + index
+        fd = _FIRST_FD + index
         name = names[index] if index < len(names) and names[index] else "without a name"
         found.append(_take(fd, f"The file descriptor {fd} ({name}) that systemd has passed"))
     return found

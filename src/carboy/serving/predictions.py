@@ -20,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import typing as t
-from _thread import allocate_lock
 from collections import deque
 from contextvars import copy_context
 from functools import cached_property, partial
@@ -49,6 +48,7 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.observability.environkeys import REQUEST_ID
 from carboy.signals import request_finished, request_started
 
+from .http.budget import Budget
 from .http.environ import environ_of
 from .http.exchange import CLOSE, UNCOUNTED_BYTES, Head
 from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW
@@ -120,14 +120,13 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 
 
 class SharedResources:
-    """What all models of an app share: a memory budget for large request bodies, and threads that
-    encode results.
+    """The resources that all models of an app share: a memory budget for large request bodies, and
+    threads that encode results.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.reserved_bytes = 0
+        self.bodies = Budget(limits.held_bodies_bytes)
         self._limits = limits
-        self._lock = allocate_lock()
 
     def reserve(self, exchange: Exchange, size_bytes: int) -> bool:
         """Reserve memory for a request body; returns False if the budget is used up.
@@ -137,11 +136,8 @@ class SharedResources:
         """
         if size_bytes <= self._limits.buffered_body_bytes:
             return True
-        with self._lock:
-            more = size_bytes - exchange.reserved_bytes
-            if self.reserved_bytes + more > self._limits.held_bodies_bytes:
-                return False
-            self.reserved_bytes += more
+        if not self.bodies.reserve(size_bytes - exchange.reserved_bytes):
+            return False
         exchange.reserved_bytes = size_bytes
         exchange.release = self.release
         return True
@@ -150,8 +146,7 @@ class SharedResources:
         """Give back the memory that was reserved for the request body, because the prediction has
         ended.
         """
-        with self._lock:
-            self.reserved_bytes -= exchange.reserved_bytes
+        self.bodies.release(exchange.reserved_bytes)
         exchange.reserved_bytes = 0
         exchange.pieces.clear()
 

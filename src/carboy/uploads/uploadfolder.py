@@ -52,6 +52,8 @@ _MORE_LISTINGS = 20
 
 _PRIVATE = ".carboy"
 _KEY_BYTES = 32
+# How many random bytes the name of a stored file has.
+_TOKEN_BYTES = 16
 _COPY_BYTES = 1024 * 1024
 _NAME = re.compile(r"(?:([a-z2-7]{16})-)?[a-z2-7]{26}\.([a-z0-9]+)")
 # The key under which a session holds the random id by which it owns files.
@@ -123,8 +125,8 @@ def absolute(folder: str | os.PathLike[str]) -> str:
 # --- names and owners ------------------------------------------------------------------------
 
 
-def _token(bits: int = 128) -> str:
-    return _encoded(secrets.token_bytes(bits // 8))
+def _token() -> str:
+    return _encoded(secrets.token_bytes(_TOKEN_BYTES))
 
 
 def _encoded(data: bytes) -> str:

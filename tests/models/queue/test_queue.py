@@ -426,7 +426,8 @@ def test_close_gives_up_at_its_timeout_and_fails_what_waits(make):
 
 
 def test_unused_queue_ends_its_threads_and_is_freed(make, monkeypatch):
-    monkeypatch.setattr("carboy.models.queue.threads.IDLE_S", 0.01)
+    for module in ("threads", "deadlines"):
+        monkeypatch.setattr(f"carboy.models.queue.{module}.IDLE_S", 0.01)
 
     def wait_for_the_end_of_its_threads() -> None:
         for thread in threading.enumerate():

@@ -1,8 +1,10 @@
 """Which clusters are refused, and how a cluster is named."""
 
+import os
 import socket
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -54,7 +56,12 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once():
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UnavailableError, match=f"nobody answers at {address}.*ray start"):
-        rayconnection._refuse_silent(address)
+        rayconnection._refuse_others(address)
+
+
+def caused_by(exc, cause):
+    exc.__cause__ = cause
+    return exc
 
 
 @pytest.mark.parametrize(
@@ -63,13 +70,46 @@ def test_an_address_at_which_nobody_listens_is_refused_at_once():
         (RuntimeError("InvalidAuthToken: Authentication token is missing"), "RAY_AUTH_MODE=token"),
         (RuntimeError("Version mismatch: Ray: 2.1 Python: 3.10"), "the same versions of Ray"),
         (ConnectionError("Could not find any running Ray instance."), "ray start --head"),
+        (
+            caused_by(ConnectionError("Failed to connect"), RuntimeError("No node info found\nx")),
+            "Failed to connect. No node info found. The cluster needs a Ray node on this machine",
+        ),
     ],
-    ids=["token", "versions", "no node"],
+    ids=["token", "versions", "no cluster", "no node"],
 )
 def test_what_ray_says_is_followed_by_what_to_do(failure, advice):
     text = str(rayconnection._unreachable(PLACE, failure))
     assert "10.0.0.5:6379" in text
     assert advice in text
+
+
+def test_what_ray_knows_of_a_cluster_is_forgotten_even_if_it_did_not_connect(monkeypatch):
+    """Otherwise the next cluster at the address would be asked as if it were this one."""
+    asked = []
+
+    def fail(**_):
+        raise RuntimeError("half way")
+
+    ray = types.SimpleNamespace(
+        init=fail, is_initialized=lambda: False, shutdown=lambda: asked.append("shutdown")
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(rayconnection, "_keep_quiet", lambda: None)
+    monkeypatch.setattr(rayconnection, "_LIMITS", {})
+    with pytest.raises(UnavailableError, match="half way"):
+        rayconnection.connect(RayPlace("", "shop"), "")
+    assert asked == ["shutdown"]
+
+
+def test_what_the_user_sets_for_ray_is_kept(monkeypatch):
+    kept, *others = rayconnection._LIMITS
+    for name in others:
+        monkeypatch.setenv(name, "")  # so that its absence is restored
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(kept, "90")
+    rayconnection.limit_waits()
+    assert os.environ[kept] == "90"
+    assert [os.environ[name] for name in others] == [rayconnection._LIMITS[each] for each in others]
 
 
 def test_the_proxy_of_ray_is_refused():

@@ -53,6 +53,10 @@ def predict(x: float) -> float:
 OPERATION = read_predict(predict, owner="Model 'm'")
 
 
+class GetTimeoutError(RayError):
+    pass
+
+
 class Method:
     def __init__(self, function):
         self.remote = function
@@ -64,6 +68,7 @@ class Actor:
     def __init__(self, *script):
         self.script = list(script)
         self.batches = 0
+        self.has_begun = threading.Event()
         form = BatchFormat.of(OPERATION)
         self._reader, self._writer = BatchReader(form, lambda _: {}), ResultWriter(form)
         self.compute = Method(self._compute)
@@ -73,6 +78,9 @@ class Actor:
         does = self.script.pop(0) if self.script else "answer"
         if isinstance(does, Exception):
             return does
+        if does == "hang":
+            self.has_begun.set()
+            return None
         if does == "stale":
             return join(STALE)
         if does == "fail":
@@ -116,9 +124,12 @@ def actors(monkeypatch):
     """The actors by name, which `ray.get_actor` finds."""
     found = {}
 
-    def get(answer):
+    def get(answer, timeout=None):
         if isinstance(answer, Exception):
             raise answer
+        if answer is None:
+            assert timeout
+            raise GetTimeoutError
         return answer
 
     def get_actor(name):
@@ -129,7 +140,7 @@ def actors(monkeypatch):
     ray = types.ModuleType("ray")
     ray.get, ray.get_actor = get, get_actor
     ray.exceptions = types.ModuleType("ray.exceptions")
-    for each in (RayError, ActorDiedError, ActorUnavailableError):
+    for each in (RayError, ActorDiedError, ActorUnavailableError, GetTimeoutError):
         setattr(ray.exceptions, each.__name__, each)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.exceptions", ray.exceptions)
@@ -285,6 +296,31 @@ def test_threads_that_wait_learn_that_the_cluster_is_gone(actors):
     assert failed == ["Model 'm': its replicas cannot be reached. Retry the request."]
     assert not replicas.loaded
     assert "10.0.0.5" in replicas.trouble
+
+
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_thread_that_waits_for_results_leaves_ray_when_the_cluster_is_gone(actors, retry):
+    """Ray answers such a call never, if the node of the replica has vanished."""
+    cluster = Cluster()
+    replicas = loaded(cluster, actors, replicas_of(cluster, retry=retry), a=["hang"])
+    ended = queue.Queue()
+
+    def compute():
+        try:
+            ended.put(replicas.compute(BATCH)[0])
+        except UnavailableError as exc:
+            ended.put(exc)
+
+    waiting = threading.Thread(target=compute)
+    waiting.start()
+    assert actors["a"].has_begun.wait(PATIENCE_S)
+    assert replicas.is_waited_for
+    cluster.trouble = "The Ray cluster does not answer any more: 10.0.0.5:6379"
+    replicas.lose()
+    expected = UnavailableError if retry else ReplicaLostError
+    assert isinstance(ended.get(timeout=PATIENCE_S), expected)
+    waiting.join()
+    assert not replicas.is_waited_for
 
 
 def test_the_end_and_the_return_of_the_last_replica_are_told(actors):

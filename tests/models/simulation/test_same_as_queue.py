@@ -9,6 +9,7 @@ import typing as t
 import pytest
 
 import carboy.models.queue
+import carboy.models.queue.deadlines
 import carboy.models.queue.threads
 from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
@@ -40,7 +41,8 @@ class SteppedQueue:
         self._cost = plan.cost
         self._changed = threading.Condition()
         self._asleep: list[t.Any] = []
-        for module in (carboy.models.queue, carboy.models.queue.threads):
+        modules = carboy.models.queue, carboy.models.queue.threads, carboy.models.queue.deadlines
+        for module in modules:
             monkeypatch.setattr(module, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(carboy.models.queue.threads.WakeEvent, "wait", self._sleep)
         self._queue = PredictionQueue(

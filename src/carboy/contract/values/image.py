@@ -406,8 +406,9 @@ def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
     return picture.convert("RGBA" if "RGBA" in modes and picture.has_transparency_data else "RGB")
 
 
-def stroke_png(side: int = 64) -> bytes:
+def stroke_png() -> bytes:
     """Return the PNG that API documentation shows as a sample: a black stroke on white."""
+    side = 64
     edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
     # Each row of pixels in a PNG begins with the number of its filter: 0 for none.
     blank = b"\0" + b"\xff" * side

@@ -423,7 +423,10 @@ def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:
 def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
     found = _specified(annotation, extras)
     if found is None:
-        raise SignatureError(f"{annotation!r} names no dtype and no sides.")
+        raise SignatureError(
+            f"{annotation!r} names no dtype and no sides. Write both, such as"
+            ' `Tensor["float32", "n", 3]`; `...` stands for any sides.'
+        )
     _check_spec(found.spec, found)
     return t.cast("Spec", found.spec)
 

@@ -81,5 +81,5 @@ def smallest(room: Room, sizes: cabc.Sequence[MachineSize], platform: str) -> Ma
             return size
     raise DeploymentError(
         f"{platform} offers at most {sizes[-1].mib} MiB, and the app needs {room.mib} MiB"
-        f" ({room.reason})."
+        f" ({room.reason}). Let the app load less, or choose another platform by --to."
     )

@@ -10,7 +10,8 @@
     state      which predictions wait or compute, and how they end     no clock, no thread
     batcher    which predictions form a batch, and when                no clock, no thread
     waiting    how long a batch waits for more predictions             no clock, no thread
-    threads    the threads that compute and deliver, and one for deadlines
+    threads    the threads that compute and deliver
+    deadlines  the thread that ends late predictions, and finds batches that hang
     calls      converts batches to calls of `predict`, and results back
     occupied   predictions that would wait for ever, and devices that models share
     retries    keeps the original inputs of a batch, in case it is computed again
@@ -36,9 +37,10 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError, ReplicaLostError
 
 from .batcher import Batcher
+from .deadlines import DeadlineThread
 from .occupied import device_named, forget_all, may_wait, passing_on, slots_of_caller
 from .state import CANCELLED, Counters, Counts, QueueState, Statistics
-from .threads import BatchThreads, DeadlineThread, deliver
+from .threads import BatchThreads, deliver
 from .ticket import FOREVER, Ticket, held_lock
 
 if t.TYPE_CHECKING:

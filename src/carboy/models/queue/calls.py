@@ -292,7 +292,10 @@ def _as_list(result: t.Any) -> list[t.Any]:
     try:
         return list(result)
     except TypeError as exc:  # `list` refuses an array without dimensions
-        raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
+        raise AnswerError(
+            f"predict returned an array without a batch dimension: {exc}. With `batch` above 1 its"
+            " first dimension must be the batch."
+        ) from exc
 
 
 # --- failures ------------------------------------------------------------------------------------

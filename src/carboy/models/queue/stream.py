@@ -30,9 +30,9 @@ if t.TYPE_CHECKING:
     from contextvars import Context
 
     from .calls import Arguments, Compute
+    from .deadlines import DeadlineThread
     from .occupied import Device
     from .state import Slot
-    from .threads import DeadlineThread
 
 # How many items the pipe between generator and reader holds: so many that a woken reader finds
 # several, and so few that pictures do not fill the memory.

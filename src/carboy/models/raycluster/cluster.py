@@ -8,6 +8,7 @@ are not ready and say why, and the thread tries again.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import random
 import threading
@@ -41,6 +42,9 @@ _START_S = 120.0
 _ANSWER_S = 10.0
 # The pauses between two attempts to connect.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+# How long Ray may take to connect or to end a connection, which it does for about a minute at most
+# before it gives up. A large folder takes longer to send.
+_CONNECT_S, _SEND_S = 120.0, 600.0
 # How long the end of the process may be delayed to say so; the controller would notice it, too.
 _LEAVE_S = 3.0
 # How long the threads that wait for results may take to notice the end of a cluster.
@@ -57,7 +61,8 @@ class RayCluster:
         target: the import path of the app; None if it is looked for.
         load_app: imports the app in the processes of replicas.
         tell: called with the states of all replicas, and events for the log, when they have
-            changed.
+            changed; and with a "line" for the log, which may come from several processes.
+        leave: called with the reason if another process must take the place of this one.
     """
 
     def __init__(
@@ -66,11 +71,13 @@ class RayCluster:
         target: str | None,
         load_app: LoadApp,
         tell: cabc.Callable[[dict[str, t.Any]], object] = lambda _: None,
+        leave: cabc.Callable[[str], object] = lambda _: None,
     ) -> None:
         self._place = place
         self._target = target
         self._load_app = load_app
         self._tell = tell
+        self._leave_because = leave
         self._told: dict[str, t.Any] = {}
         self._client = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
         self._folder = os.getcwd()
@@ -195,24 +202,55 @@ class RayCluster:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._leaving.is_set():
+            reason = ""
             try:
-                self._connect()
+                with self._bounded("connect"):
+                    self._connect()
                 pause_s = _FIRST_PAUSE_S
                 self._watch()
             except UnavailableError as exc:
-                self._lose(str(exc))
+                reason = str(exc)
                 if isinstance(exc, RefusedClusterError):
                     pause_s = _LONGEST_PAUSE_S
             except (Exception, SystemExit) as exc:
                 _logger.exception("The connection with the Ray cluster has failed")
-                self._lose(f"The Ray cluster has failed: {self._place.where}: {exc}")
-            self._disconnect()
+                reason = f"The Ray cluster has failed: {self._place.where}: {exc}."
+            if reason:
+                self._lose(reason)
+                # Whoever starts the server gets the reason, and no further try follows.
+                if any(each.was_loaded for each in list(self._users)):
+                    _logger.error("%s The next try follows in about %g s.", reason, pause_s)
+            with self._bounded("disconnect"):
+                self._disconnect()
             self._leaving.wait(pause_s * random.uniform(0.8, 1.2))  # noqa: S311  # no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    def _connect(self) -> None:
-        from .controller import find_or_start
+    @contextlib.contextmanager
+    def _bounded(self, task: str) -> cabc.Iterator[None]:
+        """Let another process take the place of this one if Ray hangs in this block: the thread
+        that it holds cannot be ended.
+        """
+        limit_s = _SEND_S if self._place.uploads_code else _CONNECT_S
+        timer = threading.Timer(limit_s, self._give_up, [task, limit_s])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
+    def _give_up(self, task: str, limit_s: float) -> None:
+        reason = (
+            f"Ray hangs: it does not {task} within {limit_s:g} s: {self._place.where}. Another"
+            " process takes the place of this one."
+        )
+        _logger.error("%s", reason)
+        self._lose(reason)
+        self._leave_because(reason)
+
+    def _connect(self) -> None:
+        if not self.trouble:  # otherwise the log says of each try why it has failed
+            self._tell({"line": f"connecting to Ray at {self._place.where}"})
         connected = connect(self._place, self._folder)
         # After Ray's own function for the exit, so that it is called before: this thread must not
         # use Ray any more by then.
@@ -221,6 +259,8 @@ class RayCluster:
         if connected.package:
             with self._changed:
                 self._code = _with_package(self._code_here(), connected.package)
+        from .controller import find_or_start
+
         self._controller = find_or_start(self._place.namespace, self._load_app)
 
     def _watch(self) -> None:
@@ -248,7 +288,7 @@ class RayCluster:
                 continue
             except SystemExit as exc:  # as Ray raises it if the node of this process has ended
                 raise UnavailableError(
-                    f"The Ray node of this machine has ended: {self._place.where}"
+                    f"The Ray node of this machine has ended: {self._place.where}."
                 ) from exc
             except (RayError, GetTimeoutError) as exc:
                 if not report.leaves and self._any_answers():
@@ -256,7 +296,7 @@ class RayCluster:
                     self._leaving.wait(_FIRST_PAUSE_S)
                     continue
                 raise UnavailableError(
-                    f"The Ray cluster does not answer any more: {self._place.where}"
+                    f"The Ray cluster does not answer any more: {self._place.where}."
                 ) from exc
             if report.leaves:
                 return
@@ -291,7 +331,7 @@ class RayCluster:
             self._identity, self._event = snapshot.controller, -1
         with self._changed:
             if self.trouble:
-                _logger.info("The Ray cluster (%s) can be used again", self._place.where)
+                self._tell({"line": f"connected again to Ray at {self._place.where}"})
             self.trouble = ""
             self._facts, self._serial = snapshot.pools, snapshot.serial
             users = {self._key_of(each): each for each in self._wanted}
@@ -333,13 +373,10 @@ class RayCluster:
     def _lose(self, reason: str) -> None:
         """Note why the cluster cannot be used."""
         with self._changed:
-            is_new = reason != self.trouble
             self.trouble = reason
             self._facts = {}
             self._serial = 0
             self._changed.notify_all()
-        if is_new:
-            _logger.error("%s", reason)
         for user in list(self._users):
             user.lose()
         self._told = {"replicas": [], "controller": self._identity, "events": []}

@@ -87,7 +87,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Replica:
-    """One actor.
+    """The state of one replica, which is an actor of Ray.
 
     Attributes:
         begun_s: when it was asked for.
@@ -132,7 +132,7 @@ class _Replica:
 
 @dataclass(slots=True)
 class _NumberedPlace:
-    """What is remembered of the replicas under one number."""
+    """Counts of the replicas that have had the same number, one after the other."""
 
     starts: int = 0
     deaths: int = 0

@@ -33,14 +33,16 @@ PoolState = t.Literal["loading", "ready", "refused"]
 
 
 class Versions(msgspec.Struct, frozen=True):
-    """What must be the same in all processes."""
+    """The versions of carboy and Python, which must be the same in all processes of a cluster."""
 
     carboy: str
     python: str
 
     @classmethod
     def here(cls) -> Versions:
-        """Those of this process. Of Python the patch release may differ."""
+        """Return the versions of this process, of Python without the patch release, which may
+        differ.
+        """
         return cls(installed_version("carboy"), ".".join(platform.python_version_tuple()[:2]))
 
     def difference(self, other: Versions) -> str:
@@ -100,7 +102,7 @@ class WantedVersion(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct):
-    """What a web worker says.
+    """A message by which a web worker tells the controller which versions it needs.
 
     Attributes:
         client: identifies the web worker.
@@ -119,7 +121,7 @@ class Report(msgspec.Struct):
 
 
 class ReplicaFacts(msgspec.Struct):
-    """One replica.
+    """The state of one replica, as the controller reports it.
 
     Attributes:
         name: the name of its actor.
@@ -159,7 +161,7 @@ class PoolFacts(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """Something for the log.
+    """An event on the cluster, which web workers write into their log.
 
     Attributes:
         number: counted by the controller.
@@ -173,7 +175,7 @@ class Event(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct):
-    """What there is.
+    """The controller's answer to a `Report`: the state of the versions that the web worker wants.
 
     Attributes:
         controller: identifies the process of the controller, whose serial numbers begin with 1.
@@ -195,14 +197,14 @@ class Snapshot(msgspec.Struct):
 
 
 class LoadedReplica(msgspec.Struct):
-    """What a replica says after it has loaded its model: `about`, or why it could not."""
+    """A replica's report after loading its model: `about` the model, or why loading has failed."""
 
     about: dict[str, t.Any]
     failure: str = ""
 
 
 class Condition(msgspec.Struct):
-    """What a replica says when it is asked.
+    """A replica's answer to the question how it is.
 
     Attributes:
         computing_s: for how long it has computed the current batch; 0 without one.

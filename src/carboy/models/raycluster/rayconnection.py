@@ -20,14 +20,23 @@ from importlib.util import find_spec
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import RefusedClusterError, ServingError, UnavailableError
 
+from .greeting import fault_of
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-# How long a connection to the address of the cluster may take.
-_CONNECT_S = 3.0
-# By default Ray ends a driver with the process if the cluster's head is silent for a minute. A web
-# worker must live on, and answer 503 or what needs no replica.
-_GCS_PATIENCE = ("RAY_gcs_rpc_server_reconnect_timeout_s", str(10 * 365 * 86400))
+# Ray's time limits in this process, for which it has only variables. They hold if they are set
+# before Ray is imported.
+_LIMITS = {
+    # By default Ray ends a driver with the process if the cluster's head is silent for a minute. A
+    # web worker must live on, and answer 503 or what needs no replica.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": str(10 * 365 * 86400),
+    # By default `ray.init` asks a head node that does not answer 20 times, each time for 40 s.
+    "RAY_py_gcs_connect_timeout_s": "10",
+    "RAY_NUM_REDIS_GET_RETRIES": "2",
+    # How long `ray.init` looks for the node of this machine, a minute by default.
+    "RAY_gcs_server_request_timeout_seconds": "20",
+}
 # More than `struct sigaction` takes on any system; this process only keeps it.
 _SIGACTION_BYTES = 512
 _logger = get_masked_logger("carboy.models")
@@ -85,8 +94,17 @@ class Connected(t.NamedTuple):
     package: str
 
 
+def limit_waits() -> None:
+    """Bound how long Ray waits for a cluster in this process. Call it before Ray is imported, which
+    the module of an app may do.
+    """
+    for name, value in _LIMITS.items():
+        os.environ.setdefault(name, value)
+
+
 def connect(place: RayPlace, folder: str) -> Connected:
-    """Connect this process, which must not be connected.
+    """Connect this process, which must not be connected. Takes about a minute at most, and longer
+    only to send a large folder.
 
     Args:
         folder: the folder with the code of the app.
@@ -95,21 +113,20 @@ def connect(place: RayPlace, folder: str) -> Connected:
         RefusedClusterError: the cluster must not be used.
         UnavailableError: it cannot be reached.
     """
-    os.environ.setdefault(*_GCS_PATIENCE)
+    limit_waits()
     address = place.address or os.environ.get("RAY_ADDRESS") or "auto"
     if address.startswith("ray://"):  # of RAY_ADDRESS: the setting refuses it before
         raise RefusedClusterError(PROXIED)
     if address != "auto":
-        _refuse_silent(address)
+        _refuse_others(address)
     try:
-        found = _init(place, address, folder)
+        return _init(place, address, folder)
     except RefusedClusterError:
         disconnect()
         raise
     except Exception as exc:
         disconnect()
         raise _unreachable(place, exc) from exc
-    return found
 
 
 PROXIED = (
@@ -172,34 +189,56 @@ def _sigterm_kept() -> cabc.Iterator[None]:
 
 
 def disconnect() -> None:
-    """End the connection, if there is one."""
+    """End the connection, if there is one, and let Ray forget what it knows of the cluster: after
+    `ray.init` has failed half way, it would ask the next cluster as if it were the same.
+    """
     import ray
 
-    if ray.is_initialized():
-        ray.shutdown()
+    ray.shutdown()
 
 
-def _refuse_silent(address: str) -> None:
-    """Raise UnavailableError if nobody listens at the address: Ray would try for a long time."""
-    host, _, port = address.rpartition(":")
+def _refuse_others(address: str) -> None:
+    """Raise UnavailableError unless what listens at the address may be a head node."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        fault = fault_of(address, tls=_uses_tls())
     except (OSError, ValueError) as exc:
         raise UnavailableError(
             f"The Ray cluster cannot be reached: nobody answers at {address} ({exc}). {START_HINT}"
         ) from None
+    if fault:
+        raise UnavailableError(
+            f"The Ray cluster cannot be reached: {address} accepts connections, but does not greet"
+            f" as the head node of Ray: {fault}. Name the port that `ray start --head` shows (6379"
+            " by default): --ray-address HOST:6379; if it is that port, start the head node again."
+        )
+
+
+def _uses_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
 
 
 def _unreachable(place: RayPlace, exc: Exception) -> UnavailableError:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    text = lines[0] if lines else type(exc).__name__
+    text = " ".join(filter(None, map(_first_line, (exc, exc.__cause__))))
     if "uthenticat" in f"{type(exc).__name__}{exc}{exc.__cause__}{exc.__context__}":
         hint = "The cluster wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file."
     elif "ersion mismatch" in str(exc):
-        text, hint = " ".join(lines), "Install the same versions of Ray and Python on all nodes."
+        text = " ".join(str(exc).split())
+        hint = "Install the same versions of Ray and Python on all nodes."
+    elif "node info" in str(exc.__cause__):
+        hint = (
+            "The cluster needs a Ray node on this machine, which is not there, or has just ended:"
+            f" `ray start --address {place.address or 'HOST:6379'}`."
+        )
     else:
         hint = START_HINT
     return UnavailableError(f"The Ray cluster cannot be used: {place.where}: {text} {hint}")
+
+
+def _first_line(exc: BaseException | None) -> str:
+    """Return the first line of a message, which ends with a full stop."""
+    lines = (line.strip() for line in str(exc or "").splitlines())
+    text = next(filter(None, lines), "" if exc is None else type(exc).__name__)
+    return text and text.rstrip(".:") + "."
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -222,7 +261,7 @@ def _refuse_open_dashboard(place: RayPlace, url: str) -> None:
 
 def _refuse_plaintext(place: RayPlace, nodes: list[dict[str, t.Any]]) -> None:
     """Raise RefusedClusterError if batches would be sent to other machines without TLS."""
-    if place.allows_plaintext or os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):
+    if place.allows_plaintext or _uses_tls():
         return
     others = [each["NodeManagerAddress"] for each in nodes]
     others = [each for each in others if not _is_of_this_machine(each)]

@@ -57,6 +57,9 @@ _QUICK_S = 0.05
 _UNREACHABLE_S = 2.0
 # How long replicas may take to say that they are alive.
 _ALIVE_S = 3.0
+# How soon a thread that waits for results notices that the cluster is lost. `ray.shutdown` does not
+# wake threads that wait, and may then crash the process or let them wait for ever.
+_NOTICE_S = 1.0
 # How many items a replica sends before the reader has taken them.
 _ITEMS_AHEAD = 16
 
@@ -69,16 +72,20 @@ class _Actor:
     Attributes:
         taken: how many turns are taken.
         took_s: how long a batch takes, with its way, as a moving average.
+        connection: which connection with the cluster it belongs to.
         not_before_s: when it may be used again after it could not be reached.
         is_reserved: whether it gets no further batches, because one waits to be its only one.
     """
 
-    def __init__(self, name: str, number: int, handle: t.Any, took_s: float) -> None:
+    def __init__(
+        self, name: str, number: int, handle: t.Any, took_s: float, connection: int
+    ) -> None:
         self.name = name
         self.number = number
         self.handle = handle
         self.taken = 0
         self.took_s = took_s
+        self.connection = connection
         self.not_before_s = 0.0
         self.is_reserved = False
 
@@ -139,6 +146,8 @@ class RayReplicas:
         #: Notified when a replica can take a batch, or when there are none any more.
         self._free = threading.Condition()
         self._actors: dict[str, _Actor] = {}
+        #: Counts the connections with the cluster.
+        self._connection = 0
         #: The names of actors that have died, which the controller may not know yet.
         self._dead: set[str] = set()
         self._turns: dict[int, _Actor] = {}
@@ -211,7 +220,7 @@ class RayReplicas:
         new = [each for name, each in ready.items() if name not in self._actors]
         # A stream may take minutes.
         took_s = math.inf if self._streams else 0.0
-        found = {each.name: _find_actor(each.name, each.number, took_s) for each in new}
+        found = {each.name: self._find_actor(each.name, each.number, took_s) for each in new}
         with self._free:
             self._dead &= ready.keys()
             kept = {name: each for name, each in self._actors.items() if name in ready}
@@ -222,6 +231,15 @@ class RayReplicas:
             if self.was_loaded and facts.state == "ready" and not self._is_held:
                 self.loaded = True
         self._note_readiness(facts.reason)
+
+    def _find_actor(self, name: str, number: int, took_s: float) -> _Actor | None:
+        """Return a replica by the name of its actor; None if it has just ended."""
+        import ray
+
+        try:
+            return _Actor(name, number, ray.get_actor(name), took_s, self._connection)
+        except ValueError:
+            return None
 
     def _note_readiness(self, reason: str = "") -> None:
         """Say whether any replica is ready, if that has changed, and wake the threads that wait for
@@ -243,8 +261,9 @@ class RayReplicas:
             self.on_hold(None)
 
     def lose(self) -> None:
-        """Note that the cluster cannot be used."""
+        """Note that the cluster cannot be used. Threads that wait for results notice it soon."""
         with self._free:
+            self._connection += 1
             self._actors.clear()
             self.loaded = False
         self._note_readiness()
@@ -427,18 +446,53 @@ class RayReplicas:
         Raises:
             ConnectionLost: the replica has died, or was given up.
         """
-        import ray
-
         begun_s = monotonic()
         try:
             with self.waiting_on(actor):
-                parcel = split_parcel(ray.get(actor.handle.compute.remote(data)))
+                parcel = split_parcel(self._result_of(actor, actor.handle.compute.remote(data)))
                 outcome = self._outcome_of(actor, parcel, size)
             took_s = monotonic() - begun_s
             actor.took_s = took_s if not actor.took_s else 0.8 * actor.took_s + 0.2 * took_s
         finally:
             self._release(actor, turns)
         return outcome
+
+    def _result_of(self, actor: _Actor, called: t.Any) -> t.Any:
+        """Wait for the result of a call.
+
+        Raises:
+            RayError: the replica has died, or the cluster was lost.
+        """
+        import ray
+        from ray.exceptions import GetTimeoutError
+
+        while True:
+            try:
+                return ray.get(called, timeout=_NOTICE_S)
+            except GetTimeoutError:
+                self._check_connection(actor)
+
+    def next_parcel(self, actor: _Actor, items: t.Any) -> Parcel:
+        """Wait for the next parcel of a stream.
+
+        Raises:
+            RayError: the replica has died, or the cluster was lost.
+            ConnectionLost: the stream has ended without its last message.
+        """
+        import ray
+
+        while not (items.next_ready() or ray.wait([items], timeout=_NOTICE_S)[0]):
+            self._check_connection(actor)
+        try:
+            return split_parcel(ray.get(next(items)))
+        except StopIteration:
+            raise ConnectionLost("the stream has ended without its last message") from None
+
+    def _check_connection(self, actor: _Actor) -> None:
+        from ray.exceptions import RayError
+
+        if actor.connection != self._connection:
+            raise RayError("the Ray cluster does not answer any more")
 
     @contextlib.contextmanager
     def waiting_on(self, actor: _Actor) -> cabc.Iterator[None]:
@@ -543,7 +597,7 @@ class RayReplicas:
             )
             with self.waiting_on(actor):
                 items = method.remote(data, name)
-                first = _next_parcel(items)
+                first = self.next_parcel(actor, items)
         except BaseException:
             self._release(actor, turns)
             raise
@@ -580,7 +634,7 @@ class RayItems(cabc.Iterator[t.Any]):
             raise StopIteration
         try:
             with self._replicas.waiting_on(self._actor):
-                parcel, self._next = self._next or _next_parcel(self._items), None
+                parcel, self._next = self._next or self._next_parcel(), None
                 if parcel.kind == ITEM:
                     return self._replicas.read_item(parcel)
                 failure = _end_of(parcel)
@@ -598,6 +652,9 @@ class RayItems(cabc.Iterator[t.Any]):
         finally:
             del failure  # break a reference cycle: its traceback refers to this frame
 
+    def _next_parcel(self) -> Parcel:
+        return self._replicas.next_parcel(self._actor, self._items)
+
     def _end(self) -> None:
         if not self._is_over:
             self._is_over = True
@@ -610,38 +667,19 @@ class RayItems(cabc.Iterator[t.Any]):
         try:
             with self._replicas.waiting_on(self._actor):
                 self._actor.handle.stop.remote(self._name)
-                parcel = self._next or _next_parcel(self._items)
+                parcel = self._next or self._next_parcel()
                 while parcel.kind == ITEM:
-                    parcel = _next_parcel(self._items)
+                    parcel = self._next_parcel()
         except (ConnectionLost, DeadlineError):
             pass
         finally:
             self._end()
 
 
-def _next_parcel(items: t.Any) -> Parcel:
-    import ray
-
-    try:
-        return split_parcel(ray.get(next(items)))
-    except StopIteration:
-        raise ConnectionLost("the stream has ended without its last message") from None
-
-
 def _end_of(parcel: Parcel) -> BaseException | None:
     if parcel.kind not in (END, FAILED):
         raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
     return decode_failure(parcel.meta) if parcel.meta else None
-
-
-def _find_actor(name: str, number: int, took_s: float) -> _Actor | None:
-    """Return a replica by the name of its actor; None if it has just ended."""
-    import ray
-
-    try:
-        return _Actor(name, number, ray.get_actor(name), took_s)
-    except ValueError:
-        return None
 
 
 def _first_line(exc: BaseException) -> str:

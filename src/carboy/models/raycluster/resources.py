@@ -1,4 +1,4 @@
-"""What a replica needs of its node."""
+"""The resources that a replica on Ray needs of its node: CPUs, GPUs, memory."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import typing as t
 
 from carboy.core.runtimefolders import runtime_folders, served_sockets, user_name
 from carboy.errors import UnavailableError
@@ -11,31 +10,28 @@ from carboy.errors import UnavailableError
 from .modelssocketclient import ModelsSocketClient
 from .supervision import VARIABLE
 
-if t.TYPE_CHECKING:
-    from collections import abc as cabc
-
 #: The value by which each process of another server loads the models itself.
 OFF = "off"
 SUFFIX = ".models"
 
 
-def named_directory(environ: cabc.Mapping[str, str] = os.environ) -> ModelsSocketClient | None:
+def named_directory() -> ModelsSocketClient | None:
     """Return the directory of the replicas of `carboy models serve`; None if this process shall
     compute itself.
     """
-    if environ.get(VARIABLE, "").strip().lower() == OFF:
+    if os.environ.get(VARIABLE, "").strip().lower() == OFF:
         return None
-    return ModelsSocketClient(lambda: find_socket(environ))
+    return ModelsSocketClient(find_socket)
 
 
-def find_socket(environ: cabc.Mapping[str, str] = os.environ) -> str:
+def find_socket() -> str:
     """Return the path of the socket to use: the one that the environment names, or else the only
     one of this user.
 
     Raises:
         UnavailableError: there is none, or there are several.
     """
-    if path := environ.get(VARIABLE, "").strip():
+    if path := os.environ.get(VARIABLE, "").strip():
         return os.path.abspath(os.path.expanduser(path))
     found = served_sockets(SUFFIX)
     if len(found) == 1:

@@ -49,7 +49,7 @@ class Turns(t.Protocol):
 
 
 class LoopUser(t.Protocol):
-    """What uses an event loop, and must do without it when it ends."""
+    """An object that uses an event loop, and is told when it ends."""
 
     def loop_ended(self) -> object:
         """Note that an event loop calls no function any more. Must return soon."""
@@ -168,7 +168,7 @@ class Replica(t.Protocol):
 
 
 class ModelReplica(Replica, t.Protocol):
-    """What a `ModelVersion` needs of a replica, beside what the queue needs.
+    """The members of a replica that a `ModelVersion` uses, beside those that the queue uses.
 
     Attributes:
         loading: whether the model is being built at the moment.
@@ -191,7 +191,7 @@ class ModelReplica(Replica, t.Protocol):
 
 
 class OtherProcesses(ModelReplica, t.Protocol):
-    """What a `ModelVersion` needs beside that if other processes compute it (`is_remote`).
+    """The further members of a replica that a `ModelVersion` uses if other processes compute it.
 
     Attributes:
         trouble: why no process can be reached that computes; "" if that is not so.

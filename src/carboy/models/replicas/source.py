@@ -1,4 +1,4 @@
-"""What a model is built from: a class or a function, and perhaps the folder of a saved model."""
+"""The class or function from which a model is built, and perhaps the folder of a saved model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYWORD_ONLY, _VAR_KEYWORD = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.
 
 
 class ModelSource:
-    """What `@app.model` decorates: a class with a method `predict`, or a function that predicts.
+    """The object below `@app.model`: a class with a method `predict`, or a function that predicts.
 
     Args:
         folder: the option `source` of the model; None if the class gets no argument.

@@ -64,7 +64,7 @@ VARIABLE = "CARBOY_MODELS_SOCKET"
 
 
 class Ready(t.TypedDict):
-    """What a replica says of the model that it has loaded."""
+    """A replica's report about the model that it has loaded."""
 
     #: How long loading took, in seconds.
     took_s: float
@@ -166,7 +166,7 @@ class ReplicasChanged(t.TypedDict):
 
 
 class ReplicaJob(t.TypedDict):
-    """What the process of a replica must know, beside the app that it loads."""
+    """The task of a replica's process: the model that it loads, and how clients reach it."""
 
     model: str
     version: str
@@ -185,7 +185,9 @@ class ReplicaJob(t.TypedDict):
 
 
 class ReplicaUser(t.Protocol):
-    """What the supervisor may ask of a part of the client that uses the replicas of a version."""
+    """The part of a client that uses the replicas of one version; the supervisor calls its
+    methods.
+    """
 
     def moved(self, granted: Granted, fd: int) -> object:
         """Use other replicas from then on, because the supervisor that has started these was

@@ -59,7 +59,7 @@ def _enlarge(fd: int) -> None:
     import fcntl
 
     if hasattr(fcntl, "F_SETPIPE_SZ"):
-        # Users may have a limit on the memory of all their pipes.
+        # The system refuses a larger pipe if the pipes of this user take too much memory already.
         with contextlib.suppress(OSError):
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 

@@ -30,7 +30,7 @@ class FileRecord(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `save` notes about a model. All members are plain JSON values.
+    """The facts about a saved model that `save` writes into `card.json`, as plain JSON values.
 
     Attributes:
         version: the name of the folder, as in `models/digits/7`.

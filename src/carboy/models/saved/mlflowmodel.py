@@ -130,7 +130,10 @@ def _read_signature(folder: str) -> Signature:
             " `mlflow artifacts download` has written."
         ) from exc
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as exc:
-        raise ModelFileError(f"{path} is not a description of a model: {exc}") from exc
+        raise ModelFileError(
+            f"{path} is not a description of a model: {exc}. Expected what mlflow...save_model()"
+            " has written: save the model anew."
+        ) from exc
     raise ModelFileError(
         f"{path} has no signature, so the types of the inputs are not known. Save the model with"
         " signature=mlflow.models.infer_signature(inputs, outputs), or write a class whose"

@@ -190,7 +190,7 @@ def _describe_example(
 
 
 class _Typed(t.NamedTuple):
-    """What reads inputs and writes answers by the types of `predict`."""
+    """The reader of inputs and the writer of answers, made from the types of `predict`."""
 
     body: BodySpec
     reader: BodyReader

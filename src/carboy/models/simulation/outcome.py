@@ -12,7 +12,7 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What has become of simulated requests.
+    """The result of a simulation: how many requests were answered, and how fast.
 
     The counts are of all requests. Latencies, rates and utilisation leave out the first twentieth
     of the requests, during which the queue fills and the batcher has not measured `predict` yet.

@@ -56,7 +56,7 @@ class Memory(t.NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """What is known before the clock runs.
+    """A question with its model and load, which the simulation then answers.
 
     Attributes:
         question: what was asked.
@@ -162,6 +162,7 @@ def _refuse_contradictions(model: Model, question: Question) -> None:
     if model.answers.streams:
         raise SimulationError(
             f"Model {model.name!r} yields its answer item by item, which cannot be simulated."
+            " Expected a model that returns its whole answer."
         )
 
 
@@ -196,7 +197,10 @@ def _replay(
         )
     arrivals_s = replayed_arrivals(found.times_s, speed=question.speed)
     if not arrivals_s[-1]:
-        raise SimulationError(f"--replay {path!r}: all its requests arrived at the same moment.")
+        raise SimulationError(
+            f"--replay {path!r}: all its {len(found.times_s)} requests arrived at the same moment,"
+            " so that there is no rate. Expected the log of a longer time."
+        )
     rate_per_s = len(arrivals_s) / arrivals_s[-1]
     load = f"{len(arrivals_s)} requests of {path} at {show_rate(rate_per_s)}"
     if question.speed != 1:

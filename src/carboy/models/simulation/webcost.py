@@ -49,6 +49,7 @@ _CONNECTIONS = 32
 _WARM_UP, _REQUESTS, _TIMES = 1_000, 2_000, 5
 _PATIENCE_S = 60.0
 _OWN_S = 0.2
+_WITHOUT_MEASURING = "Say how long a web worker is busy with a request, such as --http 50us."
 
 
 def measure_base_s() -> float:
@@ -60,8 +61,8 @@ def measure_base_s() -> float:
     """
     if sys.platform != "linux":
         raise SimulationError(
-            "--http measured needs Linux, which tells the CPU time of other processes. Say how long"
-            " a web worker is busy with a request, such as --http 50us."
+            "--http measured needs Linux, which tells the CPU time of other processes."
+            f" {_WITHOUT_MEASURING}"
         )
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder, "app.py").write_text(_APP, encoding="utf-8")
@@ -121,7 +122,10 @@ def _port_of(server: subprocess.Popen[bytes]) -> int:
         if b" serving " in line and (found := _SERVING.search(line)):
             return int(found[1])
     last = said.decode(errors="replace").strip().rpartition("\n")[2]
-    raise SimulationError(f"--http measured: the server has not started: {last}")
+    raise SimulationError(
+        f"--http measured: the server has not started: {last} ('carboy serve' shows the whole"
+        f" error.) {_WITHOUT_MEASURING}"
+    )
 
 
 def _children_cpu_s(pid: int) -> float:
@@ -149,11 +153,16 @@ def _ask(port: int, requests: int) -> None:
         while answered < requests:
             ready = selector.select(_PATIENCE_S)
             if not ready:
-                raise SimulationError("--http measured: the server does not answer.")
+                raise SimulationError(
+                    f"--http measured: the server has not answered for {_PATIENCE_S:g} s."
+                    f" {_WITHOUT_MEASURING}"
+                )
             for key, _ in ready:
                 client = t.cast("socket.socket", key.fileobj)
                 # The response is short, so that it comes in one piece.
                 if not client.recv(65536).startswith(b"HTTP/1.1 200 "):
-                    raise SimulationError("--http measured: the server has refused a request.")
+                    raise SimulationError(
+                        f"--http measured: the server has refused a request. {_WITHOUT_MEASURING}"
+                    )
                 answered += 1
                 client.sendall(_REQUEST)

@@ -100,6 +100,14 @@ def refuse_without_fsspec(url: str, asked: str) -> None:
         )
 
 
+def without_source(name: str, rule: str) -> str:
+    """Return the message for a user who asks for versions of a model that has none."""
+    return (
+        f"The model {name!r} has no source, and so no versions. Declare where they are stored:"
+        f" app.model({rule!r}, source='models/...')."
+    )
+
+
 def source_of(source: str) -> VersionSource:
     """Return the source at a path or an fsspec URL. Neither opens it nor imports fsspec."""
     if is_url(source) and not source.startswith(_LOCAL):

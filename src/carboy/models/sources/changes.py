@@ -41,7 +41,10 @@ def roll_back(source: VersionSource, to: str | None = None) -> tuple[str, str]:
         )
     version = to or candidates[1]
     if candidates[:1] == [version]:
-        raise ModelFileError(f"{version!r} is the version to serve in {source.location!r} already.")
+        raise ModelFileError(
+            f"{version!r} is the version to serve in {source.location!r} already. Name an earlier"
+            f" one{f', such as {candidates[1]!r}' if len(candidates) > 1 else ''}."
+        )
     source.choose(version)
     return candidates[0] if candidates else "", version
 

@@ -44,7 +44,7 @@ _KEPT = 6
 
 
 class LastLook(msgspec.Struct, frozen=True):
-    """What the source had when it was last reached.
+    """The versions that a source had when it was last reached.
 
     Attributes:
         cards: the digests of the cards, by the names of the versions.
@@ -160,7 +160,8 @@ def cache_folder() -> str:
     )
 
 
-def _cache_folders(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+def _cache_folders() -> list[str]:
+    environ = os.environ
     if named := environ.get(CACHE_VARIABLE):
         return [os.path.abspath(os.path.expanduser(named))]
     caches = [environ.get("CACHE_DIRECTORY"), environ.get("XDG_CACHE_HOME"), "~/.cache"]

@@ -55,7 +55,7 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class VersionList(t.NamedTuple):
-    """What a source has.
+    """The versions in a source, and which of them should be served.
 
     Attributes:
         versions: oldest first.

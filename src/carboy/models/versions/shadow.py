@@ -63,7 +63,9 @@ class _Kept(t.NamedTuple):
 
 
 class Difference(t.NamedTuple):
-    """One answer that differs. The order is by distance, and then by age."""
+    """A request to which the shadow has given another answer. Differences are ordered by distance,
+    and then by age.
+    """
 
     distance: float
     number: int
@@ -72,7 +74,7 @@ class Difference(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class _Counts:
-    """What was compared with the answers of one version."""
+    """The counts of a shadow's answers, compared with those of one version."""
 
     against: str
     compared: int = 0

@@ -19,6 +19,7 @@ from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
+from ..sources import without_source
 from .canaries import CanaryRouter
 from .shadow import ShadowComparison
 from .sourcewatch import SourceWatch
@@ -247,9 +248,12 @@ class VersionSet:
         """
         source = self.source
         if source is None:
-            raise ModelLoadError(f"{self._owner} has no versions: it is declared without source=.")
+            raise ModelLoadError(without_source(self._model.name, self._model.rule))
         if self.unloaded:
-            raise ModelLoadError(f"{self._owner} is unloaded. Load it first.")
+            raise ModelLoadError(
+                f"{self._owner} is unloaded, as a client has asked for. Load it first: POST"
+                " /v2/repository/models/NAME/load"
+            )
         with self._changing:
             if name == self._model.current.name:
                 return

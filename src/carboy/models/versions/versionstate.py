@@ -33,7 +33,7 @@ NEXT: t.Mapping[State, t.Mapping[State, str]] = {
 
 @dataclasses.dataclass(slots=True)
 class VersionState:
-    """What this process does with one version.
+    """The state of one version of a model in this process.
 
     Attributes:
         fingerprint: that of the source when the version was loaded, or could not be.

@@ -18,20 +18,25 @@ from carboy.access.accessdeclaration import Purpose
 
 from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body
-from .shared import ALL_MODELS, PROBE, WireProblem, add_page, json_response, usable
+from .shared import (
+    ALL_MODELS,
+    PROBE,
+    ProtocolWithoutStreams,
+    WireProblem,
+    add_page,
+    json_response,
+    usable,
+)
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from carboy.contract.answers import Encoded
-    from carboy.contract.framing import Explain
-    from carboy.core.problemdetails import Problem
 
     from ..host import ModelApp
     from ..model import Model
-    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..protocol import PredictionRequest
     from ..queue.calls import Arguments
-    from ..queue.stream import ResultStream
 
 NAME = "kserve"
 
@@ -40,7 +45,7 @@ class InstancesRequest(msgspec.Struct, forbid_unknown_fields=True):
     instances: msgspec.Raw
 
 
-class KServeProtocol:
+class KServeProtocol(ProtocolWithoutStreams):
     """Serves each model whose result is no stream."""
 
     name = NAME
@@ -56,14 +61,6 @@ class KServeProtocol:
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         return encode_predictions(model, result)
-
-    def stream(
-        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
-    ) -> StreamedAnswer:
-        raise NotImplementedError  # models that stream have no URL of this protocol
-
-    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
-        return WireProblem.of(problem)
 
 
 def install(app: ModelApp) -> None:

@@ -34,20 +34,16 @@ from carboy.errors import InputError, UnsupportedInputError
 
 from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body, read_one, takes_all
-from .shared import PROBE, WireProblem, add_page
+from .shared import PROBE, ProtocolWithoutStreams, WireProblem, add_page
 from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from carboy.contract.framing import Explain
-    from carboy.core.problemdetails import Problem
-
     from ..host import ModelApp
     from ..model import Model
-    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..protocol import PredictionRequest
     from ..queue.calls import Arguments
-    from ..queue.stream import ResultStream
 
 NAME = "mlflow"
 #: The version of MLflow whose scoring server this protocol is that of.
@@ -87,10 +83,11 @@ class InvocationProblem(WireProblem):
         return {"error_code": "BAD_REQUEST" if self.is_input else "INTERNAL_ERROR", "message": text}
 
 
-class MLflowProtocol(ServesOneModel):
+class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
     """Serves one model."""
 
     name = NAME
+    problem = InvocationProblem
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
         takes_table = _takes_table(model)
@@ -116,14 +113,6 @@ class MLflowProtocol(ServesOneModel):
         if takes_all(model):
             return Encoded(b'{"predictions":' + model.answers.encode_json(result) + b"}", JSON)
         return encode_predictions(model, result)
-
-    def stream(
-        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
-    ) -> StreamedAnswer:
-        raise NotImplementedError  # `install` refuses models that stream
-
-    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
-        return InvocationProblem.of(problem)
 
 
 def _takes_table(model: Model) -> bool:

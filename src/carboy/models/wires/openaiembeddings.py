@@ -30,17 +30,14 @@ from carboy.errors import AnswerError, ConfigError, InputError
 
 from ..view import add_protocol
 from .instances import read_body
-from .shared import WireProblem
-from .solemodel import ServesOneModel, sole_model
+from .shared import ProtocolWithoutStreams, WireProblem
+from .solemodel import CONFIG_KEY, ServesOneModel, sole_model
 
 if t.TYPE_CHECKING:
-    from carboy.contract.framing import Explain
-
     from ..host import ModelApp
     from ..model import Model
-    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..protocol import PredictionRequest
     from ..queue.calls import Arguments
-    from ..queue.stream import ResultStream
 
 NAME = "openai"
 
@@ -62,10 +59,11 @@ class EmbeddingsProblem(WireProblem):
         return {"error": {"message": text, "type": sort, "param": None, "code": code}}
 
 
-class EmbeddingsProtocol(ServesOneModel):
+class EmbeddingsProtocol(ServesOneModel, ProtocolWithoutStreams):
     """Serves one model."""
 
     name = NAME
+    problem = EmbeddingsProblem
 
     def decode(self, model: Model, request: PredictionRequest) -> list[Arguments]:
         asked: EmbeddingsRequest = read_body(request.raw(), EmbeddingsRequest)
@@ -92,14 +90,6 @@ class EmbeddingsProtocol(ServesOneModel):
         usage = {"prompt_tokens": 0, "total_tokens": 0}
         body = {"object": "list", "data": data, "model": model.name, "usage": usage}
         return Encoded(encode(body), JSON)
-
-    def stream(
-        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
-    ) -> StreamedAnswer:
-        raise NotImplementedError  # `install` refuses models that stream
-
-    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
-        return EmbeddingsProblem.of(problem)
 
 
 def _check_numbers(model: Model, result: t.Any) -> None:
@@ -132,6 +122,7 @@ def install(app: ModelApp) -> None:
     if single is None or strip(without_none(single.annotation)) is not str:
         raise ConfigError(
             f"The protocol {NAME!r} sends texts, but `predict` of the model {model.name!r} does not"
-            " take one text as its only parameter."
+            f" take one text as its only parameter. Write `def predict(self, text: str)`, or"
+            f" choose another model by {CONFIG_KEY}."
         )
     add_protocol(app, EmbeddingsProtocol(model, "/v1/embeddings"))

@@ -37,20 +37,16 @@ from carboy.errors import InputError, InputTooLargeError, MalformedInputError
 
 from ..view import add_protocol
 from .datatypes import BYTES, DTYPES, check_shape, from_binary, from_json, to_binary, to_json
-from .shared import WireProblem
+from .shared import ProtocolWithoutStreams
 from .tensorsignature import TensorSignature
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from carboy.contract.framing import Explain
-    from carboy.core.problemdetails import Problem
-
     from ..host import ModelApp
     from ..model import Model
-    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..protocol import PredictionRequest
     from ..queue.calls import Arguments
-    from ..queue.stream import ResultStream
     from ..versions.modelversion import ModelVersion
     from .tensorsignature import TensorSpec
 
@@ -105,7 +101,7 @@ _decode_request = msgspec.json.Decoder(InferRequest).decode
 
 @dataclasses.dataclass(slots=True)
 class Wanted:
-    """What a request says about its response.
+    """The form of the response that a request asks for.
 
     Attributes:
         id: the client's name of the request; empty if it has none.
@@ -118,7 +114,7 @@ class Wanted:
     binary: bool
 
 
-class OpenInferenceProtocol:
+class OpenInferenceProtocol(ProtocolWithoutStreams):
     """Serves each model whose result is no stream."""
 
     name = NAME
@@ -174,14 +170,6 @@ class OpenInferenceProtocol:
             return Encoded(body, JSON)
         headers = ((_LENGTH_HEADER, str(len(body))), NOSNIFF)
         return Encoded(b"".join((body, *binaries)), _BINARY_TYPE, headers)
-
-    def stream(
-        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
-    ) -> StreamedAnswer:
-        raise NotImplementedError  # models that stream have no URL of this protocol
-
-    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
-        return WireProblem.of(problem)
 
 
 # --- the body ------------------------------------------------------------------------------------

@@ -18,8 +18,12 @@ if t.TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
-    from ..host import ModelApp
+    from carboy.contract.framing import Explain
 
+    from ..host import ModelApp
+    from ..model import Model
+    from ..protocol import PredictionRequest, StreamedAnswer
+    from ..queue.stream import ResultStream
 
 #: The purposes of URLs that say whether a model or the server is ready, and of those that describe
 #: the server or list all models.
@@ -64,6 +68,25 @@ class WireProblem(Problem):
         status = 400 if problem.code == 422 else t.cast("int", problem.code)
         text = problem.description or ""
         return cls(status, text, headers=problem.headers, **problem.members)
+
+
+class ProtocolWithoutStreams:
+    """A part of protocols that cannot send a result item by item, so that models that yield have no
+    URL of them: `path` is None for such a model, or `install` refuses it.
+
+    Attributes:
+        problem: the class of the protocol's errors.
+    """
+
+    problem: type[WireProblem] = WireProblem
+
+    def stream(
+        self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
+    ) -> StreamedAnswer:
+        raise NotImplementedError
+
+    def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
+        return self.problem.of(problem)
 
 
 def add_page(

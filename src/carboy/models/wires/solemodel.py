@@ -42,6 +42,7 @@ def sole_model(app: ModelApp, protocol: str, *, may_stream: bool = True) -> Mode
     if models[name].answers.streams and not may_stream:
         raise ConfigError(
             f"The protocol {protocol!r} has no streams, but the model {name!r} yields its result."
+            f" Let `predict` return the whole result, or choose another model by {CONFIG_KEY}."
         )
     return models[name]
 

@@ -61,11 +61,8 @@ from .transitions import (
 from .websocket import CLOSE_S, FAILED, GOING_AWAY, NORMAL, WebSocketSocket
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
-    from ..log import Notices
-    from .budget import Budget
     from .exchange import Fault
+    from .interfaces import Server
     from .limits import Limits
     from .parser import InputEvent
     from .transitions import Step
@@ -92,100 +89,6 @@ _NOT_WATCHED = frozenset({UPGRADED, CLOSED})
 # The states in which the body of a request is arriving, or the response is not complete.
 ACTIVE = frozenset({BODY, READING, ANSWERING})
 _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
-
-
-class HasLeader(t.Protocol):
-    """The methods and attributes of the server's thread pool that a connection uses."""
-
-    @property
-    def leader(self) -> int:
-        """The identifier of the thread that runs the event loop and reads requests; 0 from the
-        moment that this thread steps aside until another one takes over.
-        """
-
-    def step_aside(self) -> None:
-        """If the calling thread runs the event loop, let another thread run it from now on."""
-
-
-class RequestLog(t.Protocol):
-    """The methods and attributes of an access log that the server uses. Thread-safe.
-
-    Attributes:
-        pending: lines that were made and are not written yet.
-    """
-
-    pending: list[t.Any]
-
-    @property
-    def line(self) -> cabc.Callable[[Exchange, float], object]:
-        """A function that makes the log line of a request that has ended, from the exchange and the
-        time of its end (by `time.monotonic`).
-        """
-
-    def flush(self, *, wait_s: float = 0.0) -> None:
-        """Write the lines in `pending`. If another thread is writing lines, wait for it up to
-        `wait_s` seconds; if it is still writing then, write nothing.
-        """
-
-
-class Server(t.Protocol):
-    """The methods and attributes of the server that a connection uses. Thread-safe, except for
-    `admit` and `unsent`.
-
-    Attributes:
-        due: requests that the event loop will pass to their handlers next.
-        unsent: connections with a response that the event loop will send next.
-        access_log: the access log, which gets a line for each request that has ended; None if
-            there is no access log.
-        ended: requests whose responses are complete, and that are not counted yet; None without
-            metrics.
-        count: counts and removes the requests in `ended`; called with `ended` and the current time.
-        round_s: when the requests that the event loop now reads have arrived; only with an access
-            log or metrics.
-        responses: the limit on the memory for responses that clients have not read yet.
-        notices: logs what clients do wrong, at a limited rate.
-    """
-
-    due: deque[Exchange]
-    unsent: deque[Connection]
-    access_log: RequestLog | None
-    ended: list[Exchange] | None
-    count: cabc.Callable[[list[Exchange], float], object]
-    round_s: float
-    responses: Budget
-    notices: Notices
-
-    @property
-    def pool(self) -> HasLeader:
-        """The threads of the server."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server will stop soon: each response asks its client to open a new
-        connection.
-        """
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the server is stopping: connections close when they have no request to answer."""
-
-    def admit(self, exchange: Exchange) -> object:
-        """Choose how the body of a request is read, and which function handles the request."""
-
-    def upgrade(self, exchange: Exchange) -> object:
-        """Choose which function handles a request that asks for a WebSocket."""
-
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the thread that runs the event loop call a function soon. Return at once."""
-
-    def watch(self, fd: int, mask: int) -> None:
-        """From now on, report only the events in `mask` (READ, WRITE) for the socket `fd`."""
-
-    def ignore(self, fd: int) -> None:
-        """From now on, report no events for the socket `fd`."""
-
-    def forget(self, fd: int) -> None:
-        """Remove a connection from the server, because its socket `fd` is about to be closed."""
 
 
 class Connection:

@@ -27,9 +27,9 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .interfaces import Transport
     from .parser import RequestHead
     from .sendfile import FileSection
-    from .websocket import WebSocketSocket
 
 #: How a request body is read. "buffered": the server collects it, and calls the handler when it is
 #: complete; "streamed": the application reads it while it arrives; "discarded": the server drops
@@ -52,65 +52,6 @@ SMALL_PIECE_BYTES = 1024
 # A response up to this size does not count towards the limit on the memory for responses that
 # clients have not read: even on 4,096 connections such responses take at most 256 MiB.
 UNCOUNTED_BYTES = 64 * 1024
-
-
-class Transport(t.Protocol):
-    """The methods and attributes of a connection that an exchange (a request and its response)
-    uses. Thread-safe.
-    """
-
-    @property
-    def environ(self) -> cabc.Mapping[str, t.Any]:
-        """The WSGI environ entries that all requests of the connection share."""
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server stops soon."""
-
-    def receive(self) -> bool:
-        """Block until more of the request body arrives; returns False if no more will arrive."""
-
-    def hold(self, size: int) -> bool:
-        """Reserve memory for a response that the client may be slow to read.
-
-        Returns False if the memory for such responses is used up. The response must then be sent by
-        `write_through`, which needs no memory but blocks the calling thread.
-        """
-
-    def step_aside(self) -> None:
-        """If the calling thread runs the event loop, let another thread run it, because the caller
-        may block from now on.
-        """
-
-    def write_through(self, data: bytes | memoryview) -> bool:
-        """Send all of `data`, blocking the calling thread; returns False if the client has
-        disconnected.
-        """
-
-    def may_keep_alive(self, exchange: Exchange) -> bool:
-        """Whether the connection can serve another request after the response to this one."""
-
-    def finish(
-        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
-    ) -> None:
-        """Send the last bytes of the response, and then the file if there is one.
-
-        Args:
-            keep_alive: whether the head of the response says that the connection stays open.
-        """
-
-    def abort(self, exchange: Exchange) -> None:
-        """Close the connection before the response is complete."""
-
-    def offer_socket(self) -> WebSocketSocket:
-        """Return the socket for an application that answers a request for a WebSocket. It belongs
-        to the application as soon as the application uses it.
-        """
-
-    def end_websocket(self, exchange: Exchange, sock: WebSocketSocket) -> None:
-        """Close a WebSocket whose view has ended, when its client has received what was sent, and
-        write its request to the access log. Do nothing if the application has not taken the socket.
-        """
 
 
 class Exchange:
@@ -633,13 +574,17 @@ class Head:
         # the joined text takes 0.1 us; to count the line breaks of each line took 0.2 us.
         text = "".join(lines)
         if "\n" in text or "\r" in text or "\0" in text:
-            raise ValueError("A header of the response contains a line break or NUL.")
+            raise _broken_line(lines)
         lines.append("")
         self.data = "\r\n".join(lines).encode("latin-1")
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
+_EXPECTED = {
+    "status": "a code from 200 to 999 and perhaps a reason, such as '404 NOT FOUND'",
+    "header name": "letters, digits and hyphens, such as 'X-Total'",
+}
 # PERF: caches of the header names and statuses that were found valid. A lookup takes 0.02 us, a
 # check 0.3 us.
 _roles: dict[str, int] = {}
@@ -663,7 +608,18 @@ def _find_role(name: str) -> int:
 
 def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
     if pattern.fullmatch(text) is None:
-        raise ValueError(f"The {what} {text!r} of the response is not valid in HTTP.")
+        raise ValueError(
+            f"The {what} {text!r} of the response is not valid in HTTP: expected {_EXPECTED[what]}."
+        )
+
+
+def _broken_line(lines: list[str]) -> ValueError:
+    """Return the error for the header with a character that would end its line."""
+    name = next(line for line in lines if not {"\n", "\r", "\0"}.isdisjoint(line)).partition(":")[0]
+    return ValueError(
+        f"The header {name!r} of the response contains a line break or NUL. Remove it from the"
+        " value, or encode it, as urllib.parse.quote does."
+    )
 
 
 def _add_bounded(cache: dict[str, _T], key: str, value: _T) -> None:
@@ -674,7 +630,10 @@ def _add_bounded(cache: dict[str, _T], key: str, value: _T) -> None:
 
 def _content_length(value: str) -> int:
     if not (value.isdecimal() and value.isascii()):
-        raise ValueError(f"The Content-Length {value!r} of the response is not a number of bytes.")
+        raise ValueError(
+            f"The Content-Length {value!r} of the response is not a number of bytes. Leave the"
+            " header out: the server writes it."
+        )
     return int(value)
 
 

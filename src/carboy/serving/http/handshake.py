@@ -20,8 +20,9 @@ from .tlssocket import TLSConnection, TLSSocket
 from .transitions import IDLE
 
 if t.TYPE_CHECKING:
+    from .interfaces import Client
     from .limits import Limits
-    from .server import Client, HTTPServer
+    from .server import HTTPServer
 
 # The first byte of a TLS connection: the type of a record with a handshake message (RFC 8446, 5.1).
 _HANDSHAKE_RECORD = 22

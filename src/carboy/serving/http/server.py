@@ -39,13 +39,12 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     import socket
 
-    from .connection import RequestLog
     from .exchange import Exchange
     from .forwarded import TrustedProxies
+    from .interfaces import Client, Handler, LeadingThread, Pool, RequestLog, ServerMonitor
     from .limits import Limits
     from .listener import Listener
     from .poller import Events, Poller
-    from .transitions import State
 
 # Seconds between two checks of all connections for expired deadlines.
 SWEEP_S = 0.25
@@ -73,110 +72,6 @@ WAIT_S = 3600.0 if hasattr(signal, "pthread_kill") else 0.5
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-class Handler(t.Protocol):
-    """Decides how requests are answered. The HTTP server calls the methods of this class on the
-    thread that runs the event loop.
-    """
-
-    def admit(self, exchange: Exchange) -> object:
-        """Choose how the body of a request is read, and set `exchange.handler` to the function that
-        answers the request.
-        """
-
-    def upgrade(self, exchange: Exchange) -> object:
-        """Set `exchange.handler` to the function that answers a request for a WebSocket, after
-        `admit`.
-        """
-
-    @property
-    def after_round(self) -> list[cabc.Callable[[], object]]:
-        """Functions that the server calls and removes, the latest first, when all requests that
-        were read together have been passed to their handlers.
-        """
-
-
-class ServerMonitor(t.Protocol):
-    """The methods of the metrics that the server uses. Thread-safe."""
-
-    def count(self, ended: list[Exchange], now_s: float) -> None:
-        """Count and remove requests whose responses are about to be sent, or that end without a
-        response.
-        """
-
-    def sample(self, connections: int, active: int) -> None:
-        """Note how many connections are open and how many requests are being handled."""
-
-
-class LeadingThread(t.Protocol):
-    """The attributes of a pool's thread that the server uses.
-
-    Attributes:
-        stepped_aside: whether another thread has taken over the event loop.
-        turns: how many requests and other events the thread has handled. The pool considers a
-            thread blocked if this number stays the same.
-    """
-
-    stepped_aside: bool
-    turns: int
-
-
-class Pool(t.Protocol):
-    """The threads of the server. One thread at a time runs the event loop.
-
-    Attributes:
-        calls: functions that the thread that runs the event loop must call.
-        leader: the identifier of the thread that runs the event loop; 0 from the moment that this
-            thread steps aside until another one takes over.
-    """
-
-    calls: deque[cabc.Callable[[], object]]
-    leader: int
-
-    def start(self, loop: t.Any) -> object:
-        """Start the threads. One thread at a time calls `loop.poll`, then `loop.handle`,
-        repeatedly.
-        """
-
-    def stop(self) -> object:
-        """Stop the threads."""
-
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the thread that runs the event loop call a function soon. Return at once.
-        Thread-safe.
-        """
-
-    def step_aside(self) -> None:
-        """If the calling thread runs the event loop, let another thread run it from now on."""
-
-
-class Client(t.Protocol):
-    """The methods and attributes that the server uses of a client's connection, or of the TLS
-    handshake that precedes it. The methods are called on the leading thread.
-    """
-
-    @property
-    def state(self) -> State: ...
-
-    @property
-    def deadline_s(self) -> float:
-        """The time after which the server calls `expire`, on the clock of `time.monotonic`."""
-
-    def readable(self) -> None: ...
-
-    def flush(self) -> None:
-        """Continue to send, because the socket accepts more data."""
-
-    def reset(self) -> None:
-        """Handle an error or hang-up that the poller reports for the socket."""
-
-    def expire(self) -> None: ...
-
-    def stop(self) -> None:
-        """Close the connection as soon as it has no request to answer, because the server stops."""
-
-    def close(self) -> None: ...
 
 
 class HTTPServer:

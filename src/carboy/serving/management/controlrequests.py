@@ -59,7 +59,7 @@ class Managed(t.Protocol):
 
 
 class ControlRequests:
-    """Does the requests of `carboy ctl`."""
+    """Carries out the requests of `carboy ctl`."""
 
     def __init__(
         self,

@@ -70,7 +70,10 @@ def _request(function: cabc.Callable[..., None]) -> cabc.Callable[..., None]:
     @wraps(function)
     def run(socket: str | None, port: int | None, as_json: bool, **arguments: t.Any) -> None:
         if not hasattr(os, "geteuid"):
-            raise RefusedCommandError("A server on this system has no control socket.")
+            raise RefusedCommandError(
+                "This system has no Unix sockets, by which 'carboy ctl' reaches a server. Use it on"
+                " Linux or macOS."
+            )
         from ...errors import ControlClientError
 
         source = click.get_current_context().get_parameter_source("socket")

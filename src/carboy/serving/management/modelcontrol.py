@@ -77,7 +77,8 @@ class ModelControl:
             self._set(arguments["name"], unloaded=True)
 
     def _set(self, name: str, *, unloaded: bool) -> None:
-        # Note it first, so that it reaches a worker process that becomes ready meanwhile.
+        # Record the state before asking the ready processes: one that becomes ready meanwhile gets
+        # it from `prepare`.
         self._unloaded[name] = unloaded
         for process in self._ready():
             self._ask(process, UNLOAD if unloaded else LOAD, name=name)

@@ -32,7 +32,7 @@ _REASON_FOLLOWS = "another worker could not serve it"
 
 
 class Refreshed(t.TypedDict):
-    """What a worker has done when it was asked to look at the source of a model.
+    """A worker's answer when it was asked to look at the source of a model.
 
     Attributes:
         before: the version that it served before.

@@ -64,7 +64,7 @@ class Verdict(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerHealth:
-    """What is known of the models of one worker process.
+    """The health of the models of one worker process, as far as the supervisor knows.
 
     Attributes:
         models: for each model, why it is not ready, or ""; None if the process has not told yet.

@@ -183,17 +183,14 @@ def _names_with_source() -> list[str]:
 
 
 def _find(name: str) -> _Stored:
-    from ...models.sources import source_of
+    from ...models.sources import source_of, without_source
 
     try:
         model: Model = current_app.models[name]
     except KeyError as exc:
         raise RefusedCommandError(str(exc.args[0])) from None
     if model.options.source is None:
-        raise RefusedCommandError(
-            f"The model {name!r} has no source, and so no versions: write app.model({model.rule!r},"
-            " source='models/...')."
-        )
+        raise RefusedCommandError(without_source(name, model.rule))
     return _Stored(name, source_of(model.options.source))
 
 

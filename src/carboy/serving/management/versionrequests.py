@@ -36,7 +36,7 @@ SOURCE: t.Final = "model-source"
 
 
 class VersionRequests:
-    """Does the control requests about versions.
+    """Carries out the control requests about versions.
 
     Args:
         ask_workers: asks all workers a question.

@@ -159,7 +159,9 @@ def source_of_model(app: WSGIApplication | None, name: str) -> str:
         raise ControlRequestError(f"No model {name!r}: the app has {known or 'none'}.")
     source = models[name].options.source
     if source is None:
-        raise ControlRequestError(f"The model {name!r} has no source, and so no versions.")
+        from ...models.sources import without_source
+
+        raise ControlRequestError(without_source(name, models[name].rule))
     return source
 
 

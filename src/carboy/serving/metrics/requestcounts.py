@@ -15,6 +15,7 @@ from .families import (
 )
 
 if t.TYPE_CHECKING:
+    from ..http.exchange import Exchange
     from .families import Family
     from .sharedtable import Cells, Labels, SharedTable
 
@@ -26,17 +27,6 @@ METHODS = frozenset(
 OTHER = "_OTHER"
 _SHORTEST_S = REQUEST_BOUNDS_S[0]
 _SUM = len(REQUEST_BOUNDS_S) + 1  # the cell of the sum follows those of the buckets
-
-
-class EndedRequest(t.Protocol):
-    """What the counts read of a request: attributes of `carboy.serving.http.exchange.Exchange`."""
-
-    method: str
-    route: str | None
-    status: str
-    began_s: float
-    size: int
-    body_bytes: int
 
 
 class RequestCounts:
@@ -58,7 +48,7 @@ class RequestCounts:
         self._sent = added(table, RESPONSE_BODIES, ())
         self._is_full = False
 
-    def count(self, ended: list[t.Any], now_s: float) -> None:
+    def count(self, ended: list[Exchange], now_s: float) -> None:
         """Count and remove requests whose responses are about to be sent, or that end without a
         response.
 
@@ -66,7 +56,7 @@ class RequestCounts:
         are 8 in the round, and 0.5 us if there is one.
 
         Args:
-            ended: the requests, each an `EndedRequest`; other threads may append to it.
+            ended: the requests; other threads may append to it.
             now_s: the current time on the clock of `time.monotonic`.
         """
         rows = self._rows

@@ -38,7 +38,7 @@ def wanted_workers(asked: int | None, cpus: int, *, has_models: bool) -> int:
 
 
 class LoadedApp(t.TypedDict):
-    """What a worker reports when it has loaded the app.
+    """A worker's report when it has loaded the app.
 
     Attributes:
         models: of each model that computes in the worker, how many bytes the worker's resident
@@ -66,7 +66,7 @@ def limit_of(settings: Settings) -> ResourceLimit | None:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What the first worker needs, measured when it had loaded the app and its models.
+    """The memory of the first worker, measured when it had loaded the app and its models.
 
     Attributes:
         worker: the memory of the worker; None if the system does not tell.

@@ -321,7 +321,7 @@ P = t.TypeVar("P", bound=ChildProcess)
 
 
 class Place(t.Generic[P]):
-    """What one process does at a time, and the processes that do it, one after the other.
+    """A task that one process does at a time, and the processes that do it, one after the other.
 
     Attributes:
         current: the process that works, or that loads the app because none works; None until it is

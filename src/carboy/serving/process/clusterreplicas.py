@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import typing as t
 from functools import partial
@@ -23,6 +24,7 @@ class ClusterReplicas:
         # By the controller that has counted them, the number of the last event that was logged.
         self._logged: dict[str, int] = {}
         self._begun_s = time.monotonic()
+        self._lines = log.Notices()
 
     def watch(self, process: WorkerProcess) -> None:
         """Note what a worker reports."""
@@ -40,6 +42,9 @@ class ClusterReplicas:
         return tuple(found.values())
 
     def _note(self, process: WorkerProcess, payload: dict[str, t.Any]) -> None:
+        if line := payload.get("line"):
+            self._lines.note(line, logging.INFO, "%s", line)
+            return
         self._reported[process] = [
             ReplicaState(generation=0, device="", **each) for each in payload["replicas"]
         ]

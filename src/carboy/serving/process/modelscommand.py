@@ -63,7 +63,10 @@ def serve_models_command(
     """
     info.choose_app(target)
     if not machine.HAS_WORKERS:
-        raise RefusedCommandError("This system has no Unix sockets for replicas.")
+        raise RefusedCommandError(
+            "This system has no Unix sockets, by which other servers reach replicas. Use Linux or"
+            f" macOS, or set {VARIABLE}={OFF}, so that each process loads the models."
+        )
     from .modelssupervisor import ModelsSupervisor
 
     try:

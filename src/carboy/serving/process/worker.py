@@ -512,8 +512,13 @@ def use_replicas_of(
         from .clusterapp import load_on_cluster
 
         place = settings.ray_place(target)
-        return RayCluster(place, target, load_on_cluster, partial(control.report, "cluster"))
+        tell, leave = partial(control.report, "cluster"), partial(control.report, "leave")
+        return RayCluster(place, target, load_on_cluster, tell, leave)
 
+    if settings.on == "ray":
+        from ...models.raycluster.rayconnection import limit_waits
+
+        limit_waits()
     use_directory(connect_to_ray if settings.on == "ray" else connect)
 
 

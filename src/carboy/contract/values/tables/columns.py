@@ -108,7 +108,10 @@ def read_columns(declared: t.Any) -> tuple[Column, ...]:
             " pydantic model cannot be applied to whole columns.)"
         )
     if not found:
-        raise SignatureError(f"DataFrame[{declared!r}]: it has no fields; a table needs columns.")
+        raise SignatureError(
+            f"DataFrame[{declared!r}]: it has no fields, and a table needs columns. Give it a field"
+            " for each column."
+        )
     return tuple(found)
 
 
