@@ -18,7 +18,7 @@ import typing as t
 
 from debian_pythons import NOT_RUN
 
-# Seconds on two quiet cores with the environments made; together less than 47 minutes.
+# Seconds on two quiet cores with the environments made; together less than 44 minutes.
 BUDGETS_S = {
     "check": 30,
     "unit": 680,
