@@ -11,6 +11,8 @@ STAGES := check unit lowest conformance extensions wheel
 HEAVY := test-docs test-servers test-webservers test-containers test-newcomer test-ray test-judges soak newest
 # A process of tests per CPU. `loadfile`: the tests of a file share a server.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# One more for tests of servers, which wait for a quarter of their time.
+WAITING = -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] || n=4; echo $$((n + 1))) --dist loadfile
 # The most seconds that `make soak` takes.
 SOAK_S ?= 1800
 
@@ -39,7 +41,7 @@ test-all-pythons: ## `make test` on each Python that is installed, `make newest`
 
 unit: ## the tests of tests/ only; ARGS="-n 0 -k name -x" go to pytest
 	@$(BOOTSTRAP) test
-	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	@$(BIN)/python -m pytest $(WAITING) $(ARGS)
 
 stress: ## the tests of races, many turns each
 	@$(BOOTSTRAP) test

@@ -283,27 +283,31 @@ def extensions() -> None:
     beside("extensions", "--no-deps", requirements=listed)
 
 
+def lowest_versions() -> dict[str, str]:
+    """Return the lowest version of each requirement of carboy that pyproject.toml allows."""
+    listed = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    bounds = [re.match(r"([a-z0-9-]+)>=([0-9.]+)", item) for item in listed]
+    return {found[1]: found[2] for found in bounds if found}
+
+
+def pinned_versions() -> dict[str, str]:
+    """Return the versions of scripts/constraints.txt, by names in small letters."""
+    pins = (line.partition("==") for line in LOCK.read_text().splitlines())
+    return {name.lower(): version for name, equals, version in pins if equals}
+
+
 def lowest() -> None:
     """An environment for tests, with the lowest versions of what carboy itself requires."""
     home = OTHER_VENVS / "lowest"
     python = venv(home)
-    stamp = Stamp(home / ".stamps" / "content", _requirements(), LOCK)
+    versions = [f"{name}=={version}" for name, version in lowest_versions().items()]
+    stamp = Stamp(home / ".stamps" / "content", _requirements(), LOCK, *versions)
     if stamp.holds():
         return
     say(f"installing the lowest versions that carboy allows into {home.relative_to(ROOT)}")
-    floors = {
-        name: version
-        for item in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
-        for name, version in re.findall(r"^([a-z]+)>=([0-9.]+)", item)
-    }
-    kept = [
-        line
-        for line in LOCK.read_text().splitlines()
-        if line.partition("==")[0].lower() not in floors
-    ]
-    bounds = home / "constraints.txt"
-    bounds.write_text("\n".join(kept + [f"{name}=={floors[name]}" for name in floors]) + "\n")
-    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:test", constraints=bounds)
+    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:test")
+    # Afterwards, as tools of the tests may ask for newer ones.
+    pip(python, "--no-deps", *versions, constraints=None)
     stamp.set()
 
 

@@ -228,7 +228,7 @@ def test_server_leaves_a_socket_alone_that_has_replaced_its_own(serve, tmp_path)
 
 def test_requests_through_a_unix_socket_survive_reload_and_stop(serve, tmp_path):
     path = tmp_path / "app.sock"
-    program = serve("--bind", f"unix:{path}", "--workers", "2")
+    program = serve("--bind", f"unix:{path}", "--workers", "2", "--drain", "0.5")
     first = get(path, "/pid")
 
     def ask() -> int:

@@ -265,7 +265,8 @@ def test_limits_of_http_are_settings(serve):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_requests_in_progress_are_answered(serve, tmp_path, number):
-    server = serve("--workers", "2", "--threads", "4")
+    # The last clients may connect during the drain.
+    server = serve("--workers", "2", "--threads", "4", "--drain", "0.5")
     responses = []
     marks = [tmp_path / f"mark-{n}" for n in range(8)]
     threads = [

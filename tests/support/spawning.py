@@ -19,6 +19,9 @@ from polling import wait_until
 START_S = 30.0
 # How long a program may take to exit after SIGTERM.
 STOP_S = 15.0
+# Half a second of `--drain` after each test that serves would be minutes of waiting. Tests with
+# clients that connect while a server stops give the option.
+DEFAULTS = {"PYTHONUNBUFFERED": "1", "CARBOY_SERVE_DRAIN_S": "0.05"}
 
 
 def free_port() -> int:
@@ -136,7 +139,7 @@ def start(
             stdout=out,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, **DEFAULTS, **(env or {})},
             start_new_session=True,
             pass_fds=pass_fds,
             preexec_fn=preexec_fn,  # noqa: PLW1509  # no other way to start it in a group
