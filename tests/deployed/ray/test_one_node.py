@@ -127,6 +127,7 @@ def test_without_a_ray_node_the_server_does_not_start_and_says_what_to_do(shop: 
         *("--on", "ray", "--ray-address", "127.0.0.1:9"),
     )
     assert program.process.wait(READY_S) != 0
+    assert "connecting to Ray at 127.0.0.1:9" in program.output
     assert "The Ray cluster cannot be reached: nobody answers at 127.0.0.1:9" in program.output
     assert "ray start --head" in program.output
 
