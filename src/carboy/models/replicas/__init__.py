@@ -9,6 +9,7 @@ placing    in which process a model is computed
 Replicas in other processes of this machine, each of which computes one batch at a time for all
 processes that have some:
 
+otherprocesses      what replicas on this machine and on a cluster have in common
 remote              the replicas as a process sees them that has batches
 process             the work of a replica's process
 tokens              which replica is free: a pipe from all replicas to all who have a batch
