@@ -95,10 +95,24 @@ def test_what_ray_knows_of_a_cluster_is_forgotten_even_if_it_did_not_connect(mon
     )
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr(rayconnection, "_keep_quiet", lambda: None)
+    monkeypatch.setattr(rayconnection, "_address_here", lambda: "")
     monkeypatch.setattr(rayconnection, "_LIMITS", {})
     with pytest.raises(UnavailableError, match="half way"):
         rayconnection.connect(RayPlace("", "shop"), "")
     assert asked == ["shutdown"]
+
+
+def test_a_cluster_of_this_machine_that_has_ended_is_noticed_before_ray_is_asked(monkeypatch):
+    """Ray keeps the address of the last one in a file, and would ask it for long."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(rayconnection, "_LIMITS", {})
+    monkeypatch.setattr(rayconnection, "_address_here", lambda: address)
+    monkeypatch.setattr(rayconnection, "_init", pytest.fail)
+    monkeypatch.setattr(rayconnection, "disconnect", lambda: None)
+    with pytest.raises(UnavailableError, match=f"nobody answers at {address}"):
+        rayconnection.connect(RayPlace("", "shop"), "")
 
 
 def test_what_the_user_sets_for_ray_is_kept(monkeypatch):

@@ -120,8 +120,10 @@ def connect(place: RayPlace, folder: str) -> Connected:
     if address != "auto":
         _refuse_others(address)
     try:
+        if address == "auto" and (found := _address_here()):
+            _refuse_others(found)
         return _init(place, address, folder)
-    except RefusedClusterError:
+    except UnavailableError:
         disconnect()
         raise
     except Exception as exc:
@@ -195,6 +197,20 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def _address_here() -> str:
+    """Return which cluster `ray.init` would find on this machine, which may have ended; "" if this
+    version of Ray does not tell.
+
+    Raises:
+        ConnectionError: there is none.
+    """
+    try:
+        from ray._private.services import canonicalize_bootstrap_address
+    except ImportError:
+        return ""
+    return canonicalize_bootstrap_address("auto") or ""
 
 
 def _refuse_others(address: str) -> None:
