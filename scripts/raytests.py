@@ -27,9 +27,7 @@ def main(arguments: list[str]) -> int:
         return 0
     bootstrap.ray()
     python = bootstrap.OTHER_VENVS / "ray" / "bin" / "python"
-    # Tests with an open fault are marked stress: ARGS="-m stress" runs them.
-    chosen = ("-m", "not stress", *arguments)
-    command = [os.fspath(python), "-m", "pytest", "tests/deployed/ray", *chosen]
+    command = [os.fspath(python), "-m", "pytest", "tests/deployed/ray", *arguments]
     return subprocess.run(command, cwd=bootstrap.ROOT, check=False).returncode
 
 

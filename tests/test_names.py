@@ -1,4 +1,6 @@
-"""Rules for names: one class per name, no modules with confusable names, no private words."""
+"""Rules for names: one class per name, no modules with confusable names, no private words, and a
+list of its modules in each package.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,12 @@ SAME_STEM = {
     "blueprints": "Flask's module paths: sansio is an alias",
     "scaffold": "Flask's module paths: sansio is an alias",
     "host": "in each package, the part of the application class that belongs to the package",
+}
+
+# Packages whose docstrings do not list their modules, and why.
+WITHOUT_A_LIST = {
+    ".": "Flask's own modules, which have Flask's documentation",
+    "sansio": "an alias",
 }
 
 # Words that this code once used with its own meaning, and the standard words for them.
@@ -70,6 +78,19 @@ def stems_of_several_modules() -> dict[str, str]:
     }
 
 
+def modules_without_a_line() -> dict[str, str]:
+    """Return the modules of each package that the package's own docstring does not name."""
+    found = {}
+    for path in PACKAGE.rglob("__init__.py"):
+        package = path.parent.relative_to(PACKAGE).as_posix()
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        named = set(re.findall(r"\w+", text))
+        missing = {each.stem for each in path.parent.glob("*.py")} - named - {"__init__"}
+        if missing and package not in WITHOUT_A_LIST:
+            found[package] = " ".join(sorted(missing))
+    return found
+
+
 def private_words() -> dict[str, str]:
     """Return the private words in each file's name, identifiers, comments and strings."""
     found: dict[str, str] = {}
@@ -92,6 +113,10 @@ def test_no_two_modules_define_a_class_of_the_same_name() -> None:
 
 def test_no_two_modules_have_the_same_name() -> None:
     assert stems_of_several_modules() == {}
+
+
+def test_docstring_of_each_package_lists_its_modules() -> None:
+    assert modules_without_a_line() == {}
 
 
 def test_private_words_are_not_used() -> None:

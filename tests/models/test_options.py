@@ -2,8 +2,12 @@
 says about the others.
 """
 
+import dataclasses
+import inspect
+
 import pytest
 
+from carboy import Carboy
 from carboy.models.options import Options
 
 
@@ -75,3 +79,10 @@ def test_misspelt_device_of_replicas_is_refused(device):
 def test_replicas_on_cuda_and_on_cuda_0_share_a_device():
     assert Options(device=["cuda", "cuda:1"], replicas=2).devices == ("cuda:0", "cuda:1")
     assert Options(device="cuda").devices == ("cuda",), "without replicas, words are compared"
+
+
+def test_options_have_the_defaults_that_the_decorator_shows():
+    shown = inspect.signature(Carboy.model).parameters
+    fields = dataclasses.asdict(Options())
+    assert {name: shown[name].default for name in fields} == fields
+    assert shown.keys() - fields == {"self", "rule", "name"}

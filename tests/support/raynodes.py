@@ -41,6 +41,7 @@ while True:
 """
 _NAMESPACES = ("--net", "--mount", "--pid")
 ENV = {
+    "XDG_RUNTIME_DIR": "/run",  # each node has its own
     "RAY_USAGE_STATS_ENABLED": "0",
     # As Ray has it by default, but for nodes that join, which must be told.
     "RAY_AUTH_MODE": "token",
@@ -53,6 +54,8 @@ ENV = {
     "RAY_health_check_failure_threshold": "3",
 }
 _RAY_START_S = 180.0
+# What the command lines of Ray's processes contain: some of them, and actors, name themselves.
+_WORDS_OF_RAY = ("site-packages/ray/", "ray::")
 
 
 @functools.cache
@@ -179,9 +182,13 @@ class Node:
             head: the address of the node that it joins. By default this node becomes the head.
             options: of `ray start`.
         """
+        # It holds its port until it has told the head node, if there is one, that its raylet has
+        # ended. The new raylet would end as soon as its own agent cannot have the port.
+        wait_until(lambda: not self.pids("ray::RuntimeEnvAgent"), within_s=_RAY_START_S)
         which = ["--address", f"{head}:{PORT}"] if head else ["--head", "--port", str(PORT)]
         if not head:
-            which.append("--include-dashboard=false")
+            # The monitor would start further machines.
+            which += ["--include-dashboard=false", "--no-monitor"]
         # With ports of their own, Ray does not wait for its agents, for 15 s at most, until they
         # say theirs: too short for a busy machine.
         ports = [
@@ -215,6 +222,12 @@ class Node:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return found
+
+    def kill_ray(self) -> None:
+        """Kill all of Ray on the node, and the actors; return when they are gone."""
+        for word in _WORDS_OF_RAY:
+            self.kill(word)
+        wait_until(lambda: not any(map(self.pids, _WORDS_OF_RAY)))
 
     # ----------------------------------------------------------------------------- failures
 

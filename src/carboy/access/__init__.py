@@ -13,6 +13,8 @@
     tokenleases   tokens that several processes share
     guard         decides whether a request may reach the view or model of its route
     table         the guards of an app, by route
+    routedeclarations   which declaration counts for a route
+    seenfiles     the files of keys that have existed since the server was started
     cors          the sites whose pages may use a route: `cors="https://shop.example"`
     localhost     whether a request may come from a foreign page, against the will of the user
     strictheaders the headers by which an app restricts its own pages

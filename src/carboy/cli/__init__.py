@@ -8,6 +8,20 @@ Of these modules, each imports those to its right:
 `add_default_commands=False`. All other commands, including carboy's own (`serve`, `models`,
 `openapi`, `postman`), are entry points of the group `carboy.commands`.
 
+    apikeys        `carboy keys`
+    configuration  `carboy config`
+    documents      `carboy openapi` and `carboy postman`
+    models         `carboy models`; `simulate` is a command of it
+    new            `carboy new`
+    secret         `carboy secret`
+    programs       `carboy --as-flask program.py`
+    dotenv         loads `.env` files
+    index          the list of models and views at `/` of the development server
+    debugpages     masks secrets in tracebacks of the development server
+    failures       reports errors of commands; `usage` corrects command lines
+    results        keeps prints of the app out of results
+    quantities     options with units
+
 This module has every name of `flask.cli`. All but `AppGroup` are imported on first use, because
 each app has an `AppGroup` and few processes run a command. Commands read these names from this
 module, so that a program can replace one (`carboy.cli.show_server_banner = ...`). A module in this

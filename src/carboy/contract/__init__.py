@@ -9,6 +9,8 @@ Signatures of views, and of `predict` methods of models, are read once, at regis
     kinds        classifies the types of parameters: scalar, record, file, ...
     signature    a function -> an `Operation`; `operationbuilder` sorts the parameters of a view
     operation    `Operation`: parameters, body, return type and errors, as data
+    annotationchecks   refuses annotations without effect; `typeadvice` says what to write instead
+    media        the media types
 
 The other modules use the `Operation`:
 
@@ -19,8 +21,15 @@ The other modules use the `Operation`:
     framing            items of a stream -> JSON lines or server-sent events
     inputerrors        exceptions of decoders -> `InputError`: path, expected and actual value;
                        `core.problemdetails` makes HTTP errors of them
+    valuecounts        bounds the number of values in a body
+    records            fields of records, and the values inside of them
+    fieldtexts         rewrites texts of fields for msgspec; `rereading` does that for JSON
+    pydanticlimits     limits that pydantic checks
+    answercheck        whether a return value fits its declared type
+    packedvalues       values for another process
     hooks              how msgspec reads and writes classes that it does not know
-    schemas            types -> JSON Schema
+    schemas            types -> JSON Schema; `declared` adds what msgspec leaves out
+    docstrings         the texts of Google's style, for documents
     client             arguments -> request, response -> value, for tests
     binding            an operation -> the function in `app.view_functions`
     responses          return value -> response

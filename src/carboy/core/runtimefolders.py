@@ -31,7 +31,7 @@ def runtime_folders(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
         folders.append(os.path.join(tempfile.gettempdir(), f"carboy-{os.geteuid()}"))
     except FileNotFoundError:  # no temporary folder can be written, as on a read-only root
         pass
-    return folders
+    return list(dict.fromkeys(map(os.path.normpath, folders)))
 
 
 def create_private(folder: str) -> None:

@@ -2,6 +2,7 @@
 
 Each function calls the method of the same name of `app.json`
 (`carboy.json.provider.JSONProvider`), so an app that replaces its provider changes all of them.
+`encoder` and `arrays` write what msgspec does not, and `tag` writes sessions.
 """
 
 from __future__ import annotations

@@ -3,6 +3,22 @@
 `@app.model(rule)` above a class with a typed `predict` registers a model. The names of this package
 are imported when they are first used, so that msgspec is loaded with the first registered model,
 and Pillow with the first image.
+
+    host        the methods of an app that declare models; `options` checks what they get
+    collection  `app.models`
+    model       one model: its types, and the version that computes
+    view        its URLs and views; `direct` decides whether a server may go round the view
+    protocol    how clients call it; `wires` has the protocols of other model servers
+    page        the page on which people try it
+    queue       predictions wait here for their batch; `simulation` runs the same on virtual time
+    batched     the types of a `predict` that takes batches
+    binder      the arguments of a call in Python
+    replicas    where batches compute; `raycluster` on a Ray cluster
+    versions    versions beside one another
+    sources     where versions are stored; `saved` has their files
+    example     examples, which `warmup` predicts before the model is ready
+    golden      examples with answers, which `agreement` compares
+    bulk        many predictions in a program; `bulkfiles` those of a file, `bulktables` of a table
 """
 
 from __future__ import annotations

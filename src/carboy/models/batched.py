@@ -17,6 +17,7 @@ import types
 import typing as t
 from collections import abc as cabc
 
+from carboy.contract.answers import STREAMS
 from carboy.contract.hints import is_record, is_scalar, is_union, shown, strip
 from carboy.contract.signature import read_hints, read_predict
 from carboy.contract.values.registry import kind_of
@@ -87,12 +88,14 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
         if parameter.name in hints:
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
-    _refuse_one_result(predict, returns, owner)
+    _refuse_one_result(returns, owner)
+    result = returns
     if joined_parameter(hints, owner=owner) is None:
-        returns = _result_entry_type(returns)
+        result = _result_entry_type(returns)
+    _refuse_streams(predict, returns, result, owner)
     # If all rows are joined to one table, each prediction gets the results of its own rows. They
-    # have the same type as the results of all rows, so `returns` is not changed.
-    annotations["return"] = returns
+    # have the same type as the results of all rows.
+    annotations["return"] = result
     return read_predict(_copy_with(predict, annotations), owner=owner)
 
 
@@ -115,23 +118,39 @@ def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
     return entries[0]
 
 
-def _refuse_one_result(predict: cabc.Callable[..., t.Any], annotation: t.Any, owner: str) -> None:
-    """Refuse a `predict` that does not return one result per prediction of a batch.
+def _refuse_streams(
+    predict: cabc.Callable[..., t.Any], returns: t.Any, result: t.Any, owner: str
+) -> None:
+    """Refuse a `predict` that yields, or one of whose results is a stream.
 
     Args:
-        annotation: its return type.
+        returns: its return type.
+        result: the type of one result.
 
     Raises:
-        SignatureError: it yields, or its type describes a single result, such as a number.
+        SignatureError: it is so.
     """
-    bare = strip(annotation)
-    origin = t.get_origin(bare) or bare
-    yields = inspect.isgeneratorfunction(inspect.unwrap(predict))
-    if yields or origin in (cabc.Iterator, cabc.Generator):
+    # A list is an `Iterable`, so `returns` may be one.
+    kinds = {_origin(returns)} - {cabc.Iterable} | {_origin(result)}
+    if inspect.isgeneratorfunction(inspect.unwrap(predict)) or not kinds.isdisjoint(STREAMS):
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
             " and cannot yield. Return a list, or leave `batch` at 1."
         )
+
+
+def _origin(annotation: t.Any) -> t.Any:
+    bare = strip(annotation)
+    return t.get_origin(bare) or bare
+
+
+def _refuse_one_result(annotation: t.Any, owner: str) -> None:
+    """Refuse a return type that cannot hold one result per prediction of a batch.
+
+    Raises:
+        SignatureError: the type describes a single result, such as a number or a dict.
+    """
+    bare = strip(annotation)
     if is_union(bare):
         is_single = all(map(_is_one_result, t.get_args(bare)))
     else:

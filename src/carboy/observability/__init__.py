@@ -12,6 +12,7 @@
     requestid        the id by which the log lines of a request are found
     access           the lines of the access log
     timer            `with app.timer("model"):`
+    bounds           bounds of histograms
 
 An app that sets none of the keys keeps Flask's logging, and loads only `keys`.
 """

@@ -8,7 +8,10 @@
       components     types -> components of the document
       swagger2       Swagger 2 -> OpenAPI 3.1
     ui             the URLs and pages of the document
-    postman        document -> collection; `samples` generates the values
+    postman        document -> collection; `samples` generates the values, by `patterns` too
+    keysecurity    which operations need an API key
+    formats        documents as JSON and YAML
+    faults         what cannot be documented
 
 `import carboy` imports only `host`, which has the methods of the app class. The other modules are
 imported when the first document is built.

@@ -3,6 +3,22 @@ value.
 
 `app.config.from_project()` loads it (`carboy.project.loader`), and sets `app.config.project` to the
 `Project` that this module defines. Without that call nothing in this package is imported by an app.
+
+    loader          loads all layers, in their order
+    layers          values with their origins
+    origins         where a value comes from
+    dotenvfile      `.env`
+    datafiles       `config.toml` and `config.json`
+    pythonfile      `config.py`
+    variables       environment variables
+    secretfiles     `X_FILE`: files with secrets
+    declaredkeys    the keys that a project declares
+    keytypes        the types of keys
+    secretkey       makes the key for development; `rotation` replaces keys
+    privatefiles    writes files with secrets
+    configproblems  what is wrong, for `carboy config --check`
+    reloading       what the reloader must know
+    uncaught        ends a program whose configuration cannot be used
 """
 
 from __future__ import annotations

@@ -1,9 +1,21 @@
 """Serve an app in production: `carboy serve` and `Carboy.serve`.
 
-    process   the supervisor process, the worker processes that it starts, and `carboy serve`
-    http      the HTTP server, which knows sockets and requests, but no application
-    wsgi      calls the WSGI application for the requests that the HTTP server receives
-    threads   the threads of a worker: one at a time reads requests, the others run views
+    process     the supervisor process, the worker processes that it starts, and `carboy serve`
+    http        the HTTP server, which knows sockets and requests, but no application
+    wsgi        calls the WSGI application for the requests that the HTTP server receives
+    threads     the threads of a worker: one at a time reads requests, the others run views
+    management  probes, and the requests of `carboy ctl`
+    metrics     the metrics of all workers
+
+    predictions   serves predictions without a thread that waits
+    settings      the settings of the server; `declaration` says what a setting consists of
+    machine       what this machine offers
+    activation    sockets that systemd passes; `unixsocket` makes Unix sockets
+    certificates  the TLS certificate
+    log           the server's logger; `accesslog` sets up the access log
+    tracing       spans of OpenTelemetry
+    startscreen   the lines that are logged when the server is ready
+    mainblock     what a program adds below `if __name__ == "__main__"`
 
 The supervisor passes the settings to each worker on the worker's command line. Supervisor and
 worker then send each other messages over a pair of sockets, and the worker sends the lines of the

@@ -12,6 +12,7 @@ from carboy import Carboy, Tensor
 from carboy.models import Golden
 
 app = Carboy(__name__)
+small = Carboy("small")
 CLOSED = os.environ.get("SHOP_CLOSED", "closed.txt")
 
 
@@ -36,6 +37,7 @@ def twice(x: float) -> float:
     return 2 * x
 
 
+@small.model("/once", replicas=1, retry=False)
 @app.model("/once", replicas=1, retry=False)
 def once(x: float) -> int:
     if x == 77.0:

@@ -52,14 +52,14 @@ class Shop:
             cwd=self.project,
         )
 
-    def serve(self, *options: str, port: int = PORT) -> raynodes.NodeProgram:
+    def serve(self, *options: str, app: str = "shop:app", port: int = PORT) -> raynodes.NodeProgram:
         program = self.carboy(
-            *("serve", "shop:app", "--bind", f"0.0.0.0:{port}", "--probes", "yes", "--on", "ray"),
+            *("serve", app, "--bind", f"0.0.0.0:{port}", "--probes", "yes", "--on", "ray"),
             *options,
             port=port,
         )
         try:
-            program.wait_until_it_prints("serving shop:app", READY_S)
+            program.wait_until_it_prints(f"serving {app}", READY_S)
         except BaseException:
             program.stop()
             raise
@@ -127,6 +127,7 @@ def test_without_a_ray_node_the_server_does_not_start_and_says_what_to_do(shop: 
         *("--on", "ray", "--ray-address", "127.0.0.1:9"),
     )
     assert program.process.wait(READY_S) != 0
+    assert "connecting to Ray at 127.0.0.1:9" in program.output
     assert "The Ray cluster cannot be reached: nobody answers at 127.0.0.1:9" in program.output
     assert "ray start --head" in program.output
 
@@ -250,21 +251,23 @@ def test_a_version_with_a_wrong_golden_answer_is_not_served(
 def test_without_ray_the_server_answers_503_and_goes_on_when_ray_is_back(
     server: raynodes.NodeProgram, shop: Shop
 ) -> None:
-    shop.node.kill("ray/core/src/ray")
+    shop.node.kill_ray()
     wait_long(lambda: b"The Ray cluster" in requests.get(f"{server.url}/readyz", timeout=9).content)
     answer = predict(server, "double", 5)
     assert (answer.status_code, answer.json()["code"]) == (503, "model-unavailable")
     assert requests.get(server.url, timeout=9).text == "open"
-    wait_until(lambda: not shop.node.pids("ray::"), within_s=60)
     shop.start_ray()
     wait_long(lambda: predict(server, "double", 5).status_code == 200)
 
 
 def test_replicas_outlive_the_server_until_they_are_ended(shop: Shop) -> None:
-    first = shop.serve("--ray-namespace", "other", port=8002)
+    def serve() -> raynodes.NodeProgram:
+        return shop.serve("--ray-namespace", "other", app="shop:small", port=8002)
+
+    first = serve()
     before = shop.ready("once", 8002)
     assert first.stop() == 0
-    again = shop.serve("--ray-namespace", "other", port=8002)
+    again = serve()
     try:
         assert shop.ready("once", 8002) == before
     finally:

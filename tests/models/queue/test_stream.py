@@ -349,10 +349,13 @@ def batched_yield(xs: list[int]):
 
 
 def batched_iterator(xs: list[int]) -> t.Iterator[int]: ...
+def batched_async(xs: list[int]) -> t.AsyncIterator[int]: ...
 def batched_streams(xs: list[int]) -> list[t.Iterator[int]]: ...
 
 
-@pytest.mark.parametrize("predict", [batched_yield, batched_iterator, batched_streams])
+@pytest.mark.parametrize(
+    "predict", [batched_yield, batched_iterator, batched_async, batched_streams]
+)
 def test_batched_predict_that_streams_is_refused(predict):
     with pytest.raises(SignatureError, match=r"[lL]eave `batch` at 1"):
         Model("m", "/m", predict, Options(batch=2))

@@ -227,7 +227,7 @@ def test_a_replica_without_a_supervisor_ends_when_no_client_is_left(opened):
     queue.close()
     queue._replica.close()
     assert there.replicas[0].popen.wait() == 0
-    assert [each["key"] for each in there.released] == [queue._replica._want["key"]]
+    assert [each["key"] for each in there.released] == [queue._replica.want["key"]]
 
 
 def test_a_stream_whose_replica_dies_ends_with_a_failure(opened):

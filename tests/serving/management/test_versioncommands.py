@@ -9,11 +9,13 @@ import re
 import shutil
 import subprocess
 import threading
+import typing as t
 
 import pytest
 import spawning
 from clirunner import separate_runner
 from modelversions import Counting, write_version
+from polling import wait_until
 
 from carboy import Carboy
 from carboy.errors import ControlClientError
@@ -218,10 +220,18 @@ class Served:
         return ControlClient(self.socket).request(f"models/{name}", timeout_s=50, **arguments)
 
     def versions(self) -> dict[str, list[str]]:
-        """Return what the workers do with each version."""
+        """Return what the workers do with each version. The server leaves out a worker that does
+        not answer in time, so it is asked again until both have.
+        """
+        found: list[dict[str, t.Any]] = []
+
+        def ask() -> bool:
+            found[:] = self.request("versions", model="net")["versions"]
+            return len({each["pid"] for version in found for each in version["workers"]}) == 2
+
+        wait_until(ask)
         return {
-            each["version"]: sorted(worker["state"] for worker in each["workers"])
-            for each in self.request("versions", model="net")["versions"]
+            each["version"]: sorted(worker["state"] for worker in each["workers"]) for each in found
         }
 
 

@@ -1,3 +1,9 @@
-"""Types of values that JSON cannot express (images, tensors, tables, files, text), one module per
-type.
+"""Types of values that JSON cannot express (images, tensors, tables, files, text).
+
+kind    `ValueKind`: the interface of them all; `registry` has the classes
+image   images
+tensor  NumPy arrays; `npy` reads files of NumPy, `nested` lists of JSON
+tables  DataFrames
+file    uploaded files as they are
+text    texts and bytes of whole files
 """

@@ -5,7 +5,12 @@
       rayreplicas       sends each batch to a replica by one call, and waits for the results
     controller          one actor of the app: starts, replaces and ends replicas
       controllerstate   its decisions, without Ray
+      scaling           how many replicas there should be
     replicaactor        an actor with a model, on whichever node has the resources
+
+    rayconnection       connects a process with Ray; `greeting` finds out what else answers
+    codedigest          notices a node with other code
+    ending              ends all of an app on a cluster
 
 A web worker and the controller exchange whole states: the worker what it wants and how much waits,
 the controller what there is. So either may be replaced at any time, and learns the rest from the

@@ -110,7 +110,7 @@ class RayCluster:
         """Return the replicas of a version of a model, which are not started yet."""
         resources = resources_of(options, owner)
         made = RayReplicas(
-            t.cast("dict[str, t.Any]", want),
+            want,
             self,
             operation,
             owner=owner,

@@ -17,15 +17,13 @@ from collections import abc as cabc
 from functools import partial
 from time import monotonic
 
-import msgspec
-
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, UnavailableError
 
 from ..queue.occupied import paused, slots_of_caller
-from ..replicas.batches import BatchFormat, ResultReader, decode_failure, pack_batch
+from ..replicas.batches import ResultReader, decode_failure, pack_batch
 from ..replicas.frames import ConnectionLost
-from ..saved.card import Card
+from ..replicas.otherprocesses import OtherProcesses
 from .messages import (
     BATCH,
     END,
@@ -44,6 +42,7 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments
     from ..queue.state import Slot
     from ..replicas.replica import Posts, Turns
+    from ..replicas.supervision import WantedReplicas
     from .cluster import RayCluster
     from .messages import Code, Parcel, PoolFacts
 
@@ -103,8 +102,8 @@ class _Call:
         self.is_given_up = False
 
 
-class RayReplicas:
-    """The replicas of one version of a model, as `OtherProcesses`. Thread-safe.
+class RayReplicas(OtherProcesses):
+    """The replicas of one version of a model, as a `ModelReplica`. Thread-safe.
 
     Args:
         want: what the controller must know to start them.
@@ -118,11 +117,9 @@ class RayReplicas:
         resources: what each replica needs of its node.
     """
 
-    is_remote = True
-
     def __init__(
         self,
-        want: dict[str, t.Any],
+        want: WantedReplicas,
         cluster: RayCluster,
         operation: Operation,
         *,
@@ -133,16 +130,11 @@ class RayReplicas:
         batch: int,
         resources: dict[str, float],
     ) -> None:
-        self.want = want
-        self.owner = owner
+        super().__init__(want, operation, owner=owner, streams=streams, retry=retry)
         self._cluster = cluster
-        self._form = BatchFormat.of(operation)
-        self._streams = streams
-        self._retry = retry
         self._most = most
         self._batch = batch
         self._resources = resources
-        self._loading = threading.Lock()
         #: Notified when a replica can take a batch, or when there are none any more.
         self._free = threading.Condition()
         self._actors: dict[str, _Actor] = {}
@@ -158,21 +150,12 @@ class RayReplicas:
         self.turns: Turns | None = self
         self.posts: Posts | None = None
         self.batches = most * (1 if streams else WINDOW)
-        self.trouble = ""
-        self.loading = False
-        self.loaded = False
         self.was_loaded = False
-        self.loaded_bytes = 0
-        self.load_s = 0.0
-        self.cards: tuple[Card, ...] = ()
-        self.is_ready = True
-        self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
-        self.on_ready: cabc.Callable[[], object] = lambda: None
-        self.demand: cabc.Callable[[], int] = lambda: 0
 
     def wanted_with(self, code: Code) -> WantedVersion:
         """Return what the controller gets."""
-        return WantedVersion(self.want, code, self._most, self._batch, self._resources)
+        want = t.cast("dict[str, t.Any]", self.want)
+        return WantedVersion(want, code, self._most, self._batch, self._resources)
 
     # --- loading -------------------------------------------------------------------------------
 
@@ -194,28 +177,13 @@ class RayReplicas:
             self.was_loaded = self.loaded = True
             self.apply(facts)
 
-    def load_beside(self, served: RayReplicas, hold_s: float | None) -> None:
-        """Do as `load`, while another version is served.
-
-        Args:
-            hold_s: how long predictions may wait while the other version ends first, if the cluster
-                has no room for both; None if they may not.
-
-        Raises:
-            ModelLoadError: the model could not be loaded, or there is no room for it.
-            UnavailableError: the cluster cannot be used.
-        """
-        self.want = {**self.want, "beside": served.want["key"], "hold_s": hold_s}
-        self.load()
-
     def apply(self, facts: PoolFacts) -> None:
         """Use the replicas that there are now."""
         if facts.hold_s is not None and not self._is_held:
             self._is_held = True
             self.on_hold(facts.hold_s)
         if facts.about:
-            self.loaded_bytes, self.load_s = facts.about["loaded_bytes"], facts.about["took_s"]
-            self.cards = tuple(msgspec.convert(facts.about["cards"], list[Card]))
+            self._note_loaded(facts.about)
         ready = {each.name: each for each in facts.replicas if each.phase == "ready"}
         new = [each for name, each in ready.items() if name not in self._actors]
         # A stream may take minutes.
@@ -268,9 +236,6 @@ class RayReplicas:
             self.loaded = False
         self._note_readiness()
         self.trouble = self._cluster.trouble
-
-    def check(self) -> None:
-        """Do nothing: the controller checks the replicas, and replaces those that fail."""
 
     def close(self) -> None:
         """Give the replicas back. They end when no web worker uses them."""
@@ -562,7 +527,7 @@ class RayReplicas:
         try:
             reader = self._readers.pop()
         except IndexError:
-            reader = ResultReader(self._form)
+            reader = ResultReader(self.form)
         try:
             return reader.read(parcel.meta, parcel.region)
         except ConnectionLost:

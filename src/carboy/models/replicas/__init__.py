@@ -15,6 +15,8 @@ tokens              which replica is free: a pipe from all replicas to all who h
 batches             batches and results as messages
 rawbody             the body of a request that the replica decodes
 packedfailures      exceptions on their way back
+posting             batches whose results an event loop receives
+replicaconnection   a connection to one replica
 frames              how messages are sent: on a socket, large arrays through shared memory
 arena               that memory
 devicelock          a lock on a device that replicas share

@@ -16,15 +16,12 @@ from collections import abc as cabc
 from functools import partial
 from time import sleep
 
-import msgspec
-
 from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import paused, slots_of_caller
-from ..saved.card import Card
-from .batches import BatchFormat, decode_failure, pack_batch
+from .batches import decode_failure, pack_batch
 from .frames import (
     BATCH,
     BEGINS,
@@ -39,6 +36,7 @@ from .frames import (
     Frame,
     FrameSocket,
 )
+from .otherprocesses import OtherProcesses
 from .posting import Posting
 from .replicaconnection import ReplicaConnection, Turn, owned_region
 from .supervision import GivesBack, Hangs
@@ -60,7 +58,7 @@ _CONNECT_AGAIN_S = 0.05
 _logger = get_masked_logger("carboy.models")
 
 
-class RemoteReplicas:
+class RemoteReplicas(OtherProcesses):
     """The replicas of one version of a model, as a `ModelReplica`. Thread-safe.
 
     Args:
@@ -72,8 +70,6 @@ class RemoteReplicas:
         retry: whether a batch may be computed again after its replica has died.
     """
 
-    is_remote = True
-
     def __init__(
         self,
         want: WantedReplicas,
@@ -84,13 +80,9 @@ class RemoteReplicas:
         streams: bool,
         retry: bool,
     ) -> None:
-        self._want = want
+        super().__init__(want, operation, owner=owner, streams=streams, retry=retry)
         self._directory = directory
-        self.form = BatchFormat.of(operation)
-        self._owner = owner
-        self._streams = streams
-        self._retry = retry
-        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self.folder = ""
         self.tokens: TokenReader | None = None
         #: By replica, the connections that no thread uses.
@@ -105,19 +97,6 @@ class RemoteReplicas:
         self._posting = Posting(self)
         self.posts: Posts | None = self._posting
         self.batches = want["replicas"]
-        self.trouble = ""
-        self.loading = False
-        self.loaded = False
-        self.loaded_bytes = 0
-        self.load_s = 0.0
-        self.cards: tuple[Card, ...] = ()
-        self.is_ready = True
-        #: Called when the version must be held, with the longest time in seconds, or must go on
-        #: (None). Must return at once.
-        self.on_hold: cabc.Callable[[float | None], object] = lambda _: None
-        self.demand: cabc.Callable[[], int] = lambda: 0
-        #: Called when the last replica has died, or one is ready again. Must return at once.
-        self.on_ready: cabc.Callable[[], object] = lambda: None
         change_in_child(self, RemoteReplicas.forget_parent)
 
     def forget_parent(self) -> None:
@@ -146,7 +125,7 @@ class RemoteReplicas:
                 return
             self.loading = True
             try:
-                granted, fd = self._directory.want(self._want, self)
+                granted, fd = self._directory.want(self.want, self)
             finally:
                 self.loading = False
             with self._lock:
@@ -156,23 +135,7 @@ class RemoteReplicas:
     def _use(self, granted: Granted, fd: int) -> None:
         self.folder, self.tokens = granted["folder"], TokenReader(fd)
         self.is_ready = True
-        about = granted["about"]
-        self.loaded_bytes, self.load_s = about["loaded_bytes"], about["took_s"]
-        self.cards = tuple(msgspec.convert(about["cards"], list[Card]))
-
-    def load_beside(self, served: RemoteReplicas, hold_s: float | None) -> None:
-        """Do as `load`, while another version is served.
-
-        Args:
-            hold_s: how long predictions may wait while the other version ends first, if there is no
-                memory for both; None if they may not.
-
-        Raises:
-            ModelLoadError: the model could not be loaded, or there is no memory for it.
-            UnavailableError: no supervisor answers.
-        """
-        self._want = {**self._want, "beside": served._want["key"], "hold_s": hold_s}
-        self.load()
+        self._note_loaded(granted["about"])
 
     def hold(self, limit_s: float) -> None:
         """Let new predictions wait, and release the version when those before are computed."""
@@ -200,9 +163,6 @@ class RemoteReplicas:
         self._close_unused(unused)
         self.on_ready()
 
-    def check(self) -> None:
-        """Do nothing: the supervisor checks the replicas, and replaces those that fail."""
-
     def close(self) -> None:
         """Give the replicas back. The supervisor ends them when no process uses them."""
         with self._lock:
@@ -211,7 +171,7 @@ class RemoteReplicas:
             unused, self._unused = self._unused, {}
         self._close_unused(unused)
         if was_loaded:
-            self._directory.release(GivesBack(key=self._want["key"]))
+            self._directory.release(GivesBack(key=self.want["key"]))
 
     def _close_unused(self, unused: dict[int, list[ReplicaConnection]]) -> None:
         """Close connections without a batch."""
@@ -286,7 +246,7 @@ class RemoteReplicas:
     def _report(self, connection: ReplicaConnection, took_s: float) -> None:
         self._directory.report(
             Hangs(
-                key=self._want["key"],
+                key=self.want["key"],
                 replica=connection.replica,
                 took_s=took_s,
             )
@@ -306,7 +266,7 @@ class RemoteReplicas:
             connection = self._connect(token)
             if connection is not None:
                 return Turn(connection, token.serial)
-        raise ClosedError(f"{self._owner}: its replicas have ended. Retry the request.")
+        raise ClosedError(f"{self.owner}: its replicas have ended. Retry the request.")
 
     def _spare_token(self) -> Token | None:
         with contextlib.suppress(IndexError):
@@ -489,7 +449,7 @@ class RemoteReplicas:
     def _note(self, connection: ReplicaConnection, exc: BaseException) -> None:
         """Log and report a replica that has sent something that is no message."""
         if isinstance(exc, ConnectionLost) and exc.is_garbage:
-            _logger.warning("%s: replica %d: %s", self._owner, connection.replica, exc)
+            _logger.warning("%s: replica %d: %s", self.owner, connection.replica, exc)
             self._report(connection, 0.0)
 
     def keep(self, connection: ReplicaConnection) -> None:
@@ -501,10 +461,10 @@ class RemoteReplicas:
         connection.frames.close()
 
     def _late(self) -> DeadlineError:
-        return DeadlineError(f"{self._owner} did not answer in time, and its replica is replaced.")
+        return DeadlineError(f"{self.owner} did not answer in time, and its replica is replaced.")
 
     def _lost(self, exc: ConnectionLost) -> ReplicaLostError:
-        return ReplicaLostError(f"{self._owner}: its replica has ended while it computed: {exc}.")
+        return ReplicaLostError(f"{self.owner}: its replica has ended while it computed: {exc}.")
 
 
 class RemoteItems(cabc.Iterator[t.Any]):

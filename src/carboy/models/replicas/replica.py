@@ -13,6 +13,7 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot
     from ..saved.card import Card
+    from .otherprocesses import OtherProcesses
     from .supervision import WantedReplicas
 
     #: Called with the slot of a batch and what has become of the batch: the results, an exception,
@@ -188,36 +189,6 @@ class ModelReplica(Replica, t.Protocol):
 
     def check(self) -> None:
         """Call the model's own `check` method, if it has one; raises what `check` raises."""
-
-
-class OtherProcesses(ModelReplica, t.Protocol):
-    """The further members of a replica that a `ModelVersion` uses if other processes compute it.
-
-    Attributes:
-        trouble: why no process can be reached that computes; "" if that is not so.
-        on_hold: called when the version must be held, with the longest time in seconds, or must go
-            on (None). Must return at once.
-        on_ready: called when the last replica has died, or one is ready again. Must return at once.
-        demand: returns how many predictions of this process wait or are computed.
-    """
-
-    trouble: str
-    on_hold: cabc.Callable[[float | None], object]
-    on_ready: cabc.Callable[[], object]
-    demand: cabc.Callable[[], int]
-
-    def load_beside(self, served: t.Any, hold_s: float | None) -> None:
-        """Do as `load`, while another version is served.
-
-        Args:
-            served: the replicas of that version, which are of the same class.
-            hold_s: how long predictions may wait while the other version ends first, if there is no
-                room for both; None if they may not.
-
-        Raises:
-            ModelLoadError: the model could not be loaded, or there is no room for it.
-            UnavailableError: nobody answers that could start the replicas.
-        """
 
 
 class ReplicaMaker(t.Protocol):

@@ -6,6 +6,13 @@
         8/...
         chosen.json           the version to which somebody has rolled back, if so
 
+    localsource  a folder
+    urlsource    a folder at an fsspec URL; `versioncache` keeps what was fetched
+    versionlist  the versions, and which of them should be served
+    build        the files of a new version
+    changes      adds a version, switches, rolls back
+    diskspace    errors of a disk that is too small
+
 The source is the only record of versions. Every process that serves a model looks at its source now
 and then, so that a new version reaches servers of all kinds, and a restart changes nothing. Modules
 of this package know no model, thread or server.

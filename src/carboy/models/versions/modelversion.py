@@ -22,7 +22,8 @@ if t.TYPE_CHECKING:
 
     from ..queue import PredictionQueue
     from ..queue.state import Statistics
-    from ..replicas.replica import ModelReplica, OtherProcesses
+    from ..replicas.otherprocesses import OtherProcesses
+    from ..replicas.replica import ModelReplica
     from ..saved.card import Card
 
 _logger = get_masked_logger("carboy.models")
@@ -145,7 +146,8 @@ class ModelVersion:
         share replicas, so their supervisor does that.
         """
         if self.replica.is_remote:
-            t.cast("OtherProcesses", self.replica).load_beside(beside.replica, hold_s)
+            remote = t.cast("OtherProcesses", self.replica)
+            remote.load_beside(t.cast("OtherProcesses", beside.replica), hold_s)
             return
         replica = beside.replica
         served = ServedVersion(

@@ -7,6 +7,10 @@
     sagemaker        containers of Amazon SageMaker: `"sagemaker"`
     vertex           containers of Google's Vertex AI, switched on by its variables `AIP_...`
 
+`shared`, `instances` and `solemodel` have what several protocols share. V2 alone uses
+`tensorsignature` (the inputs and outputs of a model as tensors), `datatypes`, and
+`openinferencepages` (its other URLs).
+
 The config key `MODEL_PROTOCOLS` switches protocols on. Their modules are imported only then. Each
 module has a function `install(app)`.
 """

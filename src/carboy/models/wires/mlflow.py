@@ -84,7 +84,7 @@ class InvocationProblem(WireProblem):
 
 
 class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
-    """Serves one model."""
+    """Serves one model as MLflow's scoring server does."""
 
     name = NAME
     problem = InvocationProblem

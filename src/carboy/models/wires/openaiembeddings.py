@@ -60,7 +60,7 @@ class EmbeddingsProblem(WireProblem):
 
 
 class EmbeddingsProtocol(ServesOneModel, ProtocolWithoutStreams):
-    """Serves one model."""
+    """Serves one model, whose results are embeddings, as OpenAI's API does."""
 
     name = NAME
     problem = EmbeddingsProblem

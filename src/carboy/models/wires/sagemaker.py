@@ -24,7 +24,7 @@ NAME = "sagemaker"
 
 
 class SageMakerProtocol(ServesOneModel, JsonProtocol):  # type: ignore[misc]  # path may be None
-    """Serves one model at another URL."""
+    """Serves one model at /invocations too, in the formats of the model's own URL."""
 
     name = NAME
 

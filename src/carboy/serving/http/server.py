@@ -1,4 +1,4 @@
-"""The HTTP server: it listens, accepts connections, and runs the event loop.
+"""The HTTP server: it runs the event loop on the sockets of all clients.
 
 One thread at a time, the leading thread (`carboy.serving.threads`), runs the event loop: it waits
 for events on all sockets, reads requests and calls their handlers. Before a handler that may block,
@@ -12,7 +12,6 @@ threads of its own.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -25,6 +24,7 @@ from time import monotonic
 from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
+from .acceptor import Acceptor
 from .budget import Budget
 from .connection import ACTIVE, Connection, flush_all
 from .environ import base_environ
@@ -33,7 +33,6 @@ from .forwarded import ForwardedError
 from .limits import plain_text
 from .poller import READ, WRITE, SpinWait, make_poller
 from .sendfile import FileWrapper
-from .transitions import IDLE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -48,8 +47,6 @@ if t.TYPE_CHECKING:
 
 # Seconds between two checks of all connections for expired deadlines.
 SWEEP_S = 0.25
-# Maximum number of connections that are accepted in a row before other events are handled.
-MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
 # When the access log has collected this many lines, it writes them. If it has fewer, it writes them
@@ -62,16 +59,9 @@ LAST_LINES_S = 1.0
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
-# When the maximum number of connections is open, one in this many of them may be closed, if it is
-# idle, to make room. Several are closed together, because the search for idle connections examines
-# all connections.
-IDLE_PART = 64
 # How many seconds `HTTPServer.wait` waits at once. Signal handlers run during the wait; on Windows,
 # which lacks `pthread_kill`, only after it.
 WAIT_S = 3600.0 if hasattr(signal, "pthread_kill") else 0.5
-# Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
-# one client.
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class HTTPServer:
@@ -142,14 +132,17 @@ class HTTPServer:
         self.wake = self._poller.wake
         self._spin_wait = SpinWait(self._poller) if spins else None
         self._connections: dict[int, Client] = {}
-        self._listeners = list(listeners)
-        # The listeners whose sockets are open, by file descriptor.
-        self._open: dict[int, Listener] = {}
+        self._acceptor = Acceptor(
+            listeners,
+            poller=self._poller,
+            limits=limits,
+            clients=self._connections,
+            add=self.add,
+            notices=self.notices,
+        )
         # The functions for other descriptors; see `call_when_readable`.
         self._others: dict[int, cabc.Callable[[], object]] = {}
         self._others_lock = threading.Lock()
-        # Whether the poller watches the open listeners.
-        self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
         environ = base_environ(multiprocess=multiprocess)
@@ -157,7 +150,7 @@ class HTTPServer:
             environ["wsgi.file_wrapper"] = FileWrapper
         if access_log is not None:
             environ[FIELDS] = None
-        for listener in self._listeners:
+        for listener in listeners:
             listener.environ = environ | listener.environ
 
     # --- start and stop ------------------------------------------------------------------------
@@ -174,14 +167,10 @@ class HTTPServer:
     def listen(self) -> None:
         """Open the listening sockets, but start no threads. Raises OSError, as `start` does."""
         try:
-            for listener in self._listeners:
-                listener.open(self._limits.backlog)
-                self._open[listener.fileno()] = listener
+            self._acceptor.open()
         except OSError:
-            self._close_listeners()
             self._poller.close()
             raise
-        self._listen(yes=True)
 
     def call_when_readable(self, fd: int, call: cabc.Callable[[], object] | None) -> None:
         """Let the event loop call a function whenever a file descriptor is readable; None ends
@@ -208,8 +197,7 @@ class HTTPServer:
         """Let the kernel drop new connections, so that those in the backlog can be accepted before
         the listening sockets are closed. Returns False if it cannot do that for any of them.
         """
-        refused = [listener.refuse_new() for listener in self._open.values()]
-        return any(refused)
+        return self._acceptor.refuse_new()
 
     def drain(self, *, has_successor: bool = False) -> None:
         """From now on, let responses ask clients to open a new connection, and leave the clients of
@@ -222,7 +210,7 @@ class HTTPServer:
             has_successor: whether another process listens on all sockets of this one.
         """
         self.draining = True
-        self.call(partial(self._leave_shared, all_are=has_successor))
+        self.call(partial(self._acceptor.leave_shared, all_are=has_successor))
 
     def stop(self) -> None:
         """Accept no more connections, and close each open one after its current response. Returns
@@ -252,7 +240,7 @@ class HTTPServer:
             connection.close()
         if self.access_log is not None:
             self.access_log.flush(wait_s=LAST_LINES_S)
-        self._close_listeners()
+        self._acceptor.close()
         self._others.clear()
         self._poller.close()
 
@@ -276,12 +264,11 @@ class HTTPServer:
         """Return the host and port, or the path, of the first socket on which the server listens;
         None if it does not listen.
         """
-        return next((listener.bound_to for listener in self._open.values()), None)
+        return self._acceptor.address
 
     def _stop(self) -> None:
         self.stopping = self.draining = True
-        for listener in list(self._open.values()):
-            self._leave(listener)
+        self._acceptor.leave_all()
         for connection in self.connections:
             connection.stop()
         self._check_drained()
@@ -290,26 +277,6 @@ class HTTPServer:
         for connection in self.connections:
             if isinstance(connection, Connection):
                 connection.go_away(within_s)
-
-    def _leave(self, listener: Listener) -> None:
-        """Stop to listen on a socket. First accept all clients in the backlog, because closing the
-        socket would reset their connections.
-        """
-        self._accept(listener, max_count=1 << 20)
-        fd = listener.fileno()
-        del self._open[fd]
-        if self._listens:
-            self._poller.remove(fd)
-        listener.close()
-
-    def _leave_shared(self, *, all_are: bool) -> None:
-        for listener in [each for each in self._open.values() if each.is_shared or all_are]:
-            self._leave(listener)
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._open.clear()
 
     def _check_drained(self) -> None:
         if self.stopping and not self._connections:
@@ -331,7 +298,7 @@ class HTTPServer:
         # While this thread polled without sleeping, another thread has added work and woken it.
         if calls or due:
             return self._poller.wait(0)
-        idle = not self._connections and self._listens
+        idle = not self._connections and self._acceptor.listens
         if idle:
             # Do this now: without connections, this thread will not `_sweep` for an hour.
             self._report()
@@ -465,8 +432,7 @@ class HTTPServer:
             if connection.deadline_s < now_s:
                 connection.expire()
         self._report()
-        if not self._listens:
-            self._listen(yes=len(self._connections) < self._limits.connections)
+        self._acceptor.resume()
 
     def _report(self) -> None:
         """Write the lines of the access log, and let the metrics note the state of the server."""
@@ -481,35 +447,8 @@ class HTTPServer:
         """Handle an event on a descriptor that is no client's."""
         if (call := self._others.get(fd)) is not None:
             call()
-        elif (listener := self._open.get(fd)) is not None:
-            # Accept one client at a time from a shared socket, so that the other processes that
-            # listen on it get their part.
-            self._accept(listener, 1 if listener.is_shared else MAX_ACCEPTS)
-
-    def _accept(self, listener: Listener, max_count: int) -> None:
-        for accepted in range(max_count):
-            # A server that stops accepts all clients in the backlog, because the connections that
-            # are left there are reset.
-            if len(self._connections) >= self._limits.connections and not self.stopping:
-                if accepted:  # the poller will report if more clients wait
-                    return
-                if not self._make_room():
-                    self._listen(yes=False)  # stop accepting: further clients wait in the backlog
-                    return
-            try:
-                sock, host, port = listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionAbortedError:  # this client has left; others may wait
-                continue
-            except OSError as exc:
-                if exc.errno in _EXHAUSTED:
-                    logger.error("cannot accept connections at the moment: %s", exc.strerror)
-                    # File descriptors or memory have run out, so accept no client until the next
-                    # call of `_sweep`.
-                    self._listen(yes=False)
-                return
-            self.add(sock, host, port, listener)
+        else:
+            self._acceptor.accept_from(fd)
 
     def _admit_behind_proxy(self, exchange: Exchange) -> None:
         """Store in `exchange.origin` what trusted proxies say about the client, then let the
@@ -526,22 +465,6 @@ class HTTPServer:
         else:
             self._handler.admit(exchange)
 
-    def _make_room(self) -> bool:
-        """Close the idle connections that would time out first, so that new clients can connect;
-        returns False if no connection is idle.
-        """
-        most = self._limits.connections
-        idle = [connection for connection in self.connections if connection.state is IDLE]
-        idle.sort(key=lambda connection: connection.deadline_s)
-        for connection in idle[: max(1, most // IDLE_PART)]:
-            connection.stop()
-        made = len(self._connections) < most
-        text = "closed idle ones for new clients" if made else "none is idle, new clients wait"
-        self.notices.note(
-            "connections", logging.WARNING, "all %d connections are open: %s", most, text
-        )
-        return made
-
     def add(
         self, sock: socket.socket, host: str, port: int, listener: Listener | None = None
     ) -> Client:
@@ -549,7 +472,7 @@ class HTTPServer:
         `listener`, or by the first listener.
         """
         sock.setblocking(False)
-        listener = listener or self._listeners[0]
+        listener = listener or self._acceptor.listeners[0]
         environ = listener.environ.copy()
         # A server that listens on `::` sees the client 192.0.2.1 as `::ffff:192.0.2.1`: remove the
         # prefix.
@@ -566,16 +489,6 @@ class HTTPServer:
         self._connections[fd] = client
         self._poller.add(fd, READ)
         return client
-
-    def _listen(self, *, yes: bool) -> None:
-        if yes == self._listens:
-            return
-        self._listens = yes
-        for fd in self._open:
-            if yes:
-                self._poller.add(fd, READ)
-            else:
-                self._poller.remove(fd)
 
     # --- for connections, from any thread ------------------------------------------------------
 

@@ -8,5 +8,5 @@
 
 Each worker process has a table of its own, and only this process writes to it. The memory of the
 table belongs to the supervisor too, so that the counts of a process that is killed are not lost.
-`families` lists the metrics.
+`families` lists the metrics; `workermetrics` and `modelseries` write them to a worker's table.
 """

@@ -51,10 +51,10 @@ class ModelKeeper:
         }
 
     def limit(self, leave: cabc.Callable[[str], object]) -> None:
-        """This process computes nothing, so it has no limits."""
+        """Do nothing: this process computes nothing, so it has no limits."""
 
     def listen(self) -> None:
-        """Replicas listen themselves."""
+        """Do nothing: clients connect to the replicas, which listen themselves."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
         work()

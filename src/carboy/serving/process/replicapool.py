@@ -257,7 +257,7 @@ class ReplicaPool:
         return times
 
     def attend(self, now_s: float) -> None:
-        """Do what is due."""
+        """Kill, start and replace processes whose time for that has come."""
         for process in self.processes:
             if process.kill_at_s is not None and now_s >= process.kill_at_s:
                 process.kill_overdue()

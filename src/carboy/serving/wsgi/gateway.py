@@ -52,8 +52,9 @@ if t.TYPE_CHECKING:
     Complete = cabc.Callable[[Exchange, list[tuple[str, str]]], list[tuple[str, str]]]
 
 
-# By these errors an application may end whose socket was a WebSocket: python-engineio raises
-# ConnectionError, as Werkzeug's server expects, and other applications give no response.
+# The errors by which the call of an application may end after it has used the socket of a
+# WebSocket. They are no failure: python-engineio raises ConnectionError, as Werkzeug's server
+# expects, and other applications give no response.
 _ENDS_OF_WEBSOCKETS = (ConnectionError, NoResponseError)
 
 

@@ -10,6 +10,7 @@ Its submodules:
     columns   types and bounds of declared columns
     sizes     limits of a table
     writing   tables as JSON, CSV, Parquet and Arrow
+    packedtable  tables for another process
 
 No module unpickles, and none runs or imports anything that a file names.
 """
