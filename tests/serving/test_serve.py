@@ -471,6 +471,14 @@ def test_supervisor_loads_neither_the_app_nor_the_server(serve):
     assert "/httptools/" not in maps
 
 
+def test_worker_of_an_app_without_models_loads_no_code_of_models(serve, tmp_path):
+    view = "import sys\n@app.get('/modules')\ndef modules():\n    return list(sys.modules)\n"
+    (tmp_path / "shop.py").write_text(APP + view)
+    modules = requests.get(f"{serve('--workers', '1').url}/modules", timeout=10).json()
+    assert "carboy.models.host" in modules
+    assert not {"carboy.models.collection", "carboy.models.queue"} & {*modules}
+
+
 # ------------------------------------------------------------------------------- starting
 
 

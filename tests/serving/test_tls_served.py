@@ -542,7 +542,7 @@ def test_new_certificate_is_served_after_sighup_without_a_lost_request(tmp_path)
 
 def test_clients_that_connect_while_the_server_stops_lose_no_request(tmp_path):
     authority = Authority(tmp_path)
-    program = start(tmp_path, authority.issue("server"))
+    program = start(tmp_path, authority.issue("server"), "--drain", "1")
     server = Server(program, authority)
 
     def ask() -> int:

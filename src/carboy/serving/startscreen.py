@@ -6,6 +6,8 @@ import logging
 import sys
 import typing as t
 
+from .management.workertopics import models_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -31,8 +33,9 @@ def about(app: WSGIApplication, settings: Settings, access_log: AccessLog | None
         project: Project | None = getattr(carboy_app.config, "project", None)
         if project is not None:
             lines.append(f"environment: {project.describe_environment()}")
-        if carboy_app.models:
-            urls = (f"{settings.url}{model.rule}" for model in carboy_app.models.values())
+        # `app.models` would load what models need, which other apps do without.
+        if models := models_of(app):
+            urls = (f"{settings.url}{model.rule}" for model in models.values())
             lines.append(f"models: {' '.join(urls)}")
         lines += _about_access(carboy_app)
         if (path := docs_path(carboy_app)) is not None:
