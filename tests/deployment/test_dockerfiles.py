@@ -322,7 +322,11 @@ def test_installed_package_is_refused_because_it_is_no_file_of_the_project(proje
         ),
         ({"requirements.txt": "-e .\n"}, [], "requirements.txt: '-e .' is a folder"),
         ({"requirements.txt": "../lib/x.whl\n"}, [], "'../lib/x.whl' is a file of this machine"),
-        ({"requirements.txt": "-r gone.txt\n"}, [], "gone.txt: cannot be read"),
+        (
+            {"requirements.txt": "-r gone.txt\n"},
+            [],
+            "gone.txt, from which the image would be installed, cannot be read",
+        ),
         ({"requirements.txt": None, "pyproject.toml": "["}, [], "pyproject.toml: "),
         (
             {"requirements.txt": None, "pyproject.toml": "[tool.poetry]\n"},
