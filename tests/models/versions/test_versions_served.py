@@ -448,7 +448,7 @@ def test_predictions_that_wait_for_a_version_are_answered_before_a_stopped_serve
     text = text.replace(
         "        if content", "        self.weights = b'0' * 2**23\n        if content", 1
     )
-    options = ("--workers", "1", "--grace", "2")
+    options = ("--workers", "1", "--grace", "6")
     with serving(tmp_path, text, *options) as server, ThreadPoolExecutor(2) as threads:
         server.begin_change("2")
         waiting = [threads.submit(post, server, "/m", 1) for _ in range(2)]

@@ -139,6 +139,20 @@ class Load:
 # --- new code ---------------------------------------------------------------------------------
 
 
+def test_clients_can_connect_after_a_worker_was_stopped_by_hand_during_a_reload(serve, tmp_path):
+    """It stops as one without a successor, which refuses new clients at the socket of both."""
+    server = serve("--workers", "1")
+    (old,) = children(server)
+    deploy(tmp_path, SLOW)
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: any(tmp_path.glob("loading-*")))
+    os.kill(old, signal.SIGTERM)
+    wait_until(lambda: old not in children(server))
+    (tmp_path / "go").touch()
+    server.wait_until_it_prints("reloaded: all workers run the new code")
+    assert ask(server) == "new"
+
+
 def test_reload_under_load_loses_no_request(serve, tmp_path):
     server = serve("--workers", "2")
     before = children(server)

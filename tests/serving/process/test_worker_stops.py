@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from alone import measured_alone
-from polling import wait_until
+from polling import PATIENCE_S, wait_until
 
 from carboy import Carboy
 from carboy.serving.process.worker import Service
@@ -62,3 +62,25 @@ def next_number(x: int) -> int:
 def test_servers_of_one_process_leave_no_descriptor_and_no_thread() -> None:
     before, *after = measured_alone(start_and_stop)
     assert after == [before] * TIMES
+
+
+def test_clients_of_the_successor_are_not_refused_although_the_event_loop_is_busy(monkeypatch):
+    """The successor has the same socket, which the event loop of the old process still watches."""
+    with socket.create_server(("127.0.0.1", 0)) as successor:
+        port = successor.getsockname()[1]
+        settings = Settings(port=port, threads=1, drain_s=0.0)
+        service = Service(Carboy("busy"), settings, [(os.dup(successor.fileno()), False)])
+        service.start()
+        goes_on, has_stopped = threading.Event(), threading.Event()
+        server, stop = service._server, service._server.stop
+        monkeypatch.setattr(server, "stop", has_stopped.set)
+        service.call(goes_on.wait)
+        service.stop(has_successor=True)
+        assert has_stopped.wait(PATIENCE_S)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
+            successor.settimeout(PATIENCE_S)
+            with successor.accept()[0] as connection:
+                assert connection.getpeername() == client.getsockname()
+        goes_on.set()
+        stop()
+        service.wait()

@@ -209,7 +209,9 @@ class Service:
         settings = self._settings
         until_s = time.monotonic() + settings.drain_s + settings.grace_s
         time.sleep(settings.drain_s)
-        if self._server.refuse_new():
+        # A socket that a successor has, too, would refuse its clients for ever. It may still be
+        # open here: a busy event loop has not left it yet.
+        if not has_successor and self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
             # for it.
             time.sleep(settings.drain_s / 4)
