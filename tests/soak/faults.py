@@ -25,6 +25,9 @@ DISK_BYTES = 24 * processes.MIB
 MOVE_BYTES = 4 * processes.MIB
 # A draining process listens for less than this.
 DRAIN_S = 2.0
+# How long the supervisor may take to close its copies of the sockets of a process after it has
+# waited for it. Until then, clients may enter a backlog from which nobody accepts them.
+CLOSING_S = 0.5
 # How long the disk stays full.
 FULL_S = 2.0
 
@@ -152,7 +155,7 @@ class Faults:
         # for the process. (The state is "Z" earlier, while other threads of it still exist.)
         while processes.state(worker):
             time.sleep(0.001)
-        self.tally.kills[-1] = Kill(worker, before_s, time.monotonic())
+        self.tally.kills[-1] = Kill(worker, before_s, time.monotonic() + CLOSING_S)
         self.tally.note("workers killed")
 
     def _wait_for_listeners(self) -> bool:
