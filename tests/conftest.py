@@ -59,16 +59,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> cabc.Generator[None, object, object]:
-    """Collect tests without the garbage collector, and exempt them from it afterwards: else it
-    looks through all of them again and again, in a third of the time of the collection.
+    """Collect tests without the garbage collector: else it looks through all of them again and
+    again, in a third of the time of the collection.
     """
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.collect()
-        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

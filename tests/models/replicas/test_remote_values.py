@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import gc
 import io
 import pathlib
 import typing as t
@@ -135,6 +136,7 @@ def test_arrays_of_one_shape_are_one_writable_array(replica_of, width):
 
 def test_shared_memory_is_used_again_unless_the_model_keeps_a_part_of_it(replica_of):
     for name, is_kept in (("stacked", False), ("keeper", True)):
+        gc.collect()  # else what an earlier test has mapped may be freed meanwhile
         remote = replica_of(name)
         found = [shared_memories() for _ in range(3) if remote.compute([{"x": LARGE[0]}])]
         assert found[0]
