@@ -234,7 +234,7 @@ def _uses_tls() -> bool:
 
 
 def _unreachable(place: RayPlace, exc: Exception) -> UnavailableError:
-    text = " ".join(filter(None, map(_first_line, (exc, exc.__cause__))))
+    text = " ".join(filter(None, map(_sentence, (exc, exc.__cause__))))
     if "uthenticat" in f"{type(exc).__name__}{exc}{exc.__cause__}{exc.__context__}":
         hint = "The cluster wants a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file."
     elif "ersion mismatch" in str(exc):
@@ -250,11 +250,16 @@ def _unreachable(place: RayPlace, exc: Exception) -> UnavailableError:
     return UnavailableError(f"The Ray cluster cannot be used: {place.where}: {text} {hint}")
 
 
-def _first_line(exc: BaseException | None) -> str:
-    """Return the first line of a message, which ends with a full stop."""
-    lines = (line.strip() for line in str(exc or "").splitlines())
-    text = next(filter(None, lines), "" if exc is None else type(exc).__name__)
-    return text and text.rstrip(".:") + "."
+def _sentence(exc: BaseException | None) -> str:
+    """Return the first line of a message, or the error's class, with a full stop."""
+    if exc is None:
+        return ""
+    return (first_line(exc) or type(exc).__name__).rstrip(".:") + "."
+
+
+def first_line(exc: BaseException) -> str:
+    """Return the first line of an error's message that is not empty; "" if there is none."""
+    return next(filter(None, map(str.strip, str(exc).splitlines())), "")
 
 
 # --- what is refused ---------------------------------------------------------------------------

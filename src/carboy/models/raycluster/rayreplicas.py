@@ -35,6 +35,7 @@ from .messages import (
     join,
     split_parcel,
 )
+from .rayconnection import first_line
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import Operation
@@ -481,7 +482,7 @@ class RayReplicas(OtherProcesses):
                 raise DeadlineError(
                     f"{self.owner} did not answer in time, and its replica is replaced."
                 ) from exc
-            raise ConnectionLost(_first_line(exc)) from exc
+            raise ConnectionLost(first_line(exc)[:300]) from exc
         finally:
             del self._busy[key]
 
@@ -645,7 +646,3 @@ def _end_of(parcel: Parcel) -> BaseException | None:
     if parcel.kind not in (END, FAILED):
         raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
     return decode_failure(parcel.meta) if parcel.meta else None
-
-
-def _first_line(exc: BaseException) -> str:
-    return next((line.strip() for line in str(exc).splitlines() if line.strip()), "")[:300]

@@ -521,7 +521,9 @@ def use_replicas_of(
         from ...models.raycluster.rayconnection import limit_waits
 
         limit_waits()
-    use_directory(connect_to_ray if settings.on == "ray" else connect)
+        use_directory(connect_to_ray)
+    else:
+        use_directory(connect)
 
 
 def find_models_socket(control: SupervisorLink) -> str:
