@@ -9,7 +9,7 @@ import typing as t
 from carboy.errors import ConfigError
 from carboy.project.privatefiles import replace_private
 
-from .keystore import read_keys, to_text
+from .keystore import no_file, read_keys, to_text
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -29,10 +29,7 @@ def changing(path: str, *, must_exist: bool = False) -> cabc.Iterator[dict[str, 
     """
     path = os.path.realpath(path)
     if must_exist and not os.path.lexists(path):
-        raise ConfigError(
-            f"There is no file of API keys {path!r}. Make a key, with which it begins: carboy keys"
-            " new NAME"
-        )
+        raise no_file(path)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with _locked(os.path.dirname(path)) as folder:

@@ -144,6 +144,14 @@ class KeyStore:
             )
 
 
+def no_file(path: str) -> ConfigError:
+    """Return the error for a file of API keys that does not exist."""
+    return ConfigError(
+        f"There is no file of API keys {path!r}. Make a key, with which it begins: carboy keys"
+        " new NAME"
+    )
+
+
 def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[str, ApiKey]:
     """Return the keys of a file, by id.
 
@@ -158,10 +166,7 @@ def read_keys(path: str, *, missing: dict[str, ApiKey] | None = None) -> dict[st
     except FileNotFoundError:
         if missing is not None:
             return missing
-        raise ConfigError(
-            f"There is no file of API keys {path!r}. Make a key, with which it begins: carboy keys"
-            " new NAME"
-        ) from None
+        raise no_file(path) from None
     is_known = isinstance(content, dict) and content.get("format") == FILE_FORMAT
     if not is_known or not isinstance(content.get("keys"), list):
         raise ConfigError(

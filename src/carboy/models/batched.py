@@ -166,8 +166,7 @@ def _refuse_one_result(annotation: t.Any, owner: str) -> None:
 
 def _is_one_result(annotation: t.Any) -> bool:
     """Return whether an annotation describes one result and not a sequence of results."""
-    bare = strip(annotation)
-    origin = t.get_origin(bare) or bare
+    bare, origin = strip(annotation), _origin(annotation)
     if origin in (str, bytes, dict, set, frozenset, None, types.NoneType, *_MAPPINGS):
         return True
     if without_first(annotation) is not None or is_table(annotation):
