@@ -213,14 +213,8 @@ def test_response_to_a_refused_body_reaches_the_client(serve, client):
     url = serve("--workers", "1", "--max-body", "1M").url
     assert client(f"{url}/length", chunked=False) == 413
     assert client(f"{url}/length", chunked=True) == 413
-    url = serve("--workers", "1", port=free_port()).url
+    url = serve("--workers", "1", port=spawning.free_port()).url
     assert client(f"{url}/unread", chunked=False) == 401
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def test_refused_bodies_are_not_held_in_memory(serve):
@@ -256,7 +250,7 @@ def test_limits_of_http_are_settings(serve):
     many = b"".join(b"A%d: a\r\n" % n for n in range(6))
     assert status_of(server.port, head + many + b"\r\n") == b"431"
     # Apart from the others, whose heads may take longer on a busy machine.
-    impatient = serve("--workers=1", "--head-timeout=0.2", port=free_port())
+    impatient = serve("--workers=1", "--head-timeout=0.2", port=spawning.free_port())
     assert status_of(impatient.port, head) == b"408"
 
 
