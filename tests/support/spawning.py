@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import dataclasses
@@ -27,19 +28,22 @@ DEFAULTS = {"PYTHONUNBUFFERED": "1", "CARBOY_SERVE_DRAIN_S": "0.05"}
 
 # The sockets of `free_port`, which keep the latest ports from being given out again.
 _reserved: collections.deque[socket.socket] = collections.deque(maxlen=64)
+atexit.register(lambda: [each.close() for each in _reserved])
 
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is reserved for a server of the test.
 
     Nobody else gets the port in the meantime: neither another call, in this process or another, nor
-    an outgoing connection. The kernel looks at the option of a socket at the time of the other's
-    `bind`, so a socket that is bound without SO_REUSEADDR and gets it later excludes all but
-    servers, which set the option.
+    an outgoing connection. The kernel looks at the options of a socket at the time of the other's
+    `bind`, so a socket that is bound without options and gets them later excludes all but servers,
+    which set one of them.
     """
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if len(_reserved) == _reserved.maxlen:
         _reserved.popleft().close()
     _reserved.append(sock)
