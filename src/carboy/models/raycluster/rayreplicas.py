@@ -47,8 +47,8 @@ if t.TYPE_CHECKING:
     from .cluster import RayCluster
     from .messages import Code, Parcel, PoolFacts
 
-# How many batches of this process a replica gets at once, if it computes them quickly: the second
-# one is on its way while the first is computed.
+# How many batches of this process a replica gets at once, if it computes them quickly and they are
+# full: the second one is on its way while the first is computed.
 WINDOW = 2
 # A replica that takes longer for a batch gets the next one when it has answered: otherwise a batch
 # would wait for this replica while another one has nothing to do.
@@ -301,11 +301,19 @@ class RayReplicas(OtherProcesses):
             while self.loaded:
                 usable = self._usable()
                 best = max(usable, key=lambda each: (each.room, -each.took_s), default=None)
-                if best is not None and best.room > 0:
+                if best is not None and best.room > 0 and (not best.taken or self._is_next_full):
                     best.taken += 1
                     return best
                 self._wait_for_change(usable)
         raise self._unavailable()
+
+    @property
+    def _is_next_full(self) -> bool:
+        """Whether the next batch is a full one, so that it would not become larger by waiting until
+        a replica has nothing to do. A call takes the CPU time of many predictions.
+        """
+        sent = sum(each.taken for each in self._actors.values())
+        return self.demand() >= self._batch * (sent + 1)
 
     def _take_alone(self) -> _Actor:
         """Wait for a replica that has nothing to do, so that no other batch is lost with this one.
