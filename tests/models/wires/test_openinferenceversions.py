@@ -9,6 +9,7 @@ from modelversions import Counting, write_version
 from polling import PATIENCE_S
 
 from carboy import Carboy
+from carboy.errors import ModelLoadError
 
 
 @pytest.fixture
@@ -111,6 +112,15 @@ def test_unloaded_model_is_loaded_with_the_newest_version(make_client, store):
     assert client.post("/v2/repository/models/digits/load").status_code == 200
     assert infer(client).json["model_version"] == "8"
     assert app.models["digits"].target.alive == ["8"]
+
+
+def test_versions_of_an_unloaded_model_are_not_changed(make_client, store):
+    app, client = make_client()
+    write_version(store, "8")
+    assert client.post("/v2/repository/models/digits/unload").status_code == 200
+    with pytest.raises(ModelLoadError, match="POST /v2/repository/models/digits/load"):
+        app.models["digits"].versions.switch("8")
+    assert app.models["digits"].target.alive == []
 
 
 def test_model_is_loaded_again_with_the_version_that_it_served(make_client, store):

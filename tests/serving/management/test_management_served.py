@@ -17,7 +17,7 @@ import spawning
 from polling import PATIENCE_S, wait_until
 
 from carboy.errors import ControlClientError
-from carboy.serving.management.controlclient import ControlClient, find_socket
+from carboy.serving.management.controlclient import ControlClient, find_control_socket
 
 pytestmark = pytest.mark.integration
 
@@ -442,9 +442,9 @@ def test_socket_is_found_by_the_port(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as living:
         living.bind(os.fspath(folder / "127.0.0.1:81.sock"))
         living.listen()
-        assert find_socket(None, port=81) == os.fspath(folder / "127.0.0.1:81.sock")
+        assert find_control_socket(None, port=81) == os.fspath(folder / "127.0.0.1:81.sock")
         with pytest.raises(ControlClientError, match=r"No server of .* is running on port 82"):
-            find_socket(None, port=82)
+            find_control_socket(None, port=82)
 
 
 def test_program_that_is_not_carboy_is_named(tmp_path, monkeypatch):

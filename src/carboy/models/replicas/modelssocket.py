@@ -21,10 +21,10 @@ def named_directory() -> ModelsSocketClient | None:
     """
     if os.environ.get(VARIABLE, "").strip().lower() == OFF:
         return None
-    return ModelsSocketClient(find_socket)
+    return ModelsSocketClient(find_models_socket)
 
 
-def find_socket() -> str:
+def find_models_socket() -> str:
     """Return the path of the socket to use: the one that the environment names, or else the only
     one of this user.
 

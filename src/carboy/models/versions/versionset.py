@@ -252,7 +252,7 @@ class VersionSet:
         if self.unloaded:
             raise ModelLoadError(
                 f"{self._owner} is unloaded, as a client has asked for. Load it first: POST"
-                " /v2/repository/models/NAME/load"
+                f" /v2/repository/models/{self._model.name}/load"
             )
         with self._changing:
             if name == self._model.current.name:

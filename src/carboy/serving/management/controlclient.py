@@ -120,7 +120,7 @@ def _explain_permission(path: str) -> str:
 # ---------------------------------------------------------------------------------- finding
 
 
-def find_socket(path: str | None, port: int | None = None) -> str:
+def find_control_socket(path: str | None, port: int | None = None) -> str:
     """Return the path of the control socket to use.
 
     Args:

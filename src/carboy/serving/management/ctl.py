@@ -36,9 +36,9 @@ class _Target(t.NamedTuple):
     as_json: bool
 
     def client(self) -> ControlClient:
-        from .controlclient import ControlClient, find_socket
+        from .controlclient import ControlClient, find_control_socket
 
-        return ControlClient(find_socket(self.socket, self.port))
+        return ControlClient(find_control_socket(self.socket, self.port))
 
     def show(
         self, response: Response, lines: cabc.Callable[[Response], cabc.Iterator[str]]

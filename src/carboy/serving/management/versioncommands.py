@@ -201,7 +201,7 @@ def _servers_of(stored: _Stored, socket: str | None, port: int | None) -> list[C
     if not hasattr(os, "geteuid"):  # no control sockets on this system
         return []
     from ...core.runtimefolders import served_sockets
-    from .controlclient import ControlClient, find_socket
+    from .controlclient import ControlClient, find_control_socket
     from .controlpath import OFF, SUFFIX
 
     if socket is None and port is None:
@@ -210,7 +210,7 @@ def _servers_of(stored: _Stored, socket: str | None, port: int | None) -> list[C
     is_in_environment = port is None and given is ParameterSource.ENVIRONMENT
     if is_in_environment and socket == OFF:
         return []
-    server = ControlClient(find_socket(None if port is not None else socket, port))
+    server = ControlClient(find_control_socket(None if port is not None else socket, port))
     if is_in_environment and not server.exists():
         return []
     if not _has_model(server, stored):
