@@ -10,9 +10,10 @@ import threading
 import pytest
 from polling import PATIENCE_S, wait_until
 
-from carboy.errors import UnavailableError
+from carboy.errors import RefusedClusterError, UnavailableError
 from carboy.models.raycluster import cluster as module
 from carboy.models.raycluster.cluster import RayCluster
+from carboy.models.raycluster.messages import PoolFacts, ReplicaFacts, Snapshot
 from carboy.models.raycluster.rayconnection import RayPlace
 
 PLACE = RayPlace("10.0.0.5:6379", "shop")
@@ -160,3 +161,21 @@ class Timer:
 
     def cancel(self):
         self.is_cancelled = True
+
+
+def test_a_replica_on_a_node_that_has_joined_without_tls_is_not_used(monkeypatch):
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    # RFC 5737 keeps 203.0.113.0/24 for documentation: no machine has such an address.
+    replicas = [
+        ReplicaFacts(node, number, "loading", node, 1, 0.0, 0, None)
+        for number, node in enumerate(["", "127.0.0.1", "203.0.113.7"])
+    ]
+    facts = {"digits": PoolFacts("ready", "", {}, replicas)}
+    snapshot = Snapshot("c", 1, "", facts, 0.0, [])
+    used = RayCluster(PLACE._replace(allows_plaintext=True), "shop:app", object)
+    used._apply(snapshot)
+    assert used._facts == facts
+    refused = RayCluster(PLACE, "shop:app", object)
+    with pytest.raises(RefusedClusterError, match=r"other machines \(203.0.113.7\).*RAY_USE_TLS"):
+        refused._apply(snapshot)
+    assert not refused._facts

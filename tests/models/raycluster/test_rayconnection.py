@@ -20,10 +20,6 @@ from carboy.serving.settings import make_settings
 PLACE = RayPlace("10.0.0.5:6379", "shop")
 
 
-def node(address):
-    return {"NodeManagerAddress": address, "Alive": True}
-
-
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8265", "localhost:8265", "[::1]:8265"])
 def test_a_dashboard_of_this_machine_is_accepted(url):
     rayconnection._refuse_open_dashboard(PLACE, url)
@@ -38,18 +34,18 @@ def test_a_dashboard_that_others_reach_is_refused_unless_allowed(url):
 
 def test_nodes_of_this_machine_need_no_tls(monkeypatch):
     monkeypatch.delenv("RAY_USE_TLS", raising=False)
-    rayconnection._refuse_plaintext(PLACE, [node("127.0.0.1"), node("127.0.0.9")])
+    rayconnection.refuse_plaintext(PLACE, ["127.0.0.1", "127.0.0.9"])
 
 
 def test_nodes_on_other_machines_need_tls_unless_allowed(monkeypatch):
     # RFC 5737 keeps 203.0.113.0/24 for documentation: no machine has such an address.
-    nodes = [node("127.0.0.1"), node("203.0.113.7")]
+    nodes = ["127.0.0.1", "203.0.113.7"]
     monkeypatch.delenv("RAY_USE_TLS", raising=False)
     with pytest.raises(RefusedClusterError, match=r"other machines \(203.0.113.7\)"):
-        rayconnection._refuse_plaintext(PLACE, nodes)
-    rayconnection._refuse_plaintext(PLACE._replace(allows_plaintext=True), nodes)
+        rayconnection.refuse_plaintext(PLACE, nodes)
+    rayconnection.refuse_plaintext(PLACE._replace(allows_plaintext=True), nodes)
     monkeypatch.setenv("RAY_USE_TLS", "1")
-    rayconnection._refuse_plaintext(PLACE, nodes)
+    rayconnection.refuse_plaintext(PLACE, nodes)
 
 
 def test_an_address_at_which_nobody_listens_is_refused_at_once():

@@ -21,7 +21,7 @@ from carboy.errors import ModelLoadError, RefusedClusterError, UnavailableError
 
 from .codedigest import code_folder, digest_of
 from .messages import Code, Report, Versions, decode_snapshot, encode
-from .rayconnection import connect, disconnect
+from .rayconnection import connect, disconnect, refuse_plaintext
 from .rayreplicas import RayReplicas
 from .resources import resources_of
 
@@ -327,6 +327,9 @@ class RayCluster:
                 f" {snapshot.refused}. Choose another namespace for this release"
                 " (--ray-namespace), or end the old replicas: carboy ray stop."
             )
+        # A node may have joined after this process has connected.
+        replicas = (each for facts in snapshot.pools.values() for each in facts.replicas)
+        refuse_plaintext(self._place, {each.node for each in replicas if each.node})
         if snapshot.controller != self._identity:
             self._identity, self._event = snapshot.controller, -1
         with self._changed:

@@ -152,7 +152,7 @@ def _init(place: RayPlace, address: str, folder: str) -> Connected:
             runtime_env=environment if place.uploads_code else None,
         )
     _refuse_open_dashboard(place, context.address_info.get("webui_url") or "")
-    _refuse_plaintext(place, [each for each in ray.nodes() if each["Alive"]])
+    refuse_plaintext(place, [each["NodeManagerAddress"] for each in ray.nodes() if each["Alive"]])
     if not place.uploads_code:
         return Connected("")
     return Connected(str(ray.get_runtime_context().runtime_env["working_dir"]))
@@ -280,13 +280,16 @@ def _refuse_open_dashboard(place: RayPlace, url: str) -> None:
     )
 
 
-def _refuse_plaintext(place: RayPlace, nodes: list[dict[str, t.Any]]) -> None:
-    """Raise RefusedClusterError if batches would be sent to other machines without TLS."""
+def refuse_plaintext(place: RayPlace, nodes: cabc.Iterable[str]) -> None:
+    """Raise RefusedClusterError if batches would be sent to other machines without TLS.
+
+    Args:
+        place: the cluster.
+        nodes: the addresses of its nodes.
+    """
     if place.allows_plaintext or _uses_tls():
         return
-    others = [each["NodeManagerAddress"] for each in nodes]
-    others = [each for each in others if not _is_of_this_machine(each)]
-    if others:
+    if others := [each for each in nodes if not _is_of_this_machine(each)]:
         raise RefusedClusterError(
             "The Ray cluster is not encrypted: it has nodes on other machines"
             f" ({', '.join(others[:3])}), to which batches would be sent as plain text. Set"
