@@ -189,6 +189,31 @@ def test_cost_of_a_batch_is_learnt(sizes, fixed_s, per_item_s):
     assert cost.of(10) == pytest.approx(fixed_s + 10 * per_item_s, rel=0.2)
 
 
+def learn_cost(cost: Cost, fixed_s: float, per_item_s: float, *, batches: int) -> None:
+    for i in range(batches):
+        size = (1, 32, 8, 16)[i % 4]
+        cost.record(size, fixed_s + per_item_s * size)
+
+
+def test_one_pause_hardly_changes_the_cost():
+    """Such as that of a virtual machine. Before, batches were not waited for any more, because
+    their cost seemed to depend on their size alone.
+    """
+    cost = Cost()
+    learn_cost(cost, 0.005, 0.0002, batches=100)
+    cost.record(32, 4.0)
+    assert cost.of(10) == pytest.approx(0.007, rel=0.2)
+    learn_cost(cost, 0.005, 0.0002, batches=20)
+    assert cost.fixed_s == pytest.approx(0.005, rel=0.5)
+
+
+def test_cost_of_a_model_that_becomes_slower_is_learnt():
+    cost = Cost()
+    learn_cost(cost, 0.005, 0.0002, batches=100)
+    learn_cost(cost, 0.05, 0.002, batches=100)
+    assert cost.of(10) == pytest.approx(0.07, rel=0.2)
+
+
 def test_weights_of_a_long_run_do_not_overflow():
     wait = AdaptiveWait(Cost(), max_size=64)
     for i in range(200_000):

@@ -18,6 +18,7 @@ from carboy.errors import CarboyError, DeadlineError, ReplicaLostError
 from carboy.models.bulk import PredictionFuture
 from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
+from carboy.models.replicas import tokentimer
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -468,6 +469,27 @@ def test_a_batch_whose_results_arrive_after_closing_is_answered(open_posting, tm
     wait_until(lambda: second.settled)
     assert second.value == os.getpid()
     wait_until(lambda: not there.server._connections)
+
+
+def test_a_full_batch_is_sent_before_the_replica_has_finished_the_last_one(
+    open_posting, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tokentimer, "_LEAD_S", PATIENCE_S)
+    monkeypatch.setattr(tokentimer, "_SHORTEST_S", 0.0)
+    posting = open_posting(ReplicaThread("until"), batch=1, deadline_s=None)
+    for i in range(9):
+        (tmp_path / f"{i}").touch()
+        posting.warm_with({"path": str(tmp_path / f"{i}")})
+    names = "first", "second"
+    tickets = [Ticket(arguments={"path": str(tmp_path / each)}, deliver=len) for each in names]
+    posting.submit(tickets)
+    wait_until((tmp_path / "first.begun").exists)
+    wait_until(lambda: len(posting.remote.awaited) == 2)
+    assert not (tmp_path / "second.begun").exists()
+    for each in names:
+        (tmp_path / each).touch()
+    wait_until(lambda: all(each.settled for each in tickets))
+    assert [each.value for each in tickets] == [os.getpid()] * 2
 
 
 def test_a_forked_child_has_no_connection_of_its_parent(open_posting):

@@ -34,6 +34,11 @@ _PRIOR_SHARE = 0.3
 # tenth. The sizes of a busy model's batches vary that much, close to the largest batch, and for
 # these sizes the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
+# A batch that takes longer than this many times its estimate counts as if it had taken just that. A
+# single pause (of a virtual machine, a device, or a process that was stopped) would otherwise
+# distort the estimate for hundreds of batches; if a model becomes slower for good, the estimate
+# still follows within some 40 batches.
+_LONGEST = 4.0
 # A batch may take longer than estimated. So before its estimated duration is compared with the
 # deadlines of its items, it is multiplied by this factor.
 _MARGIN = 1.25
@@ -72,6 +77,8 @@ class Cost:
         """Record the size and duration of a batch, and fit a line to all records by least squares.
         Older batches weigh less.
         """
+        if self.is_known:
+            took_s = min(took_s, _LONGEST * self.of(size))
         decay = _DECAY
         self._weight = self._weight * decay + 1
         self._sizes = self._sizes * decay + size

@@ -13,6 +13,7 @@ otherprocesses      what replicas on this machine and on a cluster have in commo
 remote              the replicas as a process sees them that has batches
 process             the work of a replica's process
 tokens              which replica is free: a pipe from all replicas to all who have a batch
+tokentimer          when a replica writes the next token: shortly before it is free
 batches             batches and results as messages
 rawbody             the body of a request that the replica decodes
 packedfailures      exceptions on their way back

@@ -46,6 +46,7 @@ from .frames import (
 )
 from .supervision import Ready
 from .tokens import TokenWriter
+from .tokentimer import TokenTimer
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -152,6 +153,7 @@ class ReplicaServer:
         self._writer = ResultWriter(form)
         self._listener = listener
         self._tokens = tokens
+        self._timer = TokenTimer(tokens)
         self._device = DeviceLock(device_lock) if device_lock else None
         self._streams = streams
         self._connections: dict[int, FrameSocket] = {}
@@ -310,7 +312,11 @@ class ReplicaServer:
             buffers = batch.buffers
             if batch.entries:
                 with self._device_held(frames, frame.serial):
-                    result = self._compute(batch.entries)
+                    self._timer.begin(len(batch.entries))
+                    try:
+                        result = self._compute(batch.entries)
+                    finally:
+                        self._timer.end()
             # PERF: the next batch is on its way while these results are packed.
             self._free()
             meta, packer = self._writer.pack(result, batch)

@@ -140,9 +140,9 @@ class TokenWriter:
         self.is_late = False
 
     def write(self) -> None:
-        """Write a token, because the replica can take a batch."""
+        """Write a token, because the replica can take a batch, unless there is a valid one."""
         with self._lock:
-            if not self._is_over:
+            if not (self._is_over or self._valid):
                 self._write_new()
 
     def renew(self) -> None:
