@@ -78,7 +78,7 @@ class Cost:
         Older batches weigh less.
         """
         if self.is_known:
-            took_s = min(took_s, _LONGEST * self.of(size))
+            took_s = min(took_s, _LONGEST * (self.fixed_s + self.per_item_s * size))
         decay = _DECAY
         self._weight = self._weight * decay + 1
         self._sizes = self._sizes * decay + size
