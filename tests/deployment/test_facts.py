@@ -101,6 +101,12 @@ def test_body_limit_is_the_largest_that_the_app_takes(app, server, of_app, of_mo
     assert facts_of(app, max_body=server).body_limit == limit
 
 
+def test_there_is_no_limit_of_bodies_if_models_have_none(app):
+    app.config.update(MAX_CONTENT_LENGTH=MIB, MODEL_MAX_BODY=None)
+    app.model("/sum")(sum_of)
+    assert facts_of(app, max_body="0").body_limit is None
+
+
 def test_negative_limit_of_bodies_is_refused(app):
     app.config["MAX_CONTENT_LENGTH"] = -1
     with pytest.raises(DeploymentError, match="MAX_CONTENT_LENGTH is -1: expected a number"):

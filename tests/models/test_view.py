@@ -260,6 +260,14 @@ def test_limit_of_all_models_comes_from_the_config(app, config, limit):
     assert client.post("/double", data=body, content_type="application/json").json == 4
 
 
+def test_no_limit_of_all_models_comes_from_the_config(app):
+    app.config.update(MODEL_MAX_BODY=None, MAX_CONTENT_LENGTH=20)
+    app.model("/double")(double)
+    body = b" " * 1000 + b"2"
+    answer = app.test_client().post("/double", data=body, content_type="application/json")
+    assert answer.json == 4
+
+
 def test_predict_may_refuse_its_input(app):
     @app.model("/picky")
     def picky(x: int) -> int:

@@ -239,6 +239,26 @@ def test_response_is_that_of_the_view(case, setting):
 # ---------------------------------------------------------------------------------- where it runs
 
 
+@pytest.mark.parametrize("served", [None, 10**6], ids=["no limit", "limit of the server"])
+@pytest.mark.parametrize("unsized", [False, True], ids=["sized", "chunked"])
+def test_bodies_of_models_without_a_limit_have_the_limit_of_the_server(app, stage, served, unsized):
+    app.config["MODEL_MAX_BODY"] = None
+
+    @app.model("/length")
+    def length(data: bytes) -> int:
+        return len(data)
+
+    serve(stage, app, max_body_bytes=served)
+    for size in (999_999, 1_000_001):
+        client, data = stage.connect(), b"x" * size
+        top = head("POST", "/length", [OCTETS, UNSIZED]) if unsized else b""
+        client.send(top + chunked(data) if unsized else post(data, "/length", [OCTETS]))
+        answer = client.answer()
+        is_taken = served is None or size <= served
+        assert answer.status == (200 if is_taken else 413)
+        assert not is_taken or answer.body == str(size).encode()
+
+
 def test_error_handler_does_not_run_on_the_models_thread(app):
     names = []
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+# The limit where there is none: larger than any body, so that limits can be compared.
+NO_LIMIT_BYTES = 2**62
+
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 

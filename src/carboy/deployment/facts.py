@@ -25,6 +25,7 @@ from ..cli.discovery import (
     split_import_path,
 )
 from ..compat import ENV_VAR
+from ..core.bytesizes import NO_LIMIT_BYTES
 from ..core.statics import StaticFiles
 from ..core.trustedhosts import ipv6_address
 from ..errors import DeploymentError
@@ -324,12 +325,14 @@ class Facts:
         of_app = [of_views, *self._body_limits_of_models()]
         limits = [self.settings.max_body_bytes]
         if all(of_app):
-            limits.append(max(of_app))
+            limits.append(max(limit for limit in of_app if limit))
         return min((limit for limit in limits if limit), default=None)
 
-    def _body_limits_of_models(self) -> cabc.Iterator[int]:
+    def _body_limits_of_models(self) -> cabc.Iterator[int | None]:
         for model in self.models:
-            yield from (endpoint.max_body_bytes() for endpoint in model.endpoints.values())
+            for endpoint in model.endpoints.values():
+                limit = endpoint.max_body_bytes()
+                yield None if limit == NO_LIMIT_BYTES else limit
 
     @property
     def wait_s(self) -> float:

@@ -23,7 +23,7 @@ from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
-from carboy.core.bytesizes import body_too_large
+from carboy.core.bytesizes import NO_LIMIT_BYTES, body_too_large
 from carboy.core.changetracking import note_change
 from carboy.core.foreignservers import refuse_without_threads
 from carboy.core.nosniff import NOSNIFF
@@ -192,11 +192,11 @@ def _refuse_access(
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
     if max_body_bytes is not None:
         return max_body_bytes
-    limit: int = app.config["MODEL_MAX_BODY"]
+    limit: int | None = app.config["MODEL_MAX_BODY"]
     of_all: int | None = app.config["MAX_CONTENT_LENGTH"]
-    if of_all is None or limit != DEFAULT_CONFIG["MODEL_MAX_BODY"]:
-        return limit
-    return of_all
+    if of_all is not None and limit == DEFAULT_CONFIG["MODEL_MAX_BODY"]:
+        return of_all
+    return NO_LIMIT_BYTES if limit is None else limit
 
 
 # --- the view ------------------------------------------------------------------------------------

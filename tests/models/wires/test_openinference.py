@@ -303,6 +303,15 @@ def test_compressed_body_is_limited_by_its_size_when_it_is_decompressed(make_app
     assert (reply.status, list(reply.json)) == (413, ["error"])
 
 
+def test_compressed_body_is_read_if_bodies_have_no_limit(make_app):
+    app = make_app("v2")
+    app.config["MODEL_MAX_BODY"] = None
+    inputs = [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]
+    body = gzip.compress(json.dumps({"inputs": inputs}).encode())
+    reply = by_view(app, "/v2/models/total/infer", body, {"Content-Encoding": "gzip"})
+    assert reply.status == 200
+
+
 @pytest.mark.parametrize(
     ("encoding", "body", "status"),
     [("gzip", gzip.compress(b"{}")[:-9], 400), ("gzip", b"{}", 400), ("br", b"{}", 415)],
