@@ -235,8 +235,8 @@ class Settings:
     access_log: AccessLogFormat = declare(
         "auto",
         "A line per request, as text (the combined format) or JSON, for the logger carboy.access."
-        " With auto, if LOG_FILE is set, or the program has configured logging; JSON if LOG_FORMAT"
-        " is json.",
+        " With auto, if LOG_FILE or another LOG_ key is set, or the program has configured logging,"
+        " and LOG_LEVEL is not above INFO; JSON if LOG_FORMAT is json.",
     )
     access_log_query: YesOrNo = declare(
         False,
