@@ -158,6 +158,7 @@ class ReplicaThread(_Directory):
             tokens=TokenWriter(self.tokens[1], 1),
             device_lock=device_lock_path(self.folder, device) if device else "",
             streams=self.model.answers.streams,
+            asks_early=True,
         )
         self._thread = threading.Thread(target=self.server.run)
 

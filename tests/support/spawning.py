@@ -35,19 +35,22 @@ def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that is reserved for a server of the test.
 
     Nobody else gets the port in the meantime: neither another call, in this process or another, nor
-    an outgoing connection. The kernel looks at the options of a socket at the time of the other's
+    an outgoing connection. Linux looks at the options of a socket at the time of the other's
     `bind`, so a socket that is bound without options and gets them later excludes all but servers,
-    which set one of them.
+    which set one of them. Elsewhere the port is only free at the moment.
     """
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
+    port = t.cast("int", sock.getsockname()[1])
+    if sys.platform != "linux":
+        sock.close()
+        return port
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if len(_reserved) == _reserved.maxlen:
         _reserved.popleft().close()
     _reserved.append(sock)
-    return t.cast("int", sock.getsockname()[1])
+    return port
 
 
 def can_connect(host: str, port: int) -> bool:

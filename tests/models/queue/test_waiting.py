@@ -196,8 +196,8 @@ def learn_cost(cost: Cost, fixed_s: float, per_item_s: float, *, batches: int) -
 
 
 def test_one_pause_hardly_changes_the_cost():
-    """Such as that of a virtual machine. Before, batches were not waited for any more, because
-    their cost seemed to depend on their size alone.
+    """Such as that of a virtual machine. If the cost of a batch seemed to depend on its size alone,
+    no batch would wait for more predictions.
     """
     cost = Cost()
     learn_cost(cost, 0.005, 0.0002, batches=100)
@@ -205,6 +205,13 @@ def test_one_pause_hardly_changes_the_cost():
     assert cost.of(10) == pytest.approx(0.007, rel=0.2)
     learn_cost(cost, 0.005, 0.0002, batches=20)
     assert cost.fixed_s == pytest.approx(0.005, rel=0.5)
+
+
+def test_batches_that_are_often_slow_count():
+    cost = Cost()
+    for i in range(2000):
+        cost.record(1, 0.05 if i % 10 == 0 else 0.00005)
+    assert cost.of(1) > 0.001
 
 
 def test_cost_of_a_model_that_becomes_slower_is_learnt():

@@ -245,26 +245,11 @@ def test_a_thread_waits_while_the_replica_has_enough_to_do(actors):
     late.join()
 
 
-def test_a_busy_replica_gets_a_second_batch_if_that_is_a_full_one(actors):
-    """The batches of this test are full with 4 predictions."""
-    replicas = loaded(Cluster(), actors, a=[])
-    actor = replicas._take()
-    replicas.demand = lambda: 8
-    assert replicas._take() is actor
-    assert actor.taken == WINDOW
-
-
-def test_a_busy_replica_gets_no_second_batch_that_may_still_grow(actors):
-    replicas = loaded(Cluster(), actors, a=[])
-    actor = replicas._take()
-    replicas.demand = lambda: 7
-    taken = queue.Queue()
-    waits = threading.Thread(target=lambda: taken.put((replicas._take(), actor.taken)))
-    waits.start()
-    assert taken.empty()
-    replicas._release(actor)
-    assert taken.get(timeout=PATIENCE_S) == (actor, 1)
-    waits.join()
+def test_a_batch_goes_to_a_slow_replica_that_is_idle_rather_than_to_a_quick_one(actors):
+    replicas = loaded(Cluster(), actors, a=[], b=[])
+    quick, slow = replicas._actors["a"], replicas._actors["b"]
+    quick.took_s, slow.took_s = 0.02, 0.06
+    assert [replicas._take() for _ in range(3)] == [quick, slow, quick]
 
 
 def test_a_replica_gets_no_batches_while_one_waits_to_be_its_only_one(actors):

@@ -65,7 +65,7 @@ def test_the_next_token_is_written_before_the_end_of_a_batch(replica):
 
 def test_one_long_batch_changes_nothing(replica):
     """Such as one during which the process was stopped."""
-    replica.compute(*[0.01] * 9, 4.0)
+    replica.compute(*[0.01] * 8, 4.0)
     replica.timer.begin(8)
     assert not replica.try_token()
     replica.now_s += 0.0096
@@ -89,9 +89,16 @@ def test_the_time_of_a_batch_of_another_size_is_unknown(replica):
     assert replica.timer._thread is None
 
 
-def test_a_batch_that_ends_earlier_has_no_token_written_for_it(replica):
+def test_the_timer_writes_no_token_after_the_end_of_a_batch(replica):
     replica.compute(*[0.01] * 9, 0.009)
-    replica.timer.begin(8)
-    replica.now_s += 0.0096
-    wait_until(replica.try_token)
+    replica.now_s += 1.0
+    assert replica.timer.write_if_due() is None
     assert not replica.try_token()
+
+
+def test_batches_are_computed_if_the_system_allows_no_further_thread(replica, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    replica.compute(*[0.01] * 20)

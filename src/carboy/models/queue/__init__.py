@@ -123,7 +123,7 @@ class PredictionQueue:
             deadline_s=self.deadline_s,
             concurrency=concurrency,
             replaces_hanging=self._replica.turns is not None,
-            sends_ahead=self._replica.posts is not None,
+            turns=self._replica.turns,
             computes=self._computes,
         )
         self._deadlines = DeadlineThread(state, lock, owner=owner)

@@ -34,11 +34,11 @@ _PRIOR_SHARE = 0.3
 # tenth. The sizes of a busy model's batches vary that much, close to the largest batch, and for
 # these sizes the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
-# A batch that takes longer than this many times its estimate counts as if it had taken just that. A
-# single pause (of a virtual machine, a device, or a process that was stopped) would otherwise
-# distort the estimate for hundreds of batches; if a model becomes slower for good, the estimate
-# still follows within some 40 batches.
-_LONGEST = 4.0
+# A batch that takes more than this many times its estimate is an outlier, and counts as if it had
+# taken just that. Otherwise a single pause (of a virtual machine, a device, or a process that was
+# stopped) would distort the estimate for hundreds of batches. But if there was an outlier shortly
+# before (`_DECAY`), the model itself may be slow, so that the duration counts as it is.
+_OUTLIER_FACTOR = 4.0
 # A batch may take longer than estimated. So before its estimated duration is compared with the
 # deadlines of its items, it is multiplied by this factor.
 _MARGIN = 1.25
@@ -72,14 +72,20 @@ class Cost:
         #: Whether enough batches were recorded to rely on the estimate.
         self.is_known = False
         self._weight = self._sizes = self._times = self._squares = self._products = 0.0
+        #: How many outliers there were; older ones count less.
+        self._outliers = 0.0
 
     def record(self, size: int, took_s: float) -> None:
         """Record the size and duration of a batch, and fit a line to all records by least squares.
         Older batches weigh less.
         """
-        if self.is_known:
-            took_s = min(took_s, _LONGEST * (self.fixed_s + self.per_item_s * size))
         decay = _DECAY
+        longest_s = _OUTLIER_FACTOR * (self.fixed_s + self.per_item_s * size)
+        self._outliers *= decay
+        if took_s > longest_s > 0 and self.is_known:
+            self._outliers += 1
+            if self._outliers < 2:
+                took_s = longest_s
         self._weight = self._weight * decay + 1
         self._sizes = self._sizes * decay + size
         self._times = self._times * decay + took_s

@@ -41,6 +41,7 @@ if t.TYPE_CHECKING:
 
     from carboy.errors import UnavailableError
 
+    from ..replicas.replica import Turns
     from .batcher import Batcher
     from .stream import StreamWriter
     from .threads import BatchThreads
@@ -246,7 +247,7 @@ class QueueState:
         deadline_s: float | None,
         concurrency: int,
         replaces_hanging: bool = False,
-        sends_ahead: bool = False,
+        turns: Turns | None = None,
         computes: bool = True,
     ) -> None:
         self.waiting = batcher
@@ -264,8 +265,7 @@ class QueueState:
         # batch that takes a little longer costs less than loading the model again.
         self._replaces_hanging = replaces_hanging
         self._patience_s = PATIENCE_S if replaces_hanging else 0.0
-        # Whether a batch may be sent to another process before the results of the last one arrive.
-        self._sends_ahead = sends_ahead
+        self._turns = turns
         self._computes = computes
         self._slots = concurrency if computes else 0
         # The locks on which threads sleep until no prediction is left to compute, one per thread.
@@ -368,12 +368,15 @@ class QueueState:
     @property
     def has_room(self) -> bool:
         """Whether a slot (the permission to compute a batch) is free."""
-        computing = len(self.computing)
-        # A process is free before its results have arrived. Until they have, it gets full batches
+        turns, computing = self._turns, len(self.computing)
+        if turns is None:
+            return computing < self._slots
+        # A replica is free before its results have arrived. Until they have, it gets full batches
         # only: another one may still fill with the next predictions of those who get these results.
-        return computing < self._slots or (
-            self._sends_ahead
-            and computing < 2 * self._slots
+        slots = min(self._slots, turns.replicas)
+        return computing < slots or (
+            turns.sends_ahead
+            and computing < 2 * slots
             and len(self.waiting) >= self.waiting.max_size
         )
 

@@ -126,6 +126,8 @@ class BatchThreads:
         self._device = device
         self._owner = owner
         self._concurrency = concurrency
+        sends_ahead = self._turns is not None and self._turns.sends_ahead
+        self._most_threads = 2 * concurrency if sends_ahead else concurrency
         self._streams = streams
         self._threads = 0
         # The idle threads, which sleep until they are woken.
@@ -153,7 +155,7 @@ class BatchThreads:
         elif self._idle:
             self._gathering = thread = self._idle.pop()
             thread.event.set()
-        elif self._threads < self._concurrency:
+        elif self._threads < self._most_threads:
             thread = _BatchThread(self)
             threading.Thread(
                 target=self._work, args=(thread,), name=f"{self._owner} batches", daemon=True

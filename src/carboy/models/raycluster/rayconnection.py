@@ -289,7 +289,7 @@ def refuse_plaintext(place: RayPlace, nodes: cabc.Iterable[str]) -> None:
     """
     if place.allows_plaintext or _uses_tls():
         return
-    if others := [each for each in nodes if not _is_of_this_machine(each)]:
+    if others := sorted(each for each in nodes if not _is_of_this_machine(each)):
         raise RefusedClusterError(
             "The Ray cluster is not encrypted: it has nodes on other machines"
             f" ({', '.join(others[:3])}), to which batches would be sent as plain text. Set"
@@ -309,9 +309,9 @@ def _is_of_this_machine(host: str) -> bool:
     if _is_loopback(host):
         return True
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((host, 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True

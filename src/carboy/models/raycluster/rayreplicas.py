@@ -47,8 +47,8 @@ if t.TYPE_CHECKING:
     from .cluster import RayCluster
     from .messages import Code, Parcel, PoolFacts
 
-# How many batches of this process a replica gets at once, if it computes them quickly and they are
-# full: the second one is on its way while the first is computed.
+# How many batches of this process a replica gets at once, if it computes them quickly: the second
+# one, which is a full one (`QueueState.has_room`), is on its way while the first is computed.
 WINDOW = 2
 # A replica that takes longer for a batch gets the next one when it has answered: otherwise a batch
 # would wait for this replica while another one has nothing to do.
@@ -150,13 +150,19 @@ class RayReplicas(OtherProcesses):
         self._is_held = False
         self.turns: Turns | None = self
         self.posts: Posts | None = None
-        self.batches = most * (1 if streams else WINDOW)
+        self.batches = most
+        self.sends_ahead = not streams
         self.was_loaded = False
 
     def wanted_with(self, code: Code) -> WantedVersion:
         """Return what the controller gets."""
         want = t.cast("dict[str, t.Any]", self.want)
         return WantedVersion(want, code, self._most, self._batch, self._resources)
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas there are; 1 if there are none, so that a thread finds that out."""
+        return len(self._actors) or 1
 
     # --- loading -------------------------------------------------------------------------------
 
@@ -300,20 +306,13 @@ class RayReplicas(OtherProcesses):
         with self._free:
             while self.loaded:
                 usable = self._usable()
-                best = max(usable, key=lambda each: (each.room, -each.took_s), default=None)
-                if best is not None and best.room > 0 and (not best.taken or self._is_next_full):
+                with_room = (each for each in usable if each.room > 0)
+                best = min(with_room, key=lambda each: (each.taken, each.took_s), default=None)
+                if best is not None:
                     best.taken += 1
                     return best
                 self._wait_for_change(usable)
         raise self._unavailable()
-
-    @property
-    def _is_next_full(self) -> bool:
-        """Whether the next batch is a full one, so that it would not become larger by waiting until
-        a replica has nothing to do. A call takes the CPU time of many predictions.
-        """
-        sent = sum(each.taken for each in self._actors.values())
-        return self.demand() >= self._batch * (sent + 1)
 
     def _take_alone(self) -> _Actor:
         """Wait for a replica that has nothing to do, so that no other batch is lost with this one.

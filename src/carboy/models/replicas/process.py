@@ -1,8 +1,8 @@
 """The work of a replica's process: it computes the batches that other processes send.
 
 One thread does it: it waits for connections and messages, computes one batch, answers, and writes
-the next token. The messages of the supervisor are handled on the thread that reads them, so that
-they are answered while `predict` computes.
+the next token, unless `TokenTimer` has written it before. The messages of the supervisor are
+handled on the thread that reads them, so that they are answered while `predict` computes.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def run_replica(model: Model, job: ReplicaJob, link: Link) -> int:
         tokens=TokenWriter(job["tokens_fd"], job["replica"]),
         device_lock=job["device_lock"],
         streams=model.answers.streams,
+        asks_early=model.options.least_replicas == 1 and model.options.retry,
     )
     link.on("renew", lambda _: server.renew_token())
     link.on("drain", lambda _: server.drain())
@@ -135,6 +136,7 @@ class ReplicaServer:
         tokens: writes a token whenever the process can take a batch.
         device_lock: the file that is locked while a batch is computed; "" for none.
         streams: whether `predict` yields.
+        asks_early: whether the next batch may be asked for before a batch is finished.
     """
 
     def __init__(
@@ -147,13 +149,14 @@ class ReplicaServer:
         tokens: TokenWriter,
         device_lock: str = "",
         streams: bool = False,
+        asks_early: bool = False,
     ) -> None:
         self._compute = compute
         self._reader = BatchReader(form, bodies)
         self._writer = ResultWriter(form)
         self._listener = listener
         self._tokens = tokens
-        self._timer = TokenTimer(tokens)
+        self._timer = TokenTimer(tokens) if asks_early else None
         self._device = DeviceLock(device_lock) if device_lock else None
         self._streams = streams
         self._connections: dict[int, FrameSocket] = {}
@@ -173,8 +176,8 @@ class ReplicaServer:
     # --- for any thread ------------------------------------------------------------------------
 
     def renew_token(self) -> None:
-        """Write a new token, unless a batch is being computed, because a process may have died with
-        the last one in its hand.
+        """Write a new token in place of the last one, with which a process may have died, unless
+        a batch has come with that.
         """
         self._tokens.renew()
 
@@ -219,7 +222,10 @@ class ReplicaServer:
         return self._fault
 
     def _close(self) -> None:
+        """Tell clients whose batches have arrived that these are not computed, and close."""
         self._tokens.end()
+        for fd, _ in self._poll.poll(0):
+            self._on_readable(fd)
         self.close_descriptors()
 
     def close_descriptors(self) -> None:
@@ -311,12 +317,8 @@ class ReplicaServer:
             batch = self._reader.read(frame.meta, frame.region)
             buffers = batch.buffers
             if batch.entries:
-                with self._device_held(frames, frame.serial):
-                    self._timer.begin(len(batch.entries))
-                    try:
-                        result = self._compute(batch.entries)
-                    finally:
-                        self._timer.end()
+                with self._device_held(frames, frame.serial), self._timed(len(batch.entries)):
+                    result = self._compute(batch.entries)
             # PERF: the next batch is on its way while these results are packed.
             self._free()
             meta, packer = self._writer.pack(result, batch)
@@ -334,6 +336,18 @@ class ReplicaServer:
         if frame.is_shared and not frames.give_back_shared([*buffers, frame.region]):
             flags = KEPT
         frames.send_copied(kind, frame.serial, copied, flags=flags)
+
+    @contextlib.contextmanager
+    def _timed(self, size: int) -> cabc.Iterator[None]:
+        """Ask for the next batch shortly before the end of this block, if that is allowed."""
+        if self._timer is None:
+            yield
+            return
+        self._timer.begin(size)
+        try:
+            yield
+        finally:
+            self._timer.end()
 
     @contextlib.contextmanager
     def _device_held(self, frames: FrameSocket, serial: int) -> cabc.Iterator[None]:

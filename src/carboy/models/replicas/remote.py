@@ -96,7 +96,8 @@ class RemoteReplicas(OtherProcesses):
         self.turns: Turns | None = self
         self._posting = Posting(self)
         self.posts: Posts | None = self._posting
-        self.batches = want["replicas"]
+        self.batches = self.replicas = want["replicas"]
+        self.sends_ahead = not streams
         change_in_child(self, RemoteReplicas.forget_parent)
 
     def forget_parent(self) -> None:

@@ -26,10 +26,16 @@ class Turns(t.Protocol):
     replicas in other processes.
 
     Attributes:
-        batches: how many batches of this process the replicas take at the same time, at most.
+        batches: how many batches the replicas compute at the same time, if there are all of them.
+        replicas: how many replicas there are at the moment; at least 1.
+        sends_ahead: whether a replica takes a batch before it has sent the results of the last one.
     """
 
     batches: int
+    sends_ahead: bool
+
+    @property
+    def replicas(self) -> int: ...
 
     def wait(self) -> None:
         """Wait until a replica is free for a batch of the calling thread, which must then call

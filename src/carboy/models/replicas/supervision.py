@@ -22,7 +22,7 @@ From the supervisor to the process of a replica:
 
     check?    null: the process calls the method `check` of the model
     computes? null: a client has reported that the process hangs, perhaps too late
-    renew     null: the process writes a new token, unless it computes a batch; the old one is void
+    renew     null: the process writes a new token in place of one with which no batch has come
     drain     null: the process finishes its batch, writes no further token, and ends
 
 From a client to the supervisor:
