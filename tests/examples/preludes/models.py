@@ -13,7 +13,11 @@ from carboy import Carboy, Image, Tensor
 from carboy.models import DataFrame
 
 app = Carboy(__name__)
-net = types.SimpleNamespace(predict_proba=lambda inputs: np.eye(10)[: len(inputs)])
+Pixels = list[float]
+net = types.SimpleNamespace(
+    predict=lambda inputs: np.zeros(len(inputs), int),
+    predict_proba=lambda inputs: np.eye(10)[: len(inputs)],
+)
 joblib = types.SimpleNamespace(load=lambda name: net)
 picture = PIL.Image.new("L", (8, 8))
 pictures = [picture, picture]
