@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import typing as t
+from array import array
 
 from ..machine import bind_exclusively
 
@@ -153,11 +154,9 @@ def refuse_new(listener: socket.socket) -> bool:
     """
     if sys.platform != "linux":
         return False
-    import ctypes
-
-    instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
-    buffer = ctypes.create_string_buffer(instructions)
-    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
+    instructions = array("B", b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN))
+    address, _ = instructions.buffer_info()
+    program = struct.pack("HP", len(_DROP_SYN), address)
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:

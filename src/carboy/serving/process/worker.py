@@ -208,22 +208,29 @@ class Service:
             threading.Thread(target=drain, daemon=True).start()
 
     def _drain(self, *, has_successor: bool) -> None:
-        self._server.drain(has_successor=has_successor)
+        """Stop step by step. The process ends even if one of the steps fails."""
         settings = self._settings
         until_s = time.monotonic() + settings.drain_s + settings.grace_s
-        time.sleep(settings.drain_s)
+        try:
+            self._leave_sockets(has_successor)
+        finally:
+            self._server.stop()
+            try:
+                self._give_up(until_s)
+            finally:
+                if not self._server.await_end(max(0.0, until_s + OVERDUE_S - time.monotonic())):
+                    self._cut_off(f"the grace period of {settings.grace_s:g} s (--grace) is over")
+
+    def _leave_sockets(self, has_successor: bool) -> None:
+        drain_s = self._settings.drain_s
+        self._server.drain(has_successor=has_successor)
+        time.sleep(drain_s)
         # A socket that a successor has, too, would refuse its clients for ever. It may still be
         # open here: a busy event loop has not left it yet.
         if not has_successor and self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
             # for it.
-            time.sleep(settings.drain_s / 4)
-        self._server.stop()
-        try:
-            self._give_up(until_s)
-        finally:
-            if not self._server.await_end(max(0.0, until_s + OVERDUE_S - time.monotonic())):
-                self._cut_off(f"the grace period of {settings.grace_s:g} s (--grace) is over")
+            time.sleep(drain_s / 4)
 
     def _give_up(self, until_s: float) -> None:
         """Shortly before the end of the grace period, end what does not end by itself: WebSockets,
