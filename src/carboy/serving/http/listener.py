@@ -10,7 +10,6 @@ listening socket too. Linux only; on other systems a connection may be lost when
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import sys
@@ -24,8 +23,9 @@ if t.TYPE_CHECKING:
 
     from .address import Address
 
-# The values in <asm-generic/socket.h>; Python's `socket` module lacks the constants.
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+# The value of SO_ATTACH_FILTER in <asm-generic/socket.h>; Python's `socket` module lacks the
+# constant.
+_SO_ATTACH_FILTER = 26
 # A packet filter that drops packets with the flag SYN, which open a connection: a server that stops
 # lets no client connect any more. Each instruction is
 # (code, jump if true, jump if false, value), as in <linux/filter.h>; offsets count from the
@@ -162,15 +162,6 @@ def refuse_new(listener: socket.socket) -> bool:
     except OSError:
         return False
     return True
-
-
-def admit_new(listener: socket.socket) -> None:
-    """Undo what `refuse_new` has done to a socket, in this process or in another one that has the
-    same socket.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # there is no filter
-            listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def enable_keepalive(listener: socket.socket) -> None:
