@@ -384,6 +384,21 @@ def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
     assert "has not finished its requests: killed" in server.output
 
 
+def test_worker_that_dies_while_the_server_stops_is_logged(serve, tmp_path):
+    server = serve("--workers", "1", "--grace", "600")
+    (worker,) = children(server.process.pid)
+    head = f"GET /slow?s=600&mark={tmp_path / 'mark'} HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head.encode())
+        wait_until((tmp_path / "mark").exists)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until_it_prints("stopping on SIGTERM")
+        os.kill(worker, signal.SIGKILL)
+        assert server.process.wait(spawning.STOP_S) == 1
+    how = "was killed by SIGKILL (out of memory?) during its last requests"
+    assert f"worker 1 (pid {worker}) {how}" in server.output
+
+
 def test_worker_that_dies_is_restarted(serve):
     server = serve("--workers", "2")
     before = children(server.process.pid)

@@ -561,9 +561,11 @@ class Supervisor:
         is_leaving = process in worker.leaving
         worker.remove(process)
         if self._stopping:
-            return
-        if is_leaving:
-            process.log_end_of_replaced()
+            if process.was_ready and process.exit_code and not process.was_killed:
+                process.log_end_of_leaving()  # its clients have got no answers
+                self._exit_code = 1
+        elif is_leaving:
+            process.log_end_of_leaving()
         elif not self._serving:
             self._give_up(process)
         elif self._fails_reload(process):
