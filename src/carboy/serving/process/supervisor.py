@@ -264,7 +264,7 @@ class Supervisor:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times: list[float | None] = [self._systemd.sign_at_s, *self._replicas.due_s()]
+        times: list[float | None] = [self._systemd.due_s, *self._replicas.due_s()]
         if self._stopping:
             times.append(self._kill_at_s)
         else:
