@@ -118,6 +118,8 @@ class Supervisor:
         """
         from ..management.management import Management
 
+        # Its processes need several descriptors each here, and inherit the limit.
+        machine.raise_descriptor_limit(self._settings.connections)
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
