@@ -36,6 +36,8 @@ from ..observability.keys import is_any_set
 if t.TYPE_CHECKING:
     from ..app import Carboy
     from ..observability.logoptions import LogOptions
+    from .process.sockets import ServerSockets
+    from .process.systemd import SystemdNotifier
     from .process.worker import Service
     from .settings import Settings
 
@@ -143,12 +145,14 @@ def _advice_in_container(settings: Settings) -> str:
 def serve_here(app: Carboy, settings: Settings) -> None:
     """Serve in this process, without a supervisor, until SIGTERM or Ctrl+C arrives. Must be called
     on the main thread, because Python lets only that thread handle signals.
+
+    Raises:
+        SystemExit: with the code 1, because requests were cut off.
     """
     from dataclasses import replace
 
     from . import log
     from .process import debugmode
-    from .process.serversignals import handlers_without_workers
     from .process.sockets import ServerSockets
     from .process.systemd import SystemdNotifier
     from .process.worker import Service
@@ -169,29 +173,54 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         None if each is None else (os.dup(each.fileno()), True) for each in sockets.shared
     ]
     service = Service(app, settings, descriptors)
+    try:
+        finished = _serve_until_signal(app, settings, service, sockets, systemd)
+    finally:
+        systemd.close()
+        sockets.close()
+    log.logger.info("stopped")
+    if not finished:
+        sys.exit(1)
 
-    def stop() -> None:
+
+def _serve_until_signal(
+    app: Carboy,
+    settings: Settings,
+    service: Service,
+    sockets: ServerSockets,
+    systemd: SystemdNotifier,
+) -> bool:
+    """Return whether all requests that had begun were finished."""
+    from .process.serversignals import handlers_without_workers, say_stopping
+
+    loaded = False
+
+    def stop(asked_by: str) -> None:
+        say_stopping(asked_by, settings.grace_s)
         systemd.say_stopping()
         sockets.withdraw()
+        if not loaded:
+            raise KeyboardInterrupt  # no client waits, and loading may take long
         service.stop()
 
-    handlers = handlers_without_workers(stop)
+    handlers = handlers_without_workers(stop, service.stop_at_once)
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        service.start()
+        service.load()
+        loaded = True
+        service.listen()
         _say_serving(app, settings, service)
         systemd.say_ready()
         systemd.explain_abort()
         # The thread that runs the event loop gives the signs of life, so that they prove that
         # requests are read.
         systemd.keep_alive(service.call)
-        service.wait()
-        log.logger.info("stopped")
+        return service.wait()
+    except KeyboardInterrupt:  # raised by `stop`
+        return True
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        systemd.close()
-        sockets.close()
 
 
 def _say_serving(app: Carboy, settings: Settings, service: Service) -> None:

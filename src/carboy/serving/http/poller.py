@@ -63,8 +63,10 @@ class _Waker:
         self._called = True
         try:
             self._there.send(b"\0")
-        except BlockingIOError:
-            pass  # the buffer is full, so a byte that wakes the poller is in it already
+        except OSError:
+            # The buffer is full, so a byte that wakes the poller is in it already; or the poller is
+            # closed, and this thread has been occupied by a request that was cut off.
+            pass
 
     def clear(self) -> None:
         try:

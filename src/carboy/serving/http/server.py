@@ -85,6 +85,7 @@ class HTTPServer:
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
         stopping: whether connections close as soon as they have no request to answer.
+        drained: whether the server was stopped and all connections are closed.
         requests: how many requests were passed to the handler.
         responses: the limit on the memory for responses that clients have not read yet.
         notices: logs what clients do wrong, at a limited rate.
@@ -105,7 +106,7 @@ class HTTPServer:
         timed: bool = False,
         proxies: TrustedProxies | None = None,
     ) -> None:
-        self.draining = self.stopping = False
+        self.draining = self.stopping = self.drained = False
         self.requests = 0
         self.admit = handler.admit if proxies is None else self._admit_behind_proxy
         self.upgrade = handler.upgrade
@@ -144,7 +145,7 @@ class HTTPServer:
         self._others: dict[int, cabc.Callable[[], object]] = {}
         self._others_lock = threading.Lock()
         self._sweeps_s = 0.0
-        self._drained = threading.Event()
+        self._ended = threading.Event()
         environ = base_environ(multiprocess=multiprocess)
         if hasattr(os, "sendfile"):
             environ["wsgi.file_wrapper"] = FileWrapper
@@ -224,14 +225,25 @@ class HTTPServer:
         """
         self.call(partial(self._end_websockets, within_s))
 
-    def wait(self) -> None:
+    def cut_off(self) -> None:
+        """Let `wait` end now, although requests are not finished. Thread-safe; a signal handler
+        must call this on another thread, because it may have interrupted `wait`.
+        """
+        self._ended.set()
+
+    def wait(self) -> bool:
         """Block until the last response is sent and the threads have stopped.
 
         Signal handlers run during the wait. A thread that still runs a view stops after that view.
+
+        Returns:
+            False if `cut_off` was called before the last response was sent.
         """
-        while not self._drained.wait(WAIT_S):
+        while not self._ended.wait(WAIT_S):
             pass
+        was_drained = self.drained
         self.close()
+        return was_drained
 
     def close(self) -> None:
         """Close all sockets and stop the threads."""
@@ -244,16 +256,11 @@ class HTTPServer:
         self._others.clear()
         self._poller.close()
 
-    @property
-    def drained(self) -> bool:
-        """Whether the server was stopped and all connections are closed."""
-        return self._drained.is_set()
-
-    def await_drained(self, timeout_s: float) -> bool:
-        """Wait until the server was stopped and all connections are closed. Returns False at the
-        timeout.
+    def await_end(self, timeout_s: float) -> bool:
+        """Wait until the server was stopped and all connections are closed, or until `cut_off`.
+        Returns False at the timeout.
         """
-        return self._drained.wait(timeout_s)
+        return self._ended.wait(timeout_s)
 
     @property
     def connections(self) -> list[Client]:
@@ -280,7 +287,8 @@ class HTTPServer:
 
     def _check_drained(self) -> None:
         if self.stopping and not self._connections:
-            self._drained.set()
+            self.drained = True
+            self._ended.set()
 
     # --- the leading thread --------------------------------------------------------------------
 

@@ -101,14 +101,15 @@ def explain(exc: BaseException) -> str:
     return format_for_user(exc)
 
 
-def force_exit() -> None:
+def force_exit(code: int) -> None:
+    """End the process with this exit code, if it has not ended by itself soon."""
     time.sleep(EXIT_S)
     # Log on another thread, and wait for it for a limited time: a log handler of the program may
     # block for ever, if it writes to a pipe that nobody reads.
     saying = threading.Thread(target=_say_last_words, daemon=True)
     saying.start()
     saying.join(EXIT_S)
-    os._exit(0)
+    os._exit(code)
 
 
 def _say_last_words() -> None:

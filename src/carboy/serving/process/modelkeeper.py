@@ -62,7 +62,8 @@ class ModelKeeper:
     def stop(self, *, has_successor: bool = False) -> None:
         self._stopped.set()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         self._stopped.wait()
         for model in self._models:
             model.close(0)
+        return True

@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         link.report("failed", mask_text(explain(exc)))
         sys.exit(exit_code(exc))
-    threading.Thread(target=force_exit, daemon=True).start()
+    threading.Thread(target=force_exit, args=(code,), daemon=True).start()
     sys.exit(code)
 
 

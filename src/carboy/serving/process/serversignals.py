@@ -40,20 +40,38 @@ def hangup_signals() -> list[signal.Signals]:
     return [] if number is None or signal.getsignal(number) == signal.SIG_IGN else [number]
 
 
-def handlers_without_workers(stop: cabc.Callable[[], object]) -> dict[signal.Signals, _Handler]:
+def say_stopping(asked_by: str, grace_s: float) -> None:
+    """Log that the server begins to stop, because the signal `asked_by` has arrived."""
+    log.logger.info(
+        "stopping on %s: requests that have begun may take %g s more", asked_by, grace_s
+    )
+
+
+def handlers_without_workers(
+    stop: cabc.Callable[[str], object], stop_at_once: cabc.Callable[[str], object]
+) -> dict[signal.Signals, _Handler]:
     """Return the signal handlers of a server that serves from one process, without a supervisor.
 
     Args:
-        stop: stops the server; returns at once.
+        stop: stops the server, because of the signal whose name it gets; returns at once.
+        stop_at_once: stops it without waiting for requests, for the reason that it gets, because
+            SIGINT or SIGTERM arrives when the server already stops; returns at once.
     """
     terminal = Terminal()
+    stopping = False
 
     def on_stop(number: int, frame: types.FrameType | None) -> None:
-        stop()
+        nonlocal stopping
+        name = signal.Signals(number).name
+        if not stopping:
+            stopping = True
+            stop(name)
+        elif number in (signal.SIGINT, signal.SIGTERM):
+            stop_at_once(f"{name} while the server stops")
 
     def on_hangup(number: int, frame: types.FrameType | None) -> None:
         if terminal.is_closed():
-            stop()
+            on_stop(number, frame)
         else:
             log.logger.error(
                 "SIGHUP: the server cannot load the code again, because it serves from the process"

@@ -43,7 +43,7 @@ from .childprocess import LOADING_GRACE_S, explain_failure
 from .clusterreplicas import ClusterReplicas
 from .computethreads import thread_environment, threads_of_each
 from .replicasupervisor import ReplicaSupervisor
-from .serversignals import ServerSignals
+from .serversignals import ServerSignals, say_stopping
 from .serverstate import FailedReload, ProcessState, ServerState
 from .sockets import ServerSockets
 from .supervisorlog import SupervisorLog
@@ -599,11 +599,7 @@ class Supervisor:
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
         if self._signals.stop_signal:  # empty if the server stops because the app is not loaded
-            log.logger.info(
-                "stopping on %s: requests that have begun may take %g s more",
-                self._signals.stop_signal,
-                settings.grace_s,
-            )
+            say_stopping(self._signals.stop_signal, settings.grace_s)
         self._systemd.say_stopping()
         self._stopping = True
         self._kill_at_s = now_s + settings.drain_s + settings.grace_s

@@ -92,6 +92,9 @@ if t.TYPE_CHECKING:
 # and views need a moment to end as well, and the predictions refused that still wait, so that their
 # clients get an answer. At most half of the grace period.
 GIVE_UP_S = 3.0
+# How many seconds after the end of the grace period a process ends by itself. Before that, a living
+# supervisor kills it, and logs which worker it was.
+OVERDUE_S = 2.0
 # Python's default interval (`sys.setswitchinterval`), and the one that is set if probes are
 # answered on the app's port. The leading thread needs the GIL about ten times for a probe, and each
 # time it waits for all threads that compute in Python: ten of them delay a probe by 10 * 10 * 5 ms.
@@ -216,20 +219,46 @@ class Service:
             # for it.
             time.sleep(settings.drain_s / 4)
         self._server.stop()
-        # WebSockets end by themselves only if their clients leave. Predictions may wait for a
-        # version that is being loaded, for a busy model or for replicas that do not start.
-        give_up_s = min(GIVE_UP_S, settings.grace_s / 2)
-        if not self._server.await_drained(max(0.0, until_s - give_up_s - time.monotonic())):
+        try:
+            self._give_up(until_s)
+        finally:
+            if not self._server.await_end(max(0.0, until_s + OVERDUE_S - time.monotonic())):
+                self._cut_off(f"the grace period of {settings.grace_s:g} s (--grace) is over")
+
+    def _give_up(self, until_s: float) -> None:
+        """Shortly before the end of the grace period, end what does not end by itself: WebSockets,
+        unless their clients leave, and predictions, which may wait for a version that is being
+        loaded, for a busy model or for replicas that do not start.
+        """
+        give_up_s = min(GIVE_UP_S, self._settings.grace_s / 2)
+        if not self._server.await_end(max(0.0, until_s - give_up_s - time.monotonic())):
             if (models := models_of(self._app)) is not None:
                 models.refuse_waiting()
             self._server.end_websockets(give_up_s / 3)
 
-    def wait(self) -> None:
-        """Wait until the server has sent its last response and stopped, then close the models."""
-        self._server.wait()
+    def stop_at_once(self, because: str) -> None:
+        """Stop without waiting for requests. Returns at once; may be called by a signal handler.
+
+        Args:
+            because: what asks for that, for the log.
+        """
+        threading.Thread(target=self._cut_off, args=(because,), daemon=True).start()
+
+    def _cut_off(self, because: str) -> None:
+        log.logger.error("%s: requests that have not ended are cut off", because)
+        self._server.cut_off()
+
+    def wait(self) -> bool:
+        """Wait until the server has sent its last response and stopped, then close the models.
+
+        Returns:
+            False if requests were cut off.
+        """
+        was_drained = self._server.wait()
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
-            close_models(EXIT_S)
+            close_models(EXIT_S if was_drained else 0.0)
+        return was_drained
 
 
 def hand_over_gil_sooner() -> None:
@@ -400,7 +429,8 @@ class Control(SupervisorLink):
             # end the process at once.
             os._exit(0)
 
-    def serve(self, service: Service | ModelKeeper) -> None:
+    def serve(self, service: Service | ModelKeeper) -> bool:
+        """Serve until the end. Return whether all requests that had begun were finished."""
         service.load()
         service.limit(partial(self.report, "leave"))
         if advice := advice_on_sessions():
@@ -413,7 +443,7 @@ class Control(SupervisorLink):
             service.listen()
             self._service = service
         self.report("ready", service.about())
-        service.wait()
+        return service.wait()
 
 
 def open_table(fd: int | None) -> SharedTable | None:
@@ -484,13 +514,15 @@ def main(argv: list[str]) -> None:
         configure_log(app, control, several=wanted_by(app, settings) > 1)
         table = open_table(job.get("metrics_fd"))
         if job["serves"]:
-            control.serve(Service(app, settings, job["descriptors"], table))
+            finished = control.serve(Service(app, settings, job["descriptors"], table))
         else:
-            control.serve(ModelKeeper(app))
+            finished = control.serve(ModelKeeper(app))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", mask_text(explain(exc)))
         sys.exit(exit_code(exc))
-    threading.Thread(target=force_exit, daemon=True).start()
+    code = 0 if finished else 1
+    threading.Thread(target=force_exit, args=(code,), daemon=True).start()
+    sys.exit(code)
 
 
 def use_replicas_of(
