@@ -129,17 +129,25 @@ def ask(
     format: str = "json",
     with_query: bool = False,
     directly: bool = True,
+    leads: bool = False,
     limits: Limits | None = None,
     **options: t.Any,
 ) -> tuple[t.Any, t.Any]:
-    """Return the response to one request, and its line."""
+    """Return the response to one request, and its line.
+
+    Args:
+        directly: whether predictions are answered without a view.
+        leads: whether the leading thread runs the view.
+    """
     app = app or make_app()
     with (
         logged(format, with_query=with_query) as (log, lines),
         Stage(limits, access_log=log, **options) as stage,
     ):
         routes = functools.partial(predictions.routes, app) if directly else None
-        stage.serve(app, routes=routes)
+        gateway = stage.serve(app, routes=routes)
+        if leads:
+            stage.lead_view(gateway)
         client = stage.connect()
         client.send(data)
         answer = client.answer(data[:4].decode("latin-1").strip())
@@ -414,6 +422,65 @@ def test_client_that_leaves_within_the_response_is_logged_with_what_was_sent():
         line = json.loads(lines.text)
         assert (line["status"], line["aborted"]) == (200, True)
         assert 0 <= line["bytes"] < UNTIL_IT_READS
+
+
+def raise_inside() -> None:
+    raise RuntimeError("inside")
+
+
+class ShortBody:
+    """A body that the server joins, because its length is announced."""
+
+    def __iter__(self) -> t.Iterator[bytes]:
+        return iter([b"he", b"llo"])
+
+    def close(self) -> None:
+        raise_inside()
+
+
+def with_raising_hook(environ: t.Any, start_response: t.Any) -> t.Any:
+    response = Response("hello")
+    response.call_on_close(raise_inside)
+    return response(environ, start_response)
+
+
+def with_raising_body(environ: t.Any, start_response: t.Any) -> t.Any:
+    start_response("200 OK", [("Content-Length", "5")])
+    return ShortBody()
+
+
+def with_raising_stream(environ: t.Any, start_response: t.Any) -> t.Any:
+    response = Response(iter([b"he", b"llo"]))
+    response.call_on_close(raise_inside)
+    return response(environ, start_response)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+@pytest.mark.parametrize("app", [with_raising_hook, with_raising_body, with_raising_stream])
+def test_response_whose_close_fails_is_logged_as_it_was_sent(app, leads):
+    answer, line = ask(head("GET", "/"), app=app, directly=False, leads=leads)
+    assert (answer.status, answer.body, answer.closes) == (200, b"hello", False)
+    assert (line["status"], line["bytes"], line.get("aborted")) == (200, 5, None)
+
+
+def respond_and_raise(exchange: t.Any) -> None:
+    exchange.respond(200, [], b"hello")
+    raise_inside()
+
+
+def respond_and_drop(exchange: t.Any) -> None:
+    exchange.respond(200, [], b"hello")
+    exchange.drop()
+
+
+@pytest.mark.parametrize("handler", [respond_and_raise, respond_and_drop])
+def test_handler_that_fails_after_its_response_is_logged_with_the_status_that_was_sent(handler):
+    with logged() as (log, lines), Stage(access_log=log) as stage:
+        stage.handler.on_admit = lambda exchange: setattr(exchange, "handler", handler)
+        assert stage.connect().ask(head("GET", "/")).body == b"hello"
+        await_line(stage, log, lines)
+        line = json.loads(lines.text)
+        assert (line["status"], line["bytes"]) == (200, 5)
 
 
 def test_stream_that_fails_is_logged_as_aborted():

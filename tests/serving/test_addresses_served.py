@@ -434,6 +434,18 @@ def test_sockets_of_systemd_are_served_and_stay_open_without_the_server(serve, t
             assert [each.result(PATIENCE_S) for each in waiting] == ["hello", "hello"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
+def test_abstract_socket_of_systemd_is_served(serve):
+    """`ListenStream=@name`."""
+    name = f"carboy-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(f"\0{name}")
+        unix.listen()
+        program = serve("--workers", "1", **launcher([unix]))
+        assert f"on unix:@{name}: 1 worker" in program.output
+        assert get(pathlib.Path(f"\0{name}")) == "hello"
+
+
 @pytest.fixture
 def nobody():
     """Listens, but accepts no client."""

@@ -173,7 +173,7 @@ def test_no_extension_is_named_without_the_other_flask():
 def test_basic_config_of_a_tutorial_receives_each_request(spawn, carboy_command, tmp_path):
     (tmp_path / "shop.py").write_text(APP)
     server = spawn(carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "2")
-    server.wait_until_it_prints("access log: ")
+    server.wait_until_it_prints("serving shop:app")
     assert re.search(r"2 workers with \d+ MiB and 16 threads each", server.output)
     assert f"models: {server.url}/next\n" in server.output
     assert f"docs: {server.url}/docs\n" in server.output
@@ -198,7 +198,7 @@ def test_access_log_may_be_set_by_an_option(spawn, carboy_command, tmp_path, opt
     (tmp_path / "shop.py").write_text(APP.replace("logging.basicConfig", "dict"))
     options = ("--workers", "1", "--access-log", option)
     server = spawn(carboy_command, "serve", "shop:app", "--port", "{port}", *options)
-    server.wait_until_it_prints("access log: ")
+    server.wait_until_it_prints("serving shop:app")
     assert requests.get(f"{server.url}/?secret=1", timeout=30).text == "hello"
     assert server.stop(signal.SIGTERM) == 0
     assert ('"GET / HTTP/1.1" 200 5 ' in server.output) is (option == "text")

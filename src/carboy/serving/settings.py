@@ -58,7 +58,7 @@ from .declaration import (
     YesOrNo,
     declare,
 )
-from .http.address import Address, parse_address
+from .http.address import Address, read_written
 from .http.limits import Limits
 
 if t.TYPE_CHECKING:
@@ -339,7 +339,7 @@ class Settings:
     def addresses(self) -> tuple[Address, ...]:
         """The addresses to listen on."""
         if self.bind:
-            return tuple(map(parse_address, self.bind))
+            return tuple(map(read_written, self.bind))
         return (Address(self.host, self.port),)
 
     @property

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 
 import pytest
 
-from carboy.serving.http.address import Address, address_of, parse_address
+from carboy.serving.http.address import Address, address_of, parse_address, read_written
 from carboy.serving.unixsocket import MAX_PATH_BYTES
 
 
@@ -24,6 +25,7 @@ from carboy.serving.unixsocket import MAX_PATH_BYTES
 def test_address_is_read_and_written(text, address, url):
     assert parse_address(text) == address
     assert str(address) == text
+    assert read_written(text) == address
     assert address.url(tls=True) == url
 
 
@@ -46,6 +48,7 @@ def test_path_of_a_unix_socket_may_be_relative_or_a_url():
         ("unix:", "does not name a file"),
         ("unix:/run/", "does not name a file"),
         ("unix:/run/a\0b", "does not name a file"),
+        ("unix:\0a", "does not name a file"),
     ],
 )
 def test_text_that_is_no_address_is_refused(text, words):
@@ -68,3 +71,18 @@ def test_address_of_a_socket_is_where_it_is_bound(tmp_path):
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(tmp_path / "a"))
         assert address_of(sock) == Address(path=str(tmp_path / "a"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
+@pytest.mark.parametrize("name", [b"carboy-shop", b"a/b", b"with\xff", b"a\0b"])
+def test_name_of_an_abstract_socket_is_written_with_an_at_sign(name):
+    own = name + str(os.getpid()).encode()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(b"\0" + own)
+        address = address_of(sock)
+        text = own.decode(errors="replace").replace("\0", "@")
+        assert str(address) == address.url(tls=True) == f"unix:@{text}"
+        assert read_written(str(address)).path.startswith("\0")
+    assert parse_address("unix:@shop").path == os.path.abspath("@shop"), (
+        "a file, if a user names it"
+    )

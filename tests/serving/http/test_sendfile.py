@@ -112,6 +112,73 @@ def test_client_that_resets_before_the_response_begins_closes_the_file(path, fre
         assert app.file.closed
 
 
+class UncloseableFileApp(FileApp):
+    """As Django sets the file's `close`, whose signal receivers may raise."""
+
+    def __init__(self, path, failure):
+        super().__init__(path)
+        self.failure = failure
+
+    def __call__(self, environ, start_response):
+        def close():
+            self.file.__class__.close(self.file)
+            raise self.failure
+
+        chunks = super().__call__(environ, start_response)
+        self.file.close = close
+        return chunks
+
+
+FAILURES = [
+    pytest.param(each, id=type(each).__name__) for each in (OSError("inside"), SystemExit())
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_file_that_cannot_be_closed_after_its_last_byte_delays_nobody(stage, path, caplog, failure):
+    app = UncloseableFileApp(path, failure)
+    client, _ = begin(stage, app)
+    assert client.answer().body == DATA
+    stage.settle()
+    (connection,) = stage.connections
+    assert connection.state.name == "IDLE"
+    assert stage.server.poll() is None  # no event is left that nobody handles
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.getMessage() == "error in close() of the response to GET /"
+    assert (record.exc_info[1], bool(record.request_id)) == (failure, True)
+    client.send(head())
+    assert client.answer().body == DATA
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("ends", ["the client leaves", "the server stops"])
+def test_file_that_cannot_be_closed_keeps_no_connection(stage, path, failure, ends):
+    app = UncloseableFileApp(path, failure)
+    client, _ = begin(stage, app)
+    (connection,) = stage.connections
+    if ends == "the client leaves":
+        client.leave()
+    else:
+        connection.close()
+    stage.until(lambda: not stage.connections)
+    assert app.file.closed
+    assert connection._socket.fileno() == -1
+
+
+def test_file_is_closed_if_its_response_is_no_http(stage, path):
+    class BrokenHeadApp(FileApp):
+        def __call__(self, environ, start_response):
+            def start(status, headers):
+                return start_response(status, [*headers, ("X-A", "1\n2")])
+
+            return super().__call__(environ, start)
+
+    app = BrokenHeadApp(path)
+    stage.serve(app)
+    assert stage.connect().ask(head()).status == 500
+    assert app.file.closed
+
+
 def test_file_that_becomes_shorter_cuts_the_response(stage, path):
     app = FileApp(path)
     client, _ = begin(stage, app)

@@ -40,7 +40,8 @@ class Watched(Stage):
         models = getattr(app, "models", {})
         metrics.follow_models(models)
         routes = functools.partial(predictions.routes, app) if models else None
-        metrics.follow_views(self.serve(app, routes=routes).slots)
+        self.gateway = self.serve(app, routes=routes)
+        metrics.follow_views(self.gateway.slots)
         self.table = metrics.table
 
     @property
@@ -107,6 +108,23 @@ def test_request_is_counted_by_route_method_and_status(request_, route, method, 
         assert str(answer.status) == status
         shown = stage.shown
         assert shown.requests(route, method, status) == shown.requests() == 1
+
+
+def test_response_whose_close_fails_is_counted_as_it_was_sent():
+    """The leading thread has not counted it yet when `close` fails."""
+
+    def app(environ, start_response):
+        def fail():
+            raise RuntimeError("on purpose")
+
+        response = Response("sent")
+        response.call_on_close(fail)
+        return response(environ, start_response)
+
+    with Watched(app) as stage:
+        stage.lead_view(stage.gateway)
+        assert stage.connect().ask(head("GET", "/")).status == 200
+        assert stage.shown.requests(status="200") == stage.shown.requests() == 1
 
 
 def test_request_is_counted_before_its_client_has_the_response():

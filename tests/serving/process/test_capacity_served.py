@@ -56,7 +56,7 @@ def serve(spawn, carboy_command, tmp_path):
     def serve(program, *options, **env):
         (tmp_path / "shop.py").write_text(program)
         server = spawn(carboy_command, "serve", "shop:app", "--port", "{port}", *options, env=env)
-        server.wait_until_it_prints("access log: ")
+        server.wait_until_it_prints("serving shop:app")
         return server
 
     return serve

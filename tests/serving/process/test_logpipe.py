@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import threading
@@ -14,6 +15,8 @@ from polling import wait_until
 from carboy.observability.logfile import SharedLogFile
 from carboy.observability.logoptions import LogOptions
 from carboy.serving.process.logpipe import LogPipe, LogWriter, WorkerLog, read_all
+from carboy.serving.process.supervisorlog import SupervisorLog
+from carboy.serving.process.workerprocess import WorkerProcess
 
 
 @pytest.fixture
@@ -207,3 +210,48 @@ def test_file_is_reopened(path, pipe):
     os.write(pipe[1], b"after\n")
     wait_until(lambda: path.exists() and path.read_bytes() == b"after\n")
     writer.stop()
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "failure"),
+    [
+        (os, "pipe", OSError(errno.EMFILE, "Too many open files")),
+        (threading.Thread, "start", RuntimeError("can't start new thread")),
+    ],
+    ids=["descriptors", "threads"],
+)
+@pytest.mark.parametrize("is_open", [True, False], ids=["after the first line", "before"])
+def test_process_writes_itself_if_the_supervisor_cannot_read_its_pipe(
+    path, pipe, monkeypatch, caplog, where, name, failure, is_open
+):
+    """And the supervisor goes on, and tries again for the next process."""
+
+    def fail(*args: object) -> t.NoReturn:
+        raise failure
+
+    process, told = WorkerProcess(1), []
+    process.log_fd, write_fd = os.dup(pipe[0]), os.dup(pipe[1])
+    process.send = lambda word, payload=None: told.append(word)  # type: ignore[method-assign, assignment]
+    supervisor_log = SupervisorLog()
+    options = LogOptions(file=str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, fail)
+        supervisor_log.follow(process, options.as_dict())
+    assert told == ["write-log"]
+    assert "cannot read the log lines of worker 1 (pid -)" in caplog.text
+    worker_log = WorkerLog(*pipe, lambda options: None)
+    if is_open:
+        target = worker_log.open(options)
+        target.write(b"into the pipe\n")
+    worker_log.take_over()
+    if not is_open:
+        target = worker_log.open(options)
+    target.write(b"afterwards\n")
+    lines = b"into the pipe\n" if is_open else b""
+    assert path.read_bytes() == lines + b"afterwards\n"
+    supervisor_log.follow(process, options.as_dict())
+    assert process.log_fd is None
+    os.write(write_fd, b"read again\n")
+    wait_until(lambda: path.read_bytes().endswith(b"read again\n"))
+    os.close(write_fd)
+    supervisor_log.stop()

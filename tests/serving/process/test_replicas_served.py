@@ -461,6 +461,18 @@ def test_process_that_cannot_be_started_again_is_tried_again(serve, processes_of
     wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before)
 
 
+def test_supervisor_raises_its_limit_on_descriptors(serve):
+    """So that the replicas of many models, each with a socket and pipes, find some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        server = serve(ONE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[0] > few
+
+
 def test_folder_of_the_sockets_that_was_removed_is_created_again(serve):
     """Its replicas are replaced, because a worker that is started later could not connect to them,
     and those that die are started again.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
+import resource
 import signal
 import socket
 import time
@@ -12,7 +16,7 @@ import pytest
 from polling import wait_until
 
 from carboy.errors import ConfigError
-from carboy.serving.process.systemd import SystemdNotifier
+from carboy.serving.process.systemd import RETRY_S, SystemdNotifier
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -62,6 +66,18 @@ def systemd(tmp_path: pathlib.Path) -> cabc.Iterator[Systemd]:
     systemd = Systemd(f"{tmp_path}/notify")
     yield systemd
     systemd.socket.close()
+
+
+@pytest.fixture
+def make_notifier() -> cabc.Iterator[cabc.Callable[[dict[str, str]], SystemdNotifier]]:
+    with contextlib.ExitStack() as at_end:
+
+        def make(environ: dict[str, str]) -> SystemdNotifier:
+            notifier = SystemdNotifier(environ)
+            at_end.callback(notifier.close)
+            return notifier
+
+        yield make
 
 
 @pytest.fixture
@@ -133,32 +149,32 @@ def test_watchdog_that_ends_the_server_finds_out_where_it_hangs(
     assert "supervisor.py" in server.output
 
 
-def test_without_systemd_nothing_is_sent_and_no_sign_is_due():
-    notifier = SystemdNotifier({"WATCHDOG_USEC": "1000"})
+def test_without_systemd_nothing_is_sent_and_no_sign_is_due(make_notifier):
+    notifier = make_notifier({"WATCHDOG_USEC": "1000"})
     notifier.say_ready()
     assert notifier.sign_at_s is None
 
 
-def test_abstract_socket_is_used(tmp_path):
+def test_abstract_socket_is_used(tmp_path, make_notifier):
     name = f"carboy-{os.getpid()}"
     systemd = Systemd(f"\0{name}")
     with systemd.socket:
-        SystemdNotifier({"NOTIFY_SOCKET": f"@{name}"}).say_ready()
+        make_notifier({"NOTIFY_SOCKET": f"@{name}"}).say_ready()
         assert systemd.has("READY=1")
 
 
-def test_status_is_sent_when_it_changes(systemd, tmp_path):
-    notifier = SystemdNotifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
+def test_status_is_sent_when_it_changes(systemd, tmp_path, make_notifier):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
     for text in ("a", "a", "b"):
         notifier.say_status(text)
     assert systemd.has("STATUS=b")
     assert systemd.messages == ["STATUS=a", "STATUS=b"]
 
 
-def test_sign_of_life_is_sent_when_it_is_due(systemd, tmp_path):
+def test_sign_of_life_is_sent_when_it_is_due(systemd, tmp_path, make_notifier):
     environ = {"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "3000000"}
     environ["WATCHDOG_PID"] = str(os.getpid())
-    notifier = SystemdNotifier(environ)
+    notifier = make_notifier(environ)
     start_s = t.cast("float", notifier.sign_at_s)
     for passed_s in (0, 0.5, 0.99, 1.01, 1.5):
         notifier.say_alive(start_s + passed_s)
@@ -166,13 +182,104 @@ def test_sign_of_life_is_sent_when_it_is_due(systemd, tmp_path):
     assert len(systemd.messages) == 2
 
 
-def test_socket_that_is_gone_is_logged_once(tmp_path, caplog):
-    notifier = SystemdNotifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
+def test_socket_that_is_gone_is_logged_once(tmp_path, caplog, make_notifier):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
     with caplog.at_level("ERROR", "carboy.serving"):
         notifier.say_ready()
         notifier.say_stopping()
     (record,) = caplog.records
     assert "cannot tell systemd what the server does" in record.getMessage()
+
+
+def filled(systemd: Systemd) -> None:
+    """Fill the queue of messages that systemd has not read, so that it takes none of anybody."""
+    while _send_all(systemd.socket.getsockname()):  # each sender has a limit of its own
+        pass
+
+
+def _send_all(address: str) -> int:
+    """Send messages by a new socket until that fails; return how many were sent."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        for sent in itertools.count():
+            try:
+                sender.sendto(b"X=1", address)
+            except BlockingIOError:
+                return sent
+    raise AssertionError
+
+
+FAILURES = ["EAGAIN", "ENOBUFS", "ENOMEM"]
+
+
+@pytest.fixture(params=FAILURES)
+def busy(request, systemd, monkeypatch) -> cabc.Iterator[cabc.Callable[[], None]]:
+    """Until the function is called, no message can be sent."""
+    if request.param == "EAGAIN":
+        filled(systemd)
+        yield systemd._receive
+        return
+
+    class Full(socket.socket):
+        def sendto(self, *args: object) -> t.NoReturn:  # type: ignore[override]
+            raise OSError(getattr(errno, request.param), "full")
+
+    monkeypatch.setattr("carboy.serving.process.systemd.socket.socket", Full)
+    yield lambda: delattr(Full, "sendto")
+
+
+def test_message_that_fails_for_a_moment_is_sent_again(
+    busy, systemd, tmp_path, caplog, make_notifier
+):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "3000000"})
+    now_s = t.cast("float", notifier.sign_at_s)
+    for _ in range(2):
+        notifier.say_status("one")
+        notifier.say_ready()
+        notifier.say_reloading()
+        notifier.say_alive(now_s)
+    assert len(caplog.records) <= 1  # at the first failure, unless systemd is busy
+    busy()
+    systemd.messages.clear()
+    notifier.say_status("one")
+    due_s = t.cast("float", notifier.due_s)
+    assert due_s <= time.monotonic() + RETRY_S
+    notifier.say_alive(due_s)
+    assert systemd.has("STATUS=one", "READY=1", "RELOADING=1", "READY=1", "RELOADING=1")
+    notifier.say_alive(now_s + 1)
+    assert systemd.has("WATCHDOG=1")
+
+
+def test_messages_go_on_without_descriptors(systemd, tmp_path, make_notifier):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "3000000"})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        notifier.say_ready()
+        notifier.say_alive(time.monotonic())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert systemd.has("READY=1", "WATCHDOG=1")
+
+
+def test_server_that_stops_is_not_said_to_be_ready_any_more(systemd, tmp_path, make_notifier):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
+    filled(systemd)
+    notifier.say_ready()
+    systemd._receive()
+    notifier.say_stopping()
+    assert notifier.due_s is None
+    notifier.say_alive(time.monotonic() + RETRY_S)
+    assert systemd.has("STOPPING=1")
+    assert "READY=1" not in systemd.messages
+
+
+def test_message_is_sent_again_without_the_loop_of_a_supervisor(systemd, tmp_path, make_notifier):
+    notifier = make_notifier({"NOTIFY_SOCKET": f"{tmp_path}/notify"})
+    filled(systemd)
+    notifier.say_ready()
+    notifier.keep_alive(lambda function: function())
+    wait_until(lambda: systemd.has("READY=1"))
 
 
 @pytest.mark.parametrize(

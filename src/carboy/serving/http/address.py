@@ -14,7 +14,11 @@ _TCP = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", re.ASCII)
 
 
 class Address(t.NamedTuple):
-    """Where clients connect to: host and port, or, if `path` is not empty, a Unix socket."""
+    """Where clients connect to: host and port, or, if `path` is not empty, a Unix socket.
+
+    A path that begins with NUL is the name of an abstract socket (Linux). Only systemd opens such
+    sockets, and it writes their names with an @ in place of the NUL.
+    """
 
     host: str = ""
     port: int = 0
@@ -22,7 +26,7 @@ class Address(t.NamedTuple):
 
     def __str__(self) -> str:
         if self.path:
-            return _UNIX + self.path
+            return _UNIX + self.path.replace("\0", "@")
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -71,6 +75,16 @@ def _parse_path(text: str) -> str:
             " socket: use a shorter one, such as /run/app.sock"
         )
     return path
+
+
+def read_written(text: str) -> Address:
+    """Read an address that `str(Address)` has written. The paths of Unix sockets are absolute, so
+    the name of an abstract one cannot be taken for a path.
+    """
+    if not text.startswith(_UNIX):
+        return parse_address(text)
+    path = text.removeprefix(_UNIX)
+    return Address(path=f"\0{path[1:]}" if path.startswith("@") else path)
 
 
 def address_of(sock: socket.socket) -> Address:

@@ -585,6 +585,12 @@ class Connection:
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
 
+    def awaits(self, exchange: Exchange) -> bool:
+        """Whether the response to this request is not complete yet. If so, and if the caller does
+        not hold the lock, another thread may complete it at any time.
+        """
+        return self._exchange is exchange and self.state in HANDED_OVER
+
     def finish(
         self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
     ) -> None:
@@ -661,7 +667,7 @@ class Connection:
         response is incomplete.
         """
         with self._lock:
-            if self._exchange is exchange and self.state in HANDED_OVER:
+            if self.awaits(exchange):
                 self._close()
 
     def _resume_sent(self) -> None:

@@ -367,6 +367,8 @@ class Exchange:
         Does nothing if a response has been sent, or the connection is closed.
         """
         self._end_watch()
+        if not self.transport.awaits(self):
+            return  # the access log and the metrics have, or will have, the status that was sent
         self.status = "500"
         data = completed(INTERNAL_ERROR, self.request_id)
         self.transport.finish(self, data, keep_alive=False)
@@ -376,7 +378,7 @@ class Exchange:
         the application has failed.
         """
         self._end_watch()
-        if not self.disconnected:
+        if not self.disconnected and self.transport.awaits(self):
             self.status = "500"
         self.transport.abort(self)
 

@@ -73,6 +73,9 @@ class Transport(t.Protocol):
             keep_alive: whether the head of the response says that the connection stays open.
         """
 
+    def awaits(self, exchange: Exchange) -> bool:
+        """Whether the response to this request is not complete yet."""
+
     def abort(self, exchange: Exchange) -> None:
         """Close the connection before the response is complete."""
 

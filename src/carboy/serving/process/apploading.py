@@ -55,6 +55,7 @@ def send_log_lines(control: SupervisorLink, fds: list[int]) -> None:
 
     worker_log = WorkerLog(fds[0], fds[1], partial(announce_log, control))
     control.on_orphaned.insert(0, worker_log.take_over)
+    control.on("write-log", lambda _: worker_log.take_over())
     open_files_by(worker_log.open)
 
 

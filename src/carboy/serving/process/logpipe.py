@@ -3,7 +3,8 @@ to the log file.
 
 A worker formats its records, and the supervisor writes the bytes. So only one process rotates the
 file, and no worker waits for the disk. If the supervisor writes too slowly, so that a pipe is full,
-the worker waits for a limited time, and then writes to the file itself.
+the worker waits for a limited time, and then writes to the file itself. It also does if the
+supervisor has no descriptor or thread left to read the pipe, and says so.
 
     worker       `LogPipe`, the target of its `LineHandler`
     supervisor   `LogWriter`, a thread that reads the pipes of all workers
@@ -56,11 +57,15 @@ class LogPipe:
         read_fd: the reading end of the pipe, which is read only if the supervisor has died.
         write_fd: the writing end of the pipe.
         block_s: how long a line may wait for room in the pipe.
+
+    Attributes:
+        must_take_over: whether to call `take_over` before the next line. Any thread may set it.
     """
 
     def __init__(
         self, file: LineTarget, read_fd: int, write_fd: int, *, block_s: float = BLOCK_S
     ) -> None:
+        self.must_take_over = False
         self._file = file
         self._read_fd = read_fd
         self._block_s = block_s
@@ -71,6 +76,9 @@ class LogPipe:
         self._writer = BoundedWriter(write_fd, block_s=block_s, piece_bytes=_CHUNK_BYTES)
 
     def write(self, data: bytes) -> cabc.Sequence[Notice]:
+        if self.must_take_over:
+            self.must_take_over = False
+            return [*self.take_over(), *self._file.write(data)]
         if self._is_broken or self._pid != os.getpid():
             # The supervisor has died, or this process was forked from the worker. A forked process
             # does not write to the pipe, because its lines could mix with those of the worker.
@@ -105,8 +113,8 @@ class LogPipe:
         )
 
     def take_over(self) -> cabc.Sequence[Notice]:
-        """Write all further lines to the log file itself, because the supervisor has died. The
-        lines that are still in the pipe are written to the file first.
+        """Write all further lines to the log file itself, because the supervisor has died, or
+        cannot read the pipe. The lines that are still in the pipe are written to the file first.
         """
         if self._is_broken or self._pid != os.getpid():
             return ()
@@ -150,6 +158,7 @@ class WorkerLog:
         self._fds = fds = (read_fd, write_fd)
         self._announce = announce
         self._pipe: LogPipe | None = None
+        self._must_take_over = False
         for fd in fds:
             os.set_inheritable(fd, False)  # a program that the app starts does not inherit the pipe
 
@@ -167,10 +176,17 @@ class WorkerLog:
             return file  # the pipe is used by the log file of another app in this process
         self._announce(options)
         self._pipe = LogPipe(file, *self._fds)
+        self._pipe.must_take_over = self._must_take_over
         return self._pipe
 
     def take_over(self) -> None:
-        """Let this worker write to the log file itself, because the supervisor has died."""
+        """Let this worker write to the log file itself, because the supervisor has died, or cannot
+        read the pipe. Thread-safe.
+        """
+        self._must_take_over = True
+        if self._pipe is not None:
+            # The loop below finds no handler if `open` has not returned the pipe yet.
+            self._pipe.must_take_over = True
         for handler in handlers():
             if handler.target is self._pipe:
                 handler.call(self._pipe.take_over)
@@ -219,6 +235,9 @@ class LogWriter:
     """Writes the lines that all workers send to their log files, in the supervisor process.
 
     A thread does this. It starts when the first worker says that it logs to a file.
+
+    Raises:
+        OSError: there is no descriptor left.
     """
 
     def __init__(self) -> None:
@@ -253,12 +272,16 @@ class LogWriter:
         Args:
             fd: the reading end of the pipe.
             options: the options of the worker's log, which name the file.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
         """
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+            thread.start()
+            self._thread = thread
         reader = PipeReader(fd, self.handler_for(options))
         self._do(partial(self._selector.register, fd, selectors.EVENT_READ, reader))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
-            self._thread.start()
         return reader
 
     def finish(self, reader: PipeReader) -> None:

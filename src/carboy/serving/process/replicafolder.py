@@ -34,12 +34,17 @@ class ReplicaFolder:
 
     Raises:
         AddressError: no folder can be created.
+        OSError: no socket can be created in it.
     """
 
     def __init__(self) -> None:
         self.path, self.lock_fd = _create()
         self.socket_path = os.path.join(self.path, _SOCKET)
-        self.listener = _listen(self.socket_path)
+        try:
+            self.listener = _listen(self.socket_path)
+        except OSError:
+            self._remove()
+            raise
 
     def restore(self) -> bool:
         """Create the folder again, with another listener, if a program or a person has removed it,
@@ -67,6 +72,9 @@ class ReplicaFolder:
 
     def close(self) -> None:
         self.listener.close()
+        self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.lock_fd)
 

@@ -110,6 +110,9 @@ class ReplicaPool:
         launch: starts a process with its job, descriptors and environment variables, and watches
             it.
 
+    Raises:
+        OSError: there is no descriptor left.
+
     Attributes:
         failure: why the replicas could not be loaded when they were started; "" if they could.
         was_ready: whether all replicas have been ready once.

@@ -11,14 +11,14 @@ takes 10 ms, and importing all others of the supervisor 29.
 
 from __future__ import annotations
 
-import errno
+import logging
 import os
 import selectors
 import time
 import typing as t
 from functools import partial
 
-from ...errors import ModelFileError, ModelLoadError
+from ...errors import AddressError, ModelFileError, ModelLoadError
 from .. import log
 from ..unixsocket import UnixSocket
 from .messagesocket import MessageSocket
@@ -45,6 +45,8 @@ if t.TYPE_CHECKING:
 
 # How long a pool without clients waits for the next one, if its clients have died.
 UNUSED_S = 120.0
+# How long no client is accepted after descriptors or memory have run out.
+PAUSE_S = 1.0
 # The interval at which memory and health of replicas are looked at, if that is asked for.
 LOOK_S = 1.0
 
@@ -93,6 +95,10 @@ class ReplicaSupervisor:
         self._folder: ReplicaFolder | None = None
         self._named: UnixSocket | None = None
         self._look_at_s = 0.0
+        # The listening sockets at which no client is accepted for a while, and until when.
+        self._paused: set[socket.socket] = set()
+        self._resume_at_s = 0.0
+        self._notices = log.Notices()
         self._is_folder_lost = False
         #: How many reloads have been asked for.
         self.generation = 0
@@ -105,12 +111,16 @@ class ReplicaSupervisor:
         """Listen on the models' socket, unless this was done before; return its path.
 
         Raises:
-            AddressError: there is no folder for it.
+            AddressError: there is no folder for it, or no descriptor left.
         """
         if self._folder is None:
-            from .replicafolder import ReplicaFolder
+            try:  # without a descriptor, not even the module can be read
+                from .replicafolder import ReplicaFolder
 
-            self._folder = ReplicaFolder()
+                self._folder = ReplicaFolder()
+            except OSError as exc:
+                reason = f"Cannot open the socket of the replicas: {exc.strerror}."
+                raise AddressError(reason) from exc
             self._listen(self._folder.listener)
         self._restore_folder(self._folder)
         return self._folder.socket_path
@@ -133,7 +143,10 @@ class ReplicaSupervisor:
             self._is_folder_lost = True
             return
         self._is_folder_lost = False
-        self._selector.unregister(listener)
+        if listener in self._paused:
+            self._paused.remove(listener)
+        else:
+            self._selector.unregister(listener)
         self._listen(folder.listener)
         log.logger.warning(
             "the folder with the sockets of the replicas, %s, was removed, and is created again. If"
@@ -171,13 +184,32 @@ class ReplicaSupervisor:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # the client has left
+            return
         except OSError as exc:
-            if exc.errno in (errno.EMFILE, errno.ENFILE):
-                log.logger.error("cannot accept a client of the replicas: %s", exc.strerror)
+            self._pause(listener, exc)
             return
         client = ModelsClient(sock)
         self._clients.add(client)
         client.channel.watch(self._selector, partial(self._receive, client))
+
+    def _pause(self, listener: socket.socket, exc: OSError) -> None:
+        """Accept no client for a while, because descriptors or memory have run out. The socket
+        stays readable, so the loop would do nothing else meanwhile.
+        """
+        self._notices.note(
+            "clients",
+            logging.ERROR,
+            "cannot accept a client of the replicas: %s; trying again in %g s",
+            *(exc.strerror, PAUSE_S),
+        )
+        self._selector.unregister(listener)
+        self._paused.add(listener)
+        self._resume_at_s = time.monotonic() + PAUSE_S
+
+    def _resume(self) -> None:
+        while self._paused:
+            self._listen(self._paused.pop())
 
     # --- messages of clients -------------------------------------------------------------------
 
@@ -237,10 +269,15 @@ class ReplicaSupervisor:
         Raises:
             ModelLoadError: they cannot be started.
         """
-        from .replicapool import ReplicaPool
-
         folder = t.cast("ReplicaFolder", self._folder).path
-        pool = ReplicaPool(want, generation, folder, self._launch, self._grace_s)
+        try:  # without a descriptor, neither the module can be read nor the pipe be made
+            from .replicapool import ReplicaPool
+
+            pool = ReplicaPool(want, generation, folder, self._launch, self._grace_s)
+        except OSError as exc:
+            failure = f"cannot start replicas of model {want['model']!r}: {exc.strerror}"
+            log.logger.error("%s", failure)
+            raise ModelLoadError(failure) from exc
         self._pools.append(pool)
         number, devices = want["replicas"], want["devices"]
         replicas = "1 replica" if number == 1 else f"{number} replicas"
@@ -394,6 +431,8 @@ class ReplicaSupervisor:
     def attend(self, now_s: float) -> None:
         """Do what is due, and remove processes and pools that have ended."""
         must_look = now_s >= self._look_at_s
+        if now_s >= self._resume_at_s:
+            self._resume()
         if self._folder is not None:
             self._restore_folder(self._folder)
         if must_look:
@@ -432,6 +471,8 @@ class ReplicaSupervisor:
             for pool in self._pools
             if pool.unused_s is not None and not pool.is_ending
         ]
+        if self._paused:
+            times.append(self._resume_at_s)
         if any(pool.is_watched for pool in self._pools):
             times.append(self._look_at_s)
         return times

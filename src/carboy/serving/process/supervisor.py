@@ -118,6 +118,8 @@ class Supervisor:
         """
         from ..management.management import Management
 
+        # Its processes need several descriptors each here, and inherit the limit.
+        machine.raise_descriptor_limit(self._settings.connections)
         with contextlib.ExitStack() as at_end:
             for part in (self._selector, self._signals, self._systemd):
                 at_end.callback(part.close)
@@ -268,7 +270,7 @@ class Supervisor:
             self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        times: list[float | None] = [self._systemd.sign_at_s, *self._replicas.due_s()]
+        times: list[float | None] = [self._systemd.due_s, *self._replicas.due_s()]
         if self._stopping:
             times.append(self._kill_at_s)
         else:

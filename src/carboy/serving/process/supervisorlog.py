@@ -24,8 +24,20 @@ class SupervisorLog:
 
     def follow(self, process: ChildProcess, values: dict[str, t.Any]) -> None:
         """Apply the log options that a worker process has sent to the supervisor's log, and begin
-        to write the lines of the process to the log file, if the options name one.
+        to write the lines of the process to the log file, if the options name one. Without a
+        descriptor or thread left for that, let the process write them itself.
         """
+        try:  # without a descriptor, not even the modules can be read
+            self._follow(process, values)
+        except (OSError, RuntimeError) as exc:
+            process.send("write-log")
+            log.logger.error(
+                "cannot read the log lines of %s: %s; it writes them to its log file itself",
+                *(process, exc),
+            )
+
+    def _follow(self, process: ChildProcess, values: dict[str, t.Any]) -> None:
+        """Raises OSError or RuntimeError if there is no descriptor or thread left."""
         from ...observability.logoptions import LogOptions
         from .logpipe import LogWriter
 

@@ -10,7 +10,10 @@ from itertools import chain
 
 from werkzeug.exceptions import HTTPException
 
+from carboy.observability.environkeys import REQUEST_ID
+
 from ..http.sendfile import section_of
+from ..log import logger
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -35,7 +38,9 @@ class Result:
     If the body is a list, or its Content-Length is small, `body` holds all of it. Otherwise `body`
     is None: iterate over the `Result` for the chunks, in the order in which the application yielded
     or wrote them. `file` is set if the operating system can send the body from a file. `close` must
-    be called after the response, unless `on_close` is None; it may be called twice.
+    be called after the response, unless `on_close` is None; it may be called twice. It raises
+    nothing: the response is then on its way, and the connection that sends a file calls it between
+    two changes of its own state.
 
     Args:
         app: the application.
@@ -49,7 +54,10 @@ class Result:
 
     # PERF: in CPython 3.11, to read a slot takes less time than to read an attribute whose default
     # value is on the class.
-    __slots__ = ("_chunks", "_sent", "_written", "body", "file", "headers", "on_close", "status")
+    __slots__ = (
+        *("_chunks", "_request", "_sent", "_written"),
+        *("body", "file", "headers", "on_close", "status"),
+    )
 
     headers: Headers
     _chunks: cabc.Iterator[bytes]
@@ -72,6 +80,9 @@ class Result:
             self.body = chunks[0]
             return
         self.on_close = getattr(chunks, "close", None)
+        # Not the environ itself: it would keep the request's body while a file is sent.
+        request_id = environ.get(REQUEST_ID, "")
+        self._request = environ["REQUEST_METHOD"], environ["PATH_INFO"], request_id
         try:
             self.file = self._find_file(chunks, joined_bytes, environ["REQUEST_METHOD"])
             if self.file is not None:
@@ -128,13 +139,25 @@ class Result:
         return next(self._chunks)
 
     def close(self) -> None:
-        """Close the iterable that the application returned. Afterwards, no chunks are left."""
+        """Close the iterable that the application returned. Afterwards, no chunks are left. If the
+        iterable raises an exception, it is logged.
+        """
         # Break a reference cycle: a suspended `_in_order` refers to this object, which holds it in
         # `_chunks`.
         self._chunks = _NO_CHUNKS
         close, self.on_close = self.on_close, None
-        if close is not None:
+        if close is None:
+            return
+        try:
             close()
+        except BaseException:  # noqa: BLE001  # the callers go on, see the class
+            method, path, request_id = self._request
+            logger.exception(
+                "error in close() of the response to %s %s",
+                method,
+                path,
+                extra={"request_id": request_id},
+            )
 
     def _begin(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
         """Read the chunks up to the first byte of the body, because the application may change

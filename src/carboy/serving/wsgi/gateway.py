@@ -41,6 +41,7 @@ if t.TYPE_CHECKING:
 
     from ..http.exchange import Exchange
     from ..http.limits import Limits
+    from ..http.sendfile import FileSection
     from ..threads.pool import LeaderPool
     from ..tracing import Tracing
     from .viewwatch import ViewWatch
@@ -334,7 +335,7 @@ class Gateway:
                 finally:
                     result.close()
             elif result.file is not None:
-                exchange.send_file(result.status, result.headers, result.file)
+                _send_file(exchange, result, result.file)
             else:
                 _stream(exchange, result)
         except BaseException as exc:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
@@ -347,6 +348,14 @@ class Gateway:
                 extra={"request_id": exchange.request_id},
             )
             self._respond(exchange, 500, [TEXT, CLOSE], INTERNAL_ERROR)
+
+
+def _send_file(exchange: Exchange, result: Result, file: FileSection) -> None:
+    try:
+        exchange.send_file(result.status, result.headers, file)
+    except BaseException:  # such as for a header that HTTP does not allow
+        result.close()
+        raise
 
 
 def _stream(exchange: Exchange, result: Result) -> None:
