@@ -193,9 +193,11 @@ def _serve_until_signal(
     """Return whether all requests that had begun were finished."""
     from .process.serversignals import handlers_without_workers, say_stopping
 
-    loaded = False
+    loaded = stopping = False
 
     def stop(asked_by: str) -> None:
+        nonlocal stopping
+        stopping = True
         say_stopping(asked_by, settings.grace_s)
         systemd.say_stopping()
         sockets.withdraw()
@@ -207,6 +209,8 @@ def _serve_until_signal(
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.load()
+        if stopping:  # the app has caught the `KeyboardInterrupt`
+            return True
         loaded = True
         service.listen()
         _say_serving(app, settings, service)

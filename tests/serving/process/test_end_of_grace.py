@@ -52,7 +52,10 @@ LOADING = """
 class Slow:
     def __init__(self):
         pathlib.Path("begun").touch()
-        never.wait()
+        try:
+            never.wait()
+        except CAUGHT:
+            pass
     def predict(self, x: int) -> int:
         return x
 """
@@ -113,9 +116,12 @@ def test_second_signal_ends_a_server_without_workers_at_once(program, tmp_path, 
     assert f"{second.name} while the server stops: {CUT_OFF}" in server.output
 
 
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_a_server_without_workers_that_loads_its_models(program, tmp_path, number):
-    server = program(600, LOADING, listens=False)
+def test_signal_ends_a_server_without_workers_that_loads_its_models(
+    program, tmp_path, number, caught
+):
+    server = program(600, LOADING.replace("CAUGHT", caught), listens=False)
     wait_until((tmp_path / "begun").exists)
     assert server.stop(number) == 0
     assert "stopped" in server.output
