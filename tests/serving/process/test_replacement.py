@@ -10,13 +10,15 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import typing as t
 
 import pytest
 import requests
-from polling import wait_until
+from polling import PATIENCE_S, wait_until
+from spawning import STOP_S, suspend
 
 from carboy.errors import ServingError
 from carboy.serving import serve_here
@@ -137,20 +139,6 @@ class Load:
 
 
 # --- new code ---------------------------------------------------------------------------------
-
-
-def test_clients_can_connect_after_a_worker_was_stopped_by_hand_during_a_reload(serve, tmp_path):
-    """It stops as one without a successor, which refuses new clients at the socket of both."""
-    server = serve("--workers", "1")
-    (old,) = children(server)
-    deploy(tmp_path, SLOW)
-    server.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: any(tmp_path.glob("loading-*")))
-    os.kill(old, signal.SIGTERM)
-    wait_until(lambda: old not in children(server))
-    (tmp_path / "go").touch()
-    server.wait_until_it_prints("reloaded: all workers run the new code")
-    assert ask(server) == "new"
 
 
 def test_reload_under_load_loses_no_request(serve, tmp_path):
@@ -418,6 +406,94 @@ def test_limits_of_workers_are_refused_without_workers(app, workers, limit):
 
 
 # --- signals ------------------------------------------------------------------------------------
+
+
+def hang(server: Program) -> socket.socket:
+    """Return the connection of a request that a worker handles, and that never ends."""
+    client = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
+    client.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert ask(server) == "old"  # the worker has read both requests
+    return client
+
+
+def test_clients_of_a_worker_that_gets_sigterm_are_answered_by_its_successor(serve):
+    server = serve("--workers", "1")
+    (old,) = children(server)
+    with hang(server), Load(server, path="/pid") as load:
+        os.kill(old, signal.SIGTERM)
+        wait_until(lambda: len(load.answers) > 1)
+        (new,) = {*load.answers} - {str(old)}
+        seen = load.answers[new]
+        wait_until(lambda: load.answers[new] > seen + 50)
+        assert old in children(server), "its request goes on"
+    assert load.answers.keys() == {str(old), new}
+    assert f"replacing worker 1 (pid {old}): it got SIGTERM" in server.output
+    server.stop(signal.SIGKILL)  # the request never ends
+
+
+def test_grace_holds_for_a_worker_that_gets_sigterm(serve):
+    server = serve("--workers", "1", "--grace", "0.2")
+    (old,) = children(server)
+    with hang(server) as client:
+        os.kill(old, signal.SIGTERM)
+        assert client.recv(1) == b""
+    server.wait_until_it_prints(f"worker 1 (pid {old}) has not finished its requests: killed")
+
+
+def test_worker_that_gets_sigterm_during_a_reload_waits_for_its_successor(serve, tmp_path):
+    server = serve("--workers", "1")
+    (old,) = children(server)
+    deploy(tmp_path, SLOW)
+    server.process.send_signal(signal.SIGHUP)
+    new = successor_of(server, tmp_path, [old])
+    os.kill(old, signal.SIGTERM)
+    with Load(server, clients=2) as load:
+        (tmp_path / "go").touch()
+        server.wait_until_it_prints("reloaded: all workers run the new code")
+        wait_until(lambda: load.answers["new"])
+    assert load.answers.keys() == {"old", "new"}
+    assert children(server) == [new]
+    assert f"worker 1 (pid {old}) has ended after its last request" in server.output
+
+
+def test_second_sigterm_ends_a_worker_before_its_successor_is_ready(serve, tmp_path):
+    server = serve("--workers", "1")
+    (old,) = children(server)
+    deploy(tmp_path, SLOW)
+    os.kill(old, signal.SIGTERM)
+    new = successor_of(server, tmp_path, [old])
+    os.kill(old, signal.SIGTERM)
+    wait_until(lambda: children(server) == [new])
+    (tmp_path / "go").touch()
+    server.wait_until_it_prints(f"worker 1 (pid {new}) is ready")
+    assert ask(server, "/pid") == str(new)
+
+
+def test_second_sigterm_ends_a_worker_whose_supervisor_is_suspended(serve):
+    server = serve("--workers", "1")
+    (worker,) = children(server)
+    suspend(server.pid)
+    os.kill(worker, signal.SIGTERM)
+    assert ask(server, "/pid") == str(worker)
+    state = pathlib.Path(f"/proc/{worker}/stat")
+
+    def has_ended() -> bool:
+        os.kill(worker, signal.SIGTERM)  # again and again: signals that meet count as one
+        return ") Z " in state.read_text()
+
+    wait_until(has_ended)
+    server.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: server.output.count("is ready") == 2)
+
+
+def test_sigterm_to_all_processes_stops_the_server_and_replaces_no_worker(serve):
+    server = serve("--workers", "2")
+    before = children(server)
+    os.killpg(server.pid, signal.SIGTERM)
+    assert server.process.wait(STOP_S) == 0
+    assert "stopping on SIGTERM" in server.output
+    assert "replacing" not in server.output
+    assert server.output.count("is ready") == len(before)
 
 
 def test_signals_that_other_servers_know_end_neither_supervisor_nor_worker(serve, tmp_path):

@@ -1,4 +1,6 @@
-"""A server in this process (`app.serve(workers=0)`, a notebook, a test) leaves nothing behind."""
+"""A server in this process (`app.serve(workers=0)`, a notebook, a test) stops and leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from alone import measured_alone
 from polling import PATIENCE_S, wait_until
 
 from carboy import Carboy
+from carboy.serving.http.listener import Listener
 from carboy.serving.process.worker import Service
 from carboy.serving.settings import Settings
 
@@ -84,3 +87,53 @@ def test_clients_of_the_successor_are_not_refused_although_the_event_loop_is_bus
         goes_on.set()
         stop()
         service.wait()
+
+
+def stop(service: Service) -> None:
+    """Stop a server, and wait until the thread that stops it has ended, too."""
+    before = set(threading.enumerate())
+    service.stop()
+    waiting = threading.Thread(target=service.wait, daemon=True)
+    waiting.start()
+    waiting.join(PATIENCE_S)
+    assert not waiting.is_alive()
+    wait_until(lambda: set(threading.enumerate()) <= before)
+
+
+def test_event_loop_may_leave_shared_sockets_while_others_refuse_new_clients(monkeypatch):
+    """Two threads do this, at the same time if the drain takes no time."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as own,
+        socket.create_server(("127.0.0.1", 0)) as shared,
+    ):
+        bind = tuple(f"127.0.0.1:{each.getsockname()[1]}" for each in (own, shared))
+        passed = [(os.dup(own.fileno()), False), (os.dup(shared.fileno()), True)]
+        service = Service(Carboy("both"), Settings(bind=bind, threads=1, drain_s=0.0), passed)
+        refuse_new = Listener.refuse_new
+
+        def refuse_slowly(listener: Listener) -> bool:
+            wait_until(lambda: service._server._acceptor.listeners[1].fileno() < 0)
+            return refuse_new(listener)
+
+        monkeypatch.setattr(Listener, "refuse_new", refuse_slowly)
+        service.start()
+        stop(service)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("step", ["drain", "refuse_new", "end_websockets"])
+def test_server_stops_although_a_step_fails(monkeypatch, step):
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError(f"{step} has failed")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        settings = Settings(port=port, threads=1, drain_s=0.0, grace_s=0.0)
+        service = Service(Carboy("failing"), settings, [(os.dup(listener.fileno()), False)])
+        service.start()
+        monkeypatch.setattr(service._server, step, fail)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
+            # A request that does not end, so that each step is taken.
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            wait_until(lambda: service._server.connections)
+            stop(service)

@@ -98,7 +98,8 @@ class Acceptor:
         """Let the kernel drop new connections, so that those in the backlogs can be accepted before
         the sockets are closed. Returns False if it cannot do that for any of them.
         """
-        refused = [listener.refuse_new() for listener in self._open.values()]
+        # Not those in `_open`, which the thread that runs the event loop may be leaving.
+        refused = [listener.refuse_new() for listener in self.listeners]
         return any(refused)
 
     def leave_shared(self, *, all_are: bool) -> None:

@@ -10,11 +10,11 @@ listening socket too. Linux only; on other systems a connection may be lost when
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import sys
 import typing as t
+from array import array
 
 from ..machine import bind_exclusively
 
@@ -23,8 +23,9 @@ if t.TYPE_CHECKING:
 
     from .address import Address
 
-# The values in <asm-generic/socket.h>; Python's `socket` module lacks the constants.
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+# The value of SO_ATTACH_FILTER in <asm-generic/socket.h>; Python's `socket` module lacks the
+# constant.
+_SO_ATTACH_FILTER = 26
 # A packet filter that drops packets with the flag SYN, which open a connection: a server that stops
 # lets no client connect any more. Each instruction is
 # (code, jump if true, jump if false, value), as in <linux/filter.h>; offsets count from the
@@ -153,25 +154,14 @@ def refuse_new(listener: socket.socket) -> bool:
     """
     if sys.platform != "linux":
         return False
-    import ctypes
-
-    instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
-    buffer = ctypes.create_string_buffer(instructions)
-    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
+    instructions = array("B", b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN))
+    address, _ = instructions.buffer_info()
+    program = struct.pack("HP", len(_DROP_SYN), address)
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:
         return False
     return True
-
-
-def admit_new(listener: socket.socket) -> None:
-    """Undo what `refuse_new` has done to a socket, in this process or in another one that has the
-    same socket.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # there is no filter
-            listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def enable_keepalive(listener: socket.socket) -> None:

@@ -22,7 +22,7 @@ from ...core.advice import port_in_use
 from ...errors import AddressError, ServingError
 from .. import machine
 from ..activation import take_passed_sockets
-from ..http.listener import Listener, admit_new, bind
+from ..http.listener import Listener, bind
 from ..unixsocket import UnixSocket
 
 if t.TYPE_CHECKING:
@@ -163,13 +163,6 @@ class WorkerSockets:
             sock = shared or own
             found.append(None if sock is None else (sock.fileno(), shared is not None))
         return found
-
-    def admit_new(self) -> None:
-        """Let clients connect although a process that stops has refused new ones, because another
-        process of the worker listens on the same sockets.
-        """
-        for sock in filter(None, self._own):
-            admit_new(sock)
 
     def close(self) -> None:
         """Close the worker's own sockets in this process. The process of the worker goes on

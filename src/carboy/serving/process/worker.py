@@ -4,13 +4,13 @@
 
 FD is the descriptor of a socket, by which the worker sends its supervisor `ready`, or `failed` with
 the reason; before that `log`, with the options of the log, and each `warning` for the log; `leave`,
-when it has reached a limit and another process must replace it. It answers the message `alive?`
-with `alive`, from the thread that reads requests. The worker stops on the message `drain`, on
-SIGTERM, and when the socket closes because the supervisor has died: for a moment responses ask
-clients to reconnect; then the worker closes the listening socket, finishes the requests that have
-begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends to both processes
-and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads to stderr, even if
-native code holds the GIL.
+when it has reached a limit or got SIGTERM, and another process must replace it. It answers the
+message `alive?` with `alive`, from the thread that reads requests. The worker stops on the message
+`drain`, on a second SIGTERM, and when the socket closes because the supervisor has died: for a
+moment responses ask clients to reconnect; then the worker closes the listening socket, finishes the
+requests that have begun, and exits. It does not react to SIGINT and SIGHUP, which a terminal sends
+to both processes and the supervisor handles. On SIGQUIT a worker writes the stacks of its threads
+to stderr, even if native code holds the GIL.
 """
 
 from __future__ import annotations
@@ -208,22 +208,29 @@ class Service:
             threading.Thread(target=drain, daemon=True).start()
 
     def _drain(self, *, has_successor: bool) -> None:
-        self._server.drain(has_successor=has_successor)
+        """Stop step by step. The process ends even if one of the steps fails."""
         settings = self._settings
         until_s = time.monotonic() + settings.drain_s + settings.grace_s
-        time.sleep(settings.drain_s)
+        try:
+            self._leave_sockets(has_successor)
+        finally:
+            self._server.stop()
+            try:
+                self._give_up(until_s)
+            finally:
+                if not self._server.await_end(max(0.0, until_s + OVERDUE_S - time.monotonic())):
+                    self._cut_off(f"the grace period of {settings.grace_s:g} s (--grace) is over")
+
+    def _leave_sockets(self, has_successor: bool) -> None:
+        drain_s = self._settings.drain_s
+        self._server.drain(has_successor=has_successor)
+        time.sleep(drain_s)
         # A socket that a successor has, too, would refuse its clients for ever. It may still be
         # open here: a busy event loop has not left it yet.
         if not has_successor and self._server.refuse_new():
             # Clients that have connected just before may still send their request: wait a moment
             # for it.
-            time.sleep(settings.drain_s / 4)
-        self._server.stop()
-        try:
-            self._give_up(until_s)
-        finally:
-            if not self._server.await_end(max(0.0, until_s + OVERDUE_S - time.monotonic())):
-                self._cut_off(f"the grace period of {settings.grace_s:g} s (--grace) is over")
+            time.sleep(drain_s / 4)
 
     def _give_up(self, until_s: float) -> None:
         """Shortly before the end of the grace period, end what does not end by itself: WebSockets,
@@ -396,8 +403,9 @@ class Control(SupervisorLink):
     def __init__(self, channel: socket.socket) -> None:
         super().__init__(channel)
         self._service: Service | ModelKeeper | None = None
-        # Reentrant, because the handler of SIGTERM may call `stop` while its thread holds the lock.
+        # Reentrant, because the handler of SIGTERM may interrupt its thread when it holds the lock.
         self._lock = threading.RLock()
+        self._asked_to_leave = False
         self._may_listen = threading.Event()
         self._questions = Questions(lambda _, payload: self.report(QUESTION, payload))
         self.on(ANSWER, self._questions.receive)
@@ -418,6 +426,24 @@ class Control(SupervisorLink):
     def _answer_heartbeat(self, payload: object) -> None:
         if self._service is not None:
             self._service.call(partial(self.report, "alive"))
+
+    def on_sigterm(self) -> None:
+        """Let another process replace this one. The supervisor has the listening socket, too: if
+        this process left it now, clients would connect to it, and nobody would accept them.
+        Without an effect if the supervisor has died, because this process stops then anyway.
+
+        On a second SIGTERM, stop at once: the supervisor may be suspended. If not, it will start
+        another process when this one has ended.
+        """
+        with self._lock:
+            may_wait = self._service is not None and not self._asked_to_leave
+            self._asked_to_leave = True
+        if may_wait:
+            # On another thread, because this one may have been interrupted while it reported.
+            leave = partial(self.report, "leave", "it got SIGTERM")
+            threading.Thread(target=leave, daemon=True).start()
+        else:
+            self.stop(has_successor=True)
 
     def stop(self, *, has_successor: bool = False) -> None:
         with self._lock:
@@ -459,7 +485,7 @@ def handle_signals(control: Control) -> None:
     """Handle signals as a worker does. The app may replace the handlers of SIGUSR1 and SIGUSR2."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     unblock_interrupts()
-    signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    signal.signal(signal.SIGTERM, lambda *_: control.on_sigterm())
     terminal = Terminal()
 
     def on_signal_for_supervisor(number: int, frame: types.FrameType | None) -> None:

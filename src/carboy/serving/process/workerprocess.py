@@ -80,10 +80,6 @@ class Worker(Place[WorkerProcess]):
         """Forget a process that has ended. If it was the current one, a successor that is being
         loaded takes its place.
         """
-        # The process may have been stopped by a signal of its own, when it did not know of another
-        # one that has the same sockets.
-        if self.sockets is not None:
-            self.sockets.admit_new()
         if process is self.current:
             # The clients in the backlog are disconnected, so that they can ask another worker at
             # once: nobody knows how long the next process takes to load the app.
