@@ -294,6 +294,24 @@ def test_stop_is_logged_while_the_app_is_loaded(spawn, carboy_command, tmp_path,
     assert -1 < server.output.find(f"stopping on {number.name}") < server.output.find("stopped")
 
 
+def test_signal_to_all_processes_that_load_the_app_is_no_failure_of_the_app(
+    spawn, carboy_command, tmp_path
+):
+    """The supervisor may learn at the same moment of the signal and of the end of its worker."""
+    (tmp_path / "shop.py").write_text("import pathlib\npathlib.Path('begun').touch()\n" + APP)
+    command = (carboy_command, "serve", "shop:app", "--workers", "1", "--port", "{port}")
+    server = spawn(*command, env={"SLOW_IMPORT": "1"}, listens=False)
+    wait_until((tmp_path / "begun").exists)
+    (worker,) = children(server.process.pid)
+    spawning.suspend(server.pid)
+    os.killpg(server.pid, signal.SIGTERM)
+    wait_until(lambda: not is_running(worker))
+    server.process.send_signal(signal.SIGCONT)
+    assert server.process.wait(spawning.STOP_S) == 0
+    assert "cannot load the app" not in server.output
+    assert "stopping on SIGTERM" in server.output
+
+
 def test_sighup_of_a_closed_terminal_does_not_end_workers_early(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
@@ -382,6 +400,21 @@ def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
     thread.join()
     assert lost
     assert "has not finished its requests: killed" in server.output
+
+
+def test_worker_that_dies_while_the_server_stops_is_logged(serve, tmp_path):
+    server = serve("--workers", "1", "--grace", "600")
+    (worker,) = children(server.process.pid)
+    head = f"GET /slow?s=600&mark={tmp_path / 'mark'} HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head.encode())
+        wait_until((tmp_path / "mark").exists)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until_it_prints("stopping on SIGTERM")
+        os.kill(worker, signal.SIGKILL)
+        assert server.process.wait(spawning.STOP_S) == 1
+    how = "was killed by SIGKILL (out of memory?) during its last requests"
+    assert f"worker 1 (pid {worker}) {how}" in server.output
 
 
 def test_worker_that_dies_is_restarted(serve):

@@ -486,6 +486,20 @@ def test_second_sigterm_ends_a_worker_whose_supervisor_is_suspended(serve):
     wait_until(lambda: server.output.count("is ready") == 2)
 
 
+def test_sigterm_to_all_processes_during_a_reload_is_no_failure_of_the_reload(serve, tmp_path):
+    server = serve("--workers", "1")
+    (old,) = children(server)
+    deploy(tmp_path, SLOW)
+    server.process.send_signal(signal.SIGHUP)
+    successor = successor_of(server, tmp_path, [old])
+    suspend(server.pid)
+    os.killpg(server.pid, signal.SIGTERM)
+    wait_until(lambda: ") Z " in pathlib.Path(f"/proc/{successor}/stat").read_text())
+    server.process.send_signal(signal.SIGCONT)
+    assert server.process.wait(STOP_S) == 0
+    assert "the reload has failed" not in server.output
+
+
 def test_sigterm_to_all_processes_stops_the_server_and_replaces_no_worker(serve):
     server = serve("--workers", "2")
     before = children(server)

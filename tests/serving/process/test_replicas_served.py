@@ -579,6 +579,27 @@ def test_model_that_cannot_be_loaded_ends_the_server_with_the_reason(
     assert children(server) == []
 
 
+def test_signal_to_all_processes_that_load_a_model_is_no_failure_of_the_model(
+    spawn, carboy_command, tmp_path
+):
+    """A replica that has only just been started does not handle SIGTERM yet; SIGKILL takes its
+    place. The supervisor learns of both at the same moment.
+    """
+    body = "\n        super().__init__()\n        time.sleep(600)\n"
+    model = f"\n@app.model('/where', replicas=1)\nclass Slow(Where):\n    def __init__(self):{body}"
+    (tmp_path / "shop.py").write_text(APP + model)
+    server = spawn(carboy_command, "serve", "shop:app", "--port", "{port}", listens=False)
+    wait_until(lambda: lines(tmp_path / "loaded"))
+    (replica,) = replicas_of(server)
+    spawning.suspend(server.pid)
+    os.kill(replica, signal.SIGKILL)
+    wait_until(lambda: b") Z " in read(f"/proc/{replica}/stat"))
+    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGCONT)
+    assert server.process.wait(spawning.STOP_S) == 0
+    assert "cannot load" not in server.output
+
+
 def test_replica_that_can_no_longer_be_loaded_is_started_again_with_a_growing_delay(
     serve, status, tmp_path
 ):

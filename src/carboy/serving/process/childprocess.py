@@ -192,8 +192,8 @@ class ChildProcess:
             log.logger.error("%s has not finished its %s: killed", self, self.tasks)
         self.kill()
 
-    def log_end_of_replaced(self) -> None:
-        """Log how the process has ended, which another one has replaced."""
+    def log_end_of_leaving(self) -> None:
+        """Log how the process has ended that was asked to stop."""
         if not self.was_ready:
             log.logger.info("%s was stopped while it loaded %s", self, self.loads)
         elif self.exit_code == 0:

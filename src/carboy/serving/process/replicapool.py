@@ -378,7 +378,7 @@ class ReplicaPool:
         if self.is_ending:
             return
         if is_leaving:
-            process.log_end_of_replaced()
+            process.log_end_of_leaving()
         elif not self.was_ready:
             self._fail(process)
         else:

@@ -215,18 +215,24 @@ class Supervisor:
         for key, _ in self._selector.select(self._sleep_s()):
             key.data()
         self._do_asked()
-        for worker in self._workers:
-            for process in worker.processes:
-                if process.exit_code is not None:
-                    self._reap(worker, process)
-        if self._signals.take_reopen():
-            log.logger.info("SIGUSR1: opening %s again", " ".join(self._log.reopen()) or "no file")
+        ended = [
+            (worker, process)
+            for worker in self._workers
+            for process in worker.processes
+            if process.exit_code is not None
+        ]
+        # After the look at the processes, and before their ends are judged: a signal to stop that
+        # has come to all processes at once may have ended those that load the app.
         now_s = time.monotonic()
-        self._replicas.attend(now_s)
-        if self._signals.stops_at_once:
-            self._kill_at_s = 0.0
         if self._signals.stop_requests and not self._stopping:
             self._begin_stop(now_s)
+        if self._signals.stops_at_once:
+            self._kill_at_s = 0.0
+        for worker, process in ended:
+            self._reap(worker, process)
+        if self._signals.take_reopen():
+            log.logger.info("SIGUSR1: opening %s again", " ".join(self._log.reopen()) or "no file")
+        self._replicas.attend(now_s)
         if not self._stopping:
             self._keep_running(now_s)
         elif self._kill_at_s is not None and now_s >= self._kill_at_s:
@@ -563,9 +569,11 @@ class Supervisor:
         is_leaving = process in worker.leaving
         worker.remove(process)
         if self._stopping:
-            return
-        if is_leaving:
-            process.log_end_of_replaced()
+            if process.was_ready and process.exit_code and not process.was_killed:
+                process.log_end_of_leaving()  # its clients have got no answers
+                self._exit_code = 1
+        elif is_leaving:
+            process.log_end_of_leaving()
         elif not self._serving:
             self._give_up(process)
         elif self._fails_reload(process):
@@ -608,6 +616,8 @@ class Supervisor:
             worker.close_sockets()
         for process in self._processes():
             process.ask_to_stop(self._kill_at_s)
+        if not any(process.was_ready for process in self._processes()):
+            self._replicas.stop(self._kill_at_s)  # no request needs them
 
     def _kill_all(self) -> None:
         for process in self._processes():
