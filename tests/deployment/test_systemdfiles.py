@@ -102,6 +102,12 @@ def test_permissions_of_a_unix_socket_are_those_of_the_settings(monkeypatch):
     assert values("SocketGroup", "--group", "caddy") == ["caddy"]
 
 
+def test_backlog_of_the_settings_is_that_of_the_sockets_alone(monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_BACKLOG", "100")
+    assert values("Backlog") == ["100"]
+    assert "CARBOY_SERVE_BACKLOG=" in values("Environment")  # the server would refuse it
+
+
 def test_settings_in_the_environment_go_into_the_service(monkeypatch):
     monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "200M")
     monkeypatch.setenv("WEB_CONCURRENCY", "3")

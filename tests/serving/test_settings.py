@@ -184,6 +184,9 @@ def test_names_of_released_settings_are_kept():
 
 # ----------------------------------------------------------------------------- wrong values
 
+#: What systemd sets if it passes a socket.
+SYSTEMD = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+
 
 @pytest.mark.parametrize(
     ("arguments", "environ", "words"),
@@ -286,7 +289,7 @@ def test_names_of_released_settings_are_kept():
         ),
         pytest.param(
             {"port": 2},
-            {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"},
+            SYSTEMD,
             "has no effect because systemd passes the sockets",
             id="port beside passed sockets",
         ),
@@ -333,10 +336,42 @@ def test_names_of_released_settings_are_kept():
                 "max_requests": 5,
                 "max_rss": "1G",
                 "view_timeout_s": 3,
+                "worker_timeout_s": 30,
+                "min_models": 1,
                 "control": "s",
                 "management": "127.0.0.1:9000",
                 "metrics": "yes",
             }.items()
+        ),
+        pytest.param(
+            {"workers": 0},
+            {"CARBOY_SERVE_MIN_MODELS": "2"},
+            "nobody answers /readyz, unless 'probes' lets the port of the app do so. Leave it out,",
+            id="min_models without workers from a variable",
+        ),
+        pytest.param(
+            {"workers": 0, "min_models": 1, "probes": "no"},
+            {},
+            "Setting 'min_models' has no effect without workers: ",
+            id="min_models without workers and probes",
+        ),
+        *(
+            pytest.param(
+                arguments,
+                {**SYSTEMD, **environ},
+                f"Setting 'backlog' from {source} has no effect because systemd passes the sockets"
+                " to listen on (LISTEN_FDS). Set Backlog= in the .socket unit, and leave out"
+                " 'backlog'.",
+                id=f"backlog of passed sockets from {source}",
+            )
+            for arguments, environ, source in [
+                ({"backlog": 10}, {}, "the argument backlog of app.serve()"),
+                (
+                    {},
+                    {"CARBOY_SERVE_BACKLOG": "10"},
+                    "the environment variable CARBOY_SERVE_BACKLOG",
+                ),
+            ]
         ),
         pytest.param(
             {"memory_limit": "half"}, {}, "a size such as 512M or 2G, or 0", id="memory limit"
@@ -350,6 +385,27 @@ def test_wrong_value_is_refused_with_its_source(arguments, environ, words):
     with pytest.raises(ServingError) as caught:
         make_settings(arguments, environ)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        ({"workers": 0, "worker_timeout_s": 0, "min_models": 0}, {}),
+        ({"workers": 0, "min_models": 1, "probes": "yes"}, {}),
+        ({"workers": 1, "worker_timeout_s": 30, "min_models": 1}, {}),
+        ({"backlog": 10}, {}),
+        ({"backlog": 10, "bind": "127.0.0.1:1"}, SYSTEMD),  # one more than those of systemd
+    ],
+)
+def test_value_that_has_an_effect_is_taken(arguments, environ):
+    settings = make_settings(arguments, environ)
+    given = {name: getattr(settings, name) for name in arguments if name not in ("bind", "probes")}
+    assert given == {name: value for name, value in arguments.items() if name in given}
+
+
+def test_changed_values_are_those_that_are_not_the_default():
+    assert Settings().changed() == {}
+    assert Settings(workers=2, worker_timeout_s=30.0, port=1).changed() == {"workers": 2, "port": 1}
 
 
 def test_wrong_option_is_named_as_it_was_typed():

@@ -30,8 +30,9 @@ if t.TYPE_CHECKING:
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - hidden, not written
-# The settings of the server that the socket file replaces, by `ListenStream=` and `SocketMode=`.
-_OF_SOCKETS = ("host", "port", "bind", "socket_mode")
+# The settings of the server that the socket file replaces, by `ListenStream=`, `SocketMode=` and
+# `Backlog=`.
+_OF_SOCKETS = ("host", "port", "bind", "socket_mode", "backlog")
 
 
 class _UserName(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1

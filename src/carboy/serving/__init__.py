@@ -161,7 +161,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
     # Without a supervisor nobody shows the metrics, which are on by default.
     settings = replace(settings, metrics=False)
-    refuse_without_workers(settings.as_dict())
+    refuse_without_workers(settings.changed())
     systemd = SystemdNotifier()
     debug_warning = debugmode.disable(app)
     sockets = ServerSockets(settings)

@@ -357,6 +357,15 @@ class Settings:
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
 
+    def changed(self) -> dict[str, t.Any]:
+        """Return the values that are not the defaults."""
+        values = self.as_dict()
+        return {
+            each.field: values[each.field]
+            for each in SETTINGS
+            if values[each.field] != each.default
+        }
+
     def ray_place(self, target: str | None) -> RayPlace:
         """Return the Ray cluster, and what is allowed there.
 
@@ -427,7 +436,7 @@ def make_settings(
         describe: returns how error messages refer to an argument, as in "the option --port".
 
     Raises:
-        AddressError: the host or the port is not valid.
+        AddressError: the host or the port is not valid, or a setting of the sockets has no effect.
         ServingError: another value is not valid.
         TypeError: an argument is not the name of a setting.
     """
@@ -491,13 +500,14 @@ _NEED_WORKERS = {
     "memory_limit_bytes": "it decides how many there are",
     "on": "the models of this process were declared before, and compute in it",
     **dict.fromkeys(
-        ("max_requests", "max_rss_bytes", "view_timeout_s"),
+        ("max_requests", "max_rss_bytes", "view_timeout_s", "worker_timeout_s"),
         "nobody could replace the process that serves",
     ),
     **dict.fromkeys(
         ("control", "management", "metrics"),
         "their supervisor answers there. 'probes' answers /readyz on the port of the app",
     ),
+    "min_models": "nobody answers /readyz, unless 'probes' lets the port of the app do so",
 }
 
 
@@ -509,6 +519,8 @@ def refuse_without_workers(values: cabc.Mapping[str, t.Any]) -> None:
     """
     for setting in SETTINGS:
         reason = _NEED_WORKERS.get(setting.field)
+        if setting.field == "min_models" and values.get("probes"):
+            continue
         if reason is not None and values.get(setting.field) not in (None, "", "off", "local", 0):
             raise ServingError(
                 f"Setting {setting.argument!r} has no effect without workers: {reason}. Leave it"
@@ -520,7 +532,8 @@ def _refuse_second_address(
     values: cabc.Mapping[str, t.Any], sources: cabc.Mapping[str, str], passed: int
 ) -> None:
     """Raise AddressError if the user has set host or port, which have no effect because of `bind`,
-    or because systemd passes sockets; and if `socket_mode` has no effect without a Unix socket.
+    or because systemd passes sockets; if `socket_mode` has no effect without a Unix socket; and if
+    `backlog` has none because systemd has opened all sockets.
     """
     bind = values.get("bind", ())
     for name in ("host", "port"):
@@ -538,6 +551,12 @@ def _refuse_second_address(
         raise AddressError(
             "Setting 'socket_mode' has no effect, because the server creates no Unix socket. Name"
             " one by the setting 'bind', such as unix:/run/app.sock, or leave out 'socket_mode'."
+        )
+    if "backlog" in sources and passed and not bind:
+        raise AddressError(
+            f"Setting 'backlog' from {sources['backlog']} has no effect because systemd passes the"
+            " sockets to listen on (LISTEN_FDS). Set Backlog= in the .socket unit, and leave out"
+            " 'backlog'."
         )
 
 

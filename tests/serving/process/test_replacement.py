@@ -389,10 +389,20 @@ def test_wrong_configuration_ends_the_server_with_code_2(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("limit", [{"max_requests": 5}, {"max_rss": "1G"}, {"view_timeout_s": 5}])
-def test_limits_of_workers_are_refused_without_workers(app, limit):
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"max_requests": 5},
+        {"max_rss": "1G"},
+        {"view_timeout_s": 5},
+        {"worker_timeout_s": 5},
+        {"min_models": 1},
+    ],
+)
+@pytest.mark.parametrize("workers", [{"workers": 0}, {}], ids=["asked for", "not importable"])
+def test_limits_of_workers_are_refused_without_workers(app, workers, limit):
     with pytest.raises(ServingError, match="no effect without workers"):
-        serve_here(app, make_settings({"workers": 0, "port": 0, **limit}, {}))
+        serve_here(app, make_settings({"port": 0, **workers, **limit}, {}))
 
 
 # --- signals ------------------------------------------------------------------------------------
