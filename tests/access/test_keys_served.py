@@ -62,8 +62,10 @@ class Served:
         return requests.post(self.program.url + path, json=1, headers=headers, timeout=60, **more)
 
     def statuses(self, path: str, key: t.Any = None) -> set[int]:
-        """Return the statuses of so many requests that all workers have answered some."""
-        return {self.post(path, key).status_code for _ in range(12)}
+        """Return the statuses of so many requests that both workers have answered some, also if
+        that is asked again and again until the statuses are as expected.
+        """
+        return {self.post(path, key).status_code for _ in range(24)}
 
     def write(self, *keys: t.Any) -> None:
         with changing(self.file) as known:
