@@ -19,7 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def build(site: pathlib.Path) -> int:
     """Build the site into a folder; return the exit code of Sphinx."""
     doctrees = ROOT / ".cache" / "doctrees"
-    options = ["-b", "html", "-q", "-W", "--keep-going", "-d", str(doctrees)]
+    # -E: the sidebar of each page has the headings of others, and is not renewed with them.
+    options = ["-b", "html", "-E", "-q", "-W", "--keep-going", "-d", str(doctrees)]
     command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(site)]
     return subprocess.run(command, check=False).returncode
 
