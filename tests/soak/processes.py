@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import statistics
@@ -82,7 +83,10 @@ class History:
 
 
 class Growth(t.NamedTuple):
-    """How much a number has grown by its trend, which is a line through all samples."""
+    """How much a number has grown by its trend, which is a line through all samples, without the
+    largest step up between two of them: a thread that allocates its first memory makes such a step,
+    and a leak makes many.
+    """
 
     mean: float
     growth: float  # over the time of the samples
@@ -91,7 +95,10 @@ class Growth(t.NamedTuple):
 def growth_of(samples: t.Sequence[Sample], value: t.Callable[[Sample], float]) -> Growth:
     times = [sample.time_s for sample in samples]
     values = [value(sample) for sample in samples]
-    slope = statistics.linear_regression(times, values).slope
+    steps = [after - before for before, after in itertools.pairwise(values)]
+    steps[steps.index(max(steps))] = 0.0
+    rest = list(itertools.accumulate(steps, initial=values[0]))
+    slope = statistics.linear_regression(times, rest).slope
     return Growth(statistics.fmean(values), slope * (times[-1] - times[0]))
 
 
