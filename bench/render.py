@@ -56,8 +56,14 @@ def times(value: float) -> str:
     return f"{value:.1f}" if value >= 2.995 else f"{value:.2f}"
 
 
+# A smaller part of a time is less than its measurement differs from round to round.
+SMALLEST = 1 / 200
+
+
 def part(value: float) -> str:
     """Write a ratio as a part of one: 1/25."""
+    if value < SMALLEST:
+        return f"under {part(SMALLEST)}"
     inverse = 1 / value
     return f"1/{inverse:.0f}" if inverse >= 9.95 else f"1/{inverse:.1f}".removesuffix(".0")
 
@@ -83,7 +89,7 @@ def figure(words: str, now: str) -> str:
         value = found.median(row, quantity, one)
     if value is None:
         raise ValueError(f"figure {words!r}: {name} has no such value")
-    return part(value) if now.startswith("1/") else times(value)
+    return part(value) if now.startswith(("1/", "under 1/")) else times(value)
 
 
 # -- tables ----------------------------------------------------------------------------------

@@ -42,7 +42,8 @@ def test_figures_have_about_three_digits(render, value, text):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.04, "1/25"), (1 / 8.7, "1/8.7"), (1 / 6, "1/6"), (1 / 160, "1/160")]
+    ("value", "text"),
+    [(0.04, "1/25"), (1 / 8.7, "1/8.7"), (1 / 6, "1/6"), (1 / 160, "1/160"), (2e-5, "under 1/200")],
 )
 def test_parts_have_two_or_three_digits(render, value, text):
     assert render.part(value) == text
