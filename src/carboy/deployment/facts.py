@@ -322,17 +322,14 @@ class Facts:
                 f"MAX_CONTENT_LENGTH is {of_views}: expected a number of bytes, or None for no"
                 " limit."
             )
-        of_app = [of_views, *self._body_limits_of_models()]
-        limits = [self.settings.max_body_bytes]
-        if all(of_app):
-            limits.append(max(limit for limit in of_app if limit))
-        return min((limit for limit in limits if limit), default=None)
-
-    def _body_limits_of_models(self) -> cabc.Iterator[int | None]:
-        for model in self.models:
-            for endpoint in model.endpoints.values():
-                limit = endpoint.max_body_bytes()
-                yield None if limit == NO_LIMIT_BYTES else limit
+        of_models = (
+            endpoint.max_body_bytes()
+            for model in self.models
+            for endpoint in model.endpoints.values()
+        )
+        of_app = max(limit or NO_LIMIT_BYTES for limit in (of_views, *of_models))
+        limit = min(of_app, self.settings.max_body_bytes or NO_LIMIT_BYTES)
+        return None if limit == NO_LIMIT_BYTES else limit
 
     @property
     def wait_s(self) -> float:

@@ -32,7 +32,11 @@ def break_device(there: ReplicaThread) -> None:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-@pytest.mark.parametrize("end", [break_device, lambda there: there.server.drain()])
+def drain(there: ReplicaThread) -> None:
+    there.server.drain()
+
+
+@pytest.mark.parametrize("end", [break_device, drain], ids=["broken device", "drained"])
 def test_a_batch_that_waits_in_a_replica_that_ends_is_refused(monkeypatch, end):
     """So that another replica computes it, also with `retry=False`."""
     monkeypatch.setattr(process, "_LINGER_S", 0.0)

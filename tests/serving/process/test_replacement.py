@@ -222,13 +222,18 @@ def successor_of(server: Program, folder: pathlib.Path, before: list[int]) -> in
     return pid
 
 
+def begin_reload(server: Program, folder: pathlib.Path, before: list[int]) -> int:
+    """Begin a reload with SLOW; return the pid of the process that loads it."""
+    deploy(folder, SLOW)
+    server.process.send_signal(signal.SIGHUP)
+    return successor_of(server, folder, before)
+
+
 def test_successor_that_is_killed_leaves_the_old_code_serving(serve, tmp_path):
     server = serve("--workers", "1")
     before = children(server)
-    deploy(tmp_path, SLOW)
     with Load(server, clients=2) as load:
-        server.process.send_signal(signal.SIGHUP)
-        os.kill(successor_of(server, tmp_path, before), signal.SIGKILL)
+        os.kill(begin_reload(server, tmp_path, before), signal.SIGKILL)
         server.wait_until_it_prints("the reload has failed")
     assert "was killed by SIGKILL" in server.output
     assert load.answers.keys() == {"old"}
@@ -238,9 +243,7 @@ def test_successor_that_is_killed_leaves_the_old_code_serving(serve, tmp_path):
 def test_successor_takes_the_place_of_a_worker_that_is_killed(serve, tmp_path):
     server = serve("--workers", "1")
     (before,) = children(server)
-    deploy(tmp_path, SLOW)
-    server.process.send_signal(signal.SIGHUP)
-    successor = successor_of(server, tmp_path, [before])
+    successor = begin_reload(server, tmp_path, [before])
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: children(server) == [successor])
     (tmp_path / "go").touch()
@@ -253,9 +256,7 @@ def test_second_sighup_restarts_the_reload(serve, tmp_path):
     """The code that is being loaded may already be out of date."""
     server = serve("--workers", "1")
     before = children(server)
-    deploy(tmp_path, SLOW)
-    server.process.send_signal(signal.SIGHUP)
-    successor = successor_of(server, tmp_path, before)
+    successor = begin_reload(server, tmp_path, before)
     deploy(tmp_path, NEW)
     server.process.send_signal(signal.SIGHUP)
     server.wait_until_it_prints("reloaded")
@@ -443,9 +444,7 @@ def test_grace_holds_for_a_worker_that_gets_sigterm(serve):
 def test_worker_that_gets_sigterm_during_a_reload_waits_for_its_successor(serve, tmp_path):
     server = serve("--workers", "1")
     (old,) = children(server)
-    deploy(tmp_path, SLOW)
-    server.process.send_signal(signal.SIGHUP)
-    new = successor_of(server, tmp_path, [old])
+    new = begin_reload(server, tmp_path, [old])
     os.kill(old, signal.SIGTERM)
     with Load(server, clients=2) as load:
         (tmp_path / "go").touch()
@@ -489,9 +488,7 @@ def test_second_sigterm_ends_a_worker_whose_supervisor_is_suspended(serve):
 def test_sigterm_to_all_processes_during_a_reload_is_no_failure_of_the_reload(serve, tmp_path):
     server = serve("--workers", "1")
     (old,) = children(server)
-    deploy(tmp_path, SLOW)
-    server.process.send_signal(signal.SIGHUP)
-    successor = successor_of(server, tmp_path, [old])
+    successor = begin_reload(server, tmp_path, [old])
     suspend(server.pid)
     os.killpg(server.pid, signal.SIGTERM)
     wait_until(lambda: ") Z " in pathlib.Path(f"/proc/{successor}/stat").read_text())

@@ -3,10 +3,10 @@ between them, as the programs that GNU make starts share its jobs (jobserver).
 
 Each version of a model has one pipe. A replica writes a token into it whenever it can take another
 batch: when it has loaded the model, and at the end of each batch or shortly before (`tokentimer`).
-A thread that has a batch to compute
-reads a token from the pipe, and with it gets the right to send one batch to that replica. The
-kernel is the queue: readers that wait get the tokens in the order in which they began to wait,
-whichever process they belong to, and no replica is idle while a batch waits.
+A thread that has a batch to compute reads a token from the pipe, and with it gets the right to send
+one batch to that replica. The kernel is the queue: readers that wait get the tokens in the order in
+which they began to wait, whichever process they belong to, and no replica is idle while a batch
+waits.
 
     bytes 0-3   the identifier of the replica: of one process, and never used again
     bytes 4-7   the serial number of the token, counted by the replica
