@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import typing as t
 from collections import deque
 from functools import partial
 from time import monotonic
 
+from carboy.core.mainthread import wait_on_main_thread
 from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
@@ -59,9 +59,6 @@ LAST_LINES_S = 1.0
 # How often in a row the event loop may poll the sockets without sleeping before the requested
 # predictions are computed: requests that arrive in the meantime join the same batch.
 MAX_POLLS = 4
-# How many seconds `HTTPServer.wait` waits at once. Signal handlers run during the wait; on Windows,
-# which lacks `pthread_kill`, only after it.
-WAIT_S = 3600.0 if hasattr(signal, "pthread_kill") else 0.5
 
 
 class HTTPServer:
@@ -234,13 +231,13 @@ class HTTPServer:
     def wait(self) -> bool:
         """Block until the last response is sent and the threads have stopped.
 
-        Signal handlers run during the wait. A thread that still runs a view stops after that view.
+        Signal handlers run during the wait, on the main thread. A thread that still runs a view
+        stops after that view.
 
         Returns:
             False if `cut_off` was called before the last response was sent.
         """
-        while not self._ended.wait(WAIT_S):
-            pass
+        wait_on_main_thread(self._ended.wait)
         was_drained = self.drained
         self.close()
         return was_drained

@@ -4,9 +4,12 @@ answers no request itself.
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import typing as t
+from _thread import allocate_lock
+from functools import partial
 
+from ...core.mainthread import wait_on_main_thread
 from ...errors import ConfigError
 from ..management.workertopics import models_of, versions_of
 
@@ -27,7 +30,10 @@ class ModelKeeper:
     def __init__(self, app: WSGIApplication) -> None:
         models: cabc.Mapping[str, Model] = models_of(app) or {}
         self._models = [model for model in models.values() if model.options.replicas]
-        self._stopped = threading.Event()
+        # Held until `stop` is called. A lock, and not an event, because the handler of a signal may
+        # call `stop` on the thread that waits.
+        self._goes_on = allocate_lock()
+        self._goes_on.acquire()
         if not self._models:
             raise ConfigError(
                 f"The app has no models with replicas (models: {', '.join(models) or 'none'}), and"
@@ -60,10 +66,11 @@ class ModelKeeper:
         work()
 
     def stop(self, *, has_successor: bool = False) -> None:
-        self._stopped.set()
+        with contextlib.suppress(RuntimeError):  # it was released already
+            self._goes_on.release()
 
     def wait(self) -> bool:
-        self._stopped.wait()
+        wait_on_main_thread(partial(self._goes_on.acquire, True))
         for model in self._models:
             model.close(0)
         return True

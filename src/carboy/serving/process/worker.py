@@ -30,6 +30,7 @@ from functools import partial
 from ...access.seenfiles import seen
 from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
+from ...core.mainthread import wait_on_main_thread
 from ...core.masking import mask_text
 from .. import log
 from ..accesslog import access_log_of
@@ -464,7 +465,7 @@ class Control(SupervisorLink):
         self.report("loaded", service.loaded())
         # Meanwhile the supervisor measures the memory of this process. If it does not want it to
         # serve, it sends `drain`, which ends the process here.
-        self._may_listen.wait()
+        wait_on_main_thread(self._may_listen.wait)
         with self._lock:  # `stop` must not end this process when it already accepts connections
             service.listen()
             self._service = service
