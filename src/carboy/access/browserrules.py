@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..globals import _cv_request, _find_request_ctx
 from ..observability.environkeys import FIELDS, ROUTE
 from . import cors, strictheaders
-from .localhost import Danger, find_danger, is_cross_site
+from .localhost import Danger, as_received, find_danger, is_cross_site
 from .webaddresses import host_of_origin, split_host
 
 if t.TYPE_CHECKING:
@@ -141,7 +141,7 @@ class BrowserRules:
         app allows it.
         """
         if danger is Danger.REBOUND:
-            host: str = environ["HTTP_HOST"]
+            host: str = as_received(environ)["HTTP_HOST"]
             return None if self._trusts_some or self._is_own_name(host) else _refuse_name(host)
         origin: str | None = environ.get("HTTP_ORIGIN")
         if origin is not None and self._allows(app, origin, environ):
