@@ -43,7 +43,8 @@ class Purpose:
             whether the app is ready. An "asset" is a file of carboy's own pages, which is always
             open.
         model: the name of the model; empty for other kinds, and if `variable` has it.
-        variable: the variable of the rule that contains the name of the model.
+        variable: the variable of the rule that contains the name of the model, whose `cors` holds
+            for the URL. For a "model", so does all else that is declared for it.
         refuse: makes the response to a refused request; None for problem details.
     """
 
@@ -51,6 +52,11 @@ class Purpose:
     model: str = ""
     variable: str = ""
     refuse: Refuse | None = None
+
+    @property
+    def has_model_variable(self) -> bool:
+        """Whether `access` and `rate` are those of the model that `variable` names."""
+        return self.kind == "model" and bool(self.variable)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

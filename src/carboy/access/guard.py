@@ -62,8 +62,8 @@ class RouteGuard:
         endpoint: the endpoint of the route.
         policy: what holds for the route.
         purpose: what the route gives access to.
-        policy_of_model: returns what holds for the model with this name, if `purpose` has a
-            variable.
+        policy_of_model: returns what holds for the model with this name, if a
+            variable of the route has it.
         has_users: whether the app knows its users.
 
     Attributes:
@@ -104,7 +104,7 @@ class RouteGuard:
         self.passed = Admission(self, Identity(), keyed=False)
         self.quick_count: QuickCount | None = None
         self._count_without_key: QuickCount | None = None
-        is_anonymous = policy.access != "key" and not (has_users or purpose.variable)
+        is_anonymous = policy.access != "key" and not (has_users or purpose.has_model_variable)
         if policy.limit is not None and is_anonymous:
             self._count_without_key = QuickCount(policy.limit, purpose.model, endpoint)
             if policy.access == "open":
@@ -138,7 +138,7 @@ class RouteGuard:
         return needs_key(self._policy_for(model).access, self.store)
 
     def _policy_for(self, model: str) -> RoutePolicy:
-        return self._policy_of_model(model) if self.purpose.variable else self.policy
+        return self._policy_of_model(model) if self.purpose.has_model_variable else self.policy
 
     def admit(
         self,

@@ -132,7 +132,7 @@ class AccessTable:
         purpose, policy = declared.purpose, self._policy_of(rule, declared)
         if purpose.kind == "asset":
             return None
-        if policy.limit is None and policy.access == "open" and not purpose.variable:
+        if policy.limit is None and policy.access == "open" and not purpose.has_model_variable:
             return None
         return RouteGuard(
             self.store,

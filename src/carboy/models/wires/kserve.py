@@ -20,7 +20,7 @@ from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body
 from .shared import (
     ALL_MODELS,
-    PROBE,
+    MODEL_PROBE,
     ProtocolWithoutStreams,
     WireProblem,
     add_page,
@@ -87,6 +87,6 @@ def install(app: ModelApp) -> None:
 
     add_page(app, "/v1/models", ["GET"], index, endpoint=f"{NAME}:index", purpose=ALL_MODELS)
     named = Purpose("model", variable="name")
-    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show", purpose=PROBE)
+    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show", purpose=MODEL_PROBE)
     rule = "/v1/models/<name>:predict"
     add_page(app, rule, ["POST"], unknown, endpoint=f"{NAME}:unknown", purpose=named)

@@ -25,9 +25,10 @@ if t.TYPE_CHECKING:
     from ..protocol import PredictionRequest, StreamedAnswer
     from ..queue.stream import ResultStream
 
-#: The purposes of URLs that say whether a model or the server is ready, and of those that describe
+#: The purposes of URLs that say whether the server or a model is ready, and of those that describe
 #: the server or list all models.
 PROBE: t.Final = Purpose("probe")
+MODEL_PROBE: t.Final = Purpose("probe", variable="name")
 ALL_MODELS: t.Final = Purpose("models")
 #: The purpose of URLs by which clients change what is served.
 CONTROL: t.Final = Purpose("control")
