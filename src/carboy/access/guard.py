@@ -8,7 +8,7 @@ from time import monotonic
 from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
-from .ratelimit import QuickCount, Sender, count, limit_of_key
+from .ratelimit import UNKNOWN_MODEL, QuickCount, Sender, count, limit_of_key
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -48,10 +48,12 @@ class RoutePolicy(t.NamedTuple):
         access: "key" or "open", as it was declared; None if the route needs a key as soon as the
             app has keys.
         limit: how many requests are answered; None for any number.
+        is_known: False for a model that the app does not have.
     """
 
     access: AccessRule | None = None
     limit: RateLimit | None = None
+    is_known: bool = True
 
 
 class RouteGuard:
@@ -168,13 +170,14 @@ class RouteGuard:
 
     def _count(self, identity: Identity, model: str) -> Problem | None:
         """Count a request that may pass; return why it is refused if it exceeds a rate."""
-        limit, key = self._policy_for(model).limit, identity.key
-        limits = [] if limit is None else [limit]
+        policy, key = self._policy_for(model), identity.key
+        limits = [] if policy.limit is None else [policy.limit]
         if key is not None and key.rate is not None:
             limits.append(limit_of_key(key.rate))
         if not limits:
             return None
-        refusal = count(limits, Sender(identity, model, self.endpoint))
+        counted = model if policy.is_known else UNKNOWN_MODEL
+        refusal = count(limits, Sender(identity, counted, self.endpoint))
         return refusal and refusal.problem()
 
 
