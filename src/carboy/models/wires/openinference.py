@@ -149,6 +149,8 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
         signature, wanted = self.signature(model), t.cast("Wanted", request.state)
         tensors = signature.tensors(result)
         sent = wanted.outputs or dict.fromkeys(tensors, wanted.binary)
+        for name in sent.keys() - tensors.keys():
+            raise InputError.at("$.outputs", expected="outputs that the result has", got=repr(name))
         datatypes = {spec.name: spec.datatype for spec in signature.outputs}
         outputs, binaries = [], []
         for name, is_binary in sent.items():
