@@ -56,7 +56,7 @@ class KServeProtocol(ProtocolWithoutStreams):
         return None if model.answers.streams else f"/v1/models/{model.name}:predict"
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
-        asked = read_body(request.raw(), self.request_type)
+        asked = read_body(self.body(model, request), self.request_type)
         return arguments_of(model, bytes(asked.instances), "$.instances")
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
