@@ -116,6 +116,35 @@ def test_rate_of_the_environment_counts_without_from_project(monkeypatch):
     assert answered(app.test_client(), "/a") == 2
 
 
+def project(folder, config=""):
+    (folder / "config.py").write_text(config)
+    app = Carboy("project", root_path=str(folder))
+    app.config.from_project(folder)
+    return app
+
+
+@pytest.mark.parametrize(("given", "allowed"), [("unlimited", 5), ("2/minute", 2)])
+def test_rate_of_the_environment_is_read_with_the_project(tmp_path, monkeypatch, given, allowed):
+    monkeypatch.setenv("CARBOY_ACCESS_RATE", given)
+    app = project(tmp_path)
+    app.get("/a")(ok)
+    assert answered(app.test_client(), "/a", 5) == allowed
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("ACCESS_RATE = '5/minut'", r"ACCESS_RATE from .*expected a rate, .*'5/minut'"),
+        ("ACCESS_RATE = ['unlimited', '5/minute']", r"ACCESS_RATE from .*got 'unlimited'"),
+        ("ACCESS_KEYS = ['x']", r"ACCESS_KEYS from .*Expected NAME=KEY"),
+        ("ACCESS_KEYS = []", r"ACCESS_KEYS from .*expected at least one key"),
+    ],
+)
+def test_invalid_value_is_refused_when_the_project_is_read(tmp_path, config, reason):
+    with pytest.raises(ConfigError, match=reason):
+        project(tmp_path, config)
+
+
 def test_apps_of_one_process_are_counted_apart_also_those_of_one_name():
     for _ in range(2):
         app = make_app(ACCESS_RATE="1/minute")

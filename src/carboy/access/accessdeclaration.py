@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from carboy.errors import ConfigError
+
 from .rates import parse_rates
 
 if t.TYPE_CHECKING:
@@ -137,6 +139,18 @@ def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
         return parse_rates(value)
     except ValueError as exc:
         raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None
+
+
+def check_value(key: str, value: t.Any, source: str) -> None:
+    """Refuse a value of the config key ACCESS_RATE that is not valid.
+
+    Raises:
+        ConfigError: the value is not valid.
+    """
+    try:
+        check_rate(value, f"{key} from {source}")
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from None
 
 
 def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:
