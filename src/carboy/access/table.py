@@ -132,7 +132,7 @@ class AccessTable:
         purpose, policy = declared.purpose, self._policy_of(rule, declared)
         if purpose.kind == "asset":
             return None
-        if policy.limit is None and policy.access == "open" and not purpose.variable:
+        if policy.limit is None and policy.access == "open" and not purpose.has_model_variable:
             return None
         return RouteGuard(
             self.store,
@@ -168,7 +168,8 @@ class AccessTable:
         rule = self._declarations.rule_of_model(name)
         if rule is None:
             of_app = self._declarations.of_app
-            return RoutePolicy(of_app.access, self._limit("all routes", of_app.rates))
+            limit = self._limit("all routes", of_app.rates)
+            return RoutePolicy(of_app.access, limit, is_known=False)
         guard = self.guard_of(rule)
         return RoutePolicy("open") if guard is None else guard.policy
 

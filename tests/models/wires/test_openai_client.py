@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import pathlib
 import typing as t
 
@@ -79,6 +80,14 @@ def test_request_that_does_not_fit_is_refused_in_the_form_of_openai(app, body, s
     error = response.json["error"]
     assert (response.status_code, error["type"]) == (status, "invalid_request_error")
     assert says in error["message"]
+
+
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 200), ("br", 415)])
+def test_compressed_body_is_read_or_refused(app, encoding, status):
+    body = gzip.compress(b'{"model": "lengths", "input": "ab"}')
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = app.test_client().post("/v1/embeddings", data=body, headers=headers)
+    assert response.status_code == status
 
 
 def test_result_that_is_no_embedding_is_a_failure_inside(app):
