@@ -21,6 +21,15 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 APP = "from carboy import Carboy\napp = Carboy(__name__)\n"
+LAZY_APP = """\
+from carboy import Carboy
+_apps = {"app": Carboy(__name__)}
+
+def __getattr__(name):
+    if name not in _apps:
+        raise AttributeError(name)
+    return _apps[name]
+"""
 
 PLATFORMS = ("cloudrun", "fly", "heroku", "k8s", "render", "spaces")
 
@@ -160,6 +169,28 @@ def test_setting_of_the_server_that_is_not_valid_is_refused(line, folder, monkey
     (folder / "app.py").write_text(APP)
     monkeypatch.setenv("CARBOY_SERVE_WORKERS", "many")
     assert "expected a whole number, at least 0, got 'many'" in refusal_of(*line)
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("path", "source", "target"),
+    [
+        ("app/__init__.py", APP, "app:app"),
+        ("wsgi/__init__.py", APP, "wsgi:app"),
+        ("app/__init__.py", LAZY_APP, "app:app"),
+    ],
+    ids=["package app", "package wsgi", "name without an entry"],
+)
+def test_app_that_is_found_without_its_name_is_written_as_if_it_were_named(
+    line, folder, path, source, target
+):
+    (folder / path).parent.mkdir()
+    (folder / path).write_text(source)
+    name, *options = line
+    named = run(name, target, *options, "--print")
+    found = run(name, *options, "--print")
+    assert named.exit_code == 0, named.output
+    assert (found.exit_code, found.stdout) == (0, named.stdout), found.stderr
 
 
 @each_command
