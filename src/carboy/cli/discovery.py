@@ -227,8 +227,8 @@ class ScriptInfo:
     Attributes:
         app_import_path: the value of `--app`.
         create_app: creates the app; None if the app is imported.
-        found_file: the one of `DEFAULT_FILES` in which the app was found, if none was named; "app.py"
-            may stand for app/__init__.py.
+        found_file: the one of `DEFAULT_FILES` in which the app was found, if none was
+            named; "app.py" may stand for a package.
         data: values that a group of commands passes to its subcommands.
         load_dotenv_defaults: whether the group of commands reads `.env` and `.flaskenv`.
     """
