@@ -198,6 +198,19 @@ def ignored(project) -> list[str]:
     return (project / ".dockerignore").read_text().splitlines()
 
 
+def test_check_finds_no_file_with_variables_in_the_image(project):
+    (project / "deploy").mkdir()
+    for name in (".env", ".env.prod", "prod.env", ".flaskenv", "deploy/db.env"):
+        (project / name).write_text("SECRET_KEY=x\n")
+    docker()
+    done = CliRunner().invoke(cli, ["check", "shop.py", "--fail-level", "never"])
+    assert done.exit_code == 0
+    assert "E113" not in done.output
+    (project / ".dockerignore").write_text("\n")
+    done = CliRunner().invoke(cli, ["check", "shop.py", "--fail-level", "never"])
+    assert "puts .env, .env.prod, .flaskenv, deploy/db.env, prod.env into the image" in done.output
+
+
 @pytest.mark.parametrize("name", ["env", "logs", "tests", "deploy"])
 def test_folder_that_is_a_package_of_the_app_is_in_the_image(project, monkeypatch, name):
     monkeypatch.delitem(sys.modules, name, raising=False)  # that of the tests of carboy

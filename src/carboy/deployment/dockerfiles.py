@@ -17,6 +17,7 @@ from .generators import Generated, generator, render
 from .ignoredfiles import ignored_files
 from .imagepackages import Packages, read_packages
 from .nginxfiles import nginx_text
+from .projectfiles import ENV_FILES
 from .website import make_website
 
 if t.TYPE_CHECKING:
@@ -120,6 +121,7 @@ class AppImage:
         ignored = ignored_files(self.facts)
         return render(
             "dockerignore.jinja",
+            env_files=ENV_FILES,
             volumes=[path for path in inside if path[0] != "/"],
             folders=ignored.folders,
             kept=ignored.kept,
