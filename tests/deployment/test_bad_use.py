@@ -194,6 +194,28 @@ def test_app_that_is_found_without_its_name_is_written_as_if_it_were_named(
 
 
 @each_command
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [("development", "development"), ("test", "testing"), ("production", None), (None, None)],
+)
+def test_files_of_an_environment_for_developers_are_warned_of(
+    line, folder, monkeypatch, environment, named
+):
+    (folder / "app.py").write_text(f"{APP}app.config.from_project()\n")
+    if environment is not None:
+        monkeypatch.setenv("CARBOY_ENV", environment)
+    name, *options = line
+    result = run(name, "app:app", *options, "--print")
+    assert result.exit_code == 0, result.output
+    if named is None:
+        assert result.stderr == ""
+    else:
+        assert f"made from the configuration of {named}." in result.stderr
+        assert result.stderr.endswith(f"write: CARBOY_ENV=production carboy {name} ...\n")
+    assert "Warning" not in result.stdout
+
+
+@each_command
 def test_unknown_option_is_refused(line, folder):
     (folder / "app.py").write_text(APP)
     before = contents(folder)

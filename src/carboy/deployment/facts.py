@@ -29,6 +29,7 @@ from ..core.bytesizes import NO_LIMIT_BYTES
 from ..core.statics import StaticFiles
 from ..core.trustedhosts import ipv6_address
 from ..errors import DeploymentError
+from ..project.layers import full_name
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
 from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
@@ -281,6 +282,14 @@ class Facts:
     def calls_from_project(self) -> bool:
         """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
         return has_project(self.app)
+
+    @property
+    def environment(self) -> str | None:
+        """The environment whose configuration the app has, such as "production"; None if it does
+        not call `from_project()`.
+        """
+        project = self.app.config.project
+        return full_name(project.environment) if project else None
 
     @property
     def log_can_go_to_stdout(self) -> bool:
