@@ -288,6 +288,83 @@ def test_folder_that_is_being_copied_is_no_candidate_and_says_why(seven):
     ]
 
 
+def card_is_a_loop_of_links(version: pathlib.Path) -> None:
+    (version / "card.json").unlink()
+    (version / "card.json").symlink_to("card.json")
+
+
+def file_is_a_loop_of_links(version: pathlib.Path) -> None:
+    (version / "model.txt").unlink()
+    (version / "model.txt").symlink_to("model.txt")
+
+
+def folder_is_a_file(version: pathlib.Path) -> None:
+    shutil.rmtree(version / "weights")
+    (version / "weights").touch()
+
+
+def file_has_an_impossible_name(version: pathlib.Path) -> None:
+    path = version / "card.json"
+    path.write_text(path.read_text().replace("model.txt", r"model\u0000txt"))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (card_is_a_loop_of_links, "symbolic links"),
+        (file_is_a_loop_of_links, "'model.txt', which card.json lists, cannot be read"),
+        (folder_is_a_file, "'weights/first.bin', which card.json lists, cannot be read"),
+        (file_has_an_impossible_name, "which is not in its folder"),
+    ],
+)
+def test_version_that_cannot_be_read_does_not_concern_the_others(seven, breaks, says):
+    source, eight = source_of(str(seven.parent)), seven.with_name("8")
+    shutil.copytree(seven, eight)
+    breaks(eight)
+    assert candidates_of(source) == ["7"]
+    assert says in source.look().versions[-1].fault
+
+
+def test_link_that_leads_to_itself_is_no_version(seven):
+    seven.with_name("8").symlink_to("8")
+    assert names_of(source_of(str(seven.parent))) == ["7"]
+
+
+def test_card_that_may_not_be_read_concerns_only_its_version(bucket, build, monkeypatch):
+    source = source_of(bucket)
+    for _ in range(2):
+        source.push(str(build))
+
+    def cat_file(files: t.Any, path: str, *args: t.Any, **options: t.Any) -> bytes:
+        if path.endswith("/2/card.json"):
+            raise PermissionError("403 Forbidden")
+        return t.cast("bytes", read(files, path, *args, **options))
+
+    read = Bucket.cat_file
+    monkeypatch.setattr(Bucket, "cat_file", cat_file)
+    assert candidates_of(source_of(bucket)) == ["1"]
+    assert "403 Forbidden" in source_of(bucket).look().versions[-1].fault
+
+
+@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8 a", "ä", "x" * 65])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
+    kind, url_source, build, tmp_path, name
+):
+    if kind == "folder":
+        source = source_of(str(tmp_path / "digits"))
+        source.push(str(build), "7")
+        shutil.copytree(tmp_path / "digits" / "7", tmp_path / "digits" / name)
+    else:
+        source = url_source
+        source.push(str(build), "7")
+        top, files = source._url.removeprefix("memory:/"), fsspec.filesystem("memory")
+        files.copy(f"{top}/7", f"{top}/{name}", recursive=True)
+    assert candidates_of(source) == ["7"]
+    (fault,) = [each.fault for each in source.look().versions if each.name == name]
+    assert "cannot be the name of a version" in fault
+
+
 def test_fingerprint_changes_with_the_files(seven):
     source = source_of(str(seven.parent))
     before = source.look()
