@@ -61,6 +61,23 @@ def test_example_and_check_of_the_first_version_may_ask_the_model(app, declare, 
     assert app.test_client().post("/m", json=1).json == "1"
 
 
+def test_version_changes_although_the_close_of_the_old_one_fails(declare, store, caplog):
+    class Clinging(Counting):
+        alive: t.ClassVar[list[str]] = []
+
+        def close(self) -> None:
+            raise RuntimeError("cannot close")
+
+    write_version(store, "1")
+    model = declare(Clinging)
+    model.load()
+    write_version(store, "2")
+    model.versions.refresh()
+    assert model.predict(1) == "2:1"
+    assert states(model) == {"2": "serving"}
+    assert "Model 'm', version '1': the model's `close` method failed" in caplog.messages
+
+
 def test_refresh_changes_to_a_newer_version_and_unloads_the_old_one(declare, store):
     write_version(store, "1")
     model = declare()

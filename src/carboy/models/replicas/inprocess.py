@@ -160,7 +160,7 @@ class InProcess:
             try:
                 self._warm(predict, self._card())
             except Exception as exc:
-                _close(model)
+                self._close(model)
                 raise _load_error(
                     self._owner, "it failed on its example: ", source.target, exc
                 ) from exc
@@ -187,13 +187,24 @@ class InProcess:
             if self._source.is_class:
                 self.loaded = False
                 self.compute = self._load_and_compute
-        _close(closing)
+        self._close(closing)
         freed = _reference(closing)
         del closing
         if freed() is not None:
             # The object refers to itself, as networks often do. It may take gigabytes, and Python's
             # collector, which counts objects, would free it only after a long time.
             gc.collect()
+
+    def _close(self, model: t.Any) -> None:
+        """Call the `close` method of a model's object. If it fails, that is logged, and nothing
+        more: the model is unloaded all the same.
+        """
+        if model is None or not hasattr(model, "close"):
+            return
+        try:
+            model.close()
+        except (Exception, SystemExit):
+            _logger.exception("%s: the model's `close` method failed", self._owner)
 
 
 def _prepare_load(owner: str) -> None:
@@ -217,11 +228,6 @@ def _log_loaded(owner: str, took_s: float) -> None:
     server = preforking_server()
     process = f"process {os.getpid()}{f' of {server}' if server else ''}"
     _logger.info("%s: loaded by %s in %.2f s", owner, process, took_s)
-
-
-def _close(model: t.Any) -> None:
-    if model is not None and hasattr(model, "close"):
-        model.close()
 
 
 def _reference(model: t.Any) -> cabc.Callable[[], object]:
