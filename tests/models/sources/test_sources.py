@@ -601,6 +601,58 @@ def test_cache_that_other_users_may_write_is_refused(url_source, build, cache):
         url_source.folder("7")
 
 
+@pytest.fixture
+def shared_tmp(tmp_path, monkeypatch):
+    """A folder for all users, and no other one that caches models."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    for name in (CACHE_VARIABLE, "CACHE_DIRECTORY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_cache_for_which_all_users_could_put_another_one_is_refused(url_source, build, shared_tmp):
+    """Another user has created the folder around it, before this user needed one."""
+    url_source.push(str(build), "7")
+    around = shared_tmp / f"carboy-cache-{os.geteuid()}"
+    (around / "models").mkdir(parents=True, mode=0o700)
+    around.chmod(0o777)
+    with pytest.raises(ModelFileError, match=rf"'{around}' can be written by other users"):
+        url_source.folder("7")
+
+
+def test_cache_is_created_for_this_user_alone(url_source, build, shared_tmp):
+    url_source.push(str(build), "7")
+    umask = os.umask(0)
+    try:
+        folder = pathlib.Path(url_source.folder("7"))
+    finally:
+        os.umask(umask)
+    created = [each for each in folder.parents if each.is_relative_to(shared_tmp)][:-1]
+    assert {oct(each.stat().st_mode & 0o777) for each in created} == {"0o700"}
+
+
+def test_link_of_another_user_is_no_cache(url_source, build, shared_tmp, tmp_path, monkeypatch):
+    url_source.push(str(build), "7")
+    (tmp_path / "own").mkdir(mode=0o700)
+    link = shared_tmp / f"carboy-cache-{os.geteuid()}"
+    link.symlink_to(tmp_path / "own")
+    look = os.lstat
+
+    def lstat(path, **options):
+        found = look(path, **options)
+        if os.fspath(path) != str(link):
+            return found
+        return os.stat_result([*found[:4], os.geteuid() + 1, *found[5:]])
+
+    monkeypatch.setattr("os.lstat", lstat)
+    with pytest.raises(ModelFileError, match="belongs to another user"):
+        url_source.folder("7")
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
