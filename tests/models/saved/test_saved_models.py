@@ -458,3 +458,13 @@ def test_folder_whose_name_cannot_be_that_of_a_version_is_refused(tmp_path, name
     with pytest.raises(ModelFileError, match="cannot be the name of a version"):
         save([1], tmp_path / "m" / name)
     assert not (tmp_path / "m").exists()
+
+
+def test_link_to_a_folder_among_the_files_of_a_model_is_refused(tmp_path):
+    def write(folder):
+        (folder / "weights").symlink_to(tmp_path / "elsewhere")
+
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ModelFileError, match="weights' is a link to a folder"):
+        save(None, tmp_path / "m" / "1", write=write)
+    assert not (tmp_path / "m" / "1").exists()

@@ -213,6 +213,26 @@ def test_build_that_is_changed_after_its_card_was_written_is_refused(source, bui
     assert source.push(str(saved)) == "8"
 
 
+def test_build_with_a_link_to_a_folder_is_refused(source, build, tmp_path):
+    """Its files were left out."""
+    (build / "weights").rename(tmp_path / "elsewhere")
+    (build / "weights").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelFileError, match="weights' is a link to a folder"):
+        source.push(str(build))
+
+
+def test_build_with_files_that_are_not_on_its_card_is_refused(source, build, tmp_path):
+    source.push(str(build), "7")
+    copied = pathlib.Path(shutil.copytree(source.folder("7"), tmp_path / "copied"))
+    (copied / ".cache").mkdir()
+    (copied / ".cache" / "of-an-editor").touch()
+    assert source.push(str(copied)) == "8"
+    (copied / "weights" / "labels.json").write_text("[]")
+    with pytest.raises(ModelFileError, match=r"does not list: 'weights/labels\.json'"):
+        source.push(str(copied))
+    assert names_of(source) == ["7", "8"]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
