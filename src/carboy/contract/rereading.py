@@ -37,7 +37,7 @@ if t.TYPE_CHECKING:
     _Step: t.TypeAlias = list[tuple[str, int]] | None
 
 T = t.TypeVar("T")
-_REFUSED = re.compile(
+_MESSAGE = re.compile(
     r"(?:Expected `(?P<types>[^`]*)`, got `float`|(?P<base64>Invalid base64 encoded string))"
     r"(?: - at `\$(?P<path>[^`]*)`)?"
 )
@@ -101,16 +101,16 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
         del error  # break a reference cycle: the error's traceback refers to this frame
 
 
-class _Place(t.NamedTuple):
+class _Refused(t.NamedTuple):
     """The path of a refused value, without `$`, and the function that rewrites the value."""
 
     path: str
     rewrite: Rewrite
 
 
-def _place(error: msgspec.DecodeError) -> _Place | None:
+def _place(error: msgspec.DecodeError) -> _Refused | None:
     """Return where the refused value is; None if it cannot be rewritten."""
-    refused = _REFUSED.fullmatch(str(error))
+    refused = _MESSAGE.fullmatch(str(error))
     if refused is None:
         return None
     is_base64 = bool(refused["base64"])
@@ -118,7 +118,7 @@ def _place(error: msgspec.DecodeError) -> _Place | None:
         return None
     # In lists, the values at all positions are rewritten, not only the one that was refused.
     path = _INDEX.sub("[...]", refused["path"] or "")
-    return _Place(path, _canonical if is_base64 else _whole)
+    return _Refused(path, _canonical if is_base64 else _whole)
 
 
 def _steps(path: str) -> list[_Step]:
