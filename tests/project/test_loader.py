@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from carboy import Carboy
+from carboy.core.masking import MASK, mask_text
 from carboy.errors import ProjectError
 from carboy.project.loader import project_root
 
@@ -324,6 +326,73 @@ def test_declared_keys_are_set_by_variables_without_prefix_and_converted(project
     assert app.config.project.declared.__name__ == "Config"
     assert "MAIL_PASSWORD" in app.config.project.secrets
     assert project.origin(app, "MAIL_PASSWORD") == "config.py:7"
+
+
+NESTED = """
+    from __future__ import annotations
+    import dataclasses
+    from typing import NamedTuple
+    from msgspec import Struct
+    from carboy.project import Secret
+
+    class Card(NamedTuple):
+        NUMBER: Secret | None = None
+
+    @dataclasses.dataclass
+    class Account:
+        HOST: str
+        PIN: Secret
+        CARDS: list[Card] = dataclasses.field(default_factory=list)
+
+    class Database(Struct):
+        ACCOUNT: Account
+
+    class Config(Struct):
+        DATABASES: dict[str, Database]
+"""
+PIN, CARD = "p1n-0f-the-n3sted-t3st", "c4rd-0f-the-n3sted-t3st"
+
+
+def test_secrets_in_classes_of_declared_values_are_masked(project):
+    project.write("config.py", NESTED)
+    account = {"HOST": "db", "PIN": PIN, "CARDS": [[CARD]]}
+    project.setenv(CARBOY_DATABASES=json.dumps({"main": {"ACCOUNT": account}}))
+    app = project.load()
+    assert app.config["DATABASES"]["main"].ACCOUNT.PIN == PIN
+    shown = repr(app.config)
+    assert "'HOST': 'db'" in shown
+    assert PIN not in shown
+    assert CARD not in shown
+    assert mask_text(f"{PIN} {CARD}") == f"{MASK} {MASK}"
+
+
+def test_message_about_a_value_with_secrets_does_not_show_them(project):
+    project.write("config.py", NESTED)
+    account = {"HOST": 5, "PIN": PIN}
+    project.setenv(CARBOY_DATABASES=json.dumps({"main": {"ACCOUNT": account}}))
+    with pytest.raises(ProjectError) as caught:
+        project.load()
+    assert "DATABASES" in str(caught.value)
+    assert PIN not in str(caught.value)
+
+
+def test_secret_in_a_typed_dict_is_refused(project):
+    project.write(
+        "config.py",
+        """
+        from typing import TypedDict
+        from msgspec import Struct
+        from carboy.project import Secret
+
+        class Account(TypedDict):
+            PIN: Secret
+
+        class Config(Struct):
+            ACCOUNT: Account
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"PIN is a Secret. Write class Account\(Struct\)"):
+        project.load()
 
 
 def test_declared_secret_may_be_in_a_file(project):

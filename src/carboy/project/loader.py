@@ -168,6 +168,7 @@ class _Loader:
         self.environment = ""
         self.declared: type | None = None
         self.secrets = set(DECLARED_SECRETS)
+        self._undescribed = set[str]()  # the declared keys whose values contain secrets
         self._environment_origin = DEFAULT
         self._folders = folders
         self._file_layers: list[Layer] = []
@@ -316,6 +317,8 @@ class _Loader:
             self._types[field.key] = field.type
             if field.is_secret:
                 self.secrets.add(field.key)
+            if field.has_secrets:
+                self._undescribed.add(field.key)
 
     def unprefixed(self) -> set[str]:
         """Return the names of variables that set a key without the prefix `CARBOY_` or `FLASK_`:
@@ -413,7 +416,7 @@ class _Loader:
                 like = f", as in {in_file.origin}"
                 value = from_text_like(loaded.value, in_file.value)
         except ValueError as exc:
-            got = describe_value(key, loaded.value, self.secrets)
+            got = describe_value(key, loaded.value, self._undescribed)
             self.problems.append(f"{_place(key, loaded)}: {exc}{like}, got {got}.")
             return loaded
         # The text of an environment variable is converted to the key's type, and so is each value

@@ -45,6 +45,7 @@ from .ticket import FOREVER, Ticket, held_lock
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
+    from contextlib import AbstractContextManager
 
     from ..replicas.replica import Replica, ResultLoop
     from .calls import Arguments
@@ -160,8 +161,9 @@ class PredictionQueue:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
             deliver: called with a list of settled tickets (predictions that have ended), once per
-                batch, on the thread that settles them, or another one but the one that serves all
-                clients. Must not raise. Without `deliver`, one thread may call the ticket's `wait`.
+                batch, on the thread that settles them, which may be the one that serves all
+                clients. Must neither raise nor block. Without `deliver`, one thread may call the
+                ticket's `wait`.
             decode: decodes the arguments from the request's body again, in case `predict` has
                 changed them; None if they come from Python code.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit the
@@ -178,8 +180,6 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
-        else:
-            ticket.calls_program = True
         # `predict` runs in its caller's context (`contextvars`). For a batch, which has several
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
@@ -320,6 +320,12 @@ class PredictionQueue:
             if slot is not None:
                 return threads.compute_here(slot)
         return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Note during a `with` block that the calling thread loads the model, whose example may ask
+        it for predictions.
+        """
+        return self._threads.loading()
 
     def _is_asked_by_itself(self) -> bool:
         return any(slot.queue is self._threads for slot in slots_of_caller())

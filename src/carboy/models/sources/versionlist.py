@@ -17,7 +17,6 @@ if t.TYPE_CHECKING:
 
 #: The file in a source that records to which version somebody has rolled back or switched.
 CHOICE_NAME: t.Final = "chosen.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -154,20 +153,6 @@ def order_key(name: str) -> tuple[t.Any, ...]:
     parts = filter(None, _NUMBER.split(name))
     numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
     return *numbered, (-1, 0, name)
-
-
-def refuse_name(name: str) -> None:
-    """Refuse a name that is no name of a version, because it would not be found, or could not stand
-    in a URL or a header.
-
-    Raises:
-        ModelFileError: the name has other characters, or is too long.
-    """
-    if not _NAME.fullmatch(name):
-        raise ModelFileError(
-            f"{name!r} cannot be the name of a version: expected at most 64 letters, digits, '.',"
-            " '_', '+' and '-', the first of them a letter or a digit, such as 8 or 2026-11-29."
-        )
 
 
 def existing(name: str, location: str) -> ModelFileError:

@@ -122,6 +122,9 @@ class ArrowTables:
             for batch in reader:
                 rows += batch.num_rows
                 refuse_size(rows, batch.num_columns, self._options, path)
+                # All batches may share one dictionary, which is validated again with each.
+                size += sum(map(_dictionary_bytes, batch.columns))
+                self._refuse_bytes(size, path)
                 batches.append(batch)
         return pa.Table.from_batches(batches, schema=reader.schema)
 
@@ -301,6 +304,14 @@ def _unshared_bytes(column: t.Any) -> int:
         else:
             total += chunk.nbytes
     return total
+
+
+def _dictionary_bytes(array: t.Any) -> int:
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(array.type):
+        return 0
+    return t.cast("int", array.dictionary.get_total_buffer_size())
 
 
 def _longest(texts: t.Any) -> int:
