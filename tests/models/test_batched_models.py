@@ -191,11 +191,38 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
         ({"wait_ms": "often"}, "wait_ms='often'.*'auto'"),
         ({"deadline_s": 0}, "deadline_s=0.*None"),
         ({"deadline_s": float("nan")}, "deadline_s=nan"),
+        ({"queue": 4}, "batch=8, queue=4.*none would have more than 4"),
+        ({"wait_ms": 2000, "deadline_s": 2}, "wait_ms=2000, deadline_s=2.*never be computed"),
+        ({"wait_ms": 3000, "deadline_s": 2}, "wait_ms=3000"),
+        ({"batch": 1, "wait_ms": 5}, "wait_ms=5.*no effect with batch=1"),
+        ({"batch": 1, "wait_ms": "auto"}, "wait_ms='auto'.*no effect with batch=1"),
+        ({"name": ""}, "the name ''"),
+        ({"retry": 1}, "retry=1.*True or False"),
+        ({"example": Flower(1), "examples": {"Example": Flower(2)}}, "another title"),
     ],
 )
 def test_invalid_options_are_refused(app, options, says):
     with pytest.raises(ValueError, match=says):
-        app.model("/m", **options)(Area)
+        app.model("/m", **{"batch": 8, **options})(Area)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 8, "queue": 8},
+        {"batch": 8, "wait_ms": 3000, "deadline_s": None},
+        {"batch": 8, "wait_ms": "auto", "deadline_s": 0.001},
+        {"examples": {"Example": 1}},
+    ],
+)
+def test_options_at_the_limits_are_accepted(app, options):
+    def same(x: int) -> int:
+        return x
+
+    def same_batch(x: list[int]) -> list[int]:
+        return x
+
+    app.model("/m", **options)(same_batch if "batch" in options else same)
 
 
 def test_queue_has_room_for_a_thousand_or_eight_batches():
