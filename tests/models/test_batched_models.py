@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy import g
+from carboy import g, has_request_context
 from carboy.contract.schemas import body_schema
 from carboy.errors import SignatureError
 from carboy.models.batched import item_operation
@@ -223,6 +223,22 @@ def test_options_at_the_limits_are_accepted(app, options):
         return x
 
     app.model("/m", **options)(same_batch if "batch" in options else same)
+
+
+@pytest.mark.parametrize("deadline_s", [None, 30])
+def test_batch_sees_the_request_of_none_of_its_callers(app, deadline_s):
+    @app.model("/m", batch=2, deadline_s=deadline_s)
+    def m(x: list[int]) -> list[bool]:
+        return [has_request_context() for _ in x]
+
+    @app.get("/asks")
+    def asks() -> list[bool]:
+        model = app.models["m"]
+        return [model.predict(1), model.submit(1).result(), *model.map([1, 2])]
+
+    app.load_models()
+    assert app.test_client().get("/asks").json == [False] * 4
+    assert app.test_client().post("/m", json=1).json is False
 
 
 def test_queue_has_room_for_a_thousand_or_eight_batches():

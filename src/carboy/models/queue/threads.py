@@ -13,6 +13,7 @@ import math
 import threading
 import typing as t
 from _thread import get_ident
+from contextvars import Context
 from operator import attrgetter
 from time import monotonic
 
@@ -558,6 +559,9 @@ class BatchThreads:
                 if self._streams:
                     return [begin(compute, context, tickets[0].arguments)]
                 compute = in_context(context, compute)
+            elif type(slot) is Slot:
+                # On the thread of one of its callers, a batch must not see that one's `request`.
+                compute = in_context(Context(), compute)
             batch = list(map(_arguments, tickets))
             if len(batch) == 1:
                 return isolate(compute, batch)
