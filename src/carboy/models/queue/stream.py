@@ -172,7 +172,7 @@ class ResultStream(cabc.Iterator[t.Any]):
 
     def __next__(self) -> t.Any:
         if not self._taken:
-            items = self._pipe.take(FOREVER)
+            items = self.take(None)
             if items is None:
                 raise StopIteration
             self._taken.extend(items)
@@ -186,6 +186,51 @@ class ResultStream(cabc.Iterator[t.Any]):
 
     def __del__(self) -> None:
         self._pipe.discard()
+
+
+class NestedStream(ResultStream):
+    """A stream whose generator runs on the thread that reads it, one item at a time, because that
+    thread would wait for another one for ever.
+
+    Args:
+        begun: the stream, which has its first item.
+        note_end: called once with the failure that has ended the stream, or None.
+    """
+
+    __slots__ = ("_begun", "_note_end")
+
+    def __init__(
+        self, begun: BegunStream, note_end: cabc.Callable[[BaseException | None], object]
+    ) -> None:
+        super().__init__(begun.stream._pipe)
+        self._begun = begun  # when its reader's side is dropped, the stream ends
+        self._note_end: cabc.Callable[[BaseException | None], object] | None = note_end
+
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
+        items = self._pipe.take(0)
+        if items:
+            return items
+        if items is not None:
+            try:
+                return [self._begun.writer.produce()]
+            except StopIteration:
+                self._pipe.end()
+            except BaseException as exc:
+                self._end(exc)
+                raise
+        self._end(None)
+        return None
+
+    def close(self) -> None:
+        super().close()
+        self._begun.writer.close()
+        self._end(None)
+
+    def _end(self, failure: BaseException | None) -> None:
+        self._pipe.end()
+        note_end, self._note_end = self._note_end, None
+        if note_end is not None:
+            note_end(failure)
 
 
 class StreamWriter:
@@ -228,7 +273,7 @@ class StreamWriter:
             failure = self._write(slot, item_timeout_s, deadlines, device)
         except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
-        self._close()
+        self.close()
         try:
             return failure
         finally:
@@ -244,7 +289,7 @@ class StreamWriter:
                 if limit_s < deadlines.wakes_s:
                     deadlines.watch(limit_s)
                 try:
-                    item = self._context.run(next, self._items)
+                    item = self.produce()
                 except StopIteration:
                     return None
             slot.limit_s = math.inf
@@ -256,7 +301,12 @@ class StreamWriter:
                 )
         return None
 
-    def _close(self) -> None:
+    def produce(self) -> t.Any:
+        """Run the generator until it yields. Raises StopIteration at its end."""
+        return self._context.run(next, self._items)
+
+    def close(self) -> None:
+        """Close the generator."""
         close = getattr(self._items, "close", None)
         if close is None:
             return
