@@ -55,11 +55,12 @@ class BegunStream(t.NamedTuple):
 class _Pipe:
     """A bounded buffer between two threads, one that writes and one that reads."""
 
-    __slots__ = ("_failure", "_items", "_lock", "_reader", "_writer", "over")
+    __slots__ = ("_failure", "_items", "_lock", "_most", "_reader", "_writer", "over")
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = MAX_BUFFERED_ITEMS) -> None:
         self.over = False  # set when no further items will be added
         self._lock = allocate_lock()
+        self._most = most
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
         # The locks on which the reading and the writing thread sleep; None while the thread is
@@ -78,14 +79,14 @@ class _Pipe:
             if self._reader is not None:
                 self._reader.release()
                 self._reader = None
-            return len(self._items) < MAX_BUFFERED_ITEMS
+            return len(self._items) < self._most
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Block until the buffer has room. Returns False if the reader takes nothing for
         `timeout_s`.
         """
         with self._lock:
-            if self.over or len(self._items) < MAX_BUFFERED_ITEMS:
+            if self.over or len(self._items) < self._most:
                 return True
             self._writer = lock = held_lock()
         return t.cast("bool", lock.acquire(timeout=timeout_s))
@@ -328,16 +329,21 @@ class StreamWriter:
         self._pipe.discard()
 
 
-def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
+def begin(
+    compute: Compute, context: Context, arguments: Arguments, *, is_collected: bool = False
+) -> BegunStream | BaseException:
     """Call a streaming `predict` and wait for its first item. A failure is returned, not raised.
 
     Args:
         compute: calls `predict`, which returns a generator or another iterable.
         context: the context in which the whole generator runs.
         arguments: the arguments of `predict`.
+        is_collected: whether the reader wants all items together, and so may begin to read late:
+            the generator does not wait for it.
     """
     try:
-        items, pipe = items_of(context.run(compute, [arguments])[0]), _Pipe()
+        items = items_of(context.run(compute, [arguments])[0])
+        pipe = _Pipe(math.inf if is_collected else MAX_BUFFERED_ITEMS)
         try:
             pipe.put(context.run(next, items))
         except StopIteration:

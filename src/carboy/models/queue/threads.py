@@ -557,7 +557,9 @@ class BatchThreads:
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
-                    return [begin(compute, context, tickets[0].arguments)]
+                    ticket = tickets[0]
+                    is_collected = ticket.is_collected
+                    return [begin(compute, context, ticket.arguments, is_collected=is_collected)]
                 compute = in_context(context, compute)
             elif type(slot) is Slot:
                 # On the thread of one of its callers, a batch must not see that one's `request`.
