@@ -36,7 +36,10 @@ from .forms import FormReader, convert, finite
 from .hooks import from_json
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import fresh
+from .records import types_in
 from .valuecounts import UNCHECKED_BYTES, check_json, check_msgpack
+from .values import unpacked
+from .values.registry import kind_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -111,6 +114,10 @@ class BodyReader:
         # Whether the fields that msgspec decodes can be used as arguments, because they need no
         # conversion and contain no arrays whose dimensions must be compared.
         self._plain = len(self._sided) < 2 and not any(map(_is_read_again, self.parameters))
+        self._unpacks = any(_unpacks(each.annotation) for each in self.parameters)
+        # PERF: the methods are wrapped here, so that plain JSON does not pay for the limit.
+        for name in ("decode", "decode_json", "from_plain") if self._unpacks else ():
+            setattr(self, name, unpacked.limited(getattr(self, name)))
 
     @property
     def json(self) -> Decode | None:
@@ -119,10 +126,10 @@ class BodyReader:
         """
         if self.single is None or self._bare is None or not self._has_json:
             return None
-        if not self.single.converts:
-            return self._bare
-        bare, read = self._bare, self.single.from_json
-        return lambda data: read(bare(data), "$")
+        decode, read = self._bare, self.single.from_json
+        if self.single.converts:
+            decode = _composed(read, decode)
+        return unpacked.limited(decode) if self._unpacks else decode
 
     def copies(self, media_type: str) -> bool:
         """Return whether a body of this media type may be a memoryview of memory that is written
@@ -352,6 +359,16 @@ def _refuse_extension(code: int, data: memoryview) -> t.NoReturn:
     raise MalformedInputError(
         f"The MessagePack has a value of the extension type {code}, which is not known here."
     )
+
+
+def _composed(read: cabc.Callable[[t.Any, str], t.Any], decode: Decode) -> Decode:
+    return lambda data: read(decode(data), "$")
+
+
+def _unpacks(annotation: t.Any) -> bool:
+    """Return whether a type has images or the like, also in the fields of records."""
+    kinds = map(kind_of, types_in(annotation))
+    return any(kind is not None and kind.unpacks for kind in kinds)
 
 
 def _is_read_again(parameter: BodyParameter) -> bool:

@@ -236,7 +236,7 @@ def _of_pydantic(error: t.Any, root: str) -> InputError:
         if each["type"] == "json_invalid":
             return MalformedInputError(f"The body is not valid JSON: {each['msg']}.")
         path = root + "".join(
-            f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"]
+            f"[{step}]" if isinstance(step, int) else f".{_cut(step)}" for step in each["loc"]
         )
         missing = each["type"] == "missing"
         got = None if missing else describe(each["input"])
