@@ -101,6 +101,23 @@ def test_static_files_count_only_for_a_rate_of_their_own(tmp_path):
     assert answered(app.test_client(), "/static/a.css") == 20
 
 
+def test_view_that_is_merely_called_static_is_counted():
+    app = make_app()
+    part = Blueprint("part", __name__, rate="1/minute")
+    part.add_url_rule("/static", "static", ok)
+    app.register_blueprint(part)
+    assert answered(app.test_client(), "/static") == 1
+
+
+def test_rate_by_model_of_an_app_without_models_is_refused():
+    part = Blueprint("part", __name__, rate="1/minute by model")
+    app = make_app()
+    app.register_blueprint(part)
+    for each in (app, make_app(ACCESS_RATE="1/hour by model")):
+        with pytest.raises(ConfigError, match=r"has a rate by model, but the app has no models"):
+            each.find_overrides()
+
+
 def test_automatic_answer_to_options_is_not_counted():
     app = make_app()
     app.get("/a", rate="1/minute")(ok)

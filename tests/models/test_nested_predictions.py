@@ -80,6 +80,65 @@ def test_model_may_ask_itself_through_another_one(app, ask):
     assert [future.result(PATIENCE_S) for future in futures] == [True, False, True, False, True]
 
 
+def test_nested_stream_is_used_as_any_other(app):
+    @app.model("/tree")
+    def tree(n: int) -> t.Iterator[int]:
+        yield n
+        if n:
+            with app.models["tree"].predict(n - 1) as items:
+                yield from items
+
+    assert list(app.models["tree"].predict(3)) == [3, 2, 1, 0]
+    statistics = app.models["tree"].statistics()
+    assert (statistics.answered, statistics.batches, statistics.failed) == (4, 4, 0)
+
+
+def test_nested_stream_fails_before_or_after_its_first_item(app):
+    @app.model("/m")
+    def m(n: int) -> t.Iterator[str]:
+        if n == 0:
+            raise ValueError("before")
+        if n == 1:
+            yield "first"
+            raise KeyError("after")
+        for each in range(2):
+            try:
+                yield from app.models["m"].predict(each)
+            except Exception as exc:  # noqa: BLE001 - what is tested
+                yield type(exc).__name__
+
+    assert list(app.models["m"].predict(2)) == ["ValueError", "first", "KeyError"]
+    statistics = app.models["m"].statistics()
+    assert (statistics.answered, statistics.failed, statistics.computing) == (3, 2, 0)
+
+
+def test_nested_stream_that_is_closed_runs_its_generator_no_further(app):
+    ended = []
+
+    @app.model("/m")
+    def m(n: int) -> t.Iterator[int]:
+        if n:
+            with app.models["m"].predict(0) as items:
+                yield next(items)
+            yield next(items, -1)
+            return
+        try:
+            yield from range(5)
+        finally:
+            ended.append(n)
+
+    assert list(app.models["m"].predict(1)) == [0, -1]
+    assert ended == [0]
+
+
+def test_nested_list_of_a_stream_is_an_iterator(app):
+    @app.model("/m")
+    def m(n: int) -> t.Iterable[int]:
+        return [n, *app.models["m"].predict(n - 1)] if n else [0]
+
+    assert list(app.models["m"].predict(2)) == [2, 1, 0]
+
+
 def test_stream_may_map_itself(app):
     @app.model("/count")
     def count(n: int) -> t.Iterator[int]:

@@ -232,8 +232,7 @@ def _named(value: object) -> list[tuple[t.Any, t.Any]] | None:
     """
     if isinstance(value, cabc.Mapping):
         return list(value.items())
-    kind: type = type(value)
-    names = field_names(kind)
+    names = field_names(type(value))
     return None if names is None else list(field_values(value, names).items())
 
 
@@ -294,8 +293,7 @@ class _Snapshot:
             with_members: whether it contains secrets, so that its members are compared, too. If
                 not, only its size is compared.
         """
-        kind: type = type(container)
-        names = field_names(kind)
+        names = field_names(type(container))
         read: t.Callable[[], cabc.Iterable[t.Any]]
         if not with_members:
             read = ().__iter__

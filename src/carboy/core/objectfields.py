@@ -6,12 +6,16 @@ import typing as t
 from functools import lru_cache
 
 
-# PERF: 1 us per call without the cache; the values of all log records pass through here.
-@lru_cache(256)
 def field_names(kind: type) -> tuple[str, ...] | None:
     """Return the names of the fields of a msgspec struct, dataclass, named tuple, class of attrs or
     pydantic model; None for any other class.
     """
+    return _field_names(kind)
+
+
+# PERF: 1 us per call without the cache; the values of all log records pass through here.
+@lru_cache(256)
+def _field_names(kind: type) -> tuple[str, ...] | None:
     for attribute in ("__struct_fields__", "__dataclass_fields__", "_fields", "model_fields"):
         names = getattr(kind, attribute, None)
         if isinstance(names, (tuple, dict)):

@@ -31,6 +31,14 @@ def set_variable(setting: Setting) -> str | None:
     return next((name for name in setting.variables if os.environ.get(name)), None)
 
 
+def is_set(*fields: str) -> bool:
+    """Return whether variables set one of these settings; those of hosting platforms do not
+    count.
+    """
+    chosen = (each for each in SETTINGS if each.field in fields)
+    return any(set_variable(each) not in {None, *each.platforms} for each in chosen)
+
+
 def settings_for_container() -> dict[str, str]:
     """Return the settings that variables set and that mean the same in a container, by the names of
     their arguments. Variables of hosting platforms, such as WEB_CONCURRENCY, are left out.

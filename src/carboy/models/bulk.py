@@ -125,7 +125,9 @@ def _submit(
         waiting.append(each)
         return True
     try:
-        waiting.append(queue.submit(each, deadline_s=None, ignore_limit=not waiting))
+        waiting.append(
+            queue.submit(each, deadline_s=None, ignore_limit=not waiting, is_collected=True)
+        )
     except QueueFullError:
         return False
     return True
@@ -143,11 +145,7 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 
 
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
-    """Convert each stream of results to a list before the next stream is opened.
-
-    A stream keeps the model busy until its last item was read. Waiting for the next stream before
-    that could block for ever.
-    """
+    """Convert each stream of results to a list."""
     for stream in streams:
         if isinstance(stream, BaseException):
             yield stream

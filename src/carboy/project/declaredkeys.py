@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 from dataclasses import dataclass
 from functools import cache
@@ -83,6 +84,26 @@ def keys_with_secrets(declared: type | None) -> set[str]:
     secret or contains one.
     """
     return {each.key for each in fields_of(declared) if each.has_secrets} if declared else set()
+
+
+def member_type(annotation: t.Any, name: str) -> t.Any:
+    """Return the type of a member of a dict, or of a field of a class; `Any` if it has none.
+
+    Args:
+        annotation: the type of the dict, or the class.
+        name: the name of the member, as files have it.
+    """
+    arguments = t.get_args(annotation)
+    if t.get_origin(annotation) in (t.Union, types.UnionType, t.Annotated):
+        found = (member_type(each, name) for each in arguments)
+        return next((each for each in found if each is not t.Any), t.Any)
+    if t.get_origin(annotation) is dict:
+        return arguments[1]
+    if not _has_annotations(annotation):
+        return t.Any
+    in_files = getattr(annotation, "__struct_encode_fields__", ())
+    names = dict(zip(in_files, field_names(annotation) or (), strict=False))
+    return _hints_of(annotation).get(names.get(name, name), t.Any)
 
 
 def _default_of(field: msgspec.structs.FieldInfo) -> t.Callable[[], t.Any]:

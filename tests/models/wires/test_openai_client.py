@@ -14,6 +14,7 @@ from polling import PATIENCE_S
 from stage import Stage, post
 
 from carboy import Carboy
+from carboy.access.keytext import new_key
 from carboy.errors import ConfigError
 from carboy.serving import predictions
 
@@ -80,6 +81,15 @@ def test_request_that_does_not_fit_is_refused_in_the_form_of_openai(app, body, s
     error = response.json["error"]
     assert (response.status_code, error["type"]) == (status, "invalid_request_error")
     assert says in error["message"]
+
+
+def test_key_of_the_client_is_one_of_the_app(app):
+    key = new_key()
+    app.config["ACCESS_KEYS"] = f"client={key}"
+    client, asked = app.test_client(), {"model": "lengths", "input": "ab"}
+    for sent, status in ((key, 200), ("none", 401)):
+        headers = {"Authorization": f"Bearer {sent}"}
+        assert client.post("/v1/embeddings", json=asked, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(("encoding", "status"), [("gzip", 200), ("br", 415)])

@@ -130,6 +130,14 @@ def test_kserve_lists_models_and_says_whether_they_are_ready(make_app):
         assert (response.status_code, list(response.json)) == (404, ["error"])
 
 
+def test_prediction_is_not_asked_for_by_get(make_app):
+    client = make_app("kserve").test_client()
+    refused = client.get("/v1/models/net:predict")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    assert "POST /v1/models/net:predict" in refused.json["error"]
+    assert client.get("/v1/models/none:predict").status_code == 404
+
+
 # --- MLflow --------------------------------------------------------------------------------------
 
 SPLIT = {"dataframe_split": {"index": [0, 1], "columns": ["a", "b"], "data": [[1, 3], [2, 2]]}}

@@ -6,4 +6,6 @@ tensor  NumPy arrays; `npy` reads files of NumPy, `nested` lists of JSON
 tables  DataFrames
 file    uploaded files as they are
 text    texts and bytes of whole files
+
+`unpacked` limits the memory that the images and tables of one request take together.
 """

@@ -101,7 +101,11 @@ class PredictionQueue:
         self._device = device
         self._computes = computes
         self._make_batcher = partial(
-            Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
+            Batcher[Ticket],
+            max_size=batch,
+            wait_s=wait_s,
+            max_waiting=queue,
+            streams=streams,
         )
         self._counts = Counts()
         # Returns the queue that takes the predictions after `retire`.
@@ -151,6 +155,7 @@ class PredictionQueue:
         deliver: Deliver | None = None,
         decode: cabc.Callable[[], Arguments] | None = None,
         ignore_limit: bool = False,
+        is_collected: bool = False,
     ) -> Ticket:
         """Queue a prediction.
 
@@ -168,6 +173,8 @@ class PredictionQueue:
                 changed them; None if they come from Python code.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit the
                 number of their predictions themselves.
+            is_collected: whether all items of a stream are wanted together, so that the generator
+                does not wait until they are read.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -178,6 +185,7 @@ class PredictionQueue:
         ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver, decode=decode)
         if deadline_s is not None:
             ticket.deadline_s = now_s + deadline_s
+        ticket.is_collected = is_collected
         if deliver is None:
             ticket.make_waitable()
         # `predict` runs in its caller's context (`contextvars`). For a batch, which has several

@@ -13,6 +13,7 @@ import math
 import threading
 import typing as t
 from _thread import get_ident
+from contextvars import Context
 from operator import attrgetter
 from time import monotonic
 
@@ -23,7 +24,7 @@ from .calls import in_context, isolate
 from .occupied import COMPUTING, Need, occupying, slots_of_caller
 from .retries import BatchInputs
 from .state import CANCELLED, FAILED, OK, Slot
-from .stream import BegunStream, begin
+from .stream import BegunStream, NestedStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
@@ -556,8 +557,13 @@ class BatchThreads:
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
-                    return [begin(compute, context, tickets[0].arguments)]
+                    ticket = tickets[0]
+                    is_collected = ticket.is_collected
+                    return [begin(compute, context, ticket.arguments, is_collected=is_collected)]
                 compute = in_context(context, compute)
+            elif type(slot) is Slot:
+                # On the thread of one of its callers, a batch must not see that one's `request`.
+                compute = in_context(Context(), compute)
             batch = list(map(_arguments, tickets))
             if len(batch) == 1:
                 return isolate(compute, batch)
@@ -587,7 +593,7 @@ class BatchThreads:
         with self._lock:
             slot.writer, slot.asker = writer, ticket.asker
             slot.limit_s = math.inf
-            done = self._state.finish(slot, [begun.stream], monotonic())
+            done = self._state.finish(slot, [begun.stream], monotonic(), ended=False)
         if not done:
             # Nobody will read the stream, because the prediction was cancelled or has expired.
             writer.abandon()
@@ -688,15 +694,25 @@ class BatchThreads:
             self.compute(slot)
             return
         # This thread both produces and reads the items, so a bounded buffer would block it for
-        # ever: the caller gets the generator itself.
-        try:
-            value = self._replica.compute([ticket.arguments])[0]
-        except Exception as exc:  # noqa: BLE001  # the caller gets it
-            value = exc
+        # ever: the generator runs when the caller reads. Until then the slot is free again.
+        slot = self.enter(ticket, at_once=True)
+        assert slot is not None
+        (value,) = self._run_when_ready(slot)
+        is_stream = type(value) is BegunStream
+        if is_stream:
+            value = NestedStream(value, self._count_stream)
+        state = self._state
         with self._lock:
-            ticket.settle(value, monotonic())
-        deliver([ticket])
+            now_s = monotonic()
+            done = state.finish(slot, [value], now_s, ended=not is_stream)
+            if state.vacate(slot, now_s):
+                self.wake_for(now_s)
+        deliver(done)
         del value  # break a reference cycle: a failure's traceback refers to this frame
+
+    def _count_stream(self, failure: BaseException | None) -> None:
+        with self._lock:
+            self._state.counts.add_outcome(_outcome_of_stream(failure))
 
     def compute_here(self, slot: Slot) -> t.Any:
         """Compute a prediction, to which the slot is assigned, on the calling thread. Returns the

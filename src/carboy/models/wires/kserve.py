@@ -75,6 +75,10 @@ def install(app: ModelApp) -> None:
 
     def show(name: str) -> Response:
         models = served()
+        asked, _, verb = name.rpartition(":")
+        if verb == "predict" and asked in models:
+            text = f"Predictions are asked for by POST /v1/models/{name}, not by GET."
+            raise WireProblem(405, text, headers=[("Allow", "POST")])
         if name not in models:
             unknown(name)
         reason = models[name].not_ready()

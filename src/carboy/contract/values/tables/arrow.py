@@ -18,6 +18,7 @@ import math
 import typing as t
 
 from ....errors import InputError, MalformedInputError
+from .. import unpacked
 from .arrowsize import unpacked_bytes
 from .columns import (
     Column,
@@ -138,7 +139,9 @@ class ArrowTables:
         for field in table.schema:
             _refuse_type(field, path)
         table.validate(full=True)  # offsets in data of untrusted clients may point anywhere
-        self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
+        size = sum(_unshared_bytes(column) for column in table.columns)
+        self._refuse_bytes(size, path)
+        unpacked.add(size, path, limit=self._options.max_bytes)
         return table.replace_schema_metadata(None)
 
     def _refuse_bytes(self, size: int, path: str) -> None:
