@@ -539,7 +539,7 @@ class VersionSet:
 
     @contextlib.contextmanager
     def _closing_what_was_closed(self) -> cabc.Iterator[None]:
-        """Close the versions that were loaded during a `with` block if `close` was called meanwhile,
+        """Close the versions that were loaded during a `with` block if `close` was called then,
         which does not wait until a version is loaded.
         """
         was_started = self._is_started
