@@ -33,6 +33,7 @@ from .operation import copier
 from .pydanticlimits import adapter, is_foreign_limit, needs_pydantic, translated
 from .records import types_in
 from .typeadvice import advice
+from .valuecounts import check_keys
 from .values.registry import kind_of, kinds_in, part, require
 
 if t.TYPE_CHECKING:
@@ -245,6 +246,8 @@ class BodyParameter:
         data = self._texts.json(texts)
         try:
             if data is not None:
+                if self._adapter is not None:
+                    check_keys(data)
                 value = rereading.read(self.decode, data)
                 return self.from_json(value, path) if self.converts else value
             value = self._texts.plain(texts)

@@ -31,6 +31,7 @@ from .kinds import is_file
 from .operation import fresh
 from .pydanticlimits import adapter, needs_pydantic
 from .records import fields_of, types_in
+from .valuecounts import check_keys
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -286,13 +287,18 @@ class _FieldReader:
         self.texts = TextField(annotation)
         self._annotation = annotation
         self._decode = json_decoder(annotation) if typed else msgspec.json.decode
+        self._is_validated = not typed or needs_pydantic(annotation)
         self._is_bytes = bytes in map(strip, (item_of(annotation), *members_of(annotation)))
 
     def read(self, texts: cabc.Sequence[str], path: str) -> t.Any:
         """Read the texts that were sent under the field's name. Raises InputError."""
         data = self.texts.json(texts)
         try:
-            return self.texts.plain(texts) if data is None else rereading.read(self._decode, data)
+            if data is None:
+                return self.texts.plain(texts)
+            if self._is_validated:
+                check_keys(data)
+            return rereading.read(self._decode, data)
         except Exception as error:
             if not inputerrors.is_input_error(error):
                 raise
