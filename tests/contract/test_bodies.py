@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 import typing as t
 
 import attrs
@@ -250,6 +251,52 @@ def test_forms_write_records_as_browsers_do(app, client):
     assert client.post("/", data={"name": "x", "height": "nan"}).status_code == 422
     wrong = client.post("/", data={"name": "x", "age": "old"})
     assert errors_of(wrong)[0]["path"] == "$.age"
+
+
+class Loose(pydantic.BaseModel):
+    data: dict = {}
+    values: list = []
+    anything: t.Any = None
+    thing: object = None
+
+
+class Open(pydantic.BaseModel):
+    model_config = {"extra": "allow"}
+    name: str = ""
+
+
+class Parcel(msgspec.Struct):
+    content: Open
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize(
+    ("kind", "body", "path"),
+    [
+        (Loose, '{"data": {"a": [%s]}}', "$.data.a[0]"),
+        (Loose, '{"values": [%s]}', "$.values[0]"),
+        (Loose, '{"anything": %s}', "$.anything"),
+        (Loose, '{"thing": %s}', "$.thing"),
+        (list[Loose], '[{"anything": %s}]', "$[0].anything"),
+        (Open, '{"other": %s}', "$.other"),
+        (dict[str, Open], '{"a": {"other": %s}}', "$.a.other"),
+    ],
+)
+def test_pydantic_passes_no_number_that_is_not_finite(app, client, kind, body, path, number):
+    echo(app, kind)
+    response = client.post("/", data=body % number, content_type="application/json")
+    assert response.status_code == 422
+    assert errors_of(response)[0]["path"] == path
+    assert client.post("/", data=body % 1, content_type="application/json").status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "inner"), [(Open, None), (Parcel, "content")])
+def test_messagepack_for_pydantic_passes_no_number_that_is_not_finite(app, client, kind, inner):
+    echo(app, kind)
+    value = {"other": math.nan}
+    data = msgspec.msgpack.encode({inner: value} if inner else value)
+    response = client.post("/", data=data, content_type="application/msgpack")
+    assert response.status_code == 422
 
 
 def test_body_marker_refuses_forms_and_form_marker_refuses_json(app, client):
