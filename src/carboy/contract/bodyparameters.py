@@ -29,7 +29,14 @@ from .hints import (
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
-from .pydanticlimits import adapter, is_foreign_limit, needs_pydantic, translated
+from .pydanticlimits import (
+    adapter,
+    is_foreign_limit,
+    needs_pydantic,
+    read_plain,
+    read_texts,
+    translated,
+)
 from .typeadvice import advice
 from .valuecounts import check_keys
 from .values.registry import kind_of, kinds_in, part, require
@@ -209,7 +216,8 @@ class BodyParameter:
             if self._adapter is not None and isinstance(value, classes):
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
-            return self._validated(self._adapter.validate_python, value, path)
+            read = read_plain if strict else read_texts
+            return self._validated(partial(read, self._adapter), value, path)
         # Here `value` can only be None, for an optional table: the loop above has passed all other
         # values to the reader of the table.
         if self.json_type is msgspec.Raw:

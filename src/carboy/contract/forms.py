@@ -31,7 +31,7 @@ from .hints import is_pydantic, is_union, item_of, members_of, strip
 from .hooks import from_json, json_decoder
 from .kinds import is_file
 from .operation import fresh
-from .pydanticlimits import adapter, needs_pydantic
+from .pydanticlimits import adapter, needs_pydantic, read_texts
 from .records import fields_of, types_in
 from .valuecounts import check_keys
 
@@ -186,7 +186,7 @@ class RecordReader:
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
         read: Convert = (
-            adapter(annotation).validate_python
+            partial(read_texts, adapter(annotation))
             if needs_pydantic(annotation)
             else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
         )
@@ -443,7 +443,7 @@ def converter(annotation: t.Any) -> Convert | None:
     if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
         return None
     convert: Convert = (
-        adapter(annotation).validate_python
+        partial(read_texts, adapter(annotation))
         if needs_pydantic(annotation)
         else partial(msgspec.convert, type=annotation, strict=False)
     )
