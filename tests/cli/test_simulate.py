@@ -76,6 +76,13 @@ def test_what_is_given_stands_before_what_is_declared(simulate):
     assert found["memory_bytes"] >= 3 * 2 * 1024**3
 
 
+@pytest.mark.parametrize(("declared", "planned"), [(3, 3), ((2, 8), 2), (None, None)])
+def test_replicas_are_those_that_one_machine_starts(app, simulate, declared, planned):
+    app.model("/copied", batch=8, replicas=declared)(Double)
+    found = values(simulate("copied", "--rps", 100, "--cost", "1ms", "--json", *QUICK))
+    assert found["plan"]["replicas"] == planned
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the CPU time of a process")
 def test_time_of_a_web_worker_is_measured(simulate):
     words = ("--cost", "1ms", "--http", "measured", *QUICK)

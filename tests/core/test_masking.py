@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import html
 import json
 import pprint
@@ -12,6 +13,9 @@ from datetime import timedelta
 from types import MappingProxyType
 from urllib.parse import quote
 
+import attrs
+import msgspec
+import pydantic
 import pytest
 
 from carboy import Carboy
@@ -357,6 +361,63 @@ def test_message_without_a_secret_is_left_as_it_is(text: str) -> None:
 )
 def test_secret_in_a_url_is_masked(text: str) -> None:
     assert "canary" not in mask_text(text)
+
+
+@dataclasses.dataclass
+class InDataclass:
+    host: str
+    password: str
+
+
+class InTuple(t.NamedTuple):
+    host: str
+    password: str
+
+
+@attrs.define
+class InAttrs:
+    host: str
+    password: str
+
+
+class InStruct(msgspec.Struct):
+    host: str
+    password: str
+
+
+class InPydantic(pydantic.BaseModel):
+    host: str
+    password: str
+
+    def __init__(self, host: str, password: str) -> None:
+        super().__init__(host=host, password=password)
+
+
+each_kind = pytest.mark.parametrize(
+    "kind", [InDataclass, InTuple, InAttrs, InStruct, InPydantic], ids=lambda each: each.__name__
+)
+
+
+@each_kind
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {"main": x}])
+def test_secret_in_an_object_with_fields_is_masked(
+    kind: t.Callable[..., t.Any], wrap: t.Callable[[t.Any], t.Any]
+) -> None:
+    app = Carboy(__name__)
+    app.config["DATABASE"] = wrap(kind("db", KEY))
+    shown = repr(app.config)
+    assert f"{{'host': 'db', 'password': '{MASK}'}}" in shown
+    assert KEY not in shown
+    assert mask_text(f"connect with {KEY}") == f"connect with {MASK}"
+
+
+@pytest.mark.parametrize("kind", [InDataclass, InAttrs, InStruct, InPydantic])
+def test_secret_that_is_set_in_an_object_later_is_known(kind: t.Callable[..., t.Any]) -> None:
+    app = Carboy(__name__)
+    app.config["DATABASES"] = [{"main": kind("db", "")}]
+    assert mask_text(KEY) == KEY
+    app.config["DATABASES"][0]["main"].password = KEY
+    assert mask_text(KEY) == MASK
 
 
 def test_copy_of_a_config_is_equal_and_independent() -> None:

@@ -21,6 +21,15 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 APP = "from carboy import Carboy\napp = Carboy(__name__)\n"
+LAZY_APP = """\
+from carboy import Carboy
+_apps = {"app": Carboy(__name__)}
+
+def __getattr__(name):
+    if name not in _apps:
+        raise AttributeError(name)
+    return _apps[name]
+"""
 
 PLATFORMS = ("cloudrun", "fly", "heroku", "k8s", "render", "spaces")
 
@@ -160,6 +169,50 @@ def test_setting_of_the_server_that_is_not_valid_is_refused(line, folder, monkey
     (folder / "app.py").write_text(APP)
     monkeypatch.setenv("CARBOY_SERVE_WORKERS", "many")
     assert "expected a whole number, at least 0, got 'many'" in refusal_of(*line)
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("path", "source", "target"),
+    [
+        ("app/__init__.py", APP, "app:app"),
+        ("wsgi/__init__.py", APP, "wsgi:app"),
+        ("app/__init__.py", LAZY_APP, "app:app"),
+    ],
+    ids=["package app", "package wsgi", "name without an entry"],
+)
+def test_app_that_is_found_without_its_name_is_written_as_if_it_were_named(
+    line, folder, path, source, target
+):
+    (folder / path).parent.mkdir()
+    (folder / path).write_text(source)
+    name, *options = line
+    named = run(name, target, *options, "--print")
+    found = run(name, *options, "--print")
+    assert named.exit_code == 0, named.output
+    assert (found.exit_code, found.stdout) == (0, named.stdout), found.stderr
+
+
+@each_command
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [("development", "development"), ("test", "testing"), ("production", None), (None, None)],
+)
+def test_files_of_an_environment_for_developers_are_warned_of(
+    line, folder, monkeypatch, environment, named
+):
+    (folder / "app.py").write_text(f"{APP}app.config.from_project()\n")
+    if environment is not None:
+        monkeypatch.setenv("CARBOY_ENV", environment)
+    name, *options = line
+    result = run(name, "app:app", *options, "--print")
+    assert result.exit_code == 0, result.output
+    if named is None:
+        assert result.stderr == ""
+    else:
+        assert f"made from the configuration of {named}." in result.stderr
+        assert result.stderr.endswith(f"write: CARBOY_ENV=production carboy {name} ...\n")
+    assert "Warning" not in result.stdout
 
 
 @each_command

@@ -13,6 +13,8 @@ import yaml
 from click.testing import CliRunner
 
 from carboy.cli import cli
+from carboy.deployment.dockerfiles import NGINX_PATH
+from carboy.serving.settings import make_settings
 
 APP = """\
 from carboy import Carboy
@@ -198,6 +200,19 @@ def ignored(project) -> list[str]:
     return (project / ".dockerignore").read_text().splitlines()
 
 
+def test_check_finds_no_file_with_variables_in_the_image(project):
+    (project / "deploy").mkdir()
+    for name in (".env", ".env.prod", "prod.env", ".flaskenv", "deploy/db.env"):
+        (project / name).write_text("SECRET_KEY=x\n")
+    docker()
+    done = CliRunner().invoke(cli, ["check", "shop.py", "--fail-level", "never"])
+    assert done.exit_code == 0
+    assert "E113" not in done.output
+    (project / ".dockerignore").write_text("\n")
+    done = CliRunner().invoke(cli, ["check", "shop.py", "--fail-level", "never"])
+    assert "puts .env, .env.prod, .flaskenv, deploy/db.env, prod.env into the image" in done.output
+
+
 @pytest.mark.parametrize("name", ["env", "logs", "tests", "deploy"])
 def test_folder_that_is_a_package_of_the_app_is_in_the_image(project, monkeypatch, name):
     monkeypatch.delitem(sys.modules, name, raising=False)  # that of the tests of carboy
@@ -230,6 +245,49 @@ def test_modules_whose_names_look_like_secrets_are_in_the_image(project):
         "!store/secrets/later.py",
     ]
     assert lines.index("**/secrets") < lines.index("!secret_keys.py") < lines.index("instance")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "in_compose"), [(None, "1"), ("0", "1"), ("2", "2"), ("10.0.0.1", "1")]
+)
+def test_settings_that_are_set_here_hold_behind_nginx(project, monkeypatch, proxy, in_compose):
+    monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "190M")
+    monkeypatch.setenv("FLASK_SERVE_THREADS", "3")
+    monkeypatch.setenv("CARBOY_SERVE_ACCESS_LOG", "json")
+    monkeypatch.setenv("CARBOY_SERVE_BIND", "unix:/run/app.sock")
+    monkeypatch.setenv("CARBOY_SERVE_SOCKET_MODE", "600")
+    monkeypatch.setenv("WEB_CONCURRENCY", "7")
+    if proxy is not None:
+        monkeypatch.setenv("CARBOY_PROXY", proxy)
+    docker()
+    environment = services(project)["app"]["environment"]
+    environment.pop("SECRET_KEY")
+    settings = make_settings({}, environment)
+    assert settings == make_settings(
+        {"max_body": "190M", "threads": 3, "access_log": "json", "proxy": in_compose}, {}
+    )
+    nginx = (project / NGINX_PATH).read_text()
+    assert f"client_max_body_size {190 * 1024 * 1024};" in nginx
+
+
+def test_app_that_reads_headers_of_proxies_itself_gets_no_setting_for_it(project, monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_THREADS", "3")
+    fix = (
+        "from werkzeug.middleware.proxy_fix import ProxyFix\napp.wsgi_app = ProxyFix(app.wsgi_app)"
+    )
+    (project / "shop.py").write_text(f"{APP}{fix}\n")
+    docker()
+    environment = services(project)["app"]["environment"]
+    assert set(environment) == {"SECRET_KEY", "CARBOY_SERVE_THREADS"}
+
+
+def test_value_of_a_setting_is_as_compose_reads_it(project, monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_ON", "ray")
+    monkeypatch.setenv("CARBOY_SERVE_RAY_ADDRESS", "ray-$HOST:6379")
+    (project / "shop.py").write_text(f"{APP}{MODEL.replace('device=', 'replicas=1, device=')}")
+    docker()
+    environment = services(project)["app"]["environment"]
+    assert environment["CARBOY_SERVE_RAY_ADDRESS"] == "ray-$$HOST:6379"
 
 
 def test_log_goes_to_stdout_if_a_variable_can_change_the_file(project):

@@ -385,6 +385,37 @@ def test_app_with_models_has_one_worker_on_heroku_which_sets_two():
     assert "--workers 1" in written("heroku", "--force", source=MODELS)
 
 
+@pytest.mark.parametrize("platform", ["cloudrun", "fly", "render", "k8s"])
+def test_settings_that_are_set_here_hold_on_the_platform(platform, monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "190M")
+    monkeypatch.setenv("FLASK_SERVE_THREADS", "3")
+    monkeypatch.setenv("CARBOY_SERVE_MIN_MODELS", "2")
+    monkeypatch.setenv("CARBOY_SERVE_TLS_CERT", "cert.pem")
+    monkeypatch.setenv("CARBOY_SERVE_ON", "local")
+    found = variables(platform, source=MODELS)
+    assert found["CARBOY_SERVE_MAX_BODY"] == "190M"
+    assert found["CARBOY_SERVE_THREADS"] == "3"
+    assert found["CARBOY_SERVE_MIN_MODELS"] == "2"
+    assert not found.keys() & {"CARBOY_SERVE_TLS_CERT", "CARBOY_SERVE_ON"}
+
+
+def test_settings_that_are_set_here_are_options_on_heroku(monkeypatch):
+    monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "190M")
+    monkeypatch.setenv("CARBOY_SERVE_ACCESS_LOG_QUERY", "yes")
+    assert "--access-log-query yes" in (text := written("heroku"))
+    assert "--max-body 190M" in text
+
+
+@pytest.mark.parametrize(
+    ("deadline", "seconds"), [("1", 300), ("1000", 1005), ("9000", 3600), ("None", 3600)]
+)
+def test_cloud_run_waits_as_long_as_the_slowest_route(deadline, seconds):
+    source = MODELS.replace("'/double'", f"'/double', deadline_s={deadline}")
+    assert (
+        parsed("cloudrun", source=source)["spec"]["template"]["spec"]["timeoutSeconds"] == seconds
+    )
+
+
 @pytest.mark.parametrize("platform", ["cloudrun", "render"])
 def test_secret_key_comes_from_the_platform_if_the_app_reads_it(platform):
     assert "SECRET_KEY" not in variables(platform)

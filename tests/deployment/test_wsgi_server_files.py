@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import runpy
 import sys
 import types
 
@@ -135,18 +136,66 @@ def test_settings_of_the_environment_go_into_the_files(project, monkeypatch):
     for name, value in {
         "BIND": "unix:/run/a.sock", "WORKERS": "5", "THREADS": "3", "GRACE_S": "7",
         "KEEP_ALIVE_S": "11", "WORKER_TIMEOUT_S": "13", "MAX_REQUESTS": "1000",
-        "MAX_HEADERS": "50", "SOCKET_MODE": "666",
+        "MAX_HEADERS": "50", "SOCKET_MODE": "640", "BACKLOG": "77", "MAX_RSS": "1.5G",
     }.items():  # fmt: skip
         monkeypatch.setenv(f"CARBOY_SERVE_{name}", value)
     found = gunicorn()
     names = [
         *("bind", "workers", "threads", "graceful_timeout", "keepalive", "timeout"),
-        *("max_requests", "limit_request_fields"),
+        *("max_requests", "limit_request_fields", "backlog", "umask"),
     ]
-    assert [found[name] for name in names] == [["unix:/run/a.sock"], 5, 3, 7, 11, 13, 1000, 50]
+    values = [["unix:/run/a.sock"], 5, 3, 7, 11, 13, 1000, 50, 77, 0o137]
+    assert [found[name] for name in names] == values
     ini = uwsgi()
     names = ["processes", "threads", "worker-reload-mercy", "max-requests", "chmod-socket"]
-    assert [ini[name] for name in names] == ["5", "3", "7", "1000", "666"]
+    assert [ini[name] for name in names] == ["5", "3", "7", "1000", "640"]
+    assert (ini["listen"], ini["reload-on-rss"]) == ("77", "1536")
+
+
+def test_files_without_settings_have_the_defaults_of_the_server(project):
+    project(PLAIN)
+    found, ini = gunicorn("--bind", "unix:/run/a.sock"), uwsgi()
+    assert (found["backlog"], found["umask"]) == (2048, 0o117)
+    assert not {"listen", "reload-on-rss"} & set(ini)
+    assert "umask" not in gunicorn("--force")
+
+
+def test_time_limits_of_less_than_a_second_are_no_missing_limits(project, monkeypatch):
+    """gunicorn takes whole seconds, and 0 for no limit."""
+    project(PLAIN)
+    names = {
+        "WORKER_TIMEOUT_S": "timeout",
+        "GRACE_S": "graceful_timeout",
+        "KEEP_ALIVE_S": "keepalive",
+    }
+    for name in names:
+        monkeypatch.setenv(f"CARBOY_SERVE_{name}", "0.4")
+    found = gunicorn()
+    assert [found[name] for name in names.values()] == [1, 1, 1]
+    monkeypatch.setenv("CARBOY_SERVE_WORKER_TIMEOUT_S", "0")
+    assert gunicorn("--force")["timeout"] == 0
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "follows"),
+    [
+        ({}, [], True),
+        ({"PORT": "8001"}, [], True),
+        ({}, ["--bind", "127.0.0.1:9000"], False),
+        ({"CARBOY_SERVE_PORT": "9000"}, [], False),
+        ({"FLASK_SERVE_BIND": "unix:/run/a.sock"}, [], False),
+    ],
+)
+def test_port_of_a_platform_counts_unless_an_address_is_set(
+    project, monkeypatch, variables, options, follows
+):
+    project(PLAIN)
+    with monkeypatch.context() as here:
+        for name, value in variables.items():
+            here.setenv(name, value)
+        run("gunicorn", *options)
+    monkeypatch.setenv("PORT", "5005")
+    assert (runpy.run_path("gunicorn.conf.py")["bind"] == ["0.0.0.0:5005"]) == follows
 
 
 def test_options_override_the_environment(project, monkeypatch):

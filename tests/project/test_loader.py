@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from carboy import Carboy
+from carboy.core.masking import MASK, mask_text
 from carboy.errors import ProjectError
 from carboy.project.loader import project_root
 
@@ -326,6 +328,73 @@ def test_declared_keys_are_set_by_variables_without_prefix_and_converted(project
     assert project.origin(app, "MAIL_PASSWORD") == "config.py:7"
 
 
+NESTED = """
+    from __future__ import annotations
+    import dataclasses
+    from typing import NamedTuple
+    from msgspec import Struct
+    from carboy.project import Secret
+
+    class Card(NamedTuple):
+        NUMBER: Secret | None = None
+
+    @dataclasses.dataclass
+    class Account:
+        HOST: str
+        PIN: Secret
+        CARDS: list[Card] = dataclasses.field(default_factory=list)
+
+    class Database(Struct):
+        ACCOUNT: Account
+
+    class Config(Struct):
+        DATABASES: dict[str, Database]
+"""
+PIN, CARD = "p1n-0f-the-n3sted-t3st", "c4rd-0f-the-n3sted-t3st"
+
+
+def test_secrets_in_classes_of_declared_values_are_masked(project):
+    project.write("config.py", NESTED)
+    account = {"HOST": "db", "PIN": PIN, "CARDS": [[CARD]]}
+    project.setenv(CARBOY_DATABASES=json.dumps({"main": {"ACCOUNT": account}}))
+    app = project.load()
+    assert app.config["DATABASES"]["main"].ACCOUNT.PIN == PIN
+    shown = repr(app.config)
+    assert "'HOST': 'db'" in shown
+    assert PIN not in shown
+    assert CARD not in shown
+    assert mask_text(f"{PIN} {CARD}") == f"{MASK} {MASK}"
+
+
+def test_message_about_a_value_with_secrets_does_not_show_them(project):
+    project.write("config.py", NESTED)
+    account = {"HOST": 5, "PIN": PIN}
+    project.setenv(CARBOY_DATABASES=json.dumps({"main": {"ACCOUNT": account}}))
+    with pytest.raises(ProjectError) as caught:
+        project.load()
+    assert "DATABASES" in str(caught.value)
+    assert PIN not in str(caught.value)
+
+
+def test_secret_in_a_typed_dict_is_refused(project):
+    project.write(
+        "config.py",
+        """
+        from typing import TypedDict
+        from msgspec import Struct
+        from carboy.project import Secret
+
+        class Account(TypedDict):
+            PIN: Secret
+
+        class Config(Struct):
+            ACCOUNT: Account
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"PIN is a Secret. Write class Account\(Struct\)"):
+        project.load()
+
+
 def test_declared_secret_may_be_in_a_file(project):
     project.write("config.py", DECLARED)
     project.write("password", "hidden")
@@ -512,8 +581,91 @@ def test_member_of_a_declared_value_is_set_by_a_variable(project):
     database = project.load().config["DATABASE"]
     assert (database.host, database.port) == ("a", 2)
     project.setenv(CARBOY_NAME__A="1")
-    with pytest.raises(ProjectError, match=r"NAME: expected str, got dict"):
+    with pytest.raises(ProjectError, match=r"CARBOY_NAME__A: NAME is text, which has no members"):
         project.load()
+
+
+MEMBERS = """
+    import dataclasses
+    from msgspec import Struct, field
+
+    @dataclasses.dataclass
+    class Pool:
+        SIZE: int = 1
+        NAME: str = ""
+
+    class Database(Struct, frozen=True, rename={"user": "USER"}):
+        PASSWORD: str
+        HOSTS: list[str] = []
+        POOLS: dict[str, Pool] = {}
+        user: str | None = None
+
+    class Config(Struct):
+        DATABASE: Database = Database("a", ["b"], user="ann")
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "values"),
+    [
+        ({"PASSWORD": "123456"}, ("123456", ["b"], "ann")),
+        ({"HOSTS": "x,y"}, ("a", ["x", "y"], "ann")),
+        ({"USER": "5"}, ("a", ["b"], "5")),
+        ({"USER": "bob", "PASSWORD": "null"}, ("null", ["b"], "bob")),
+    ],
+    ids=str,
+)
+def test_member_has_its_declared_type_and_the_others_stay(project, variables, values):
+    project.write("config.py", MEMBERS)
+    project.setenv(**{f"CARBOY_DATABASE__{name}": text for name, text in variables.items()})
+    database = project.load().config["DATABASE"]
+    assert (database.PASSWORD, database.HOSTS, database.user) == values
+
+
+def test_member_of_a_class_in_a_dict_has_its_declared_type(project):
+    project.write("config.py", MEMBERS)
+    project.setenv(CARBOY_DATABASE__POOLS__main__SIZE="7", CARBOY_DATABASE__POOLS__main__NAME="7")
+    pool = project.load().config["DATABASE"].POOLS["main"]
+    assert (pool.SIZE, pool.NAME) == (7, "7")
+
+
+@pytest.mark.parametrize("file", ["", 'DB = {"NAME": "x", "PORT": 1}\n'])
+def test_variable_with_a_whole_dict_and_one_with_a_member_hold_both(project, file):
+    project.write("config.py", file)
+    project.setenv(CARBOY_DB='{"PORT": 5, "USER": "ann"}', CARBOY_DB__HOST="a")
+    assert project.load().config["DB"] == {"PORT": 5, "USER": "ann", "HOST": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TITLE__X", "CARBOY_TITLE__X: TITLE is text, which has no members"),
+        ("SIZES__X", "CARBOY_SIZES__X: SIZES is list, which has no members"),
+        ("DB__HOST__X", "CARBOY_DB__HOST__X: HOST is text, which has no members"),
+        ("OTHER__X", "CARBOY_OTHER__X: OTHER is text, which has no members"),
+        ("MAIL__PASSWORD", "CARBOY_MAIL__PASSWORD (MAIL): expected Mail"),
+    ],
+)
+def test_member_of_a_value_that_has_none_is_refused(project, name, message):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Mail(Struct):
+            PASSWORD: str
+            HOST: str
+
+        class Config(Struct):
+            MAIL: Mail | None = None
+
+        TITLE, SIZES, DB = "x", [1], {"HOST": "a"}
+        """,
+    )
+    project.setenv(CARBOY_OTHER="x", **{f"CARBOY_{name}": "1"})
+    with pytest.raises(ProjectError, match=re.escape(message)) as caught:
+        project.load()
+    assert message in mask_text(str(caught.value))
 
 
 # ------------------------------------------------------------------------------ loading again

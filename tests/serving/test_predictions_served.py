@@ -417,6 +417,75 @@ def test_hooks_run_before_and_after_predictions(start):
     assert (answer.json(), answer.headers["X-Mark"]) == (2, "1")
 
 
+READING = """
+from carboy import Carboy, jsonify, request
+
+app = Carboy(__name__)
+
+@app.errorhandler(LookupError)
+def unknown(exc):
+    return jsonify(no_answer_for=request.get_json()), 422
+
+@app.after_request
+def note(response):
+    response.headers["X-Input-Bytes"] = str(len(request.get_data()))
+    return response
+
+@app.model("/alone")
+def alone(x: int) -> int:
+    return {5: 5}[x]
+
+@app.model("/batched", batch=8)
+def batched(xs: list[int]) -> list[int]:
+    return [{5: 5}[x] for x in xs]
+
+@app.model("/replica", replicas=1)
+def replica(x: int) -> int:
+    return {5: 5}[x]
+"""
+
+
+@pytest.fixture(scope="module")
+def reading(start) -> Server:
+    return start(text=READING)
+
+
+@pytest.mark.parametrize("length", [1, 20_000, 200_000])
+@pytest.mark.parametrize("path", ["/alone", "/batched", "/replica"])
+def test_hooks_and_error_handlers_read_the_body_of_a_prediction(reading, path, length):
+    for x, status, answer in ((5, 200, 5), (7, 422, {"no_answer_for": 7})):
+        body = str(x).ljust(length)
+        headers = {"Content-Type": "application/json"}
+        got = requests.post(f"{reading.url}{path}", body, headers=headers, timeout=PATIENCE_S)
+        assert (got.status_code, got.json()) == (status, answer)
+        assert got.headers["X-Input-Bytes"] == str(length)
+
+
+LARGE_ITEMS = """
+import threading
+import typing as t
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/parts")
+def parts(n: int) -> t.Iterator[str]:
+    for _ in range(n):
+        yield "x" * 1_000_000
+"""
+
+
+def test_streams_that_clients_do_not_read_keep_no_more_memory_than_allowed(start):
+    server = start("--max-held-responses", "40M", text=LARGE_ITEMS)
+    unread = server.send("/parts", b"16")
+    assert unread.recv(1) == b"H"
+    refused = server.post("/parts", 16)
+    assert (refused.status_code, refused.json()["code"]) == (503, "responses-full")
+    assert server.post("/parts", 0).status_code == 200
+    unread.close()
+    wait_until(lambda: server.post("/parts", 2).status_code == 200)
+
+
 # -------------------------------------------------------------------------------------- the end
 
 

@@ -227,6 +227,8 @@ class ScriptInfo:
     Attributes:
         app_import_path: the value of `--app`.
         create_app: creates the app; None if the app is imported.
+        found_file: the one of `DEFAULT_FILES` in which the app was found, if none was
+            named; "app.py" may stand for a package.
         data: values that a group of commands passes to its subcommands.
         load_dotenv_defaults: whether the group of commands reads `.env` and `.flaskenv`.
     """
@@ -240,6 +242,7 @@ class ScriptInfo:
     ) -> None:
         self.app_import_path = app_import_path
         self.create_app = create_app
+        self.found_file: str | None = None
         self.data: dict[t.Any, t.Any] = {}
         self.set_debug_flag = set_debug_flag
         self.load_dotenv_defaults = get_load_dotenv(load_dotenv_defaults)
@@ -307,6 +310,7 @@ class ScriptInfo:
         for path in DEFAULT_FILES:
             app = locate_app(prepare_import(path), None, raise_if_not_found=False)
             if app is not None:
+                self.found_file = path
                 return app
         raise NoAppException(
             f"No application: neither {' nor '.join(DEFAULT_FILES)} is in {os.getcwd()!r}, and"

@@ -126,6 +126,9 @@ class Chunks:
         encode: checks an item, and encodes it as JSON.
         write: encodes the items that pass the test `is_exact`, without a check.
         explain: logs a failure, and returns the problem details (RFC 9457) for the client.
+
+    Attributes:
+        item_bytes: the average length of the items that were ready; 0 if there was none.
     """
 
     def __init__(
@@ -146,12 +149,14 @@ class Chunks:
         self._explain = explain
         self._over = False
         self._first = b""
+        self.item_bytes = 0
         try:
             items = stream.take()
             if items is None:
                 self._over = True
             elif items:
                 self._first = self._write(items, first=True)
+                self.item_bytes = len(self._first) // len(items)
         except BaseException:
             stream.close()
             raise

@@ -25,11 +25,12 @@ import traceback
 import typing as t
 import weakref
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import is_
 from urllib.parse import quote, unquote
 
 from .keyform import PREFIX, PUBLIC_PART, SECRET_PART
+from .objectfields import field_names, field_values
 
 MASK = "********"
 
@@ -184,7 +185,8 @@ def known_secrets() -> tuple[str, ...]:
 
 
 def masked(value: t.Any, name: object = None) -> t.Any:
-    """Return a copy of `value` in which secrets are masked at any depth.
+    """Return a copy of `value` in which secrets are masked at any depth. An object with fields,
+    such as a dataclass, becomes a dict of them.
 
     None, booleans, time spans and empty values are shown even if they have the name of a secret,
     because they are none: people need to see that a key is missing, that `JSON_SORT_KEYS` is on,
@@ -205,13 +207,14 @@ def _masked(
     if id(value) in inside:
         return Ellipsis
     inside = (*inside, id(value))
-    if isinstance(value, cabc.Mapping):
+    if (items := _named(value)) is not None:
+        declared = declared or secret_fields_of(type(value))
         return {
             key: _masked(inner, key in declared or looks_secret(key), inside)
-            for key, inner in value.items()
+            for key, inner in items
         }
-    # A subclass of list, tuple or set, such as a named tuple, becomes a plain list, tuple or set,
-    # because the constructor of the subclass may take other arguments.
+    # A subclass of list, tuple or set becomes a plain list, tuple or set, because the constructor
+    # of the subclass may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             return kind([_masked(inner, False, inside) for inner in value])
@@ -221,6 +224,16 @@ def _masked(
 def _mask_setting(text: str) -> str:
     text = mask_text(text)
     return _compiled(_PAIR).sub(rf"\1{MASK}", text) if "=" in text else text
+
+
+def _named(value: object) -> list[tuple[t.Any, t.Any]] | None:
+    """Return the items of a dict, or the fields of an object, with their names; None for any other
+    value. The list is a copy, because other threads may change a config meanwhile.
+    """
+    if isinstance(value, cabc.Mapping):
+        return list(value.items())
+    names = field_names(type(value))
+    return None if names is None else list(field_values(value, names).items())
 
 
 def _is_empty(value: object) -> bool:
@@ -273,19 +286,29 @@ class _Snapshot:
         self._variables = [(key, _environ.get(key)) for key in keys]
 
     def watch_container(self, container: t.Any, *, with_members: bool) -> None:
-        """Let `is_current` notice changes of a list, set or dict in a config.
+        """Let `is_current` notice changes of a list, set, dict or object with fields in a config.
 
         Args:
-            container: the list, set or dict.
+            container: the list, set, dict or object.
             with_members: whether it contains secrets, so that its members are compared, too. If
                 not, only its size is compared.
         """
-        read = container.__iter__
+        names = field_names(type(container))
+        read: t.Callable[[], cabc.Iterable[t.Any]]
         if not with_members:
             read = ().__iter__
         elif isinstance(container, cabc.Mapping):
             read = container.values
-        self._containers.append((container, len(container), read, list(read())))
+        elif names is not None:
+            read = partial(_values_of, container, names)
+        else:
+            read = container.__iter__
+        sized = container if isinstance(container, cabc.Sized) else ()
+        self._containers.append((sized, len(sized), read, list(read())))
+
+
+def _values_of(value: object, names: tuple[str, ...]) -> list[t.Any]:
+    return [getattr(value, name, None) for name in names]
 
 
 # The dict inside of `os.environ`, because reading it is much faster than reading `os.environ`.
@@ -303,6 +326,8 @@ _Snapshot.current = _Snapshot()
 # All configs that exist, by `id`. The references are weak, so that the thousands of configs of a
 # test suite do not stay in memory. (A config is a dict, which no `WeakSet` can contain.)
 _configs: dict[int, weakref.ref[cabc.Mapping[str, t.Any]]] = {}
+# The fields that classes declare as secrets.
+_secret_fields = weakref.WeakKeyDictionary[type, frozenset[str]]()
 # The secrets in Python files for configuration that have raised an exception. No config contains
 # them, but the traceback may.
 _of_failed_files: set[str] = set()
@@ -403,6 +428,16 @@ def declared_secrets(config: object) -> t.Collection[str]:
     return getattr(getattr(config, "project", None), "secrets", ())
 
 
+def declare_secret_fields(owner: type, names: t.Collection[str]) -> None:
+    """Declare fields of a class as secrets, whatever their names look like."""
+    _secret_fields[owner] = frozenset(names)
+
+
+def secret_fields_of(owner: type) -> t.Collection[str]:
+    """Return the fields of a class that are declared as secrets, here or in a base class."""
+    return {name for base in owner.__mro__ for name in _secret_fields.get(base, ())}
+
+
 def _collect(
     value: object,
     secret: bool,
@@ -415,7 +450,7 @@ def _collect(
     the lists, sets and dicts that contain them.
 
     Args:
-        value: a text, or a list, dict or set that may contain secrets.
+        value: a text, or a list, dict, set or object with fields that may contain secrets.
         secret: whether the value has the name of a secret, or is contained in such a value. Of any
             other text, the passwords in its URLs are secrets.
         found: where the forms of the secrets are added, in which a text may contain them.
@@ -434,9 +469,8 @@ def _collect(
     if id(value) in inside:
         return
     deeper = (*inside, id(value))
-    if isinstance(value, cabc.Mapping):
-        # `list` copies the items first, because other threads may change the config meanwhile.
-        items = list(value.items())
+    if (items := _named(value)) is not None:
+        declared = declared or secret_fields_of(type(value))
         secrets = {n for n, _ in items if secret or n in declared or names_known_secret(n)}
         # A config itself is not watched, because each change of it calls `note_secret_change`. A
         # dict directly in a config is watched; a dict inside of such a dict only if it contains

@@ -36,7 +36,7 @@ def collect_facts(info: ScriptInfo) -> Facts:
         settings = make_settings({})
     except ServingError as exc:
         raise DeploymentError(str(exc)) from exc
-    return Facts(app, target, os.getcwd(), settings)
+    return Facts(app, target, os.getcwd(), settings, info.found_file)
 
 
 def _load(info: ScriptInfo) -> Carboy:

@@ -17,6 +17,8 @@ from .generators import Generated, generator, render
 from .ignoredfiles import ignored_files
 from .imagepackages import Packages, read_packages
 from .nginxfiles import nginx_text
+from .projectfiles import ENV_FILES
+from .serversettings import environment, settings_for_container
 from .website import make_website
 
 if t.TYPE_CHECKING:
@@ -120,6 +122,7 @@ class AppImage:
         ignored = ignored_files(self.facts)
         return render(
             "dockerignore.jinja",
+            env_files=ENV_FILES,
             volumes=[path for path in inside if path[0] != "/"],
             folders=ignored.folders,
             kept=ignored.kept,
@@ -132,12 +135,24 @@ class AppImage:
             port=self.port,
             volumes=[(_name_of_volume(path, self.home), path) for path in self.volumes],
             grace_s=self.facts.stop_s,
-            trusts_proxies=self.facts.trusts_proxies,
+            environment=self._environment,
             nginx_path=NGINX_PATH,
             static_folders=self._static_folders,
             home=self.home,
             gpus=self.facts.accelerators,
         )
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """The environment variables by which the service gets the settings that are set here."""
+        settings = settings_for_container()
+        if not self.facts.has_proxy_fix:
+            # Nobody reaches the app except through nginx. Proxies that are counted may be in front
+            # of nginx, too; addresses of proxies are others in a container.
+            proxy = settings.get("proxy", "")
+            settings["proxy"] = proxy if proxy.isdecimal() and proxy != "0" else "1"
+        # Compose replaces $NAME.
+        return {name: each.replace("$", "$$") for name, each in environment(settings).items()}
 
     def nginx_conf(self) -> str:
         # In a container there may be no IPv6.

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_network
 from werkzeug.exceptions import HTTPException
 
 from ..cli.discovery import (
-    DEFAULT_FILES,
+    APP_NAMES,
     FACTORY_NAMES,
     WSGI_FILE,
     has_project,
@@ -29,6 +29,7 @@ from ..core.bytesizes import NO_LIMIT_BYTES
 from ..core.statics import StaticFiles
 from ..core.trustedhosts import ipv6_address
 from ..errors import DeploymentError
+from ..project.layers import full_name
 from ..serving.wsgi.proxyfix import find_proxy_fix
 from .projectfiles import files_below
 from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
@@ -101,12 +102,15 @@ class Facts:
             `root`; None if the user has named none.
         root: the project's folder, an absolute path: the current folder of the command.
         settings: the settings of `carboy serve`, by the environment and by defaults.
+        found_file: where the app was found if the user has named none: "app.py" or "wsgi.py", which
+            may stand for a package of this name.
     """
 
     app: Carboy
     target: str | None
     root: str
     settings: Settings
+    found_file: str | None = None
 
     @cached_property
     def name(self) -> str:
@@ -118,7 +122,7 @@ class Facts:
 
     @cached_property
     def imported(self) -> ImportedApp:
-        path, expression = split_import_path(self.target or self._found_file)
+        path, expression = split_import_path(self._named_or_found)
         if path.endswith(WSGI_FILE):
             raise DeploymentError(
                 f"{path} is not a module, but other programs import the app from one. Name the"
@@ -134,13 +138,22 @@ class Facts:
         return ImportedApp(self.root if is_installed else folder, module, expression, is_installed)
 
     @property
-    def _found_file(self) -> str:
-        files = (os.path.join(self.root, name) for name in DEFAULT_FILES)
-        return next(filter(os.path.isfile, files))
+    def _named_or_found(self) -> str:
+        named = self.target or self.found_file
+        if not named:
+            raise DeploymentError(
+                "This command creates its own app, which other programs cannot import. Run 'carboy'"
+                " with the name of the app: MODULE:APP."
+            )
+        return named
 
     def _expression(self, module_name: str) -> str:
+        """Return the expression that stands for the app in its module, which `find_best_app` has
+        found there.
+        """
         module = sys.modules[module_name]
-        names = [name for name, value in vars(module).items() if value is self.app]
+        # A name may exist by `__getattr__` of the module alone.
+        names = [name for name in (*APP_NAMES, *vars(module)) if _has(module, name, self.app)]
         if names:
             return names[0]
         return next(f"{name}()" for name in FACTORY_NAMES if hasattr(module, name))
@@ -269,6 +282,14 @@ class Facts:
     def calls_from_project(self) -> bool:
         """Whether the app calls `from_project()`, which reads `.env` and environment variables."""
         return has_project(self.app)
+
+    @property
+    def environment(self) -> str | None:
+        """The environment whose configuration the app has, such as "production"; None if it does
+        not call `from_project()`.
+        """
+        project = self.app.config.project
+        return full_name(project.environment) if project else None
 
     @property
     def log_can_go_to_stdout(self) -> bool:
@@ -406,6 +427,10 @@ class Facts:
     def has_proxy_fix(self) -> bool:
         """Whether the app reads the headers of proxies itself, by werkzeug's ProxyFix."""
         return find_proxy_fix(self.app) is not None
+
+
+def _has(module: object, name: str, app: Carboy) -> bool:
+    return getattr(module, name, None) is app
 
 
 def _without_port(host: str) -> str:

@@ -18,6 +18,8 @@ from .generatedfiles import GeneratedFile, write_files
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .facts import Facts
+
     Command = cabc.Callable[..., t.Any]
     Generate = cabc.Callable[..., "Generated"]
 
@@ -52,6 +54,7 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
             info.choose_app(target)
             try:
                 facts = collect_facts(info)
+                _warn_of_environment(facts)
                 generated = generate(facts, **options)
                 if only_print:
                     out.writelines(printed(generated.files))
@@ -68,6 +71,20 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
         return made
 
     return decorate
+
+
+def _warn_of_environment(facts: Facts) -> None:
+    """Say on stderr that the files have the configuration of an environment in which no deployed
+    app runs, such as that of the `.env` file of a developer.
+    """
+    if facts.environment not in {"development", "testing"}:
+        return
+    command = click.get_current_context().command_path
+    click.echo(
+        f"Warning: these files are made from the configuration of {facts.environment}. For"
+        f" production, write: CARBOY_ENV=production {command} ...",
+        err=True,
+    )
 
 
 def _write(generated: Generated, root: str, *, force: bool, out: t.TextIO) -> None:

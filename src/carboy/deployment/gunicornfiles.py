@@ -14,8 +14,10 @@ from .serveroptions import (
     refuse_settings,
     server_options,
 )
+from .serversettings import is_set
 
 if t.TYPE_CHECKING:
+    from ..serving.settings import Settings
     from .facts import Facts
 
 
@@ -36,6 +38,8 @@ def gunicorn_command(facts: Facts, **options: t.Any) -> Generated:
         target=imported.target,
         folder=os.path.relpath(imported.folder, facts.root),
         addresses=list(map(str, settings.addresses)),
+        follows_port=not options["bind"] and not is_set("host", "port", "bind"),
+        umask=_umask(settings),
         workers=choose_workers(facts, settings),
         has_models=facts.has_models,
         settings=settings,
@@ -45,3 +49,12 @@ def gunicorn_command(facts: Facts, **options: t.Any) -> Generated:
         [GeneratedFile("gunicorn.conf.py", text)],
         f"Start the app in this folder: {command}{proxy_advice(facts, 'gunicorn')}",
     )
+
+
+def _umask(settings: Settings) -> str | None:
+    """Return, in octal digits, the permissions that a Unix socket does not get: gunicorn would let
+    all users of the machine connect. None if there is no Unix socket.
+    """
+    if not any(each.path for each in settings.addresses):
+        return None
+    return f"{0o777 & ~int(settings.socket_mode, 8):03o}"

@@ -22,6 +22,8 @@ _EXEC_FORM = str.maketrans("[],\"'", "     ")
 
 # Files with environment variables, which often have secrets.
 ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
+# Files of any kind that show how another one is written.
+_EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
 
 
 class TextLine(t.NamedTuple):
@@ -114,6 +116,11 @@ def uses_env_file(facts: Facts) -> bool:
 def matches(name: str, patterns: cabc.Iterable[str]) -> bool:
     """Return whether the name of a file, in lower case, matches one of the patterns."""
     return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def is_example(path: str) -> bool:
+    """Return whether a file shows how another one is written, such as `.env.example`."""
+    return matches(os.path.basename(path), _EXAMPLES)
 
 
 def lines_of(root: str, path: str) -> list[TextLine]:

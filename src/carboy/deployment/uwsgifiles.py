@@ -8,6 +8,7 @@ import typing as t
 
 import click
 
+from ..core.processmemory import MIB
 from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
@@ -19,6 +20,7 @@ from .serveroptions import (
     server_options,
     websocket_advice,
 )
+from .serversettings import is_set
 
 if t.TYPE_CHECKING:
     from ..serving.http.address import Address
@@ -57,6 +59,9 @@ def uwsgi_command(facts: Facts, *, protocol: str, **options: t.Any) -> Generated
         has_models=facts.has_models,
         is_as_flask=facts.is_as_flask,
         wait_s=math.ceil(facts.longest_wait_s(facts.wait_s)),
+        # By default, uWSGI has the same queue on each machine.
+        backlog=settings.backlog if is_set("backlog") else None,
+        max_rss_mib=math.ceil((settings.max_rss_bytes or 0) / MIB),
         grace_s=math.ceil(settings.grace_s),
         settings=settings,
     )

@@ -76,9 +76,10 @@ def _wrong_type(config: Config, key: str, annotation: t.Any) -> list[ConfigProbl
 
 def description(config: Config, key: str) -> str:
     """Return, for a message, the type of a key's value and, unless it may be secret, the value."""
-    return describe_value(
-        key, value_of(config, key), config.project.secrets if config.project else ()
-    )
+    from .declaredkeys import keys_with_secrets
+
+    secrets = keys_with_secrets(config.project.declared) if config.project else ()
+    return describe_value(key, value_of(config, key), secrets)
 
 
 def describe_value(key: str, value: t.Any, secrets: t.Collection[str]) -> str:

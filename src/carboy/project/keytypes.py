@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import types
 import typing as t
 from datetime import timedelta
@@ -54,6 +55,8 @@ _FLASK_TYPES: t.Mapping[str, t.Any] = {
     "JSONIFY_MIMETYPE": str,
     "PRESERVE_CONTEXT_ON_EXCEPTION": bool | None,
 }
+_LISTS = (list, set, frozenset, tuple)
+_IPV6 = re.compile(r"\s*\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]")
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
 
 
@@ -102,8 +105,9 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     """Convert the text of an environment variable to one of the types of `annotation`.
 
     If `annotation` is `Any`, the text is parsed as JSON, and returned itself if it is not JSON, as
-    Flask's `from_prefixed_env` does. A list of texts may be written as JSON, or with commas between
-    the texts.
+    Flask's `from_prefixed_env` does. A list, set or tuple may be written as JSON, or with commas
+    between its members, unless these may have any type. `null` stands for None, if only None and no
+    text is possible.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -111,17 +115,23 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     if annotation is t.Any:
         return _json_or_text(text)
     members = [each for each in _members(annotation) if each is not type(None)]
-    takes_text = any(_is_text(member) for member in members)
+    is_optional = len(members) < len(_members(annotation))
+    if text == "null" and is_optional and not any(map(_is_text, members)):
+        return None
     details = []
-    # Types of text are tried last: if a key may be a number or text, "5" becomes a number.
-    for member in sorted(members, key=_is_text):
+    for member in sorted(members, key=_priority):
         try:
             return _from_text(text, member)
         except (ValueError, TypeError) as exc:
             details.append(str(exc))
-    if not takes_text and len(members) < len(_members(annotation)) and text == "null":
-        return None
     raise ValueError(_expected(annotation, details))
+
+
+def _priority(member: t.Any) -> int:
+    """Return when a type is tried. If a key may be a number, a list of texts or text, "5" becomes a
+    number, "a,b" a list.
+    """
+    return 2 if _is_text(member) else 1 if _takes_commas(member) else 0
 
 
 def from_text_like(text: str, model: t.Any) -> t.Any:
@@ -156,17 +166,41 @@ def _from_text(text: str, member: t.Any) -> t.Any:
         return _SWITCHES[text.lower()]
     if member is bytes:
         return text.encode()
-    if member == list[str] and not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",")]
+    if _takes_commas(member) and not _is_json(text):
+        return _convert(_split(text, member), member)
     try:
         return msgspec.convert(text, member, strict=False)
     except (msgspec.ValidationError, TypeError):  # TypeError: msgspec refuses str | bytes
         if not text.lstrip().startswith(("[", "{")):
             raise
     try:
-        return checked(json.loads(text), member)
+        return _convert(json.loads(text), member)
     except RecursionError:
         raise ValueError("values are nested too deeply") from None
+
+
+def _takes_commas(member: t.Any) -> bool:
+    plain = _without_details(member)
+    arguments = t.get_args(plain)
+    return t.get_origin(plain) in _LISTS and bool(arguments) and t.Any not in arguments
+
+
+def _is_json(text: str) -> bool:
+    """Return whether a text is written as JSON, rather than with commas: `[::1],localhost` begins
+    with an IPv6 address.
+    """
+    return text.lstrip().startswith(("[", "{")) and not _IPV6.match(text)
+
+
+def _split(text: str, member: t.Any) -> list[t.Any]:
+    parts = [part.strip() for part in text.split(",")]
+    plain = _without_details(member)
+    types_of_parts = t.get_args(plain)
+    if t.get_origin(plain) is not tuple or Ellipsis in types_of_parts:
+        types_of_parts = (types_of_parts[0],) * len(parts)
+    if len(types_of_parts) != len(parts):
+        raise ValueError(f"{len(parts)} members")
+    return list(map(from_text, parts, types_of_parts))
 
 
 def _json_or_text(text: str) -> t.Any:
@@ -177,8 +211,11 @@ def _json_or_text(text: str) -> t.Any:
 
 
 def _is_text(member: t.Any) -> bool:
-    plain = t.get_args(member)[0] if t.get_origin(member) is t.Annotated else member
-    return plain is str or plain is bytes
+    return _without_details(member) in (str, bytes)
+
+
+def _without_details(member: t.Any) -> t.Any:
+    return t.get_args(member)[0] if t.get_origin(member) is t.Annotated else member
 
 
 def _members(annotation: t.Any) -> tuple[t.Any, ...]:
@@ -197,7 +234,7 @@ def _expected(annotation: t.Any, details: list[str]) -> str:
         return f"expected {names} ({detail})"
     if any(sign in detail for sign in ("=", "<", ">", "matching")):
         or_none = " or None" if type(None) in _members(annotation) else ""
-        return f"expected {detail.removeprefix('Expected ').replace('`', '')}{or_none}"
+        return f"expected {re.sub('^[Ee]xpected ', '', detail).replace('`', '')}{or_none}"
     return f"expected {names}"
 
 
@@ -209,8 +246,8 @@ def type_name(annotation: t.Any) -> str:
         return " or ".join(repr(each) for each in t.get_args(annotation))
     if t.get_origin(annotation) in (t.Union, types.UnionType):
         return " or ".join(map(type_name, t.get_args(annotation)))
-    if annotation is type(None):
-        return "None"
+    if annotation is type(None) or annotation is Ellipsis:
+        return "None" if annotation is type(None) else "..."
     if arguments := t.get_args(annotation):
         names = ", ".join(map(type_name, arguments))
         return f"{type_name(t.get_origin(annotation))}[{names}]"

@@ -19,12 +19,12 @@ import contextlib
 import os
 import typing as t
 
-import msgspec
 from werkzeug.utils import import_string
 
 from ..config import ABSENT, OWN_KEYS
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
+from ..core.objectfields import field_names, field_values
 from ..errors import ConfigError, ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
 from . import DECLARED_SECRETS, AppFolders, Project
@@ -168,6 +168,7 @@ class _Loader:
         self.environment = ""
         self.declared: type | None = None
         self.secrets = set(DECLARED_SECRETS)
+        self._undescribed = set[str]()  # the declared keys whose values contain secrets
         self._environment_origin = DEFAULT
         self._folders = folders
         self._file_layers: list[Layer] = []
@@ -316,6 +317,8 @@ class _Loader:
             self._types[field.key] = field.type
             if field.is_secret:
                 self.secrets.add(field.key)
+            if field.has_secrets:
+                self._undescribed.add(field.key)
 
     def unprefixed(self) -> set[str]:
         """Return the names of variables that set a key without the prefix `CARBOY_` or `FLASK_`:
@@ -384,19 +387,55 @@ class _Loader:
         for name in [name for name in layer if "__" in name and layer[name].is_text]:
             loaded = layer.pop(name)
             key, *path = name.split("__")
-            before = layer.get(key) or merged.get(key)
-            value = inner = _as_dict(before.value if before else None)
-            for part in path[:-1]:
-                inner[part] = inner = _as_dict(inner.get(part))
-            # If the key has a type, `_typed` checks the whole dict afterwards, so that its members
-            # need no check here.
-            model = None if key in self._types else inner.get(path[-1])
             try:
-                inner[path[-1]] = from_text_like(str(loaded.value), model)
+                members = self._with_member(
+                    key, path, str(loaded.value), layer.get(key) or merged.get(key)
+                )
             except ValueError as exc:
-                got = describe_value(path[-1], loaded.value, self.secrets)
-                self.problems.append(f"{_place(name, loaded)}: {exc}, as it has been, got {got}.")
-            layer[key] = Loaded(value, loaded.origin)
+                self.problems.append(f"{_place(name, loaded)}: {exc}.")
+            else:
+                layer[key] = Loaded(members, loaded.origin)
+
+    def _with_member(
+        self, key: str, path: list[str], text: str, before: Loaded | None
+    ) -> dict[str, t.Any]:
+        """Return the members of a key, with one of them set by the text of a variable.
+
+        Args:
+            key: the key.
+            path: the name of the member; before it, the names of the members around it.
+            text: the text.
+            before: the value of the key, if another variable or a file sets it.
+
+        Raises:
+            ValueError: what should have the member is no dict, or the text does not stand for a
+                value like the one that the member has.
+        """
+        from .declaredkeys import member_type
+
+        annotation = self._types.get(key, t.Any)
+        members = inner = _as_dict(key, self._value_before(key, before))
+        for part in path[:-1]:
+            inner[part] = inner = _as_dict(part, inner.get(part))
+            annotation = member_type(annotation, part)
+        last = path[-1]
+        if key in self._types:
+            with contextlib.suppress(ValueError):  # `_typed` checks the whole dict afterwards
+                inner[last] = text
+                inner[last] = from_text(text, member_type(annotation, last))
+            return members
+        try:
+            inner[last] = from_text_like(text, inner.get(last))
+        except ValueError as exc:
+            got = describe_value(last, text, self.secrets)
+            raise ValueError(f"{exc}, as it has been, got {got}") from None
+        return members
+
+    def _value_before(self, key: str, before: Loaded | None) -> t.Any:
+        if before is not None:
+            return from_text(str(before.value), t.Any) if before.is_text else before.value
+        field = self._keys.get(key)
+        return field.default() if field is not None and field.has_default else None
 
     def _typed(self, key: str, loaded: Loaded, in_file: Loaded | None) -> Loaded:
         """Return a value converted to the type of its key. If the key has no type, the text of a
@@ -413,7 +452,7 @@ class _Loader:
                 like = f", as in {in_file.origin}"
                 value = from_text_like(loaded.value, in_file.value)
         except ValueError as exc:
-            got = describe_value(key, loaded.value, self.secrets)
+            got = describe_value(key, loaded.value, self._undescribed)
             self.problems.append(f"{_place(key, loaded)}: {exc}{like}, got {got}.")
             return loaded
         # The text of an environment variable is converted to the key's type, and so is each value
@@ -464,16 +503,31 @@ class _Loader:
 def _place(key: str, loaded: Loaded) -> str:
     """Return where a value comes from, with the name of its key."""
     place = str(loaded.origin)
+    if f"{key}__" in place:
+        return f"{place} ({key})"  # in "PASSWORD: DATABASE: ...", DATABASE would be masked
     return place if place.endswith(key) else f"{place}: {key}"
 
 
-def _as_dict(value: t.Any) -> dict[str, t.Any]:
-    """Return the members of a dict or of a `Struct` as a new dict; an empty dict for any other
-    value.
+def _as_dict(name: str, value: t.Any) -> dict[str, t.Any]:
+    """Return the members of a dict, or the fields of an object, as a new dict; an empty dict for
+    None.
+
+    Raises:
+        ValueError: the value has no members.
     """
-    if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
-    return dict(value) if isinstance(value, dict) else {}
+    if value is None or isinstance(value, dict):
+        return dict(value or {})
+    names = field_names(type(value))
+    if names is None or isinstance(value, type):
+        kind = "text" if isinstance(value, str) else type(value).__name__
+        raise ValueError(f"{name} is {kind}, which has no members")
+    fields = field_values(value, names)
+    in_files = getattr(value, "__struct_encode_fields__", names)
+    return {
+        file_name: fields[own]
+        for own, file_name in zip(names, in_files, strict=True)
+        if own in fields
+    }
 
 
 def _package_of(folder: str) -> str:

@@ -23,7 +23,7 @@ import typing as t
 from collections import deque
 from contextvars import copy_context
 from functools import cached_property, partial
-from threading import Thread
+from threading import BoundedSemaphore, Thread
 from time import monotonic
 
 from carboy.access.browserrules import merged
@@ -41,7 +41,7 @@ from carboy.models.direct import (
 )
 from carboy.models.protocol import VERSION_HEADER, JsonProtocol, logged, measured
 from carboy.models.queue.group import PredictionGroup
-from carboy.models.queue.stream import ResultStream
+from carboy.models.queue.stream import MAX_BUFFERED_ITEMS, ResultStream
 from carboy.models.queue.ticket import Ticket
 from carboy.models.replicas.rawbody import RawBody, is_decoded_on_arrival
 from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
@@ -88,6 +88,8 @@ QUICK_ALONE_S = 0.0001
 # While a body is decoded that is longer than this, another thread reads requests. Decoding then
 # takes longer than switching threads, and libraries such as Pillow release the GIL.
 LONG_BYTES = 8 * 1024
+# How many streams whose model has finished may wait for their clients to read the rest of them.
+SLOW_STREAMS = 128
 # How many threads encode pictures, arrays and tables for responses, so that the threads of the
 # models can go on computing.
 ENCODING_THREADS = 4
@@ -157,6 +159,41 @@ class SharedResources:
         return ThreadPoolExecutor(ENCODING_THREADS, "encoders")
 
 
+class StreamSenders:
+    """The threads that send the streams of one model, one per stream.
+
+    A stream occupies the model until its generator has ended. Its last items are sent afterwards,
+    so that a client that does not read them keeps its thread, and not the model.
+
+    Args:
+        most: the largest number of streams that are sent at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = BoundedSemaphore(most)
+
+    def start(self, send: cabc.Callable[[ResultStream], object], items: ResultStream) -> bool:
+        """Call `send` on a new thread. Returns False if too many streams are being sent.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
+        """
+        if not self._free.acquire(blocking=False):
+            return False
+        try:
+            Thread(target=self._run, args=(send, items), name="stream", daemon=True).start()
+        except BaseException:
+            self._free.release()
+            raise
+        return True
+
+    def _run(self, send: cabc.Callable[[ResultStream], object], items: ResultStream) -> None:
+        try:
+            send(items)
+        finally:
+            self._free.release()
+
+
 class PredictionRoute:
     """Handles the HTTP requests for predictions of one model in one protocol, and submits the
     predictions to the model's queue.
@@ -190,6 +227,7 @@ class PredictionRoute:
         # Keep one bound method for all predictions: `queue.threads.deliver` groups predictions by
         # their callback, and calls each callback once for its whole group.
         self.deliver: Deliver = self._respond_to
+        self.senders = StreamSenders(model.options.concurrency + SLOW_STREAMS)
         self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
@@ -264,7 +302,7 @@ class PredictionRoute:
 
     def _may_be_refused(self, exchange: Exchange) -> bool:
         """Whether the app may refuse a request because of the site that it comes from."""
-        return self._browsers.may_refuse(self.rule, environ_of(exchange, None))
+        return self._browsers.may_refuse((self.rule, None), environ_of(exchange, None))
 
     def take(self, exchange: Exchange) -> None:
         """Decode the request and submit it to the queue, or refuse it if its body is incomplete."""
@@ -421,7 +459,7 @@ class PredictionRoute:
         """
         found = list(_private(exchange))
         if self.adds_headers:
-            found += self._browsers.headers(self.rule, content_type, exchange.headers)
+            found += self._browsers.headers((self.rule, None), content_type, exchange.headers)
         return found
 
     def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:
@@ -606,8 +644,6 @@ class PendingPrediction(Ticket):
     def respond(self) -> None:
         """Send the result or the failure; drop it if the client has disconnected."""
         exchange, route, value = self.exchange, self.route, self.value
-        if exchange.reserved_bytes:
-            route.shared.release(exchange)
         if route.logs:
             exchange.fields = route.logged(self)
             if exchange.extra is not None:
@@ -618,6 +654,7 @@ class PendingPrediction(Ticket):
                 # again.
                 value.close()
             self._leave_context()
+            self._release_body()
             exchange.drop()
             return
         if isinstance(value, BaseException):
@@ -629,7 +666,10 @@ class PendingPrediction(Ticket):
             if self._app_must_respond():
                 self._respond_by_app()
             elif route.answers.streams:
-                Thread(target=self._stream, args=(value,), name="stream", daemon=True).start()
+                self._release_body()
+                if not route.senders.start(self._stream, value):
+                    value.close()
+                    self.fail(_too_many_responses())
             elif route.answers.only_json or (self._group is None and route.answers.is_light(value)):
                 self._send()
             else:
@@ -652,6 +692,8 @@ class PendingPrediction(Ticket):
             return
         if route.traces:
             route.trace(self, began_s)
+        if exchange.reserved_bytes:
+            route.shared.release(exchange)
         if self._entered is not None or self._form is not None:
             self._leave_context()
         if (shadow := route.model.versions.shadow) is not None:
@@ -670,6 +712,12 @@ class PendingPrediction(Ticket):
             self.fail(exc)
             return
         chunks = streamed.chunks
+        # As many items as the stream holds may be encoded while as many again have arrived.
+        held_bytes = 2 * MAX_BUFFERED_ITEMS * chunks.item_bytes
+        if held_bytes > UNCOUNTED_BYTES and not exchange.hold(held_bytes):
+            chunks.close()
+            self.fail(_too_many_responses())
+            return
         headers = [("Content-Type", streamed.media_type), *streamed.headers]
         if version := self.queue.version:
             headers.append((VERSION_HEADER, version))
@@ -717,11 +765,10 @@ class PendingPrediction(Ticket):
 
     def fail(self, exc: BaseException) -> None:
         """Respond to a failure. If that fails too, close the connection."""
-        if self.exchange.reserved_bytes:
-            self.route.shared.release(self.exchange)
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
+                self._release_body()
                 self._respond_refusal(refusal)
             else:
                 self.settled, self.value = True, exc
@@ -734,6 +781,7 @@ class PendingPrediction(Ticket):
                 self.route.model.name,
                 extra={"request_id": self.exchange.request_id},
             )
+            self._release_body()
             self.exchange.drop()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
@@ -782,7 +830,13 @@ class PendingPrediction(Ticket):
         if self._form is not None:
             self._form.close()
         self.exchange.extra = {**(self.exchange.extra or {}), OUTCOME: self}
-        self.route.gateway.hand_over(self.exchange)
+        # The app's functions may read the body, so it is kept until they have returned.
+        self.route.gateway.hand_over(self.exchange, self._release_body)
+
+    def _release_body(self) -> None:
+        """Give back the memory that was reserved for the request's body."""
+        if self.exchange.reserved_bytes:
+            self.route.shared.release(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
         """A WSGI application that lets the app create the response to a request whose prediction

@@ -26,6 +26,17 @@ if t.TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 SHOP = pathlib.Path(__file__).with_name("shop.py")
+SENT = """
+import pathlib
+from carboy import Carboy
+from factors import FACTOR
+
+app = Carboy(__name__)
+
+@app.model("/scale", replicas=1)
+def scale(x: int) -> tuple[int, str]:
+    return x * FACTOR, str(pathlib.Path(__file__).parent)
+"""
 PORT = 8000
 READY_S = 300.0
 wait_long = functools.partial(wait_until, pause_s=0.1, within_s=200.0)
@@ -246,6 +257,20 @@ def test_a_version_with_a_wrong_golden_answer_is_not_served(
     server.wait_until_it_prints(f"does not serve version {name!r}", READY_S)
     assert predict(server, "price", 5).json() == 15
     assert shop.ready("price") == before
+
+
+def test_the_code_is_sent_with_what_git_ignores(shop: Shop, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "sent.py").write_text(SENT)
+    (tmp_path / "factors.py").write_text("FACTOR = 7")
+    (tmp_path / ".gitignore").write_text("factors.py")
+    sender = Shop(shop.node, tmp_path)
+    server = sender.serve("--ray-code", "upload", app="sent:app", port=8003)
+    try:
+        factor, folder = predict(server, "scale", 5).json()
+    finally:
+        assert server.stop() == 0
+    assert factor == 35
+    assert folder != str(tmp_path)
 
 
 def test_without_ray_the_server_answers_503_and_goes_on_when_ray_is_back(

@@ -99,6 +99,35 @@ def test_env_file_that_dockerignore_excludes_is_not_reported(tmp_path, ignored):
     assert found("carboy.E113", tmp_path) == []
 
 
+@pytest.mark.parametrize("path", [".flaskenv", "prod.env", ".env.prod", "deploy/prod.env"])
+@pytest.mark.parametrize("ignored", [".env\n", ".env\n*.prod\n.flask\nprod\n"])
+def test_other_files_with_variables_are_found(tmp_path, path, ignored):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / path).write_text("")
+    (tmp_path / ".env.example").write_text("")
+    (tmp_path / ".dockerignore").write_text(f"{ignored}x\n")
+    is_excluded = path == ".env.prod" and "*.prod" in ignored
+    places = [] if is_excluded else [f"COPY . puts {path} into the image"]
+    messages = [message.partition(", as")[0] for _, message in found("carboy.E113", tmp_path)]
+    assert messages == places
+
+
+@pytest.mark.parametrize(
+    "line", ["**/*.env", "deploy", "/deploy/", "*/prod.env", "**/p?o[a-d].env"]
+)
+def test_pattern_that_excludes_a_file_in_a_folder_is_understood(tmp_path, line):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "prod.env").write_text("")
+    (tmp_path / ".dockerignore").write_text("*.env\nprod.env\n")
+    assert len(found("carboy.E113", tmp_path)) == 1
+    (tmp_path / ".dockerignore").write_text(f"{line}\n")
+    assert found("carboy.E113", tmp_path) == []
+    (tmp_path / ".dockerignore").write_text(f"{line}\n!deploy/prod.env\n")
+    assert len(found("carboy.E113", tmp_path)) == 1
+
+
 def test_dockerignore_of_one_dockerfile_comes_before_that_of_all(tmp_path):
     write_dockerfile(tmp_path, "COPY . .")
     (tmp_path / ".env").write_text("")

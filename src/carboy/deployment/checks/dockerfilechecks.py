@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import typing as t
+from functools import cache
 
 from ...core.masking import names_known_secret
 from ..projectfiles import (
     ENV_FILES,
     files_named,
+    is_example,
     lines_of,
     matches,
     read_text,
@@ -25,6 +26,8 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
 
 _IGNORED = ".dockerignore"
+_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[[^\]]+\])")
+_MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # Matches a mode with which all users may write; but not one with the sticky bit, such as that of
 # /tmp (1777), in whose folder users may change only their own files.
 _CHMOD = re.compile(
@@ -65,7 +68,7 @@ def _variables(name: str, arguments: list[str]) -> cabc.Iterator[tuple[str, str 
 @check(
     "carboy.E113",
     "A Dockerfile copies an `.env` file into the image.",
-    remedy="Add the line '.env' to .dockerignore, and pass the variables when the container starts:"
+    remedy="Add its name to .dockerignore, and pass the variables when the container starts:"
     " 'docker run --env-file .env'. Replace the secrets in it if the image was pushed.",
 )
 def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
@@ -75,15 +78,11 @@ def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
         for source in _sources(arguments):
             if matches(os.path.basename(source), ENV_FILES):
                 yield Found(line.place, f"{name} {source} puts it into the image.")
-            elif (
-                _is_whole_folder(source)
-                and uses_env_file(facts)
-                and not _is_excluded(facts, line.path)
-            ):
+            elif _is_whole_folder(source) and (copied := _copied_env_files(facts, line.path)):
                 yield Found(
                     line.place,
-                    f"{name} {source} puts .env into the image, as .dockerignore does not exclude"
-                    " it.",
+                    f"{name} {source} puts {', '.join(copied)} into the image, as .dockerignore"
+                    f" does not exclude {'it' if len(copied) == 1 else 'them'}.",
                 )
 
 
@@ -97,17 +96,46 @@ def _is_whole_folder(source: str) -> bool:
     return os.path.normpath(source.lstrip("/") or ".") in {".", "*"}
 
 
-def _is_excluded(facts: Facts, dockerfile: str) -> bool:
-    """Return whether .dockerignore excludes `.env`, or the file that replaces it for one
-    Dockerfile, such as Dockerfile.dockerignore. The last line that matches `.env` decides.
+def _copied_env_files(facts: Facts, dockerfile: str) -> list[str]:
+    """Return the files with environment variables that a copy of the whole project contains."""
+    found = [each.replace(os.sep, "/") for each in files_named(facts, *ENV_FILES)]
+    possible = {".env"} if uses_env_file(facts) else set[str]()
+    wanted = sorted(possible | {each for each in found if not is_example(each)})
+    lines = _ignored_lines(facts, dockerfile)
+    return [each for each in wanted if not _is_excluded(each, lines)]
+
+
+def _ignored_lines(facts: Facts, dockerfile: str) -> list[str]:
+    """Return the lines of .dockerignore, or of the file that replaces it for one Dockerfile, such
+    as Dockerfile.dockerignore.
     """
     paths = [os.path.join(facts.root, each) for each in (f"{dockerfile}{_IGNORED}", _IGNORED)]
+    lines = map(str.strip, read_text(next(filter(os.path.isfile, paths), "")).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _is_excluded(path: str, lines: list[str]) -> bool:
+    """Return whether .dockerignore excludes a file: the last line decides that matches the file or
+    a folder around it.
+    """
+    parts = path.split("/")
+    around = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     excluded = False
-    for line in read_text(next(filter(os.path.isfile, paths), "")).splitlines():
-        pattern = line.strip().removeprefix("!").strip("/").removeprefix("./")
-        if not pattern.startswith("#") and fnmatch.fnmatchcase(".env", pattern.removeprefix("**/")):
-            excluded = not line.strip().startswith("!")
+    for line in lines:
+        pattern = _compiled(line.removeprefix("!").strip("/").removeprefix("./"))
+        if any(map(pattern.fullmatch, around)):
+            excluded = not line.startswith("!")
     return excluded
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of a pattern of .dockerignore."""
+    texts = _WILDCARD.split(pattern)
+    texts[::2] = map(re.escape, texts[::2])
+    # What is in brackets means the same in regular expressions.
+    texts[1::2] = (_MEANINGS.get(each, each) for each in texts[1::2])
+    return re.compile("".join(texts))
 
 
 @check(

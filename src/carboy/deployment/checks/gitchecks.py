@@ -9,7 +9,7 @@ import typing as t
 from ...core.masking import looks_secret
 from ...core.weakkeys import weakness_of
 from ...project.secretkey import KEY_NAME, value_of
-from ..projectfiles import ENV_FILES, matches, uses_env_file
+from ..projectfiles import ENV_FILES, is_example, matches, uses_env_file
 from .checkregistry import Found, check
 from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
 
@@ -31,7 +31,6 @@ _KEY_IN_LINE = re.compile(
 )
 # Files of tests and documentation, whose keys protect nothing.
 _TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
-_EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
 _VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
 
 
@@ -82,7 +81,7 @@ def _has_key(text: str, key: str) -> bool:
 def _sets_key(line: TextLine) -> bool:
     """Return whether a line sets a secret key to a text that seems to be a real key."""
     found = _KEY_IN_LINE.search(line.text)
-    if found is None or _is_example(line.path) or _TESTS.search(line.path):
+    if found is None or is_example(line.path) or _TESTS.search(line.path):
         return False
     if found[3] and line.path.endswith(".py"):  # the value is a name, and no text
         return False
@@ -97,16 +96,12 @@ def _sets_key(line: TextLine) -> bool:
 )
 def find_committed_env_file(facts: Facts) -> cabc.Iterator[Found]:
     for path in tracked_files(facts.root, *ENV_FILES, *(f"*/{name}" for name in ENV_FILES)):
-        if _is_example(path) or not matches(os.path.basename(path), ENV_FILES):
+        if is_example(path) or not matches(os.path.basename(path), ENV_FILES):
             continue
         variables = _VARIABLE.findall(tracked_text(facts.root, path))
         secrets = [name for name in variables if looks_secret(name)]
         if secrets:
             yield Found(path, f"The file is committed to git, with {', '.join(secrets)}.")
-
-
-def _is_example(path: str) -> bool:
-    return matches(os.path.basename(path), _EXAMPLES)
 
 
 @check(

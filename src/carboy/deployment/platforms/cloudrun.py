@@ -8,11 +8,13 @@ https://cloud.google.com/run/docs/container-contract
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
-from .hosting import PORT, NameRule, Platform, environment
+from ..serversettings import environment
+from .hosting import PORT, NameRule, Platform
 from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 
 if t.TYPE_CHECKING:
@@ -22,6 +24,9 @@ _SERVICE = "deploy/service.yaml"
 _BUILD = "deploy/cloudbuild.yaml"
 # How many seconds after SIGTERM Cloud Run sends SIGKILL.
 KILLED_AFTER_S = 10
+# How long a request may take: what Cloud Run chooses, and the most that it allows.
+_USUAL_WAIT_S = 300
+_MOST_WAIT_S = 3600
 # The largest memory that a number of CPUs may have. https://cloud.google.com/run/docs/configuring/services/memory-limits
 _CPUS = (
     MachineSize("1", 4 * GIB_IN_MIB),
@@ -46,6 +51,7 @@ def _generate(release: Release) -> Generated:
         image=image,
         port=PORT,
         environment=environment(release.settings(1, times, probes="yes")),
+        wait_s=_wait_s(release),
         cpus=cpus,
         memory_mib=round_up(release.room.mib, 128, _LEAST_MIB),
     )
@@ -54,6 +60,13 @@ def _generate(release: Release) -> Generated:
         GeneratedFile(_BUILD, release.write("cloudbuild.yaml", image=image)),
     ]
     return Generated(files, _next_step(release))
+
+
+def _wait_s(release: Release) -> int:
+    """Return how long a request may take, in seconds."""
+    facts = release.facts
+    longest_s = math.ceil(facts.longest_wait_s(facts.wait_s))
+    return min(_MOST_WAIT_S, max(_USUAL_WAIT_S, longest_s))
 
 
 def _next_step(release: Release) -> str:

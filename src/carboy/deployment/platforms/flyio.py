@@ -10,7 +10,8 @@ import typing as t
 
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
-from .hosting import DNS_LABEL, PORT, Platform, environment
+from ..serversettings import environment
+from .hosting import DNS_LABEL, PORT, Platform
 from .sizing import GIB_IN_MIB, MachineSize, round_up, smallest
 
 if t.TYPE_CHECKING:

@@ -18,6 +18,7 @@ from ...serving.settings import SETTINGS
 from ..checks.gitrepository import ignores
 from ..generators import Generated, render
 from ..projectfiles import files_named, read_text
+from ..serversettings import settings_for_container
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -172,23 +173,31 @@ class Release:
         return StopTimes(drain_s, grace_s, math.ceil(drain_s + grace_s + MARGIN_S))
 
     def settings(self, proxy: int, times: StopTimes, **more: str) -> dict[str, str]:
-        """Return the settings of the server on a platform, by the names of their arguments.
+        """Return the settings of the server on a platform, by the names of their arguments: those
+        of the platform, and those that are set here by environment variables.
 
         Args:
             proxy: how many addresses the platform's proxies add to X-Forwarded-For.
             times: how long the server may take to stop.
             more: further settings.
         """
-        settings = {
+        given = {
+            name: value
+            for name, value in settings_for_container().items()
+            if self.on_ray or (name != "on" and not name.startswith("ray_"))
+        }
+        # An app that looks for its models in a folder may find none on the platform. The server
+        # must not count as ready then.
+        min_models = {"min_models": "1"} if self.facts.has_models else {}
+        return {
+            **min_models,
+            **given,
             # An app with ProxyFix reads the headers of proxies itself.
             **({} if self.facts.has_proxy_fix else {"proxy": str(proxy)}),
             "drain_s": f"{times.drain_s:g}",
             "grace_s": f"{times.grace_s:g}",
             **more,
         }
-        # An app that looks for its models in a folder may find none on the platform. The server
-        # must not count as ready then.
-        return settings | ({"min_models": "1"} if self.facts.has_models else {})
 
     def write(self, template: str, **variables: t.Any) -> str:
         """Render a template of the folder `templates/platforms`."""
@@ -253,12 +262,6 @@ class Release:
                     f"Git ignores {name}, so that {self.platform.title} does not get it. If the app"
                     f" needs it there, add the line '!/{name}' to the end of .gitignore."
                 )
-
-
-def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:
-    """Return settings of the server as environment variables."""
-    variables = {setting.argument: setting.variable or setting.variables[0] for setting in SETTINGS}
-    return {variables[name]: value for name, value in settings.items()}
 
 
 def options(settings: cabc.Mapping[str, str]) -> str:

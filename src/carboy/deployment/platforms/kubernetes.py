@@ -20,7 +20,8 @@ from ..dockerfiles import PROBES, written_in_image
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
 from ..projectfiles import read_text
-from .hosting import PORT, NameRule, Platform, environment
+from ..serversettings import environment
+from .hosting import PORT, NameRule, Platform
 from .sizing import round_up
 
 if t.TYPE_CHECKING:

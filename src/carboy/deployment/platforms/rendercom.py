@@ -11,7 +11,8 @@ import typing as t
 
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
-from .hosting import DNS_LABEL, Platform, environment
+from ..serversettings import environment
+from .hosting import DNS_LABEL, Platform
 from .sizing import GIB_IN_MIB, MachineSize, smallest
 
 if t.TYPE_CHECKING:

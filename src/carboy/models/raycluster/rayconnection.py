@@ -142,6 +142,8 @@ def _init(place: RayPlace, address: str, folder: str) -> Connected:
     import ray
 
     _keep_quiet()
+    # Otherwise Ray leaves out what `.gitignore` names: generated code, settings, files of models.
+    os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
     environment = {"working_dir": folder, "excludes": [".venv", ".git", "*.sock"]}
     with _sigterm_kept():
         context = ray.init(

@@ -308,7 +308,8 @@ def load_model(wanted: WantedVersion, load_app: LoadApp) -> Model:
         os.environ["CARBOY_AS_FLASK"] = "1"
     compute_here()
     app = load_app(code.target)
-    _compare_code(code.target, folder, code.digest)
+    if not code.package:  # else it is the folder of the web worker, without what `.rayignore` names
+        _compare_code(code.target, folder, code.digest)
     name = wanted.want["model"]
     models = vars(app).get("models") or {}
     if name not in models:

@@ -13,7 +13,7 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.packedvalues import UnpackableError, find_class
+from carboy.contract.exactvalues import UnpackableError, find_class
 from carboy.errors import Fault, InputError
 
 # How many frames of the traceback are sent, and how much text.

@@ -272,7 +272,7 @@ def _plan(model: Model, question: Question, cost: CostCurve, http_s: float) -> S
     options = model.options
     deadline_s = options.deadline_s if question.deadline is None else question.deadline
     batch = question.batch or options.batch
-    replicas = question.replicas or (None if question.concurrency else options.most_replicas)
+    replicas = question.replicas or (None if question.concurrency else options.least_replicas)
     if question.p99 is not None and replicas is None:
         replicas = 1
     return ServingPlan(

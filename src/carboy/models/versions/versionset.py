@@ -19,6 +19,7 @@ from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
+from ..queue.occupied import computes_for
 from ..sources import without_source
 from .canaries import CanaryRouter
 from .shadow import ShadowComparison
@@ -99,6 +100,9 @@ class VersionSet:
     def _reset(self) -> None:
         # Held while versions are loaded, which may take minutes.
         self._changing = threading.Lock()
+        # The version that is being loaded, and the thread that does it.
+        self._loading: ModelVersion | None = None
+        self._loader = 0
         self._is_started = False
         self._watch: SourceWatch | None = None
 
@@ -144,6 +148,9 @@ class VersionSet:
 
     def _started(self) -> ModelVersion:
         """Return the version that computes predictions, after it was found out which it is."""
+        loading = self._loading
+        if loading is not None and computes_for(self._loader):
+            return loading  # its example asks the model for further predictions
         with self._changing:
             return self._start()
 
@@ -432,6 +439,7 @@ class VersionSet:
         current = self._model.current
         try:
             state.version = version = self._make(source, wanted)
+            self._loader, self._loading = threading.get_ident(), version
             version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
@@ -442,6 +450,8 @@ class VersionSet:
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
             ) from exc
+        finally:
+            self._loading = None
         for observer in self.observers:
             observer.added(self._model, version)
         return version

@@ -270,12 +270,16 @@ class Gateway:
         """
         self.call(partial(self.slots.run, answer, exchange))
 
-    def hand_over(self, exchange: Exchange) -> None:
-        """Let the application respond on another thread, with an empty body instead of the one that
-        was read.
-        """
-        exchange.pieces.clear()
-        self.slots.hand_over(self._answer, exchange)
+    def hand_over(self, exchange: Exchange, release: cabc.Callable[[], object]) -> None:
+        """Let the application respond on another thread, and call `release` afterwards."""
+
+        def answer() -> None:
+            try:
+                self._answer(exchange)
+            finally:
+                release()
+
+        self.slots.hand_over(answer)
 
     def _answer_unread(self, exchange: Exchange) -> None:
         body: ChunkedBody | SizedBody
