@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -72,6 +73,25 @@ def test_name_that_cannot_be_an_endpoint_is_refused(app, name):
 def test_decorator_without_a_url_says_what_to_write(app):
     with pytest.raises(TypeError, match=r"write @app.model\('/path'\) above a class or def\.$"):
         app.model()
+
+
+class Callable:
+    def __call__(self, x: float) -> float:
+        return x
+
+
+@pytest.mark.parametrize("rule", ["/m", "/"])
+@pytest.mark.parametrize(
+    ("target", "kind"), [(functools.partial(predict, 1), "partial"), (Callable(), "Callable")]
+)
+def test_object_without_a_name_is_no_model(app, rule, target, kind):
+    with pytest.raises(SignatureError, match=f"an object of the class {kind}.*Write `def predict"):
+        app.model(rule)(target)
+
+
+def test_function_with_a_cache_may_be_a_model(app):
+    app.model("/m")(functools.cache(predict))
+    assert app.test_client().post("/m", json=2).json == 2
 
 
 def test_rule_may_be_given_by_name(app):
