@@ -254,6 +254,30 @@ def test_variables_of_commands_set_no_key(project):
     assert not config.keys() & {"APP", "RUN_PORT", "SERVE_THREADS"}
 
 
+def test_variables_that_others_read_set_no_key(project):
+    project.setenv(
+        CARBOY_MODELS_SOCKET="/run/s", CARBOY_MODEL_CACHE="/tmp/c", CARBOY_RUN_FROM_CLI="1"
+    )
+    config = project.load().config
+    assert not config.keys() & {"MODELS_SOCKET", "MODEL_CACHE", "RUN_FROM_CLI"}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_set_with_prefix"), [("RUN_MODE", True), ("SERVE_REGION", False), ("PROXY", False)]
+)
+def test_variables_that_can_set_a_declared_key_are_named(project, key, is_set_with_prefix):
+    project.write(
+        "config.py", f"from msgspec import Struct\nclass Config(Struct):\n    {key}: str\n"
+    )
+    with pytest.raises(ProjectError) as caught:
+        project.load()
+    assert (f"CARBOY_{key}" in str(caught.value)) == is_set_with_prefix
+    assert f"the environment variable {key}" in str(caught.value)
+    name = f"CARBOY_{key}" if is_set_with_prefix else key
+    project.setenv(**{name: "x"})
+    assert project.load().config[key] == "x"
+
+
 def test_variables_without_prefix_set_declared_keys_only(project):
     project.setenv(SECRET_KEY="k", TESTING="1", MAX_CONTENT_LENGTH="5")
     config = project.load().config
