@@ -61,6 +61,8 @@ class ConfigKey(t.NamedTuple):
 _CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
 _CHECK_OF_PATHS: t.Final = "carboy.openapi.ui:check_path"
 _CHECK_OF_BROWSERS: t.Final = "carboy.access.browserrules:check_value"
+_CHECK_OF_KEYS: t.Final = "carboy.access.keystore:check_value"
+_CHECK_OF_RATE: t.Final = "carboy.access.accessdeclaration:check_value"
 
 
 OWN_KEYS: t.Mapping[str, ConfigKey] = {
@@ -228,6 +230,7 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         "API keys: a list of what `carboy keys new --print` prints; in the environment JSON, or"
         " `NAME=KEY` with commas; also read from `CARBOY_ACCESS_KEYS` without `from_project()`",
         list[t.Any] | str,
+        _CHECK_OF_KEYS,
     ),
     "ACCESS_KEYS_FILE": ConfigKey(
         ABSENT,
@@ -254,6 +257,7 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         ' as `"100/minute"` or `["10/second by address", "5000/day"]`; static files and health URLs'
         " do not count",
         list[str] | str,
+        _CHECK_OF_RATE,
     ),
     "CHECK_SILENCED": ConfigKey(
         ABSENT,

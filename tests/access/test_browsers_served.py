@@ -170,6 +170,39 @@ def test_websocket_of_a_foreign_page_is_refused(server, origin, status):
     assert ask(server, "/socket", method="GET", **sent).status == status
 
 
+@pytest.fixture(scope="module")
+def server_behind_proxy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("proxied")
+    (folder / "app.py").write_text(APP)
+    port = spawning.free_port()
+    command = [spawning.script("carboy"), "serve", "app:app", "--port", str(port), "--workers", "1"]
+    command += ["--proxy", "1", "--proxy-headers", "for,proto,host,port"]
+    program = spawning.start(command, log=folder / "log", port=port, cwd=folder, env=None)
+    program.wait_until_it_listens()
+    yield program
+    program.stop()
+
+
+@pytest.mark.parametrize("client", [None, "127.0.0.1", "unknown", "203.0.113.9"])
+@pytest.mark.parametrize(("path", "body"), [("/form", "a"), ("/double", 2)])
+def test_what_a_trusted_proxy_passes_on_is_not_refused(server_behind_proxy, path, body, client):
+    sent = {"X_Forwarded_Host": "shop.example", "X_Forwarded_Port": "8443"}
+    if client is not None:
+        sent["X_Forwarded_For"] = client
+    sent |= {"Origin": "https://shop.example:8443", "X_Forwarded_Proto": "https"}
+    assert ask(server_behind_proxy, path, body, **sent).status == 200
+
+
+def test_foreign_name_is_refused_whatever_headers_of_proxies_its_page_sends(server_behind_proxy):
+    name = f"thief.example:{server_behind_proxy.port}"
+    sent = {"X_Forwarded_Host": "localhost", "X_Forwarded_Port": "80", "X_Forwarded_For": "::1"}
+    answer = ask(server_behind_proxy, "/form", "a", Host=name, Origin=f"http://{name}", **sent)
+    assert answer.status == 403
+    said = json.loads(answer.text)
+    assert said["code"] == "rebound-host"
+    assert "'thief.example'" in said["detail"]
+
+
 def test_wrong_configuration_ends_the_start_with_exit_code_2(tmp_path, spawn, carboy_command):
     (tmp_path / "app.py").write_text(
         "from carboy import Carboy\napp = Carboy(__name__)\napp.config['CORS_POLICY'] = 'shop'\n"

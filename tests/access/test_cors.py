@@ -26,6 +26,10 @@ SHOP, THIEF = "https://shop.example", "https://thief.example"
         ("HTTPS://Shop.Example:443", SHOP, True),
         ("https://bücher.example", "https://xn--bcher-kva.example", True),
         ("http://[::1]:3000", "http://[::1]:3000", True),
+        ("http://[0:0:0:0:0:0:0:1]", "http://[::1]", True),
+        ("https://shop.example:0443", SHOP, True),
+        ("https://my_shop.example.", "https://my_shop.example.", True),
+        ("https://*.bücher.example", "https://a.xn--bcher-kva.example", True),
         ("capacitor://localhost", "capacitor://localhost", True),
         ([SHOP, THIEF], THIEF, True),
         ("*", THIEF, True),
@@ -62,6 +66,18 @@ def test_nothing_declared_allows_no_site(declared):
         ("https://*", "is no origin"),
         ("https://a.*.example", "is no origin"),
         ([SHOP, 7], "7 is no origin"),
+        (f"{SHOP},{THIEF}", f"Several sites are a list: ['{SHOP}', '{THIEF}']."),
+        (f"{SHOP}, b.example", "Several sites are a list"),
+        (f"{SHOP};", "is no origin"),
+        (f'["{SHOP}"]', "is no origin"),
+        ("https://'shop.example'", "is no origin"),
+        ("https://%61.example", "is no origin"),
+        ("https://a..example", "is no origin"),
+        ("https://[::1::]", "is no origin"),
+        ("https://" + "\u00fc" * 60 + ".example", "is no origin"),
+        ("https://stra\u00dfe.example", "Write the name in ASCII"),
+        ("https://*.STRA\u1e9eE.example", "Write the name in ASCII"),
+        ("https://shop.example:99999", "is no origin"),
         ("null", "pages of every site can have it"),
         ({"origins": "*", "credentials": True}, "List the origins"),
         ({"origins": SHOP, "credentials": "yes"}, "'credentials' is True or False, not 'yes'"),
@@ -335,3 +351,77 @@ def test_site_that_is_none_is_refused_when_the_project_is_read(tmp_path, monkeyp
     (tmp_path / "config.py").write_text("CORS_POLICY = 'shop.example'")
     with pytest.raises(ConfigError, match=r"'shop\.example' is no origin"):
         Carboy("project", root_path=str(tmp_path)).config.from_project(tmp_path)
+
+
+# ------------------------------------------------------------- the URLs of a model's protocols
+
+PREDICTIONS = (
+    "/{}",
+    "/v2/models/{}/infer",
+    "/v2/models/{}/versions/1/infer",
+    "/v1/models/{}:predict",
+)
+DESCRIPTIONS = (
+    "/v2/models/{}",
+    "/v2/models/{}/config",
+    "/v2/models/{}/stats",
+    "/v2/models/{}/ready",
+    "/v2/models/{}/versions/1",
+    "/v2/models/{}/versions/1/ready",
+    "/v1/models/{}",
+)
+
+
+def served_by_protocols(policy: str | None) -> Carboy:
+    app = Carboy("protocols")
+    app.config.update(MODEL_PROTOCOLS=["v2", "kserve"], CORS_POLICY=policy)
+
+    def predict(x: float) -> float:
+        return x
+
+    part = Blueprint("part", "part", cors=SHOP)
+    app.model("/secret", name="secret", cors=False)(predict)
+    app.model("/shop", name="shop", cors=SHOP)(predict)
+    app.model("/plain", name="plain")(predict)
+    part.model("/inner", name="inner")(predict)
+    app.register_blueprint(part)
+    return app
+
+
+@pytest.mark.parametrize("url", [*PREDICTIONS, *DESCRIPTIONS])
+@pytest.mark.parametrize(
+    ("policy", "model", "origin", "leave"),
+    [
+        ("*", "secret", THIEF, None),
+        ("*", "shop", THIEF, None),
+        ("*", "shop", SHOP, SHOP),
+        ("*", "plain", THIEF, "*"),
+        (None, "shop", SHOP, SHOP),
+        (None, "shop", THIEF, None),
+        (None, "plain", SHOP, None),
+        (SHOP, "secret", SHOP, None),
+    ],
+)
+def test_cors_of_a_model_holds_for_all_its_urls(policy, model, origin, leave, url):
+    client, path = served_by_protocols(policy).test_client(), url.format(model)
+    method = "POST" if url in PREDICTIONS else "GET"
+    answer = client.open(path, method=method, json={}, headers={"Origin": origin})
+    assert answer.status_code not in (404, 405)
+    assert answer.headers.get("Access-Control-Allow-Origin") == leave
+    asked = preflight(client, path, origin=origin, method=method)
+    assert asked.headers.get("Access-Control-Allow-Origin") == leave
+
+
+@pytest.mark.parametrize("url", ["/v2/models/{}/versions/1", "/v1/models/{}"])
+def test_cors_of_a_blueprint_holds_for_all_urls_of_its_models(url):
+    app = served_by_protocols("*")
+    path = url.format(next(name for name in app.models if name.endswith("inner")))
+    assert allowed(app.test_client(), path, SHOP) == SHOP
+    assert allowed(app.test_client(), path, THIEF) is None
+
+
+def test_page_about_no_model_has_the_cors_of_the_app():
+    client = served_by_protocols(SHOP).test_client()
+    answer = client.get("/v2/models/unknown", headers={"Origin": SHOP})
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (404, SHOP)
+    assert allowed(client, "/v2/health/ready") == SHOP

@@ -101,6 +101,23 @@ def test_static_files_count_only_for_a_rate_of_their_own(tmp_path):
     assert answered(app.test_client(), "/static/a.css") == 20
 
 
+def test_view_that_is_merely_called_static_is_counted():
+    app = make_app()
+    part = Blueprint("part", __name__, rate="1/minute")
+    part.add_url_rule("/static", "static", ok)
+    app.register_blueprint(part)
+    assert answered(app.test_client(), "/static") == 1
+
+
+def test_rate_by_model_of_an_app_without_models_is_refused():
+    part = Blueprint("part", __name__, rate="1/minute by model")
+    app = make_app()
+    app.register_blueprint(part)
+    for each in (app, make_app(ACCESS_RATE="1/hour by model")):
+        with pytest.raises(ConfigError, match=r"has a rate by model, but the app has no models"):
+            each.find_overrides()
+
+
 def test_automatic_answer_to_options_is_not_counted():
     app = make_app()
     app.get("/a", rate="1/minute")(ok)
@@ -114,6 +131,35 @@ def test_rate_of_the_environment_counts_without_from_project(monkeypatch):
     app = make_app()
     app.get("/a")(ok)
     assert answered(app.test_client(), "/a") == 2
+
+
+def project(folder, config=""):
+    (folder / "config.py").write_text(config)
+    app = Carboy("project", root_path=str(folder))
+    app.config.from_project(folder)
+    return app
+
+
+@pytest.mark.parametrize(("given", "allowed"), [("unlimited", 5), ("2/minute", 2)])
+def test_rate_of_the_environment_is_read_with_the_project(tmp_path, monkeypatch, given, allowed):
+    monkeypatch.setenv("CARBOY_ACCESS_RATE", given)
+    app = project(tmp_path)
+    app.get("/a")(ok)
+    assert answered(app.test_client(), "/a", 5) == allowed
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("ACCESS_RATE = '5/minut'", r"ACCESS_RATE from .*expected a rate, .*'5/minut'"),
+        ("ACCESS_RATE = ['unlimited', '5/minute']", r"ACCESS_RATE from .*got 'unlimited'"),
+        ("ACCESS_KEYS = ['x']", r"ACCESS_KEYS from .*Expected NAME=KEY"),
+        ("ACCESS_KEYS = []", r"ACCESS_KEYS from .*expected at least one key"),
+    ],
+)
+def test_invalid_value_is_refused_when_the_project_is_read(tmp_path, config, reason):
+    with pytest.raises(ConfigError, match=reason):
+        project(tmp_path, config)
 
 
 def test_apps_of_one_process_are_counted_apart_also_those_of_one_name():
@@ -318,6 +364,58 @@ def test_app_has_one_function_that_names_users(users):
         users.identify_user(lambda: "x")
 
 
+class SlowApp(Carboy):
+    """An app whose requests do not take the fast path."""
+
+    def full_dispatch_request(self):
+        return super().full_dispatch_request()
+
+
+class TokenError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("cls", [Carboy, SlowApp])
+@pytest.mark.parametrize("path", ["/a", "/model", "/free"])
+def test_error_of_the_function_that_names_users_goes_to_its_handler(cls, path):
+    app = cls("shop")
+    views = []
+    app.register_error_handler(TokenError, lambda error: (f"handled {error}", 401))
+
+    @app.identify_user
+    def user():
+        raise TokenError(request.path)
+
+    @app.get("/a", rate="2/minute by user")
+    def limited():
+        views.append(request.path)
+        return "ok"
+
+    @app.model("/model", rate="2/minute by user")
+    def model(x: float) -> float:
+        views.append(request.path)
+        return x
+
+    app.add_url_rule("/free", "free", lambda: request.identity.user)
+    method = "POST" if path == "/model" else "GET"
+    response = app.test_client().open(path, method=method, json=1.0)
+    assert (response.status_code, response.text) == (401, f"handled {path}")
+    assert views == []
+
+
+@pytest.mark.parametrize("cls", [Carboy, SlowApp])
+def test_error_of_the_function_that_names_users_without_a_handler_is_logged(cls, caplog):
+    app = cls("shop")
+
+    @app.identify_user
+    def user():
+        raise TokenError("no token")
+
+    app.get("/a", rate="2/minute by user")(ok)
+    assert app.test_client().get("/a").status_code == 500
+    assert isinstance(caplog.records[-1].exc_info[1], TokenError)
+
+
 # --- models --------------------------------------------------------------------------------------
 
 
@@ -377,6 +475,25 @@ def test_models_are_counted_apart_by_model_whoever_asks():
     assert [ask("/a", f"192.0.2.{number}") for number in range(4)] == [200, 200, 429, 429]
     assert ask("/b", "192.0.2.1") == 200
     assert answered(client, "/view") == 20
+
+
+@pytest.mark.parametrize("way", ["model", "route"])
+def test_names_of_no_model_are_counted_together(way):
+    app = make_app(ACCESS_RATE=f"3/minute by {way}", MODEL_PROTOCOLS=WIRES)
+
+    @app.model("/a")
+    def model(x: float) -> float:
+        return x
+
+    client = app.test_client()
+    unknown = ["/v2/models/b", "/v2/models/c", "/v1/models/d:predict", f"/v2/models/{'e' * 5000}"]
+    methods = ["POST" if path.endswith("predict") else "GET" for path in unknown]
+    found = [
+        client.open(path, method=method).status_code
+        for path, method in zip(unknown, methods, strict=True)
+    ]
+    assert found == [404, 404, 404, 429]
+    assert statuses(client, "/v2/models/a", 4) == [200, 200, 200, 429]
 
 
 def test_rule_that_predictions_match_decides_and_not_another_of_its_endpoint():

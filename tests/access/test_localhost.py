@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import carboy
 from carboy import Carboy
@@ -105,6 +106,45 @@ def test_only_what_a_foreign_page_can_cause_is_dangerous(request_, danger):
 )
 def test_foreign_name_that_leads_to_this_machine_is_dangerous(request_, danger):
     assert find_danger(environ(method="GET", **request_)) is danger
+
+
+PROXY_FIXES = {
+    "all headers": {"x_for": 1, "x_proto": 1, "x_host": 1, "x_port": 1},
+    "host and port": {"x_for": 0, "x_proto": 1, "x_host": 1, "x_port": 1},
+    "host": {"x_for": 1, "x_proto": 1, "x_host": 1},
+}
+
+
+@pytest.mark.parametrize("client", ["203.0.113.9", "127.0.0.1", "unknown"])
+@pytest.mark.parametrize("public", ["shop.example", "shop.example:8443"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "shop.example", "shop.example:8443"])
+@pytest.mark.parametrize("chosen", PROXY_FIXES)
+def test_what_a_proxy_passes_on_is_not_dangerous_whatever_it_reports(chosen, host, public, client):
+    found = as_proxy_fix_leaves(
+        PROXY_FIXES[chosen],
+        environ(host, "GET", HTTP_X_FORWARDED_HOST=public, HTTP_X_FORWARDED_FOR=client)
+        | {"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_PORT": "8443"},
+    )
+    assert find_danger(found) is None
+
+
+@pytest.mark.parametrize("chosen", PROXY_FIXES)
+@pytest.mark.parametrize("made_up", ["localhost:8000", "localhost", "shop.example"])
+def test_page_hides_no_foreign_name_by_headers_of_proxies(made_up, chosen):
+    """After DNS rebinding, browsers let a page send them."""
+    found = as_proxy_fix_leaves(
+        PROXY_FIXES[chosen],
+        environ("thief.example:8000", "GET", HTTP_X_FORWARDED_HOST=made_up)
+        | {"HTTP_X_FORWARDED_FOR": "203.0.113.9", "HTTP_X_FORWARDED_PORT": "443"},
+    )
+    assert find_danger(found) is REBOUND
+
+
+def as_proxy_fix_leaves(options, found):
+    """Return the environ that an app in the middleware gets."""
+    seen = []
+    ProxyFix(lambda environ, start: seen.append(environ) or [], **options)(found, None)
+    return seen[0]
 
 
 @pytest.mark.parametrize(

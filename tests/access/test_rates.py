@@ -31,6 +31,8 @@ REFUSED = [
     "100/minute by key by user",
     "100/minute;10/second",
     "100/minute,",
+    "100/minute, unlimited",
+    ["unlimited", "unlimited"],
     "\u0661\u0660\u0660/minute",
     [],
     ["10/second", 5],
@@ -56,6 +58,11 @@ def test_text_of_a_rate_is_the_same_rate(text):
 @pytest.mark.parametrize("given", ["10/second, 1000/day", ["10/second", "1000/day"]])
 def test_several_rates_are_read_from_one_text_or_a_list(given):
     assert [str(rate) for rate in parse_rates(given)] == ["10/second", "1000/day"]
+
+
+@pytest.mark.parametrize("given", ["unlimited", ["unlimited"], (" unlimited ",)], ids=repr)
+def test_unlimited_alone_is_no_rate(given):
+    assert parse_rates(given) == ()
 
 
 @pytest.mark.parametrize("given", REFUSED, ids=repr)

@@ -52,7 +52,7 @@ def app(app):
 
 
 def directives(policy: str) -> dict[str, str]:
-    return dict(part.split(" ", 1) for part in policy.split("; "))
+    return dict(part.partition(" ")[::2] for part in policy.split("; "))
 
 
 @pytest.mark.parametrize("path", ["/page", "/stream"])
@@ -156,6 +156,10 @@ def test_single_headers_can_differ(value, name, expected):
         ({"worker-src": "'self'"}, "worker-src", "'self'"),
         ({"form-action": None}, "form-action", None),
         ({"default-src": "'self'"}, "default-src", "'self'"),
+        ({"img-src": "'none'"}, "img-src", "'none'"),
+        ({"style-src": ["'unsafe-inline'"]}, "style-src", "'self' 'nonce-N' 'unsafe-inline'"),
+        ({"upgrade-insecure-requests": ""}, "upgrade-insecure-requests", ""),
+        ({"report-to": "self"}, "report-to", "self"),
     ],
 )
 def test_sources_are_added_to_the_strict_policy(more, name, expected):
@@ -178,7 +182,15 @@ def test_sources_are_added_to_the_strict_policy(more, name, expected):
         ({POLICY: {"Img-Src": "a"}}, "Did you mean 'img-src'?"),
         ({POLICY: {"img-src": "a; script-src *"}}, "the sources of 'img-src'"),
         ({POLICY: {"img-src": 5}}, "the sources of 'img-src'"),
+        ({POLICY: {"image-src": "https://cdn.example"}}, "Did you mean 'img-src'"),
+        ({POLICY: {"plugin-types": "a/b"}}, "is no directive"),
+        ({POLICY: {"style-src": "unsafe-inline"}}, "write \"'unsafe-inline'\"."),
+        ({POLICY: {"img-src": ["https://cdn.example", "Self"]}}, "the source 'Self' of 'img-src'"),
+        ({POLICY: {"script-src": "nonce-{nonce}"}}, "which needs quotes of its own"),
+        ({POLICY: {"frame-ancestors": "none"}}, "write \"'none'\"."),
+        ({POLICY: {"img-src": "'none' https://cdn.example"}}, "beside other sources"),
     ],
+    ids=str,
 )
 def test_value_that_cannot_be_meant_is_refused_with_the_reason(value, message):
     with pytest.raises(ConfigError) as caught:

@@ -13,6 +13,7 @@ import annotated_types
 import attrs
 import msgspec
 import pydantic
+import pydantic.dataclasses
 import pytest
 from typing_extensions import TypeAliasType
 
@@ -223,6 +224,90 @@ def test_part_of_an_annotation_that_would_be_ignored_is_refused(kind, annotation
         register(kind, annotation)
     for word in ("echo", "'x'", *words):
         assert word in str(caught.value)
+
+
+@pydantic.dataclasses.dataclass
+class Coin:
+    n: t.Annotated[int, Positive]
+
+
+class Wallet(msgspec.Struct):
+    coins: list[Coin]
+
+
+@dataclasses.dataclass
+class Purse:
+    coin: Coin | None
+
+
+class Pocket(t.TypedDict):
+    coin: Coin
+
+
+@dataclasses.dataclass
+class Tenfold:
+    n: int
+
+    def __init__(self, n: int) -> None:
+        self.n = 10 * n
+
+
+@attrs.define
+class AttrsTenfold:
+    n: int
+
+    def __init__(self, n: int) -> None:
+        self.__attrs_init__(n * 10)
+
+
+@attrs.define
+class Renamed:
+    price: float = attrs.field(alias="cost", default=0.0)
+
+
+@attrs.define
+class Converted:
+    code: str = attrs.field(converter=str.upper)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (Wallet, ["Wallet.coins", "pydantic dataclass Coin", "pydantic.BaseModel"]),
+        (Purse, ["Purse.coin", "pydantic dataclass Coin"]),
+        (dict[str, Pocket], ["Pocket.coin", "pydantic dataclass Coin"]),
+        (Tenfold, ["Tenfold", "__init__", "__post_init__"]),
+        (list[AttrsTenfold], ["AttrsTenfold", "__init__", "__attrs_post_init__"]),
+        (Renamed, ["Renamed.price", "`alias`", "msgspec.field"]),
+        (Converted | int, ["Converted.code", "`converter`"]),
+    ],
+)
+def test_class_whose_own_code_would_not_run_is_refused(kind, annotation, words):
+    with pytest.raises(SignatureError) as caught:
+        register(kind, annotation)
+    for word in ("echo", "'x'", *words):
+        assert word in str(caught.value)
+
+
+@attrs.define
+class Private:
+    _n: int = attrs.field(validator=attrs.validators.gt(0))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        (Private, {"_n": 1}, {"_n": 0}),
+        (list[Coin], [{"n": 1}], [{"n": 0}]),
+        (DataFrame[Tenfold], [{"n": 1}], [{"n": "x"}]),
+    ],
+)
+def test_other_classes_of_attrs_and_pydantic_are_read(kind, annotation, good, bad):
+    client = register(kind, annotation).test_client()
+    assert client.post("/", json=good).status_code == 200
+    assert client.post("/", json=bad).status_code == 422
 
 
 @BOTH

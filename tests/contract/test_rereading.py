@@ -9,7 +9,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.rereading import reread
+from carboy.contract.rereading import read, reread
 from carboy.models import DataFrame, Tensor
 
 BIG = 2**53 + 1
@@ -89,6 +89,71 @@ def test_values_are_read_however_they_are_written(kind, data, value):
 def test_other_values_are_refused_where_they_are(kind, data, says):
     with pytest.raises(msgspec.DecodeError, match=says):
         _decode(kind, data)
+
+
+class Node(msgspec.Struct):
+    n: int = 0
+    data: bytes = b""
+    size: float = 0.0
+    left: Node | None = None
+    right: Node | None = None
+
+
+def _tree(depth: int, fields: str) -> str:
+    if not depth:
+        return f"{{{fields}}}"
+    below = _tree(depth - 1, fields)
+    return f'{{{fields},"left":{below},"right":{below}}}'
+
+
+def _decodings(kind: t.Any, data: str) -> tuple[t.Any, int]:
+    """Return the value, or the error, and how often the JSON was decoded."""
+    calls = 0
+    decode = msgspec.json.Decoder(kind).decode
+
+    def counted(data: bytes) -> t.Any:
+        nonlocal calls
+        calls += 1
+        return decode(data)
+
+    try:
+        return read(counted, data.encode()), calls
+    except msgspec.DecodeError as error:
+        return error, calls
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 9])
+def test_whole_numbers_at_any_number_of_paths_cost_few_decodings(depth):
+    found, calls = _decodings(Node, _tree(depth, '"n":1.0,"size":1e30'))
+    assert found == msgspec.json.decode(_tree(depth, '"n":1,"size":1e30'), type=Node)
+    assert calls <= 10
+
+
+def test_base64_in_lines_is_read_at_few_paths_and_refused_at_many():
+    few, _ = _decodings(Node, _tree(1, '"data":"aGVsbG8"'))
+    assert few.left.data == few.right.data == few.data == b"hello"
+    many, calls = _decodings(Node, _tree(9, '"data":"aGVsbG8"'))
+    assert "Invalid base64" in str(many)
+    assert calls <= 10
+
+
+class Measures(msgspec.Struct, rename={"count": "Sepal.Count", "top": ".top", "deep": "a.b.c"}):
+    count: int = 0
+    top: int = 0
+    deep: list[dict[str, int]] = []
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        ('{"Sepal.Count":5.0}', Measures(count=5)),
+        ('{"Sepal":{"Count":1.0},"Sepal.Count":5.0}', Measures(count=5)),
+        ('{".top":5.0}', Measures(top=5)),
+        ('{"a.b.c":[{"x.y":5.0}]}', Measures(deep=[{"x.y": 5}])),
+    ],
+)
+def test_keys_may_contain_dots(data, value):
+    assert _decode(Measures, data) == value
 
 
 class Count(msgspec.Struct):

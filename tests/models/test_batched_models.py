@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy import g
+from carboy import g, has_request_context
 from carboy.contract.schemas import body_schema
 from carboy.errors import SignatureError
 from carboy.models.batched import item_operation
@@ -191,11 +191,54 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
         ({"wait_ms": "often"}, "wait_ms='often'.*'auto'"),
         ({"deadline_s": 0}, "deadline_s=0.*None"),
         ({"deadline_s": float("nan")}, "deadline_s=nan"),
+        ({"queue": 4}, "batch=8, queue=4.*none would have more than 4"),
+        ({"wait_ms": 2000, "deadline_s": 2}, "wait_ms=2000, deadline_s=2.*never be computed"),
+        ({"wait_ms": 3000, "deadline_s": 2}, "wait_ms=3000"),
+        ({"batch": 1, "wait_ms": 5}, "wait_ms=5.*no effect with batch=1"),
+        ({"batch": 1, "wait_ms": "auto"}, "wait_ms='auto'.*no effect with batch=1"),
+        ({"name": ""}, "the name ''"),
+        ({"retry": 1}, "retry=1.*True or False"),
+        ({"example": Flower(1), "examples": {"Example": Flower(2)}}, "another title"),
     ],
 )
 def test_invalid_options_are_refused(app, options, says):
     with pytest.raises(ValueError, match=says):
-        app.model("/m", **options)(Area)
+        app.model("/m", **{"batch": 8, **options})(Area)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 8, "queue": 8},
+        {"batch": 8, "wait_ms": 3000, "deadline_s": None},
+        {"batch": 8, "wait_ms": "auto", "deadline_s": 0.001},
+        {"examples": {"Example": 1}},
+    ],
+)
+def test_options_at_the_limits_are_accepted(app, options):
+    def same(x: int) -> int:
+        return x
+
+    def same_batch(x: list[int]) -> list[int]:
+        return x
+
+    app.model("/m", **options)(same_batch if "batch" in options else same)
+
+
+@pytest.mark.parametrize("deadline_s", [None, 30])
+def test_batch_sees_the_request_of_none_of_its_callers(app, deadline_s):
+    @app.model("/m", batch=2, deadline_s=deadline_s)
+    def m(x: list[int]) -> list[bool]:
+        return [has_request_context() for _ in x]
+
+    @app.get("/asks")
+    def asks() -> list[bool]:
+        model = app.models["m"]
+        return [model.predict(1), model.submit(1).result(), *model.map([1, 2])]
+
+    app.load_models()
+    assert app.test_client().get("/asks").json == [False] * 4
+    assert app.test_client().post("/m", json=1).json is False
 
 
 def test_queue_has_room_for_a_thousand_or_eight_batches():

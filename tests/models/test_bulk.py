@@ -82,6 +82,11 @@ def test_map_raises_at_the_item_that_failed_or_yields_the_exception(models):
     assert (first.area, str(failed), third.area) == (2, "withered", 6)
 
 
+def test_map_refuses_other_ways_to_treat_errors(models):
+    with pytest.raises(ValueError, match=r"errors='retrun'\): expected 'raise' or 'return'"):
+        models["measure"].map([], errors="retrun")
+
+
 def test_map_continues_while_others_fill_the_queue():
     entered, go = threading.Event(), threading.Event()
 

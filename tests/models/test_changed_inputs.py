@@ -26,7 +26,7 @@ from carboy.models import DataFrame
 from carboy.serving import predictions
 
 #: A batch leaves when it is full, which all tests wait for.
-FULL: t.Final = {"batch": 4, "wait_ms": PATIENCE_S * 1000}
+FULL: t.Final = {"batch": 4, "wait_ms": PATIENCE_S * 1000, "deadline_s": None}
 BAD = 13
 SENT = (1, 2, BAD, 4)
 #: `predict` doubles its input in place and returns it; where it was computed again, 2 stays 4.

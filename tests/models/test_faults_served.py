@@ -46,7 +46,8 @@ def post_all(app, rule: str, values: list[object]):
 
 def batched(app, predict, **options) -> None:
     """Sixteen at a time; nothing leaves before sixteen are there."""
-    app.model("/m", name="m", batch=16, wait_ms=PATIENCE_S * 1000, **options)(predict)
+    full = {"batch": 16, "wait_ms": PATIENCE_S * 1000, "deadline_s": None}
+    app.model("/m", name="m", **full, **options)(predict)
 
 
 # --- one of sixteen ----------------------------------------------------------------------------

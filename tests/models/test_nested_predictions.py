@@ -10,6 +10,7 @@ import pytest
 from polling import PATIENCE_S, wait_until
 
 from carboy import Carboy
+from carboy.errors import ModelLoadError
 from carboy.models.collection import Model
 
 
@@ -79,6 +80,65 @@ def test_model_may_ask_itself_through_another_one(app, ask):
     assert [future.result(PATIENCE_S) for future in futures] == [True, False, True, False, True]
 
 
+def test_nested_stream_is_used_as_any_other(app):
+    @app.model("/tree")
+    def tree(n: int) -> t.Iterator[int]:
+        yield n
+        if n:
+            with app.models["tree"].predict(n - 1) as items:
+                yield from items
+
+    assert list(app.models["tree"].predict(3)) == [3, 2, 1, 0]
+    statistics = app.models["tree"].statistics()
+    assert (statistics.answered, statistics.batches, statistics.failed) == (4, 4, 0)
+
+
+def test_nested_stream_fails_before_or_after_its_first_item(app):
+    @app.model("/m")
+    def m(n: int) -> t.Iterator[str]:
+        if n == 0:
+            raise ValueError("before")
+        if n == 1:
+            yield "first"
+            raise KeyError("after")
+        for each in range(2):
+            try:
+                yield from app.models["m"].predict(each)
+            except Exception as exc:  # noqa: BLE001 - what is tested
+                yield type(exc).__name__
+
+    assert list(app.models["m"].predict(2)) == ["ValueError", "first", "KeyError"]
+    statistics = app.models["m"].statistics()
+    assert (statistics.answered, statistics.failed, statistics.computing) == (3, 2, 0)
+
+
+def test_nested_stream_that_is_closed_runs_its_generator_no_further(app):
+    ended = []
+
+    @app.model("/m")
+    def m(n: int) -> t.Iterator[int]:
+        if n:
+            with app.models["m"].predict(0) as items:
+                yield next(items)
+            yield next(items, -1)
+            return
+        try:
+            yield from range(5)
+        finally:
+            ended.append(n)
+
+    assert list(app.models["m"].predict(1)) == [0, -1]
+    assert ended == [0]
+
+
+def test_nested_list_of_a_stream_is_an_iterator(app):
+    @app.model("/m")
+    def m(n: int) -> t.Iterable[int]:
+        return [n, *app.models["m"].predict(n - 1)] if n else [0]
+
+    assert list(app.models["m"].predict(2)) == [2, 1, 0]
+
+
 def test_stream_may_map_itself(app):
     @app.model("/count")
     def count(n: int) -> t.Iterator[int]:
@@ -112,6 +172,133 @@ def test_callback_of_a_nested_future_runs(app):
 
     assert app.models["m"].submit(1).result(PATIENCE_S) == 1
     assert [future.result() for future in seen] == [2]
+
+
+def test_callback_of_a_future_may_ask_the_model_while_others_wait(app):
+    """The only thread of the model must compute what waits, and then what the callback asks for."""
+    both_asked, called = threading.Event(), threading.Event()
+
+    @app.model("/m", deadline_s=5)
+    def m(x: int) -> int:
+        both_asked.wait(PATIENCE_S)
+        return x
+
+    model = app.models["m"]
+    seen = []
+
+    def ask(future):
+        seen.append(model.predict(future.result() + 10))
+        called.set()
+
+    model.submit(1).add_done_callback(ask)
+    second = model.submit(2)
+    both_asked.set()
+    assert second.result(PATIENCE_S) == 2
+    assert called.wait(PATIENCE_S)
+    assert seen == [11]
+    assert app.test_client().post("/m", json=3).json == 3
+
+
+def test_callback_of_a_future_may_read_the_stream(app):
+    @app.model("/count")
+    def count(n: int) -> t.Iterator[int]:
+        assert begin.wait(PATIENCE_S)
+        yield from range(n)
+
+    begin, called, seen = threading.Event(), threading.Event(), []
+
+    def read(future):
+        seen.extend(future.result())
+        called.set()
+
+    future = app.models["count"].submit(3)
+    future.add_done_callback(read)
+    begin.set()
+    assert called.wait(PATIENCE_S)
+    assert seen == [0, 1, 2]
+    assert list(app.models["count"].predict(2)) == [0, 1]
+
+
+def test_callbacks_of_a_future_are_called_in_their_order(app):
+    @app.model("/m")
+    def m(x: int) -> int:
+        begin.wait(PATIENCE_S)
+        return x
+
+    begin, seen, called = threading.Event(), [], threading.Event()
+    future = app.models["m"].submit(1)
+    for i in range(3):
+        future.add_done_callback(lambda _, i=i: seen.append(i))
+    future.add_done_callback(lambda _: called.set())
+    begin.set()
+    assert called.wait(PATIENCE_S)
+    assert seen == [0, 1, 2]
+
+
+# --- while models are loaded ----------------------------------------------------------------------
+
+
+def load_first(app: Carboy, name: str) -> None:
+    app.load_models()
+
+
+def predict_first(app: Carboy, name: str) -> None:
+    app.models[name].predict(1)
+
+
+def submit_first(app: Carboy, name: str) -> None:
+    app.models[name].submit(1).result(PATIENCE_S)
+
+
+LOADS = [load_first, predict_first, submit_first]
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("device", [None, "cpu:0"])
+def test_example_may_ask_its_own_model(app, ask, load, device):
+    @app.model("/tree", example=3, device=device)
+    def tree(x: int) -> int:
+        return 1 + sum(ask(app.models["tree"], range(x)))
+
+    load(app, "tree")
+    assert app.models["tree"].predict(4) == 16
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize("ask", WAYS)
+def test_example_may_ask_its_own_model_by_another_one(app, ask, load):
+    """The other model asks on its own thread, while the first one waits for it."""
+
+    @app.model("/even", example=3)
+    def even(x: int) -> bool:
+        return x == 0 or all(ask(app.models["odd"], [x - 1]))
+
+    @app.model("/odd", example=2, batch=2)
+    def odd(x: list[int]) -> list[bool]:
+        return [each != 0 and all(ask(app.models["even"], [each - 1])) for each in x]
+
+    load(app, "even")
+    assert app.models["even"].predict(4) is True
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("by", ["m", "other"])
+def test_model_that_asks_itself_while_it_is_built_is_refused(app, ask, by):
+    @app.model("/m")
+    class M:
+        def __init__(self) -> None:
+            ask(app.models[by], [1])
+
+        def predict(self, x: int) -> int:
+            return x
+
+    @app.model("/other", batch=2)
+    def other(x: list[int]) -> list[int]:
+        return ask(app.models["m"], x)
+
+    with pytest.raises(ModelLoadError, match="'m' is asked for a prediction by its own `__init__`"):
+        app.load_models()
 
 
 # --- deadlocks ------------------------------------------------------------------------------------

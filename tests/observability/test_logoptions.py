@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from alone import measured_alone
 
-from carboy import Carboy, compat
+from carboy import Blueprint, Carboy, compat
 from carboy.errors import ConfigError
 from carboy.observability.logoptions import (
     DEFAULT_BACKUP_COUNT,
@@ -117,6 +117,10 @@ REFUSED: list[tuple[dict[str, t.Any], str]] = [
     ({"LOG_FORMAT": 7}, "'json'"),
     ({"LOG_FORMAT": "%(message)s\n"}, "line break"),
     ({"LOG_FORMAT": "%(mesage)s"}, "message"),
+    ({"LOG_FORMAT": "{asctime} {mesage}"}, "There is no field 'mesage'. Did you mean 'message'"),
+    ({"LOG_FORMAT": "{levelname} {mesage!r:>5}"}, "There is no field 'mesage'"),
+    ({"LOG_FORMAT": "$asctime $mesage"}, "There is no field 'mesage'"),
+    ({"LOG_FORMAT": "${asctime} ${mesage}"}, "There is no field 'mesage'"),
     ({"LOG_FORMAT": "%(message)d"}, "a real number is required"),
     ({"LOG_FORMAT": "%(user)d"}, "a real number is required"),
     ({"LOG_FORMAT": "{message:d}"}, "Unknown format code"),
@@ -145,6 +149,22 @@ def test_what_is_not_valid_is_refused_with_key_value_and_remedy(keys, words):
     assert words in message
     assert any(message.startswith(key) for key in keys)
     assert any(repr(value) in message for value in keys.values()) or "shop" in message
+
+
+@pytest.mark.parametrize("text", ["{message} {user}", "$message $user", "%(message)s %(user)s"])
+def test_field_that_the_program_may_give_is_accepted_in_each_style(text):
+    assert options(LOG_FORMAT=text).format == text
+
+
+def test_file_among_the_static_files_of_a_blueprint_is_refused(tmp_path):
+    app = Carboy("shop", root_path=str(tmp_path))
+    admin = Blueprint("admin", "admin", root_path=str(tmp_path / "admin"), static_folder="static")
+    app.register_blueprint(admin, url_prefix="/admin")
+    app.config["LOG_FILE"] = str(tmp_path / "admin" / "static" / "logs" / "app.log")
+    with pytest.raises(ConfigError, match="outside of the folder of static files"):
+        read_options(app, {})
+    app.config["LOG_FILE"] = str(tmp_path / "admin" / "app.log")
+    assert read_options(app, {}).file == str(tmp_path / "admin" / "app.log")
 
 
 def test_refusal_names_the_environment_variable():

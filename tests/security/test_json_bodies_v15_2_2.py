@@ -38,6 +38,10 @@ class Person(pydantic.BaseModel):
     shares: dict[str, float] = {}
 
 
+class Order(msgspec.Struct):
+    buyer: Person
+
+
 @pytest.fixture(scope="module")
 def client():
     app = Carboy(__name__)
@@ -55,6 +59,10 @@ def client():
     @app.model("/person")
     def person(person: Person) -> str:
         return person.name
+
+    @app.model("/order")
+    def order(order: Order) -> str:
+        return order.buyer.name
 
     @app.model("/any")
     def anything(x: t.Any) -> int:
@@ -184,11 +192,13 @@ DENSE = {
 }
 
 
-def refuses(client: t.Any, path: str, media_type: str, data: bytes) -> None:
+def refuses(
+    client: t.Any, path: str, media_type: str, data: bytes, why: str = "in a body of this length"
+) -> None:
     """Send a body that must be refused with 413 before it is decoded."""
     response = client.post(path, data=data, content_type=media_type)
     assert response.status_code == 413
-    assert "in a body of this length" in response.text
+    assert why in response.text
     assert len(response.data) < 2000
 
 
@@ -235,6 +245,41 @@ def test_many_values_that_pydantic_refuses_are_counted_and_not_listed(client):
     assert response.status_code == 422
     assert "200,000 values that are not valid" in response.json["detail"]
     assert len(response.json["errors"]) == 1
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["k" * 300_000, '"' * 150_000, "\\" * 150_000],
+    ids=["letters", "quotes", "backslashes"],
+)
+def test_long_key_above_many_values_for_pydantic_is_413(client, key):
+    shares = {key: ["x"] * 2000}
+    person = {"name": "a", "shares": shares}
+    for path, value in (
+        ("/person", person),
+        ("/typed-person", person),
+        ("/order", {"buyer": person}),
+    ):
+        refuses(client, path, JSON, msgspec.json.encode(value), "keys of at most")
+        refuses(client, path, MSGPACK, msgspec.msgpack.encode(value), "keys of at most")
+    form = {"name": "a", "shares": msgspec.json.encode(shares).decode()}
+    assert client.post("/person", data=form).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "text", ["k" * 300_000, '"' + "1" * 150_000 + '":'], ids=["letters", "like a key"]
+)
+def test_long_texts_and_few_long_keys_are_read_by_pydantic(client, text):
+    tags = {"name": "a", "tags": [text, *["x"] * 5000, ":"]}
+    assert client.post("/person", json=tags).status_code == 200
+    shares = {"name": "a", "shares": {text: 1, **{str(i): 1 for i in range(100)}}}
+    assert client.post("/person", json=shares).status_code == 200
+
+
+def test_error_of_pydantic_shortens_each_key_of_its_path(client):
+    response = client.post("/person", json={"name": "a", "shares": {"k" * 1000: "x"}})
+    (error,) = response.json["errors"]
+    assert error["path"] == f"$.shares.{'k' * 40}..."
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,12 @@ DAMAGED: dict[str, tuple[str, bytes]] = {
     "TIFF with a width of two numbers": ("TIFF", TIFF_HEAD + tiff_page((256, 3, 2, 0), HEIGHT)),
     "TIFF with a width that is text": ("TIFF", TIFF_HEAD + tiff_page((256, 2, 1, 0), HEIGHT)),
     "TIFF of endlessly many pages": ("TIFF", TIFF_HEAD + tiff_page(WIDTH, HEIGHT, following=8)),
+    "TIFF of very many pages without tags": (
+        "TIFF",
+        b"II*\0\x08\0\0\0"
+        + b"".join(struct.pack("<HI", 0, 14 + n * 6) for n in range(149_999))
+        + bytes(6),
+    ),
     "TIFF of very many tags": (
         "TIFF",
         b"II*\0\x08\0\0\0"

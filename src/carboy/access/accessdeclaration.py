@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from carboy.errors import ConfigError
+
 from .rates import parse_rates
 
 if t.TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Purpose:
             whether the app is ready. An "asset" is a file of carboy's own pages, which is always
             open.
         model: the name of the model; empty for other kinds, and if `variable` has it.
-        variable: the variable of the rule that contains the name of the model.
+        variable: the variable of the rule that contains the name of the model, whose `cors` holds
+            for the URL. For a "model", so does all else that is declared for it.
         refuse: makes the response to a refused request; None for problem details.
     """
 
@@ -51,6 +54,11 @@ class Purpose:
     model: str = ""
     variable: str = ""
     refuse: Refuse | None = None
+
+    @property
+    def has_model_variable(self) -> bool:
+        """Whether `access` and `rate` are those of the model that `variable` names."""
+        return self.kind == "model" and bool(self.variable)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,6 +139,18 @@ def check_rate(value: object, owner: str) -> tuple[Rate, ...] | None:
         return parse_rates(value)
     except ValueError as exc:
         raise ValueError(f"{owner}: rate={value!r}: {exc}.") from None
+
+
+def check_value(key: str, value: t.Any, source: str) -> None:
+    """Refuse a value of the config key ACCESS_RATE that is not valid.
+
+    Raises:
+        ConfigError: the value is not valid.
+    """
+    try:
+        check_rate(value, f"{key} from {source}")
+    except ValueError as exc:
+        raise ConfigError(str(exc)) from None
 
 
 def check_cors(value: t.Any, owner: str) -> Cors | t.Literal[False] | None:

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..globals import _cv_request, _find_request_ctx
 from ..observability.environkeys import FIELDS, ROUTE
 from . import cors, strictheaders
-from .localhost import Danger, find_danger, is_cross_site
+from .localhost import Danger, as_received, find_danger, is_cross_site
 from .webaddresses import host_of_origin, split_host
 
 if t.TYPE_CHECKING:
@@ -29,6 +29,9 @@ if t.TYPE_CHECKING:
     from ..ctx import RequestContext
     from .cors import Cors
     from .routedeclarations import RouteDeclarations
+
+    # The rule that a URL matches, and the values of its variables; None if no rule matches it.
+    Matched = tuple[Rule | None, cabc.Mapping[str, t.Any] | None]
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -99,20 +102,19 @@ class BrowserRules:
         self._trusts_some = config.get("TRUSTED_HOSTS") is not None
         self._own_names = _names_of(config)
 
-    def cors_of(self, rule: Rule | None) -> Cors | None:
-        """Return which other sites may use the URLs of a rule; None if none may.
+    def cors_of(self, matched: Matched) -> Cors | None:
+        """Return which other sites may use a URL; None if none may."""
+        return self._declared_cors(matched) or None
 
-        Args:
-            rule: None for a URL that no rule matches.
-        """
-        return self._declared_cors(rule) or None
-
-    def _declared_cors(self, rule: Rule | None) -> Cors | t.Literal[False] | None:
-        """Return what is declared about other sites; False if none may use the URLs, and None if
+    def _declared_cors(self, matched: Matched) -> Cors | t.Literal[False] | None:
+        """Return what is declared about other sites; False if none may use the URL, and None if
         nothing is.
         """
+        rule, variables = matched
         if rule is None or not self.has_cors:
             return self._cors
+        if variables:
+            rule = self._declarations.of_model_at(rule, variables)
         try:
             return self._by_rule[id(rule)]
         except KeyError:
@@ -122,18 +124,18 @@ class BrowserRules:
 
     # --- before the view -----------------------------------------------------------------------
 
-    def may_refuse(self, rule: Rule | None, environ: WSGIEnvironment) -> bool:
-        """Return whether a request to a rule may have to be refused."""
+    def may_refuse(self, matched: Matched, environ: WSGIEnvironment) -> bool:
+        """Return whether a request to a URL may have to be refused."""
         if self.find_danger is None or (danger := self.find_danger(environ)) is None:
             return False
-        return danger is Danger.REBOUND or not self._names_site(rule, environ)
+        return danger is Danger.REBOUND or not self._names_site(matched, environ)
 
-    def is_foreign(self, rule: Rule | None, environ: WSGIEnvironment) -> bool:
+    def is_foreign(self, matched: Matched, environ: WSGIEnvironment) -> bool:
         """Return whether a page of another site, which no `cors` names, has caused a request."""
-        return is_cross_site(environ) and not self._names_site(rule, environ)
+        return is_cross_site(environ) and not self._names_site(matched, environ)
 
-    def _names_site(self, rule: Rule | None, environ: WSGIEnvironment) -> bool:
-        policy = self.cors_of(rule)
+    def _names_site(self, matched: Matched, environ: WSGIEnvironment) -> bool:
+        policy = self.cors_of(matched)
         return policy is not None and policy.allows(environ.get("HTTP_ORIGIN"))
 
     def refusal(self, app: BrowserApp, environ: WSGIEnvironment, danger: Danger) -> Problem | None:
@@ -141,7 +143,7 @@ class BrowserRules:
         app allows it.
         """
         if danger is Danger.REBOUND:
-            host: str = environ["HTTP_HOST"]
+            host: str = as_received(environ)["HTTP_HOST"]
             return None if self._trusts_some or self._is_own_name(host) else _refuse_name(host)
         origin: str | None = environ.get("HTTP_ORIGIN")
         if origin is not None and self._allows(app, origin, environ):
@@ -155,12 +157,12 @@ class BrowserRules:
         if not cors.is_preflight(environ["REQUEST_METHOD"], environ):
             return None
         method: str = environ[cors.REQUESTED_METHOD]
-        rule = _find_rule(app, environ, method)
-        policy = None if rule is None else self.cors_of(rule)
-        if policy is None:
+        rule, variables = _match(app, environ, method)
+        policy = None if rule is None else self.cors_of((rule, variables))
+        if rule is None or policy is None:
             return None
         if ROUTE in environ:
-            environ[ROUTE] = rule.rule  # type: ignore[union-attr]
+            environ[ROUTE] = rule.rule
         names = environ.get(cors.REQUESTED_HEADERS)
         return policy.preflight_headers(environ["HTTP_ORIGIN"], method, names)
 
@@ -177,8 +179,8 @@ class BrowserRules:
             return None
         if origin is None or _is_same_origin(origin, environ):
             return None
-        rule = _find_rule(app, environ, environ["REQUEST_METHOD"])
-        if self._declared_cors(rule) is None and not _sends_session(app.config, environ):
+        matched = _match(app, environ, environ["REQUEST_METHOD"])
+        if self._declared_cors(matched) is None and not _sends_session(app.config, environ):
             return None
         return None if self._allows(app, origin, environ) else _refuse_websocket(origin)
 
@@ -193,7 +195,7 @@ class BrowserRules:
         its own that sets the headers of CORS.
         """
         method: str = environ["REQUEST_METHOD"]
-        return self._names_site(_find_rule(app, environ, method), environ) or (
+        return self._names_site(_match(app, environ, method), environ) or (
             _ask(app, origin, method, environ) in {origin, "*"}
         )
 
@@ -205,11 +207,11 @@ class BrowserRules:
         def start(status: str, headers: list[tuple[str, str]], *more: t.Any) -> t.Any:
             context: RequestContext | None = _cv_request.get(None)
             # Without a context of this request, it has failed before its URL was matched.
-            rule = None
+            matched: Matched = None, None
             if context is not None and context._environ is environ:
-                rule = context._matched()[0]
+                matched = context._matched()
             content_type = _value(headers, "content-type")
-            added = self.headers(rule, content_type, environ)
+            added = self.headers(matched, content_type, environ)
             return start_response(status, merged(headers, added), *more)
 
         return t.cast("StartResponse", start)
@@ -220,24 +222,24 @@ class BrowserRules:
         """Return the headers of a response that a server makes without the app, with those that the
         app would add.
         """
-        rule = _find_rule(app, environ, environ["REQUEST_METHOD"])
-        added = self.headers(rule, _value(headers, "content-type"), environ)
+        matched = _match(app, environ, environ["REQUEST_METHOD"])
+        added = self.headers(matched, _value(headers, "content-type"), environ)
         return merged(headers, added)
 
     def headers(
-        self, rule: Rule | None, content_type: str, environ: cabc.MutableMapping[str, t.Any]
+        self, matched: Matched, content_type: str, environ: cabc.MutableMapping[str, t.Any]
     ) -> Headers:
         """Return the headers to add to a response.
 
         Args:
-            rule: the rule that the URL of the request matches; None if there is none.
+            matched: what the URL of the request matches.
             content_type: the header Content-Type of the response; empty if it has none.
             environ: the WSGI environ of the request, or its headers by their names there.
         """
         found: Headers = ()
         if self._strict is not None:
             found = self._strict.headers(content_type, environ)
-        policy = self.cors_of(rule)
+        policy = self.cors_of(matched)
         if policy is not None:
             found = (*found, *policy.response_headers(environ.get("HTTP_ORIGIN")))
         return found
@@ -271,14 +273,13 @@ def _ask(app: BrowserApp, origin: str, method: str, environ: WSGIEnvironment) ->
     return found.get("access-control-allow-origin")
 
 
-def _find_rule(app: BrowserApp, environ: WSGIEnvironment, method: str) -> Rule | None:
+def _match(app: BrowserApp, environ: WSGIEnvironment, method: str) -> Matched:
     try:
         # A request object keeps a reference to itself in its environ, so it gets a copy.
         adapter = app.create_url_adapter(app.request_class({**environ}))
-        rule, _ = adapter.match(method=method, return_rule=True)
+        return t.cast("Matched", adapter.match(method=method, return_rule=True))
     except HTTPException:
-        return None
-    return t.cast("Rule", rule)
+        return None, None
 
 
 def _is_same_origin(origin: str, environ: WSGIEnvironment) -> bool:

@@ -9,9 +9,11 @@ Source: https://fetch.spec.whatwg.org/#http-cors-protocol
 from __future__ import annotations
 
 import collections.abc as cabc
+import contextlib
 import re
 import typing as t
 from dataclasses import dataclass, fields
+from ipaddress import ip_address
 
 from ..core.advice import did_you_mean
 from ..errors import ConfigError
@@ -189,15 +191,38 @@ class _Origins:
                 f'{self._where}: the origin "null" cannot be allowed, because pages of every site'
                 ' can have it (in a sandboxed frame). To allow every site, write "*".'
             )
-        elif (match := _PATTERN.fullmatch(str(text))) is None:
+        elif (match := _PATTERN.fullmatch(str(text))) is None or not _is_port(match["port"]):
             raise self._not_an_origin(text)
-        elif match["below"] or match["port"] == "*":
-            self.patterns.append(self._compile(match))
         else:
-            self.exact.add(_written(match))
+            self._add_host(match, self._host(match["host"], text))
 
-    def _compile(self, match: re.Match[str]) -> re.Pattern[str]:
-        host = re.escape(_ascii(match["host"]))
+    def _host(self, given: str, text: object) -> str:
+        """Return the host of an origin as browsers send it: in ASCII, and in lower case."""
+        host = given.lower()
+        if host.startswith("["):
+            try:
+                return f"[{ip_address(host[1:-1])}]"
+            except ValueError:
+                raise self._not_an_origin(text) from None
+        if not _DEVIATIONS.isdisjoint(host):
+            raise ConfigError(
+                f"{self._where}: {text!r} has a letter that programs write differently in names of"
+                " hosts. Write the name in ASCII, as the address bar of a browser copies it:"
+                " xn--... ."
+            )
+        with contextlib.suppress(UnicodeError):
+            host = host if host.isascii() else host.encode("idna").decode()
+        if not _HOST.fullmatch(host):
+            raise self._not_an_origin(text)
+        return host
+
+    def _add_host(self, match: re.Match[str], host: str) -> None:
+        if match["below"] or match["port"] == "*":
+            self.patterns.append(self._compile(match, re.escape(host)))
+        else:
+            self.exact.add(f"{match['scheme'].lower()}://{host}{_port(match)}")
+
+    def _compile(self, match: re.Match[str], host: str) -> re.Pattern[str]:
         if match["below"]:
             # Two names in front suffice for each host that has a certificate, and the length of
             # what the pattern reads is bounded by that of a host name.
@@ -207,7 +232,10 @@ class _Origins:
 
     def _not_an_origin(self, text: object) -> ConfigError:
         hint = ""
-        if isinstance(text, str) and "://" not in text:
+        if isinstance(text, str) and "," in text:
+            listed = [part.strip() for part in text.split(",") if part.strip()]
+            hint = f" Several sites are a list: {listed!r}."
+        elif isinstance(text, str) and "://" not in text:
             hint = f" Does {('https://' + text)!r} say what you mean?"
         elif isinstance(text, str) and "/" in text.partition("://")[2]:
             origin = "/".join(text.split("/")[:3])
@@ -221,23 +249,21 @@ _PATTERN: t.Final = re.compile(
 )
 
 
+# A name in ASCII, or an IPv4 address.
+_HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+# Letters that Python's IDNA 2003 writes in another way than browsers (UTS #46): it takes
+# straße.example for strasse.example, which may belong to somebody else.
+_DEVIATIONS: t.Final = frozenset("\u00df\u03c2\u200c\u200d")
+
+
+def _is_port(text: str | None) -> bool:
+    return text in (None, "*") or int(text) < 2**16
+
+
 def _port(match: re.Match[str]) -> str:
-    port = match["port"] or ""
+    """Return the port of an origin as browsers write it: nothing for the default port."""
+    port = str(int(match["port"])) if match["port"] else ""
     return f":{port}" if port and port != DEFAULT_PORTS.get(match["scheme"].lower()) else ""
-
-
-def _written(match: re.Match[str]) -> str:
-    """Return an origin as browsers write it: in lower case, without a default port."""
-    return f"{match['scheme'].lower()}://{_ascii(match['host'])}{_port(match)}"
-
-
-def _ascii(host: str) -> str:
-    """Return a host name as browsers send it: `xn--bcher-kva.example` for `bücher.example`."""
-    host = host.lower()
-    try:
-        return host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError:
-        return host
 
 
 def _is_list(value: object) -> t.TypeGuard[cabc.Collection[t.Any]]:

@@ -8,7 +8,7 @@ from time import monotonic
 from carboy.core.identity import Identity
 from carboy.core.problemdetails import Problem
 
-from .ratelimit import QuickCount, Sender, count, limit_of_key
+from .ratelimit import UNKNOWN_MODEL, QuickCount, Sender, count, limit_of_key
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -48,10 +48,12 @@ class RoutePolicy(t.NamedTuple):
         access: "key" or "open", as it was declared; None if the route needs a key as soon as the
             app has keys.
         limit: how many requests are answered; None for any number.
+        is_known: False for a model that the app does not have.
     """
 
     access: AccessRule | None = None
     limit: RateLimit | None = None
+    is_known: bool = True
 
 
 class RouteGuard:
@@ -62,8 +64,8 @@ class RouteGuard:
         endpoint: the endpoint of the route.
         policy: what holds for the route.
         purpose: what the route gives access to.
-        policy_of_model: returns what holds for the model with this name, if `purpose` has a
-            variable.
+        policy_of_model: returns what holds for the model with this name, if a
+            variable of the route has it.
         has_users: whether the app knows its users.
 
     Attributes:
@@ -104,7 +106,7 @@ class RouteGuard:
         self.passed = Admission(self, Identity(), keyed=False)
         self.quick_count: QuickCount | None = None
         self._count_without_key: QuickCount | None = None
-        is_anonymous = policy.access != "key" and not (has_users or purpose.variable)
+        is_anonymous = policy.access != "key" and not (has_users or purpose.has_model_variable)
         if policy.limit is not None and is_anonymous:
             self._count_without_key = QuickCount(policy.limit, purpose.model, endpoint)
             if policy.access == "open":
@@ -138,7 +140,7 @@ class RouteGuard:
         return needs_key(self._policy_for(model).access, self.store)
 
     def _policy_for(self, model: str) -> RoutePolicy:
-        return self._policy_of_model(model) if self.purpose.variable else self.policy
+        return self._policy_of_model(model) if self.purpose.has_model_variable else self.policy
 
     def admit(
         self,
@@ -168,13 +170,14 @@ class RouteGuard:
 
     def _count(self, identity: Identity, model: str) -> Problem | None:
         """Count a request that may pass; return why it is refused if it exceeds a rate."""
-        limit, key = self._policy_for(model).limit, identity.key
-        limits = [] if limit is None else [limit]
+        policy, key = self._policy_for(model), identity.key
+        limits = [] if policy.limit is None else [policy.limit]
         if key is not None and key.rate is not None:
             limits.append(limit_of_key(key.rate))
         if not limits:
             return None
-        refusal = count(limits, Sender(identity, model, self.endpoint))
+        counted = model if policy.is_known else UNKNOWN_MODEL
+        refusal = count(limits, Sender(identity, counted, self.endpoint))
         return refusal and refusal.problem()
 
 

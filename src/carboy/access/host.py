@@ -143,7 +143,12 @@ class AccessHost:
             scope=f"{self.name} {self._number}",
             identify_user=self._user_finder(),
         )
-        if self._identify_user is None and (place := table.place_that_counts_users()):
+        if not self.__dict__.get("models") and (place := table.place_that_counts_by("model")):
+            raise ConfigError(
+                f"{place} has a rate by model, but the app has no models. To count all requests to"
+                " a route, whoever sends them, write 'by route'."
+            )
+        if self._identify_user is None and (place := table.place_that_counts_by("user")):
             raise ConfigError(
                 f"{place} has a rate by user, but the app does not say who the user is: register a"
                 " function by @app.identify_user, or count by key or address."

@@ -263,6 +263,15 @@ def listed_keys(value: object, where: str) -> dict[str, ApiKey]:
     return found
 
 
+def check_value(key: str, value: t.Any, source: str) -> None:
+    """Refuse a value of the config key ACCESS_KEYS that is not valid.
+
+    Raises:
+        ConfigError: the value is not valid.
+    """
+    listed_keys(value, f"{key} from {source}")
+
+
 def _records(value: object) -> list[object]:
     if isinstance(value, str):
         if value.lstrip()[:1] not in ("[", "{"):

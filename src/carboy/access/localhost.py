@@ -14,6 +14,7 @@ import enum
 import typing as t
 from functools import lru_cache
 
+from ..observability.environkeys import RECEIVED
 from .webaddresses import host_of_origin, is_this_machine, may_be_rebound, split_host
 
 if t.TYPE_CHECKING:
@@ -35,6 +36,10 @@ _HEADERS_OF_PROXIES: t.Final = (
 )
 
 
+# The key under which the middleware ProxyFix keeps what it replaces.
+_BEFORE_PROXY_FIX: t.Final = "werkzeug.proxy_fix.orig"
+
+
 class Danger(enum.Enum):
     """Why a request may come from a page of a foreign site."""
 
@@ -51,26 +56,36 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
         environ: the WSGI environ of the request.
     """
     is_here, foreign_port = _examine(environ.get("HTTP_HOST"))
-    if is_here:
-        if environ["REQUEST_METHOD"] in _SAFE_METHODS and "HTTP_UPGRADE" not in environ:
-            return None
-        is_dangerous = (
-            is_cross_site(environ)
-            and not _is_of_this_machine(environ.get("HTTP_ORIGIN"))
-            and not _is_forwarded(environ)
-        )
-        return Danger.CROSS_SITE if is_dangerous else None
+    received = environ
+    # PERF: most requests have not come through a proxy, and need no call.
+    if RECEIVED in environ or _BEFORE_PROXY_FIX in environ:
+        received = as_received(environ)
+        foreign_port = _examine(received.get("HTTP_HOST"))[1]
     # If the Host header has the port of this server, no proxy is in between: the name leads the
     # client to this machine. (A proxy on the same machine has another port, because this one is
     # taken. The default ports are left out: a proxy that listens on port 443 may connect to port
     # 80, and pass on a Host header without a port.)
     if (
         foreign_port
-        and foreign_port == environ["SERVER_PORT"]
-        and environ.get("REMOTE_ADDR") in _PEERS
+        and foreign_port == received["SERVER_PORT"]
+        and received.get("REMOTE_ADDR") in _PEERS
     ):
         return Danger.REBOUND
+    if is_here and (environ["REQUEST_METHOD"] not in _SAFE_METHODS or "HTTP_UPGRADE" in environ):
+        is_dangerous = (
+            is_cross_site(environ)
+            and not _is_of_this_machine(environ.get("HTTP_ORIGIN"))
+            and not _is_forwarded(environ)
+        )
+        return Danger.CROSS_SITE if is_dangerous else None
     return None
+
+
+def as_received(environ: cabc.Mapping[str, t.Any]) -> cabc.Mapping[str, t.Any]:
+    """Return the host, the port and the client's address as they were before headers of proxies
+    replaced them. After DNS rebinding, a page can send such headers.
+    """
+    return environ.get(RECEIVED) or environ.get(_BEFORE_PROXY_FIX) or environ
 
 
 @lru_cache(maxsize=256)

@@ -30,6 +30,9 @@ PROBLEM_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 # Longer names of users, and texts that proxies have written in place of an address, are replaced by
 # their hashes, so that a bucket takes little memory.
 _LONGEST = 100
+#: Counts requests for all models that there are not: a bucket for each such name would let clients
+#: fill the memory. No model can have this name.
+UNKNOWN_MODEL: t.Final = "/"
 
 
 class Sender(t.NamedTuple):
@@ -37,7 +40,8 @@ class Sender(t.NamedTuple):
 
     Attributes:
         identity: who has sent the request.
-        model: the name of the model that the request is for; "" if it is for none.
+        model: the name of the model that the request is for, `UNKNOWN_MODEL` if the app has no
+            model of the name that the client asks for; "" if it is for none.
         endpoint: the endpoint of the request.
     """
 
@@ -247,15 +251,19 @@ def _shortened(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-@lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
     """Return what an address counts for: itself, or the network of 64 bits of an IPv6 address,
     because a client of IPv6 has at least that many addresses (RFC 6177).
     """
+    return _network_of(_shortened(address))
+
+
+@lru_cache(maxsize=4096)
+def _network_of(address: str) -> str:
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
-        return _shortened(address) or "unknown"
+        return address or "unknown"
     if found.version == 4:
         return str(found)
     if (mapped := found.ipv4_mapped) is not None:

@@ -54,18 +54,19 @@ class Rate:
 
 
 def parse_rates(given: object) -> tuple[Rate, ...]:
-    """Return the rates in a text or in a list of texts; none for the text "unlimited".
+    """Return the rates in a text or in a list of texts; none for "unlimited" alone.
 
     Raises:
         ValueError: `given` is neither, or a text is not a rate. The message names the text and says
             what is expected.
     """
-    if given == UNLIMITED:
-        return ()
     texts: cabc.Iterable[object] = [given]
     if isinstance(given, (list, tuple)):
         texts = given
-    rates = [_parse(part) for text in texts for part in _split(text)]
+    parts = [part for text in texts for part in _split(text)]
+    if [part.strip() for part in parts] == [UNLIMITED]:
+        return ()
+    rates = [_parse(part) for part in parts]
     if not rates:
         raise ValueError(f"expected a rate, {_EXAMPLE}, got {given!r}")
     for rate in rates:

@@ -78,6 +78,17 @@ class RouteDeclarations:
             found = found.within(declared)
         return found
 
+    def of_model_at(self, rule: Rule, variables: cabc.Mapping[str, t.Any] | None) -> Rule:
+        """Return a rule of the model that a variable of a rule names; the rule itself if there is
+        none.
+
+        Args:
+            variables: the values of the variables of the rule.
+        """
+        variable = self.at(rule).purpose.variable
+        name = (variables or {}).get(variable) if variable else None
+        return self._rules_of_models.get(name or "", rule)
+
     def rule_of_model(self, name: str) -> Rule | None:
         """Return a rule of the model with this name; None if there is none."""
         return self._rules_of_models.get(name)
@@ -111,7 +122,7 @@ class RouteDeclarations:
         found: dict[str, Rule] = {}
         for rule in self._url_map.iter_rules():
             purpose = _declared_at(rule).purpose
-            if purpose.kind == "model":
+            if purpose.kind == "model" and purpose.model:
                 found.setdefault(purpose.model, rule)
         return found
 

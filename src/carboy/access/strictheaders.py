@@ -51,7 +51,29 @@ _DOCUMENTS: t.Final = frozenset(
 )
 _NAME: t.Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _LINE: t.Final = re.compile(r"[\t\x20-\x7e]*")
-_DIRECTIVE: t.Final = re.compile(r"[a-z-]+")
+# The directives whose values are sources: those of CSP3, and fenced frames.
+_OF_SOURCES: t.Final = frozenset(
+    (
+        *(f"{name}-src" for name in ("child", "connect", "default", "fenced-frame", "font")),
+        *(f"{name}-src" for name in ("frame", "img", "manifest", "media", "object", "prefetch")),
+        *("script-src", "script-src-elem", "script-src-attr", "worker-src"),
+        *("style-src", "style-src-elem", "style-src-attr"),
+        *("base-uri", "form-action", "frame-ancestors"),
+    )
+)
+# Further ones of CSP3, Upgrade Insecure Requests, Mixed Content and Trusted Types.
+_DIRECTIVES: t.Final = _OF_SOURCES | {
+    *("sandbox", "report-uri", "report-to", "webrtc"),
+    *("upgrade-insecure-requests", "block-all-mixed-content"),
+    *("require-trusted-types-for", "trusted-types"),
+}
+_NONE: t.Final = "'none'"
+# Sources that browsers understand only in quotes. Without them, they are names of hosts.
+_QUOTED: t.Final = re.compile(
+    r"none|self|unsafe-inline|unsafe-eval|unsafe-hashes|wasm-unsafe-eval|trusted-types-eval"
+    r"|strict-dynamic|report-sample|inline-speculation-rules|(?:nonce|sha256|sha384|sha512)-.*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +154,15 @@ def parse(value: t.Any, source: str) -> StrictHeaders | None:
 def _extended(more: cabc.Mapping[str, t.Any], source: str) -> dict[str, str]:
     """Return the strict policy with the directives in `more`.
 
-    Sources are added to those of the directive. A value of None removes the directive.
+    Sources are added to those of the directive; 'none' replaces them. A value of None removes the
+    directive.
     """
     directives: dict[str, str] = dict(_POLICY)
     for name, sources in more.items():
-        if not _DIRECTIVE.fullmatch(str(name)):
+        if name not in _DIRECTIVES:
             raise ConfigError(
                 f"STRICT_HEADERS: {name!r} from {source} is no directive of a"
-                f" Content-Security-Policy.{did_you_mean(str(name), _POLICY)}"
+                f" Content-Security-Policy.{did_you_mean(str(name), _DIRECTIVES)}"
             )
         if sources is None:
             directives.pop(name, None)
@@ -151,10 +174,28 @@ def _extended(more: cabc.Mapping[str, t.Any], source: str) -> dict[str, str]:
                 f" such as 'https://cdn.example', or a list of texts, not {sources!r} from"
                 f" {source}."
             )
+        given = " ".join(texts).split()
+        if name in _OF_SOURCES:
+            _check_sources(name, given, source)
         known = directives.get(name, "")
-        kept = "" if known == "'none'" else known  # which counts only if it is alone
-        directives[name] = " ".join(filter(None, (kept, *texts)))
+        is_kept = _NONE not in (known, *given)  # which counts only if it is alone
+        directives[name] = " ".join(filter(None, (known if is_kept else "", *given)))
     return directives
+
+
+def _check_sources(name: str, given: list[str], source: str) -> None:
+    """Refuse sources that browsers would ignore, or take for something else."""
+    for text in given:
+        if _QUOTED.fullmatch(text):
+            raise ConfigError(
+                f"STRICT_HEADERS: the source {text!r} of {name!r} in Content-Security-Policy from"
+                f""" {source} is a keyword, which needs quotes of its own: write "'{text}'"."""
+            )
+    if _NONE in given and len(given) > 1:
+        raise ConfigError(
+            f"STRICT_HEADERS: {name!r} in Content-Security-Policy from {source} has \"'none'\""
+            " beside other sources. Write it alone, or leave it out."
+        )
 
 
 def _is_source(text: object) -> bool:

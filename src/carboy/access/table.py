@@ -132,7 +132,7 @@ class AccessTable:
         purpose, policy = declared.purpose, self._policy_of(rule, declared)
         if purpose.kind == "asset":
             return None
-        if policy.limit is None and policy.access == "open" and not purpose.variable:
+        if policy.limit is None and policy.access == "open" and not purpose.has_model_variable:
             return None
         return RouteGuard(
             self.store,
@@ -155,7 +155,8 @@ class AccessTable:
         return RoutePolicy(access, self._limit_of(rule))
 
     def _limit_of(self, rule: Rule) -> RateLimit | None:
-        is_static = rule.endpoint.rpartition(".")[2] == "static"
+        # What `url_for("static", filename=...)` leads to, and no other view of that name.
+        is_static = rule.endpoint.rpartition(".")[2] == "static" and "filename" in rule.arguments
         for place, (name, declared) in enumerate(self._declarations.levels(rule)):
             if declared.rates is not None:
                 # One page may need any number of static files, so that they do not count for a rate
@@ -168,7 +169,8 @@ class AccessTable:
         rule = self._declarations.rule_of_model(name)
         if rule is None:
             of_app = self._declarations.of_app
-            return RoutePolicy(of_app.access, self._limit("all routes", of_app.rates))
+            limit = self._limit("all routes", of_app.rates)
+            return RoutePolicy(of_app.access, limit, is_known=False)
         guard = self.guard_of(rule)
         return RoutePolicy("open") if guard is None else guard.policy
 
@@ -205,10 +207,12 @@ class AccessTable:
             key.rate for key in keys
         )
 
-    def place_that_counts_users(self) -> str | None:
-        """Return what declares a rate by user, for an error message; None if nothing does."""
+    def place_that_counts_by(self, way: str) -> str | None:
+        """Return what declares a rate by user, or by model, for an error message; None if nothing
+        does.
+        """
         for place, declared in self._declarations.places():
-            if any(rate.by == "user" for rate in declared.rates or ()):
+            if any(rate.by == way for rate in declared.rates or ()):
                 return place
         return None
 

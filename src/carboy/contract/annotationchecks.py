@@ -10,6 +10,11 @@ requests.
     that pydantic reads
     options inside a record           `Annotated[Image, ImageOptions(...)]` as the type of a field:
                                       images in a record are read without options
+    a pydantic dataclass in a record  msgspec would read it, without its limits and validators
+    that msgspec reads
+    an `__init__` that an author      msgspec and pydantic create such an object without it;
+    wrote for a dataclass or attrs    likewise `alias` and `converter` of a field of attrs
+    class
 
 It also refuses a default of a parameter or of a record's field that would be one object for all
 requests, and that a request could change.
@@ -17,6 +22,7 @@ requests, and that a request could change.
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import msgspec
@@ -135,6 +141,8 @@ class _Place(t.NamedTuple):
     #: Whether this part of the annotation is inside a collection or a record, where the options of
     #: an image, a table, ... have no effect.
     inside: bool
+    #: Whether this part declares the columns of a table: no objects of its class are created.
+    of_columns: bool = False
 
     def refusal(self, extra: t.Any, why: str) -> SignatureError:
         where = f"the field {self.field} has" if self.field else "it has"
@@ -146,7 +154,10 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
     kind = kind_of(annotation)
     for extra in extras:
         _check_extra(extra, bare, kind, place)
-    if is_pydantic(t.get_origin(bare) or bare):
+    cls = t.get_origin(bare) or bare
+    if kind is None and not place.of_columns:
+        _check_class(cls, place)
+    if is_pydantic(cls):
         place = place._replace(by_pydantic=True)
     if t.get_origin(bare) is t.Literal or not isinstance(bare, t.Hashable):
         return
@@ -154,14 +165,53 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
         return
     seen.add((bare, place))
     is_whole = is_union(bare) or (not place.inside and place.of_body and is_file(item_of(bare)))
-    inner = place if is_whole else place._replace(inside=True)
+    inner = place if is_whole else place._replace(inside=True, of_columns=kind is not None)
     for each in t.get_args(bare):
         _visit(each, inner, seen)
-    owner = getattr(t.get_origin(bare) or bare, "__qualname__", "")
+    owner = getattr(cls, "__qualname__", "")
     for field in fields_of(bare):
         within = inner._replace(field=f"{owner}.{field.name}")
         _check_field_default(field, within)
         _visit(field.annotation, within, seen)
+
+
+def _check_class(cls: t.Any, place: _Place) -> None:
+    """Raise SignatureError if objects of a class would be created without code or options of its
+    author.
+    """
+    name = getattr(cls, "__qualname__", "")
+    if is_pydantic(cls):
+        if dataclasses.is_dataclass(cls) and not place.by_pydantic:
+            raise SignatureError(
+                f"the field {place.field} is of the pydantic dataclass {name}, whose limits and"
+                " validators msgspec ignores. Make it, or the class that has the field, a"
+                " `pydantic.BaseModel`."
+            )
+    elif dataclasses.is_dataclass(cls) or hasattr(cls, "__attrs_attrs__"):
+        if _has_own_init(cls):
+            raise SignatureError(
+                f"the class {name} has an `__init__`, which is not called when it is read from a"
+                " request. Write `__post_init__` (`__attrs_post_init__` in an attrs class), or a"
+                " plain class with a function that makes it."
+            )
+        for field in getattr(cls, "__attrs_attrs__", ()):
+            _check_attrs_field(field, f"{name}.{field.name}")
+
+
+def _has_own_init(cls: t.Any) -> bool:
+    """Return whether an author wrote the `__init__` of a dataclass or attrs class."""
+    code = getattr(cls.__init__, "__code__", None)
+    return code is not None and not code.co_filename.startswith(("<string>", "<attrs generated"))
+
+
+def _check_attrs_field(field: t.Any, name: str) -> None:
+    renamed = getattr(field, "alias", None) not in (None, field.name, field.name.lstrip("_"))
+    for option in ["alias"] * renamed + ["converter"] * (field.converter is not None):
+        raise SignatureError(
+            f"the field {name} has the option `{option}` of attrs, which has no effect when it is"
+            " read from a request. Use a `msgspec.Struct`, whose fields may be renamed"
+            " (`msgspec.field(name=...)`) and changed in `__post_init__`."
+        )
 
 
 def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Place) -> None:

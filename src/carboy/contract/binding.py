@@ -58,7 +58,6 @@ from .parameters import (
 )
 from .responses import Finish, finisher, typed_classes
 from .signature import Circumstances, is_marked, read_contract
-from .valuecounts import UNCHECKED_BYTES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -215,7 +214,7 @@ class _Writer:
         single, decode = reader.single, reader.json
         if single is not None and decode is not None:
             i = len(self._arguments)
-            self._names["decode"], self._names["most"] = decode, UNCHECKED_BYTES
+            self._names["decode"], self._names["most"] = decode, reader.unchecked_bytes
             self._add(2, "if (")
             self._add(3, "environ.get('CONTENT_TYPE') in usual_json")
             self._add(3, "and 'HTTP_CONTENT_ENCODING' not in environ")

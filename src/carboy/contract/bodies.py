@@ -33,10 +33,20 @@ from ..errors import InputError, MalformedInputError
 from . import inputerrors, rereading
 from .bodyparameters import Decode, compile_parameter
 from .forms import FormReader, convert, finite
+from .hints import is_pydantic
 from .hooks import from_json
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import fresh
-from .valuecounts import UNCHECKED_BYTES, check_json, check_msgpack
+from .records import types_in
+from .valuecounts import (
+    UNCHECKED_BYTES,
+    UNCHECKED_KEYS_BYTES,
+    check_json,
+    check_msgpack,
+    check_plain_keys,
+)
+from .values import unpacked
+from .values.registry import kind_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -106,11 +116,17 @@ class BodyReader:
         self._decode_named = finite(decode, self._named_type)
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
-        self._has_pydantic = any(each.is_validated for each in self.parameters)
+        self._has_pydantic = any(_is_validated(each) for each in self.parameters)
+        #: JSON of at most this length is read without counting its values.
+        self.unchecked_bytes = UNCHECKED_KEYS_BYTES if self._has_pydantic else UNCHECKED_BYTES
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]
         # Whether the fields that msgspec decodes can be used as arguments, because they need no
         # conversion and contain no arrays whose dimensions must be compared.
         self._plain = len(self._sided) < 2 and not any(map(_is_read_again, self.parameters))
+        self._unpacks = any(_unpacks(each.annotation) for each in self.parameters)
+        # PERF: the methods are wrapped here, so that plain JSON does not pay for the limit.
+        for name in ("decode", "decode_json", "from_plain") if self._unpacks else ():
+            setattr(self, name, unpacked.limited(getattr(self, name)))
 
     @property
     def json(self) -> Decode | None:
@@ -119,10 +135,10 @@ class BodyReader:
         """
         if self.single is None or self._bare is None or not self._has_json:
             return None
-        if not self.single.converts:
-            return self._bare
-        bare, read = self._bare, self.single.from_json
-        return lambda data: read(bare(data), "$")
+        decode, read = self._bare, self.single.from_json
+        if self.single.converts:
+            decode = _composed(read, decode)
+        return unpacked.limited(decode) if self._unpacks else decode
 
     def copies(self, media_type: str) -> bool:
         """Return whether a body of this media type may be a memoryview of memory that is written
@@ -174,7 +190,7 @@ class BodyReader:
             may_recode: if reading fails, whether to try again with UTF-16 or UTF-32, or without a
                 byte order mark. Flask reads these, and programs on Windows send them.
         """
-        if len(data) > UNCHECKED_BYTES:
+        if len(data) > self.unchecked_bytes:
             check_json(data, all_values=self._has_pydantic)
         single, bare = self.single, self._bare
         try:
@@ -288,6 +304,8 @@ class BodyReader:
             value = msgspec.msgpack.decode(data, ext_hook=_refuse_extension)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise MalformedInputError("The body is not valid MessagePack.") from exc
+        if self._has_pydantic:
+            check_plain_keys(value, len(data))
         single = self.single
         if single is None or (isinstance(value, dict) and not single.takes_object):
             return self.from_plain(value)
@@ -352,6 +370,21 @@ def _refuse_extension(code: int, data: memoryview) -> t.NoReturn:
     raise MalformedInputError(
         f"The MessagePack has a value of the extension type {code}, which is not known here."
     )
+
+
+def _composed(read: cabc.Callable[[t.Any, str], t.Any], decode: Decode) -> Decode:
+    return lambda data: read(decode(data), "$")
+
+
+def _unpacks(annotation: t.Any) -> bool:
+    """Return whether a type has images or the like, also in the fields of records."""
+    kinds = map(kind_of, types_in(annotation))
+    return any(kind is not None and kind.unpacks for kind in kinds)
+
+
+def _is_validated(parameter: BodyParameter) -> bool:
+    """Return whether pydantic reads the parameter, or a field of a record in it."""
+    return parameter.is_validated or any(map(is_pydantic, types_in(parameter.annotation)))
 
 
 def _is_read_again(parameter: BodyParameter) -> bool:

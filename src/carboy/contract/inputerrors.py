@@ -18,7 +18,7 @@ from itertools import chain
 import msgspec
 from msgspec import inspect
 
-from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputError
+from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputError, together
 from .records import values_in
 
 if t.TYPE_CHECKING:
@@ -231,23 +231,25 @@ def _of_pydantic(error: t.Any, root: str) -> InputError:
             expected=f"a valid {error.title}",
             got=f"{count:,} values that are not valid, which are too many to list",
         )
-    faults = []
+    found = []
     for each in error.errors(include_url=False, include_context=False):
         if each["type"] == "json_invalid":
             return MalformedInputError(f"The body is not valid JSON: {each['msg']}.")
         path = root + "".join(
-            f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"]
+            f"[{step}]" if isinstance(step, int) else f".{_cut(step)}" for step in each["loc"]
         )
-        missing = each["type"] == "missing"
-        got = None if missing else describe(each["input"])
-        faults.append(Fault(path, each["msg"].removeprefix("Input should be "), got))
-    detail = " ".join(
-        f"Expected {fault.expected}"
-        + (f", got {fault.got}" if fault.got else "")
-        + f" - at `{fault.path}`."
-        for fault in faults
-    )
-    return InputError(detail, faults=faults)
+        got = None if each["type"] == "missing" else describe(each["input"])
+        found.append(_said_by_pydantic(each["msg"], path, got))
+    return together(found)
+
+
+def _said_by_pydantic(message: str, path: str, got: str | None) -> InputError:
+    expected = message.removeprefix("Input should be ")
+    if expected != message:
+        return InputError.at(path, expected=expected, got=got)
+    # The message is a sentence, such as "Field required".
+    came = f", got {got}" if got else ""
+    return InputError(f"{message}{came} - at `{path}`.", faults=[Fault(path, message, got)])
 
 
 def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:

@@ -6,8 +6,12 @@
 
 This runs only for JSON that msgspec has refused. The error of msgspec names the path of one refused
 value, such as `$.rows[0].count`. This module rewrites the values at that path in all rows, and
-decodes the JSON again, until msgspec accepts it or refuses a value that cannot be rewritten. So the
-number of decodings is limited by the number of such paths in the type, not by the number of values.
+decodes the JSON again, until msgspec accepts it or refuses a value that cannot be rewritten.
+
+A record that contains records of its own class may have as many such paths as values, and each of
+them costs a decoding. So after `_MOST_PATHS` paths, all whole numbers of the JSON are rewritten at
+once; a value of the type Any is then 5 for 5.0 too. Texts cannot be rewritten in this way, because
+many are valid base64 by chance: base64 at more paths is refused.
 
 msgspec offers no hook for these values: it calls `float_hook` and `dec_hook` for neither an int nor
 bytes, and with `strict=False` it accepts the text "5" for an int as well. So the place and the
@@ -30,15 +34,23 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     Rewrite: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
+    _Step: t.TypeAlias = list[tuple[str, int]] | None
 
 T = t.TypeVar("T")
-_REFUSED = re.compile(
+_MESSAGE = re.compile(
     r"(?:Expected `(?P<types>[^`]*)`, got `float`|(?P<base64>Invalid base64 encoded string))"
     r"(?: - at `\$(?P<path>[^`]*)`)?"
 )
-_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
+_STEP = re.compile(r"\.(?P<key>[^.\[]*)|\[(?:\d+|\.\.\.)\]")
+_INDEX = re.compile(r"\[\d+\]")
+# At most this many different paths are rewritten. Each costs about 10 ns per byte of the JSON.
+_MOST_PATHS = 8
+# A key of an object may contain at most this many dots, which also separate the steps of a path.
+_MOST_DOTS = 8
 # Whole numbers with more digits are not converted, because that takes quadratic time.
 _MOST_DIGITS = 40
+# All numbers with this many digits fit into 64 bits.
+_ENCODED_DIGITS = 18
 
 # Numbers are decoded as decimals, so that numbers which are not rewritten keep all their digits.
 _decode = msgspec.json.Decoder(float_hook=decimal.Decimal).decode
@@ -61,18 +73,23 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
     Raises:
         msgspec.DecodeError: the JSON does not fit the type after rewriting either.
     """
-    seen: list[list[str | None]] = []
+    seen: list[str] = []
     value: t.Any = msgspec.UNSET
     try:
         while True:
-            found = _place(error)
-            if found is None or found[0] in seen:
+            place = _place(error)
+            if place is None or place.path in seen or len(seen) > _MOST_PATHS:
                 raise error
-            steps, rewrite = found
-            seen.append(steps)
+            at_all_paths = len(seen) == _MOST_PATHS
+            if at_all_paths and place.rewrite is not _whole:
+                raise error
+            seen.append(place.path)
             try:
                 value = _decode(data) if value is msgspec.UNSET else value
-                value = _rewritten(value, steps, rewrite)
+                if at_all_paths:
+                    value = _with_whole_numbers(value)
+                else:
+                    value = _rewritten(value, _steps(place.path), 0, place.rewrite)
                 again = _encode(value)
             except (msgspec.DecodeError, OverflowError, RecursionError):
                 raise error from None
@@ -84,32 +101,74 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
         del error  # break a reference cycle: the error's traceback refers to this frame
 
 
-def _place(error: msgspec.DecodeError) -> tuple[list[str | None], Rewrite] | None:
-    """Return where the refused value is, and a function that rewrites it; None if it cannot be
-    rewritten.
+class _Refused(t.NamedTuple):
+    """The path of a refused value, without `$`, and the function that rewrites the value."""
 
-    The place is a list of keys, such as `["rows", None, "count"]`, in which None stands for any key
-    or any index.
-    """
-    refused = _REFUSED.fullmatch(str(error))
+    path: str
+    rewrite: Rewrite
+
+
+def _place(error: msgspec.DecodeError) -> _Refused | None:
+    """Return where the refused value is; None if it cannot be rewritten."""
+    refused = _MESSAGE.fullmatch(str(error))
     if refused is None:
         return None
     is_base64 = bool(refused["base64"])
     if not is_base64 and "int" not in refused["types"].split(" | "):
         return None
-    steps = [step["key"] for step in _STEP.finditer(refused["path"] or "")]
-    return steps, _canonical if is_base64 else _whole
+    # In lists, the values at all positions are rewritten, not only the one that was refused.
+    path = _INDEX.sub("[...]", refused["path"] or "")
+    return _Refused(path, _canonical if is_base64 else _whole)
 
 
-def _rewritten(value: t.Any, steps: list[str | None], rewrite: Rewrite) -> t.Any:
-    if not steps:
+def _steps(path: str) -> list[_Step]:
+    """Split a path such as `.rows[...].count` into its steps.
+
+    Each step lists the keys that may be meant, with the position of the step after each: a key may
+    contain dots, and a message of msgspec does not say which dots belong to a key. None stands for
+    each key and each index.
+    """
+    names = [step["key"] for step in _STEP.finditer(path)]
+    steps: list[_Step] = []
+    for at, key in enumerate(names):
+        if key is None:
+            steps.append(None)
+            continue
+        keys = [(key, at + 1)]
+        for end in range(at + 1, min(at + 1 + _MOST_DOTS, len(names))):
+            if names[end] is None:
+                break
+            key = f"{key}.{names[end]}"  # noqa: PLW2901 - grows by one step in each round
+            keys.append((key, end + 1))
+        steps.append(keys)
+    return steps
+
+
+def _rewritten(value: t.Any, steps: list[_Step], at: int, rewrite: Rewrite) -> t.Any:
+    """Rewrite the values at a path, from its step `at` on. Changes dicts in place."""
+    if at == len(steps):
         return rewrite(value)
-    step, *rest = steps
+    step = steps[at]
     if isinstance(value, dict):
-        for key in value if step is None else {step} & value.keys():
-            value[key] = _rewritten(value[key], rest, rewrite)
+        for key, after in ((key, at + 1) for key in value) if step is None else step:
+            if key in value:
+                value[key] = _rewritten(value[key], steps, after, rewrite)
     elif isinstance(value, list) and step is None:
-        return [_rewritten(each, rest, rewrite) for each in value]
+        return [_rewritten(each, steps, at + 1, rewrite) for each in value]
+    return value
+
+
+def _with_whole_numbers(value: t.Any) -> t.Any:
+    """Rewrite all whole numbers in a value, at any depth, unless the encoder refuses such an int.
+    Changes dicts in place.
+    """
+    if isinstance(value, dict):
+        for key, each in value.items():
+            value[key] = _with_whole_numbers(each)
+    elif isinstance(value, list):
+        return [_with_whole_numbers(each) for each in value]
+    elif isinstance(value, decimal.Decimal) and value.adjusted() < _ENCODED_DIGITS:
+        return _whole(value)
     return value
 
 

@@ -1,12 +1,16 @@
-"""Bound the memory of a body by the number of its values, before the body is decoded.
+"""Bound the memory of a body by the number of its values, before the body is decoded or validated.
 
 An empty list takes 1 byte of MessagePack or 2 of JSON, and 64 bytes of memory when it is decoded.
 So a body of 32 MiB may become 2 GiB, and decoding it takes the GIL from all other clients for
 seconds. A limit of the number of bytes alone would have to be too low for arrays of numbers.
+
+For each value that pydantic refuses, it stores a copy of all keys above the value. So a body of 300
+kB, a long key with many values, may take gigabytes.
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ..errors import InputTooLargeError
@@ -20,20 +24,73 @@ _BYTES_EACH = 8
 UNCHECKED_BYTES: t.Final = 2 * _FEW
 # Strings are searched in parts of a text, so that little memory is needed.
 _PART_BYTES = 2**20
+# The length of a key times the number of values must be at most this, unless the key is short.
+_MOST_REPEATED_BYTES = 2**28
+_SHORT_KEY_BYTES = 256
+#: In JSON of this length, which pydantic validates, no key is repeated so often.
+UNCHECKED_KEYS_BYTES: t.Final = 2**15
 
 
 def check_json(data: bytes, *, all_values: bool = False) -> None:
     """Refuse JSON that has very many lists and objects for its length: 413.
 
     Args:
-        all_values: whether numbers, texts and the like count as well, because pydantic creates an
-            error of 240 bytes for each value that does not fit.
+        all_values: whether pydantic validates the values. Numbers, texts and the like count as
+            well then, because pydantic creates an error of 240 bytes for each value that does not
+            fit; and long keys above many values are refused.
     """
+    if all_values:
+        check_keys(data)
     if len(data) <= UNCHECKED_BYTES:
         return
     most, counted = _most(data), b"[{," if all_values else b"[{"
     if sum(map(data.count, counted)) > most and count_outside_strings(data, counted) > most:
         raise _too_many(most, all_values=all_values)
+
+
+def check_keys(data: bytes) -> None:
+    """Refuse JSON for pydantic that has a long key and many values: 413."""
+    if len(data) <= UNCHECKED_KEYS_BYTES:
+        return
+    most = _longest_key(data.count(b","))
+    text = data.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    # A string that begins with a quote and has no colon after it is no key.
+    for found in re.finditer(rb'"[^"]{%d,}"(?=\s*:)' % (most + 1), text):
+        # The found text may also lie between two strings, the second of which begins with a colon.
+        if not text.count(b'"', 0, found.start()) % 2:
+            raise _too_long_key(most)
+
+
+def check_plain_keys(value: t.Any, size: int) -> None:
+    """Do what `check_keys` does, for values that were decoded from `size` bytes."""
+    if size <= UNCHECKED_KEYS_BYTES:
+        return
+    longest = count = 0
+    level = [value]
+    while level:
+        count += len(level)
+        inner: list[t.Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                keys = [len(key) for key in each if isinstance(key, (str, bytes))]
+                longest = max(longest, *keys, 0)
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = inner
+    most = _longest_key(count)
+    if longest > most:
+        raise _too_long_key(most)
+
+
+def _longest_key(values: int) -> int:
+    return max(_SHORT_KEY_BYTES, _MOST_REPEATED_BYTES // (values + 1))
+
+
+def _too_long_key(most: int) -> InputTooLargeError:
+    return InputTooLargeError.at(
+        "$", expected=f"keys of at most {most:,} bytes for so many values", got="a longer one"
+    )
 
 
 def check_msgpack(data: bytes, *, all_values: bool = False) -> None:

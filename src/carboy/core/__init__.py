@@ -21,7 +21,8 @@ steps. `fastpath` has the same sequence in one function, for apps in which no st
 
 Secrets, and what people read:
 
-    masking     masks secrets in texts; `logmasking` in the records of loggers
+    masking     masks secrets in texts; `logmasking` in the records of loggers; `objectfields`
+                finds them in objects
     keyform     the form of an API key, by which it is masked
     weakkeys    secret keys that can be guessed
     tracebacks  tracebacks that begin in the user's code
@@ -37,7 +38,6 @@ The process and its surroundings:
     foreignservers   refuses what models do not survive under uWSGI and mod_wsgi
     subinterpreters  the same for sub-interpreters
     forks            what a forked process must change
-    mainthread       waits on the main thread, which runs signal handlers
     cgroups          limits of a container; `processmemory` says what a process uses
     reachability     who can reach an address
     runtimefolders   private folders for sockets

@@ -17,7 +17,6 @@ import typing as t
 from types import FunctionType
 
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -40,6 +39,7 @@ from .urls import UrlBuilding
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from blinker import Signal
+    from werkzeug.exceptions import HTTPException
 
     from .. import typing as ft
     from ..access.browserrules import BrowserRules
@@ -163,11 +163,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                     ctx.push()
                 note_route(ctx)
                 # Not in `full_dispatch_request` alone: an app that overrides it would let all pass.
-                refused = refusal or self._refusal_of(ctx)
-                if refused is None:
-                    response = self.full_dispatch_request()
+                if refusal is not None:
+                    response = self.refuse(refusal)
+                elif (refused := self._refused(ctx)) is not None:
+                    response = refused
                 else:
-                    response = self.refuse(refused)
+                    response = self.full_dispatch_request()
             except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
@@ -181,8 +182,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             finally:
                 error = None  # break a reference cycle: the traceback refers to this frame
 
-    def refuse(self, refusal: HTTPException) -> Response:
-        """Return the response to a request whose client may not use the route.
+    def refuse(self, refusal: Exception) -> Response:
+        """Return the response to a request whose client may not use the route, or cannot be
+        identified.
 
         No function that runs before views has been called, so that one that changes responses may
         lack what such a function leaves for it: its error is logged, and the refusal sent.
@@ -191,13 +193,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             self._send(request_started)
         return self.finalize_request(self.handle_user_exception(refusal), from_error_handler=True)
 
-    def _refusal_of(self, ctx: RequestContext) -> HTTPException | None:
-        """Return the error that refuses a request, because its client may not use the route."""
+    def _refused(self, ctx: RequestContext) -> Response | None:
+        """Return the response to a request whose client may not use the route; None if it may."""
         try:
             self._ask_access(ctx)
-        except HTTPException as error:
-            # The traceback would refer to the frame of the caller, which refers to the error.
-            return error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001  # of `identify_user`: user code
+            return self.refuse(error)
         return None
 
     def _ask_access(self, ctx: RequestContext) -> None:

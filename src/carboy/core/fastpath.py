@@ -15,8 +15,6 @@ import re
 import typing as t
 from functools import lru_cache
 
-from werkzeug.exceptions import HTTPException
-
 from ..ctx import RequestContext
 from ..globals import _cv
 from ..observability.environkeys import ROUTE
@@ -124,7 +122,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             if overrides.access is not None:
                 try:
                     overrides.access.admit(ctx)
-                except HTTPException as refusal:
+                except Exception as refusal:  # noqa: BLE001 - as in `Dispatcher._refused`
                     return app.refuse(refusal)(environ, start_response)
             try:
                 if request_started.receivers:

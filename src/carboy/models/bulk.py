@@ -30,6 +30,7 @@ class PredictionFuture(Future[t.Any]):
     """
 
     _cancel_ticket: t.Callable[[], bool]
+    _done_callbacks: list[t.Callable[[Future[t.Any]], object]]
 
     @classmethod
     def submit(cls, queue: PredictionQueue, arguments: Arguments) -> PredictionFuture:
@@ -63,6 +64,19 @@ class PredictionFuture(Future[t.Any]):
             self.set_exception(value)
         else:
             self.set_result(value)
+
+    def _invoke_callbacks(self) -> None:
+        """Call the functions of `add_done_callback` on a thread of their own, because they may take
+        any time: the calling thread may be the only one that computes the model, which they may
+        ask, or the one that serves all clients.
+        """
+        if not self._done_callbacks:
+            return
+        call = super()._invoke_callbacks  # type: ignore[misc]
+        try:
+            threading.Thread(target=call, name="carboy callbacks", daemon=True).start()
+        except RuntimeError:  # the system allows no further thread
+            call()
 
 
 def predict_all(
@@ -111,7 +125,9 @@ def _submit(
         waiting.append(each)
         return True
     try:
-        waiting.append(queue.submit(each, deadline_s=None, ignore_limit=not waiting))
+        waiting.append(
+            queue.submit(each, deadline_s=None, ignore_limit=not waiting, is_collected=True)
+        )
     except QueueFullError:
         return False
     return True
@@ -129,11 +145,7 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 
 
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
-    """Convert each stream of results to a list before the next stream is opened.
-
-    A stream keeps the model busy until its last item was read. Waiting for the next stream before
-    that could block for ever.
-    """
+    """Convert each stream of results to a list."""
     for stream in streams:
         if isinstance(stream, BaseException):
             yield stream

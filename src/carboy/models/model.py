@@ -20,7 +20,7 @@ from carboy.errors import AnswerError, SignatureError
 from .batched import columns_of, item_operation
 from .binder import Binder
 from .example import Example
-from .options import Options
+from .options import EXAMPLE, Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
@@ -76,7 +76,7 @@ class Model:
         where = f"{owner}, {predict_at(source.predict)}"
         self.codec = BodyReader(self.interface, where)
         self.answers = AnswerWriter(self.operation.answer, where)
-        named = {} if options.example is None else {"Example": options.example}
+        named = {} if options.example is None else {EXAMPLE: options.example}
         #: The inputs to choose from on the model's page, by their titles.
         self.examples = {
             title: Example(value, codec=self.codec, owner=owner, title=_title(title))
@@ -306,6 +306,8 @@ class Model:
 
         If `predict` yields, each result is the list of all its items.
         """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"model.map(..., errors={errors!r}): expected 'raise' or 'return'.")
         length = len(values) if isinstance(values, cabc.Sized) else None
         bound = (self.binder.bind_one(value) for value in values)
         return self._map(bound, length=length, progress=progress, raises=errors == "raise")
@@ -380,4 +382,4 @@ class Model:
 
 
 def _title(title: str) -> str:
-    return "the example" if title == "Example" else f"the example {title!r}"
+    return "the example" if title == EXAMPLE else f"the example {title!r}"

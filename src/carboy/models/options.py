@@ -48,6 +48,8 @@ _NODE_RESOURCES = ("num_cpus", "num_gpus", "memory")
 CPU = "cpu"
 _CUDA = re.compile(r"cuda(:\d+)?")
 _LIKE_CUDA = re.compile(r"cuda|gpu", re.IGNORECASE)
+#: The title of the option `example` on the model's page.
+EXAMPLE = "Example"
 _NAME = re.compile(r"[\w-]+")
 _RESOURCE = re.compile(r"[\w:.-]+")
 _SMALLEST_AMOUNT = 0.0001
@@ -113,6 +115,11 @@ class Options:
                 f"app.model(..., examples={examples!r}): expected a dict of inputs by their"
                 " titles on the model's page, such as {'A red one': ..., 'A blue one': ...}."
             )
+        if self.example is not None and EXAMPLE in examples:
+            raise ValueError(
+                f"app.model(..., example=..., examples={{{EXAMPLE!r}: ...}}): this is the title of"
+                " `example` on the model's page. Give the other one another title."
+            )
         for name, expected in _COUNTS.items():
             number = getattr(self, name)
             if number is None and name in _MAY_BE_NONE:
@@ -138,10 +145,33 @@ class Options:
                 f"app.model(..., hold_s={self.hold_s!r}): expected seconds above 0, or None to"
                 " refuse versions that do not fit into the memory beside the one that is served."
             )
+        self._check_batches()
         check_version_options(self)
         check_access(self.access, "app.model(...)")
         check_rate(self.rate, "app.model(...)")
         check_cors(self.cors, "app.model(...)")
+
+    def _check_batches(self) -> None:
+        """Refuse options by which no batch could be full, or none be computed in time."""
+        if self.queue is not None and self.queue < self.batch:
+            raise ValueError(
+                f"app.model(..., batch={self.batch}, queue={self.queue}): a batch is formed of"
+                f" predictions that wait, so that none would have more than {self.queue}. Raise"
+                " queue, which is at least 1024 by default, or lower batch."
+            )
+        if not self.wait_ms:
+            return
+        if self.batch == 1:
+            raise ValueError(
+                f"app.model(..., wait_ms={self.wait_ms!r}) has no effect with batch=1: no other"
+                " prediction can join a batch. Raise batch, or leave out wait_ms."
+            )
+        if self.wait_s != "auto" and self.deadline_s is not None and self.wait_s >= self.deadline_s:
+            raise ValueError(
+                f"app.model(..., wait_ms={self.wait_ms!r}, deadline_s={self.deadline_s!r}): a"
+                " prediction would wait for others until its deadline, and never be computed."
+                " Lower wait_ms, or raise deadline_s."
+            )
 
     def _check_number_of_replicas(self) -> None:
         # The type is Any, because users may have passed any object, which is checked here.
@@ -218,8 +248,10 @@ class Options:
                 )
         for name in ("device_lock", "retry"):
             value: object = getattr(self, name)
-            if value not in (True, False):
-                raise ValueError(f"app.model(..., {name}={value!r}): expected True or False.")
+            if not isinstance(value, bool):
+                raise ValueError(  # noqa: TRY004  # as for all options
+                    f"app.model(..., {name}={value!r}): expected True or False."
+                )
         if not self.device_lock and device is None:
             raise ValueError(
                 "app.model(..., device_lock=False) has no effect without a device, such as"

@@ -14,3 +14,8 @@ FIELDS = "carboy.access_fields"
 # server. If carboy's server cannot find the rule itself, it adds this key to the environ, at first
 # with the value "", which stands for no rule; other servers do not add it.
 ROUTE = "carboy.route"
+# The entries `ADDRESSES` of the environ before carboy's server has replaced them by what trusted
+# proxies report; other servers do not add it.
+RECEIVED = "carboy.received"
+# What a client has connected to, and from where.
+ADDRESSES = ("HTTP_HOST", "SERVER_PORT", "REMOTE_ADDR")

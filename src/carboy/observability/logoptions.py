@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import string
 import typing as t
 from dataclasses import asdict, dataclass, field
 
@@ -31,6 +32,7 @@ DEFAULT_BACKUP_COUNT = 5
 LEAST_BYTES = 1024
 _STDERR = 2
 _FIELD = re.compile(r"%\((\w+)\)")
+_WORD = re.compile(r"\w*")
 # An unknown field in a format is taken for a misspelt one if its name is as similar as this to the
 # name of a standard field, as "mesage" is to "message".
 _MISSPELT = 0.85
@@ -176,12 +178,24 @@ def _parse_format(given: GivenKey) -> str:
         raise _refusal(
             given, expected, f"Correct it, or leave it out.{did_you_mean(text, NAMED)}"
         ) from None
-    for name in set(_FIELD.findall(text)) - STANDARD:
+    for name in _fields_of(text) - STANDARD:
         if _is_misspelt(name):
             hint = did_you_mean(name, STANDARD)
-            raise _refusal(given, expected, f"There is no field %({name})s.{hint}")
+            raise _refusal(given, expected, f"There is no field {name!r}.{hint}")
     _try_format(given, text, expected)
     return text
+
+
+def _fields_of(text: str) -> set[str]:
+    """Return the names of the fields in a format, in the style that it has."""
+    style = style_of(text)
+    if style == "%":
+        return set(_FIELD.findall(text))
+    if style == "$":
+        return set(string.Template(text).get_identifiers())
+    # A field may be followed by attributes and indexes: "{message.name[0]}".
+    parsed = string.Formatter().parse(text)
+    return {_WORD.match(name)[0] for _, name, _, _ in parsed if name}  # type: ignore[index]
 
 
 def _try_format(given: GivenKey, text: str, expected: str) -> None:
@@ -225,14 +239,19 @@ def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
         return None  # without a file, records go to stderr
     if not is_device(path):
         path = os.path.realpath(path)  # rotation must rename the file, not a link to it
-    static = getattr(app, "static_folder", None)
-    if static and path.startswith(os.path.join(os.path.realpath(static), "")):
+    if any(path.startswith(os.path.join(folder, "")) for folder in _static_folders(app)):
         raise _refusal(
             given,
             "a file outside of the folder of static files, which clients can download",
             "Put it into a folder of its own, such as logs/app.log.",
         )
     return path
+
+
+def _static_folders(app: App | None) -> list[str]:
+    """Return the folders of an app and its blueprints whose files clients can download."""
+    owners = () if app is None else (app, *app.blueprints.values())
+    return [os.path.realpath(each.static_folder) for each in owners if each.static_folder]
 
 
 def is_device(path: str) -> bool:

@@ -15,6 +15,7 @@
     log           the server's logger; `accesslog` sets up the access log
     tracing       spans of OpenTelemetry
     startscreen   the lines that are logged when the server is ready
+    mainthread    waits on the main thread, which runs signal handlers
     mainblock     what a program adds below `if __name__ == "__main__"`
 
 The supervisor passes the settings to each worker on the worker's command line. Supervisor and

@@ -302,7 +302,7 @@ class PredictionRoute:
 
     def _may_be_refused(self, exchange: Exchange) -> bool:
         """Whether the app may refuse a request because of the site that it comes from."""
-        return self._browsers.may_refuse(self.rule, environ_of(exchange, None))
+        return self._browsers.may_refuse((self.rule, None), environ_of(exchange, None))
 
     def take(self, exchange: Exchange) -> None:
         """Decode the request and submit it to the queue, or refuse it if its body is incomplete."""
@@ -459,7 +459,7 @@ class PredictionRoute:
         """
         found = list(_private(exchange))
         if self.adds_headers:
-            found += self._browsers.headers(self.rule, content_type, exchange.headers)
+            found += self._browsers.headers((self.rule, None), content_type, exchange.headers)
         return found
 
     def trace(self, pending: PendingPrediction, encoding_s: float | None = None) -> None:

@@ -327,6 +327,7 @@ def _size_of_tiff(file: _Cursor) -> Size:
     while at := _tiff_value(file, layout, layout.offset):
         if at in pages:
             raise ValueError("its pages are in a circle")
+        file.count()
         file.at = at
         pages[at] = _tiff_page(file, layout)
     if not all(page.pixels for page in pages.values()):

@@ -13,6 +13,7 @@ import pytest
 from carboy.contract.answers import encode
 from carboy.contract.values import registry
 from carboy.contract.values.image import ImageKind, describe, open_image, sniff
+from carboy.contract.values.jpegscans import has_more_scans
 from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.models import Image, ImageOptions
 
@@ -28,6 +29,32 @@ from carboy.models import Image, ImageOptions
 def test_image_of_very_many_empty_parts_is_refused_at_once(start, part):
     with pytest.raises(InputError, match="consists of too many parts"):
         open_image(start + part * 100_000)
+
+
+def _progressive(size: int = 16) -> tuple[bytes, bytes]:
+    """Return a JPEG file without the mark of its end, and its last scan."""
+    file = io.BytesIO()
+    PIL.Image.radial_gradient("L").resize((size, size)).save(file, "JPEG", progressive=True)
+    data = file.getvalue().removesuffix(b"\xff\xd9")
+    return data, data[data.rindex(b"\xff\xda") :]
+
+
+def test_jpeg_of_very_many_scans_is_refused():
+    data, scan = _progressive()
+    first = data.count(b"\xff\xda")
+    assert open_image(data + scan * (100 - first) + b"\xff\xd9").size == (16, 16)
+    with pytest.raises(InputError, match="more than 100 scans"):
+        open_image(data + scan * (101 - first) + b"\xff\xd9")
+
+
+def test_only_scans_of_the_image_are_counted():
+    data, scan = _progressive()
+    preview = b"\xff\xe1" + (2 + 120 * len(scan)).to_bytes(2, "big") + scan * 120
+    video = scan * 120
+    whole = data[:2] + preview + data[2:] + b"\xff\xd9" + video
+    count = data.count(b"\xff\xda")
+    assert has_more_scans(whole, count - 1)
+    assert not has_more_scans(whole, count)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])

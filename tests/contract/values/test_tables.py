@@ -586,6 +586,9 @@ REFUSED = {
     "split-missing": (b'{"columns": ["petals"], "data": [[1]]}', 422, "$", "'sepal_length'"),
     "split-ragged": (b'{"columns": ["petals"], "data": [[1, 2]]}', 422, "$.data[0]", "1 cells"),
     "split-twice": (b'{"columns": ["a", "a"], "data": [[1, 2]]}', 422, "$.columns", "'a' twice"),
+    "split-wide": (
+        json.dumps({"columns": ["a"] * 20_000, "data": []}).encode(), 413, "$", "4,096 columns",
+    ),
     "split-nested": (b'{"columns": ["a"], "data": [[[1]]]}', 422, "$.data[0][0]", ""),
     "split-without-columns": (
         b'{"data": [[5.1, 1, "red"]]}', 422, "$",
@@ -614,6 +617,7 @@ REFUSED = {
     "csv-missing": (b"petals,color\n1,red\n", 422, "$", "with the column 'sepal_length'"),
     "csv-unknown": (CSV.replace(b"weight", b"height"), 422, "$", "unknown column 'height'"),
     "csv-twice": (CSV.replace(b"weight", b"name"), 422, "$", "'name' twice"),
+    "csv-wide": (b"a," * 20_000 + b"a\n1\n", 413, "$", "4,096 columns"),
     "csv-unnamed": (CSV.replace(b"weight", b""), 422, "$", "none for column 5"),
     "csv-short": (CSV + b"1,2\n", 422, "$[2]", "line 4"),
     "csv-long": (CSV + b"1,2,red,a,1,1\n", 422, "$[2]", "5 cells"),

@@ -26,6 +26,10 @@ def parquet(**options):
     return file.getvalue()
 
 
+def unpacked_bytes(data, start, length):
+    return sum(page.bytes for page in parquetsize.pages(data, start, length))
+
+
 def chunks(data):
     about = pq.ParquetFile(io.BytesIO(data)).metadata
     for i in range(about.num_row_groups):
@@ -50,7 +54,7 @@ def chunks(data):
 def test_page_sizes_of_a_parquet_file_match_its_footer(options):
     data = parquet(**options)
     for column, start in chunks(data):
-        found = parquetsize.unpacked_bytes(data, start, column.total_compressed_size)
+        found = unpacked_bytes(data, start, column.total_compressed_size)
         # The footer counts the headers of pages too.
         assert 0.8 * column.total_uncompressed_size <= found <= column.total_uncompressed_size
 
@@ -83,6 +87,67 @@ def test_incomplete_footer_is_refused(footer):
         parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
 
 
+def _varint(number):
+    data = b""
+    while number > 127:
+        data += bytes([number & 127 | 128])
+        number >>= 7
+    return data + bytes([number])
+
+
+def _file(header, headers, columns, length=None):
+    """Return a Parquet file whose columns all have the same pages, which are headers only."""
+    size = _varint((len(header) * headers if length is None else length) << 1)
+    column = b"\x3c\x76" + size + b"\x26" + _varint(4 << 1) + b"\x00\x00"
+    group = b"\x19\xfc" + _varint(columns) + column * columns + b"\x26\x00\x00"
+    footer = b"\x36\x00\x19\x1c" + group + b"\x00"
+    return b"PAR1" + header * headers + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+_SHORT = b"\x25\x00\x15\x00\x00"
+# Headers of many fields, list items, or structs.
+_FIELDS = b"\x25\x00\x15\x00" + b"\x15\x00" * 2_000 + b"\x00"
+_ITEMS = b"\x25\x00\x15\x00\x19\xf1" + _varint(2_000) + b"\x01" * 2_000 + b"\x00"
+_STRUCTS = b"\x25\x00\x15\x00\x19\xfc" + _varint(2_000) + b"\x00" * 2_001
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (_file(_SHORT, 4000, columns=400), "same pages"),
+        (_file(_SHORT, 120_000, columns=1), "too many pages"),
+        (_file(_FIELDS, 1, columns=1), "too many values"),
+        (_file(_ITEMS, 1, columns=1), "too many values"),
+        (_file(_STRUCTS, 1, columns=1), "too many values"),
+    ],
+    ids=["overlapping", "pages", "fields", "items", "structs"],
+)
+def test_pages_that_take_long_to_count_are_refused(data, says):
+    with pytest.raises(InputError, match=says) as caught:
+        kind_of(DataFrame).read(data)
+    assert caught.value.status == 400
+
+
+def test_many_small_pages_of_a_usual_file_are_read():
+    table = pa.table({"a": range(30_000), "b": ["text"] * 30_000})
+    file = io.BytesIO()
+    pq.write_table(table, file, row_group_size=10)
+    assert len(kind_of(DataFrame).read(file.getvalue())) == 30_000
+
+
+def test_a_dictionary_that_many_batches_share_counts_with_each():
+    dictionary = pa.array([""] * 400_000)
+    schema = pa.schema([("a", pa.dictionary(pa.int32(), pa.string()))])
+    file = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(file, schema, options=options) as stream:
+        for _ in range(400):
+            cells = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), dictionary)
+            stream.write_batch(pa.record_batch([cells], schema=schema))
+    with pytest.raises(InputError, match="bytes when unpacked"):
+        kind_of(DataFrame).read(file.getvalue())
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_footer_gives_sizes_or_a_value_error(changes):
@@ -101,14 +166,14 @@ _FILE = parquet()
 def test_a_column_outside_the_file_is_refused():
     for start, length in ((-1, 10), (0, 11), (5, -1)):
         with pytest.raises(ValueError, match="not inside"):
-            parquetsize.unpacked_bytes(b"0123456789", start, length)
+            unpacked_bytes(b"0123456789", start, length)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_page_headers_give_a_size_or_a_value_error(data):
     try:
-        assert parquetsize.unpacked_bytes(data, 0, len(data)) >= 0
+        assert unpacked_bytes(data, 0, len(data)) >= 0
     except ValueError:
         pass
 
@@ -136,13 +201,13 @@ DAMAGED = {
 
 @pytest.mark.parametrize("header", HEADER.values(), ids=HEADER)
 def test_unneeded_fields_of_a_page_header_are_skipped(header):
-    assert parquetsize.unpacked_bytes(header * 3, 0, len(header) * 3) == 0
+    assert unpacked_bytes(header * 3, 0, len(header) * 3) == 0
 
 
 @pytest.mark.parametrize("header", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_page_header_is_refused(header):
     with pytest.raises(ValueError, match="damaged"):
-        parquetsize.unpacked_bytes(header, 0, len(header))
+        unpacked_bytes(header, 0, len(header))
 
 
 def messages(**options):

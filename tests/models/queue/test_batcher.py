@@ -90,6 +90,16 @@ def test_items_that_would_be_too_late_are_refused_in_favour_of_others(
     assert (numbers(batch), numbers(late)) == (computed, refused)
 
 
+def test_duration_of_streams_says_nothing_about_the_time_to_their_first_item():
+    batcher = Batcher[Item](max_size=1, max_waiting=9, streams=True)
+    for i in range(50):
+        batcher.finished(float(i), size=1, took_s=60.0)
+    batcher.offer(Item(0, deadline_s=10.5), 9.0)
+    batcher.offer(Item(1, deadline_s=80.0), 9.0)
+    batch, late = batcher.take(10.0)
+    assert (numbers(batch), late) == ([0], [])
+
+
 def test_wait_ends_in_time_for_the_deadline():
     batcher = Batcher[Item](max_size=4, wait_s=5.0, max_waiting=9)
     batcher.finished(0.0, size=1, took_s=0.5)

@@ -84,6 +84,31 @@ def test_predictions_that_wait_are_cancelled_after_a_failure(queue, model):
     assert statistics.answered + statistics.cancelled >= 4
 
 
+def test_body_is_decoded_once_for_each_halving_of_a_batch_that_fails():
+    """Two of 64 entries fail, so the batch is halved six times. `predict` changes its inputs."""
+    decoded, got = [], []
+
+    def decode() -> list[dict[str, list[int]]]:
+        decoded.append(1)
+        return [{"x": [each]} for each in range(64)]
+
+    def compute(batch):
+        got.extend(arguments["x"][0] for arguments in batch)
+        failing = any(arguments["x"][0] in (5, 31) for arguments in batch)
+        for arguments in batch:
+            arguments["x"][0] = -1
+        if failing:
+            raise ValueError("5 or 31")
+        return [0] * len(batch)
+
+    queue = PredictionQueue(FunctionReplica(compute), owner="M", batch=64)
+    with pytest.raises(ValueError, match="5 or 31"):
+        PredictionGroup(queue, decode(), decode).submit_and_wait().result()
+    assert queue.close(PATIENCE_S)
+    assert -1 not in got, "an entry was used twice"
+    assert len(decoded) == 1 + 6
+
+
 def test_group_that_is_larger_than_the_queue_is_refused(queue):
     with pytest.raises(InputTooLargeError, match="at most 4 at once"):
         group(queue, *range(5))

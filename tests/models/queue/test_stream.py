@@ -143,6 +143,24 @@ def test_map_gives_lists_in_order(story):
     assert list(story.model.map([1, 3, 0, 40])) == [[0], [0, 1, 2], [], list(range(40))]
 
 
+def test_map_loses_no_item_of_a_stream_that_is_read_late(monkeypatch):
+    """The second generator runs while the caller is busy with the first result."""
+    monkeypatch.setattr("carboy.models.queue.stream.READ_TIMEOUT_S", 0.0)
+    ended = threading.Event()
+
+    def predict(n: int) -> t.Iterator[int]:
+        yield from range(n)
+        if n == 100:
+            ended.set()
+
+    model = Model("m", "/m", predict)
+    results = model.map([1, 100])
+    assert next(results) == [0]
+    assert ended.wait(PATIENCE_S), "it waits until it is read"
+    assert next(results) == list(range(100))
+    assert model.close(PATIENCE_S)
+
+
 def test_model_that_calls_itself_does_not_wait_for_its_own_slot(make):
     def predict(n: int) -> t.Iterator[int]:
         yield n

@@ -8,6 +8,7 @@ from alone import measured_alone
 from polling import PATIENCE_S
 
 from carboy import Carboy
+from carboy.errors import ModelLoadError
 
 
 def what_the_child_of_a_fork_during_loading_computes():
@@ -35,3 +36,47 @@ def what_the_child_of_a_fork_during_loading_computes():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
 def test_process_that_is_forked_while_a_thread_loads_the_model_loads_it_itself():
     assert measured_alone(what_the_child_of_a_fork_during_loading_computes) == 7
+
+
+# --- a `close` that fails ------------------------------------------------------------------------
+
+
+class Clinging:
+    """A model whose `close` method fails."""
+
+    failure: BaseException = RuntimeError("cannot close")
+
+    def predict(self, x: int) -> int:
+        return 1 // x
+
+    def close(self) -> None:
+        raise self.failure
+
+
+class Leaving(Clinging):
+    failure = SystemExit(3)
+
+
+@pytest.mark.parametrize("target", [Clinging, Leaving])
+def test_model_is_unloaded_although_its_close_fails(app, caplog, target):
+    app.model("/m")(target)
+
+    @app.model("/other")
+    class Other:
+        def predict(self, x: int) -> int:
+            return x
+
+    app.load_models()
+    app.close_models()
+    assert [model.loaded for model in app.models.values()] == [False, False]
+    assert caplog.messages == ["Model 'm': the model's `close` method failed"]
+    assert app.models["m"].predict(1) == 1
+    app.models["m"].unload()
+    app.models["m"].load()
+    assert app.test_client().post("/m", json=1).json == 1
+
+
+def test_failure_of_an_example_is_not_hidden_by_a_close_that_fails(app):
+    app.model("/m", example=0)(Clinging)
+    with pytest.raises(ModelLoadError, match="failed on its example: ZeroDivisionError"):
+        app.load_models()

@@ -451,3 +451,20 @@ def test_source_needs_a_class_that_takes_the_path(app):
 
     with pytest.raises(ValueError, match=r"source=7.*expected the path of a folder"):
         declare(app, source=7)
+
+
+@pytest.mark.parametrize("name", ["модель", "8 a", "_8", "8\n"])
+def test_folder_whose_name_cannot_be_that_of_a_version_is_refused(tmp_path, name):
+    with pytest.raises(ModelFileError, match="cannot be the name of a version"):
+        save([1], tmp_path / "m" / name)
+    assert not (tmp_path / "m").exists()
+
+
+def test_link_to_a_folder_among_the_files_of_a_model_is_refused(tmp_path):
+    def write(folder):
+        (folder / "weights").symlink_to(tmp_path / "elsewhere")
+
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ModelFileError, match="weights' is a link to a folder"):
+        save(None, tmp_path / "m" / "1", write=write)
+    assert not (tmp_path / "m" / "1").exists()

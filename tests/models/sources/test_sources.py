@@ -74,6 +74,10 @@ def candidates_of(source, *excluding: str) -> list[str]:
         ["2025-12-31", "2026-01-05", "2026-11-29"],
         ["notes", "1"],
         ["07", "7"],
+        ["1.1", "1.2.0-rc1", "1.2.0-rc.2", "1.2.0", "1.2.0.1", "1.2.1"],
+        ["1.2.0.dev3", "1.2.0-alpha", "1.2.0-beta.2", "1.2.0rc1", "1.2.0"],
+        ["7-rc", "7", "7-fixed", "8"],
+        ["beta1", "1"],
     ],
     ids=lambda names: " ".join(names),
 )
@@ -213,6 +217,26 @@ def test_build_that_is_changed_after_its_card_was_written_is_refused(source, bui
     assert source.push(str(saved)) == "8"
 
 
+def test_build_with_a_link_to_a_folder_is_refused(source, build, tmp_path):
+    """Its files were left out."""
+    (build / "weights").rename(tmp_path / "elsewhere")
+    (build / "weights").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelFileError, match="weights' is a link to a folder"):
+        source.push(str(build))
+
+
+def test_build_with_files_that_are_not_on_its_card_is_refused(source, build, tmp_path):
+    source.push(str(build), "7")
+    copied = pathlib.Path(shutil.copytree(source.folder("7"), tmp_path / "copied"))
+    (copied / ".cache").mkdir()
+    (copied / ".cache" / "of-an-editor").touch()
+    assert source.push(str(copied)) == "8"
+    (copied / "weights" / "labels.json").write_text("[]")
+    with pytest.raises(ModelFileError, match=r"does not list: 'weights/labels\.json'"):
+        source.push(str(copied))
+    assert names_of(source) == ["7", "8"]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -286,6 +310,83 @@ def test_folder_that_is_being_copied_is_no_candidate_and_says_why(seven):
         "'weights/first.bin' is missing",
         "'weights/first.bin' has 50 bytes",
     ]
+
+
+def card_is_a_loop_of_links(version: pathlib.Path) -> None:
+    (version / "card.json").unlink()
+    (version / "card.json").symlink_to("card.json")
+
+
+def file_is_a_loop_of_links(version: pathlib.Path) -> None:
+    (version / "model.txt").unlink()
+    (version / "model.txt").symlink_to("model.txt")
+
+
+def folder_is_a_file(version: pathlib.Path) -> None:
+    shutil.rmtree(version / "weights")
+    (version / "weights").touch()
+
+
+def file_has_an_impossible_name(version: pathlib.Path) -> None:
+    path = version / "card.json"
+    path.write_text(path.read_text().replace("model.txt", r"model\u0000txt"))
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (card_is_a_loop_of_links, "symbolic links"),
+        (file_is_a_loop_of_links, "'model.txt', which card.json lists, cannot be read"),
+        (folder_is_a_file, "'weights/first.bin', which card.json lists, cannot be read"),
+        (file_has_an_impossible_name, "which is not in its folder"),
+    ],
+)
+def test_version_that_cannot_be_read_does_not_concern_the_others(seven, breaks, says):
+    source, eight = source_of(str(seven.parent)), seven.with_name("8")
+    shutil.copytree(seven, eight)
+    breaks(eight)
+    assert candidates_of(source) == ["7"]
+    assert says in source.look().versions[-1].fault
+
+
+def test_link_that_leads_to_itself_is_no_version(seven):
+    seven.with_name("8").symlink_to("8")
+    assert names_of(source_of(str(seven.parent))) == ["7"]
+
+
+def test_card_that_may_not_be_read_concerns_only_its_version(bucket, build, monkeypatch):
+    source = source_of(bucket)
+    for _ in range(2):
+        source.push(str(build))
+
+    def cat_file(files: t.Any, path: str, *args: t.Any, **options: t.Any) -> bytes:
+        if path.endswith("/2/card.json"):
+            raise PermissionError("403 Forbidden")
+        return t.cast("bytes", read(files, path, *args, **options))
+
+    read = Bucket.cat_file
+    monkeypatch.setattr(Bucket, "cat_file", cat_file)
+    assert candidates_of(source_of(bucket)) == ["1"]
+    assert "403 Forbidden" in source_of(bucket).look().versions[-1].fault
+
+
+@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8 a", "ä", "x" * 65])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
+    kind, url_source, build, tmp_path, name
+):
+    if kind == "folder":
+        source = source_of(str(tmp_path / "digits"))
+        source.push(str(build), "7")
+        shutil.copytree(tmp_path / "digits" / "7", tmp_path / "digits" / name)
+    else:
+        source = url_source
+        source.push(str(build), "7")
+        top, files = source._url.removeprefix("memory:/"), fsspec.filesystem("memory")
+        files.copy(f"{top}/7", f"{top}/{name}", recursive=True)
+    assert candidates_of(source) == ["7"]
+    (fault,) = [each.fault for each in source.look().versions if each.name == name]
+    assert "cannot be the name of a version" in fault
 
 
 def test_fingerprint_changes_with_the_files(seven):
@@ -521,6 +622,58 @@ def test_cache_that_other_users_may_write_is_refused(url_source, build, cache):
     cache.mkdir()
     cache.chmod(0o777)
     with pytest.raises(ModelFileError, match="can be written by other users"):
+        url_source.folder("7")
+
+
+@pytest.fixture
+def shared_tmp(tmp_path, monkeypatch):
+    """A folder for all users, and no other one that caches models."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    for name in (CACHE_VARIABLE, "CACHE_DIRECTORY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_cache_for_which_all_users_could_put_another_one_is_refused(url_source, build, shared_tmp):
+    """Another user has created the folder around it, before this user needed one."""
+    url_source.push(str(build), "7")
+    around = shared_tmp / f"carboy-cache-{os.geteuid()}"
+    (around / "models").mkdir(parents=True, mode=0o700)
+    around.chmod(0o777)
+    with pytest.raises(ModelFileError, match=rf"'{around}' can be written by other users"):
+        url_source.folder("7")
+
+
+def test_cache_is_created_for_this_user_alone(url_source, build, shared_tmp):
+    url_source.push(str(build), "7")
+    umask = os.umask(0)
+    try:
+        folder = pathlib.Path(url_source.folder("7"))
+    finally:
+        os.umask(umask)
+    created = [each for each in folder.parents if each.is_relative_to(shared_tmp)][:-1]
+    assert {oct(each.stat().st_mode & 0o777) for each in created} == {"0o700"}
+
+
+def test_link_of_another_user_is_no_cache(url_source, build, shared_tmp, tmp_path, monkeypatch):
+    url_source.push(str(build), "7")
+    (tmp_path / "own").mkdir(mode=0o700)
+    link = shared_tmp / f"carboy-cache-{os.geteuid()}"
+    link.symlink_to(tmp_path / "own")
+    look = os.lstat
+
+    def lstat(path, **options):
+        found = look(path, **options)
+        if os.fspath(path) != str(link):
+            return found
+        return os.stat_result([*found[:4], os.geteuid() + 1, *found[5:]])
+
+    monkeypatch.setattr("os.lstat", lstat)
+    with pytest.raises(ModelFileError, match="belongs to another user"):
         url_source.folder("7")
 
 

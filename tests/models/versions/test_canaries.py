@@ -56,6 +56,18 @@ def test_request_stays_with_a_canary_whose_share_is_raised(body, share, more):
     assert before is None or after == before
 
 
+@given(st.binary(), st.lists(st.sampled_from("abcXYZ0123456789-"), min_size=9, max_size=70))
+def test_boundary_of_a_form_does_not_decide(content, characters):
+    def form(boundary: str) -> FakeRequest:
+        part = b'\r\nContent-Disposition: form-data; name="file"\r\n\r\n' + content
+        mark = b"--" + boundary.encode()
+        body = mark + part + b"\r\n" + mark + b"--\r\n"
+        return FakeRequest(body, {"Content-Type": f'multipart/form-data; boundary="{boundary}"'})
+
+    found = router({"7": 0.5})
+    assert found.find(form("".join(characters))) == found.find(form("other"))
+
+
 @given(st.text(min_size=1), st.lists(st.binary(), min_size=2, max_size=5))
 def test_requests_with_the_same_key_in_the_header_get_the_same_version(user, bodies):
     routed = router({"7": 0.5}, "X-User")

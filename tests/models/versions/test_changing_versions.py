@@ -39,6 +39,45 @@ def test_newest_version_is_loaded_at_the_first_prediction(declare, store):
     assert states(model) == {"10": "serving"}
 
 
+@pytest.mark.parametrize("ask", ["predict", "submit"])
+def test_example_and_check_of_the_first_version_may_ask_the_model(app, declare, store, ask):
+    class Asking(Counting):
+        alive: t.ClassVar[list[str]] = []
+
+        def predict(self, x: int) -> str:
+            if x == 0:
+                return self.name
+            model = app.models["m"]
+            found = model.predict(x - 1) if ask == "predict" else model.submit(x - 1).result()
+            return t.cast("str", found)
+
+        def check(self) -> None:
+            self.predict(1)
+
+    write_version(store, "1")
+    model = declare(Asking, example=2)
+    app.load_models()
+    assert model.predict(2) == "1"
+    assert app.test_client().post("/m", json=1).json == "1"
+
+
+def test_version_changes_although_the_close_of_the_old_one_fails(declare, store, caplog):
+    class Clinging(Counting):
+        alive: t.ClassVar[list[str]] = []
+
+        def close(self) -> None:
+            raise RuntimeError("cannot close")
+
+    write_version(store, "1")
+    model = declare(Clinging)
+    model.load()
+    write_version(store, "2")
+    model.versions.refresh()
+    assert model.predict(1) == "2:1"
+    assert states(model) == {"2": "serving"}
+    assert "Model 'm', version '1': the model's `close` method failed" in caplog.messages
+
+
 def test_refresh_changes_to_a_newer_version_and_unloads_the_old_one(declare, store):
     write_version(store, "1")
     model = declare()
@@ -121,6 +160,36 @@ def test_closed_model_follows_its_source_again_from_the_next_prediction_on(
     write_version(store, "2")
     wait_until(lambda: model.predict(0) == "2:0")
     assert model.target.alive == ["2"]
+
+
+@pytest.mark.parametrize("change", ["refresh", "switch"])
+def test_model_that_is_closed_while_a_version_is_loaded_leaves_none_loaded(declare, store, change):
+    loading, may_load = threading.Event(), threading.Event()
+
+    class Slow(Counting):
+        alive: t.ClassVar[list[str]] = []
+
+        def __init__(self, path) -> None:
+            if path.name == "2":
+                loading.set()
+                assert may_load.wait(PATIENCE_S)
+            super().__init__(path)
+
+    write_version(store, "1")
+    model = declare(Slow)
+    model.load()
+    write_version(store, "2")
+    do = model.versions.refresh if change == "refresh" else lambda: model.versions.switch("2")
+    with ThreadPoolExecutor(1) as threads:
+        changed = threads.submit(do)
+        assert loading.wait(PATIENCE_S)
+        assert model.close(PATIENCE_S)
+        may_load.set()
+        changed.result(PATIENCE_S)
+    assert (model.loaded, model.target.alive) == (False, [])
+    assert model.predict(1) == "2:1"
+    assert model.close(PATIENCE_S)
+    assert model.target.alive == []
 
 
 @pytest.mark.parametrize("exists", [False, True])

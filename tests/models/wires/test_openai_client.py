@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import pathlib
 import typing as t
 
@@ -13,6 +14,7 @@ from polling import PATIENCE_S
 from stage import Stage, post
 
 from carboy import Carboy
+from carboy.access.keytext import new_key
 from carboy.errors import ConfigError
 from carboy.serving import predictions
 
@@ -79,6 +81,23 @@ def test_request_that_does_not_fit_is_refused_in_the_form_of_openai(app, body, s
     error = response.json["error"]
     assert (response.status_code, error["type"]) == (status, "invalid_request_error")
     assert says in error["message"]
+
+
+def test_key_of_the_client_is_one_of_the_app(app):
+    key = new_key()
+    app.config["ACCESS_KEYS"] = f"client={key}"
+    client, asked = app.test_client(), {"model": "lengths", "input": "ab"}
+    for sent, status in ((key, 200), ("none", 401)):
+        headers = {"Authorization": f"Bearer {sent}"}
+        assert client.post("/v1/embeddings", json=asked, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 200), ("br", 415)])
+def test_compressed_body_is_read_or_refused(app, encoding, status):
+    body = gzip.compress(b'{"model": "lengths", "input": "ab"}')
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    response = app.test_client().post("/v1/embeddings", data=body, headers=headers)
+    assert response.status_code == status
 
 
 def test_result_that_is_no_embedding_is_a_failure_inside(app):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+import gzip
 import json
 import typing as t
+import zlib
 
 import msgspec
 import numpy as np
@@ -127,6 +130,14 @@ def test_kserve_lists_models_and_says_whether_they_are_ready(make_app):
         assert (response.status_code, list(response.json)) == (404, ["error"])
 
 
+def test_prediction_is_not_asked_for_by_get(make_app):
+    client = make_app("kserve").test_client()
+    refused = client.get("/v1/models/net:predict")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
+    assert "POST /v1/models/net:predict" in refused.json["error"]
+    assert client.get("/v1/models/none:predict").status_code == 404
+
+
 # --- MLflow --------------------------------------------------------------------------------------
 
 SPLIT = {"dataframe_split": {"index": [0, 1], "columns": ["a", "b"], "data": [[1, 3], [2, 2]]}}
@@ -151,6 +162,36 @@ def test_lists_of_inputs_of_mlflow(make_one, member):
 def test_cells_of_a_row_are_the_list_that_a_model_takes(make_one):
     response = make_one("vector", "mlflow").test_client().post("/invocations", json=SPLIT)
     assert response.json == {"predictions": [4.0, 4.0]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "row", "given"),
+    [
+        (float, ["x"], [1.5], 1.5),
+        (str, ["x"], ["a"], "a"),
+        (bool | None, ["x"], [None], None),
+        (dt.date, ["x"], ["2024-01-02"], dt.date(2024, 1, 2)),
+        (list[float], ["a", "b"], [1.5, 2.5], [1.5, 2.5]),
+        (tuple[float, str], ["a", "b"], [1.5, "b"], (1.5, "b")),
+        (float | list[float], ["a", "b"], [1.5, 2.5], [1.5, 2.5]),
+        (dict[str, float], ["a", "b"], [1.5, 2.5], {"a": 1.5, "b": 2.5}),
+    ],
+    ids=str,
+)
+def test_row_of_a_split_table_is_what_the_only_parameter_takes(kind, columns, row, given):
+    app = Carboy("one")
+    app.config["MODEL_PROTOCOLS"] = ["mlflow"]
+    seen = []
+
+    def predict(x):
+        seen.append(x)
+
+    predict.__annotations__["x"] = kind
+    app.model("/m", name="m")(predict)
+    body = {"dataframe_split": {"columns": columns, "data": [row, row]}}
+    response = app.test_client().post("/invocations", json=body)
+    app.models.close(PATIENCE_S)
+    assert (response.status_code, seen) == (200, [given, given])
 
 
 def test_csv_is_a_table(make_one):
@@ -231,6 +272,48 @@ def test_vertex_is_switched_on_by_its_variables(make_one):
 def test_vertex_does_not_concern_an_app_without_models():
     app = Carboy("none")
     assert app.test_client().get("/v1/endpoints/e/deployedModels/d").status_code == 404
+
+
+# --- compressed bodies ---------------------------------------------------------------------------
+
+URLS = {
+    "kserve": "/v1/models/m:predict",
+    "mlflow": "/invocations",
+    "vertex": "/v1/endpoints/e/deployedModels/d:predict",
+}
+
+
+@pytest.mark.usefixtures("vertex")
+@pytest.mark.parametrize("protocol", URLS)
+@pytest.mark.parametrize(
+    ("encoding", "compress", "status"),
+    [
+        ("gzip", gzip.compress, 200),
+        ("deflate", zlib.compress, 200),
+        ("identity", bytes, 200),
+        ("gzip", bytes, 400),
+        ("br", bytes, 415),
+        ("gzip, gzip", gzip.compress, 415),
+    ],
+)
+def test_body_is_read_in_its_encoding_or_refused(make_one, protocol, encoding, compress, status):
+    client = make_one("vector", *{protocol} - {"vertex"}).test_client()
+    body, headers = compress(b'{"instances": [[1, 2]]}'), {"Content-Encoding": encoding}
+    response = client.post(
+        URLS[protocol], data=body, headers=headers, content_type="application/json"
+    )
+    assert response.status_code == status
+    assert (response.json == {"predictions": [3.0]}) is (status == 200)
+
+
+def test_decompressed_body_is_limited(make_one):
+    app = make_one("vector", "kserve")
+    app.config["MODEL_MAX_BODY"] = 10_000
+    headers = {"Content-Encoding": "gzip"}
+    response = app.test_client().post(
+        URLS["kserve"], data=gzip.compress(b" " * 1_000_000), headers=headers
+    )
+    assert (response.status_code, list(response.json)) == (413, ["error"])
 
 
 # --- configuration -------------------------------------------------------------------------------

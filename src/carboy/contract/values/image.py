@@ -22,14 +22,21 @@ import zlib
 
 from ...errors import InputError, InputTooLargeError, UnsupportedInputError
 from ..media import JSON
+from . import unpacked
+from .jpegscans import has_more_scans
 from .kind import Packed, ValueKind, from_base64, to_base64
 
+# Pillow uses 4 bytes for a pixel of an RGB image, and less for other modes.
+_BYTES_PER_PIXEL = 4
 # The default limit on the size of an image, in pixels. Cameras of phones usually produce 12 to 24
-# million. Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns
+# million. One image takes at most 134 MB. Pillow itself warns
 # above 89 million pixels and raises above 179 million.
 DEFAULT_MAX_PIXELS = 2**25
 # Above this number of pixels (2 * PIL.Image.MAX_IMAGE_PIXELS) Pillow itself raises an error.
 PILLOW_MAX_PIXELS = 178_956_970
+# Encoders write at most a few dozen scans. Each takes up to 10 ms for an image of the default
+# maximum size.
+_MAX_SCANS = 100
 DEFAULT_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 if t.TYPE_CHECKING:
@@ -196,6 +203,10 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
             t.cast("t.IO[bytes]", HeaderReader(io.BytesIO(data), len(data))), formats=[name]
         )
         _refuse_too_many_pixels(picture.size, options, path)
+        if name == "JPEG" and has_more_scans(data, _MAX_SCANS):
+            raise ValueError(f"it has more than {_MAX_SCANS} scans")  # noqa: TRY301 - as Pillow
+        size = _BYTES_PER_PIXEL * picture.width * picture.height
+        unpacked.add(size, path, limit=_BYTES_PER_PIXEL * options.max_pixels)
         picture.load()
         # PERF: otherwise the pixels are copied even if they are not turned, which takes 0.14 ms of
         # the 0.33 ms for a JPEG of 224 x 224 pixels.
@@ -303,6 +314,7 @@ class ImageKind(ValueKind):
     name = "image"
     classes = (("PIL", "Image"),)
     packages = ("PIL Pillow",)
+    unpacks = True
     media_types = tuple(DEFAULTS.media_types)
 
     def __init__(self, annotation: t.Any = Image, extras: tuple[t.Any, ...] = ()) -> None:

@@ -69,6 +69,8 @@ class ValueKind:
     is_light: t.ClassVar[bool] = False
     #: Whether a value keeps nothing of the bytes that `read` gets, which may then be a memoryview.
     copies: t.ClassVar[bool] = False
+    #: Whether a small file may become a large value, whose size the class passes to `unpacked.add`.
+    unpacks: t.ClassVar[bool] = False
     #: Whether values are arrays with named dimensions, whose sizes `sides` returns.
     has_sides: t.ClassVar[bool] = False
     #: Media types of bodies and files that contain a value of this type, the most suitable first.

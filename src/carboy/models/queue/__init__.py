@@ -45,6 +45,7 @@ from .ticket import FOREVER, Ticket, held_lock
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
+    from contextlib import AbstractContextManager
 
     from ..replicas.replica import Replica, ResultLoop
     from .calls import Arguments
@@ -100,7 +101,11 @@ class PredictionQueue:
         self._device = device
         self._computes = computes
         self._make_batcher = partial(
-            Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
+            Batcher[Ticket],
+            max_size=batch,
+            wait_s=wait_s,
+            max_waiting=queue,
+            streams=streams,
         )
         self._counts = Counts()
         # Returns the queue that takes the predictions after `retire`.
@@ -150,6 +155,7 @@ class PredictionQueue:
         deliver: Deliver | None = None,
         decode: cabc.Callable[[], Arguments] | None = None,
         ignore_limit: bool = False,
+        is_collected: bool = False,
     ) -> Ticket:
         """Queue a prediction.
 
@@ -160,12 +166,15 @@ class PredictionQueue:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
             deliver: called with a list of settled tickets (predictions that have ended), once per
-                batch, on the thread that settles them, or another one but the one that serves all
-                clients. Must not raise. Without `deliver`, one thread may call the ticket's `wait`.
+                batch, on the thread that settles them, which may be the one that serves all
+                clients. Must neither raise nor block. Without `deliver`, one thread may call the
+                ticket's `wait`.
             decode: decodes the arguments from the request's body again, in case `predict` has
                 changed them; None if they come from Python code.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit the
                 number of their predictions themselves.
+            is_collected: whether all items of a stream are wanted together, so that the generator
+                does not wait until they are read.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -176,10 +185,9 @@ class PredictionQueue:
         ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver, decode=decode)
         if deadline_s is not None:
             ticket.deadline_s = now_s + deadline_s
+        ticket.is_collected = is_collected
         if deliver is None:
             ticket.make_waitable()
-        else:
-            ticket.calls_program = True
         # `predict` runs in its caller's context (`contextvars`). For a batch, which has several
         # callers, `predict` runs in none of their contexts.
         if self._batch == 1:
@@ -320,6 +328,12 @@ class PredictionQueue:
             if slot is not None:
                 return threads.compute_here(slot)
         return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Note during a `with` block that the calling thread loads the model, whose example may ask
+        it for predictions.
+        """
+        return self._threads.loading()
 
     def _is_asked_by_itself(self) -> bool:
         return any(slot.queue is self._threads for slot in slots_of_caller())

@@ -113,13 +113,21 @@ class Batcher(t.Generic[T]):
         wait_s: how long the oldest item waits for others to join its batch; 0 never waits, "auto"
             waits as long as that raises the throughput.
         max_waiting: the largest number of waiting items.
+        streams: whether the result of an item is a stream. Its deadline is that of the first part
+            of the stream, of which the duration of the whole stream says nothing.
     """
 
     def __init__(
-        self, *, max_size: int, wait_s: float | t.Literal["auto"] = 0, max_waiting: int
+        self,
+        *,
+        max_size: int,
+        wait_s: float | t.Literal["auto"] = 0,
+        max_waiting: int,
+        streams: bool = False,
     ) -> None:
         self.max_size = max_size
         self.max_waiting = max_waiting
+        self._streams = streams
         self.cost = Cost()
         self._wait: Wait = (
             AdaptiveWait(self.cost, max_size=max_size) if wait_s == "auto" else FixedWait(wait_s)
@@ -225,7 +233,7 @@ class Batcher(t.Generic[T]):
         late: list[T] = []
         queue, cost = self._queue, self.cost
         ends_s = now_s  # when the batch, if it begins now, is expected to end
-        if queue and cost.is_known:
+        if queue and cost.is_known and not self._streams:
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
             if queue[-1].deadline_s <= ends_s:

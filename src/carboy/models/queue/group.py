@@ -53,9 +53,9 @@ class PredictionGroup:
         self._owner: Ticket | None = None
         # `deliver` of the queue groups predictions by their callback and compares it by identity,
         # so all tickets have the same bound method.
-        deliver = self._count
+        deliver, again = self._count, _DecodedAgain(decode)
         self.tickets = [
-            Ticket(arguments=each, deliver=deliver, decode=partial(_entry, decode, i))
+            Ticket(arguments=each, deliver=deliver, decode=partial(again.take, i))
             for i, each in enumerate(entries)
         ]
 
@@ -131,8 +131,23 @@ class PredictionGroup:
             owner.lock.release()
 
 
-def _entry(decode: cabc.Callable[[], list[Arguments]], i: int) -> Arguments:
-    return decode()[i]
+class _DecodedAgain:
+    """The entries of a request's body, decoded again. Each is given away once, because `predict`
+    may change it; only an entry that is asked for twice costs to decode the body once more. While a
+    batch that has failed is split, that is once for each time its parts are halved. Thread-safe.
+    """
+
+    def __init__(self, decode: cabc.Callable[[], list[Arguments]]) -> None:
+        self._decode = decode
+        self._lock = allocate_lock()
+        self._entries: list[Arguments | None] = []
+
+    def take(self, i: int) -> Arguments:
+        with self._lock:
+            if not self._entries or self._entries[i] is None:
+                self._entries = list(self._decode())
+            entry, self._entries[i] = self._entries[i], None
+        return t.cast("Arguments", entry)
 
 
 def _value_of(values: list[t.Any]) -> t.Any:

@@ -57,6 +57,42 @@ def slots_of_caller() -> tuple[Slot, ...]:
 
 
 @contextmanager
+def occupying(slot: Slot) -> cabc.Iterator[None]:
+    """Let the calling thread occupy one more slot (permission to compute a batch) during a `with`
+    block.
+    """
+    ident = get_ident()
+    before = COMPUTING.get(ident, ())
+    COMPUTING[ident] = (slot, *before)
+    try:
+        yield
+    finally:
+        if before:
+            COMPUTING[ident] = before
+        else:
+            del COMPUTING[ident]
+
+
+def computes_for(thread: int) -> bool:
+    """Return whether the calling thread computes what another thread waits for, which has asked for
+    it itself or by way of further models; also if it is that thread.
+
+    Args:
+        thread: the identifier of a thread that occupies a slot.
+    """
+    found, seen = list(slots_of_caller()), set()
+    while found:
+        slot = found.pop()
+        if slot.thread == thread:
+            return True
+        if slot not in seen:
+            seen.add(slot)
+            askers = [slot.asker, *(ticket.asker for ticket in slot.tickets)]
+            found += [asker for asker in askers if asker is not None]
+    return False
+
+
+@contextmanager
 def paused(waits_for: WaitsFor) -> cabc.Iterator[None]:
     """Let the time of this block not count as time of the `predict` for which the calling thread
     waits.

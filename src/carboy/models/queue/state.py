@@ -444,9 +444,14 @@ class QueueState:
         for ticket in slot.tickets:
             ticket.began_s = now_s
 
-    def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
+    def finish(
+        self, slot: Slot, values: list[t.Any], now_s: float, *, ended: bool = True
+    ) -> list[Ticket]:
         """Give each prediction of a computed batch its result or failure. Returns these
         predictions, without those that were cancelled or had expired before.
+
+        Args:
+            ended: False if the results are streams, whose outcome is recorded when they end.
         """
         started_s = slot.started_s
         done: list[Ticket] = []
@@ -465,9 +470,7 @@ class QueueState:
             ticket.ended_s = now_s
             done.append(ticket)
             waits_s.append(started_s - ticket.arrived_s)
-        self.counts.add_results(
-            waits_s, failed=failed, took_s=now_s - started_s, ended=slot.writer is None
-        )
+        self.counts.add_results(waits_s, failed=failed, took_s=now_s - started_s, ended=ended)
         slot.tickets = []
         return done
 

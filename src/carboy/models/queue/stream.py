@@ -55,11 +55,12 @@ class BegunStream(t.NamedTuple):
 class _Pipe:
     """A bounded buffer between two threads, one that writes and one that reads."""
 
-    __slots__ = ("_failure", "_items", "_lock", "_reader", "_writer", "over")
+    __slots__ = ("_failure", "_items", "_lock", "_most", "_reader", "_writer", "over")
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = MAX_BUFFERED_ITEMS) -> None:
         self.over = False  # set when no further items will be added
         self._lock = allocate_lock()
+        self._most = most
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
         # The locks on which the reading and the writing thread sleep; None while the thread is
@@ -78,14 +79,14 @@ class _Pipe:
             if self._reader is not None:
                 self._reader.release()
                 self._reader = None
-            return len(self._items) < MAX_BUFFERED_ITEMS
+            return len(self._items) < self._most
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Block until the buffer has room. Returns False if the reader takes nothing for
         `timeout_s`.
         """
         with self._lock:
-            if self.over or len(self._items) < MAX_BUFFERED_ITEMS:
+            if self.over or len(self._items) < self._most:
                 return True
             self._writer = lock = held_lock()
         return t.cast("bool", lock.acquire(timeout=timeout_s))
@@ -172,7 +173,7 @@ class ResultStream(cabc.Iterator[t.Any]):
 
     def __next__(self) -> t.Any:
         if not self._taken:
-            items = self._pipe.take(FOREVER)
+            items = self.take(None)
             if items is None:
                 raise StopIteration
             self._taken.extend(items)
@@ -186,6 +187,51 @@ class ResultStream(cabc.Iterator[t.Any]):
 
     def __del__(self) -> None:
         self._pipe.discard()
+
+
+class NestedStream(ResultStream):
+    """A stream whose generator runs on the thread that reads it, one item at a time, because that
+    thread would wait for another one for ever.
+
+    Args:
+        begun: the stream, which has its first item.
+        note_end: called once with the failure that has ended the stream, or None.
+    """
+
+    __slots__ = ("_begun", "_note_end")
+
+    def __init__(
+        self, begun: BegunStream, note_end: cabc.Callable[[BaseException | None], object]
+    ) -> None:
+        super().__init__(begun.stream._pipe)
+        self._begun = begun  # when its reader's side is dropped, the stream ends
+        self._note_end: cabc.Callable[[BaseException | None], object] | None = note_end
+
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
+        items = self._pipe.take(0)
+        if items:
+            return items
+        if items is not None:
+            try:
+                return [self._begun.writer.produce()]
+            except StopIteration:
+                self._pipe.end()
+            except BaseException as exc:
+                self._end(exc)
+                raise
+        self._end(None)
+        return None
+
+    def close(self) -> None:
+        super().close()
+        self._begun.writer.close()
+        self._end(None)
+
+    def _end(self, failure: BaseException | None) -> None:
+        self._pipe.end()
+        note_end, self._note_end = self._note_end, None
+        if note_end is not None:
+            note_end(failure)
 
 
 class StreamWriter:
@@ -228,7 +274,7 @@ class StreamWriter:
             failure = self._write(slot, item_timeout_s, deadlines, device)
         except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
-        self._close()
+        self.close()
         try:
             return failure
         finally:
@@ -244,7 +290,7 @@ class StreamWriter:
                 if limit_s < deadlines.wakes_s:
                     deadlines.watch(limit_s)
                 try:
-                    item = self._context.run(next, self._items)
+                    item = self.produce()
                 except StopIteration:
                     return None
             slot.limit_s = math.inf
@@ -256,7 +302,12 @@ class StreamWriter:
                 )
         return None
 
-    def _close(self) -> None:
+    def produce(self) -> t.Any:
+        """Run the generator until it yields. Raises StopIteration at its end."""
+        return self._context.run(next, self._items)
+
+    def close(self) -> None:
+        """Close the generator."""
         close = getattr(self._items, "close", None)
         if close is None:
             return
@@ -278,16 +329,21 @@ class StreamWriter:
         self._pipe.discard()
 
 
-def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
+def begin(
+    compute: Compute, context: Context, arguments: Arguments, *, is_collected: bool = False
+) -> BegunStream | BaseException:
     """Call a streaming `predict` and wait for its first item. A failure is returned, not raised.
 
     Args:
         compute: calls `predict`, which returns a generator or another iterable.
         context: the context in which the whole generator runs.
         arguments: the arguments of `predict`.
+        is_collected: whether the reader wants all items together, and so may begin to read late:
+            the generator does not wait for it.
     """
     try:
-        items, pipe = items_of(context.run(compute, [arguments])[0]), _Pipe()
+        items = items_of(context.run(compute, [arguments])[0])
+        pipe = _Pipe(math.inf if is_collected else MAX_BUFFERED_ITEMS)
         try:
             pipe.put(context.run(next, items))
         except StopIteration:

@@ -49,7 +49,7 @@ class Ticket:
         settled: whether the ticket has its result, its failure, or was cancelled.
         value: the result of `predict`, or the exception that the prediction failed with.
         lock: the lock on which `wait` blocks; None with `deliver`.
-        calls_program: whether `deliver` may call functions of a program, which take any time.
+        is_collected: whether all items of a stream are wanted together; see `begin`.
         wakes_others: whether the thread that calls `wait` may be told to wake the threads that wait
             for other tickets of the batch.
         others: the tickets whose waiting threads `wait` wakes; None if there are none.
@@ -72,7 +72,7 @@ class Ticket:
     # PERF: a round trip between two threads takes 7 us with raw locks, 6 with two SimpleQueues
     # (which cannot deliver several tickets), 24 with a ThreadPoolExecutor, 84 with Condition.
     lock: t.Any = field(default=None, init=False)
-    calls_program: bool = field(default=False, init=False)
+    is_collected: bool = field(default=False, init=False)
     wakes_others: bool = field(default=False, init=False)
     others: list[Ticket] | None = field(default=None, init=False)
 

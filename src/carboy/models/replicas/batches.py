@@ -10,11 +10,12 @@ import typing as t
 
 import msgspec
 
+from carboy.contract.exactvalues import UnpackableError
 from carboy.contract.packedvalues import (
     ColumnReader,
+    ColumnType,
     PackedColumn,
     Packer,
-    UnpackableError,
     misfit_error,
     wants_arrays,
 )
@@ -72,21 +73,24 @@ class BatchFormat(t.NamedTuple):
     """The types of one prediction.
 
     Attributes:
-        parameters: the annotation of each parameter, by name.
-        item: the annotation of a result, or of an item if `predict` yields.
+        parameters: the type of each parameter, by name.
+        item: the type of a result, or of an item if `predict` yields.
     """
 
-    parameters: dict[str, t.Any]
-    item: t.Any
+    parameters: dict[str, ColumnType]
+    item: ColumnType
 
     @classmethod
     def of(cls, operation: Operation) -> BatchFormat:
         body = operation.body
         parameters = () if body is None else body.parameters
-        return cls({each.name: each.annotation for each in parameters}, operation.answer.annotation)
+        types = {each.name: ColumnType(each.annotation) for each in parameters}
+        return cls(types, ColumnType(operation.answer.annotation))
 
 
-def pack_batch(batch: cabc.Sequence[Arguments | RawBody]) -> tuple[bytes, Packer]:
+def pack_batch(
+    batch: cabc.Sequence[Arguments | RawBody], form: BatchFormat
+) -> tuple[bytes, Packer]:
     """Return a batch as MessagePack, and the packer that has its buffers. All predictions have the
     same arguments.
 
@@ -99,7 +103,7 @@ def pack_batch(batch: cabc.Sequence[Arguments | RawBody]) -> tuple[bytes, Packer
     if bodies:
         decoded = [each for each in decoded if not isinstance(each, RawBody)]
     columns = {
-        name: packer.column([arguments[name] for arguments in decoded])
+        name: packer.column([arguments[name] for arguments in decoded], form.parameters[name])
         for name in (decoded[0] if decoded else ())
     }
     packed = [_pack_body(i, body, packer) for i, body in bodies]
@@ -193,7 +197,8 @@ class ResultWriter:
     """Packs results in the process of a replica."""
 
     def __init__(self, form: BatchFormat) -> None:
-        self._wants_arrays = wants_arrays(form.item)
+        self._item = form.item
+        self._wants_arrays = wants_arrays(form.item.annotation)
 
     def pack(self, result: t.Any, batch: ReceivedBatch) -> tuple[bytes, Packer]:
         """Return what `predict` has returned for a batch as MessagePack, and the packer that has
@@ -230,7 +235,7 @@ class ResultWriter:
         if failures:
             values = [each for i, each in enumerate(values) if i not in failures]
         try:
-            return packer.message(_Results(packer.column(values), failures)), packer
+            return packer.message(_Results(packer.column(values, self._item), failures)), packer
         except UnpackableError as exc:
             raise AnswerError(f"predict returned {exc}", of_items=True) from exc
 

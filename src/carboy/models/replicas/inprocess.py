@@ -23,6 +23,7 @@ from carboy.errors import ModelFileError, ModelLoadError, ServingError, WrongAns
 from carboy.observability.handlers import show_messages
 
 from ..queue.calls import one_by_one
+from ..queue.occupied import computes_for
 from ..saved.card import noting_cards
 
 if t.TYPE_CHECKING:
@@ -92,6 +93,9 @@ class InProcess:
         """Begin anew in a forked child process: the thread that loads the model is not there."""
         self._lock = threading.Lock()
         self.loading = False
+        # The thread that loads the model, and what computes while the object is warmed up.
+        self._loader = 0
+        self._warming: Compute | None = None
 
     def _load_and_compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
         return self.load()(batch)
@@ -100,15 +104,21 @@ class InProcess:
         """Build the model's object unless it exists already, and return `compute`.
 
         If building fails, all threads that waited for it get the error. The next call builds again,
-        because a missing file may exist by then.
+        because a missing file may exist by then. While the model is warmed up, its example may ask
+        for further predictions of it, on any thread: these are computed at once.
+
+        Raises:
+            ModelLoadError: building fails, or `__init__` asks for a prediction of the same model.
         """
+        if self.loading and computes_for(self._loader):
+            return self._compute_for_itself()
         seen = self._failed_attempts
         with self._lock:
             if self.loaded:
                 return self.compute
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
-            self.loading = True
+            self._loader, self.loading = threading.get_ident(), True
             before_bytes, begun_s = resident_bytes() or 0, monotonic()
             try:
                 self.compute = compute = self._bind(self._build())
@@ -117,12 +127,20 @@ class InProcess:
                 self._failure = exc
                 raise
             finally:
-                self.loading = False
+                self.loading, self._warming = False, None
             self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
             self.load_s = monotonic() - begun_s
             self.loaded = True
             _log_loaded(self._owner, self.load_s)
             return compute
+
+    def _compute_for_itself(self) -> Compute:
+        if self._warming is None:
+            raise ModelLoadError(
+                f"{self._owner} is asked for a prediction by its own `__init__`, or by a model that"
+                " this asks. Ask for it in `predict`, which is called when the model is built."
+            )
+        return self._warming
 
     def _build(self) -> cabc.Callable[..., t.Any]:
         source, model = self._source, None
@@ -138,10 +156,11 @@ class InProcess:
             predict = t.cast("cabc.Callable[..., t.Any]", model.predict)
         predict = source.by_name(predict)
         if self._warm is not None:
+            self._warming = self._bind(predict)
             try:
                 self._warm(predict, self._card())
             except Exception as exc:
-                _close(model)
+                self._close(model)
                 raise _load_error(
                     self._owner, "it failed on its example: ", source.target, exc
                 ) from exc
@@ -168,13 +187,24 @@ class InProcess:
             if self._source.is_class:
                 self.loaded = False
                 self.compute = self._load_and_compute
-        _close(closing)
+        self._close(closing)
         freed = _reference(closing)
         del closing
         if freed() is not None:
             # The object refers to itself, as networks often do. It may take gigabytes, and Python's
             # collector, which counts objects, would free it only after a long time.
             gc.collect()
+
+    def _close(self, model: t.Any) -> None:
+        """Call the `close` method of a model's object. If it fails, that is logged, and nothing
+        more: the model is unloaded all the same.
+        """
+        if model is None or not hasattr(model, "close"):
+            return
+        try:
+            model.close()
+        except (Exception, SystemExit):
+            _logger.exception("%s: the model's `close` method failed", self._owner)
 
 
 def _prepare_load(owner: str) -> None:
@@ -198,11 +228,6 @@ def _log_loaded(owner: str, took_s: float) -> None:
     server = preforking_server()
     process = f"process {os.getpid()}{f' of {server}' if server else ''}"
     _logger.info("%s: loaded by %s in %.2f s", owner, process, took_s)
-
-
-def _close(model: t.Any) -> None:
-    if model is not None and hasattr(model, "close"):
-        model.close()
 
 
 def _reference(model: t.Any) -> cabc.Callable[[], object]:

@@ -7,6 +7,7 @@ explained when they cannot be read.
     fileformats     the formats of files, each with the library that reads it
     mlflowmodel     models that MLflow has saved
     newfolder       folders that appear complete
+    versionnames    what a version may be called
     filestates      whether files have changed since
     digests         digests, in cards and beside other files
     libraries       versions of libraries

@@ -139,12 +139,12 @@ def decode_card(data: bytes, path: str) -> Card:
 
 
 def _leaves_folder(name: str) -> bool:
-    """Return whether a path on a card leads out of the folder of the card, on this system or on
-    Windows, which has drives, and backslashes beside slashes.
+    """Return whether a path on a card leads out of the folder of the card, or can be no path, on
+    this system or on Windows, which has drives, and backslashes beside slashes.
     """
     drive, path = ntpath.splitdrive(name)
     parts = path.replace("\\", "/").split("/")
-    return bool(drive) or not parts[0] or ".." in parts
+    return bool(drive) or not parts[0] or ".." in parts or "\0" in name
 
 
 def card_beside(path: str) -> tuple[Card, str] | None:

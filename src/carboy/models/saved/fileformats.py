@@ -206,8 +206,23 @@ def _root(cls: type) -> str:
 
 
 def record_files(folder: str) -> list[str]:
-    """Return the files below a folder, relative to it, with "/" between names."""
+    """Return the files below a folder, relative to it, with "/" between names.
+
+    Raises:
+        OSError: a folder in it cannot be read.
+        ModelFileError: a link in it leads to a folder, which may be anywhere, and of any size.
+    """
     found = []
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        paths = [os.path.join(place, name) for name in folders]
+        if linked := [each for each in paths if os.path.islink(each)]:
+            raise ModelFileError(
+                f"{linked[0]!r} is a link to a folder. A version of a model has its own files: copy"
+                " them into it, instead of the link."
+            )
         found += [os.path.relpath(os.path.join(place, name), folder) for name in names]
     return sorted(name.replace(os.sep, "/") for name in found)
+
+
+def _raise(failure: OSError) -> t.NoReturn:
+    raise failure

@@ -26,6 +26,7 @@ from .digests import record_of
 from .fileformats import FORMATS, OWN, FileFormat, record_files
 from .libraries import versions_of
 from .newfolder import partial_folder, publish
+from .versionnames import refuse_name
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import BodySpec
@@ -66,12 +67,13 @@ def save(
         write: your own function, which gets the path of an empty folder and writes the files.
 
     Raises:
-        ModelFileError: the folder exists, the model cannot be written or read by another program,
-            or `predict` fails on the example.
+        ModelFileError: the folder exists or its name cannot be that of a version, the model cannot
+            be written or read by another program, or `predict` fails on the example.
     """
     target = os.path.abspath(os.fspath(folder))
     if os.path.lexists(target):
         raise _existing(target)
+    refuse_name(os.path.basename(target))
     if write is not None and format is not None:
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)

@@ -11,11 +11,13 @@ import msgspec
 
 from carboy.errors import ModelFileError
 
-from ..saved.card import Card, has_card, read_card
+from ..saved.card import CARD_NAME, Card, has_card, read_card
 from ..saved.digests import copy_file, record_of
 from ..saved.fileformats import OWN, record_files
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from ..saved.card import FileRecord
 
 
@@ -27,7 +29,8 @@ class Build:
 
     Raises:
         OSError: the folder cannot be read.
-        ModelFileError: there is no such folder, it is empty, or its card is no card.
+        ModelFileError: there is no such folder, it is empty, its card is no card, or there are
+            files that are not on it.
     """
 
     def __init__(self, folder: str) -> None:
@@ -38,9 +41,24 @@ class Build:
                 f"{folder!r} {state}. Expected a folder with the files of a model, such as one that"
                 " carboy.models.save() has written."
             )
-        self.card = read_card(folder) if has_card(folder) else _new_card(folder)
+        names = record_files(folder)
+        self.card = read_card(folder) if has_card(folder) else _new_card(folder, names)
+        self._refuse_others(names)
         if not self.card.files:
             raise ModelFileError(f"{folder!r} has no files of a model.")
+
+    def _refuse_others(self, names: cabc.Iterable[str]) -> None:
+        """Refuse files that are not on the card, and so would be left out. Hidden ones are left out
+        indeed: they are those of editors and file managers.
+        """
+        hidden = (name for name in names if any(part[0] == "." for part in name.split("/")))
+        others = sorted({*names} - {*hidden} - {*self.card.files, CARD_NAME})
+        if others:
+            raise ModelFileError(
+                f"{self._folder!r} has files that its {CARD_NAME} does not list:"
+                f" {', '.join(map(repr, others))}. Remove them, or save the model anew with them:"
+                " carboy.models.save(..., write=function)."
+            )
 
     def path(self, file: str) -> str:
         return os.path.join(self._folder, file)
@@ -53,12 +71,12 @@ class Build:
         return msgspec.structs.replace(self.card, name=model, version=version)
 
 
-def _new_card(folder: str) -> Card:
+def _new_card(folder: str, names: cabc.Iterable[str]) -> Card:
     return Card(
         name="",
         version="",
         format=OWN,
-        files={name: record_of(os.path.join(folder, name)) for name in record_files(folder)},
+        files={name: record_of(os.path.join(folder, name)) for name in names},
         made_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         python=platform.python_version(),
         libraries={},

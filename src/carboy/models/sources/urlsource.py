@@ -17,6 +17,7 @@ from carboy.core.masking import mask_text
 from carboy.errors import ModelFileError, UnreachableSourceError
 
 from ..saved.card import CARD_NAME, decode_card, encode_card
+from ..saved.versionnames import fault_of_name, refuse_name
 from .build import Build, copy_checked
 from .diskspace import is_disk_full
 from .versioncache import LastLook, VersionCache
@@ -28,7 +29,6 @@ from .versionlist import (
     existing,
     order_key,
     read_choice,
-    refuse_name,
     refused_addition,
     write_choice,
 )
@@ -134,7 +134,10 @@ class UrlSource:
             # A version is never overwritten, but one that was broken may have been written again.
             again = {*names[-1:], choice.version if choice else ""}
             versions = [
-                self._version(files, f"{top}/{name}", name, again=name in again) for name in names
+                SourceVersion(name, fingerprint="", fault=fault)
+                if (fault := fault_of_name(name))
+                else self._version(files, f"{top}/{name}", name, again=name in again)
+                for name in names
             ]
             return VersionList(tuple(versions), choice)
 
@@ -262,6 +265,8 @@ class UrlSource:
             return f"it has no {CARD_NAME}, which is written last: it may not be complete yet."
         except ModelFileError as exc:
             return str(exc)
+        except (PermissionError, IsADirectoryError, NotADirectoryError) as exc:
+            return mask_text(f"its {CARD_NAME} cannot be read: {type(exc).__name__}: {exc}")
 
     def _choice(self, files: t.Any, top: str) -> Choice | None:
         try:

@@ -145,30 +145,36 @@ def cache_folder() -> str:
         ModelFileError: none of the folders can be written by this user alone.
     """
     reasons = []
-    for folder in _cache_folders():
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            reason = _why_unusable(folder)
-        except OSError as exc:
-            reason = exc.strerror or str(exc)
-        if not reason:
-            return folder
-        reasons.append(f"{folder!r} {reason}")
+    for folders in _cache_folders():
+        for folder in folders:
+            try:
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                reason = _why_unusable(folder)
+            except OSError as exc:
+                reason = exc.strerror or str(exc)
+            if reason:
+                reasons.append(f"{folder!r} {reason}")
+                break
+        else:
+            return folders[-1]
     raise ModelFileError(
         f"No folder can keep models that are fetched from a URL: {'; '.join(reasons)}. Name one by"
         f" {CACHE_VARIABLE}."
     )
 
 
-def _cache_folders() -> list[str]:
+def _cache_folders() -> list[tuple[str, ...]]:
+    """Return the folders to choose from, each after the folder around it that carboy creates. Who
+    could replace that one could replace what is in it.
+    """
     environ = os.environ
     if named := environ.get(CACHE_VARIABLE):
-        return [os.path.abspath(os.path.expanduser(named))]
+        return [(os.path.abspath(os.path.expanduser(named)),)]
     caches = [environ.get("CACHE_DIRECTORY"), environ.get("XDG_CACHE_HOME"), "~/.cache"]
     folders = [os.path.join(os.path.expanduser(each), "carboy") for each in caches if each]
     user = os.geteuid() if hasattr(os, "geteuid") else "user"
     folders.append(os.path.join(tempfile.gettempdir(), f"carboy-cache-{user}"))
-    return [os.path.join(each, "models") for each in folders if os.path.isabs(each)]
+    return [(each, os.path.join(each, "models")) for each in folders if os.path.isabs(each)]
 
 
 def _why_unusable(folder: str) -> str:
@@ -176,7 +182,8 @@ def _why_unusable(folder: str) -> str:
     which run as code when they are loaded.
     """
     found = os.stat(folder)
-    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+    owners = {found.st_uid, os.lstat(folder).st_uid}  # whose a link is may let it lead elsewhere
+    if hasattr(os, "geteuid") and not owners <= {os.geteuid(), 0}:
         return "belongs to another user"
     if stat.S_IMODE(found.st_mode) & 0o022:
         return "can be written by other users"

@@ -17,8 +17,9 @@ if t.TYPE_CHECKING:
 
 #: The file in a source that records to which version somebody has rolled back or switched.
 CHOICE_NAME: t.Final = "chosen.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _NUMBER = re.compile(r"(\d+)")
+# What stands after the number of a version that is tried before its release, in their order.
+_PRE_RELEASES = ("dev", "alpha", "beta", "pre", "preview", "rc")
 
 
 class SourceVersion(t.NamedTuple):
@@ -148,26 +149,20 @@ class VersionList(t.NamedTuple):
 
 
 def order_key(name: str) -> tuple[t.Any, ...]:
-    """Return a key that orders versions as people number them: "10" after "9", "1.10" after
-    "1.9".
+    """Return a key that orders versions as people number them: "10" after "9", "1.10" after "1.9",
+    and "1.2.0-rc1" before "1.2.0".
     """
-    parts = filter(None, _NUMBER.split(name))
-    numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts)
-    return *numbered, (-1, 0, name)
+    parts = list(filter(None, _NUMBER.split(name)))
+    return *(_key_of_part(part, is_first=i == 0) for i, part in enumerate(parts)), (-1, 0, name)
 
 
-def refuse_name(name: str) -> None:
-    """Refuse a name that is no name of a version, because it would not be found, or could not stand
-    in a URL or a header.
-
-    Raises:
-        ModelFileError: the name has other characters, or is too long.
-    """
-    if not _NAME.fullmatch(name):
-        raise ModelFileError(
-            f"{name!r} cannot be the name of a version: expected at most 64 letters, digits, '.',"
-            " '_', '+' and '-', the first of them a letter or a digit, such as 8 or 2026-11-29."
-        )
+def _key_of_part(part: str, *, is_first: bool) -> tuple[int, int, str]:
+    if part.isdecimal():
+        return 1, int(part), ""
+    word = part.strip("._-").lower()
+    if word in _PRE_RELEASES and not is_first:
+        return -2, _PRE_RELEASES.index(word), part
+    return 0, 0, part
 
 
 def existing(name: str, location: str) -> ModelFileError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typing as t
 from hashlib import blake2b
 
+from werkzeug.http import parse_options_header
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
@@ -36,7 +38,7 @@ class CanaryRouter:
     def find(self, request: PredictionRequest) -> ModelVersion | None:
         """Return the version that computes a request; None if it is the current version."""
         key = self._header and request.header(self._header)
-        point = self._point(key.encode() if key else request.raw())
+        point = self._point(key.encode() if key else _body_of(request))
         for name, share in self.shares.items():
             if point < share:
                 return self.loaded.get(name)
@@ -47,3 +49,14 @@ class CanaryRouter:
         """Return a number between 0 and 1 that is always the same for a key."""
         digest = blake2b(self._salt + b"\0" + key, digest_size=8).digest()
         return int.from_bytes(digest) / 2**64
+
+
+def _body_of(request: PredictionRequest) -> bytes:
+    """Return the body of a request without the boundary between the parts of a form, which clients
+    choose anew for each request.
+    """
+    body, content_type = request.raw(), request.header("Content-Type")
+    if content_type[:10].lower() != "multipart/":
+        return body
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    return body.replace(b"--" + boundary.encode(), b"--")

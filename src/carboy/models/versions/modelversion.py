@@ -111,7 +111,8 @@ class ModelVersion:
         Raises:
             ModelLoadError: the model's `__init__` or its example failed.
         """
-        self.replica.load()
+        with self.queue.loading():
+            self.replica.load()
         if self._is_unloaded:
             self._open()
 
@@ -135,7 +136,8 @@ class ModelVersion:
             if beside is not None:
                 self._find_room(beside, hold_s)
             self.load()
-            self.replica.check()
+            with self.queue.loading():  # as the example, `check` may ask for predictions
+                self.replica.check()
             self._checkup.passed()
         except BaseException:
             self.replica.close()

@@ -44,7 +44,7 @@ def check_version_options(options: Options) -> None:
 
 
 def _check_name(name: str) -> None:
-    from ..sources.versionlist import refuse_name
+    from ..saved.versionnames import refuse_name
 
     try:
         refuse_name(name)

@@ -11,6 +11,7 @@ of another.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 import typing as t
@@ -19,6 +20,7 @@ from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
 
+from ..queue.occupied import computes_for
 from ..sources import without_source
 from .canaries import CanaryRouter
 from .shadow import ShadowComparison
@@ -99,6 +101,9 @@ class VersionSet:
     def _reset(self) -> None:
         # Held while versions are loaded, which may take minutes.
         self._changing = threading.Lock()
+        # The version that is being loaded, and the thread that does it.
+        self._loading: ModelVersion | None = None
+        self._loader = 0
         self._is_started = False
         self._watch: SourceWatch | None = None
 
@@ -144,6 +149,9 @@ class VersionSet:
 
     def _started(self) -> ModelVersion:
         """Return the version that computes predictions, after it was found out which it is."""
+        loading = self._loading
+        if loading is not None and computes_for(self._loader):
+            return loading  # its example asks the model for further predictions
         with self._changing:
             return self._start()
 
@@ -234,7 +242,7 @@ class VersionSet:
         if source is None or not self._is_started:
             self.load()
             return
-        with self._changing:
+        with self._changing, self._closing_what_was_closed():
             found = self._look(source)
             if wanted := self._wanted(found, retry=retry):
                 self._change_to(source, wanted)
@@ -254,7 +262,7 @@ class VersionSet:
                 f"{self._owner} is unloaded, as a client has asked for. Load it first: POST"
                 f" /v2/repository/models/{self._model.name}/load"
             )
-        with self._changing:
+        with self._changing, self._closing_what_was_closed():
             if name == self._model.current.name:
                 return
             try:
@@ -432,6 +440,7 @@ class VersionSet:
         current = self._model.current
         try:
             state.version = version = self._make(source, wanted)
+            self._loader, self._loading = threading.get_ident(), version
             version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
@@ -442,6 +451,8 @@ class VersionSet:
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
             ) from exc
+        finally:
+            self._loading = None
         for observer in self.observers:
             observer.added(self._model, version)
         return version
@@ -517,13 +528,27 @@ class VersionSet:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        if self.unloaded:
-            return True
+        return True if self.unloaded else self._close_current(timeout_s)
+
+    def _close_current(self, timeout_s: float | None = None) -> bool:
         current = self._model.current
         drained = current.close(timeout_s)
         if self.source is not None and not self._is_started:
             current.queue.retire(lambda: self._started().queue)
         return drained
+
+    @contextlib.contextmanager
+    def _closing_what_was_closed(self) -> cabc.Iterator[None]:
+        """Close the versions that were loaded during a `with` block if `close` was called then,
+        which does not wait until a version is loaded.
+        """
+        was_started = self._is_started
+        try:
+            yield
+        finally:
+            if was_started and not self._is_started:
+                self._stop(None)
+                self._close_current()
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

@@ -20,7 +20,7 @@ from ..view import add_protocol
 from .instances import arguments_of, encode_predictions, read_body
 from .shared import (
     ALL_MODELS,
-    PROBE,
+    MODEL_PROBE,
     ProtocolWithoutStreams,
     WireProblem,
     add_page,
@@ -56,7 +56,7 @@ class KServeProtocol(ProtocolWithoutStreams):
         return None if model.answers.streams else f"/v1/models/{model.name}:predict"
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
-        asked = read_body(request.raw(), self.request_type)
+        asked = read_body(self.body(model, request), self.request_type)
         return arguments_of(model, bytes(asked.instances), "$.instances")
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
@@ -75,6 +75,10 @@ def install(app: ModelApp) -> None:
 
     def show(name: str) -> Response:
         models = served()
+        asked, _, verb = name.rpartition(":")
+        if verb == "predict" and asked in models:
+            text = f"Predictions are asked for by POST /v1/models/{name}, not by GET."
+            raise WireProblem(405, text, headers=[("Allow", "POST")])
         if name not in models:
             unknown(name)
         reason = models[name].not_ready()
@@ -87,6 +91,6 @@ def install(app: ModelApp) -> None:
 
     add_page(app, "/v1/models", ["GET"], index, endpoint=f"{NAME}:index", purpose=ALL_MODELS)
     named = Purpose("model", variable="name")
-    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show", purpose=PROBE)
+    add_page(app, "/v1/models/<name>", ["GET"], show, endpoint=f"{NAME}:show", purpose=MODEL_PROBE)
     rule = "/v1/models/<name>:predict"
     add_page(app, rule, ["POST"], unknown, endpoint=f"{NAME}:unknown", purpose=named)

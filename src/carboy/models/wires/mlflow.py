@@ -27,9 +27,12 @@ from functools import partial
 import msgspec
 
 from carboy.contract.answers import Encoded, encode
-from carboy.contract.hints import without_none
+from carboy.contract.hints import members_of, without_none
+from carboy.contract.kinds import plain_classes
 from carboy.contract.media import JSON
+from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
+from carboy.contract.values.tensor import TensorKind
 from carboy.errors import InputError, UnsupportedInputError
 
 from ..view import add_protocol
@@ -97,7 +100,7 @@ class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
                     "The model takes no table, so it cannot read CSV. Send JSON: dataframe_split."
                 )
             return model.codec.decode(request)
-        asked = read_body(request.raw(), InvocationRequest)
+        asked = read_body(self.body(model, request), InvocationRequest)
         member = next(name for name in _MEMBERS if getattr(asked, name) is not msgspec.UNSET)
         data, path = bytes(getattr(asked, member)), f"$.{member}"
         if takes_table or (member == "inputs" and takes_all(model)):
@@ -129,9 +132,16 @@ def _rows_of_split(model: Model, data: bytes, path: str) -> bytes:
                 f"{path}.data[{i}]", expected=f"{len(table.columns)} cells", got=str(len(row))
             )
     single = model.codec.single
-    if single is not None and not single.takes_object:
+    if single is not None and not single.takes_object and _takes_list(single.annotation):
         return encode(table.data)
     return encode([dict(zip(table.columns, row, strict=True)) for row in table.data])
+
+
+def _takes_list(annotation: t.Any) -> bool:
+    return any(
+        isinstance(kind_of(each), TensorKind) or list in plain_classes(each)
+        for each in members_of(annotation)
+    )
 
 
 def _rows_of_columns(data: bytes, path: str) -> bytes:

@@ -66,7 +66,7 @@ class EmbeddingsProtocol(ServesOneModel, ProtocolWithoutStreams):
     problem = EmbeddingsProblem
 
     def decode(self, model: Model, request: PredictionRequest) -> list[Arguments]:
-        asked: EmbeddingsRequest = read_body(request.raw(), EmbeddingsRequest)
+        asked: EmbeddingsRequest = read_body(self.body(model, request), EmbeddingsRequest)
         if asked.model != model.name:
             raise Problem(
                 404,

@@ -23,7 +23,6 @@ import dataclasses
 import math
 import typing as t
 import weakref
-import zlib
 
 import msgspec
 
@@ -31,9 +30,8 @@ from carboy.contract import inputerrors
 from carboy.contract.answers import Encoded, encode
 from carboy.contract.media import JSON
 from carboy.contract.valuecounts import check_json
-from carboy.core.bytesizes import body_too_large
 from carboy.core.nosniff import NOSNIFF
-from carboy.errors import InputError, InputTooLargeError, MalformedInputError
+from carboy.errors import InputError, MalformedInputError
 
 from ..view import add_protocol
 from .datatypes import BYTES, DTYPES, check_shape, from_binary, from_json, to_binary, to_json
@@ -136,7 +134,7 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments | list[Arguments]:
         signature = self.signature(model)
-        body = memoryview(_decompressed(model, request))
+        body = memoryview(self.body(model, request))
         length = _header_length(request.header(_LENGTH_HEADER), len(body))
         if length == 0:
             request.state = Wanted("", None, binary=True)
@@ -149,6 +147,8 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
         signature, wanted = self.signature(model), t.cast("Wanted", request.state)
         tensors = signature.tensors(result)
         sent = wanted.outputs or dict.fromkeys(tensors, wanted.binary)
+        for name in sent.keys() - tensors.keys():
+            raise InputError.at("$.outputs", expected="outputs that the result has", got=repr(name))
         datatypes = {spec.name: spec.datatype for spec in signature.outputs}
         outputs, binaries = [], []
         for name, is_binary in sent.items():
@@ -173,26 +173,6 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
 
 
 # --- the body ------------------------------------------------------------------------------------
-
-
-def _decompressed(model: Model, request: PredictionRequest) -> bytes:
-    data, encoding = request.raw(), request.encoding
-    if encoding in ("", "identity"):
-        return data
-    if encoding not in ("gzip", "deflate"):
-        raise inputerrors.unsupported_encoding(encoding)
-    limit = model.endpoints[NAME].max_body_bytes()
-    # Adding 32 lets zlib tell gzip and zlib, which HTTP calls deflate, by their headers.
-    reader = zlib.decompressobj(zlib.MAX_WBITS + 32)
-    try:
-        found = reader.decompress(data, limit + 1)
-    except zlib.error as exc:
-        raise MalformedInputError(f"The body is not valid {encoding}: {exc}.") from exc
-    if len(found) > limit:
-        raise InputTooLargeError(body_too_large(None, limit, "this model"))
-    if not reader.eof:
-        raise MalformedInputError(f"The body ends before its {encoding} data does.")
-    return found
 
 
 def _header_length(text: str, body_bytes: int) -> int:

@@ -25,7 +25,16 @@ from carboy.globals import request
 
 from ..view import CHOSEN
 from .openinference import NAME, version_of
-from .shared import ALL_MODELS, CONTROL, PROBE, WireProblem, add_page, json_response, usable
+from .shared import (
+    ALL_MODELS,
+    CONTROL,
+    MODEL_PROBE,
+    PROBE,
+    WireProblem,
+    add_page,
+    json_response,
+    usable,
+)
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -76,7 +85,7 @@ class _Pages:
         yield "/v2/models/<name>/versions/<number>/infer", "POST", self.infer, named
         for rule in ("/v2/models/<name>", "/v2/models/<name>/versions/<number>"):
             yield rule, "GET", self.metadata, named
-            yield f"{rule}/ready", "GET", self.model_ready, PROBE
+            yield f"{rule}/ready", "GET", self.model_ready, MODEL_PROBE
             yield f"{rule}/config", "GET", self.configuration, named
             yield f"{rule}/stats", "GET", self.statistics, named
         yield "/v2/repository/index", "POST", self.index, ALL_MODELS
@@ -220,7 +229,7 @@ class _Pages:
                 403, f"Clients may not load and unload models. Set {CONTROL_KEY} to allow it."
             )
         browsers = self._app.find_overrides().browsers
-        if browsers.is_foreign(request.url_rule, request.environ):
+        if browsers.is_foreign((request.url_rule, request.view_args), request.environ):
             # The body of these requests is JSON under any Content-Type, so that browsers let pages
             # of all sites send them.
             raise WireProblem(403, "A page of another site may not load and unload models.")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+import zlib
 from json import dumps
 
 from carboy.access.accessdeclaration import AccessDeclaration, Purpose
+from carboy.contract import inputerrors
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
+from carboy.core.bytesizes import body_too_large
 from carboy.core.nosniff import NOSNIFF
 from carboy.core.problemdetails import Problem
+from carboy.errors import InputTooLargeError, MalformedInputError
 from carboy.globals import request
 
 if t.TYPE_CHECKING:
@@ -25,9 +29,10 @@ if t.TYPE_CHECKING:
     from ..protocol import PredictionRequest, StreamedAnswer
     from ..queue.stream import ResultStream
 
-#: The purposes of URLs that say whether a model or the server is ready, and of those that describe
+#: The purposes of URLs that say whether the server or a model is ready, and of those that describe
 #: the server or list all models.
 PROBE: t.Final = Purpose("probe")
+MODEL_PROBE: t.Final = Purpose("probe", variable="name")
 ALL_MODELS: t.Final = Purpose("models")
 #: The purpose of URLs by which clients change what is served.
 CONTROL: t.Final = Purpose("control")
@@ -75,10 +80,25 @@ class ProtocolWithoutStreams:
     URL of them: `path` is None for such a model, or `install` refuses it.
 
     Attributes:
+        name: the name of the protocol in the config key MODEL_PROTOCOLS.
         problem: the class of the protocol's errors.
     """
 
+    name: str
     problem: type[WireProblem] = WireProblem
+
+    def body(self, model: Model, request: PredictionRequest) -> bytes:
+        """Return the body of a request as it was before its Content-Encoding, gzip or deflate.
+
+        Raises:
+            InputError: the body has another encoding, or its decompressed form is too long.
+        """
+        data, encoding = request.raw(), request.encoding
+        if encoding in ("", "identity"):
+            return data
+        if encoding not in ("gzip", "deflate"):
+            raise inputerrors.unsupported_encoding(encoding)
+        return _decompressed(data, encoding, model.endpoints[self.name].max_body_bytes())
 
     def stream(
         self, model: Model, request: PredictionRequest, items: ResultStream, explain: Explain
@@ -87,6 +107,20 @@ class ProtocolWithoutStreams:
 
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
         return self.problem.of(problem)
+
+
+def _decompressed(data: bytes, encoding: str, limit: int) -> bytes:
+    # Adding 32 lets zlib tell gzip and zlib, which HTTP calls deflate, by their headers.
+    reader = zlib.decompressobj(zlib.MAX_WBITS + 32)
+    try:
+        found = reader.decompress(data, limit + 1)
+    except zlib.error as exc:
+        raise MalformedInputError(f"The body is not valid {encoding}: {exc}.") from exc
+    if len(found) > limit:
+        raise InputTooLargeError(body_too_large(None, limit, "this model"))
+    if not reader.eof:
+        raise MalformedInputError(f"The body ends before its {encoding} data does.")
+    return found
 
 
 def add_page(

@@ -6,6 +6,7 @@
     str, Enum, Literal, date, ...      BYTES         1     text in UTF-8
     list[float], list[str], ...        FP64, BYTES   -1
     DataFrame[Row]                     a tensor per column              -1
+    its nullable columns in results    FP64 with NaN; BYTES             -1    each cell in JSON
     Image, bytes, File                 BYTES         1     the content of a file; base64 in JSON
     anything else                      BYTES         1     JSON
 
@@ -35,6 +36,7 @@ from carboy.contract.hints import (
 from carboy.contract.records import fields_of, values_in
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
+from carboy.contract.values.tables.writing import column_values
 from carboy.contract.values.tensor import TensorKind
 from carboy.errors import InputError, InputTooLargeError, MalformedInputError
 
@@ -44,6 +46,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.contract.operation import Parameter
+    from carboy.contract.values.tables.columns import Column
     from carboy.contract.values.tables.value import TableKind
 
     from ..model import Model
@@ -60,17 +63,20 @@ class TensorSpec(t.NamedTuple):
         name: unique among the inputs, or the outputs.
         datatype: a datatype of the Open Inference Protocol.
         sides: the shape without the side of the batch; -1 is any size.
-        sort: what a value is: an array, a number or a text alone or in a list, a file, or JSON.
+        sort: what a value is: an array, a number or a text alone or in a list, a file, or JSON
+            alone or in a list.
         path: the keys under which the value is in a dict of all parameters.
         required: whether a request must have this input.
+        nullable: whether NaN in this input stands for a missing value.
     """
 
     name: str
     datatype: str
     sides: tuple[int, ...]
-    sort: t.Literal["array", "single", "list", "file", "json"]
+    sort: t.Literal["array", "single", "list", "file", "json", "json list"]
     path: tuple[str, ...] = ()
     required: bool = True
+    nullable: bool = False
 
 
 def spec_of(name: str, annotation: t.Any) -> TensorSpec:
@@ -180,12 +186,13 @@ class TensorSignature:
         """Return the size of the batch, which all tensors must have."""
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         sizes = {shape[0] if shape else 0 for shape in shapes.values()}
-        size, limit = sizes.pop(), self._model.queue.max_waiting
-        if sizes or size < 1:
+        size, limit = sizes.pop() if len(sizes) == 1 else 0, self._model.queue.max_waiting
+        if size < 1:
+            got = ", ".join(f"{name!r} of shape {list(each)}" for name, each in shapes.items())
             raise InputError.at(
                 "$.inputs",
                 expected="tensors with the same number of predictions, at least 1, as first side",
-                got=", ".join(f"{name!r} of shape {list(each)}" for name, each in shapes.items()),
+                got=got or "none",
             )
         if size > limit:
             raise InputTooLargeError.at(
@@ -208,11 +215,12 @@ class TensorSignature:
 
     def tensors(self, result: t.Any) -> dict[str, t.Any]:
         """Convert the result of a prediction, or the list of results if `batched`, into tensors by
-        the names of the outputs.
+        the names of the outputs. A table lacks columns that need not be there.
 
         Raises:
             AnswerError: a result does not fit the return type of `predict`.
-            InputError: the results of several predictions differ in shape.
+            InputError: the results of several predictions differ in shape, or a tensor cannot hold
+                a result.
         """
         results = result if self.batched else [result]
         for each in results:
@@ -220,43 +228,55 @@ class TensorSignature:
         rows = [self._tensors_of(each) for each in results]
         if not self.batched:
             return rows[0]
-        return {spec.name: _stack(spec, [row[spec.name] for row in rows]) for spec in self.outputs}
+        names = {name for row in rows for name in row}
+        return {
+            spec.name: _stack(spec, [row.get(spec.name) for row in rows])
+            for spec in self.outputs
+            if spec.name in names
+        }
 
     def _tensors_of(self, result: t.Any) -> dict[str, t.Any]:
         outputs = self.outputs
         if not outputs[0].path:
             return {outputs[0].name: _tensor_of(outputs[0], result)}
         if hasattr(result, "columns"):
-            values = {str(name): result[name].tolist() for name in result.columns}
+            values = {str(name): column_values(result[name]) for name in result.columns}
         else:
             values = {step[1:]: value for step, value in values_in(result)}
-        return {spec.name: _tensor_of(spec, values[spec.path[0]]) for spec in outputs}
+        return {
+            spec.name: _tensor_of(spec, values[spec.path[0]])
+            for spec in outputs
+            if spec.path[0] in values
+        }
 
 
 def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
     annotation, alias = without_none(parameter.annotation), parameter.alias
     if is_table(annotation):
-        for name, column, required in _columns_of(annotation):
-            yield spec_of(name, column)._replace(
-                sides=(-1,), sort="list", path=(alias, name), required=required
+        for column in _columns_of(annotation):
+            yield _input_of(column.name, column.type)._replace(
+                sides=(-1,), sort="list", path=(alias, column.name), required=column.required
             )
         return
     fields = fields_of(annotation) if is_single and is_record(strip(annotation)) else ()
     for field in fields:
         key = field.keys[0]
-        spec = spec_of(key, without_none(field.annotation))
+        spec = _input_of(key, field.annotation)
         yield spec._replace(path=(alias, key), required=field.required)
     if not fields:
-        yield spec_of(alias, annotation)._replace(path=(alias,), required=parameter.required)
+        spec = _input_of(alias, parameter.annotation)
+        yield spec._replace(path=(alias,), required=parameter.required)
+
+
+def _input_of(name: str, annotation: t.Any) -> TensorSpec:
+    present = without_none(annotation)
+    return spec_of(name, present)._replace(nullable=present != annotation)
 
 
 def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     if is_table(annotation):
-        columns = _columns_of(annotation)
-        lists = [spec_of(name, column) for name, column, _ in columns]
-        return tuple(p._replace(sides=(-1,), sort="list", path=(p.name,)) for p in lists) or (
-            TensorSpec(_OUTPUT, BYTES, (1,), "json"),
-        )
+        columns = tuple(map(_output_of_column, _columns_of(annotation)))
+        return columns or (TensorSpec(_OUTPUT, BYTES, (1,), "json"),)
     bare = strip(annotation)
     fields = fields_of(annotation) if is_record(t.get_origin(bare) or bare) else ()
     if not fields or (is_typed_dict(bare) and not all(field.required for field in fields)):
@@ -271,13 +291,18 @@ def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     )
 
 
-def _columns_of(annotation: t.Any) -> list[tuple[str, t.Any, bool]]:
-    """Return the name and the type of each declared column of a table, and whether it is
-    required.
-    """
+def _output_of_column(column: Column) -> TensorSpec:
+    name = column.name
+    if column.optional and column.sort != "float":
+        # No other datatype has a value that stands for a missing one.
+        return TensorSpec(name, BYTES, (-1,), "json list", (name,))
+    return spec_of(name, without_none(column.type))._replace(sides=(-1,), sort="list", path=(name,))
+
+
+def _columns_of(annotation: t.Any) -> cabc.Sequence[Column]:
+    """Return the declared columns of a table."""
     columns = t.cast("TableKind", kind_of(without_none(annotation))).columns
-    found = () if columns is None else columns.columns
-    return [(each.name, without_none(each.type), each.required) for each in found]
+    return () if columns is None else columns.columns
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -294,12 +319,14 @@ def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
         if flat.ndim != 1:
             raise _misfit(spec, tensor)
         values = flat.tolist()
-        return [_text(spec, each) for each in values] if is_text else values
+        if is_text:
+            return [_text(spec, each) for each in values]
+        return [_number(spec, each) for each in values] if spec.nullable else values
     if tensor.size != 1:
         raise _misfit(spec, tensor)
     value = tensor.reshape(-1)[0]
     if not is_text:
-        return value.item()
+        return _number(spec, value.item())
     if spec.sort == "file":
         return value
     text = _text(spec, value)
@@ -309,6 +336,11 @@ def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
         raise MalformedInputError(f"The input {spec.name!r} is not valid JSON: {exc}.") from exc
+
+
+def _number(spec: TensorSpec, value: t.Any) -> t.Any:
+    # NaN is the only value that is not equal to itself.
+    return None if spec.nullable and value != value else value  # noqa: PLR0124
 
 
 def _misfit(spec: TensorSpec, tensor: t.Any) -> InputError:
@@ -332,28 +364,34 @@ def _tensor_of(spec: TensorSpec, value: t.Any) -> t.Any:
     """Convert a value that fits the type of the spec into a tensor."""
     import numpy as np
 
-    values = value if spec.sort in ("array", "list") else [value]
+    values = value if spec.sort in ("array", "list", "json list") else [value]
     if spec.datatype != BYTES:
-        return np.asarray(values, DTYPES[spec.datatype])
+        try:
+            return np.asarray(values, DTYPES[spec.datatype])
+        except OverflowError:
+            raise InputError(
+                f"The result {spec.name!r} has a number that {spec.datatype} cannot hold. The"
+                " model's own URL, whose answers are JSON, can send it."
+            ) from None
     found = np.empty(len(values), object)
     found[:] = [_bytes_of(spec, each) for each in values]
     return found
 
 
 def _bytes_of(spec: TensorSpec, value: t.Any) -> bytes:
-    if spec.sort == "json":
+    if spec.sort in ("json", "json list"):
         return encode(value)
     if spec.sort == "file":
         forms = forms_of_class(type(value))
         return forms.write(value, forms.media_types[0])
-    plain = value if isinstance(value, str) else msgspec.to_builtins(value)
+    plain = value if isinstance(value, str) else msgspec.json.decode(encode(value))
     return str(plain).encode()
 
 
 def _stack(spec: TensorSpec, tensors: list[t.Any]) -> t.Any:
     import numpy as np
 
-    shapes = {tensor.shape for tensor in tensors}
+    shapes = {() if tensor is None else tensor.shape for tensor in tensors}
     if len(shapes) > 1:
         raise InputError(
             f"The results {spec.name!r} of the {len(tensors)} predictions differ in shape"

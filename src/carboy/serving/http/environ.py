@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.observability.environkeys import REQUEST_ID
+from carboy.observability.environkeys import ADDRESSES, RECEIVED, REQUEST_ID
 
 if t.TYPE_CHECKING:
     from .exchange import Exchange
@@ -44,7 +44,8 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
     environ[REQUEST_ID] = exchange.request_id
-    if exchange.origin is not None:
+    if exchange.origin:
+        environ[RECEIVED] = {name: environ.get(name) for name in ADDRESSES}
         environ.update(exchange.origin)
     if exchange.extra is not None:
         environ.update(exchange.extra)

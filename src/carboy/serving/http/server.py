@@ -20,10 +20,10 @@ from collections import deque
 from functools import partial
 from time import monotonic
 
-from carboy.core.mainthread import wait_on_main_thread
 from carboy.observability.environkeys import FIELDS
 
 from ..log import Notices, logger
+from ..mainthread import wait_on_main_thread
 from .acceptor import Acceptor
 from .budget import Budget
 from .connection import ACTIVE, Connection, flush_all

@@ -9,8 +9,8 @@ import typing as t
 from _thread import allocate_lock
 from functools import partial
 
-from ...core.mainthread import wait_on_main_thread
 from ...errors import ConfigError
+from ..mainthread import wait_on_main_thread
 from ..management.workertopics import models_of, versions_of
 
 if t.TYPE_CHECKING:

@@ -30,7 +30,6 @@ from functools import partial
 from ...access.seenfiles import seen
 from ...core.dispatch import carboy_app
 from ...core.logmasking import mask_failed_threads
-from ...core.mainthread import wait_on_main_thread
 from ...core.masking import mask_text
 from .. import log
 from ..accesslog import access_log_of
@@ -38,6 +37,7 @@ from ..http.environ import environ_of
 from ..http.forwarded import TrustedProxies
 from ..http.server import HTTPServer
 from ..machine import raise_descriptor_limit, usable_cpus
+from ..mainthread import wait_on_main_thread
 from ..management.questions import ANSWER, QUESTION, Answers, Questions
 from ..management.workertopics import (
     ModelsOfAllWorkers,

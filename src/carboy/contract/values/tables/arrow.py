@@ -18,6 +18,7 @@ import math
 import typing as t
 
 from ....errors import InputError, MalformedInputError
+from .. import unpacked
 from .arrowsize import unpacked_bytes
 from .columns import (
     Column,
@@ -122,6 +123,9 @@ class ArrowTables:
             for batch in reader:
                 rows += batch.num_rows
                 refuse_size(rows, batch.num_columns, self._options, path)
+                # All batches may share one dictionary, which is validated again with each.
+                size += sum(map(_dictionary_bytes, batch.columns))
+                self._refuse_bytes(size, path)
                 batches.append(batch)
         return pa.Table.from_batches(batches, schema=reader.schema)
 
@@ -135,7 +139,9 @@ class ArrowTables:
         for field in table.schema:
             _refuse_type(field, path)
         table.validate(full=True)  # offsets in data of untrusted clients may point anywhere
-        self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
+        size = sum(_unshared_bytes(column) for column in table.columns)
+        self._refuse_bytes(size, path)
+        unpacked.add(size, path, limit=self._options.max_bytes)
         return table.replace_schema_metadata(None)
 
     def _refuse_bytes(self, size: int, path: str) -> None:
@@ -301,6 +307,14 @@ def _unshared_bytes(column: t.Any) -> int:
         else:
             total += chunk.nbytes
     return total
+
+
+def _dictionary_bytes(array: t.Any) -> int:
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(array.type):
+        return 0
+    return t.cast("int", array.dictionary.get_total_buffer_size())
 
 
 def _longest(texts: t.Any) -> int:

@@ -121,6 +121,9 @@ class CsvTables:
         names = _header(text, delimiter)
         has_index = len(names) > 1 and not names[0]
         named = names[1:] if has_index else names
+        # Check the number of columns before the rows are read. How many rows there are is not yet
+        # known, so one is assumed.
+        refuse_size(1, len(names), self._options, path)
         for i, name in enumerate(names):
             if not name and not (has_index and i == 0):
                 raise InputError.at(path, expected="a name for each column in the first line",
@@ -128,9 +131,6 @@ class CsvTables:
         refuse_duplicate_names(named, path)
         if self._columns is not None:
             self._columns.choose(named, path)
-        # Check the number of columns before the rows are read. How many rows there are is not yet
-        # known, so one is assumed.
-        refuse_size(1, len(names), self._options, path)
         return _Text(text, delimiter, names, has_index, decimal_comma=None)
 
     # --- reading by pandas ---------------------------------------------------------------------

@@ -138,8 +138,8 @@ class JsonTables:
     def _of_split(self, data: bytes, path: str) -> t.Any:
         table = _split.decode(data)
         names = [str(name) for name in table.columns]
-        refuse_duplicate_names(names, f"{path}.columns")
         refuse_size(len(table.data), len(names), self._options, path)
+        refuse_duplicate_names(names, f"{path}.columns")
         for i, row in enumerate(table.data):
             if len(row) != len(names):
                 raise InputError.at(
@@ -189,9 +189,11 @@ class JsonTables:
 
 def refuse_duplicate_names(names: cabc.Sequence[str], path: str) -> None:
     """Refuse a table in which two columns have the same name: 422."""
-    if len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError.at(path, expected="each column once", got=f"{name!r} twice")
+        seen.add(name)
 
 
 def _row_type(columns: DeclaredColumns) -> t.Any:

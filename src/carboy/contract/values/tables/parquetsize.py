@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import typing as t
 
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
 _DELTA_BYTE_ARRAY = 7
 # Maximum nesting of structs. Valid page headers nest statistics, and one struct for each type of
 # page.
@@ -28,6 +31,14 @@ _INTEGERS = (4, 5, 6)
 # s to parse in Python. The worst footer of this size, millions of empty structs, takes 0.9 s and
 # 280 MB.
 _MAX_FOOTER_BYTES = 4 * 1024 * 1024
+
+# How many values the headers of all pages may have: this number, and one more for each
+# `_BYTES_PER_VALUE` of the file. A usual header has 12; reading a value takes 0.3 us. A header
+# counts as `_VALUES_PER_HEADER` more, because the shortest one, of two values, takes 3 us.
+_FREE_VALUES = 1_000_000
+_BYTES_PER_VALUE = 32
+_VALUES_PER_HEADER = 8
+_MAX_HEADER_VALUES = 1000
 
 Fields: t.TypeAlias = "dict[int, int | Fields | list[Fields]]"
 
@@ -56,13 +67,21 @@ def sizes(data: bytes) -> Sizes:
     groups = _structs(footer, 4)
     rows = sum(_number(group, 3) for group in groups)
     chunks = [_struct(chunk, 3) for group in groups for chunk in _structs(group, 1)]
-    total = 0
+    total = values = 0
+    left = len(data)
     for chunk in chunks:
         # The pages begin at the dictionary page, if there is one, because it precedes the data
         # pages that use it.
         offsets = [offset for offset in (_number(chunk, 9), chunk.get(11)) if offset]
         begin = min(offset for offset in offsets if isinstance(offset, int))
-        total += unpacked_bytes(data, begin, _number(chunk, 7))
+        left -= _number(chunk, 7)
+        if left < 0:
+            raise ValueError("several columns have the same pages")
+        for page in pages(data, begin, _number(chunk, 7)):
+            total += page.bytes
+            values += page.values + _VALUES_PER_HEADER
+            if values > _FREE_VALUES + len(data) // _BYTES_PER_VALUE:
+                raise ValueError("it consists of too many pages")
     columns = max((len(_structs(group, 1)) for group in groups), default=0)
     return Sizes(max(rows, _number(footer, 3)), columns, total)
 
@@ -88,8 +107,15 @@ def _structs(fields: Fields, field: int) -> list[Fields]:
     return found
 
 
-def unpacked_bytes(data: bytes, start: int, length: int) -> int:
-    """Return the unpacked size in bytes of the pages of one column chunk.
+class DataPage(t.NamedTuple):
+    """The unpacked size of a page in bytes, and the number of values in its header."""
+
+    bytes: int
+    values: int
+
+
+def pages(data: bytes, start: int, length: int) -> cabc.Iterator[DataPage]:
+    """Yield the pages of one column chunk.
 
     Args:
         data: the file.
@@ -102,9 +128,9 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
     end = start + length
     if not 0 <= start <= end <= len(data):
         raise ValueError("a column is not inside the file")
-    total, at = 0, start
+    at = start
     while at < end:
-        reader = _Reader(data, at, end)
+        reader = _Reader(data, at, end, max_values=_MAX_HEADER_VALUES)
         fields = reader.struct()
         unpacked, packed = fields.get(2), fields.get(3)
         if (
@@ -120,9 +146,8 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
                 raise ValueError("the encoding DELTA_BYTE_ARRAY is not read here")
-        total += unpacked
+        yield DataPage(unpacked, reader.values)
         at = reader.at + packed
-    return total
 
 
 class _Reader:
@@ -130,10 +155,13 @@ class _Reader:
     fields.
     """
 
-    def __init__(self, data: bytes, at: int, end: int) -> None:
+    def __init__(self, data: bytes, at: int, end: int, *, max_values: int | None = None) -> None:
         self._data = data
         self._end = end
+        self._max_values = max_values
         self.at = at
+        #: How many values were read, also those inside lists and structs.
+        self.values = 0
 
     def struct(self, depth: int = 0) -> Fields:
         if depth > _MAX_DEPTH:
@@ -149,6 +177,7 @@ class _Reader:
         return fields
 
     def _value(self, kind: int, depth: int) -> int | Fields | list[Fields] | None:
+        self._count(1)
         if kind in _INTEGERS:
             return self._zigzag()
         if kind == _STRUCT:
@@ -159,6 +188,7 @@ class _Reader:
             head = self._byte()
             count = head >> 4 if head >> 4 < 15 else self._varint()
             if head & 15 == _STRUCT and count <= self._end - self.at:
+                self._count(count)
                 return [self.struct(depth + 1) for _ in range(count)]
             self._skip_values(count, (head & 15,), depth)
         elif kind == _MAP:
@@ -176,12 +206,18 @@ class _Reader:
         # is wrong.
         if count > self._end - self.at:
             raise ValueError("damaged metadata")
+        self._count(count)
         for _ in range(count):
             for kind in kinds:
                 if kind in _BOOLEANS:  # in a list, unlike in a field, a boolean takes one byte
                     self._skip(1)
                 else:
                     self._value(kind, depth + 1)
+
+    def _count(self, values: int) -> None:
+        self.values += values
+        if self._max_values is not None and self.values > self._max_values:
+            raise ValueError("it has too many values")
 
     def _skip(self, count: int) -> None:
         self.at += count

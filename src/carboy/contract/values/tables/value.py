@@ -51,6 +51,7 @@ class TableKind(ValueKind):
         )
     )
     packages = ("pandas",)
+    unpacks = True
     media_types = (CSV, TSV, *_BINARY)
     json_type = msgspec.Raw
 

@@ -1,0 +1,170 @@
+"""Values that tensors of the Open Inference Protocol have no form of, or more than one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+
+from carboy import Carboy
+from carboy.models import DataFrame
+
+GIVEN = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}
+NOON = dt.datetime(2024, 1, 2, 12)  # noqa: DTZ001 - cells without a zone
+
+
+def answer_of(result: t.Any, annotation: t.Any, **request: t.Any):
+    """The response of a model with this result and this return type."""
+    app = Carboy("values")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+
+    def predict(x: float):
+        return result
+
+    predict.__annotations__["return"] = annotation
+    app.model("/m", name="m")(predict)
+    response = app.test_client().post("/v2/models/m/infer", json={"inputs": [GIVEN], **request})
+    app.models.close()
+    return response
+
+
+def table_of(cell_type: t.Any) -> t.Any:
+    return DataFrame[t.TypedDict("Cells", {"c": cell_type})]
+
+
+@pytest.mark.parametrize(
+    ("cell_type", "cells", "datatype", "data"),
+    [
+        (float, [1.5, None], "FP64", [1.5, None]),
+        (float | None, [1.5, None], "FP64", [1.5, None]),
+        (int | None, pd.array([1, None], "Int64"), "BYTES", ["1", "null"]),
+        (int | None, [1, 2], "BYTES", ["1", "2"]),
+        (bool | None, [True, None], "BYTES", ["true", "null"]),
+        (str | None, ["x", None], "BYTES", ['"x"', "null"]),
+        (str | None, ["null", "nan"], "BYTES", ['"null"', '"nan"']),
+        (str, ["null", "nan"], "BYTES", ["null", "nan"]),
+        (dt.datetime, [NOON], "BYTES", ["2024-01-02T12:00:00"]),
+        (dt.datetime | None, [NOON, None], "BYTES", ['"2024-01-02T12:00:00"', "null"]),
+    ],
+    ids=str,
+)
+def test_missing_cell_is_sent_so_that_no_value_is_taken_for_it(cell_type, cells, datatype, data):
+    frame = pd.DataFrame({"c": cells})
+    answer = answer_of(frame, table_of(cell_type))
+    assert answer.status_code == 200, answer.text
+    output = {"name": "c", "shape": [len(data)], "datatype": datatype, "data": data}
+    assert answer.json["outputs"] == [output]
+
+
+class Row(t.TypedDict):
+    a: t.NotRequired[float]
+    b: str
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"), [({"b": ["x"]}, ["b"]), ({"a": [1.0], "b": ["x"]}, ["a", "b"])]
+)
+def test_column_that_a_result_may_lack_is_sent_if_it_is_there(columns, names):
+    answer = answer_of(pd.DataFrame(columns), DataFrame[Row])
+    assert [each["name"] for each in answer.json["outputs"]] == names
+
+
+def test_column_that_a_result_lacks_cannot_be_asked_for():
+    answer = answer_of(pd.DataFrame({"b": ["x"]}), DataFrame[Row], outputs=[{"name": "a"}])
+    assert answer.status_code == 400
+    assert "expected outputs that the result has, got 'a'" in answer.json["error"].lower()
+
+
+@pytest.mark.parametrize(
+    ("result", "annotation", "data"),
+    [
+        (pd.Timestamp(NOON), dt.datetime, ["2024-01-02T12:00:00"]),
+        (np.datetime64("2024-01-02T12:00"), dt.datetime, ["2024-01-02T12:00:00"]),
+        (pd.DatetimeIndex([NOON]), list[dt.datetime], ["2024-01-02T12:00:00"]),
+        (pd.Timedelta("5s"), dt.timedelta, ["P0DT0H0M5S"]),
+        (np.str_("a"), str, ["a"]),
+    ],
+    ids=["Timestamp", "datetime64", "DatetimeIndex", "Timedelta", "text"],
+)
+def test_values_of_numpy_and_pandas_are_sent_as_those_of_python(result, annotation, data):
+    answer = answer_of(result, annotation)
+    assert answer.status_code == 200, answer.text
+    assert answer.json["outputs"][0]["data"] == data
+
+
+@pytest.mark.parametrize(("result", "annotation"), [(2**70, int), ([1, 2**63], list[int])])
+def test_number_that_no_datatype_holds_is_refused_with_advice(result, annotation):
+    answer = answer_of(result, annotation)
+    assert answer.status_code == 400
+    assert "a number that INT64 cannot hold. The model's own URL" in answer.json["error"]
+
+
+# --- inputs --------------------------------------------------------------------------------------
+
+
+class Point(msgspec.Struct):
+    a: float | None = 1.0
+
+
+@pytest.fixture
+def client():
+    app = Carboy("inputs")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+
+    @app.model("/table")
+    def table(x: table_of(float | None)) -> int:  # type: ignore[valid-type]
+        return int(x["c"].isna().sum())
+
+    @app.model("/record")
+    def record(x: Point) -> bool:
+        return x.a is None
+
+    @app.model("/number")
+    def number(x: float | None) -> bool:
+        return x is None
+
+    @app.model("/numbers")
+    def numbers(x: list[float | None]) -> list[bool]:
+        return [each is None for each in x]
+
+    @app.model("/strict")
+    def strict(x: float) -> float:
+        return x
+
+    @app.model("/batched", batch=4)
+    def batched(x: list[Point]) -> list[float]:
+        return [each.a or 0.0 for each in x]
+
+    yield app.test_client()
+    app.models.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "cells", "expected"),
+    [
+        ("table", "c", [1.0, None], [1]),
+        ("record", "a", [None], [True]),
+        ("number", "x", [None], [True]),
+        ("numbers", "x", [1.0, None], [False, True]),
+    ],
+)
+def test_null_is_a_missing_value_where_one_is_allowed(client, model, name, cells, expected):
+    tensor = {"name": name, "datatype": "FP64", "shape": [len(cells)], "data": cells}
+    answer = client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json["outputs"][0]["data"] == expected
+
+
+def test_null_is_refused_where_no_value_may_be_missing(client):
+    answer = client.post("/v2/models/strict/infer", json={"inputs": [{**GIVEN, "data": [None]}]})
+    assert answer.status_code == 400
+
+
+def test_batch_of_no_input_is_refused_although_all_inputs_have_defaults(client):
+    answer = client.post("/v2/models/batched/infer", json={"inputs": []})
+    assert answer.status_code == 400
+    assert "number of predictions, at least 1, as first side, got none" in answer.json["error"]
