@@ -372,6 +372,11 @@ def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
         )
     if not isinstance(expression.func, ast.Name):
         raise NoAppException(f"The function in {app_name!r} must be a plain name, without dots.")
+    if any(each.arg is None for each in expression.keywords):
+        raise NoAppException(
+            f"The arguments in {app_name!r} must be written by their names, as in"
+            f" '{expression.func.id}(name=\"value\")', without '**'."
+        )
     try:
         args = [ast.literal_eval(arg) for arg in expression.args]
         kwargs = {kw.arg: ast.literal_eval(kw.value) for kw in expression.keywords if kw.arg}
