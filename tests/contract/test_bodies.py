@@ -1,7 +1,9 @@
 """Bodies of views: types of parameters, in each media type that can contain them."""
 
 import dataclasses
+import datetime as dt
 import io
+import math
 import typing as t
 
 import attrs
@@ -9,7 +11,7 @@ import msgspec
 import pydantic
 import pytest
 
-from carboy import Body, File, Form, Image, Upload
+from carboy import Body, File, Form, Image, Query, Upload
 
 MULTIPART = "multipart/form-data"
 
@@ -250,6 +252,107 @@ def test_forms_write_records_as_browsers_do(app, client):
     assert client.post("/", data={"name": "x", "height": "nan"}).status_code == 422
     wrong = client.post("/", data={"name": "x", "age": "old"})
     assert errors_of(wrong)[0]["path"] == "$.age"
+
+
+class Strict(pydantic.BaseModel):
+    model_config = {"strict": True}
+    day: dt.date
+    n: int = 1
+    inner: dict[str, float] = {}
+
+
+class Holding(msgspec.Struct):
+    strict: Strict
+
+
+@pytest.mark.parametrize("kind", [Strict, Holding, list[Strict], dict[str, Strict]])
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_strict_models_of_pydantic_read_what_they_read_from_json(app, client, kind, encoding):
+    def around(value):
+        wrap = {Holding: {"strict": value}, list[Strict]: [value], dict[str, Strict]: {"a": value}}
+        return wrap.get(kind, value)
+
+    def send(value):
+        encode = msgspec.json.encode if encoding == "json" else msgspec.msgpack.encode
+        data = encode(around(value))
+        return client.post("/", data=data, content_type=f"application/{encoding}")
+
+    echo(app, kind)
+    good = send({"day": "2024-02-29", "n": 2, "inner": {"a": 1}})
+    assert good.status_code == 200
+    assert "datetime.date(2024, 2, 29)" in good.text
+    bad = send({"day": "2024-02-29", "n": "2"})
+    assert bad.status_code == 422
+    assert [each["path"][-2:] for each in errors_of(bad)] == [".n"]
+
+
+def test_strict_models_of_pydantic_read_texts_of_forms_and_queries(app, client):
+    @app.get("/")
+    def query(x: t.Annotated[Strict, Query()]):
+        return repr(x)
+
+    echo(app, Strict)
+    expected = repr(Strict(day=dt.date(2024, 2, 29), n=2))
+    assert client.post("/", data={"day": "2024-02-29", "n": "2"}).text == expected
+    assert client.get("/?day=2024-02-29&n=2").text == expected
+    wrong = client.get("/?day=2024-02-29&n=x")
+    assert [each["path"] for each in errors_of(wrong)] == ["$.n"]
+
+
+def test_strict_scalar_of_pydantic_reads_the_text_of_a_query(app, client):
+    @app.get("/")
+    def view(n: t.Annotated[int, pydantic.Field(strict=True, ge=1)]):
+        return repr(n)
+
+    assert client.get("/?n=2").text == "2"
+    assert client.get("/?n=0").status_code == 422
+    assert client.get("/?n=x").status_code == 422
+
+
+class Loose(pydantic.BaseModel):
+    data: dict = {}
+    values: list = []
+    anything: t.Any = None
+    thing: object = None
+
+
+class Open(pydantic.BaseModel):
+    model_config = {"extra": "allow"}
+    name: str = ""
+
+
+class Parcel(msgspec.Struct):
+    content: Open
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize(
+    ("kind", "body", "path"),
+    [
+        (Loose, '{"data": {"a": [%s]}}', "$.data.a[0]"),
+        (Loose, '{"values": [%s]}', "$.values[0]"),
+        (Loose, '{"anything": %s}', "$.anything"),
+        (Loose, '{"thing": %s}', "$.thing"),
+        (list[Loose], '[{"anything": %s}]', "$[0].anything"),
+        (Open, '{"other": %s}', "$.other"),
+        (dict[str, Open], '{"a": {"other": %s}}', "$.a.other"),
+    ],
+)
+def test_pydantic_passes_no_number_that_is_not_finite(app, client, kind, body, path, number):
+    echo(app, kind)
+    response = client.post("/", data=body % number, content_type="application/json")
+    assert response.status_code == 422
+    assert errors_of(response)[0]["path"] == path
+    assert client.post("/", data=body % 1, content_type="application/json").status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "inner"), [(Open, None), (Parcel, "content")])
+def test_messagepack_for_pydantic_passes_no_number_that_is_not_finite(app, client, kind, inner):
+    echo(app, kind)
+    value = {"other": math.nan}
+    data = msgspec.msgpack.encode({inner: value} if inner else value)
+    response = client.post("/", data=data, content_type="application/msgpack")
+    assert response.status_code == 422
 
 
 def test_body_marker_refuses_forms_and_form_marker_refuses_json(app, client):

@@ -462,3 +462,43 @@ def test_scalar_that_cannot_be_read_is_refused_at_registration(app, annotation):
     view.__annotations__ = {"value": annotation}
     with pytest.raises(SignatureError, match=r"'value' has the type .* cannot be read"):
         app.get("/")(view)
+
+
+class Closed(msgspec.Struct, forbid_unknown_fields=True):
+    tag: str = ""
+
+
+class ClosedModel(pydantic.BaseModel):
+    model_config = {"extra": "forbid"}
+    tag: str = ""
+
+
+class OpenModel(pydantic.BaseModel):
+    model_config = {"extra": "allow"}
+    tag: str = ""
+
+
+class WithPage(msgspec.Struct, forbid_unknown_fields=True):
+    tag: str
+    page: str
+
+
+@pytest.mark.parametrize(
+    ("record", "value"),
+    [
+        (Closed, Closed("a")),
+        (ClosedModel, ClosedModel(tag="a")),
+        (OpenModel, OpenModel(tag="a")),
+        (WithPage, WithPage("a", "2")),
+    ],
+    ids=lambda each: each.__name__ if isinstance(each, type) else "",
+)
+def test_another_parameter_is_no_further_field_of_a_query_record(app, client, record, value):
+    def view(found, page: t.Annotated[int, Query("page")] = 1):
+        return repr((found, page))
+
+    view.__annotations__ |= {"found": t.Annotated[record, Query()]}
+    app.get("/")(view)
+    assert client.get("/?tag=a&page=2").text == repr((value, 2))
+    closed = record in (Closed, ClosedModel, WithPage)
+    assert client.get("/?tag=a&page=2&x=1").status_code == (422 if closed else 200)

@@ -159,9 +159,9 @@ def test_url_for_suggests_views_of_the_author_only(app):
 
 
 NO_REQUEST = (
-    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
-    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
-    " parameter of `predict`."
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, with"
+    " `replicas`, which compute in other processes, and if Python code calls the model outside of a"
+    " view, `predict` has no `request`. Pass what it needs as a parameter of `predict`."
 )
 
 

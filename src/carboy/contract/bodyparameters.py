@@ -6,7 +6,6 @@ of plain JSON. At registration this module decides which of them reads which inp
 
 from __future__ import annotations
 
-import decimal
 import types
 import typing as t
 from functools import partial
@@ -16,7 +15,7 @@ import msgspec
 from ..errors import InputError, SignatureError
 from . import inputerrors, rereading
 from .fieldtexts import TextField
-from .forms import convert, converter, field_error, finite
+from .forms import convert, converter, field_error, finite, may_be_infinite
 from .hints import (
     annotated,
     is_union,
@@ -30,8 +29,14 @@ from .hints import (
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
-from .pydanticlimits import adapter, is_foreign_limit, needs_pydantic, translated
-from .records import types_in
+from .pydanticlimits import (
+    adapter,
+    is_foreign_limit,
+    needs_pydantic,
+    read_plain,
+    read_texts,
+    translated,
+)
 from .typeadvice import advice
 from .valuecounts import check_keys
 from .values.registry import kind_of, kinds_in, part, require
@@ -113,9 +118,7 @@ class BodyParameter:
         )
         self.decode = self._decoder()
         self._takes_text = self._texts.takes_text or any(not each.is_file for each in self.kinds)
-        self._may_be_infinite = self._adapter is not None and any(
-            each in (float, decimal.Decimal) for each in types_in(annotation)
-        )
+        self._may_be_infinite = self._adapter is not None and may_be_infinite(annotation)
 
     def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
         """Decide which member of a union (image, table, plain JSON, ...) reads which JSON, and
@@ -213,7 +216,8 @@ class BodyParameter:
             if self._adapter is not None and isinstance(value, classes):
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
-            return self._validated(self._adapter.validate_python, value, path)
+            read = read_plain if strict else read_texts
+            return self._validated(partial(read, self._adapter), value, path)
         # Here `value` can only be None, for an optional table: the loop above has passed all other
         # values to the reader of the table.
         if self.json_type is msgspec.Raw:

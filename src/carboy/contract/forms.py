@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import decimal
+import enum
 import typing as t
+import uuid
 from functools import partial
 from types import MappingProxyType
 
@@ -29,7 +31,7 @@ from .hints import is_pydantic, is_union, item_of, members_of, strip
 from .hooks import from_json, json_decoder
 from .kinds import is_file
 from .operation import fresh
-from .pydanticlimits import adapter, needs_pydantic
+from .pydanticlimits import adapter, needs_pydantic, read_texts
 from .records import fields_of, types_in
 from .valuecounts import check_keys
 
@@ -184,7 +186,7 @@ class RecordReader:
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
         read: Convert = (
-            adapter(annotation).validate_python
+            partial(read_texts, adapter(annotation))
             if needs_pydantic(annotation)
             else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
         )
@@ -214,6 +216,10 @@ class RecordReader:
         name.
         """
         return self._names is None or name in self._names
+
+    def declares(self, name: str) -> bool:
+        """Return whether a class of the record has a field of this name."""
+        return name in self._fields
 
     def collect(
         self,
@@ -372,9 +378,7 @@ def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Conve
         of_texts: whether numbers may be sent as texts such as "nan". JSON that msgspec decodes
             needs no check, because JSON cannot express NaN.
     """
-    found = [each for each in types_in(annotation) if isinstance(each, t.Hashable)]
-    floats = of_texts or needs_pydantic(annotation) or any(map(is_pydantic, found))
-    if not (decimal.Decimal in found or (floats and float in found)):
+    if not may_be_infinite(annotation, of_texts=of_texts):
         return read
 
     def checked(value: t.Any) -> t.Any:
@@ -385,6 +389,39 @@ def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Conve
         return found
 
     return checked
+
+
+def may_be_infinite(annotation: t.Any, *, of_texts: bool = False) -> bool:
+    """Return whether a decoder or validator of a type may return NaN or infinity.
+
+    Args:
+        of_texts: as for `finite`.
+    """
+    found = [each for each in types_in(annotation) if isinstance(each, t.Hashable)]
+    if decimal.Decimal in found or (of_texts and float in found):
+        return True
+    by_pydantic = needs_pydantic(annotation) or any(map(is_pydantic, found))
+    return by_pydantic and not all(map(_is_always_finite, found))
+
+
+def _is_always_finite(bare: t.Any) -> bool:
+    """Return whether values of a type are finite, apart from what is inside its brackets and
+    fields: `Any` and a bare `dict` may hold any numbers.
+    """
+    if t.get_origin(bare) is not None or bare in _FINITE_TYPES:
+        return True
+    if isinstance(bare, type) and issubclass(bare, enum.Enum):
+        return True
+    return bool(fields_of(bare)) and not _takes_extra(bare)
+
+
+def _takes_extra(cls: t.Any) -> bool:
+    """Return whether pydantic keeps fields that a class does not declare."""
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    return t.cast("bool", config.get("extra") == "allow")
+
+
+_FINITE_TYPES = {str, int, bool, bytes, type(None), uuid.UUID, *TIMES}
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
@@ -406,7 +443,7 @@ def converter(annotation: t.Any) -> Convert | None:
     if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
         return None
     convert: Convert = (
-        adapter(annotation).validate_python
+        partial(read_texts, adapter(annotation))
         if needs_pydantic(annotation)
         else partial(msgspec.convert, type=annotation, strict=False)
     )

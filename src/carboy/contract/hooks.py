@@ -8,7 +8,7 @@ import msgspec
 
 from . import inputerrors
 from .hints import is_pydantic
-from .pydanticlimits import adapter, needs_pydantic
+from .pydanticlimits import adapter, needs_pydantic, read_plain
 from .values.file import Upload
 from .values.kind import key_word
 from .values.registry import kind_inside_json, kind_of
@@ -24,7 +24,7 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     msgspec's `dec_hook`.
     """
     if is_pydantic(cls):
-        return cls.model_validate(value)  # type: ignore[attr-defined]
+        return read_plain(cls.__pydantic_validator__, value)  # type: ignore[attr-defined]
     # The value is an uploaded file, or was read from a form field before, so it needs no
     # conversion.
     if isinstance(value, cls):

@@ -51,9 +51,18 @@ def split_header(value: str) -> list[str]:
 class ParameterSource:
     """Fetches one parameter from the query, a header or a cookie."""
 
-    def __init__(self, parameter: Parameter) -> None:
+    def __init__(self, parameter: Parameter, others: cabc.Iterable[str] = ()) -> None:
+        """Create the functions that read one parameter.
+
+        Args:
+            others: names of the other query parameters. They are no further fields of a record, but
+                a record may declare a field of such a name.
+        """
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
+        self._others = {
+            name for name in others if self.record is None or not self.record.declares(name)
+        }
         self._convert: Convert | None = None
         #: Converts the parameter's text in the code that `carboy.contract.binding` generates. If
         #: this function refuses the text, `fetch` reads the parameter once more.
@@ -74,7 +83,8 @@ class ParameterSource:
         """
         parameter = self.parameter
         if self.record is not None:
-            record = self.record.collect(ctx.request.args.to_dict(flat=False), null=False)
+            texts = ctx.request.args.to_dict(flat=False)
+            record = self.record.collect(texts, without=self._others, null=False)
             if not record and not parameter.required:
                 return fresh(parameter.default)
             return self.record.convert(record)
@@ -117,14 +127,19 @@ def _wanted(parameter: Parameter) -> str:
     return f"{kind[parameter.place]} named {parameter.alias!r}"
 
 
-def _source(parameter: Parameter, owner: str) -> ParameterSource:
-    """Create the object that fetches one parameter. Raises SignatureError if no request can contain
-    a value of its type.
+def _source(parameter: Parameter, operation: Operation, owner: str) -> ParameterSource:
+    """Create the object that fetches one parameter of an operation. Raises SignatureError if no
+    request can contain a value of its type.
     """
+    others = frozenset(
+        each.alias
+        for each in operation.parameters
+        if each.place == "query" and not each.spread and each is not parameter
+    )
     try:
         if not needs_pydantic(parameter.annotation):
             check_decodable(without_none(parameter.annotation))
-        return ParameterSource(parameter)
+        return ParameterSource(parameter, others)
     except SignatureError as exc:
         raise SignatureError(f"{owner}: the parameter {parameter.name!r}: {exc}") from None
     except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
@@ -138,7 +153,9 @@ class Sources:
     """Fetches all arguments of one view from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
-        self.parameters = tuple(_source(parameter, owner) for parameter in operation.parameters)
+        self.parameters = tuple(
+            _source(parameter, operation, owner) for parameter in operation.parameters
+        )
         self.body = None if operation.body is None else BodyReader(operation.body, owner)
 
     def fetch(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import sys
 import typing as t
 
@@ -159,6 +160,61 @@ def adapter(annotation: t.Any) -> t.Any:
             " pydantic. Limits of `msgspec.Meta` need no pydantic."
         ) from None
     return pydantic.TypeAdapter(_for_pydantic(annotation))
+
+
+def read_plain(validator: t.Any, value: t.Any) -> t.Any:
+    """Validate decoded JSON or MessagePack.
+
+    If pydantic refuses the values as Python objects, they are validated as JSON: a strict model
+    reads a date from JSON, where it is a text, but not from a `str`.
+
+    Args:
+        validator: pydantic's `TypeAdapter`, or the `__pydantic_validator__` of a model.
+        value: the decoded values.
+
+    Raises:
+        pydantic.ValidationError: the value is not valid.
+    """
+    try:
+        return validator.validate_python(value)
+    except ValueError as error:
+        return _read_again(error, lambda: validator.validate_json(_as_json(value)))
+
+
+def read_texts(validator: t.Any, value: t.Any) -> t.Any:
+    """Validate the texts of a form or a query, as `read_plain` does it for JSON: a strict model
+    reads an int from the text of a field.
+    """
+    try:
+        return validator.validate_python(value)
+    except ValueError as error:
+        return _read_again(error, lambda: validator.validate_strings(value))
+
+
+def _read_again(error: ValueError, read: cabc.Callable[[], t.Any]) -> t.Any:
+    """Return what `read` returns. Raises the error of pydantic that lists fewer values."""
+    try:
+        return read()
+    # A value that cannot be written as JSON, such as an uploaded file, is a ValueError too.
+    except ValueError as again:
+        if _count(again) < _count(error):
+            raise
+    try:
+        raise error
+    finally:
+        del error  # break a reference cycle: the error's traceback refers to this frame
+
+
+def _count(error: ValueError) -> float:
+    """Return how many values an error of pydantic lists; infinity for other errors."""
+    count = getattr(error, "error_count", None)
+    return math.inf if count is None else count()
+
+
+def _as_json(value: t.Any) -> bytes:
+    from pydantic_core import to_json
+
+    return to_json(value, inf_nan_mode="constants")
 
 
 def _for_pydantic(annotation: t.Any) -> t.Any:

@@ -196,6 +196,8 @@ def values_in(value: t.Any) -> list[tuple[str, t.Any]]:
         keys = cls.__struct_encode_fields__
         return [(f".{key}", getattr(value, name)) for key, name in zip(keys, names, strict=True)]
     if is_record(cls):
-        fields = pydantic_fields(cls) or _names(cls)
+        # Fields that a model of pydantic with `extra="allow"` does not declare.
+        extra = getattr(value, "__pydantic_extra__", None) or {}
+        fields = (*(pydantic_fields(cls) or _names(cls)), *extra)
         return [(f".{name}", getattr(value, name)) for name in fields if hasattr(value, name)]
     return []
