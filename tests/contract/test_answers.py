@@ -10,13 +10,14 @@ from http import HTTPStatus
 
 import attrs
 import msgspec
+import PIL.Image
 import pydantic
 import pytest
 from naming import stable_repr
 from werkzeug.datastructures import Headers
 
 import carboy
-from carboy import Response, jsonify, redirect
+from carboy import Image, Response, jsonify, redirect
 from carboy.contract.answers import read_answer
 from carboy.contract.values.image import ImageKind, ImageOptions
 from carboy.contract.values.tables import DataFrame
@@ -488,3 +489,12 @@ def test_decorator_may_take_a_tuple_of_values(app, client):
 def test_tuple_of_records_is_a_list_of_records(app, client, count):
     answering(app, list[Item], tuple(Item(str(i)) for i in range(count)))
     assert [each["name"] for each in client.get("/").json] == [str(i) for i in range(count)]
+
+
+@pytest.mark.parametrize("annotation", [Image, list[Image]], ids=str)
+def test_error_says_why_a_picture_cannot_be_written(app, annotation):
+    picture = PIL.Image.new("F", (1, 1))
+    answering(app, annotation, picture if annotation is Image else [picture])
+    app.testing = True
+    with pytest.raises(AnswerError, match=r"cannot be written: A picture of mode 'F'.*Scale it"):
+        app.test_client().get("/")
