@@ -255,7 +255,7 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
     if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
-    if bare is str or bare is bytes:
+    if bare is str or bare is bytes or _is_text(bare):
         return None
     if _is_value(annotation):
         return "typed"
@@ -264,6 +264,12 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
     if is_scalar(bare) or (origin or bare) in (set, frozenset):
         return "typed"
     return "typed" if _holds_typed(bare, as_flask) else None
+
+
+def _is_text(bare: t.Any) -> bool:
+    """Return whether a type is a `Literal` of texts, whose values Flask sends as it sends `str`."""
+    values = t.get_args(bare) if t.get_origin(bare) is t.Literal else ()
+    return bool(values) and all(type(value) is str for value in values)
 
 
 def _is_container(annotation: t.Any) -> bool:

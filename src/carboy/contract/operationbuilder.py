@@ -19,6 +19,7 @@ from .annotationchecks import check_annotation, check_default, has_marker
 from .kinds import Sort, sort_of, takes_object
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import UNSET, BodySpec, Parameter
+from .records import fields_of
 from .values.registry import part
 
 if t.TYPE_CHECKING:
@@ -320,7 +321,11 @@ def _media_types(
     if "file" in places:
         return (MULTIPART, *raw)
     if "form" in places:
-        return (MULTIPART,) if any(map(_is_file, parameters)) else (URLENCODED, MULTIPART)
+        if any(map(_is_file, parameters)):
+            return (MULTIPART,)
+        # Files in the fields of a record may be sent as base64 text as well.
+        has_files = any(map(_has_file_fields, parameters))
+        return (MULTIPART, URLENCODED) if has_files else (URLENCODED, MULTIPART)
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
@@ -350,6 +355,11 @@ def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
 
 def _is_file(parameter: Parameter) -> bool:
     return sort_of(parameter.annotation) in (Sort.FILE, Sort.FILES)
+
+
+def _has_file_fields(parameter: Parameter) -> bool:
+    fields = (field for each in hints.members_of(parameter.annotation) for field in fields_of(each))
+    return any(sort_of(field.annotation) in (Sort.FILE, Sort.FILES) for field in fields)
 
 
 def _is_bytes(parameter: Parameter) -> bool:
