@@ -216,6 +216,55 @@ def test_text_that_a_unit_cannot_express_is_refused():
         systemdfiles.quote("a\nb")
 
 
+USERS = {
+    "root": (0, "/root"),
+    "news": (9, "/var/spool/news"),
+    "redis": (110, "/var/lib/redis"),
+    "nobody": (65534, "/nonexistent"),
+    "shop": (990, "/home/shop"),  # made by the command that `carboy systemd` prints
+    "ann": (1000, "/srv/ann"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "user"),
+    [
+        *((name, f"app-{name}") for name in ("root", "news", "redis", "nobody")),
+        *((name, name) for name in ("shop", "ann", "other")),
+    ],
+)
+def test_service_does_not_run_as_a_user_of_the_system(folder, monkeypatch, name, user):
+    def getpwnam(name):
+        number, home = USERS[name]
+        return pwd.struct_passwd((name, "x", number, number, "", home, "/usr/sbin/nologin"))
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+    project = folder.rename(folder.parent / name)
+    monkeypatch.chdir(project)
+    assert values("User") == [user]
+    assert values("User", "--user", "redis") == ["redis"]
+
+
+@pytest.mark.parametrize("kind", ["service", "socket"])
+def test_name_of_a_unit_of_the_system_is_refused(folder, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(systemdfiles, "_UNIT_FOLDERS", [str(tmp_path)])
+    (tmp_path / f"shop.{kind}").touch()
+    result = separate_runner().invoke(cli, ["systemd"])
+    assert result.exit_code == 2
+    assert f"replace {tmp_path}/shop.{kind}, which belongs to another program" in result.stderr
+    assert not (folder / "deploy").exists()
+
+
+def test_files_of_tls_in_a_hidden_folder_are_shown_to_the_server(folder, tmp_path, monkeypatch):
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    monkeypatch.setattr(systemdfiles, "_HIDDEN", (str(keys),))
+    for name in ("cert", "key"):
+        (keys / name).touch()
+        monkeypatch.setenv(f"CARBOY_SERVE_TLS_{name.upper()}", str(keys / name))
+    assert values("BindReadOnlyPaths") == [f"{keys}/cert {keys}/key"]
+
+
 @pytest.mark.parametrize(
     ("name", "user"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -74,6 +75,25 @@ def test_decorator_without_a_url_says_what_to_write(app):
         app.model()
 
 
+class Callable:
+    def __call__(self, x: float) -> float:
+        return x
+
+
+@pytest.mark.parametrize("rule", ["/m", "/"])
+@pytest.mark.parametrize(
+    ("target", "kind"), [(functools.partial(predict, 1), "partial"), (Callable(), "Callable")]
+)
+def test_object_without_a_name_is_no_model(app, rule, target, kind):
+    with pytest.raises(SignatureError, match=f"an object of the class {kind}.*Write `def predict"):
+        app.model(rule)(target)
+
+
+def test_function_with_a_cache_may_be_a_model(app):
+    app.model("/m")(functools.cache(predict))
+    assert app.test_client().post("/m", json=2).json == 2
+
+
 def test_rule_may_be_given_by_name(app):
     app.model(rule="/double")(predict)
     assert list(app.models) == ["double"]
@@ -139,9 +159,9 @@ def test_url_for_suggests_views_of_the_author_only(app):
 
 
 NO_REQUEST = (
-    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
-    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
-    " parameter of `predict`."
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, with"
+    " `replicas`, which compute in other processes, and if Python code calls the model outside of a"
+    " view, `predict` has no `request`. Pass what it needs as a parameter of `predict`."
 )
 
 

@@ -135,6 +135,52 @@ def test_misspelt_environment_is_refused_if_others_have_sections(project):
         project.load(environment="developement")
 
 
+@pytest.mark.parametrize(
+    "name", ["config_prod.py", "config_PRODUCTION.py", "config.prod.toml", "config.Prod.json"]
+)
+def test_file_for_an_environment_may_have_its_short_name(project, name):
+    project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
+    project.write(name.replace("rod", "rodx").replace("ROD", "RODX"), "nonsense (")
+    app = project.load()
+    assert app.config["TITLE"] == "x"
+    assert app.config.project.environments == ("production",)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"config_prod.py": "A = 1\nB = 2\n", "config_production.py": "A = 1\nB = 3\n"},
+            "B is set by config_prod.py:2 and, to another value, by config_production.py:2",
+        ),
+        (
+            {"config.toml": "[prod]\nA = 1\nB = 2\n[production]\nB = 3\n"},
+            "B is set by config.toml:3 [prod] and, to another value, by config.toml:5",
+        ),
+        (
+            {"config.py": "class ProdConfig:\n    B = 2\nclass ProductionConfig:\n    B = 3\n"},
+            "B is set by config.py:2 and, to another value, by config.py:4",
+        ),
+        (
+            {"config.py": "class ConfigProduction: B = 2\nclass ProductionConfig: B = 3\n"},
+            "config.py: the classes ConfigProduction and ProductionConfig are both for",
+        ),
+    ],
+    ids=["files", "sections", "classes", "classes of one name"],
+)
+def test_two_sections_of_one_environment_that_differ_are_refused(project, files, message):
+    for name, text in files.items():
+        project.write(name, text)
+    with pytest.raises(ProjectError, match=re.escape(message)):
+        project.load()
+
+
+def test_two_sections_of_one_environment_hold_both(project):
+    project.write("config.toml", "[prod]\nA = 1\nC = 4\n[production]\nB = 3\nC = 4\n")
+    config = project.load().config
+    assert (config["A"], config["B"], config["C"]) == (1, 3, 4)
+
+
 def test_env_key_that_contradicts_the_environment_is_refused(project):
     project.write("config.py", 'ENV = "development"\n')
     with pytest.raises(ProjectError, match="set the variable FLASK_ENV=development"):

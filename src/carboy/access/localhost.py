@@ -56,8 +56,10 @@ def find_danger(environ: cabc.Mapping[str, t.Any]) -> Danger | None:
         environ: the WSGI environ of the request.
     """
     is_here, foreign_port = _examine(environ.get("HTTP_HOST"))
-    received = as_received(environ)
-    if received is not environ:
+    received = environ
+    # PERF: most requests have not come through a proxy, and need no call.
+    if RECEIVED in environ or _BEFORE_PROXY_FIX in environ:
+        received = as_received(environ)
         foreign_port = _examine(received.get("HTTP_HOST"))[1]
     # If the Host header has the port of this server, no proxy is in between: the name leads the
     # client to this machine. (A proxy on the same machine has another port, because this one is

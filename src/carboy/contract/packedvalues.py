@@ -333,6 +333,29 @@ class ColumnReader:
         return kind.unpack(head, self._buffers[first : first + count])
 
 
+_ANY = ColumnType(t.Any)
+
+
+def pack_alone(value: t.Any) -> bytes:
+    """Return one value as bytes, which are read without its annotation. Raises UnpackableError."""
+    packer = Packer()
+    column = packer.column([[value]], _ANY)
+    if packer.buffers:
+        raise _unpackable("it contains a picture, a table or an array")
+    return msgspec.msgpack.encode(column)
+
+
+def read_alone(data: bytes) -> t.Any:
+    """Return the value that `pack_alone` has packed.
+
+    Raises:
+        UnpackableError: this process does not know a class of the value.
+    """
+    column = msgspec.msgpack.decode(data, type=PackedColumn)
+    ((value,),) = ColumnReader(_ANY).read(column, ())
+    return value
+
+
 def wants_arrays(annotation: t.Any) -> bool:
     """Return whether a result may be an array, so that it must not become lists."""
     bare = strip(annotation)

@@ -21,7 +21,8 @@ steps. `fastpath` has the same sequence in one function, for apps in which no st
 
 Secrets, and what people read:
 
-    masking     masks secrets in texts; `logmasking` in the records of loggers
+    masking     masks secrets in texts; `logmasking` in the records of loggers; `objectfields`
+                finds them in objects
     keyform     the form of an API key, by which it is masked
     weakkeys    secret keys that can be guessed
     tracebacks  tracebacks that begin in the user's code

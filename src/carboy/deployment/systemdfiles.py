@@ -23,6 +23,7 @@ from .serversettings import set_variable
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import pwd
 
     from ..serving.http.address import Address
     from .facts import Facts
@@ -31,6 +32,11 @@ if t.TYPE_CHECKING:
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.IGNORECASE)
 # The folders that `TemporaryFileSystem=` and `PrivateTmp=yes` hide.
 _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - hidden, not written
+_FILES_OF_TLS = ("tls_cert", "tls_key", "tls_password_file", "tls_client_ca")
+# Where packages install units. Those in /etc/systemd/system replace them.
+_UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
+# Smaller numbers are those of users that no person has (`UID_MIN` in login.defs).
+_FIRST_UID_OF_PEOPLE = 1000
 # The settings of the server that the socket file replaces, by `ListenStream=`, `SocketMode=` and
 # `Backlog=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode", "backlog")
@@ -87,6 +93,7 @@ def systemd_command(
     Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
     """
     name = facts.name
+    _refuse_unit_of_system(name)
     user = user or _user_named(name)
     written = _written_folders(facts, writable)
     if for_models:
@@ -191,7 +198,33 @@ def _assignments(variables: cabc.Iterable[tuple[str, str]]) -> list[str]:
 
 def _user_named(name: str) -> str:
     """Return a name for the user of the service, from the name of the project."""
-    return (name if name[0].isalpha() else f"app-{name}")[:31].rstrip("-")
+    is_usable = name[0].isalpha() and not _is_user_of_system(name)
+    return (name if is_usable else f"app-{name}")[:31].rstrip("-")
+
+
+def _is_user_of_system(name: str) -> bool:
+    """Return whether a user exists that belongs to the system or to another program, such as root
+    and news. One that has been made by the commands below has a folder /home/NAME in its entry,
+    although that does not exist.
+    """
+    user = _find_user(name)
+    if user is None or user.pw_dir == f"/home/{name}":
+        return False
+    return user.pw_uid < _FIRST_UID_OF_PEOPLE or user.pw_name == "nobody"
+
+
+def _refuse_unit_of_system(name: str) -> None:
+    """Raise DeploymentError if a package has a unit of this name, which the new one would
+    replace.
+    """
+    for folder in _UNIT_FOLDERS:
+        for kind in ("service", "socket"):
+            path = os.path.join(folder, f"{name}.{kind}")
+            if os.path.exists(path):
+                raise DeploymentError(
+                    f"The units would have the name of the project's folder, {name!r}, and replace"
+                    f" {path}, which belongs to another program. Rename the folder."
+                )
 
 
 def _reload_command(control: str) -> str:
@@ -252,12 +285,16 @@ def _stream(address: Address) -> str:
 
 
 def _hidden_folders(facts: Facts) -> list[str]:
-    """Return the folders that the app is imported from and that systemd would hide from it, because
-    they are in a home folder or a temporary one. A folder within another one of them is left out.
+    """Return the folders that the app is imported from, and the files of TLS, that systemd would
+    hide from it, because they are in a home folder or a temporary one. What is within another one
+    of them is left out.
     """
     libraries = [sys.prefix, sys.base_prefix, *site.getsitepackages(), *sys.path]
     static = [each.folder for each in facts.static_folders]
-    needed = sorted({os.path.abspath(each) for each in [facts.root, *static, *libraries] if each})
+    tls = [getattr(facts.settings, name) for name in _FILES_OF_TLS]
+    needed = sorted(
+        {os.path.abspath(each) for each in [facts.root, *static, *libraries, *tls] if each}
+    )
     found: list[str] = []
     for folder in filter(os.path.exists, needed):
         if _is_within(folder, _HIDDEN) and not _is_within(folder, found):
@@ -302,17 +339,24 @@ def _group_of(user: str) -> str | None:
     """Return the main group of a user of this machine, by its name or, if it has none, by its
     number; None if there is no such user.
     """
+    entry = _find_user(user)
+    if entry is None:
+        return None
+    import grp
+
     try:
-        import grp
+        return grp.getgrgid(entry.pw_gid).gr_name
+    except KeyError:
+        return str(entry.pw_gid)
+
+
+def _find_user(name: str) -> pwd.struct_passwd | None:
+    try:
         import pwd
 
-        number = pwd.getpwnam(user).pw_gid
-    except (ImportError, KeyError):  # Windows has neither module
+        return pwd.getpwnam(name)
+    except (ImportError, KeyError):  # Windows has no such module
         return None
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return str(number)
 
 
 # ------------------------------------------------------------------ texts as systemd reads them

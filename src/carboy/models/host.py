@@ -277,7 +277,9 @@ class ModelDeclaring:
                 cors=cors,
                 hold_s=hold_s,
             )
-            by_rule = rule.strip("/").rpartition("/")[2] or target.__name__.lower()
+            by_rule = rule.strip("/").rpartition("/")[2]
+            if not by_rule:
+                by_rule = getattr(target, "__name__", type(target).__name__).lower()
             own_name = by_rule if name is None else name
             # If the rule has variables, leave the error to `register`, whose message is better.
             if "<" not in rule:

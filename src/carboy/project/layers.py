@@ -100,9 +100,6 @@ def _plain(name: str) -> str:
     return full_name(name).lower().replace("-", "").replace("_", "")
 
 
-def section_for(environment: str, names: t.Iterable[str]) -> str | None:
-    """Return which of `names` is the section for an environment, preferably one with exactly its
-    name; None if there is none.
-    """
-    matching = [name for name in names if same_environment(name, environment)]
-    return environment if environment in matching else next(iter(matching), None)
+def sections_for(environment: str, names: t.Iterable[str]) -> list[str]:
+    """Return which of `names` are those of sections for an environment."""
+    return [name for name in names if same_environment(name, environment)]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import typing as t
 
 from werkzeug.utils import import_string
@@ -47,7 +48,8 @@ from .layers import (
     Loaded,
     full_name,
     merge_peers,
-    section_for,
+    same_environment,
+    sections_for,
 )
 from .origins import DEFAULT, Origin
 from .reloading import forget_inherited_variables, watch
@@ -60,6 +62,8 @@ if t.TYPE_CHECKING:
     from .declaredkeys import DeclaredKey
 
 _STEM = "config"
+# Matches the names of config files for one environment.
+_OF_ENVIRONMENT = re.compile(rf"{_STEM}_(.+)\.py|{_STEM}\.(.+)\.(?:toml|json)")
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:
@@ -248,17 +252,19 @@ class _Loader:
             prefix: a Python file in the folder runs as a module whose name is this text and the
                 name of the file.
         """
-        own_paths = _paths_of_environment(folder, self.environment)
-        watch([*_paths_in(folder), *own_paths])
+        own = _files_of_environment(folder, self.environment)
+        watch([*_paths_in(folder), *_paths_of_environment(folder, self.environment), *own])
         files = [self._read_file(path, prefix) for path in _existing(_paths_in(folder))]
-        chosen = [section_for(self.environment, each.sections) for each in files]
+        chosen = [sections_for(self.environment, each.sections) for each in files]
         self._add_layer(each.base for each in files)
-        layers = [each.sections[name] for each, name in zip(files, chosen, strict=True) if name]
-        own = _existing(own_paths)
+        layers = [
+            each.sections[name] for each, names in zip(files, chosen, strict=True) for name in names
+        ]
         layers += [self._read_file(path, prefix).base for path in own]
         self._add_layer(layers)
-        for each, name in zip(files, chosen, strict=True):
-            declared = each.declared_by_section.get(name or "") or each.declared
+        for each, names in zip(files, chosen, strict=True):
+            of_sections = map(each.declared_by_section.get, names)
+            declared = next(filter(None, of_sections), each.declared)
             if declared is not None:
                 self._declare(declared)
         found = [name for each in files for name in each.sections]
@@ -290,7 +296,7 @@ class _Loader:
         if self.environment in STANDARD_ENVIRONMENTS:
             return
         is_suspect = bool(sections) or nearest(self.environment, STANDARD_ENVIRONMENTS) is not None
-        if is_suspect and section_for(self.environment, sections) is None:
+        if is_suspect and not sections_for(self.environment, sections):
             known = sorted({*sections, *STANDARD_ENVIRONMENTS})
             self.problems.append(
                 f"the environment is {self.environment!r} ({self._environment_origin}), but no file"
@@ -547,6 +553,23 @@ def _existing(paths: t.Iterable[str]) -> list[str]:
 
 def _paths_in(folder: str) -> list[str]:
     return [os.path.join(folder, f"{_STEM}.{ending}") for ending in ("py", "toml", "json")]
+
+
+def _files_of_environment(folder: str, environment: str) -> list[str]:
+    """Return the config files in a folder that are for one environment, by any of its names, such
+    as config_prod.py for "production".
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    found = ((name, _OF_ENVIRONMENT.fullmatch(name)) for name in names)
+    chosen = [
+        name
+        for name, match in found
+        if match and same_environment(match[match.lastindex or 0], environment)
+    ]
+    return _existing(os.path.join(folder, name) for name in chosen)
 
 
 def _paths_of_environment(folder: str, environment: str) -> list[str]:

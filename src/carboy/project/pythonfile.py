@@ -70,7 +70,7 @@ class _PythonFile:
     def read(self) -> ConfigFile:
         file = ConfigFile()
         table = self._dict_of_environments()
-        by_class = self._classes_of_environments(table)
+        by_class = self._classes_of_environments(table, file.problems)
         file.base = self._module_layer()
         base = self._base or table.get(BASE_SECTION)
         if base is not None and base not in by_class.values():
@@ -106,7 +106,9 @@ class _PythonFile:
             return self._classes.get(value.rpartition(".")[2])
         return value
 
-    def _classes_of_environments(self, table: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _classes_of_environments(
+        self, table: dict[str, t.Any], problems: list[str]
+    ) -> dict[str, t.Any]:
         """Return the object that holds the values of each environment, usually a class, by the name
         of the environment. The dict `table` has some of them; the others are classes whose names
         contain that of an environment.
@@ -114,8 +116,14 @@ class _PythonFile:
         found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
         for name, kind in self._classes.items():
             environment = self._environment_of(name, kind)
-            if environment and not any(same_environment(environment, each) for each in found):
-                found[environment] = kind
+            if not environment or any(same_environment(environment, each) for each in table):
+                continue
+            other = found.setdefault(environment, kind)
+            if other is not kind:
+                problems.append(
+                    f"{self._path}: the classes {other.__name__} and {name} are both for the"
+                    f" environment {environment!r}. Keep one of them."
+                )
         return found
 
     def _environment_of(self, name: str, kind: type) -> str:

@@ -1,9 +1,6 @@
 """What the controller's actor does with what Ray says. Ray itself is replaced."""
 
 import asyncio
-import importlib
-import sys
-import types
 
 import pytest
 
@@ -28,30 +25,11 @@ WANT = {
     "hold_s": None,
 }
 WANTED = WantedVersion(WANT, Code("shop:app", "/app", "digest"), 1, 4, {"num_cpus": 1.0})
-MODULES = [f"carboy.models.raycluster.{name}" for name in ("replicaactor", "controller")]
-
-
-def refuse(*_):
-    raise ValueError("no such resource")
 
 
 @pytest.fixture
-def controller(monkeypatch):
-    """The module, with a Ray that starts no actor."""
-    ray = types.ModuleType("ray")
-    ray.method = lambda **_: lambda function: function
-    ray.remote = lambda **_: lambda _: types.SimpleNamespace(remote=refuse)
-    ray.util = types.SimpleNamespace(list_named_actors=list)
-    ray.exceptions = types.ModuleType("ray.exceptions")
-    ray.exceptions.RayError = type("RayError", (Exception,), {})
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.exceptions", ray.exceptions)
-    before = {name: sys.modules.pop(name, None) for name in MODULES}
-    yield importlib.import_module(MODULES[-1])
-    for name, module in before.items():
-        sys.modules.pop(name)
-        if module is not None:
-            sys.modules[name] = module
+def controller(without_ray):
+    return without_ray("carboy.models.raycluster.controller")
 
 
 def test_a_version_whose_actor_ray_refuses_is_refused_and_others_go_on(controller):

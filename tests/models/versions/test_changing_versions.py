@@ -162,6 +162,36 @@ def test_closed_model_follows_its_source_again_from_the_next_prediction_on(
     assert model.target.alive == ["2"]
 
 
+@pytest.mark.parametrize("change", ["refresh", "switch"])
+def test_model_that_is_closed_while_a_version_is_loaded_leaves_none_loaded(declare, store, change):
+    loading, may_load = threading.Event(), threading.Event()
+
+    class Slow(Counting):
+        alive: t.ClassVar[list[str]] = []
+
+        def __init__(self, path) -> None:
+            if path.name == "2":
+                loading.set()
+                assert may_load.wait(PATIENCE_S)
+            super().__init__(path)
+
+    write_version(store, "1")
+    model = declare(Slow)
+    model.load()
+    write_version(store, "2")
+    do = model.versions.refresh if change == "refresh" else lambda: model.versions.switch("2")
+    with ThreadPoolExecutor(1) as threads:
+        changed = threads.submit(do)
+        assert loading.wait(PATIENCE_S)
+        assert model.close(PATIENCE_S)
+        may_load.set()
+        changed.result(PATIENCE_S)
+    assert (model.loaded, model.target.alive) == (False, [])
+    assert model.predict(1) == "2:1"
+    assert model.close(PATIENCE_S)
+    assert model.target.alive == []
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_source_without_any_version_says_so(declare, store, exists):
     if not exists:

@@ -123,6 +123,25 @@ def test_batches_are_compared_entry_by_entry(declare, app, store):
     assert compared(model, 20)["agreed"] == 20
 
 
+def test_requests_that_fill_the_queue_together_are_compared(declare, app, store, monkeypatch):
+    class ScaledAll(Scaled):
+        def predict(self, xs: list[float]) -> list[float]:  # type: ignore[override]
+            return [x * self.factor for x in xs]
+
+    # The thread compares the first one, and then pauses: the next ones are submitted together.
+    monkeypatch.setattr(shadows, "_PAUSE_S", 0.3)
+    app.config["MODEL_PROTOCOLS"] = ["mlflow"]
+    write_version(store, "6")
+    write_version(store, "7")
+    model = declare(ScaledAll, shadow="7", batch=2, queue=4)
+    model.load()
+    for _ in range(3):
+        sent = app.test_client().post("/invocations", json={"inputs": [1.0, 2.0, 3.0, 4.0]})
+        assert sent.json == {"predictions": [1, 2, 3, 4]}
+    report = compared(model, 12)
+    assert (report["agreed"], report["failed"], report["worst"]) == (12, 0, [])
+
+
 def test_forms_whose_files_are_closed_at_the_end_of_the_request_are_skipped(declare, app, store):
     class Sized:
         def __init__(self, path: pathlib.Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from carboy.errors import AddressError, ModelLoadError
 from carboy.serving.process import replicafolder, replicapool
 from carboy.serving.process.replicaexchange import ReplicaExchange
+from carboy.serving.process.replicapool import ReplicaPool, ReplicaProcess
 from carboy.serving.process.replicasupervisor import PAUSE_S, ReplicaSupervisor
 from carboy.serving.process.supervisor import Supervisor
 from carboy.serving.process.supervisorlog import SupervisorLog
@@ -29,6 +30,7 @@ WANT: t.Any = {
     "devices": [],
     "hold_s": 1.0,
 }
+LOADED: t.Any = {"took_s": 0.1, "loaded_bytes": 0, "cards": []}
 
 
 def out_of_descriptors(*args: object, **kwargs: object) -> t.NoReturn:
@@ -185,3 +187,45 @@ def test_exchange_that_cannot_start_its_replicas_is_called_off(supervisor, monke
         supervisor._create(WANT, 0)
     with contextlib.suppress(KeyError):
         supervisor._clients.remove(user)
+
+
+@pytest.fixture
+def pool(supervisor, tmp_path) -> t.Iterator[ReplicaPool]:
+    """The replicas of a version, one of which is ready and has a successor that loads the model."""
+    want = {**WANT, "has_check": False, "max_rss_bytes": None, "start_timeout_s": 60.0}
+    pool = ReplicaPool(want, 0, str(tmp_path), lambda *_: None, 1.0)
+    (place,) = pool.places
+    place.current, place.successor = (ReplicaProcess(want, number, "") for number in (1, 2))
+    place.current._on_loaded(LOADED)
+    yield pool
+    pool.close()
+
+
+def hear_ready(supervisor: ReplicaSupervisor, pool: ReplicaPool, process: t.Any) -> None:
+    process.read_messages = lambda: process._on_loaded(LOADED)
+    supervisor._hear(pool, process)
+
+
+def test_successor_that_is_ready_takes_the_place_of_the_replica(supervisor, pool):
+    (place,) = pool.places
+    before, successor = place.processes
+    hear_ready(supervisor, pool, successor)
+    assert (place.current, place.leaving) == (successor, [before])
+
+
+def test_successor_that_was_given_up_does_not_take_the_place_of_the_replica(supervisor, pool):
+    (place,) = pool.places
+    before, successor = place.processes
+    successor.phase = "hanging"
+    hear_ready(supervisor, pool, successor)
+    assert (place.current, place.leaving) == (before, [])
+    assert before.phase == "ready"
+
+
+@pytest.mark.parametrize(("generation", "waits"), [(None, True), (1, True), (2, False)])
+def test_exchange_concerns_clients_with_the_same_code_alone(generation, waits):
+    exchange = ReplicaExchange(t.cast("t.Any", Ended()), WANT, 1)
+    client = t.cast("t.Any", Told())
+    for key in ("sum-1", "sum-0"):
+        assert exchange.concerns(client, {**WANT, "key": key, "generation": generation}) is waits
+    assert bool(exchange.waiting) is bool(client.told) is waits

@@ -311,9 +311,9 @@ def max_calls(size: int) -> int:
 
 
 _NO_REQUEST = (
-    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
-    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
-    " parameter of `predict`."
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, with"
+    " `replicas`, which compute in other processes, and if Python code calls the model outside of a"
+    " view, `predict` has no `request`. Pass what it needs as a parameter of `predict`."
 )
 
 

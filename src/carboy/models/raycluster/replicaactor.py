@@ -253,12 +253,15 @@ class _Computer:
                         break
                 meta, packer = self._writer.pack_each([item])
                 yield join(ITEM, meta, packer.buffers)
-        except Exception as exc:  # noqa: BLE001  # clients must learn of any failure
+        except GeneratorExit:  # nobody reads this generator any more
+            raise
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
             yield self._failed(exc, kind=END)
         else:
             yield join(END)
         finally:
-            with contextlib.suppress(Exception):
+            # Also SystemExit, which would end the actor.
+            with contextlib.suppress(BaseException):
                 getattr(items, "close", lambda: None)()
 
     def _read(self, data: t.Any) -> ReceivedBatch:

@@ -16,7 +16,7 @@ tokens              which replica is free: a pipe from all replicas to all who h
 tokentimer          when a replica writes the next token: shortly before it is free
 batches             batches and results as messages
 rawbody             the body of a request that the replica decodes
-packedfailures      exceptions on their way back
+packedfailures      exceptions on their way back; `exceptiontexts` has their texts
 posting             batches whose results an event loop receives
 replicaconnection   a connection to one replica
 frames              how messages are sent: on a socket, large arrays through shared memory

@@ -2,22 +2,38 @@
 
 An exception arrives as one of the same class if that process has imported the class: then error
 handlers find it as if `predict` had been called there. Otherwise it arrives as one of the nearest
-base class that is imported, and its text names the class. Arguments and attributes that are plain
-data are restored. The traceback becomes a note, which is logged with the exception.
+base class that is imported, and its text names the class. Arguments and attributes that can be sent
+(`contract.packedvalues`) are restored, and so is the response of an HTTPException. The traceback
+becomes a note, which is logged with the exception.
 """
 
 from __future__ import annotations
 
+import sys
 import traceback
 import typing as t
 
 import msgspec
 
 from carboy.contract.exactvalues import UnpackableError, find_class
-from carboy.errors import Fault, InputError
+from carboy.contract.packedvalues import pack_alone, read_alone
+
+from .exceptiontexts import text_of, writable
 
 # How many frames of the traceback are sent, and how much text.
 _FRAMES, _MAX_TEXT = 20, 10_000
+# Sets the arguments also if a class has a property of this name.
+_set_args = vars(BaseException)["args"].__set__
+# The attribute of an HTTPException with challenges, and the name of their class in werkzeug.
+_CHALLENGES, _CHALLENGE = "www_authenticate", "WWWAuthenticate"
+
+
+class _PackedResponse(msgspec.Struct, array_like=True):
+    """The response that `abort(Response(...))` has put into an HTTPException."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
 class PackedFailure(msgspec.Struct, array_like=True):
@@ -25,56 +41,114 @@ class PackedFailure(msgspec.Struct, array_like=True):
 
     Attributes:
         classes: module and name of its class and of the bases, without `object`.
-        args: its arguments, if they are plain data; otherwise its text.
-        state: its attributes that are plain data.
+        args: each of its arguments, if they can be sent; otherwise None.
+        state: its attributes that can be sent.
         text: what `str` returns for it.
         notes: what was added to it (PEP 678).
         trace: its traceback.
+        response: its response.
+        challenges: its WWW-Authenticate headers.
     """
 
     classes: list[tuple[str, str]]
-    args: list[t.Any]
-    state: dict[str, t.Any]
+    args: list[bytes] | None
+    state: dict[str, bytes]
     text: str
     notes: list[str]
     trace: str
+    response: _PackedResponse | None = None
+    challenges: list[str] = []
 
 
 def pack_failure(exc: BaseException) -> PackedFailure:
-    """Convert an exception to plain data."""
-    text = _text_of(exc)
-    args = [each for each in exc.args if _is_plain(each)]
-    state = {key: each for key, each in vars(exc).items() if _is_plain(each)}
-    notes = [str(each) for each in state.pop("__notes__", ())]
+    """Convert an exception to plain data. Raises nothing, whatever the exception has."""
+    text = writable(text_of(exc)[:_MAX_TEXT])
+    classes = [(cls.__module__, cls.__qualname__) for cls in type(exc).__mro__[:-1]]
+    failure = PackedFailure(classes, None, {}, text, [], "")
+    # A class may define these attributes, and its texts, in any way.
+    for add in (_add_args, _add_state, _add_notes, _add_trace, _add_response, _add_challenges):
+        try:
+            add(failure, exc)
+        except Exception:  # noqa: BLE001, S112 - the exception arrives without this part
+            continue
+    return failure
+
+
+def _add_args(failure: PackedFailure, exc: BaseException) -> None:
+    failure.args = list(map(pack_alone, exc.args))
+
+
+def _add_state(failure: PackedFailure, exc: BaseException) -> None:
+    for key, value in vars(exc).items():
+        if key != "__notes__" and isinstance(key, str):
+            try:
+                failure.state[writable(key)] = pack_alone(value)
+            except Exception:  # noqa: BLE001, S112 - also what a property of the value raises
+                continue
+
+
+def _add_notes(failure: PackedFailure, exc: BaseException) -> None:
+    failure.notes = [writable(str(each)) for each in getattr(exc, "__notes__", ())]
+
+
+def _add_trace(failure: PackedFailure, exc: BaseException) -> None:
     trace = "".join(traceback.format_exception(exc, limit=-_FRAMES))
-    return PackedFailure(
-        [(cls.__module__, cls.__qualname__) for cls in type(exc).__mro__[:-1]],
-        args if len(args) == len(exc.args) else [text],
-        state,
-        text[:_MAX_TEXT],
-        notes,
-        trace[-_MAX_TEXT:],
-    )
+    failure.trace = writable(trace[-_MAX_TEXT:])
+
+
+def _add_response(failure: PackedFailure, exc: BaseException) -> None:
+    response = getattr(exc, "response", None)
+    if hasattr(exc, "get_response") and response is not None:
+        headers = [(key, str(value)) for key, value in response.headers]
+        failure.response = _PackedResponse(response.status, headers, response.get_data())
+
+
+def _add_challenges(failure: PackedFailure, exc: BaseException) -> None:
+    found = getattr(exc, _CHALLENGES, None) or ()
+    failure.challenges = [each.to_header() for each in found if type(each).__name__ == _CHALLENGE]
 
 
 def unpack_failure(failure: PackedFailure) -> BaseException:
     """Restore an exception."""
     cls = _nearest(failure)
-    args = failure.args
+    args: list[t.Any] | None = None
     if (cls.__module__, cls.__qualname__) != failure.classes[0]:
         args = [f"{'.'.join(failure.classes[0])}: {failure.text}"]
-    exc = _make(cls, args)
-    for key, value in failure.state.items():
+    elif failure.args is not None:
+        args = _read_args(failure.args)
+    exc = _make(cls, [failure.text] if args is None else args)
+    for key, value in _attributes(failure).items():
         try:
             setattr(exc, key, value)
-        except AttributeError:  # it has a property of this name
+        except Exception:  # noqa: BLE001, S112 - a property of this name, written by the user
             continue
-    if isinstance(exc, InputError):
-        exc.faults = tuple([Fault(*each) for each in exc.faults])
     for note in failure.notes:
         exc.add_note(note)
     exc.add_note(f"In the process of the replica:\n{failure.trace.rstrip()}")
     return exc
+
+
+def _read_args(args: list[bytes]) -> list[t.Any] | None:
+    try:
+        return list(map(read_alone, args))
+    except UnpackableError:  # a class that only the replica has imported
+        return None
+
+
+def _attributes(failure: PackedFailure) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {}
+    for key, value in failure.state.items():
+        try:
+            found[key] = read_alone(value)
+        except UnpackableError:
+            continue
+    if (response := failure.response) is not None:
+        werkzeug = sys.modules["werkzeug.wrappers"]
+        found["response"] = werkzeug.Response(response.body, response.status, response.headers)
+    if failure.challenges:
+        read = getattr(sys.modules["werkzeug.datastructures"], _CHALLENGE).from_header
+        found[_CHALLENGES] = tuple(map(read, failure.challenges))
+    return found
 
 
 def _make(cls: type[BaseException], args: list[t.Any]) -> BaseException:
@@ -83,9 +157,9 @@ def _make(cls: type[BaseException], args: list[t.Any]) -> BaseException:
     """
     try:
         exc = cls(*args) if cls.__module__ == "builtins" else cls.__new__(cls, *args)
-    except TypeError:  # its `__new__` takes other arguments
+    except (TypeError, ValueError):  # it takes other arguments
         exc = Exception()
-    exc.args = tuple(args)
+    _set_args(exc, tuple(args))
     return exc
 
 
@@ -98,18 +172,3 @@ def _nearest(failure: PackedFailure) -> type[BaseException]:
         if issubclass(cls, BaseException):
             return t.cast("type[BaseException]", cls)
     return Exception
-
-
-def _text_of(exc: BaseException) -> str:
-    try:
-        return str(exc)
-    except Exception:  # noqa: BLE001 - the user's own `__str__`
-        return type(exc).__qualname__
-
-
-def _is_plain(value: t.Any) -> bool:
-    try:
-        msgspec.msgpack.encode(value)
-    except Exception:  # noqa: BLE001 - msgspec's own, of many classes
-        return False
-    return True

@@ -49,6 +49,12 @@ class ModelSource:
                 f"{owner}: expected a class with a method `predict`, or a function; got"
                 f" {type(self.target).__name__}. Put `@app.model(...)` above a class or def."
             )
+        if not self.is_class and not hasattr(self.target, "__qualname__"):
+            raise SignatureError(
+                f"{owner}: expected a class with a method `predict`, or a function; got an object"
+                f" of the class {type(self.target).__qualname__}, which can be called and has no"
+                " name. Write `def predict(...)` with types, which calls it."
+            )
         if not self.is_class:
             return t.cast("cabc.Callable[..., t.Any]", self.target)
         predict = getattr(self.target, "predict", None)

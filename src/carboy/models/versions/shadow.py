@@ -22,6 +22,7 @@ import msgspec
 
 from carboy.contract.answers import encode
 from carboy.core.logmasking import get_masked_logger
+from carboy.errors import UnavailableError
 
 from ..agreement import DEFAULT_TOLERANCE, difference, distance
 
@@ -189,7 +190,7 @@ class ShadowComparison:
 
     def _submit(self, kept: _Kept) -> list[tuple[t.Any, Ticket]]:
         """Queue the predictions of a request; return them with the answers that were sent. A
-        request that cannot be queued counts as failed.
+        request that cannot be read again counts as failed.
         """
         queue = self._version.queue
         try:
@@ -197,8 +198,12 @@ class ShadowComparison:
             several = type(decoded) is list
             entries = decoded if several else [decoded]
             answers = kept.answer if several else [kept.answer]
-            tickets = [queue.submit(each, deadline_s=None) for each in entries]
+            # A request may ask for as many predictions as the queue takes, and others wait there.
+            tickets = [queue.submit(each, deadline_s=None, ignore_limit=True) for each in entries]
             return list(zip(answers, tickets, strict=True))
+        except UnavailableError:  # the version is being closed, or hangs
+            self.skip()
+            return []
         except Exception:
             _logger.exception("%s: a request was not compared", self._version.queue.owner)
             self._counts.compared += 1

@@ -11,6 +11,7 @@ of another.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 import typing as t
@@ -241,7 +242,7 @@ class VersionSet:
         if source is None or not self._is_started:
             self.load()
             return
-        with self._changing:
+        with self._changing, self._closing_what_was_closed():
             found = self._look(source)
             if wanted := self._wanted(found, retry=retry):
                 self._change_to(source, wanted)
@@ -261,7 +262,7 @@ class VersionSet:
                 f"{self._owner} is unloaded, as a client has asked for. Load it first: POST"
                 f" /v2/repository/models/{self._model.name}/load"
             )
-        with self._changing:
+        with self._changing, self._closing_what_was_closed():
             if name == self._model.current.name:
                 return
             try:
@@ -527,13 +528,27 @@ class VersionSet:
             False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         self._stop(timeout_s)
-        if self.unloaded:
-            return True
+        return True if self.unloaded else self._close_current(timeout_s)
+
+    def _close_current(self, timeout_s: float | None = None) -> bool:
         current = self._model.current
         drained = current.close(timeout_s)
         if self.source is not None and not self._is_started:
             current.queue.retire(lambda: self._started().queue)
         return drained
+
+    @contextlib.contextmanager
+    def _closing_what_was_closed(self) -> cabc.Iterator[None]:
+        """Close the versions that were loaded during a `with` block if `close` was called then,
+        which does not wait until a version is loaded.
+        """
+        was_started = self._is_started
+        try:
+            yield
+        finally:
+            if was_started and not self._is_started:
+                self._stop(None)
+                self._close_current()
 
     def _stop(self, timeout_s: float | None) -> None:
         """Do not look at the source any more, and end all trials. `load` begins anew."""

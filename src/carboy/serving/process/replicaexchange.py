@@ -73,8 +73,10 @@ class ReplicaExchange:
 
     def concerns(self, client: ModelsClient, want: WantedReplicas) -> bool:
         """Let a client wait that wants the same replicas, or refuse those that are to end; return
-        whether it is one of these.
+        whether it is one of these. A client with other code wants other replicas.
         """
+        if want["generation"] not in (None, self.generation):
+            return False
         if want["key"] == self.want["key"] and self.pool is None:
             self.waiting.add(client)
             return True

@@ -412,7 +412,9 @@ class ReplicaSupervisor:
     def _hear(self, pool: ReplicaPool, process: ReplicaProcess) -> None:
         was_ready = process.was_ready
         process.read_messages()
-        if process.was_ready and not was_ready and not pool.is_ending:
+        # One that was given up may become ready just before it is killed.
+        is_welcome = process.phase == "ready" and not pool.is_ending
+        if process.was_ready and not was_ready and is_welcome:
             pool.welcome(process)
             if self.management is not None:
                 self.management.welcome_replica(process)
