@@ -494,7 +494,7 @@ class Config(dict[str, t.Any]):
                 return False
             raise _unreadable(exc, filename) from None
         try:
-            code = compile(source, filename, "exec")
+            code = compile(source, filename, "exec", dont_inherit=True)
         # Before Python 3.12, compiling a file with a null byte raises ValueError.
         except (SyntaxError, ValueError) as exc:
             raise _file_error(

@@ -206,7 +206,7 @@ def load_wsgi_file(path: str, app_name: str | None) -> Flask:
     _put_first_on_path(os.path.dirname(path))
     try:
         with open(path, "rb") as source:
-            exec(compile(source.read(), path, "exec"), vars(module))  # noqa: S102 - the app's file
+            exec(compile(source.read(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the app's file
     except ImportError as exc:
         raise _failed_import(path, exc) from exc
     return find_app_by_string(module, app_name or "application")
