@@ -3,23 +3,27 @@
 import dataclasses
 import datetime as dt
 import enum
+import functools
 import io
 import typing as t
+from http import HTTPStatus
 
 import attrs
 import msgspec
+import PIL.Image
 import pydantic
 import pytest
 from naming import stable_repr
+from werkzeug.datastructures import Headers
 
 import carboy
-from carboy import Response, jsonify, redirect
+from carboy import Image, Response, jsonify, redirect
 from carboy.contract.answers import read_answer
 from carboy.contract.values.image import ImageKind, ImageOptions
 from carboy.contract.values.tables import DataFrame
 from carboy.contract.values.tables.writing import answer_types
 from carboy.contract.values.tensor import Tensor
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, SignatureError
 
 
 class Item(msgspec.Struct):
@@ -423,3 +427,74 @@ def test_table_is_sent_in_the_accepted_format(app, client):
 def test_media_types_of_a_class(annotation, media_types):
     answer = read_answer(annotation)
     assert (answer.kind, answer.media_types) == ("value", media_types)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        tuple[float, float],
+        tuple[Item, ...],
+        tuple[int, ...],
+        tuple[Item, Item],
+        tuple[float, float] | None,
+        tuple[Item, bool],
+        tuple[str],
+        tuple[Item, int, float],
+        tuple[Item, int, dict, int],
+    ],
+    ids=str,
+)
+def test_tuple_without_status_or_headers_is_refused_at_registration(app, annotation):
+    with pytest.raises(SignatureError, match=r"a body with a status, headers.*Write a record"):
+        answering(app, annotation, None)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        tuple[str, int],
+        tuple[str, str],
+        tuple[Item, HTTPStatus],
+        tuple[Item, t.Any],
+        tuple[Item, dict[str, str]],
+        tuple[Item, list[tuple[str, str]]],
+        tuple[Item, Headers],
+        tuple[Item, int | str, Headers],
+        tuple[Item, t.Literal[201] | None, t.Mapping[str, str]],
+        tuple,
+    ],
+    ids=str,
+)
+def test_tuple_with_status_or_headers_is_accepted(app, annotation):
+    answering(app, annotation, None)
+
+
+def test_decorator_may_take_a_tuple_of_values(app, client):
+    def joined(view):
+        @functools.wraps(view)
+        def wrapper():
+            return "-".join(map(str, view()))
+
+        return wrapper
+
+    @app.get("/")
+    @joined
+    def view() -> tuple[float, float]:
+        return 1.5, 2.5
+
+    assert client.get("/").text == "1.5-2.5"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_tuple_of_records_is_a_list_of_records(app, client, count):
+    answering(app, list[Item], tuple(Item(str(i)) for i in range(count)))
+    assert [each["name"] for each in client.get("/").json] == [str(i) for i in range(count)]
+
+
+@pytest.mark.parametrize("annotation", [Image, list[Image]], ids=str)
+def test_error_says_why_a_picture_cannot_be_written(app, annotation):
+    picture = PIL.Image.new("F", (1, 1))
+    answering(app, annotation, picture if annotation is Image else [picture])
+    app.testing = True
+    with pytest.raises(AnswerError, match=r"cannot be written: A picture of mode 'F'.*Scale it"):
+        app.test_client().get("/")

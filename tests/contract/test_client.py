@@ -238,3 +238,47 @@ def test_model_with_aliases_and_computed_fields_is_sent_and_returned(app, client
     assert client.post("/", json={"number": 3}).json == {"number": 3, "twice": 6}
     assert client.call(view, model=model) == model
     assert client.call(query, model=model) == [model]
+
+
+class Document(msgspec.Struct):
+    title: str
+    file: Upload
+    pages: list[Image] = []
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["form", "any body"])
+def test_files_in_the_fields_of_a_record_are_sent_in_a_form(app, client, marked):
+    import PIL.Image
+
+    def view(x):
+        return {"title": x.title, "file": x.file.read().decode(), "pages": len(x.pages)}
+
+    view.__annotations__ = {"x": t.Annotated[Document, Form()] if marked else Document}
+    app.post("/")(view)
+    pages = [PIL.Image.new("L", (1, 1))] * 2
+    file = Upload(io.BytesIO(b"abc"), name="a.txt")
+    found = client.call("view", x=Document("t", file, pages))
+    assert found == {"title": "t", "file": "abc", "pages": 2}
+
+
+class Renamed(pydantic.BaseModel):
+    name: str = pydantic.Field(validation_alias="q")
+    count: int = pydantic.Field(validation_alias=pydantic.AliasChoices("num", "n"))
+    sent: str = pydantic.Field(alias="in", serialization_alias="out")
+
+
+def test_fields_of_a_pydantic_model_are_sent_by_the_names_that_it_reads(app, client):
+    @app.get("/")
+    def query(x: t.Annotated[Renamed, Query()]) -> str:
+        return f"{x.name} {x.count} {x.sent}"
+
+    @app.post("/")
+    def form(x: t.Annotated[Renamed, Form()]) -> str:
+        return f"{x.name} {x.count} {x.sent}"
+
+    model = Renamed.model_validate({"q": "a", "n": 2, "in": "b"})
+    assert client.call("query", x=model) == client.call("form", x=model) == "a 2 b"
+    paths = app.openapi()["paths"]["/"]
+    assert [each["name"] for each in paths["get"]["parameters"]] == ["q", "num", "in"]
+    (media,) = paths["post"]["requestBody"]["content"].values()
+    assert media["schema"]["required"] == ["q", "num", "in"]

@@ -187,7 +187,7 @@ def post(app):
         return int(x.n.sum())
 
     client = app.test_client()
-    return lambda url, data: client.post(url, data=data, content_type="application/json")
+    return lambda url, data, kind="application/json": client.post(url, data=data, content_type=kind)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "mark"])
@@ -212,6 +212,30 @@ def post(app):
 def test_whole_number_with_a_point_is_an_int_in_every_body(post, url, body, number, mark):
     response = post(url, mark + body % number)
     assert (response.status_code, response.json) == (200, 5)
+    packed = msgspec.msgpack.encode(msgspec.json.decode(body % number))
+    response = post(url, packed, "application/msgpack")
+    assert (response.status_code, response.json) == (200, 5)
+
+
+class File(msgspec.Struct):
+    data: bytes
+    n: int = 0
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+@pytest.mark.parametrize("text", ["-_8=", "-_8", "-_\n8"])
+def test_base64_may_be_written_in_other_ways_in_every_body(app, encoding, text):
+    @app.model("/")
+    def read(file: File) -> list[int]:
+        return [*file.data, file.n]
+
+    encode = msgspec.json.encode if encoding == "json" else msgspec.msgpack.encode
+    client = app.test_client()
+    for n, status in ((1.0, 200), (1.5, 422), (2.0**53, 422 if encoding == "msgpack" else 200)):
+        body = encode({"data": text, "n": n})
+        response = client.post("/", data=body, content_type=f"application/{encoding}")
+        assert response.status_code == status
+        assert status == 422 or response.json == [0xFB, 0xFF, int(n)]
 
 
 def test_json_that_is_broken_behind_such_a_number_is_malformed(post):

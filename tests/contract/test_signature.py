@@ -1,8 +1,10 @@
 """Ambiguous signatures are refused at registration, with a message that says what to write."""
 
+import functools
 import typing as t
 
 import msgspec
+import pydantic
 import pytest
 
 from carboy import Body, Carboy, Cookie, File, Form, Header, Query, Upload, raises
@@ -42,9 +44,31 @@ def bodies_beside_a_file(
 def list_beside_a_field(a: list[Item], b: t.Annotated[str, Form()]): ...
 
 
+def positional(a: int, /): ...
+def positional_with_a_default(a: int = 1, /): ...
+def named_record(a: t.Annotated[Item, Query("item")]): ...
+def two_of_a_name(a: t.Annotated[int, Form("n")], b: t.Annotated[int, Form("n")]): ...
+def keys_of_a_name(a: t.Annotated[int, Body()], b: t.Annotated[int, Body("a")]): ...
+
+
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+def root_of_the_query(a: t.Annotated[Numbers, Query()]): ...
+def root_of_the_form(a: t.Annotated[Numbers, Form()]): ...
+
+
 @pytest.mark.parametrize(
     ("view", "words"),
     [
+        (positional, ["'a' stands before a `/`", "by name"]),
+        (positional_with_a_default, ["'a' stands before a `/`"]),
+        (named_record, ["'a' is marked Query('item')", "Leave the name out"]),
+        (two_of_a_name, ["'b' has the name 'n' in the body, as 'a' has"]),
+        (keys_of_a_name, ["'b' has the name 'a' in the body, as 'a' has"]),
+        (root_of_the_query, ["'a' is marked Query()", "a: Annotated[list[int], Query()]"]),
+        (root_of_the_form, ["'a' is marked Form()", "a: Annotated[list[int], Form()]"]),
         (two_bodies, ["'a' and 'b' would both be the body", "a: Annotated[Item, Body()]"]),
         (a_marked_and_an_unmarked_body, ["would both be the body"]),
         (unknown_type, ["'a' has the type Unknown", "Struct", "leave the annotation out"]),
@@ -190,3 +214,24 @@ def test_missing_method_of_a_class_has_no_operation():
 def test_marker_has_a_readable_repr():
     assert repr(Query()) == "Query()"
     assert repr(Header("X-A")) == "Header('X-A')"
+
+
+class Scores(pydantic.RootModel[dict[str, int]]):
+    pass
+
+
+def test_root_model_of_an_object_is_read_from_a_query(app, client):
+    @app.get("/")
+    def view(a: t.Annotated[Scores, Query()]):
+        return repr(a.root)
+
+    assert client.get("/?x=1&y=2").text == "{'x': 1, 'y': 2}"
+
+
+def test_positional_parameters_that_come_from_elsewhere_are_accepted(app, client):
+    @app.get("/default")
+    def default(a=1, /):
+        return str(a)
+
+    app.get("/partial", endpoint="partial")(functools.partial(positional_with_a_default, 1))
+    assert client.get("/default").text == "1"

@@ -301,3 +301,34 @@ def test_variable_of_a_rule_has_the_description_of_its_type():
     operation, _ = described(view, "/<int:number>")
     [parameter] = operation["parameters"]
     assert (parameter["description"], parameter["schema"]["examples"]) == ("Which.", [3])
+
+
+class Document(msgspec.Struct):
+    title: str
+    file: Upload
+    raw: bytes = b""
+    pages: list[Image] = []
+
+
+@pytest.mark.parametrize("all_media_types", [True, False])
+def test_form_record_with_files_is_described_as_multipart(app, all_media_types):
+    @app.post("/")
+    def view(x: t.Annotated[Document, Form()]): ...
+
+    app.config["OPENAPI_ALL_MEDIA_TYPES"] = all_media_types
+    content = app.openapi()["paths"]["/"]["post"]["requestBody"]["content"]
+    assert list(content) == ["multipart/form-data"]
+    properties = content["multipart/form-data"]["schema"]["properties"]
+    binary = {"type": "string", "format": "binary"}
+    assert properties["file"] == properties["raw"] == properties["pages"]["items"] == binary
+    assert properties["title"] == {"type": "string"}
+
+
+def test_literal_of_texts_is_answered_as_flask_answers_text(app):
+    @app.get("/")
+    def view() -> t.Literal["a", "b"]:
+        return "a"
+
+    assert app.test_client().get("/").mimetype == "text/html"
+    responses = app.openapi()["paths"]["/"]["get"]["responses"]
+    assert "application/json" not in repr(responses["default"])

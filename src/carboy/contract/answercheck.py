@@ -167,6 +167,10 @@ def without_json_form(value: t.Any, exc: Exception, owner: str) -> AnswerError:
     path, inner = _find_unwritable(value, "$")
     if inner is None:
         return AnswerError(f"{owner} returned {described(value)}, which cannot be written: {exc}")
+    if kind_of_class(type(inner)) is not None:
+        return AnswerError(
+            f"{owner} returned {described(inner)} at `{path}`, which cannot be written: {exc}"
+        )
     return AnswerError(
         f"{owner} returned {described(inner)} at `{path}`, which has no JSON form. Return numbers,"
         " text, lists, dicts, records, a picture, a DataFrame or an array."

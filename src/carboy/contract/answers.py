@@ -37,6 +37,7 @@ from .hints import (
     is_record,
     is_recursive,
     is_scalar,
+    is_typed_dict,
     is_union,
     is_unreadable,
     members_of,
@@ -137,6 +138,41 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
     return dataclasses.replace(answer, empty=empty, checked=not as_flask)
 
 
+def refuse_plain_tuples(annotation: t.Any, owner: str) -> None:
+    """Raise SignatureError for a return type such as `tuple[float, float]`: of a view, a tuple is a
+    body with a status, headers, or both, as in Flask.
+
+    Args:
+        owner: how the error names the view.
+    """
+    for each in () if is_unreadable(annotation) else members_of(annotation):
+        bare = strip(each)
+        if t.get_origin(bare) is not tuple or not t.get_args(bare):
+            continue
+        _, *rest = t.get_args(bare)
+        if not 1 <= len(rest) <= 2 or not all(map(_may_follow_a_body, rest)):
+            raise SignatureError(
+                f"{owner}: the return type {shown(each)} is a tuple, which in a view means a body"
+                " with a status, headers, or both. Write a record, a NamedTuple or a list instead."
+            )
+
+
+def _may_follow_a_body(annotation: t.Any) -> bool:
+    """Return whether values of a type may be a status or headers."""
+    return any(map(_may_be_status_or_headers, members_of(annotation)))
+
+
+def _may_be_status_or_headers(annotation: t.Any) -> bool:
+    bare = strip(annotation)
+    cls = t.get_origin(bare) or bare
+    if is_record(cls):
+        return is_typed_dict(cls)
+    if cls in (..., bool, set, frozenset) or _is_value(annotation):
+        return False
+    # A class that is not known here may be one of headers.
+    return not is_scalar(bare) or cls is t.Literal or issubclass(cls, (int, str))
+
+
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
     """Yield the statuses for which a view may respond without a body: 204 for `tuple[None,
     Literal[204]]`, also in a union.
@@ -219,7 +255,7 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
     if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
-    if bare is str or bare is bytes:
+    if bare is str or bare is bytes or _is_text(bare):
         return None
     if _is_value(annotation):
         return "typed"
@@ -228,6 +264,12 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
     if is_scalar(bare) or (origin or bare) in (set, frozenset):
         return "typed"
     return "typed" if _holds_typed(bare, as_flask) else None
+
+
+def _is_text(bare: t.Any) -> bool:
+    """Return whether a type is a `Literal` of texts, whose values Flask sends as it sends `str`."""
+    values = t.get_args(bare) if t.get_origin(bare) is t.Literal else ()
+    return bool(values) and all(type(value) is str for value in values)
 
 
 def _is_container(annotation: t.Any) -> bool:

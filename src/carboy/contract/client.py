@@ -12,11 +12,12 @@ import typing as t
 import msgspec
 
 from .answers import encode
-from .hints import members_of
+from .hints import members_of, pydantic_fields
 from .hooks import json_decoder
 from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .pydanticlimits import adapter, needs_pydantic
+from .records import fields_of, values_in
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
 
@@ -138,12 +139,23 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
     them.
     """
     if hasattr(record, "model_dump"):
-        record = record.model_dump(mode="json", by_alias=True, round_trip=True)
-    for key, value in msgspec.to_builtins(record).items():
+        names = _names_of_model(type(record))
+        dumped = record.model_dump(mode="json", by_alias=True, round_trip=True)
+        record = {names.get(key, key): value for key, value in dumped.items()}
+    # None stands for the files, which `_form` sends.
+    for key, value in msgspec.to_builtins(record, enc_hook=lambda _: None).items():
         repeated = isinstance(value, list) and not any(isinstance(v, (list, dict)) for v in value)
         for each in value if repeated else [value]:
             if each is not None:
                 yield key, _text(each)
+
+
+def _names_of_model(model: t.Any) -> dict[str, str]:
+    """Return the names by which a request sends the fields of a model, by the names under which
+    they are answered.
+    """
+    infos = pydantic_fields(model)
+    return {infos[f.name].serialization_alias or f.name: f.keys[0] for f in fields_of(model)}
 
 
 # -- body -----------------------------------------------------------------------------------------
@@ -224,15 +236,35 @@ def _form(
         if value is None:
             continue
         if _is_file(parameter, value):
-            values = value if isinstance(value, (list, tuple)) else [value]
-            files = [_file(parameter.alias, each) for each in values]
-            fields[parameter.alias] = [(io.BytesIO(f.data), f.name, f.media_type) for f in files]
+            fields[parameter.alias] = _parts(parameter.alias, value)
         elif sort_of(parameter.annotation) is Sort.RECORD:
+            fields |= _files_of(value)
             for key, text in _pairs(value):
                 fields.setdefault(key, []).append(text)
         else:
             fields[parameter.alias] = _field(value)
     return fields, MULTIPART if MULTIPART in body.media_types else URLENCODED
+
+
+def _files_of(record: t.Any) -> dict[str, t.Any]:
+    """Return the files in the fields of a record, as parts of a form."""
+    return {
+        step[1:]: _parts(step[1:], value)
+        for step, value in values_in(record)
+        if _is_file_of_class(value)
+    }
+
+
+def _is_file_of_class(value: t.Any) -> bool:
+    each = value[0] if isinstance(value, (list, tuple)) and value else value
+    kind = kind_of_class(type(each))
+    return kind is not None and kind.is_file and not isinstance(each, bytes)
+
+
+def _parts(name: str, value: t.Any) -> list[t.Any]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    files = [_file(name, each) for each in values]
+    return [(io.BytesIO(file.data), file.name, file.media_type) for file in files]
 
 
 def _field(value: t.Any) -> t.Any:

@@ -358,8 +358,9 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
     """Convert plain data (dict, list, str, ...) to a type; unless `strict`, numbers may be texts.
     Raises InputError.
     """
+    read = partial(msgspec.convert, type=annotation, strict=strict, dec_hook=from_json)
     try:
-        found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
+        found = rereading.convert_plain(read, value)
     except msgspec.ValidationError as error:
         raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
     # Refuse NaN: JSON cannot express it, but msgspec reads the text "nan" as a float.

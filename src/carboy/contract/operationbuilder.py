@@ -16,9 +16,10 @@ from carboy.core.annotations import annotation_text
 from ..errors import SignatureError
 from . import hints, typeadvice
 from .annotationchecks import check_annotation, check_default, has_marker
-from .kinds import Sort, sort_of
+from .kinds import Sort, sort_of, takes_object
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import UNSET, BodySpec, Parameter
+from .records import fields_of
 from .values.registry import part
 
 if t.TYPE_CHECKING:
@@ -103,12 +104,38 @@ class OperationBuilder:
         place = t.cast("Place", t.cast("Marker", candidate.marker).place)
         if sort not in _ALLOWED[place]:
             raise self._wrong_marker(candidate, sort)
+        if sort is Sort.RECORD and place in ("query", "form"):
+            self._check_record(candidate)
         if place == "body" or (place == "form" and sort is Sort.RECORD):
             self._wholes.append(candidate)
         elif place in ("form", "file"):
             self._parts.append(make_parameter(candidate, place, sort))
         else:
             self._parameters.append(make_parameter(candidate, place, sort))
+
+    def _check_record(self, candidate: Candidate) -> None:
+        """Raise SignatureError for a record whose fields cannot be those of a query or a form, and
+        for a name that would have no effect.
+        """
+        marker = t.cast("Marker", candidate.marker)
+        if marker.place == "query" and marker.alias:
+            raise view_error(
+                self._function,
+                candidate.name,
+                f"is marked {marker!r}, but it is a record, whose fields have names of their own in"
+                " the query. Leave the name out.",
+            )
+        bare = hints.strip(candidate.annotation)
+        if not getattr(bare, "__pydantic_root_model__", False):
+            return
+        root = hints.pydantic_fields(bare)["root"].annotation
+        if not takes_object(root):
+            raise view_error(
+                self._function,
+                candidate.name,
+                f"is marked {marker!r}, but it is a RootModel without named fields. Write"
+                f" `{candidate.name}: Annotated[{_show(root)}, {marker!r}]`.",
+            )
 
     def finish(self) -> tuple[tuple[Parameter, ...], BodySpec | None]:
         """Return the parameters, and the body. Raises SignatureError if the body is ambiguous."""
@@ -122,9 +149,22 @@ class OperationBuilder:
             )
         for parameter in self._parameters:
             self._check(parameter, of_body=False)
+        self._refuse_equal_names(body)
         for parameter in body.parameters if body is not None else ():
             self._check(parameter, of_body=True)
         return tuple(self._parameters), body
+
+    def _refuse_equal_names(self, body: BodySpec | None) -> None:
+        seen: dict[str, str] = {}
+        for each in body.parameters if body is not None else ():
+            first = seen.setdefault(each.alias, each.name)
+            if first != each.name:
+                raise view_error(
+                    self._function,
+                    each.name,
+                    f"has the name {each.alias!r} in the body, as {first!r} has. Give one of them"
+                    " another name.",
+                )
 
     def _check(self, parameter: Parameter, *, of_body: bool) -> None:
         try:
@@ -218,7 +258,7 @@ class OperationBuilder:
             f"{each.name}: Annotated[{_show(each.annotation)}, Body()]" for each in wholes
         )
         return SignatureError(
-            f"{_where(self._function)}: the parameters {names} would both be the body. For an"
+            f"{where(self._function)}: the parameters {names} would both be the body. For an"
             f" object that has them as keys write `{example}`; for one of them only, mark that"
             " one with Body(), and remove the annotations of the others."
         )
@@ -281,7 +321,11 @@ def _media_types(
     if "file" in places:
         return (MULTIPART, *raw)
     if "form" in places:
-        return (MULTIPART,) if any(map(_is_file, parameters)) else (URLENCODED, MULTIPART)
+        if any(map(_is_file, parameters)):
+            return (MULTIPART,)
+        # Files in the fields of a record may be sent as base64 text as well.
+        has_files = any(map(_has_file_fields, parameters))
+        return (MULTIPART, URLENCODED) if has_files else (URLENCODED, MULTIPART)
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
@@ -313,6 +357,11 @@ def _is_file(parameter: Parameter) -> bool:
     return sort_of(parameter.annotation) in (Sort.FILE, Sort.FILES)
 
 
+def _has_file_fields(parameter: Parameter) -> bool:
+    fields = (field for each in hints.members_of(parameter.annotation) for field in fields_of(each))
+    return any(sort_of(field.annotation) in (Sort.FILE, Sort.FILES) for field in fields)
+
+
 def _is_bytes(parameter: Parameter) -> bool:
     kinds = part(parameter.annotation).kinds
     return bool(kinds) and all(kind.is_file and kind.takes_anything for kind in kinds)
@@ -332,11 +381,11 @@ def _show(annotation: t.Any) -> str:
     return annotation.__name__ if named else str(annotation)
 
 
-def _where(function: t.Any) -> str:
+def where(function: t.Any) -> str:
     code = getattr(function, "__code__", None)
     name = f"View {function.__module__}.{getattr(function, '__qualname__', function)}"
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
 def view_error(function: t.Any, name: str, what: str) -> SignatureError:
-    return SignatureError(f"{_where(function)}: the parameter {name!r} {what}")
+    return SignatureError(f"{where(function)}: the parameter {name!r} {what}")

@@ -1,12 +1,13 @@
-"""Read JSON again if msgspec has refused a value that is right, but written in an unusual way.
+"""Read JSON or MessagePack again if msgspec has refused a value that is right, but written in an
+unusual way.
 
     5.0 for an int     JSON has one type of numbers, and for JSON Schema 5.0 is an integer; pandas
                        writes it for 5 if another value of the column is missing
     base64 of bytes    in lines, without padding, or in the alphabet for URLs
 
-This runs only for JSON that msgspec has refused. The error of msgspec names the path of one refused
-value, such as `$.rows[0].count`. This module rewrites the values at that path in all rows, and
-decodes the JSON again, until msgspec accepts it or refuses a value that cannot be rewritten.
+This runs only for input that msgspec has refused. Its error names the path of one refused value,
+such as `$.rows[0].count`. This module rewrites the values at that path in all rows, and decodes the
+JSON again, until msgspec accepts it or refuses a value that cannot be rewritten.
 
 A record that contains records of its own class may have as many such paths as values, and each of
 them costs a decoding. So after `_MOST_PATHS` paths, all whole numbers of the JSON are rewritten at
@@ -49,6 +50,7 @@ _MOST_PATHS = 8
 _MOST_DOTS = 8
 # Whole numbers with more digits are not converted, because that takes quadratic time.
 _MOST_DIGITS = 40
+_EXACT_FLOAT = 2**53
 # All numbers with this many digits fit into 64 bits.
 _ENCODED_DIGITS = 18
 
@@ -73,6 +75,32 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
     Raises:
         msgspec.DecodeError: the JSON does not fit the type after rewriting either.
     """
+    try:
+        return _reread(lambda: _decode(data), lambda value: decode(_encode(value)), error)
+    finally:
+        del error  # break a reference cycle: the error's traceback refers to this frame
+
+
+def convert_plain(convert: cabc.Callable[[t.Any], T], value: t.Any) -> T:
+    """Do what `read` does, for the values of decoded MessagePack. Changes dicts in the value.
+    Raises what `convert` raises.
+    """
+    try:
+        return convert(value)
+    except msgspec.ValidationError as error:
+        return _reread(lambda: value, convert, error)
+
+
+def _reread(
+    load: cabc.Callable[[], t.Any], read: cabc.Callable[[t.Any], T], error: msgspec.DecodeError
+) -> T:
+    """Rewrite values until `read` accepts them.
+
+    Args:
+        load: returns the untyped values.
+        read: reads the rewritten values.
+        error: the error of the first reading.
+    """
     seen: list[str] = []
     value: t.Any = msgspec.UNSET
     try:
@@ -85,20 +113,18 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
                 raise error
             seen.append(place.path)
             try:
-                value = _decode(data) if value is msgspec.UNSET else value
+                value = load() if value is msgspec.UNSET else value
                 if at_all_paths:
                     value = _with_whole_numbers(value)
                 else:
                     value = _rewritten(value, _steps(place.path), 0, place.rewrite)
-                again = _encode(value)
-            except (msgspec.DecodeError, OverflowError, RecursionError):
-                raise error from None
-            try:
-                return decode(again)
+                return read(value)
             except msgspec.ValidationError as next_error:
                 error = next_error
+            except (msgspec.DecodeError, OverflowError, RecursionError):
+                raise error from None
     finally:
-        del error  # break a reference cycle: the error's traceback refers to this frame
+        del error  # as above
 
 
 class _Refused(t.NamedTuple):
@@ -167,9 +193,9 @@ def _with_whole_numbers(value: t.Any) -> t.Any:
             value[key] = _with_whole_numbers(each)
     elif isinstance(value, list):
         return [_with_whole_numbers(each) for each in value]
-    elif isinstance(value, decimal.Decimal) and value.adjusted() < _ENCODED_DIGITS:
-        return _whole(value)
-    return value
+    elif isinstance(value, decimal.Decimal) and value.adjusted() >= _ENCODED_DIGITS:
+        return value
+    return _whole(value)
 
 
 def whole(number: decimal.Decimal) -> int | None:
@@ -182,6 +208,9 @@ def whole(number: decimal.Decimal) -> int | None:
 
 
 def _whole(value: t.Any) -> t.Any:
+    if isinstance(value, float):
+        # A larger float may have lost its last digits.
+        return int(value) if value.is_integer() and abs(value) < _EXACT_FLOAT else value
     number = whole(value) if isinstance(value, decimal.Decimal) else None
     return value if number is None else number
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import typing as t
 
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -69,13 +70,17 @@ def _by_kind(answer: Answer, owner: str) -> Finish:
     return _json(writer) if writer.only_json else _values(writer)
 
 
+# The classes of what may follow the body in a tuple: statuses and headers.
+_AFTER_A_BODY = (int, str, dict, list, tuple, Headers, type(None))
+
+
 def _accepting_tuples(finish: Finish) -> Finish:
     """Wrap a function that converts return values, so that a view may also return `(body, status)`,
     `(body, headers)`, or all three.
     """
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:
-        if type(rv) is tuple and 2 <= len(rv) <= 3:
+        if type(rv) is tuple and 2 <= len(rv) <= 3 and isinstance(rv[1], _AFTER_A_BODY):
             return (finish(ctx, rv[0]), *rv[1:])
         return finish(ctx, rv)
 

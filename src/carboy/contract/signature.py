@@ -40,7 +40,7 @@ from .annotationchecks import (
     is_effective,
     is_marker,
 )
-from .answers import predicted, read_answer
+from .answers import predicted, read_answer, refuse_plain_tuples
 from .kinds import Sort, take_marker
 from .media import JSON, MSGPACK
 from .operation import UNSET, BodySpec, Contract, Failure, Operation, Parameter
@@ -51,6 +51,7 @@ from .operationbuilder import (
     make_parameter,
     raw_media_types,
     view_error,
+    where,
 )
 from .values.registry import kinds_in, part, require
 
@@ -132,7 +133,10 @@ def _read(
     annotations = hints.read(inner)
     if owner is not None:
         annotations.pop(_self_parameter(owner, function), None)
-    answer = read_answer(annotations.get("return"), as_flask=about.as_flask)
+    returns = annotations.get("return")
+    if direct and _is_called_directly(function, inner) and not about.as_flask:
+        refuse_plain_tuples(returns, where(inner))
+    answer = read_answer(returns, as_flask=about.as_flask)
     candidates = _candidates(function, inner, annotations, about, direct) if about.binds else []
     builder = OperationBuilder(inner, about.methods)
     for candidate in candidates:
@@ -289,6 +293,12 @@ def _self_parameter(cls: type, method: t.Any) -> str:
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
 
 
+def _is_called_directly(function: t.Any, inner: t.Any) -> bool:
+    """Return whether no decorator stands between a view and the function with its annotations."""
+    outer = function.func if isinstance(function, partial) else function
+    return getattr(outer, "__func__", outer) is inner
+
+
 def _candidates(
     function: cabc.Callable[..., t.Any],
     inner: t.Any,
@@ -296,8 +306,7 @@ def _candidates(
     about: Circumstances,
     direct: bool,
 ) -> list[Candidate]:
-    outer = function.func if isinstance(function, partial) else function
-    direct = direct and getattr(outer, "__func__", outer) is inner
+    direct = direct and _is_called_directly(function, inner)
     given = _arguments_of_partials(function)
     raw = signature_of(function, follow_wrapped=False).parameters
     found = []
@@ -305,6 +314,15 @@ def _candidates(
         name = parameter.name
         if is_declaration(parameter.default):
             raise view_error(inner, name, _declared(parameter, annotations))
+        is_read = name in annotations or name in about.variables
+        if parameter.kind is parameter.POSITIONAL_ONLY and is_read and name not in given:
+            if not direct or about.as_flask:
+                continue
+            raise view_error(
+                inner,
+                name,
+                "stands before a `/`, but views get their arguments by name. Leave the `/` out.",
+            )
         if (
             name in about.variables
             or name in given

@@ -196,12 +196,14 @@ def record_fields(annotation: t.Any) -> list[Field]:
     while t.get_origin(kind) is t.Annotated:
         kind = t.get_args(kind)[0]
     from carboy.contract.hints import pydantic_fields
+    from carboy.contract.records import fields_of
 
     model_fields = pydantic_fields(kind)
     if model_fields is not None:
+        keys = {field.name: field.keys[0] for field in fields_of(kind)}
         return [
             Field(
-                getattr(info, "alias", None) or name,
+                keys[name],
                 t.Annotated[(info.annotation, *info.metadata)]
                 if info.metadata
                 else info.annotation,

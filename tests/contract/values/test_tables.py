@@ -554,6 +554,29 @@ def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):
         anything.write(pd.DataFrame({"a": [object()]}), "application/json")
 
 
+class Span(msgspec.Struct):
+    t: dt.timedelta | None
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'[{"t": "P1D"}, {"t": "P%sD"}]', "$[1].t"),
+        (b'[{"t": null}, {"t": "-P%sD"}]', "$[1].t"),
+        (b'{"t": ["P%sD"]}', "$.t[0]"),
+        (b"t\nP%sD\n", "$[0].t"),
+    ],
+    ids=["records", "negative", "columns", "csv"],
+)
+def test_duration_that_pandas_cannot_store_is_refused(body, path):
+    reader = kind_of(DataFrame[Span])
+    assert abs(reader.read(body % b"106751991")["t"].iloc[-1]).days >= 106751991
+    for days in (b"106751992", b"999999999"):
+        with pytest.raises(InputError, match="at most 106,751,991 days") as caught:
+            reader.read(body % days)
+        assert caught.value.faults[0].path == path
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 REFUSED = {

@@ -41,6 +41,13 @@ def read(annotation: t.Any, value: t.Any) -> t.Any:
     return found.from_json(msgspec.json.decode(data, type=found.json_type), path="$")
 
 
+def _nested(depth: int) -> t.Any:
+    value: t.Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def saved(array: t.Any) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
@@ -230,6 +237,8 @@ _BYTE = Tensor["uint8", 3]
         (Tensor["float32", ..., 2], [[1, 2], [1]], "$[1]", "array of length 2, got"),
         (Tensor["float32", ..., 2], [[[1, 2]], [1]], "$[1][0]", "Expected `array`, got `int` 1"),
         (Tensor["float32", ...], [["a"]], "$[0][0]", "Expected `float`, got `str`"),
+        (Tensor["float32", ...], _nested(33), "$", "of shape (...), got 33 sides"),
+        (Tensor["float32", ...], _nested(500), "$", "of shape (...), got 500 sides"),
         (Tensor["float32", ..., 2, 2], [5], "$", "of shape (..., 2, 2), got 1 sides"),
         (
             t.Annotated[Tensor["int8", "n"], TensorOptions(max_elements=2)],
@@ -245,6 +254,10 @@ def test_invalid_lists_are_refused_with_path_and_reason(kind, sent, path, says):
         read(kind, sent)
     assert says in refused.value.detail, refused.value
     assert [fault.path for fault in refused.value.faults] == [path]
+
+
+def test_lists_may_be_nested_as_deeply_as_a_shape_has_sides():
+    assert read(Tensor["float32", ...], _nested(32)).shape == (1,) * 32
 
 
 @pytest.mark.parametrize("sent", [0, True, None, {}], ids=repr)

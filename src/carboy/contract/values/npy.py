@@ -21,8 +21,8 @@ MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd
 # Longest header that is accepted. NumPy pads headers to 128 bytes; a shape of 64 sizes with 20
 # digits fits into this limit.
 _MAX_HEADER_BYTES = 4096
-# NumPy 1 supports at most 32 dimensions.
-_MAX_SIDES = 32
+#: NumPy 1 supports at most 32 dimensions.
+MAX_SIDES: t.Final = 32
 # The number of bytes of the field that holds the header's length, by format version.
 _WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
@@ -147,7 +147,7 @@ def _check_header(found: dict[str, str], path: str) -> NpyHeader:
         del sides[-1]
     if found["shape"][0] != "(" or not all(side.isdecimal() and len(side) < 19 for side in sides):
         raise _damaged(path, f"the shape {found['shape'][:40]}")
-    if len(sides) > _MAX_SIDES:
+    if len(sides) > MAX_SIDES:
         raise _damaged(path, f"a shape of {len(sides)} sides")
     if found["fortran_order"] not in ("True", "False"):
         raise _damaged(path, "an invalid header")

@@ -63,7 +63,7 @@ class Spec(t.NamedTuple):
         extra = depth - len(self.sides) + 1
         # A single JSON number, outside any list, is an array without dimensions. It is refused,
         # even by `Tensor[float, ...]`, where `...` stands for any number of dimensions.
-        if extra < 0 or depth == 0:
+        if extra < 0 or not 0 < depth <= npy.MAX_SIDES:
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))
         return (*self.sides[:at], *anonymous, *self.sides[at + 1 :])
@@ -201,6 +201,8 @@ class TensorKind(ValueKind):
         depth = len(self.spec.sides)
         if self.spec.free:
             depth = _depth(value)
+            if self.spec.for_depth(depth) is None:
+                raise self._misfit(f"{depth} sides", path)
             value = _convert(value, self._nested(depth), path)
         gathered = gather(value, depth)
         if gathered is not None:

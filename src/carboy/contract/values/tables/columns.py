@@ -55,6 +55,8 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
+# pandas stores durations as microseconds in 64 bits.
+_LONGEST_SPAN = dt.timedelta(microseconds=2**63 - 1)
 #: A float can represent each whole number up to this one exactly.
 EXACT_FLOAT: t.Final = 2**53
 
@@ -296,6 +298,7 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
     if sort == "day":
         return np.array(values, dtype="datetime64[us]")
     if sort == "span":
+        _refuse_long_spans(column, values, where)
         return np.array(values, dtype="timedelta64[us]")
     if sort == "moment":
         return _moments(column, values, where)
@@ -333,6 +336,13 @@ def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: 
             raise InputError.at(
                 where(i, column.name), expected="a whole number of 64 bits", got=str(value)[:40]
             )
+
+
+def _refuse_long_spans(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
+    for i, value in enumerate(values):
+        if value is not None and abs(value) > _LONGEST_SPAN:
+            wanted = f"a duration of at most {_LONGEST_SPAN.days:,} days"
+            raise InputError.at(where(i, column.name), expected=wanted, got=f"{value.days:,} days")
 
 
 def _moments(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
