@@ -96,13 +96,16 @@ def _add_trace(failure: PackedFailure, exc: BaseException) -> None:
 def _add_response(failure: PackedFailure, exc: BaseException) -> None:
     response = getattr(exc, "response", None)
     if hasattr(exc, "get_response") and response is not None:
-        headers = [(key, str(value)) for key, value in response.headers]
-        failure.response = _PackedResponse(response.status, headers, response.get_data())
+        headers = [(writable(key), writable(str(value))) for key, value in response.headers]
+        body = response.get_data()
+        failure.response = _PackedResponse(writable(response.status), headers, body)
 
 
 def _add_challenges(failure: PackedFailure, exc: BaseException) -> None:
     found = getattr(exc, _CHALLENGES, None) or ()
-    failure.challenges = [each.to_header() for each in found if type(each).__name__ == _CHALLENGE]
+    failure.challenges = [
+        writable(each.to_header()) for each in found if type(each).__name__ == _CHALLENGE
+    ]
 
 
 def unpack_failure(failure: PackedFailure) -> BaseException:
