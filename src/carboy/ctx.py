@@ -262,18 +262,23 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return it.
 
         Several threads, or copies of a `contextvars.Context`, may have pushed this context. Then it
-        is the latest `push` of the caller's, which has set the pair that is active there.
+        is the latest `push` of the caller's.
         """
         pushes = self._cv_tokens
         if not pushes:
             raise LookupError(
                 f"{self!r} was popped, but it is not pushed. Call pop() once for each push()."
             )
-        if len(pushes) > 1:
-            active = _cv.get(None)
-            for at in range(len(pushes) - 1, -1, -1):
-                if pushes[at][2] is active:
-                    return pushes.pop(at)
+        active = _cv.get(None)
+        if len(pushes) > 1 and pushes[-1][2] is not active:
+            for push in pushes[::-1]:  # a copy: other threads may change the list meanwhile
+                token, app_ctx, pair = push
+                # Only where a token was made can it be used. What was active before the `push`
+                # becomes so for a moment, and then the new token leads to it.
+                with suppress(ValueError):
+                    _cv.reset(token)
+                    pushes.remove(push)
+                    return _cv.set(active), app_ctx, pair
         return pushes.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
