@@ -317,7 +317,25 @@ def test_program_is_main_and_its_folder_is_first_on_sys_path(tmp_path, carboy_co
         "print(neighbour.name, __file__, sys.argv)\n"
     )
     out = run(carboy_command, "--as-flask", "sub/main.py", cwd=tmp_path)
-    assert out == "neighbour sub/main.py ['sub/main.py']"
+    assert out == f"neighbour {tmp_path}/sub/main.py ['sub/main.py']"
+
+
+@pytest.mark.integration
+def test_program_keeps_its_annotations_and_reports_errors_by_its_own_hook(tmp_path, carboy_command):
+    (tmp_path / "main.py").write_text(
+        "import os, sys, traceback\n"
+        "def price(x: int): ...\n"
+        "def report(kind, error, trace):\n"
+        "    frames = [each.name for each in traceback.extract_tb(trace)]\n"
+        "    print(kind.__name__, error, frames, price.__annotations__['x'] is int)\n"
+        "sys.excepthook = report\n"
+        "def fail(): raise ValueError('mine')\n"
+        "fail()\n"
+    )
+    command = [carboy_command, "--as-flask", "main.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (done.stdout, done.stderr) == ("ValueError mine ['<module>', 'fail'] True\n", "")
 
 
 @pytest.mark.integration

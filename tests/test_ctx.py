@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import threading
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -211,6 +212,69 @@ def test_app_context_copied_into_a_task_that_outlives_it_is_not_reused(app: Carb
         g.user = "alice"
         task = copy_context()
     assert task.run(app.test_client().get, "/").json == {"user": None}
+
+
+def test_threads_that_share_a_copied_context_leave_it(app: Carboy) -> None:
+    @app.get("/")
+    def index() -> list[str]:
+        together = threading.Barrier(3)
+        left = {name: threading.Event() for name in "abc"}
+
+        @copy_current_request_context
+        def work(name: str, earlier: str) -> str:
+            together.wait(20)
+            assert not earlier or left[earlier].wait(20)
+            return request.path + name
+
+        def work_and_leave(name: str, earlier: str) -> str:
+            try:
+                return work(name, earlier)
+            finally:
+                left[name].set()
+
+        return list(pool.map(work_and_leave, "abc", ["", "a", "b"]))
+
+    def see() -> bool:
+        together.wait(20)
+        return has_request_context()
+
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            assert app.test_client().get("/").json == ["/a", "/b", "/c"]
+            together = threading.Barrier(3)
+            assert list(pool.map(lambda _: see(), range(3))) == [False] * 3
+
+
+def test_context_that_is_not_the_last_pushed_is_torn_down_without_an_exception(app: Carboy) -> None:
+    ended: list[object] = []
+    app.teardown_appcontext(ended.append)
+    context, other = app.test_request_context("/"), Carboy("other").app_context()
+    context.push()
+    other.push()
+    context.push()
+    context.pop()
+    assert ended == [None]
+    other.pop()
+    context.pop()
+
+
+def test_context_of_a_failed_request_ends_before_the_next_one(app: Carboy) -> None:
+    ended = []
+    app.testing = True
+    app.teardown_appcontext(lambda exc: ended.append(g.get("x")))
+
+    @app.get("/<x>")
+    def index(x: str) -> str:
+        g.x = x
+        return {"good": x}[x]
+
+    with app.test_client() as client:
+        with pytest.raises(KeyError):
+            client.get("/bad")
+        client.get("/good")
+        assert (request.path, g.x) == ("/good", "good")
+        ended.clear()
+    assert ended == ["good"]
 
 
 def test_session_is_opened_by_push(app: Carboy) -> None:

@@ -22,6 +22,7 @@ from carboy import (
     Response,
     g,
     has_app_context,
+    has_request_context,
     request,
     stream_template_string,
     stream_with_context,
@@ -156,6 +157,49 @@ def test_two_streams_of_one_thread_keep_their_own_g(threads: Threads, ended: lis
     for number in range(9):
         assert threads.call(0, next, first) == f"alice /call {number};".encode()
         assert threads.call(0, next, second) == f"alice /function {number};".encode()
+
+
+def test_stream_in_a_client_block_ends_before_the_context_of_its_request(
+    app: Carboy, client: FlaskClient
+) -> None:
+    ended = []
+    app.teardown_request(lambda exc: ended.append(request.path))
+
+    @app.get("/letters")
+    def letters() -> Response:
+        return Response(stream_with_context(letter + request.path for letter in "ab"))
+
+    with app.app_context():
+        with client:
+            for _ in range(2):
+                assert client.get("/letters").text == "a/lettersb/letters"
+                assert request.path == "/letters"
+        assert not has_request_context()
+    assert not has_app_context()
+    assert set(ended) == {"/letters"}
+
+
+def test_stream_whose_first_item_the_view_reads_leaves_no_context(
+    app: Carboy, threads: Threads
+) -> None:
+    torn_down = []
+    app.teardown_appcontext(torn_down.append)
+
+    @app.get("/first/<user>")
+    def first(user: str) -> Response:
+        g.user = user
+        items = stream_with_context(g.user for _ in "ab")
+        return Response(itertools.chain([next(items)], items))
+
+    @app.get("/user")
+    def user() -> str:
+        return str(g.get("user"))
+
+    unread = threads.get(0, "/first/ann")
+    assert threads.call(0, has_app_context) is False
+    assert b"".join(threads.get(0, "/user")) == b"None"
+    assert b"".join(unread) == b"annann"
+    assert torn_down == [None, None]
 
 
 def test_stream_closed_before_its_first_item_closes_what_it_iterates_over(

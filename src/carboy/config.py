@@ -59,6 +59,7 @@ class ConfigKey(t.NamedTuple):
 
 
 _CHECK_OF_LOG: t.Final = "carboy.observability.logoptions:check_value"
+_CHECK_OF_PATHS: t.Final = "carboy.openapi.ui:check_path"
 _CHECK_OF_BROWSERS: t.Final = "carboy.access.browserrules:check_value"
 _CHECK_OF_KEYS: t.Final = "carboy.access.keystore:check_value"
 _CHECK_OF_RATE: t.Final = "carboy.access.accessdeclaration:check_value"
@@ -115,9 +116,11 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         "/openapi.json", "URL of the document; `None` disables it and the two pages", str | None
     ),
     "OPENAPI_YAML_PATH": ConfigKey(
-        "/openapi.yaml", "URL of the document; `None` disables it", str | None
+        "/openapi.yaml", "URL of the document; `None` disables it", str | None, _CHECK_OF_PATHS
     ),
-    "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it", str | None),
+    "OPENAPI_DOCS_PATH": ConfigKey(
+        "/docs", "URL of Swagger UI; `None` disables it", str | None, _CHECK_OF_PATHS
+    ),
     "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it", str | None),
     # Absent, as ACCESS_DEFAULT.
     "OPENAPI_ACCESS": ConfigKey(
@@ -491,7 +494,7 @@ class Config(dict[str, t.Any]):
                 return False
             raise _unreadable(exc, filename) from None
         try:
-            code = compile(source, filename, "exec")
+            code = compile(source, filename, "exec", dont_inherit=True)
         # Before Python 3.12, compiling a file with a null byte raises ValueError.
         except (SyntaxError, ValueError) as exc:
             raise _file_error(

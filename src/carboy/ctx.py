@@ -45,6 +45,10 @@ if t.TYPE_CHECKING:
     from .globals import Active
     from .sessions import SessionMixin
 
+    # A call of `push`: the token with which `pop` undoes it; the app context that was activated
+    # together with this context, or None; and the pair that became active.
+    _Push: t.TypeAlias = tuple[Token[Active | None], "AppContext | None", Active]
+
 _sentinel: t.Any = object()
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
@@ -186,9 +190,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each call of `push`: the token with which `pop` undoes it, and the app context that
-        # was activated together with this context, or None.
-        self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
+        self._cv_tokens: list[_Push] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
             # An instance of a user's class is created now and not on first access, because in Flask
             # its constructor runs at this time and may have side effects.
@@ -233,8 +235,8 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     def push(self) -> None:
         """Activate this context, until `pop` is called."""
         active = _drop_ended()
-        token = _cv.set((self, None if active is None else active[1]))
-        self._cv_tokens.append((token, self))
+        pair = (self, None if active is None else active[1])
+        self._cv_tokens.append((_cv.set(pair), self, pair))
         self._send_pushed()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
@@ -244,10 +246,10 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         Args:
             exc: the exception that ended the context; by default the one that is being handled.
         """
+        if exc is _sentinel:
+            exc = sys.exc_info()[1]
         try:
             if len(self._cv_tokens) == 1:
-                if exc is _sentinel:
-                    exc = sys.exc_info()[1]
                 self.app.do_teardown_appcontext(exc)
         finally:
             active = self._leave(self._take_push()[0], APP)
@@ -255,15 +257,29 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
             self._refuse_pop(active[0])
         self._send_popped()
 
-    def _take_push(self) -> tuple[Token[Active | None], AppContext | None]:
+    def _take_push(self) -> _Push:
         """Remove from `_cv_tokens` the record of the latest `push` that was not undone yet, and
         return it.
+
+        Several threads, or copies of a `contextvars.Context`, may have pushed this context. Then it
+        is the latest `push` of the caller's.
         """
-        if not self._cv_tokens:
+        pushes = self._cv_tokens
+        if not pushes:
             raise LookupError(
                 f"{self!r} was popped, but it is not pushed. Call pop() once for each push()."
             )
-        return self._cv_tokens.pop()
+        active = _cv.get(None)
+        if len(pushes) > 1 and pushes[-1][2] is not active:
+            for push in pushes[::-1]:  # a copy: other threads may change the list meanwhile
+                token, app_ctx, pair = push
+                # Only where a token was made can it be used. What was active before the `push`
+                # becomes so for a moment, and then the new token leads to it.
+                with suppress(ValueError):
+                    _cv.reset(token)
+                    pushes.remove(push)
+                    return _cv.set(active), app_ctx, pair
+        return pushes.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
         """Deactivate this context. Return the pair of app context and request context that was
@@ -532,14 +548,17 @@ class RequestContext(AppContext):
             active = _cv.get(None)
         overrides = app.find_overrides()
         if active is not None and active[0] is not None and active[0].app is app:
-            self._cv_tokens.append((_cv.set((active[0], self)), None))
+            pair = (active[0], self)
+            self._cv_tokens.append((_cv.set(pair), None, pair))
         elif overrides.one_context:
-            self._cv_tokens.append((_cv.set((self, self)), self))
+            pair = (self, self)
+            self._cv_tokens.append((_cv.set(pair), self, pair))
             self._send_pushed()
         else:
             app_ctx = app.app_context()
             app_ctx.push()
-            self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
+            pair = (app_ctx, self)
+            self._cv_tokens.append((_cv.set(pair), app_ctx, pair))
         # If the request class is a user's, its constructor may have side effects. So create the
         # request now and not on first access.
         if not overrides.lazy_request and self._request is None:
@@ -559,17 +578,17 @@ class RequestContext(AppContext):
         """
         app = self.app
         last = len(self._cv_tokens) == 1
+        if exc is _sentinel:
+            exc = sys.exc_info()[1]
         try:
             if last:
-                if exc is _sentinel:
-                    exc = sys.exc_info()[1]
                 try:
                     app.do_teardown_request(exc)
                 finally:
                     if (close := getattr(self._request, "close", None)) is not None:
                         close()
         finally:
-            token, app_ctx = self._take_push()
+            token, app_ctx, _ = self._take_push()
             try:
                 if app_ctx is self:
                     if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:

@@ -216,12 +216,16 @@ class FlaskClient(Client):
         request = self._make_request(args, kwargs)
         # End the context of the previous request, so that only the context of the latest request is
         # active in a `with` block.
+        self._enter_new_contexts()  # those of a request that has raised an exception
         self._context_stack.close()
         response = super().open(request, buffered=buffered, follow_redirects=follow_redirects)
         response.json_module = self.application.json  # type: ignore[assignment]
+        self._enter_new_contexts()
+        return response
+
+    def _enter_new_contexts(self) -> None:
         while self._new_contexts:
             self._context_stack.enter_context(self._new_contexts.pop(0))
-        return response
 
     def call(
         self,

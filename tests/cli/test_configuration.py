@@ -240,6 +240,16 @@ def test_check_finds_variables_that_the_server_refuses(carboy):
     assert "got 'four' from the environment variable CARBOY_SERVE_THREADS." in done.stdout
 
 
+def test_check_finds_values_that_would_fail_in_a_request(carboy):
+    source = "from carboy import Carboy\napp = Carboy(__name__)\napp.config.from_project()\n"
+    source += "app.config.update(OPENAPI_DOCS_PATH='docs', SESSION_COOKIE_SAMESITE='Foo')\n"
+    done = carboy("config", "--check", files={"app.py": source})
+    assert done.returncode == 2
+    assert "OPENAPI_DOCS_PATH from app.py:" in done.stdout
+    assert "such as '/docs', or None for no such URL, got 'docs'." in done.stdout
+    assert "SESSION_COOKIE_SAMESITE: expected str matching regex" in done.stdout
+
+
 def test_error_that_names_a_secret_is_not_masked_like_its_value(carboy):
     done = carboy("config", files={"app.py": APP}, SECRET_KEY_FILE="key")
     assert done.returncode == 2

@@ -132,6 +132,7 @@ def test_app_is_found_by_name_or_call(written, name):
         ("app(", ["neither a name nor a call"]),
         ("a.b()", ["plain name"]),
         ("named(x)", ["must be literals"]),
+        ("make(**{'name': 'x'})", ["by their names, as in 'make(name=", "without '**'"]),
         ("named()", ["missing a required argument"]),
         ("number", ["is not an application but int 3"]),
         ("forgets()", ["is not an application but NoneType", "end it with 'return app'"]),
@@ -139,7 +140,14 @@ def test_app_is_found_by_name_or_call(written, name):
     ],
 )
 def test_wrong_name_is_explained(written, words):
-    names = module(app=APP, named=needs_a_name, number=3, Carboy=Carboy, forgets=forgets_to_return)
+    names = module(
+        app=APP,
+        make=make_app,
+        named=needs_a_name,
+        number=3,
+        Carboy=Carboy,
+        forgets=forgets_to_return,
+    )
     with pytest.raises(NoAppException) as caught:
         find_app_by_string(names, written)
     for word in words:

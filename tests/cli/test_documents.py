@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -91,3 +92,22 @@ def test_fault_of_a_view_is_shown_and_fails_only_the_strict_command(carboy, home
     assert (done.returncode, done.stdout) == (1, "")
     assert "'scan'" in done.stderr
     assert "faults: 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        (["openapi", "-o", "none/api.json"], "none/api.json"),
+        (["postman", "-o", "none/api.json"], "none/api.json"),
+        (["postman", "-o", "api.json"], "./api.files"),
+    ],
+    ids=["openapi", "postman", "files of postman"],
+)
+def test_file_that_cannot_be_written_is_refused_in_one_line(carboy, home, line, path):
+    (home / "api.files").write_text("a file where a folder should be")
+    done = carboy(*line)
+    assert done.returncode == 2
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("Error: --output: '")
+    assert os.path.normpath(path) in message
+    assert "cannot be written: " in message

@@ -64,6 +64,8 @@ def test_missing_python_dotenv_is_reported_only_if_a_file_exists(folder, monkeyp
         pytest.param({"FLASK_SHOW_PORT": "1"}, "", "1", id="flask's prefix"),
         pytest.param({"CARBOY_SHOW_PORT": "2"}, "", "2", id="carboy's prefix"),
         pytest.param({"FLASK_SHOW_PORT": "1", "CARBOY_SHOW_PORT": "2"}, "", "2", id="both"),
+        pytest.param({"FLASK_SHOW_PORT": "1", "CARBOY_SHOW_PORT": ""}, "", "1", id="one is empty"),
+        pytest.param({}, "CARBOY_SHOW_PORT=\nFLASK_SHOW_PORT=4\n", "4", id="empty in the file"),
         pytest.param({}, "CARBOY_SHOW_PORT=3\n", "3", id="file"),
         pytest.param({}, "CARBOY_SHOW_PORT=3\nFLASK_SHOW_PORT=4\n", "3", id="both in the file"),
         pytest.param({"FLASK_SHOW_PORT": "1"}, "CARBOY_SHOW_PORT=3\n", "1", id="set beats file"),

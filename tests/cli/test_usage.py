@@ -136,3 +136,21 @@ def test_routes_leave_out_those_of_documents_and_pages():
     assert shown.endswith("\nWith 7 routes of documents and pages: carboy routes --all\n")
     every = CliRunner().invoke(cli, ["--app", "shop.py", "routes", "--all"]).output
     assert len(every.splitlines()) == 2 + 3 + 7
+
+
+def commands_below(group, words=()):
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*words, name)
+        if isinstance(command, click.Group):
+            yield from commands_below(command, (*words, name))
+
+
+def test_no_help_shows_marks_that_are_for_click():
+    found = list(commands_below(cli))
+    assert {("models", "predict"), ("models", "simulate"), ("deploy",)} <= set(found)
+    for words in found:
+        text = CliRunner().invoke(cli, [*words, "--help"]).output
+        assert "\\b" not in text, words
+        assert "\b" not in text, words

@@ -411,6 +411,21 @@ def test_secret_in_an_object_with_fields_is_masked(
     assert mask_text(f"connect with {KEY}") == f"connect with {MASK}"
 
 
+def test_attributes_of_other_objects_are_not_read() -> None:
+    class Document:
+        _fields: t.ClassVar[dict[str, str]] = {"password": "text"}
+
+        @property
+        def password(self) -> str:
+            raise AssertionError("a database is asked")
+
+    document = Document()
+    app = Carboy(__name__)
+    app.config["DOCUMENT"] = document
+    assert masked(app.config)["DOCUMENT"] is document
+    assert mask_text(KEY) == KEY
+
+
 @pytest.mark.parametrize("kind", [InDataclass, InAttrs, InStruct, InPydantic])
 def test_secret_that_is_set_in_an_object_later_is_known(kind: t.Callable[..., t.Any]) -> None:
     app = Carboy(__name__)

@@ -628,6 +628,25 @@ def test_app_that_cannot_be_started_is_refused_with_the_reason(folder):
 
 
 @pytest.mark.integration
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "line",
+    ["CARBOY_SERVE_PORT=8001", "FLASK_SERVE_HOST=0.0.0.0", "CARBOY_SERVE_TLS_CERT=no.pem"],
+)
+def test_app_whose_env_file_has_settings_of_the_server_is_measured(folder, line):
+    (folder / ".env").write_text(f"{line}\n")
+    (folder / "app.py").write_text(APP)
+    done = subprocess.run(
+        [spawning.script("carboy"), "deploy", "--to", "k8s"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MiB with room for requests" in done.stderr
+
+
 def test_server_that_is_measured_ends_with_the_command(folder):
     (folder / "app.py").write_text(
         f"{APP}import os, pathlib, time\n@app.model('/m')\nclass Model:\n"

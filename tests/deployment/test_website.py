@@ -55,6 +55,15 @@ def test_names_are_those_of_the_option_or_else_the_trusted_hosts(app):
     assert make_website(facts_of(app), names=names).hosts == names
 
 
+def test_names_are_written_as_browsers_send_them(app):
+    app.config["TRUSTED_HOSTS"] = ["bücher.example:443", ".bücher.example", "no host"]
+    hosts = ("xn--bcher-kva.example", ".xn--bcher-kva.example")
+    assert make_website(facts_of(app)).hosts == hosts
+    assert make_website(facts_of(app), names=["*.bücher.example"]).hosts == ("*" + hosts[1],)
+    with pytest.raises(DeploymentError, match="'bü cher': expected a host name"):
+        make_website(facts_of(app), names=["bü cher"])
+
+
 def test_paths_of_certificates_are_absolute(app):
     root = app.root_path
     website = make_website(facts_of(app), tls_cert="a.pem", tls_key="/etc/a.key")

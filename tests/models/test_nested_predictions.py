@@ -282,6 +282,35 @@ def test_example_may_ask_its_own_model_by_another_one(app, ask, load):
     assert app.models["even"].predict(4) is True
 
 
+def test_prediction_for_a_batch_that_loads_a_model_waits_until_it_is_loaded(app):
+    """Not the loading has asked for it, but the `predict` for which the model is loaded."""
+    loading, asked = threading.Event(), threading.Event()
+
+    @app.model("/slow", concurrency=2)
+    class Slow:
+        def __init__(self) -> None:
+            loading.set()
+            assert asked.wait(PATIENCE_S)
+
+        def predict(self, x: int) -> int:
+            return x
+
+    @app.model("/asks")
+    def asks(x: int) -> int:
+        assert loading.wait(PATIENCE_S)
+        future = app.models["slow"].submit(x)
+        wait_until(lambda: app.models["slow"].statistics().computing == 2)
+        asked.set()
+        return future.result(PATIENCE_S)
+
+    @app.model("/both")
+    def both(x: int) -> int:
+        future = app.models["asks"].submit(x)
+        return app.models["slow"].predict(x) + future.result(PATIENCE_S)
+
+    assert app.models["both"].submit(2).result(PATIENCE_S) == 4
+
+
 @pytest.mark.parametrize("ask", WAYS)
 @pytest.mark.parametrize("by", ["m", "other"])
 def test_model_that_asks_itself_while_it_is_built_is_refused(app, ask, by):

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from carboy import Blueprint, Carboy
+from carboy.errors import ConfigError
 from carboy.openapi import ui
 
 PATHS = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc"]
@@ -233,6 +234,12 @@ def test_server_is_the_apps_root_below_any_prefix(path, prefix, told):
     [server] = client.get(path, base_url=base).json["servers"]
     asked = urljoin(f"http://localhost{prefix}{path}", f"{server['url']}/flowers")
     assert asked == f"http://localhost{prefix}/flowers"
+
+
+@pytest.mark.parametrize("key", ["OPENAPI_JSON_PATH", "OPENAPI_REDOC_PATH", "OPENAPI_DOCS_PATH"])
+def test_path_without_a_slash_is_refused_by_the_name_of_its_key(key):
+    with pytest.raises(ConfigError, match=f"{key} from the configuration.*got 'docs'"):
+        typed_app(**{key: "docs"}).test_client().get("/docs")
 
 
 def test_servers_of_the_author_are_kept():

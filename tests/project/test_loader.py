@@ -219,7 +219,8 @@ def test_all_problems_are_reported_and_nothing_is_loaded(project):
         ("SESSION_COOKIE_SECURE", "yes", True),
         ("SESSION_COOKIE_SECURE", "False", False),
         ("SECRET_KEY", "12345", "12345"),
-        ("SERVER_NAME", "null", "null"),
+        ("SERVER_NAME", "null", None),
+        ("OPENAPI_DOCS_PATH", "null", None),
         ("PERMANENT_SESSION_LIFETIME", "3600", timedelta(hours=1)),
         ("TRUSTED_HOSTS", '["a.org", "b.org"]', ["a.org", "b.org"]),
         ("TRUSTED_HOSTS", "a.org, b.org", ["a.org", "b.org"]),
@@ -252,6 +253,44 @@ def test_variables_of_commands_set_no_key(project):
     project.setenv(CARBOY_APP="a", FLASK_RUN_PORT="1", CARBOY_SERVE_THREADS="2", FLASK_ENV="x")
     config = project.load().config
     assert not config.keys() & {"APP", "RUN_PORT", "SERVE_THREADS"}
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("OPENAPI_DOCS_PATH", "OPENAPI_DOCS_PATH from environment variable"),
+        ("OPENAPI_YAML_PATH", "OPENAPI_YAML_PATH from environment variable"),
+        ("SESSION_COOKIE_SAMESITE", "SESSION_COOKIE_SAMESITE: expected str matching regex"),
+    ],
+)
+def test_value_that_would_fail_in_a_request_is_refused(project, key, message):
+    project.setenv(**{f"CARBOY_{key}": "foo"})
+    with pytest.raises(ProjectError, match=f"{message}.*got.*foo"):
+        project.load()
+
+
+def test_variables_that_others_read_set_no_key(project):
+    project.setenv(
+        CARBOY_MODELS_SOCKET="/run/s", CARBOY_MODEL_CACHE="/tmp/c", CARBOY_RUN_FROM_CLI="1"
+    )
+    config = project.load().config
+    assert not config.keys() & {"MODELS_SOCKET", "MODEL_CACHE", "RUN_FROM_CLI"}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_set_with_prefix"), [("RUN_MODE", True), ("SERVE_REGION", False), ("PROXY", False)]
+)
+def test_variables_that_can_set_a_declared_key_are_named(project, key, is_set_with_prefix):
+    project.write(
+        "config.py", f"from msgspec import Struct\nclass Config(Struct):\n    {key}: str\n"
+    )
+    with pytest.raises(ProjectError) as caught:
+        project.load()
+    assert (f"CARBOY_{key}" in str(caught.value)) == is_set_with_prefix
+    assert f"the environment variable {key}" in str(caught.value)
+    name = f"CARBOY_{key}" if is_set_with_prefix else key
+    project.setenv(**{name: "x"})
+    assert project.load().config[key] == "x"
 
 
 def test_variables_without_prefix_set_declared_keys_only(project):

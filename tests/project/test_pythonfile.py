@@ -71,6 +71,95 @@ def test_dict_names_environments(project, environment, size):
     assert project.load(environment=environment).config["SIZE"] == size
 
 
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Installs a library with a class Config."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "foreign_settings.py").write_text(
+        "class Config:\n    FOREIGN = 1\nclass ForeignConfig:\n    FOREIGN = 2\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("foreign_settings", None)
+
+
+def test_imported_classes_of_libraries_configure_nothing(project, library):
+    project.write(
+        "config.py",
+        """
+        from configparser import ConfigParser
+        from foreign_settings import Config, ForeignConfig
+
+        class BaseConfig:
+            SIZE = 1
+
+        class StagingConfig(BaseConfig):
+            SIZE = 2
+        """,
+    )
+    config = project.load(environment="staging").config
+    assert config["SIZE"] == 2
+    assert "FOREIGN" not in config
+    assert config.project.environments == ("staging",)
+
+
+def test_classes_of_other_files_of_the_project_count(project, monkeypatch):
+    monkeypatch.syspath_prepend(project.root)
+    project.write("settings_base.py", "class Config:\n    SIZE, NAME = 1, 'a'\n")
+    project.write(
+        "config.py",
+        """
+        from settings_base import Config
+
+        class ProductionConfig(Config):
+            SIZE = 2
+        """,
+    )
+    config = project.load().config
+    assert (config["SIZE"], config["NAME"]) == (2, "a")
+    monkeypatch.delitem(sys.modules, "settings_base")
+
+
+def test_all_classes_for_all_environments_count(project):
+    project.write(
+        "config.py",
+        """
+        class BaseConfig:
+            A, B = 1, 1
+
+        class Config(BaseConfig):
+            B = 2
+
+        class DefaultConfig:
+            C = 3
+
+        class ProductionConfig(DefaultConfig):
+            D = 4
+        """,
+    )
+    config = project.load().config
+    assert [config[key] for key in "ABCD"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class Config: A = 1\nclass DefaultConfig: A = 2\n", "A is set by config.py:1 and"),
+        (
+            "from msgspec import Struct as S\nclass Config(S): A = 1\nclass BaseConfig(S): B = 1\n",
+            "config.py: the classes Config and BaseConfig both declare the keys",
+        ),
+    ],
+)
+def test_classes_for_all_environments_that_contradict_each_other_are_refused(
+    project, text, message
+):
+    project.write("config.py", text)
+    with pytest.raises(ProjectError, match=message):
+        project.load()
+
+
 def test_inherited_value_does_not_override_that_of_a_file(project):
     project.write("config.py", CLASSES)
     project.write("config.production.toml", "")

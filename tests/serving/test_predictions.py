@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from polling import PATIENCE_S, wait_until
 from stage import Stage, chunked, head, post
+from werkzeug.exceptions import HTTPException
 
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
@@ -294,6 +295,23 @@ def test_failure_is_signalled_and_logged_once(app, caplog):
     assert [str(each) for each in seen] == ["inside"]
     assert caplog.text.count("Model 'many' failed on request") == 1
     assert b"inside" not in answer.body
+
+
+class Unwritable(HTTPException):
+    code = 400
+
+    def get_headers(self, *_: t.Any) -> t.NoReturn:
+        raise RuntimeError("no headers")
+
+
+def test_failure_whose_response_cannot_be_created_is_500_and_logged(app, caplog):
+    @app.model("/m")
+    def m(x: int) -> int:
+        raise Unwritable
+
+    assert by_front(app, "/m", b"1", [JSON], directly=True).status == 500
+    assert "error while responding to a request of model 'm'" in caplog.text
+    assert "no headers" in caplog.text
 
 
 def test_exception_that_propagates_is_500_and_logged(app, caplog):

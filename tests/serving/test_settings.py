@@ -90,6 +90,12 @@ NEEDED = {
 # ------------------------------------------------------------------------ where values are from
 
 
+def test_setting_that_is_switched_off_needs_no_other_one():
+    assert not make_settings({"access_log": "off", "access_log_query": "no"}, {}).access_log_query
+    assert not make_settings({"ray_allow_plaintext": "no"}, {}).ray_allow_plaintext
+    assert make_settings({"access_log_query": "yes"}, {}).access_log_query
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 def test_each_setting_is_read_from_argument_environment_and_default(setting):
     text, value = OTHERS[setting.field]
@@ -261,6 +267,19 @@ SYSTEMD = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
             {},
             "'proxy_headers' has no effect without the setting 'proxy'",
             id="headers without proxy",
+        ),
+        pytest.param(
+            {"access_log": "off", "access_log_query": True},
+            {},
+            "'access_log_query' has no effect without the setting 'access_log'. Set 'access_log' to"
+            " auto, text or json",
+            id="query without access log",
+        ),
+        pytest.param(
+            {"backlog": 99999999999},
+            {},
+            "expected a whole number from 1 to 2147483647",
+            id="backlog of no system",
         ),
         pytest.param(
             {"proxy": 0}, {"CARBOY_PROXY_HEADERS": "for"}, "no effect", id="headers of no proxy"

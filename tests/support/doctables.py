@@ -10,6 +10,7 @@ import inspect
 import pathlib
 import posixpath
 import re
+import textwrap
 import typing as t
 from functools import partial
 from importlib.metadata import entry_points
@@ -134,7 +135,8 @@ def _command(context: click.Context) -> str:
     command, path = context.command, context.command_path
     usage = " ".join(command.collect_usage_pieces(context))
     level = "#" * (path.count(" ") + 1)
-    help_text = re.sub(r"([<*_])", r"\\\1", inspect.cleandoc(command.help or ""))
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    help_text = "\n\n".join(map(_paragraph, paragraphs))
     records = (
         [part.replace("|", "\\|") for part in record]
         for parameter in command.get_params(context)
@@ -145,6 +147,15 @@ def _command(context: click.Context) -> str:
     options = [(f"`{names}`", meaning) for names, meaning in records]
     shown = f"\n{table(('Option', 'Meaning'), options)}" if options else ""
     return f"{level} {path}\n\n`{path} {usage}`\n\n{help_text}\n{shown}"
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a help. One that begins with a line "\\b", by which click keeps its
+    lines as they are, becomes a block of code.
+    """
+    if text.startswith("\b\n"):
+        return textwrap.indent(text.removeprefix("\b\n"), "    ")
+    return re.sub(r"([<*_])", r"\\\1", text)
 
 
 def checks() -> str:

@@ -206,7 +206,7 @@ def load_wsgi_file(path: str, app_name: str | None) -> Flask:
     _put_first_on_path(os.path.dirname(path))
     try:
         with open(path, "rb") as source:
-            exec(compile(source.read(), path, "exec"), vars(module))  # noqa: S102 - the app's file
+            exec(compile(source.read(), path, "exec", dont_inherit=True), vars(module))  # noqa: S102 - the app's file
     except ImportError as exc:
         raise _failed_import(path, exc) from exc
     return find_app_by_string(module, app_name or "application")
@@ -372,6 +372,11 @@ def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
         )
     if not isinstance(expression.func, ast.Name):
         raise NoAppException(f"The function in {app_name!r} must be a plain name, without dots.")
+    if any(each.arg is None for each in expression.keywords):
+        raise NoAppException(
+            f"The arguments in {app_name!r} must be written by their names, as in"
+            f" '{expression.func.id}(name=\"value\")', without '**'."
+        )
     try:
         args = [ast.literal_eval(arg) for arg in expression.args]
         kwargs = {kw.arg: ast.literal_eval(kw.value) for kw in expression.keywords if kw.arg}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 import click
 
 from ..globals import current_app
+from .failures import RefusedCommandError
 from .groups import with_appcontext
 from .results import one_line_for_unwritable_results, results_on_stdout
 
@@ -91,13 +93,24 @@ def _write(text: str, output: str | None, out: t.TextIO) -> None:
         with one_line_for_unwritable_results():
             out.write(text)
         return
-    with open(output, "w", encoding="utf-8") as file:
+    with _one_line_for_unwritable_files(), open(output, "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def _write_files(files: t.Mapping[str, bytes], folder: str) -> None:
     for name, data in files.items():
         path = os.path.join(folder, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
+        with _one_line_for_unwritable_files():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(data)
+
+
+@contextlib.contextmanager
+def _one_line_for_unwritable_files() -> t.Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise RefusedCommandError(
+            f"--output: {exc.filename!r} cannot be written: {exc.strerror}."
+        ) from None

@@ -29,10 +29,10 @@ if t.TYPE_CHECKING:
 
 def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dict[str, t.Any]:
     """Set each variable `FLASK_X` to the value of `CARBOY_X`; return the old value of each
-    `FLASK_X` (None if it was not set).
+    `FLASK_X` (None if it was not set). An empty variable counts as not set.
     """
     before: dict[str, t.Any] = {}
-    for key in [key for key in environ if key.startswith("CARBOY_")]:
+    for key in [key for key, value in environ.items() if key.startswith("CARBOY_") and value]:
         name = with_other_prefix(key)
         if name is not None:
             before[name] = environ.get(name)

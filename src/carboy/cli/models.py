@@ -108,7 +108,7 @@ def predict_command(
     progress: bool | None,
     out: t.TextIO,
 ) -> None:
-    r"""Predict each input of FILE and write the results to stdout, in the same order.
+    """Predict each input of FILE and write the results to stdout, in the same order.
 
     \b
     csv    a header, then one input per line: the columns are fields of a record, or together
@@ -122,7 +122,7 @@ def predict_command(
 
     FILE may be '-' for stdin, with '--from'. If an input cannot be used, or the model fails on it,
     its result is an empty line, and stderr has the reason; then the exit status is 1.
-    """
+    """  # noqa: D301 - click needs the character, and not two
     if progress is None:
         progress = sys.stderr.isatty()
     failed = _predict(name, source, kind=kind, to=to, progress=progress, out=out)

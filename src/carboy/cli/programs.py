@@ -15,6 +15,7 @@ import typing as t
 import click
 
 from ..compat import ENV_VAR, install_as_flask
+from ..core.tracebacks import drop_leading_frames
 
 
 def become_flask() -> None:
@@ -59,14 +60,15 @@ def _run_file(path: str, args: list[str]) -> None:
         raise click.UsageError(f"The program {path!r} cannot be read: {exc.strerror}.") from None
 
     main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=path, __builtins__=__builtins__, __cached__=None)
+    # As in Python, `__file__` is absolute, so that it is valid after `os.chdir`.
+    main.__dict__.update(__file__=os.path.abspath(path), __builtins__=__builtins__, __cached__=None)
     main.__package__ = None
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
     # The file is compiled only when `_run_like_python` runs it, so that a syntax error is reported
     # like other errors of the program.
-    _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102 - as Python does
+    _run_like_python(lambda: exec(compile(source, path, "exec", dont_inherit=True), main.__dict__))  # noqa: S102 - as Python does
 
 
 def _set_first_path(folder: str) -> None:
@@ -89,5 +91,9 @@ def _run_like_python(run: t.Callable[[], object]) -> None:
             # `runpy` has not found the module that is named after `-m`. No code of the program has
             # run.
             raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
-        sys.stderr.write(format_for_user(exc))
+        if sys.excepthook is sys.__excepthook__:
+            sys.stderr.write(format_for_user(exc))
+        else:  # the program reports its errors itself
+            drop_leading_frames(exc)
+            sys.excepthook(type(exc), exc, exc.__traceback__)
         sys.exit(1)

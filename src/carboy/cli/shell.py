@@ -25,7 +25,7 @@ def shell_command() -> None:
     startup = os.environ.get("PYTHONSTARTUP")
     if startup and os.path.isfile(startup):
         with open(startup, "rb") as file:
-            exec(compile(file.read(), startup, "exec"), namespace)  # noqa: S102  # as Python does
+            exec(compile(file.read(), startup, "exec", dont_inherit=True), namespace)  # noqa: S102  # as Python does
     namespace.update(current_app.make_shell_context())
 
     # Python calls `sys.__interactivehook__` when its interactive interpreter starts. By default,

@@ -66,7 +66,7 @@ _AS_DECLARED = "  [default: as declared]"
 def simulate_command(
     name: str, plot: str | None, as_json: bool, out: t.TextIO, **given: t.Any
 ) -> None:
-    r"""Simulate how the model NAME would be served under a load: latencies, batches, refusals.
+    """Simulate how the model NAME would be served under a load: latencies, batches, refusals.
 
     The queue of 'carboy serve' runs on a virtual clock, so that a million requests take seconds.
     The time of predict is measured with the example of the model, unless --cost says it.
@@ -75,7 +75,7 @@ def simulate_command(
     carboy models simulate digits --rps 2000 --replicas 2
     carboy models simulate digits --rps 2000 --p99 50ms
     carboy models simulate digits --replay access.log --speed 2
-    """
+    """  # noqa: D301 - click needs the character, and not two
     try:
         _answer(_study(name, given), plot=plot, as_json=as_json, out=out)
     except SimulationError as exc:

@@ -93,7 +93,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     ctx._environ = environ
     active = (ctx, ctx)
     token = _cv.set(active)
-    ctx._cv_tokens = [(token, ctx)]
+    ctx._cv_tokens = [(token, ctx, active)]
     method = environ["REQUEST_METHOD"]
     data: bytes | None = None
     error: BaseException | None = None

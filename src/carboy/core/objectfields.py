@@ -16,7 +16,9 @@ def field_names(kind: type) -> tuple[str, ...] | None:
 # PERF: 1 us per call without the cache; the values of all log records pass through here.
 @lru_cache(256)
 def _field_names(kind: type) -> tuple[str, ...] | None:
-    for attribute in ("__struct_fields__", "__dataclass_fields__", "_fields", "model_fields"):
+    # Other libraries have attributes `_fields`, too: reading those of an ODM may ask a database.
+    of_tuples = ("_fields",) if issubclass(kind, tuple) else ()
+    for attribute in ("__struct_fields__", "__dataclass_fields__", "model_fields", *of_tuples):
         names = getattr(kind, attribute, None)
         if isinstance(names, (tuple, dict)):
             return tuple(map(str, names))

@@ -17,11 +17,17 @@ from ..serving.settings import SETTINGS
 
 # How often the server is asked whether it has loaded the app, in seconds.
 _PAUSE_S = 0.1
-# The variables that are not passed on to the server: those that set its options, because the
-# measurement sets other ones, and those by which systemd passes sockets and expects messages.
-_OWN_VARIABLES = {name for setting in SETTINGS for name in setting.variables} | {
+# The variables that are not passed on to the server: those of hosting platforms that set its
+# options, because the measurement sets other ones, and those by which systemd passes sockets and
+# expects messages.
+_NOT_PASSED = {name for setting in SETTINGS for name in setting.platforms} | {
     *("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+}
+# The server's own variables are passed on as empty texts, because .env may set those that are
+# missing.
+_EMPTY = {
+    name: "" for setting in SETTINGS for name in setting.variables if name not in setting.platforms
 }
 # Starts Python with the arguments of this program, so that it gets SIGTERM when its parent ends,
 # even by SIGKILL (PR_SET_PDEATHSIG, prctl(2)). Otherwise the server would go on, and nobody would
@@ -75,7 +81,10 @@ def _start(target: str | None, folder: str) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={name: each for name, each in os.environ.items() if name not in _OWN_VARIABLES},
+            env={
+                **{name: each for name, each in os.environ.items() if name not in _NOT_PASSED},
+                **_EMPTY,
+            },
         )
 
 

@@ -233,7 +233,8 @@ def make_website(
         )
     return Website(
         facts,
-        tuple(map(_check_host, names)) or tuple(filter(_HOST.fullmatch, facts.hosts)),
+        tuple(map(_check_host, names))
+        or tuple(filter(_HOST.fullmatch, map(_in_ascii, facts.hosts))),
         _upstreams(facts, upstreams),
         _read_port("--listen", listen),
         _read_port("--listen-tls", listen_tls),
@@ -258,11 +259,24 @@ def _upstreams(facts: Facts, texts: cabc.Sequence[str]) -> tuple[Address, ...]:
 
 
 def _check_host(text: str) -> str:
-    if _HOST.fullmatch(text) is None:
+    host = _in_ascii(text)
+    if _HOST.fullmatch(host) is None:
         raise DeploymentError(
             f"--server-name {text!r}: expected a host name, such as shop.example or *.shop.example."
         )
-    return text
+    return host
+
+
+def _in_ascii(host: str) -> str:
+    """Return a host name as browsers send it: bücher.example as xn--bcher-kva.example. What cannot
+    be a host name is returned as it is.
+    """
+    if host.isascii():
+        return host
+    try:
+        return ".".join(label and label.encode("idna").decode() for label in host.split("."))
+    except UnicodeError:
+        return host
 
 
 def _read_address(option: str, text: str) -> Address:

@@ -32,6 +32,8 @@ Declare = t.TypeVar("Declare", bound=t.Callable[..., t.Any])
 class ModelApp(t.Protocol):
     """The methods and attributes of an app that its models, and the server of the models, use."""
 
+    name: str
+    root_path: str
     models: Models
     config: t.Any
     debug: bool

@@ -26,7 +26,7 @@ from .queue.calls import one_by_one
 from .replicas.inprocess import InProcess
 from .replicas.placing import directory_for
 from .replicas.source import ModelSource
-from .replicas.supervision import wanted_replicas
+from .replicas.supervision import NO_APP, AppIdentity, wanted_replicas
 from .saved.card import cards_in
 from .saved.filestates import fingerprint
 from .sources import source_of
@@ -59,7 +59,16 @@ class Model:
         versions: loads versions, and changes from one to another.
     """
 
-    def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        rule: str,
+        target: t.Any,
+        options: Options | None = None,
+        *,
+        app: AppIdentity = NO_APP,
+    ) -> None:
+        self._app = app
         self._owner = owner = f"Model {name!r}"
         self.name = name
         self.rule = rule
@@ -157,6 +166,7 @@ class Model:
                 files=files,
                 files_bytes=size,
                 has_check=source.has_check,
+                app=self._app,
             ),
             options,
             self.operation,

@@ -11,6 +11,7 @@ only a request id under which the log has them.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 from functools import partial
@@ -48,6 +49,7 @@ from .collection import Model
 from .page.endpoints import add_files, ask_for_key, show_model
 from .protocol import VERSION_HEADER, Endpoint, logged, measured
 from .queue.group import PredictionGroup
+from .replicas.supervision import AppIdentity
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -108,7 +110,8 @@ def register(
         )
     refuse_model(f"Model {name!r}")
     refuse_without_threads(f"Model {name!r}")
-    model = Model(name, rule, target, options)
+    identity = AppIdentity(app.name, os.path.realpath(app.root_path))
+    model = Model(name, rule, target, options, app=identity)
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:
         app.models.refuse_twice(model)

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 
 from carboy.core.ownpages import HEADERS, html_page, navigation, policy, relative_url
 
-from ..errors import YAMLMissingError
+from ..errors import ConfigError, YAMLMissingError
 from .formats import to_json, to_yaml
 
 if t.TYPE_CHECKING:
@@ -119,6 +119,7 @@ def add_routes(app: DocumentedApp) -> None:
         path = app.config[key]
         if not path or endpoint in app.view_functions:
             continue
+        check_path(key, path, "the configuration")
         page = _PAGES.get(endpoint)
         rule = _find_own(app, path, page)
         if rule is None or (_has_variables(rule) and app.config["OPENAPI_ENABLED"]):
@@ -131,6 +132,21 @@ def add_routes(app: DocumentedApp) -> None:
             " (OPENAPI_JSON_PATH, OPENAPI_DOCS_PATH, ...), or set OPENAPI_ENABLED: if True, they"
             " precede rules with variables; if False, there are none.",
             ", ".join(hidden),
+        )
+
+
+def check_path(key: str, value: str, source: str) -> None:
+    """Refuse a value that is no path of a URL. (flask-smorest reads OPENAPI_JSON_PATH and
+    OPENAPI_REDOC_PATH, too, and takes paths without a slash. So these two are checked only if
+    carboy adds URLs.)
+
+    Raises:
+        ConfigError: the value does not begin with a slash.
+    """
+    if not value.startswith("/"):
+        raise ConfigError(
+            f"{key} from {source}: expected the path of a URL, such as '/docs', or None for no such"
+            f" URL, got {value!r}."
         )
 
 

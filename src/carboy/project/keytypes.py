@@ -35,7 +35,9 @@ _FLASK_TYPES: t.Mapping[str, t.Any] = {
     "SESSION_COOKIE_HTTPONLY": bool,
     "SESSION_COOKIE_SECURE": bool,
     "SESSION_COOKIE_PARTITIONED": bool,
-    "SESSION_COOKIE_SAMESITE": str | None,
+    # Werkzeug refuses other values only when it writes a cookie.
+    "SESSION_COOKIE_SAMESITE": t.Annotated[str, msgspec.Meta(pattern="^(?i:lax|strict|none)$")]
+    | None,
     "SESSION_REFRESH_EACH_REQUEST": bool,
     "MAX_CONTENT_LENGTH": int | None,
     "MAX_FORM_MEMORY_SIZE": int | None,
@@ -106,8 +108,7 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
 
     If `annotation` is `Any`, the text is parsed as JSON, and returned itself if it is not JSON, as
     Flask's `from_prefixed_env` does. A list, set or tuple may be written as JSON, or with commas
-    between its members, unless these may have any type. `null` stands for None, if only None and no
-    text is possible.
+    between its members, unless these may have any type. `null` stands for None if that is possible.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -116,7 +117,7 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
         return _json_or_text(text)
     members = [each for each in _members(annotation) if each is not type(None)]
     is_optional = len(members) < len(_members(annotation))
-    if text == "null" and is_optional and not any(map(_is_text, members)):
+    if text == "null" and is_optional:
         return None
     details = []
     for member in sorted(members, key=_priority):

@@ -55,7 +55,7 @@ from .origins import DEFAULT, Origin
 from .reloading import forget_inherited_variables, watch
 from .secretfiles import SUFFIX, read_secret_files
 from .secretkey import make_key_when_read
-from .variables import Variables
+from .variables import Variables, key_of
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -500,7 +500,9 @@ class _Loader:
             values[key] = Loaded(getattr(made, field.name), origin)
 
     def _advice_on_missing(self, key: str) -> str:
-        ways = f"the environment variable {key} or CARBOY_{key}, .env, or a file of the project"
+        prefixed = f"CARBOY_{key}"
+        names = key if key_of(prefixed, {key}) is None else f"{key} or {prefixed}"
+        ways = f"the environment variable {names}, .env, or a file of the project"
         if key in self.secrets:
             ways = f"the environment variable {key}, .env, or {key}{SUFFIX}, the path of a file"
         return f"{key} is declared and has no value. Set it by {ways}."

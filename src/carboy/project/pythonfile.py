@@ -65,20 +65,25 @@ class _PythonFile:
         self._lines = lines
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
-        self._base = next((names[each] for each in _BASE_CLASSES if each in self._classes), None)
+        self._own = {name: each for name, each in self._classes.items() if self._is_own(each)}
+        self._bases = _without_base_classes(
+            [self._own[each] for each in _BASE_CLASSES if each in self._own]
+        )
 
     def read(self) -> ConfigFile:
         file = ConfigFile()
         table = self._dict_of_environments()
         by_class = self._classes_of_environments(table, file.problems)
         file.base = self._module_layer()
-        base = self._base or table.get(BASE_SECTION)
-        if base is not None and base not in by_class.values():
-            self._add_layer(file.base, base, file.problems)
-        if is_declaration(self._base):
-            file.declared = self._base
+        default = table.get(BASE_SECTION)
+        for base in self._bases or ([] if default is None else [default]):
+            if base not in by_class.values():
+                self._add_layer(file.base, base, file.problems)
+        file.declared = self._declaring_class(file.problems)
         for name, holder in by_class.items():
-            inherited = self._layer_of(self._base) if self._base else {}
+            inherited = {
+                key: each for base in self._bases for key, each in self._layer_of(base).items()
+            }
             layer = self._layer_of(holder)
             file.sections[name] = {
                 key: loaded
@@ -88,6 +93,28 @@ class _PythonFile:
             if is_declaration(holder):
                 file.declared_by_section[name] = t.cast("type", holder)
         return file
+
+    def _is_own(self, kind: type) -> bool:
+        """Return whether a class belongs to the project, and not to a library from which the file
+        imports it.
+        """
+        module = kind.__module__
+        if module == self._module.__name__:
+            return True
+        file = getattr(sys.modules.get(module), "__file__", None) or ""
+        is_installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
+        return not is_installed and module.partition(".")[0] not in sys.stdlib_module_names
+
+    def _declaring_class(self, problems: list[str]) -> type | None:
+        """Return the class for all environments that declares the keys of the project."""
+        declaring = list(filter(is_declaration, self._bases))
+        if len(declaring) > 1:
+            names = " and ".join(each.__name__ for each in declaring)
+            problems.append(
+                f"{self._path}: the classes {names} both declare the keys of the project. Keep one"
+                " of them, or derive one from the other."
+            )
+        return next(iter(declaring), None)
 
     def _dict_of_environments(self) -> dict[str, t.Any]:
         for name in _DICTS:
@@ -114,7 +141,7 @@ class _PythonFile:
         contain that of an environment.
         """
         found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
-        for name, kind in self._classes.items():
+        for name, kind in self._own.items():
             environment = self._environment_of(name, kind)
             if not environment or any(same_environment(environment, each) for each in table):
                 continue
@@ -130,11 +157,11 @@ class _PythonFile:
         """Return the environment that the name of a class contains, such as "production" for
         `ProductionConfig`; "" if it contains none.
         """
-        if kind is self._base or name in _BASE_CLASSES:
+        if kind in self._bases or name in _BASE_CLASSES:
             return ""
         stem = name.removeprefix("Config").removesuffix("Config").lower()
         is_named = name.startswith("Config") or name.endswith("Config")
-        is_derived = self._base is not None and issubclass(kind, self._base)
+        is_derived = issubclass(kind, tuple(self._bases))
         if is_named or is_derived or stem in STANDARD_ENVIRONMENTS:
             return stem
         return ""
@@ -182,6 +209,15 @@ class _PythonFile:
             if (line := self._lines.get((owner, name))) is not None:
                 return Origin("file", f"{self._path}:{line}")
         return Origin("file", self._path)
+
+
+def _without_base_classes(classes: list[type]) -> list[type]:
+    """Return the classes from which no other one of them is derived."""
+    return [
+        kind
+        for kind in dict.fromkeys(classes)
+        if not any(issubclass(each, kind) for each in classes if each is not kind)
+    ]
 
 
 def _may_hold_values(holder: object) -> bool:

@@ -20,11 +20,14 @@ _PREFIXES = ("CARBOY_", "FLASK_")
 _NOT_KEYS = frozenset(
     {
         *("APP", "AS_FLASK", "ENV", "ENV_FILE", "FULL_TRACEBACK"),
+        *("MODEL_CACHE", "MODELS_SOCKET"),
         *("PROXY", "PROXY_HEADERS", "RUN_FROM_CLI", "SKIP_DOTENV"),
     }
 )
-# Variables such as FLASK_RUN_PORT set options of a command, and no config key.
-_OF_COMMANDS = ("RUN_", "SERVE_")
+# Variables such as FLASK_RUN_PORT set options of `carboy run`, and no config key unless a project
+# declares it. `carboy serve` warns of all names with its prefix that it does not know.
+_OF_RUN = "RUN_"
+_OF_SERVE = "SERVE_"
 # The variables that the command line of this process has set, with the reason: an option, or the
 # default of FLASK_ENV.
 set_by_command: dict[str, Origin] = {}
@@ -118,10 +121,12 @@ def key_of(name: str, declared: t.Collection[str]) -> str | None:
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             key = name.removeprefix(prefix)
+            owner = key.partition("__")[0]
             is_key = (
-                key.partition("__")[0].isupper()
+                owner.isupper()
                 and key not in _NOT_KEYS
-                and not key.startswith(_OF_COMMANDS)
+                and not key.startswith(_OF_SERVE)
+                and (owner in declared or not key.startswith(_OF_RUN))
             )
             return key if is_key else None
     return name if name in declared else None

@@ -367,6 +367,10 @@ Mode = t.Annotated[
 ]
 File = t.Annotated[str, ValueFormat(_parse_file, "the path of a file", "FILE")]
 Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
+# `listen` takes a C int.
+Backlog = t.Annotated[
+    int, ValueFormat(_parse_whole(1, 2**31 - 1), "a whole number from 1 to 2147483647", "N")
+]
 OptionalCount = t.Annotated[
     int | None,
     ValueFormat(

@@ -764,7 +764,7 @@ class PendingPrediction(Ticket):
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
     def fail(self, exc: BaseException) -> None:
-        """Respond to a failure. If that fails too, close the connection."""
+        """Respond to a failure. If that fails too, send the server's own 500."""
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
@@ -782,7 +782,7 @@ class PendingPrediction(Ticket):
                 extra={"request_id": self.exchange.request_id},
             )
             self._release_body()
-            self.exchange.drop()
+            self.exchange.fail()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
         """Return the response to a failed prediction; None if the app must create it, for example

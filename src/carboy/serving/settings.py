@@ -28,6 +28,7 @@ from .activation import passed_count
 from .declaration import (
     PREFIX,
     AccessLogFormat,
+    Backlog,
     Bind,
     Connections,
     ControlPath,
@@ -229,7 +230,7 @@ class Settings:
         compute=default_connections,
         computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
     )
-    backlog: Count = declare(
+    backlog: Backlog = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
     access_log: AccessLogFormat = declare(
@@ -478,17 +479,19 @@ _NEEDS = {
         ),
         ("on", "ray"),
     ),
+    "access_log_query": ("access_log", "auto, text or json"),
 }
 # Values of settings with which those that need them have no effect.
-_OFF = ("0", "local")
+_OFF = ("0", "local", "", "off")
 
 
 def _refuse_ineffective(values: cabc.Mapping[str, t.Any]) -> None:
     """Raise ServingError if a value would have no effect, because of the value of another setting,
     or because that one is not set.
     """
+    defaults = {setting.field: setting.default for setting in SETTINGS}
     for name, (needed, what) in _NEEDS.items():
-        if name in values and values.get(needed, "0") in _OFF:
+        if values.get(name, False) is not False and values.get(needed, defaults[needed]) in _OFF:
             raise ServingError(
                 f"Setting {name!r} has no effect without the setting {needed!r}. Set {needed!r} to"
                 f" {what}, or leave out {name!r}."

@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, Unauthorized
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, Unauthorized
 
 from carboy import Response, abort
 from carboy.errors import InputError
@@ -107,6 +107,8 @@ def test_the_headers_of_http_exceptions_arrive():
         ValueError("unknown word \ud800"), KeyError("\ud800", 1), Unprintable("x"),
         WithoutArguments(), OddAttributes(), BrokenResponse("x"), SystemExit("\ud800"),
         ExceptionGroup("\ud800", [Unprintable()]),
+        BadRequest(response=Response("\N{BULLET}", 400, {"X-A": "\ud800"})),
+        Unauthorized(www_authenticate=WWWAuthenticate("digest", {"realm": "\ud800"})),
     ],
     ids=lambda exc: ascii(type(exc).__name__),
 )  # fmt: skip

@@ -8,15 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import typing as t
 
 import pytest
 from polling import PATIENCE_S, wait_until
 
-from carboy.errors import ModelLoadError
+from carboy.errors import ModelLoadError, UnavailableError
 from carboy.models.options import Options
 from carboy.models.replicas.modelssocketclient import ModelsSocketClient
-from carboy.models.replicas.supervision import GivesBack, Hangs, wanted_replicas
+from carboy.models.replicas.supervision import AppIdentity, GivesBack, Hangs, wanted_replicas
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -185,6 +186,51 @@ def test_version_whose_files_were_replaced_gets_replicas_of_its_own(serve, tmp_p
     os.close(tokens_fd)
     assert server.output.count("is ready: loaded") == 3, "those of the new files go on"
     client.release(GivesBack(key=keys[2]))
+
+
+def test_replicas_of_another_app_are_not_used(serve, tmp_path):
+    serve()
+    client = ModelsSocketClient(lambda: str(tmp_path / "m.sock"))
+    here = os.path.realpath(tmp_path)
+    for app, runs in (
+        (AppIdentity("other", here), "the app 'other'"),
+        (AppIdentity("shop", "/srv/other"), "another one of this name"),
+    ):
+        want = wanted_replicas("where", Options(replicas=1), app=app)
+        with pytest.raises(UnavailableError, match=rf"serves the app 'shop'.*runs {runs}.*m\.sock"):
+            client.want(want, lambda *_: None)
+    want = wanted_replicas("where", Options(replicas=1), app=AppIdentity("shop", here))
+    _, tokens_fd = client.want(want, lambda *_: None)
+    os.close(tokens_fd)
+    client.release(GivesBack(key=want["key"]))
+
+
+class User:
+    """What uses the replicas of a version."""
+
+    def __init__(self) -> None:
+        self.has_moved = threading.Event()
+
+    def moved(self, granted: t.Any, fd: int) -> None:
+        os.close(fd)
+        self.has_moved.set()
+
+    def set_ready(self, is_ready: bool) -> None: ...
+
+
+def test_process_follows_the_next_supervisor_on_the_same_socket_alone(serve, tmp_path):
+    server, user = serve(), User()
+    paths = [str(tmp_path / "m.sock"), "the socket of another app"]
+    client = ModelsSocketClient(lambda: paths.pop(0))
+    want = wanted_replicas("where", Options(replicas=1))
+    _, tokens_fd = client.want(want, t.cast("t.Any", user))
+    os.close(tokens_fd)
+    server.process.kill()
+    server.process.wait()
+    serve()
+    assert user.has_moved.wait(PATIENCE_S)
+    assert paths == ["the socket of another app"]
+    client.release(GivesBack(key=want["key"]))
 
 
 def test_path_that_is_too_long_for_a_socket_is_refused(spawn, carboy_command, tmp_path):

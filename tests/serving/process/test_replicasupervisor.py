@@ -160,6 +160,9 @@ class Told:
     def send(self, word: str, payload: t.Any) -> None:
         self.told.append((word, payload["key"]))
 
+    def refuse(self, key: str, reason: str, *, is_other_app: bool = False) -> None:
+        self.told.append(("refused", key))
+
     def close(self) -> None: ...
 
 
@@ -229,3 +232,41 @@ def test_exchange_concerns_clients_with_the_same_code_alone(generation, waits):
     for key in ("sum-1", "sum-0"):
         assert exchange.concerns(client, {**WANT, "key": key, "generation": generation}) is waits
     assert bool(exchange.waiting) is bool(client.told) is waits
+
+
+SHOP: t.Any = {**WANT, "app": "shop", "folder": "/srv/shop", "generation": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        ({}, "granted"),
+        ({"folder": ""}, "granted"),
+        ({"app": ""}, "granted"),
+        ({"folder": "/srv/other"}, "refused"),
+        ({"app": "other", "folder": ""}, "refused"),
+    ],
+)
+def test_process_of_another_app_gets_no_replicas(supervisor, monkeypatch, caplog, given, outcome):
+    wanted: list[str] = []
+    monkeypatch.setattr(supervisor, "_grant", lambda client, want: wanted.append(want["key"]))
+    early, late, worker = (t.cast("t.Any", Told()) for _ in range(3))
+    supervisor._want(early, {**SHOP, **given, "key": "early"})
+    assert (wanted, early.told) == ([], []), "nothing is known of the app"
+    supervisor._want(worker, {**SHOP, "key": "worker", "generation": 0})
+    supervisor._want(late, {**SHOP, **given, "key": "late"})
+    refused = outcome == "refused"
+    assert wanted == (["worker"] if refused else ["worker", "early", "late"])
+    assert early.told == ([("refused", "early")] if refused else [])
+    assert late.told == ([("refused", "late")] if refused else [])
+    assert ("'shop' in /srv/shop" in caplog.text) is refused
+
+
+def test_process_that_has_left_gets_no_replicas_when_the_app_is_known(supervisor, monkeypatch):
+    wanted: list[str] = []
+    monkeypatch.setattr(supervisor, "_grant", lambda client, want: wanted.append(want["key"]))
+    client = t.cast("t.Any", Told())
+    supervisor._want(client, {**SHOP, "key": "early"})
+    supervisor._disconnect(client)
+    supervisor._want(t.cast("t.Any", Told()), {**SHOP, "key": "worker", "generation": 0})
+    assert wanted == ["worker"]

@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
 
     from ..replicas.replica import Replica, ResultLoop
     from .calls import Arguments
+    from .state import Slot
     from .ticket import Deliver
 
 CLOSING = "is being closed. Retry the request."
@@ -329,9 +330,9 @@ class PredictionQueue:
                 return threads.compute_here(slot)
         return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
 
-    def loading(self) -> AbstractContextManager[None]:
+    def loading(self) -> AbstractContextManager[Slot]:
         """Note during a `with` block that the calling thread loads the model, whose example may ask
-        it for predictions.
+        it for predictions. These are asked for in the slot that the block gets.
         """
         return self._threads.loading()
 

@@ -57,7 +57,7 @@ def slots_of_caller() -> tuple[Slot, ...]:
 
 
 @contextmanager
-def occupying(slot: Slot) -> cabc.Iterator[None]:
+def occupying(slot: Slot) -> cabc.Iterator[Slot]:
     """Let the calling thread occupy one more slot (permission to compute a batch) during a `with`
     block.
     """
@@ -65,7 +65,7 @@ def occupying(slot: Slot) -> cabc.Iterator[None]:
     before = COMPUTING.get(ident, ())
     COMPUTING[ident] = (slot, *before)
     try:
-        yield
+        yield slot
     finally:
         if before:
             COMPUTING[ident] = before
@@ -73,22 +73,19 @@ def occupying(slot: Slot) -> cabc.Iterator[None]:
             del COMPUTING[ident]
 
 
-def computes_for(thread: int) -> bool:
-    """Return whether the calling thread computes what another thread waits for, which has asked for
-    it itself or by way of further models; also if it is that thread.
-
-    Args:
-        thread: the identifier of a thread that occupies a slot.
+def computes_for(asker: Slot | None) -> bool:
+    """Return whether the calling thread computes what was asked for in the slot `asker`, directly
+    or by way of further models, or occupies that slot itself.
     """
     found, seen = list(slots_of_caller()), set()
     while found:
         slot = found.pop()
-        if slot.thread == thread:
+        if slot is asker:
             return True
         if slot not in seen:
             seen.add(slot)
             askers = [slot.asker, *(ticket.asker for ticket in slot.tickets)]
-            found += [asker for asker in askers if asker is not None]
+            found += [each for each in askers if each is not None]
     return False
 
 

@@ -201,8 +201,9 @@ class Slot:
         waits_for: what the batch waits for before it is computed; empty while it is computed.
         asked: the `BatchThreads` of the models that this batch's `predict` has asked for
             predictions, by which `occupied` finds deadlocks.
-        asker: if the result is streamed to another `predict`: the slot in which that `predict`
-            runs, by which `occupied` finds deadlocks; else None.
+        asker: if the result is streamed to another `predict`, or a model is loaded in this slot for
+            another `predict`: the slot in which that `predict` runs, by which `occupied` finds
+            deadlocks; else None.
         thread: the identifier of the thread that computes the batch.
         writer: the writer of a result that is streamed; None otherwise.
         turn: the turn with which the batch is to be posted; see `Posts`. None if there is none, or

@@ -657,11 +657,12 @@ class BatchThreads:
                 needs += self.needs()
             return needs
 
-    def loading(self) -> AbstractContextManager[None]:
+    def loading(self) -> AbstractContextManager[Slot]:
         """Note during a `with` block that the calling thread loads the model, so that predictions
         which the model asks of itself meanwhile do not wait for ever.
         """
-        return occupying(Slot(self, thread=get_ident()))
+        outer = next(iter(slots_of_caller()), None)
+        return occupying(Slot(self, thread=get_ident(), asker=outer))
 
     # --- on a caller's own thread --------------------------------------------------------------
 

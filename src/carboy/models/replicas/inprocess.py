@@ -9,6 +9,7 @@ import threading
 import traceback
 import typing as t
 import weakref
+from threading import get_ident
 from time import monotonic
 
 from carboy.core.foreignservers import (
@@ -23,13 +24,14 @@ from carboy.errors import ModelFileError, ModelLoadError, ServingError, WrongAns
 from carboy.observability.handlers import show_messages
 
 from ..queue.calls import one_by_one
-from ..queue.occupied import computes_for
+from ..queue.occupied import computes_for, slots_of_caller
 from ..saved.card import noting_cards
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..queue.calls import Arguments, Compute
+    from ..queue.state import Slot
     from ..saved.card import Card
     from .replica import Posts, Turns
     from .source import ModelSource
@@ -93,8 +95,10 @@ class InProcess:
         """Begin anew in a forked child process: the thread that loads the model is not there."""
         self._lock = threading.Lock()
         self.loading = False
-        # The thread that loads the model, and what computes while the object is warmed up.
+        # The thread that loads the model, the slot that it occupies meanwhile, and what computes
+        # while the object is warmed up.
         self._loader = 0
+        self._slot: Slot | None = None
         self._warming: Compute | None = None
 
     def _load_and_compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
@@ -110,7 +114,7 @@ class InProcess:
         Raises:
             ModelLoadError: building fails, or `__init__` asks for a prediction of the same model.
         """
-        if self.loading and computes_for(self._loader):
+        if self.loading and (self._loader == get_ident() or computes_for(self._slot)):
             return self._compute_for_itself()
         seen = self._failed_attempts
         with self._lock:
@@ -118,7 +122,8 @@ class InProcess:
                 return self.compute
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
-            self._loader, self.loading = threading.get_ident(), True
+            self._loader, self._slot = get_ident(), next(iter(slots_of_caller()), None)
+            self.loading = True
             before_bytes, begun_s = resident_bytes() or 0, monotonic()
             try:
                 self.compute = compute = self._bind(self._build())
@@ -127,7 +132,7 @@ class InProcess:
                 self._failure = exc
                 raise
             finally:
-                self.loading, self._warming = False, None
+                self.loading, self._slot, self._warming = False, None, None
             self.loaded_bytes = max(0, (resident_bytes() or 0) - before_bytes)
             self.load_s = monotonic() - begun_s
             self.loaded = True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import os
 import socket
 import threading
@@ -50,6 +51,10 @@ _Grant = tuple["Granted", int]
 _logger = get_masked_logger("carboy.models")
 
 
+class _OtherAppError(UnavailableError):
+    """The supervisor serves another app."""
+
+
 class _UsedReplicas(t.NamedTuple):
     """Replicas that this process uses, and what is told when it gets others."""
 
@@ -62,17 +67,30 @@ class ModelsSocketClient:
 
     The connection is opened when it is first needed. If it ends, the replicas that this process
     uses go on for it; a process that the supervisor has not started waits for the next supervisor,
-    and then gets other replicas for these.
+    on the same socket, and then gets other replicas for these.
 
     Args:
         find: returns the path of the socket. Raises UnavailableError if there is none.
         generation: how many reloads the supervisor had been asked for when it started this process;
             None if it has not started it.
+        compares_folder: whether the supervisor must serve the app in the same folder.
     """
 
-    def __init__(self, find: cabc.Callable[[], str], generation: int | None = None) -> None:
+    def __init__(
+        self,
+        find: cabc.Callable[[], str],
+        generation: int | None = None,
+        *,
+        compares_folder: bool = True,
+    ) -> None:
         self._find = find
         self._generation = generation
+        self._compares_folder = compares_folder
+        # The socket from which this process has got replicas, and no other, which may be that of
+        # another app; "" before.
+        self._path = ""
+        # Whether a thread looks for the next supervisor.
+        self._is_looking = False
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
         #: By key, the versions that this process uses, or waits for.
@@ -90,6 +108,7 @@ class ModelsSocketClient:
             self._connection.close_in_child()
             self._connection = None
         self._held = {}
+        self._is_looking = False  # the thread that looked is in the parent
 
     def make(
         self,
@@ -123,15 +142,25 @@ class ModelsSocketClient:
             UnavailableError: no supervisor answers.
         """
         want = {**want, "generation": self._generation}
+        if not self._compares_folder:
+            want["folder"] = ""
         with self._lock:  # before the answer: the connection may end just after it
             self._held[want["key"]] = _UsedReplicas(want, user)
             self._users[want["key"]] = user
         try:
-            return self._connected().want(want).result()
-        except BaseException:
+            connection = self._connected()
+            granted = connection.want(want).result()
+        except BaseException as exc:
             with self._lock:
                 self._held.pop(want["key"], None)
+                if isinstance(exc, _OtherAppError) and not self._path:
+                    self._connection = None  # the next attempt may find that of this app
+            if isinstance(exc, _OtherAppError):
+                connection.end()
             raise
+        if self._generation is None:
+            self._path = connection.path
+        return granted
 
     def report(self, hangs: Hangs) -> None:
         """Tell the supervisor that a replica hangs. Returns at once."""
@@ -154,7 +183,8 @@ class ModelsSocketClient:
     def _connected(self) -> _Connection:
         with self._lock:
             if self._connection is None or self._connection.is_closed:
-                self._connection = _Connection(self._find(), self._on_lost, self._on_order)
+                path = self._path or self._find()
+                self._connection = _Connection(path, self._on_lost, self._on_order)
             return self._connection
 
     def _on_order(self, word: str, order: Holds | Resumes | ReplicasChanged) -> None:
@@ -177,21 +207,41 @@ class ModelsSocketClient:
 
         A process that the supervisor has started need not: it ends as well.
         """
-        pause_s = 0.0
-        while self._generation is None and (held := self._list_held()):
+        with self._lock:
+            if self._is_looking:
+                return
+            self._is_looking = True
+        try:
+            self._look()
+        except BaseException:
+            self._is_looking = False
+            raise
+
+    def _look(self) -> None:
+        pause_s, told = 0.0, ""
+        while held := self._list_held():
             time.sleep(pause_s)
             pause_s = RECONNECT_S
             try:
                 connection = self._connected()
                 for each in held:
                     _move(each, connection)
-            except UnavailableError:
-                continue  # it has not been started yet, or has ended again
-            return
+            except UnavailableError as exc:  # it has not been started yet, or has ended again
+                if isinstance(exc, _OtherAppError) and str(exc) != told:
+                    told = str(exc)
+                    _logger.error("%s", told)  # noqa: TRY400  # the message has the reason
+                continue
+            with self._lock:
+                if not connection.is_closed:
+                    self._is_looking = False
+                    return
 
     def _list_held(self) -> list[_UsedReplicas]:
+        """Return what the next supervisor is asked for. If that is nothing, nobody looks for it."""
         with self._lock:
-            return list(self._held.values())
+            held = list(self._held.values()) if self._generation is None else []
+            self._is_looking = bool(held)
+            return held
 
 
 class _Connection:
@@ -212,7 +262,7 @@ class _Connection:
         on_lost: cabc.Callable[[], object],
         on_order: cabc.Callable[[str, t.Any], object],
     ) -> None:
-        self._path = path
+        self.path = path
         self._on_lost = on_lost
         self._on_order = on_order
         self.is_closed = False
@@ -247,6 +297,11 @@ class _Connection:
                 self._socket.sendall(encode_line(word, payload))
         except OSError:
             pass  # the supervisor has died: `_read` notices that too
+
+    def end(self) -> None:
+        """Let the thread that reads the connection end it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close_in_child(self) -> None:
         """Close the descriptor, in a forked child process. The connection of the parent goes on."""
@@ -300,13 +355,18 @@ class _Connection:
                 future.set_result((granted, os.dup(fd)))
             os.close(fd)
         else:
+            refused = t.cast("NotGranted", payload)
+            failure: type[Exception] = _OtherAppError if refused["is_other_app"] else ModelLoadError
+            reason = refused["reason"]
+            if refused["is_other_app"]:
+                reason = f"{reason} Its socket is {self.path}."
             for future in waiting:
-                future.set_exception(ModelLoadError(t.cast("NotGranted", payload)["reason"]))
+                future.set_exception(failure(reason))
 
     def _lost(self) -> UnavailableError:
         return UnavailableError(
             f"The replicas of the model cannot be reached: the supervisor that listened on"
-            f" {self._path} has ended."
+            f" {self.path} has ended."
         )
 
 

@@ -9,6 +9,7 @@ becomes a note, which is logged with the exception.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 import typing as t
@@ -67,10 +68,8 @@ def pack_failure(exc: BaseException) -> PackedFailure:
     failure = PackedFailure(classes, None, {}, text, [], "")
     # A class may define these attributes, and its texts, in any way.
     for add in (_add_args, _add_state, _add_notes, _add_trace, _add_response, _add_challenges):
-        try:
+        with contextlib.suppress(Exception):  # then the exception arrives without this part
             add(failure, exc)
-        except Exception:  # noqa: BLE001, S112 - the exception arrives without this part
-            continue
     return failure
 
 
@@ -81,10 +80,8 @@ def _add_args(failure: PackedFailure, exc: BaseException) -> None:
 def _add_state(failure: PackedFailure, exc: BaseException) -> None:
     for key, value in vars(exc).items():
         if key != "__notes__" and isinstance(key, str):
-            try:
+            with contextlib.suppress(Exception):  # also what a property of the value raises
                 failure.state[writable(key)] = pack_alone(value)
-            except Exception:  # noqa: BLE001, S112 - also what a property of the value raises
-                continue
 
 
 def _add_notes(failure: PackedFailure, exc: BaseException) -> None:
@@ -99,13 +96,16 @@ def _add_trace(failure: PackedFailure, exc: BaseException) -> None:
 def _add_response(failure: PackedFailure, exc: BaseException) -> None:
     response = getattr(exc, "response", None)
     if hasattr(exc, "get_response") and response is not None:
-        headers = [(key, str(value)) for key, value in response.headers]
-        failure.response = _PackedResponse(response.status, headers, response.get_data())
+        headers = [(writable(key), writable(str(value))) for key, value in response.headers]
+        body = response.get_data()
+        failure.response = _PackedResponse(writable(response.status), headers, body)
 
 
 def _add_challenges(failure: PackedFailure, exc: BaseException) -> None:
     found = getattr(exc, _CHALLENGES, None) or ()
-    failure.challenges = [each.to_header() for each in found if type(each).__name__ == _CHALLENGE]
+    failure.challenges = [
+        writable(each.to_header()) for each in found if type(each).__name__ == _CHALLENGE
+    ]
 
 
 def unpack_failure(failure: PackedFailure) -> BaseException:
@@ -118,10 +118,8 @@ def unpack_failure(failure: PackedFailure) -> BaseException:
         args = _read_args(failure.args)
     exc = _make(cls, [failure.text] if args is None else args)
     for key, value in _attributes(failure).items():
-        try:
+        with contextlib.suppress(Exception):  # such as of a property of this name
             setattr(exc, key, value)
-        except Exception:  # noqa: BLE001, S112 - a property of this name, written by the user
-            continue
     for note in failure.notes:
         exc.add_note(note)
     exc.add_note(f"In the process of the replica:\n{failure.trace.rstrip()}")

@@ -63,6 +63,36 @@ if t.TYPE_CHECKING:
 VARIABLE = "CARBOY_MODELS_SOCKET"
 
 
+class AppIdentity(t.NamedTuple):
+    """Tells one app of a user from another.
+
+    Attributes:
+        name: the name of the app.
+        folder: the folder of its code, without links.
+    """
+
+    name: str
+    folder: str
+
+    def why_other(self, want: WantedReplicas) -> str:
+        """Return why a client that wants replicas gets none from a supervisor that serves this app;
+        "" if it runs the same app.
+        """
+        has_other_name = bool(self.name and want["app"]) and self.name != want["app"]
+        has_other_folder = bool(self.folder and want["folder"]) and self.folder != want["folder"]
+        if not (has_other_name or has_other_folder):
+            return ""
+        runs = f"the app {want['app']!r}" if has_other_name else "another one of this name"
+        return (
+            f"`carboy models serve` serves the app {self.name!r}, and this process runs {runs}."
+            f" Start `carboy models serve` for it, and name the socket of each app by {VARIABLE}."
+        )
+
+
+#: Stands for an app that is not known.
+NO_APP: t.Final = AppIdentity("", "")
+
+
 class Ready(t.TypedDict):
     """A replica's report about the model that it has loaded."""
 
@@ -82,6 +112,10 @@ class WantedReplicas(t.TypedDict):
     #: Identifies the version of the model in all messages. It changes with the files of the
     #: version: a folder may be replaced by one of the same name.
     key: str
+    #: The name of the app, and the folder of its code; "" if the client does not want them to be
+    #: compared with those of the app that the supervisor serves.
+    app: str
+    folder: str
     model: str
     #: The version; "" if the model has none.
     version: str
@@ -142,6 +176,8 @@ class NotGranted(t.TypedDict):
 
     key: str
     reason: str
+    #: Whether the supervisor serves another app: then it will have no replicas for this client.
+    is_other_app: bool
 
 
 class Holds(t.TypedDict):
@@ -255,15 +291,19 @@ def wanted_replicas(
     files: str = "",
     files_bytes: int = 0,
     has_check: bool = False,
+    app: AppIdentity = NO_APP,
 ) -> WantedReplicas:
     """Return the message that asks for the replicas of a model with these options.
 
     Args:
         files: changes with the files of the version.
         files_bytes: their size; 0 if that is unknown.
+        app: the app that has declared the model.
     """
     return WantedReplicas(
         key=f"{model} {version} {files}",
+        app=app.name,
+        folder=app.folder,
         model=model,
         version=version,
         label=label,

@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
 
     from ..model import Model
     from ..protocol import PredictionRequest
+    from ..queue.state import Slot
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
@@ -101,9 +102,8 @@ class VersionSet:
     def _reset(self) -> None:
         # Held while versions are loaded, which may take minutes.
         self._changing = threading.Lock()
-        # The version that is being loaded, and the thread that does it.
-        self._loading: ModelVersion | None = None
-        self._loader = 0
+        # The version that is being loaded, and the slot in which that is done.
+        self._loading: tuple[ModelVersion, Slot] | None = None
         self._is_started = False
         self._watch: SourceWatch | None = None
 
@@ -149,9 +149,10 @@ class VersionSet:
 
     def _started(self) -> ModelVersion:
         """Return the version that computes predictions, after it was found out which it is."""
-        loading = self._loading
-        if loading is not None and computes_for(self._loader):
-            return loading  # its example asks the model for further predictions
+        if (loading := self._loading) is not None:
+            version, slot = loading
+            if computes_for(slot):  # its example asks the model for further predictions
+                return version
         with self._changing:
             return self._start()
 
@@ -440,8 +441,9 @@ class VersionSet:
         current = self._model.current
         try:
             state.version = version = self._make(source, wanted)
-            self._loader, self._loading = threading.get_ident(), version
-            version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
+            with version.queue.loading() as slot:
+                self._loading = version, slot
+                version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
             reason, state.version = _reason(exc), None

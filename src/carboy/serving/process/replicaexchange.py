@@ -83,7 +83,7 @@ class ReplicaExchange:
         has_failed = self.pool is not None and self.pool.is_ending
         if want["key"] == self.served.want["key"] and not has_failed:
             reason = f"Version {self.want['version']!r} takes its place."
-            client.channel.send("refused", {"key": want["key"], "reason": reason})
+            client.refuse(want["key"], reason)
             return True
         return False
 
@@ -97,7 +97,7 @@ class ReplicaExchange:
 
     def refuse(self, reason: str) -> None:
         for client in self.waiting:
-            client.channel.send("refused", {"key": self.want["key"], "reason": reason})
+            client.refuse(self.want["key"], reason)
 
     def resume(self) -> None:
         """Let the clients of the old replicas want them again."""

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
     import socket
 
     from ...models.replicas.supervision import (
+        AppIdentity,
         GivesBack,
         Granted,
         Hangs,
@@ -66,6 +67,11 @@ class ModelsClient:
         self.waiting: set[ReplicaPool] = set()
         self.is_foreign = False
 
+    def refuse(self, key: str, reason: str, *, is_other_app: bool = False) -> None:
+        """Say why the process does not get the replicas of a version."""
+        refusal: NotGranted = {"key": key, "reason": reason, "is_other_app": is_other_app}
+        self.channel.send("refused", refusal)
+
 
 class ReplicaSupervisor:
     """Keeps the replicas of all models. All methods are called on the thread of the supervisor's
@@ -92,6 +98,10 @@ class ReplicaSupervisor:
         self._pools: list[ReplicaPool] = []
         self._exchanges: list[ReplicaExchange] = []
         self._clients: set[ModelsClient] = set()
+        # The app of the workers; None until one of them has wanted replicas. What processes that
+        # this supervisor has not started want before waits until then.
+        self._app: AppIdentity | None = None
+        self._early: list[tuple[ModelsClient, WantedReplicas]] = []
         self._folder: ReplicaFolder | None = None
         self._named: UnixSocket | None = None
         self._look_at_s = 0.0
@@ -225,6 +235,7 @@ class ReplicaSupervisor:
     def _disconnect(self, client: ModelsClient) -> None:
         client.channel.close()
         self._clients.discard(client)
+        self._early = [each for each in self._early if each[0] is not client]
         for exchange in self._exchanges:
             exchange.forget(client)
         for pool in client.pools:
@@ -234,6 +245,36 @@ class ReplicaSupervisor:
 
     def _want(self, client: ModelsClient, want: WantedReplicas) -> None:
         client.is_foreign = want["generation"] is None
+        if client.is_foreign:
+            if self._app is None:
+                self._early.append((client, want))
+                return
+            if reason := self._app.why_other(want):
+                self._log_other_app(self._app, want)
+                client.refuse(want["key"], reason, is_other_app=True)
+                return
+        self._grant(client, want)
+        if not client.is_foreign:
+            self._learn_app(want)
+
+    def _learn_app(self, want: WantedReplicas) -> None:
+        from ...models.replicas.supervision import AppIdentity
+
+        self._app = AppIdentity(want["app"], want["folder"])
+        early, self._early = self._early, []
+        for each in early:
+            self._want(*each)
+
+    def _log_other_app(self, served: AppIdentity, want: WantedReplicas) -> None:
+        self._notices.note(
+            "other app",
+            logging.WARNING,
+            "a process of another app asks for replicas here, and gets none: %r in %s. This server"
+            " serves %r in %s",
+            *(want["app"], want["folder"] or "a folder that it does not tell", *served),
+        )
+
+    def _grant(self, client: ModelsClient, want: WantedReplicas) -> None:
         if any(exchange.concerns(client, want) for exchange in self._exchanges):
             return
         pool = self._find(want)
@@ -244,7 +285,7 @@ class ReplicaSupervisor:
                     return
                 pool = self._create(want, generation)
             except (ModelLoadError, ModelFileError, OSError) as exc:
-                client.channel.send("refused", {"key": want["key"], "reason": str(exc)})
+                client.refuse(want["key"], str(exc))
                 return
         self._attach(client, pool)
 
@@ -378,7 +419,7 @@ class ReplicaSupervisor:
                 continue
             if pool.failure:
                 client.pools.discard(pool)
-                client.channel.send("refused", _refusal(pool))
+                client.refuse(pool.want["key"], pool.failure)
             elif pool.was_ready and about is not None:
                 granted: Granted = {
                     "key": pool.want["key"],
@@ -539,10 +580,6 @@ def _is_unused(pool: ReplicaPool, now_s: float, generation: int) -> bool:
     if pool.unused_s is None or pool.is_ending:
         return False
     return pool.generation < generation or now_s - pool.unused_s >= UNUSED_S
-
-
-def _refusal(pool: ReplicaPool) -> NotGranted:
-    return {"key": pool.want["key"], "reason": pool.failure}
 
 
 def _states_of(pool: ReplicaPool) -> cabc.Iterator[ReplicaState]:
