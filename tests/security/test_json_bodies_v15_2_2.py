@@ -347,8 +347,13 @@ def test_values_are_counted_as_a_decoder_finds_them(value, part_bytes):
 
 @pytest.mark.parametrize(
     "data",
-    [b'"\\' * (4 * MIB), b'"[",' * (2 * MIB), b"[" + b"," * (7 * MIB) + b'"\\' * (2 * MIB)],
-    ids=["quotes and backslashes", "short texts", "commas"],
+    [
+        b'"\\' * (4 * MIB),
+        b'"[",' * (2 * MIB),
+        b"[" + b"," * (7 * MIB) + b'"\\' * (2 * MIB),
+        b"[" + (b"1" * 300 + b',":a",') * (MIB // 40) + b"1]",
+    ],
+    ids=["quotes and backslashes", "short texts", "commas", "texts with colons"],
 )
 def test_counting_takes_linear_time(data):
     begin = time.process_time()

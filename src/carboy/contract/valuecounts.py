@@ -27,6 +27,8 @@ _PART_BYTES = 2**20
 # The length of a key times the number of values must be at most this, unless the key is short.
 _MOST_REPEATED_BYTES = 2**28
 _SHORT_KEY_BYTES = 256
+# A string that is longer than a short key, and has a colon after it.
+_LONG_KEY = re.compile(rb'"([^"]{257,})"(?=\s*:)')
 #: In JSON of this length, which pydantic validates, no key is repeated so often.
 UNCHECKED_KEYS_BYTES: t.Final = 2**15
 
@@ -54,10 +56,12 @@ def check_keys(data: bytes) -> None:
         return
     most = _longest_key(data.count(b","))
     text = data.replace(rb"\\", b"__").replace(rb"\"", b"__")
-    # A string that begins with a quote and has no colon after it is no key.
-    for found in re.finditer(rb'"[^"]{%d,}"(?=\s*:)' % (most + 1), text):
+    quotes = counted = 0
+    for found in _LONG_KEY.finditer(text):
         # The found text may also lie between two strings, the second of which begins with a colon.
-        if not text.count(b'"', 0, found.start()) % 2:
+        quotes += text.count(b'"', counted, found.start())
+        counted = found.start()
+        if len(found[1]) > most and not quotes % 2:
             raise _too_long_key(most)
 
 
