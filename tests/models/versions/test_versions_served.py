@@ -197,7 +197,9 @@ def server(tmp_path) -> cabc.Iterator[Server]:
 
 @contextlib.contextmanager
 def load_of(server: Server) -> cabc.Iterator[list[str]]:
-    """Send requests all the time, each of which must be answered by one version."""
+    """Send requests all the time, each of which must be answered by one version. Begins when some
+    have been answered.
+    """
     stopped, seen, failures = threading.Event(), [], []
 
     def ask() -> None:
@@ -217,6 +219,7 @@ def load_of(server: Server) -> cabc.Iterator[list[str]]:
     for thread in threads:
         thread.start()
     try:
+        wait_until(lambda: seen or failures)
         yield seen
     finally:
         stopped.set()
