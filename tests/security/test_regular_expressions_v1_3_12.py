@@ -29,8 +29,10 @@ MOST_S = 0.2
 # Patterns that only the running program knows, and why no client can choose them.
 BUILT = {
     "access/cors.py": "the origins of the configuration",
+    "contract/exactvalues.py": "patterns that a process of this app has compiled",
     "core/cgroups.py": "the names of the kernel's counters",
     "core/routing/tree.py": "the routes of the program",
+    "deployment/checks/dockerfilechecks.py": "the lines of .dockerignore, escaped",
     "deployment/dockerfiles.py": "the folder of the project, escaped",
     "deployment/platforms/deploycommand.py": "read from an option of the command",
     "deployment/platforms/hosting.py": "the rules of a platform for names, in this package",
