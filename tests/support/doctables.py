@@ -151,10 +151,11 @@ def _command(context: click.Context) -> str:
 
 def _paragraph(text: str) -> str:
     """Return a paragraph of a help. One that begins with a line "\\b", by which click keeps its
-    lines as they are, becomes a block of code.
+    lines as they are, becomes a block of text.
     """
     if text.startswith("\b\n"):
-        return textwrap.indent(text.removeprefix("\b\n"), "    ")
+        lines = textwrap.dedent(text.removeprefix("\b")).strip()
+        return f"```text\n{lines}\n```"
     return re.sub(r"([<*_])", r"\\\1", text)
 
 

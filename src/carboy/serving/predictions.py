@@ -218,7 +218,9 @@ class PredictionRoute:
         self._max_batch = model.options.batch
         self._is_remote = model.current.replica.is_remote
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
+        self.senders: StreamSenders | None = None
         if self.answers.streams:
+            self.senders = StreamSenders(model.options.concurrency + SLOW_STREAMS)
             # If `predict` is a generator, it may block the leading thread at each item.
             self._quick_s = 0.0
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
@@ -227,7 +229,6 @@ class PredictionRoute:
         # Keep one bound method for all predictions: `queue.threads.deliver` groups predictions by
         # their callback, and calls each callback once for its whole group.
         self.deliver: Deliver = self._respond_to
-        self.senders = StreamSenders(model.options.concurrency + SLOW_STREAMS)
         self._path = endpoint.path
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
@@ -665,8 +666,9 @@ class PendingPrediction(Ticket):
         try:
             if self._app_must_respond():
                 self._respond_by_app()
-            elif route.answers.streams:
-                self._release_body()
+            elif route.senders is not None:
+                if exchange.reserved_bytes:
+                    route.shared.release(exchange)
                 if not route.senders.start(self._stream, value):
                     value.close()
                     self.fail(_too_many_responses())

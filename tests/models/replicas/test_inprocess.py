@@ -69,7 +69,8 @@ def test_model_is_unloaded_although_its_close_fails(app, caplog, target):
     app.load_models()
     app.close_models()
     assert [model.loaded for model in app.models.values()] == [False, False]
-    assert caplog.messages == ["Model 'm': the model's `close` method failed"]
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert errors == ["Model 'm': the model's `close` method failed"]
     assert app.models["m"].predict(1) == 1
     app.models["m"].unload()
     app.models["m"].load()

@@ -14,6 +14,7 @@ import threading
 import typing as t
 from _thread import get_ident
 from contextvars import Context
+from functools import partial
 from operator import attrgetter
 from time import monotonic
 
@@ -563,7 +564,7 @@ class BatchThreads:
                 compute = in_context(context, compute)
             elif type(slot) is Slot:
                 # On the thread of one of its callers, a batch must not see that one's `request`.
-                compute = in_context(Context(), compute)
+                compute = partial(t.cast("t.Any", Context().run), compute)
             batch = list(map(_arguments, tickets))
             if len(batch) == 1:
                 return isolate(compute, batch)

@@ -51,8 +51,8 @@ _Grant = tuple["Granted", int]
 _logger = get_masked_logger("carboy.models")
 
 
-class _OtherAppError(UnavailableError):
-    """The supervisor serves another app."""
+class _OtherApp(Exception):  # noqa: N818  # caught in this module
+    """The supervisor serves another app; the text says which."""
 
 
 class _UsedReplicas(t.NamedTuple):
@@ -153,10 +153,11 @@ class ModelsSocketClient:
         except BaseException as exc:
             with self._lock:
                 self._held.pop(want["key"], None)
-                if isinstance(exc, _OtherAppError) and not self._path:
+                if isinstance(exc, _OtherApp) and not self._path:
                     self._connection = None  # the next attempt may find that of this app
-            if isinstance(exc, _OtherAppError):
+            if isinstance(exc, _OtherApp):
                 connection.end()
+                raise UnavailableError(str(exc)) from None
             raise
         if self._generation is None:
             self._path = connection.path
@@ -226,8 +227,10 @@ class ModelsSocketClient:
                 connection = self._connected()
                 for each in held:
                     _move(each, connection)
-            except UnavailableError as exc:  # it has not been started yet, or has ended again
-                if isinstance(exc, _OtherAppError) and str(exc) != told:
+            except UnavailableError:  # it has not been started yet, or has ended again
+                continue
+            except _OtherApp as exc:
+                if str(exc) != told:
                     told = str(exc)
                     _logger.error("%s", told)  # noqa: TRY400  # the message has the reason
                 continue
@@ -356,7 +359,7 @@ class _Connection:
             os.close(fd)
         else:
             refused = t.cast("NotGranted", payload)
-            failure: type[Exception] = _OtherAppError if refused["is_other_app"] else ModelLoadError
+            failure: type[Exception] = _OtherApp if refused["is_other_app"] else ModelLoadError
             reason = refused["reason"]
             if refused["is_other_app"]:
                 reason = f"{reason} Its socket is {self.path}."
