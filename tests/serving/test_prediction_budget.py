@@ -48,8 +48,8 @@ PREDICTION = Budget(functions=60, files=15, crossings=35)
 # Three threads take part in a stream: the leader reads, the model's thread computes, and the
 # stream's thread writes at the client's speed (docs/design.md). Each of the three items is sent
 # alone: a further item costs 4 crossings. The queue's threads ask its state when a batch is due, as
-# the simulator does (`carboy models simulate`), which costs 3. The streams that are sent are counted,
-# which takes 2 functions.
+# the simulator does (`carboy models simulate`), which costs 3. The streams that are sent are
+# counted, which takes 2 functions.
 STREAM = Budget(functions=115, files=23, crossings=88)
 # What a request costs more if the server counts it for the metrics.
 METRICS = Budget(functions=1, files=1, crossings=2)
