@@ -13,7 +13,6 @@ import zoneinfo
 
 import msgspec
 import numpy as np
-import pandas as pd
 import pydantic
 import pytest
 
@@ -196,14 +195,6 @@ def test_times_of_pydantic_keep_their_offset():
     given = pydantic.TypeAdapter(dt.datetime).validate_json('"2024-01-01T23:30:00+02:00"')
     (found,) = sent(dt.datetime, [given])
     assert (found.hour, found.utcoffset(), found.tzname()) == (23, dt.timedelta(hours=2), "+02:00")
-
-
-def test_times_of_pandas_arrive_as_times():
-    given = pd.Timestamp("2024-07-01T05:06:07.000008", tz="Europe/Berlin")
-    found, none = sent(list[dt.datetime], [[given], []])
-    assert (found, none) == ([given.to_pydatetime()], [])
-    assert (type(found[0]), found[0].tzinfo) == (dt.datetime, BERLIN)
-    assert sent(t.Any, [pd.NaT, given + pd.Timedelta(1, "ns")])[0] is None
 
 
 def test_a_class_that_is_local_to_a_function_arrives():

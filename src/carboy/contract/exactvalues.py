@@ -11,7 +11,6 @@ import collections
 import datetime as dt
 import decimal
 import enum
-import importlib
 import pathlib
 import re
 import sys
@@ -63,7 +62,7 @@ def _foreign(name: str) -> cabc.Callable[[t.Any], t.Any]:
     """Return a function that calls a class of pydantic, which need not be installed."""
 
     def call(value: t.Any) -> t.Any:
-        return getattr(importlib.import_module("pydantic_core"), name)(value)
+        return getattr(sys.modules["pydantic_core"], name)(value)
 
     return call
 
@@ -92,21 +91,6 @@ def _time(value: dt.time | dt.datetime) -> t.Any:
     if not value.fold and (zone is None or has_offset):
         return value.isoformat()
     return [value.replace(tzinfo=None).isoformat(), value.fold, _portable(value)]
-
-
-def _plain_datetime(value: dt.datetime) -> dt.datetime | None:
-    """Return the value of a subclass, such as pandas' `Timestamp`, as a datetime; None if it has
-    more than that, or is no time.
-    """
-    if getattr(value, "nanosecond", 0):  # NaN for `NaT`
-        return None
-    date = dt.datetime(value.year, value.month, value.day, tzinfo=value.tzinfo, fold=value.fold)
-    return date.replace(
-        hour=value.hour,
-        minute=value.minute,
-        second=value.second,
-        microsecond=value.microsecond,
-    )
 
 
 def _portable(value: dt.time | dt.datetime) -> t.Any:
@@ -240,8 +224,6 @@ class ExactWriter:
         form = _form_of(cls)
         if form is not None:
             return self._extension(WORD, [form.word, self.convert(form.write(value))])
-        if isinstance(value, dt.datetime) and (plain := _plain_datetime(value)) is not None:
-            return self.convert(plain)
         if kind_inside_json(cls) is None and may_build(cls, self._named):
             return self._instance(cls, value)
         return value
