@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -71,37 +72,77 @@ def test_dict_names_environments(project, environment, size):
     assert project.load(environment=environment).config["SIZE"] == size
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from configparser import ConfigParser",
+        "from configparser import ConfigParser as StagingConfig",
+        "from configparser import ConfigParser as Config",
+        "from pydantic import ConfigDict",
+        "from pydantic import BaseConfig as Config",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_classes_of_python_and_pydantic_configure_nothing(project, line):
+    project.write("config.py", f"{line}\nclass BaseConfig:\n    SIZE = 1\n")
+    config = project.load(environment="production").config
+    assert config["SIZE"] == 1
+    assert config.project.environments == ()
+
+
+INSTALLED = """
+class Config:
+    SIZE, NAME = 1, "a"
+
+class ProductionConfig(Config):
+    SIZE = 2
+"""
+
+
 @pytest.fixture
-def library(tmp_path, monkeypatch):
-    """Installs a library with a class Config."""
+def installed(tmp_path, monkeypatch):
+    """A folder of installed packages, from which Python imports."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
-    (folder / "foreign_settings.py").write_text(
-        "class Config:\n    FOREIGN = 1\nclass ForeignConfig:\n    FOREIGN = 2\n"
-    )
     monkeypatch.syspath_prepend(folder)
-    yield
-    sys.modules.pop("foreign_settings", None)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith(("company", "idlelib")):
+            del sys.modules[name]
 
 
-def test_imported_classes_of_libraries_configure_nothing(project, library):
-    project.write(
-        "config.py",
-        """
-        from configparser import ConfigParser
-        from foreign_settings import Config, ForeignConfig
+def test_imported_classes_of_a_shared_library_count(project, installed):
+    (installed / "company_library.py").write_text(INSTALLED)
+    project.write("config.py", "from company_library import Config, ProductionConfig\n")
+    config = project.load(environment="production").config
+    assert (config["SIZE"], config["NAME"]) == (2, "a")
 
-        class BaseConfig:
-            SIZE = 1
 
-        class StagingConfig(BaseConfig):
-            SIZE = 2
-        """,
-    )
-    config = project.load(environment="staging").config
-    assert config["SIZE"] == 2
-    assert "FOREIGN" not in config
-    assert config.project.environments == ("staging",)
+@pytest.mark.parametrize("name", ["company_shop", "idlelib"])  # Python has an idlelib, too
+def test_installed_project_may_have_its_classes_in_another_file(installed, name):
+    package = installed / name
+    package.mkdir()
+    (package / "__init__.py").write_text("import carboy\napp = carboy.Carboy(__name__)\n")
+    (package / "base.py").write_text(INSTALLED)
+    (package / "config.py").write_text("from .base import Config, ProductionConfig\n")
+    config = importlib.import_module(name).app.config
+    config.from_project(environment="production")
+    assert (config["SIZE"], config["NAME"]) == (2, "a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import dataclasses\nConfig = dataclasses.make_dataclass('Config', [('SIZE', int, 1)])\n",
+        "import msgspec\nConfig = msgspec.defstruct('Config', [('SIZE', int, 1)])\n",
+        "import types\nConfig = types.new_class('Config', (), {}, lambda ns: ns.update(SIZE=1))\n",
+    ],
+    ids=["make_dataclass", "defstruct", "new_class"],
+)
+def test_class_may_be_made_by_a_function_of_a_library(project, text):
+    project.write("config.py", text)
+    assert project.load().config["SIZE"] == 1
 
 
 def test_classes_of_other_files_of_the_project_count(project, monkeypatch):

@@ -32,6 +32,10 @@ _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
 # tutorials.
 _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
 
+# Packages whose classes are never meant as configuration. A class of another package, also of an
+# installed one, may be: a company may share its base class by a library.
+_FOREIGN_PACKAGES = sys.stdlib_module_names | {"pydantic"}
+
 # The code that has run last for each file that the app's code can import, by the path of the file.
 # If a file's code is no longer the same, the file runs again.
 _imported: dict[str, types.CodeType] = {}
@@ -65,7 +69,9 @@ class _PythonFile:
         self._lines = lines
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
-        self._own = {name: each for name, each in self._classes.items() if self._is_own(each)}
+        self._own = {
+            name: each for name, each in self._classes.items() if not self._is_foreign(each)
+        }
         self._bases = _without_base_classes(
             [self._own[each] for each in _BASE_CLASSES if each in self._own]
         )
@@ -94,16 +100,16 @@ class _PythonFile:
                 file.declared_by_section[name] = t.cast("type", holder)
         return file
 
-    def _is_own(self, kind: type) -> bool:
-        """Return whether a class belongs to the project, and not to a library from which the file
-        imports it.
+    def _is_foreign(self, kind: type) -> bool:
+        """Return whether a class is one of the standard library or of pydantic, such as
+        `ConfigParser`. A class that `make_dataclass` returns only carries the name of such a
+        module, and a package of the project may be named `test`.
         """
         module = kind.__module__
-        if module == self._module.__name__:
-            return True
-        file = getattr(sys.modules.get(module), "__file__", None) or ""
-        is_installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
-        return not is_installed and module.partition(".")[0] not in sys.stdlib_module_names
+        package = module.partition(".")[0]
+        if package == self._module.__name__.partition(".")[0] or package not in _FOREIGN_PACKAGES:
+            return False
+        return getattr(sys.modules.get(module), kind.__name__, None) is kind
 
     def _declaring_class(self, problems: list[str]) -> type | None:
         """Return the class for all environments that declares the keys of the project."""
