@@ -183,22 +183,170 @@ def test_all_classes_for_all_environments_count(project):
     assert [config[key] for key in "ABCD"] == [1, 2, 3, 4]
 
 
+BASES = """
+    class BaseConfig:
+        A, B = 1, 1
+
+    class Config(%s):
+        A = 2
+
+    class DevelopmentConfig(Config):
+        A, D = 3, 3
+
+    class DefaultConfig(%s):
+        A, C = 4, 4
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("base", "base_of_default", "values"),
     [
-        ("class Config: A = 1\nclass DefaultConfig: A = 2\n", "A is set by config.py:1 and"),
-        (
-            "from msgspec import Struct as S\nclass Config(S): A = 1\nclass BaseConfig(S): B = 1\n",
-            "config.py: the classes Config and BaseConfig both declare the keys",
-        ),
+        ("", "", [2, 1, 4, None]),
+        ("BaseConfig", "", [2, 1, 4, None]),
+        ("", "BaseConfig", [2, 1, None, None]),
+        ("BaseConfig", "BaseConfig", [2, 1, None, None]),
+        ("", "Config", [2, 1, None, None]),
+        ("", "DevelopmentConfig", [2, 1, None, None]),
     ],
 )
-def test_classes_for_all_environments_that_contradict_each_other_are_refused(
-    project, text, message
+def test_config_takes_precedence_over_the_other_classes_for_all_environments(
+    project, base, base_of_default, values
 ):
-    project.write("config.py", text)
+    project.write("config.py", BASES % (base, base_of_default))
+    config = project.load(environment="production").config
+    assert [config.get(key) for key in "ABCD"] == values
+
+
+def test_names_of_the_module_take_precedence_over_classes_below_config(project):
+    project.write(
+        "config.py",
+        """
+        A = 1
+
+        class Config:
+            B = 1
+
+        class DefaultConfig:
+            A, B, C = 2, 2, 2
+
+        BaseConfig = DefaultConfig
+        """,
+    )
+    config = project.load().config
+    assert [config[key] for key in "ABC"] == [1, 1, 2]
+
+
+def test_class_with_the_values_of_an_environment_is_not_for_all(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Config(Struct, rename="upper"):
+            a: int = 1
+
+        class DevelopmentConfig(Config, rename="upper"):
+            a: int = 2
+            b: int = 2
+
+        class DefaultConfig(DevelopmentConfig, rename="upper"):
+            pass
+        """,
+    )
+    config = project.load(environment="production").config
+    assert (config["A"], "B" in config) == (1, False)
+
+
+def test_environment_may_have_the_class_that_is_also_for_all(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            A, B = 1, 1
+
+        class TestingConfig(Config):
+            A = 2
+
+        config = {"production": Config, "testing": TestingConfig}
+        """,
+    )
+    for environment, a in [("production", 1), ("testing", 2)]:
+        config = project.load(environment=environment).config
+        assert (config["A"], config["B"]) == (a, 1)
+
+
+def test_environment_may_have_the_class_that_would_be_for_all_with_less_precedence(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            A, B = 1, 1
+
+        class DefaultConfig:
+            A, C = 2, 2
+
+        ProductionConfig = DefaultConfig
+        """,
+    )
+    config = project.load(environment="production").config
+    assert [config[key] for key in "ABC"] == [2, 1, 2]
+    assert "C" not in project.load(environment="testing").config
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (
+            "class ProductionConfig(Config): A = 2\nclass ProdConfig(ProductionConfig): A = 3",
+            (2, 1),
+        ),
+        ("class Production: A = 2\nclass ProductionConfig(Production, Config): B = 3", (2, 1)),
+        ("class ProductionConfig(Config): A = 2\nProdConfig = ProductionConfig", (2, 1)),
+        ("class ProdConfig(Config): A = 2\nclass ProductionConfig(Config): B = 3", (2, 3)),
+    ],
+)
+def test_first_of_two_classes_counts_if_one_is_derived_from_the_other(project, text, values):
+    project.write("config.py", f"class Config:\n    A, B = 1, 1\n{text}\n")
+    config = project.load(environment="production").config
+    assert (config["A"], config["B"]) == values
+
+
+def test_only_one_class_for_all_environments_may_declare_keys(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Config(Struct):
+            A: int = 1
+
+        class BaseConfig(Struct):
+            B: int = 1
+        """,
+    )
+    message = "config.py: the classes Config and BaseConfig both declare the keys"
     with pytest.raises(ProjectError, match=message):
         project.load()
+
+
+def test_class_that_declares_keys_may_be_derived_from_another_one(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class BaseConfig(Struct):
+            A: int = 1
+
+        class Config(BaseConfig):
+            B: int = 1
+
+        class DefaultConfig(BaseConfig):
+            A: int = 2
+        """,
+    )
+    config = project.load().config
+    assert (config["A"], config["B"]) == (1, 1)
 
 
 def test_inherited_value_does_not_override_that_of_a_file(project):
