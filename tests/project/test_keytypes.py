@@ -46,6 +46,16 @@ KEYS = built_in_types()
         (list[int], "1, 2", [1, 2]),
         (list[bool], "yes,no", [True, False]),
         (int | list[str], "5", 5),
+        (str | list[str], "a,b", ["a", "b"]),
+        (str | tuple[str, str], "hello, world", "hello, world"),
+        (str | list[int], "5", "5"),
+        (str | list[int], "[5]", [5]),
+        (str | list[int], "[5", "[5"),
+        (bytes | set[str] | None, "a,b", b"a,b"),
+        (t.Annotated[str, Meta(max_length=2)] | list[int], "1,2", [1, 2]),
+        (list[str], "{year}/{month},{day}", ["{year}/{month}", "{day}"]),
+        (tuple[str, ...], "{year}", ("{year}",)),
+        (dict[str, int] | list[str], '{"a": 1}', {"a": 1}),
     ],
 )
 def test_text_becomes_a_list_or_what_else_the_key_may_be(annotation, text, value):

@@ -175,6 +175,12 @@ def test_two_sections_of_one_environment_that_differ_are_refused(project, files,
         project.load()
 
 
+def test_tests_of_the_configuration_do_not_run_as_a_config_file(project):
+    project.write("config_test.py", "raise SystemError\n")
+    project.write("config_tests.py", "A = 1\n")
+    assert project.load(environment="testing").config["A"] == 1
+
+
 def test_two_sections_of_one_environment_hold_both(project):
     project.write("config.toml", "[prod]\nA = 1\nC = 4\n[production]\nB = 3\nC = 4\n")
     config = project.load().config

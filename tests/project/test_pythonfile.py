@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -71,37 +72,77 @@ def test_dict_names_environments(project, environment, size):
     assert project.load(environment=environment).config["SIZE"] == size
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from configparser import ConfigParser",
+        "from configparser import ConfigParser as StagingConfig",
+        "from configparser import ConfigParser as Config",
+        "from pydantic import ConfigDict",
+        "from pydantic import BaseConfig as Config",
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_classes_of_python_and_pydantic_configure_nothing(project, line):
+    project.write("config.py", f"{line}\nclass BaseConfig:\n    SIZE = 1\n")
+    config = project.load(environment="production").config
+    assert config["SIZE"] == 1
+    assert config.project.environments == ()
+
+
+INSTALLED = """
+class Config:
+    SIZE, NAME = 1, "a"
+
+class ProductionConfig(Config):
+    SIZE = 2
+"""
+
+
 @pytest.fixture
-def library(tmp_path, monkeypatch):
-    """Installs a library with a class Config."""
+def installed(tmp_path, monkeypatch):
+    """A folder of installed packages, from which Python imports."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
-    (folder / "foreign_settings.py").write_text(
-        "class Config:\n    FOREIGN = 1\nclass ForeignConfig:\n    FOREIGN = 2\n"
-    )
     monkeypatch.syspath_prepend(folder)
-    yield
-    sys.modules.pop("foreign_settings", None)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith(("company", "idlelib")):
+            del sys.modules[name]
 
 
-def test_imported_classes_of_libraries_configure_nothing(project, library):
-    project.write(
-        "config.py",
-        """
-        from configparser import ConfigParser
-        from foreign_settings import Config, ForeignConfig
+def test_imported_classes_of_a_shared_library_count(project, installed):
+    (installed / "company_library.py").write_text(INSTALLED)
+    project.write("config.py", "from company_library import Config, ProductionConfig\n")
+    config = project.load(environment="production").config
+    assert (config["SIZE"], config["NAME"]) == (2, "a")
 
-        class BaseConfig:
-            SIZE = 1
 
-        class StagingConfig(BaseConfig):
-            SIZE = 2
-        """,
-    )
-    config = project.load(environment="staging").config
-    assert config["SIZE"] == 2
-    assert "FOREIGN" not in config
-    assert config.project.environments == ("staging",)
+@pytest.mark.parametrize("name", ["company_shop", "idlelib"])  # Python has an idlelib, too
+def test_installed_project_may_have_its_classes_in_another_file(installed, name):
+    package = installed / name
+    package.mkdir()
+    (package / "__init__.py").write_text("import carboy\napp = carboy.Carboy(__name__)\n")
+    (package / "base.py").write_text(INSTALLED)
+    (package / "config.py").write_text("from .base import Config, ProductionConfig\n")
+    config = importlib.import_module(name).app.config
+    config.from_project(environment="production")
+    assert (config["SIZE"], config["NAME"]) == (2, "a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import dataclasses\nConfig = dataclasses.make_dataclass('Config', [('SIZE', int, 1)])\n",
+        "import msgspec\nConfig = msgspec.defstruct('Config', [('SIZE', int, 1)])\n",
+        "import types\nConfig = types.new_class('Config', (), {}, lambda ns: ns.update(SIZE=1))\n",
+    ],
+    ids=["make_dataclass", "defstruct", "new_class"],
+)
+def test_class_may_be_made_by_a_function_of_a_library(project, text):
+    project.write("config.py", text)
+    assert project.load().config["SIZE"] == 1
 
 
 def test_classes_of_other_files_of_the_project_count(project, monkeypatch):
@@ -142,22 +183,170 @@ def test_all_classes_for_all_environments_count(project):
     assert [config[key] for key in "ABCD"] == [1, 2, 3, 4]
 
 
+BASES = """
+    class BaseConfig:
+        A, B = 1, 1
+
+    class Config(%s):
+        A = 2
+
+    class DevelopmentConfig(Config):
+        A, D = 3, 3
+
+    class DefaultConfig(%s):
+        A, C = 4, 4
+"""
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("base", "base_of_default", "values"),
     [
-        ("class Config: A = 1\nclass DefaultConfig: A = 2\n", "A is set by config.py:1 and"),
-        (
-            "from msgspec import Struct as S\nclass Config(S): A = 1\nclass BaseConfig(S): B = 1\n",
-            "config.py: the classes Config and BaseConfig both declare the keys",
-        ),
+        ("", "", [2, 1, 4, None]),
+        ("BaseConfig", "", [2, 1, 4, None]),
+        ("", "BaseConfig", [2, 1, None, None]),
+        ("BaseConfig", "BaseConfig", [2, 1, None, None]),
+        ("", "Config", [2, 1, None, None]),
+        ("", "DevelopmentConfig", [2, 1, None, None]),
     ],
 )
-def test_classes_for_all_environments_that_contradict_each_other_are_refused(
-    project, text, message
+def test_config_takes_precedence_over_the_other_classes_for_all_environments(
+    project, base, base_of_default, values
 ):
-    project.write("config.py", text)
+    project.write("config.py", BASES % (base, base_of_default))
+    config = project.load(environment="production").config
+    assert [config.get(key) for key in "ABCD"] == values
+
+
+def test_names_of_the_module_take_precedence_over_classes_below_config(project):
+    project.write(
+        "config.py",
+        """
+        A = 1
+
+        class Config:
+            B = 1
+
+        class DefaultConfig:
+            A, B, C = 2, 2, 2
+
+        BaseConfig = DefaultConfig
+        """,
+    )
+    config = project.load().config
+    assert [config[key] for key in "ABC"] == [1, 1, 2]
+
+
+def test_class_with_the_values_of_an_environment_is_not_for_all(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Config(Struct, rename="upper"):
+            a: int = 1
+
+        class DevelopmentConfig(Config, rename="upper"):
+            a: int = 2
+            b: int = 2
+
+        class DefaultConfig(DevelopmentConfig, rename="upper"):
+            pass
+        """,
+    )
+    config = project.load(environment="production").config
+    assert (config["A"], "B" in config) == (1, False)
+
+
+def test_environment_may_have_the_class_that_is_also_for_all(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            A, B = 1, 1
+
+        class TestingConfig(Config):
+            A = 2
+
+        config = {"production": Config, "testing": TestingConfig}
+        """,
+    )
+    for environment, a in [("production", 1), ("testing", 2)]:
+        config = project.load(environment=environment).config
+        assert (config["A"], config["B"]) == (a, 1)
+
+
+def test_environment_may_have_the_class_that_would_be_for_all_with_less_precedence(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            A, B = 1, 1
+
+        class DefaultConfig:
+            A, C = 2, 2
+
+        ProductionConfig = DefaultConfig
+        """,
+    )
+    config = project.load(environment="production").config
+    assert [config[key] for key in "ABC"] == [2, 1, 2]
+    assert "C" not in project.load(environment="testing").config
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (
+            "class ProductionConfig(Config): A = 2\nclass ProdConfig(ProductionConfig): A = 3",
+            (2, 1),
+        ),
+        ("class Production: A = 2\nclass ProductionConfig(Production, Config): B = 3", (2, 1)),
+        ("class ProductionConfig(Config): A = 2\nProdConfig = ProductionConfig", (2, 1)),
+        ("class ProdConfig(Config): A = 2\nclass ProductionConfig(Config): B = 3", (2, 3)),
+    ],
+)
+def test_first_of_two_classes_counts_if_one_is_derived_from_the_other(project, text, values):
+    project.write("config.py", f"class Config:\n    A, B = 1, 1\n{text}\n")
+    config = project.load(environment="production").config
+    assert (config["A"], config["B"]) == values
+
+
+def test_only_one_class_for_all_environments_may_declare_keys(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class Config(Struct):
+            A: int = 1
+
+        class BaseConfig(Struct):
+            B: int = 1
+        """,
+    )
+    message = "config.py: the classes Config and BaseConfig both declare the keys"
     with pytest.raises(ProjectError, match=message):
         project.load()
+
+
+def test_class_that_declares_keys_may_be_derived_from_another_one(project):
+    project.write(
+        "config.py",
+        """
+        from msgspec import Struct
+
+        class BaseConfig(Struct):
+            A: int = 1
+
+        class Config(BaseConfig):
+            B: int = 1
+
+        class DefaultConfig(BaseConfig):
+            A: int = 2
+        """,
+    )
+    config = project.load().config
+    assert (config["A"], config["B"]) == (1, 1)
 
 
 def test_inherited_value_does_not_override_that_of_a_file(project):

@@ -108,7 +108,8 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
 
     If `annotation` is `Any`, the text is parsed as JSON, and returned itself if it is not JSON, as
     Flask's `from_prefixed_env` does. A list, set or tuple may be written as JSON, or with commas
-    between its members, unless these may have any type. `null` stands for None if that is possible.
+    between its members, unless these may have any type. If `annotation` also has a type of text,
+    only `list[str]` may be written with commas. `null` stands for None if that is possible.
 
     Raises:
         ValueError: the text does not stand for one of the types; the argument names the types.
@@ -120,7 +121,7 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     if text == "null" and is_optional:
         return None
     details = []
-    for member in sorted(members, key=_priority):
+    for member in sorted(members, key=lambda member: _priority(member, text)):
         try:
             return _from_text(text, member)
         except (ValueError, TypeError) as exc:
@@ -128,11 +129,16 @@ def from_text(text: str, annotation: t.Any) -> t.Any:
     raise ValueError(_expected(annotation, details))
 
 
-def _priority(member: t.Any) -> int:
+def _priority(member: t.Any, text: str) -> int:
     """Return when a type is tried. If a key may be a number, a list of texts or text, "5" becomes a
-    number, "a,b" a list.
+    number, "a,b" a list. Text is tried before other types with commas: "hello, world" is not meant
+    as a `tuple[str, str]` if it may be text.
     """
-    return 2 if _is_text(member) else 1 if _takes_commas(member) else 0
+    if _is_text(member):
+        return 2
+    if not _takes_commas(member):
+        return 0
+    return 1 if member == list[str] or _is_json(text) else 3
 
 
 def from_text_like(text: str, model: t.Any) -> t.Any:
@@ -187,10 +193,10 @@ def _takes_commas(member: t.Any) -> bool:
 
 
 def _is_json(text: str) -> bool:
-    """Return whether a text is written as JSON, rather than with commas: `[::1],localhost` begins
-    with an IPv6 address.
+    """Return whether the text of a list is written as JSON, rather than with commas:
+    `[::1],localhost` begins with an IPv6 address.
     """
-    return text.lstrip().startswith(("[", "{")) and not _IPV6.match(text)
+    return text.lstrip().startswith("[") and not _IPV6.match(text)
 
 
 def _split(text: str, member: t.Any) -> list[t.Any]:

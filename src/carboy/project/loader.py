@@ -62,8 +62,8 @@ if t.TYPE_CHECKING:
     from .declaredkeys import DeclaredKey
 
 _STEM = "config"
-# Matches the names of config files for one environment.
-_OF_ENVIRONMENT = re.compile(rf"{_STEM}_(.+)\.py|{_STEM}\.(.+)\.(?:toml|json)")
+# Matches the names of config files for one environment. `config_test.py` has tests for pytest.
+_OF_ENVIRONMENT = re.compile(rf"{_STEM}_(?!test\.py)(.+)\.py|{_STEM}\.(.+)\.(?:toml|json)")
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:

@@ -23,14 +23,26 @@ import typing as t
 from ..core.masking import mask_text, watch_failed_file
 from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
-from .layers import BASE_SECTION, STANDARD_ENVIRONMENTS, ConfigFile, Layer, Loaded, same_environment
+from .layers import (
+    BASE_SECTION,
+    STANDARD_ENVIRONMENTS,
+    ConfigFile,
+    Layer,
+    Loaded,
+    merge_peers,
+    same_environment,
+)
 from .origins import Origin, shortened, unreadable
 
-# Names of the class whose values are for all environments.
+# Names of the classes whose values are for all environments, highest precedence first.
 _BASE_CLASSES = ("Config", "BaseConfig", "DefaultConfig")
 # Names of a dict in `config.py` that maps the name of each environment to its class, as in
 # tutorials.
 _DICTS = ("config", "configs", "config_by_name", "config_dict", "app_config")
+
+# Packages whose classes are never meant as configuration. A class of another package, also of an
+# installed one, may be: a company may share its base class by a library.
+_FOREIGN_PACKAGES = sys.stdlib_module_names | {"pydantic"}
 
 # The code that has run last for each file that the app's code can import, by the path of the file.
 # If a file's code is no longer the same, the file runs again.
@@ -65,45 +77,55 @@ class _PythonFile:
         self._lines = lines
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
-        self._own = {name: each for name, each in self._classes.items() if self._is_own(each)}
-        self._bases = _without_base_classes(
-            [self._own[each] for each in _BASE_CLASSES if each in self._own]
-        )
+        self._own = {
+            name: each for name, each in self._classes.items() if not self._is_foreign(each)
+        }
+        self._bases = _base_classes([self._own[n] for n in _BASE_CLASSES if n in self._own])
 
     def read(self) -> ConfigFile:
         file = ConfigFile()
         table = self._dict_of_environments()
         by_class = self._classes_of_environments(table, file.problems)
-        file.base = self._module_layer()
         default = table.get(BASE_SECTION)
-        for base in self._bases or ([] if default is None else [default]):
-            if base not in by_class.values():
-                self._add_layer(file.base, base, file.problems)
+        bases = self._bases or ([] if default is None else [default])
+        bases = [each for each in bases if each not in by_class.values()]
+        file.base = self._base_layer(bases, file.problems)
         file.declared = self._declaring_class(file.problems)
+        inherited = self._merged(self._bases)
         for name, holder in by_class.items():
-            inherited = {
-                key: each for base in self._bases for key, each in self._layer_of(base).items()
-            }
-            layer = self._layer_of(holder)
             file.sections[name] = {
                 key: loaded
-                for key, loaded in layer.items()
-                if not (key in inherited and inherited[key].value is loaded.value)
+                for key, loaded in self._layer_of(holder).items()
+                if not _has_same(file.base, key, loaded) or not _has_same(inherited, key, loaded)
             }
             if is_declaration(holder):
                 file.declared_by_section[name] = t.cast("type", holder)
         return file
 
-    def _is_own(self, kind: type) -> bool:
-        """Return whether a class belongs to the project, and not to a library from which the file
-        imports it.
+    def _base_layer(self, bases: list[t.Any], problems: list[str]) -> Layer:
+        """Return the values for all environments: those of the module and of the first class, which
+        must not contradict each other, and below them those of the other classes.
+        """
+        peers = [self._module_layer(), self._merged(bases[:1])]
+        return {**self._merged(bases[1:]), **merge_peers(peers, problems)}
+
+    def _merged(self, holders: list[t.Any]) -> Layer:
+        """Return the values of classes, of which the first one takes precedence."""
+        merged: Layer = {}
+        for holder in reversed(holders):
+            merged.update(self._layer_of(holder))
+        return merged
+
+    def _is_foreign(self, kind: type) -> bool:
+        """Return whether a class is one of the standard library or of pydantic, such as
+        `ConfigParser`. A class that `make_dataclass` returns only carries the name of such a
+        module, and a package of the project may be named `test`.
         """
         module = kind.__module__
-        if module == self._module.__name__:
-            return True
-        file = getattr(sys.modules.get(module), "__file__", None) or ""
-        is_installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
-        return not is_installed and module.partition(".")[0] not in sys.stdlib_module_names
+        package = module.partition(".")[0]
+        if package == self._module.__name__.partition(".")[0] or package not in _FOREIGN_PACKAGES:
+            return False
+        return getattr(sys.modules.get(module), kind.__name__, None) is kind
 
     def _declaring_class(self, problems: list[str]) -> type | None:
         """Return the class for all environments that declares the keys of the project."""
@@ -138,12 +160,16 @@ class _PythonFile:
     ) -> dict[str, t.Any]:
         """Return the object that holds the values of each environment, usually a class, by the name
         of the environment. The dict `table` has some of them; the others are classes whose names
-        contain that of an environment.
+        contain that of an environment. If one of two classes for one environment is derived from
+        the other, that of the first name counts.
         """
         found = {name: holder for name, holder in table.items() if name != BASE_SECTION}
         for name, kind in self._own.items():
             environment = self._environment_of(name, kind)
             if not environment or any(same_environment(environment, each) for each in table):
+                continue
+            peers = [each for key, each in found.items() if same_environment(environment, key)]
+            if any(issubclass(kind, each) or issubclass(each, kind) for each in peers):
                 continue
             other = found.setdefault(environment, kind)
             if other is not kind:
@@ -157,7 +183,7 @@ class _PythonFile:
         """Return the environment that the name of a class contains, such as "production" for
         `ProductionConfig`; "" if it contains none.
         """
-        if kind in self._bases or name in _BASE_CLASSES:
+        if name in _BASE_CLASSES or kind in self._bases[:1]:
             return ""
         stem = name.removeprefix("Config").removesuffix("Config").lower()
         is_named = name.startswith("Config") or name.endswith("Config")
@@ -172,12 +198,6 @@ class _PythonFile:
             for name, value in vars(self._module).items()
             if name.isupper() and not name.startswith("_")
         }
-
-    def _add_layer(self, layer: Layer, holder: t.Any, problems: list[str]) -> None:
-        from .layers import merge_peers
-
-        merged = merge_peers([layer, self._layer_of(holder)], problems)
-        layer.update(merged)
 
     def _layer_of(self, holder: t.Any) -> Layer:
         """Return the values that a class, an object or a dict holds, or the defaults of a class
@@ -211,13 +231,28 @@ class _PythonFile:
         return Origin("file", self._path)
 
 
-def _without_base_classes(classes: list[type]) -> list[type]:
-    """Return the classes from which no other one of them is derived."""
-    return [
-        kind
-        for kind in dict.fromkeys(classes)
-        if not any(issubclass(each, kind) for each in classes if each is not kind)
-    ]
+def _base_classes(classes: list[type]) -> list[type]:
+    """Return the first of `classes`, and those of the others from which it is not derived and which
+    inherit no values. Inherited values may be those of one environment, as in
+    `class DefaultConfig(DevelopmentConfig)`.
+    """
+    first = classes[:1]
+    others = [each for each in dict.fromkeys(classes) if not issubclass(classes[0], each)]
+    return first + [each for each in others if not _inherits_values(each)]
+
+
+def _inherits_values(kind: type) -> bool:
+    return any(map(_sets_values, kind.__mro__[1:]))
+
+
+def _sets_values(kind: type) -> bool:
+    if is_declaration(kind):
+        return bool(getattr(kind, "__struct_fields__", ()))
+    return any(map(str.isupper, vars(kind)))
+
+
+def _has_same(layer: Layer, key: str, loaded: Loaded) -> bool:
+    return key in layer and layer[key].value is loaded.value
 
 
 def _may_hold_values(holder: object) -> bool:
