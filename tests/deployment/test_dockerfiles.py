@@ -270,6 +270,17 @@ def test_settings_that_are_set_here_hold_behind_nginx(project, monkeypatch, prox
     assert f"client_max_body_size {190 * 1024 * 1024};" in nginx
 
 
+def test_settings_that_fit_this_machine_only_are_not_in_compose(project, monkeypatch):
+    docker()
+    before = (project / "compose.yaml").read_text()
+    monkeypatch.setenv("CARBOY_SERVE_WORKERS", "16")
+    monkeypatch.setenv("CARBOY_SERVE_MEMORY_LIMIT", "4G")
+    monkeypatch.setenv("CARBOY_SERVE_CONNECTIONS", "100")
+    names = "CARBOY_SERVE_WORKERS, CARBOY_SERVE_MEMORY_LIMIT, CARBOY_SERVE_CONNECTIONS"
+    assert names in docker()
+    assert (project / "compose.yaml").read_text() == before
+
+
 def test_app_that_reads_headers_of_proxies_itself_gets_no_setting_for_it(project, monkeypatch):
     monkeypatch.setenv("CARBOY_SERVE_THREADS", "3")
     fix = (

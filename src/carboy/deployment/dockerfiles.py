@@ -18,7 +18,7 @@ from .ignoredfiles import ignored_files
 from .imagepackages import Packages, read_packages
 from .nginxfiles import nginx_text
 from .projectfiles import ENV_FILES
-from .serversettings import environment, settings_for_container
+from .serversettings import environment, hints_at_settings_of_machine, settings_for_container
 from .website import make_website
 
 if t.TYPE_CHECKING:
@@ -177,8 +177,9 @@ class AppImage:
             else "There is no requirements.txt: the image has carboy and nothing else. Write there"
             " what the app imports, and run this again with --force.\n"
         )
+        hints = "".join(f"{each}\n" for each in hints_at_settings_of_machine())
         return (
-            f"{missing}Build the image, and run it:\n\n"
+            f"{missing}{hints}Build the image, and run it:\n\n"
             f"    docker build --tag {name} .\n"
             f"    docker run --publish {self.port}:{self.port} --env SECRET_KEY {name}\n\n"
             "Or with nginx in front, on http://127.0.0.1:8080/:\n\n"
