@@ -56,6 +56,19 @@ def settings_for_container() -> dict[str, str]:
     }
 
 
+def variables_left_out() -> frozenset[str]:
+    """Return the variables, except for those of hosting platforms, that set what
+    `settings_for_container` leaves out.
+    """
+    left_out = _OF_THE_CONTAINER | _OF_THE_MACHINE
+    return frozenset(
+        name
+        for setting in SETTINGS
+        for name in setting.variables
+        if setting.field in left_out and name not in setting.platforms
+    )
+
+
 def hints_at_settings_of_machine() -> list[str]:
     """Return what to say about the settings that `settings_for_container` leaves out because they
     fit this machine only.

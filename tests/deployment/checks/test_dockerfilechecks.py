@@ -99,7 +99,20 @@ def test_env_file_that_dockerignore_excludes_is_not_reported(tmp_path, ignored):
     assert found("carboy.E113", tmp_path) == []
 
 
-@pytest.mark.parametrize("path", [".flaskenv", "prod.env", ".env.prod", "deploy/prod.env"])
+@pytest.mark.parametrize("path", [".flaskenv", "shop/.flaskenv"])
+@pytest.mark.parametrize("copied", [None, "."])
+def test_flaskenv_is_found_only_with_secrets(tmp_path, path, copied):
+    write_dockerfile(tmp_path, f"COPY {copied or path} .")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / path).write_text("FLASK_APP=shop\nFLASK_ENV=development\nSECRET_KEY=\n")
+    assert found("carboy.E113", tmp_path) == []
+    (tmp_path / path).write_text("FLASK_APP=shop\nSECRET_KEY=x\n")
+    ((place, message),) = found("carboy.E113", tmp_path)
+    assert place == "Dockerfile:2"
+    assert path in message
+
+
+@pytest.mark.parametrize("path", ["shop.env", "prod.env", ".env.prod", "deploy/prod.env"])
 @pytest.mark.parametrize("ignored", [".env\n", ".env\n*.prod\n.flask\nprod\n"])
 def test_other_files_with_variables_are_found(tmp_path, path, ignored):
     write_dockerfile(tmp_path, "COPY . .")
