@@ -141,6 +141,22 @@ def test_pattern_that_excludes_a_file_in_a_folder_is_understood(tmp_path, line):
     assert len(found("carboy.E113", tmp_path)) == 1
 
 
+@pytest.mark.parametrize("line", ["[z-a]*", "[^]*", "[b-a]", "x[z-a"])
+def test_pattern_that_docker_refuses_excludes_nothing(tmp_path, line):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / ".env").write_text("")
+    (tmp_path / ".dockerignore").write_text(f"{line}\n")
+    assert len(found("carboy.E113", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("line", ["[[.]env", "[.&&]env", "[^a]env", "[~~.]env"])
+def test_brackets_have_no_other_characters_of_regular_expressions(tmp_path, line):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / ".env").write_text("")
+    (tmp_path / ".dockerignore").write_text(f"{line}\n")
+    assert found("carboy.E113", tmp_path) == []
+
+
 def test_dockerignore_of_one_dockerfile_comes_before_that_of_all(tmp_path):
     write_dockerfile(tmp_path, "COPY . .")
     (tmp_path / ".env").write_text("")

@@ -28,7 +28,9 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
 
 _IGNORED = ".dockerignore"
-_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[[^\]]+\])")
+_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[\^?[^\]^][^\]]*\])")
+_SPECIAL_IN_BRACKETS = re.compile(r"([\[&~|])")
+_NOTHING = re.compile(r"(?!)")
 _MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # Matches a mode with which all users may write; but not one with the sticky bit, such as that of
 # /tmp (1777), in whose folder users may change only their own files.
@@ -142,12 +144,23 @@ def _is_excluded(path: str, lines: list[str]) -> bool:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern of .dockerignore."""
+    """Return the regular expression of a pattern of .dockerignore. One that is not valid, such as
+    [z-a], excludes nothing; Docker refuses it.
+    """
     texts = _WILDCARD.split(pattern)
     texts[::2] = map(re.escape, texts[::2])
-    # What is in brackets means the same in regular expressions.
-    texts[1::2] = (_MEANINGS.get(each, each) for each in texts[1::2])
-    return re.compile("".join(texts))
+    texts[1::2] = map(_of_wildcard, texts[1::2])
+    try:
+        return re.compile("".join(texts))
+    except re.error:
+        return _NOTHING
+
+
+def _of_wildcard(text: str) -> str:
+    """Return the regular expression of a wildcard."""
+    # What is in brackets means the same in regular expressions, except for these characters.
+    inside = _SPECIAL_IN_BRACKETS.sub(r"\\\1", text[1:-1])
+    return _MEANINGS.get(text) or f"[{inside}]"
 
 
 @check(
