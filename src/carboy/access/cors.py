@@ -12,7 +12,7 @@ import collections.abc as cabc
 import re
 import typing as t
 from dataclasses import dataclass, fields
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ..core.advice import did_you_mean
 from ..errors import ConfigError
@@ -200,7 +200,7 @@ class _Origins:
         host = given.lower()
         if host.startswith("["):
             try:
-                return f"[{ip_address(host[1:-1])}]"
+                return f"[{_written(ip_address(host[1:-1]))}]"
             except ValueError:
                 raise self._not_an_origin(text) from None
         try:
@@ -245,7 +245,18 @@ _PATTERN: t.Final = re.compile(
 
 
 # A name in ASCII, or an IPv4 address.
-_HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+# The origin of an Electron app is `app://.`.
+_HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\.")
+
+
+def _written(address: IPv4Address | IPv6Address) -> str:
+    """Return an address as browsers write it. From Python 3.13 on, `str` writes one that contains
+    an IPv4 address with dots.
+    """
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is None:
+        return str(address)
+    return f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
 
 
 def _is_port(text: str | None) -> bool:
