@@ -111,3 +111,12 @@ def test_file_that_cannot_be_written_is_refused_in_one_line(carboy, home, line, 
     assert message.startswith("Error: --output: '")
     assert os.path.normpath(path) in message
     assert "cannot be written: " in message
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, of Linux")
+@pytest.mark.parametrize("command", ["openapi", "postman"])
+def test_full_disk_is_named_with_the_file(carboy, command):
+    done = carboy(command, "-o", "/dev/full")
+    assert done.returncode == 2
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("Error: --output: '/dev/full' cannot be written: ")

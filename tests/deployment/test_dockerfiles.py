@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -213,6 +214,41 @@ def test_check_finds_no_file_with_variables_in_the_image(project):
     assert "puts .env, .env.prod, .flaskenv, deploy/db.env, prod.env into the image" in done.output
 
 
+def test_flaskenv_without_secrets_is_in_the_image_and_does_not_change_the_server(project):
+    (project / ".flaskenv").write_text(
+        "FLASK_APP=shop\nFLASK_ENV=development\nCARBOY_DEBUG=1\nCARBOY_SERVE_THREADS=3\n"
+        "CARBOY_SERVE_PORT=5000\nFLASK_SERVE_HOST=127.0.0.1\nCARBOY_SERVE_WORKERS=16\nPORT=1\n"
+    )
+    docker()
+    assert "**/.env" in ignored(project)
+    assert "**/.flaskenv" not in ignored(project)
+    assert "E113" not in CliRunner().invoke(cli, ["check", "shop.py"]).output
+    pairs = [each.split("=") for each in " ".join(instructions(project, "ENV")).split()]
+    # As a container does, which has no other variables.
+    environ = {name: value for name, value in pairs if name not in {"PATH", "CARBOY_LOG_FILE"}}
+    code = (
+        "import carboy\nfrom carboy.cli.dotenv import load_dotenv\n"
+        "from carboy.serving.settings import make_settings\n"
+        "load_dotenv()\ns = make_settings({})\n"
+        "print(carboy.Carboy('shop').debug, carboy.config.get_env(), s.host, s.port, s.threads)\n"
+        "print(s.workers == make_settings({}, {}).workers)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "False production 0.0.0.0 8000 3\nTrue\n", done.stderr
+
+
+def test_flaskenv_with_a_secret_is_named_and_not_in_the_image(project):
+    (project / ".flaskenv").write_text("FLASK_APP=shop\nSECRET_KEY=x\n")
+    assert ".flaskenv is not in the image, because it has SECRET_KEY." in docker()
+    assert "**/.flaskenv" in ignored(project)
+
+
 @pytest.mark.parametrize("name", ["env", "logs", "tests", "deploy"])
 def test_folder_that_is_a_package_of_the_app_is_in_the_image(project, monkeypatch, name):
     monkeypatch.delitem(sys.modules, name, raising=False)  # that of the tests of carboy
@@ -268,6 +304,17 @@ def test_settings_that_are_set_here_hold_behind_nginx(project, monkeypatch, prox
     )
     nginx = (project / NGINX_PATH).read_text()
     assert f"client_max_body_size {190 * 1024 * 1024};" in nginx
+
+
+def test_settings_that_fit_this_machine_only_are_not_in_compose(project, monkeypatch):
+    docker()
+    before = (project / "compose.yaml").read_text()
+    monkeypatch.setenv("CARBOY_SERVE_WORKERS", "16")
+    monkeypatch.setenv("CARBOY_SERVE_MEMORY_LIMIT", "4G")
+    monkeypatch.setenv("CARBOY_SERVE_CONNECTIONS", "100")
+    names = "CARBOY_SERVE_WORKERS, CARBOY_SERVE_MEMORY_LIMIT, CARBOY_SERVE_CONNECTIONS"
+    assert names in docker()
+    assert (project / "compose.yaml").read_text() == before
 
 
 def test_app_that_reads_headers_of_proxies_itself_gets_no_setting_for_it(project, monkeypatch):

@@ -399,6 +399,19 @@ def test_settings_that_are_set_here_hold_on_the_platform(platform, monkeypatch):
     assert not found.keys() & {"CARBOY_SERVE_TLS_CERT", "CARBOY_SERVE_ON"}
 
 
+@each_platform
+def test_settings_that_fit_this_machine_only_are_left_out_and_named(platform, monkeypatch):
+    before = written(platform)
+    monkeypatch.setenv("CARBOY_SERVE_WORKERS", "16")
+    monkeypatch.setenv("FLASK_SERVE_MEMORY_LIMIT", "4G")
+    monkeypatch.setenv("CARBOY_SERVE_CONNECTIONS", "100")
+    result = deploy(platform)
+    assert result.exit_code == 0, result.output
+    assert pathlib.Path(FILES[platform]).read_text() == before
+    names = "CARBOY_SERVE_WORKERS, FLASK_SERVE_MEMORY_LIMIT, CARBOY_SERVE_CONNECTIONS"
+    assert f"has other CPUs and memory: {names}." in result.stdout
+
+
 def test_settings_that_are_set_here_are_options_on_heroku(monkeypatch):
     monkeypatch.setenv("CARBOY_SERVE_MAX_BODY", "190M")
     monkeypatch.setenv("CARBOY_SERVE_ACCESS_LOG_QUERY", "yes")

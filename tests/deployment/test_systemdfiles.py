@@ -219,9 +219,14 @@ def test_text_that_a_unit_cannot_express_is_refused():
 USERS = {
     "root": (0, "/root"),
     "news": (9, "/var/spool/news"),
+    "local": (99, "/home/local"),
     "redis": (110, "/var/lib/redis"),
     "nobody": (65534, "/nonexistent"),
-    "shop": (990, "/home/shop"),  # made by the command that `carboy systemd` prints
+    # Those of apps, made in one way or another.
+    "shop": (990, "/home/shop"),
+    "shop1": (101, "/nonexistent"),
+    "shop2": (998, "/srv/shop2"),
+    "shop3": (999, "/var/lib/shop3"),
     "ann": (1000, "/srv/ann"),
 }
 
@@ -229,8 +234,11 @@ USERS = {
 @pytest.mark.parametrize(
     ("name", "user"),
     [
-        *((name, f"app-{name}") for name in ("root", "news", "redis", "nobody")),
-        *((name, name) for name in ("shop", "ann", "other")),
+        *((name, f"app-{name}") for name in ("root", "news", "local", "redis", "nobody")),
+        *(
+            (name, f"app-{name}") for name in ("postgres", "systemd-coredump")
+        ),  # not on this machine
+        *((name, name) for name in ("shop", "shop1", "shop2", "shop3", "ann", "other")),
     ],
 )
 def test_service_does_not_run_as_a_user_of_the_system(folder, monkeypatch, name, user):
@@ -243,6 +251,20 @@ def test_service_does_not_run_as_a_user_of_the_system(folder, monkeypatch, name,
     monkeypatch.chdir(project)
     assert values("User") == [user]
     assert values("User", "--user", "redis") == ["redis"]
+
+
+def test_service_of_models_is_refused_if_its_own_unit_is_one_of_the_system(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(systemdfiles, "_UNIT_FOLDERS", [str(tmp_path)])
+    (folder / "app.py").write_text(APP + REPLICATED)
+    for name in ("shop.service", "shop.socket", "shop-models.socket"):
+        (tmp_path / name).touch()
+    assert values("User", "--models") == ["shop"]
+    (tmp_path / "shop-models.service").touch()
+    result = separate_runner().invoke(cli, ["systemd", "--models"])
+    assert result.exit_code == 2
+    assert f"would replace {tmp_path}/shop-models.service, which belongs" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["service", "socket"])

@@ -64,6 +64,16 @@ def test_names_are_written_as_browsers_send_them(app):
         make_website(facts_of(app), names=["bü cher"])
 
 
+@pytest.mark.parametrize("name", ["straße.example", ".STRAẞE.example", "a\u200db.example"])
+def test_name_that_programs_write_differently_is_refused(app, name):
+    with pytest.raises(DeploymentError, match=r"^--server-name: .*has a letter"):
+        make_website(facts_of(app), names=["a.example", name])
+    app.config["TRUSTED_HOSTS"] = ["a.example", f"{name}:443"]
+    with pytest.raises(DeploymentError, match=r"^TRUSTED_HOSTS: .*has a letter"):
+        make_website(facts_of(app))
+    assert make_website(facts_of(app), names=["a.example"]).hosts == ("a.example",)
+
+
 def test_paths_of_certificates_are_absolute(app):
     root = app.root_path
     website = make_website(facts_of(app), tls_cert="a.pem", tls_key="/etc/a.key")

@@ -136,7 +136,6 @@ class Reader:
         self.servers: list[spawning.Program] = []
         self.env = {
             "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
-            "CARBOY_SERVE_WORKERS": "1",
             "NO_COLOR": "1",
             # loading the plugins of carboy's own tests takes seconds
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -215,7 +214,7 @@ class Reader:
                 log=self.folder / "server.log",
                 port=self.port,
                 cwd=self.folder,
-                env=self.env,
+                env={**self.env, "CARBOY_SERVE_WORKERS": "1"},
             )
         ]
         if chooses_address and is_carboy:

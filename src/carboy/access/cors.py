@@ -9,7 +9,6 @@ Source: https://fetch.spec.whatwg.org/#http-cors-protocol
 from __future__ import annotations
 
 import collections.abc as cabc
-import contextlib
 import re
 import typing as t
 from dataclasses import dataclass, fields
@@ -17,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ..core.advice import did_you_mean
 from ..errors import ConfigError
-from .webaddresses import DEFAULT_PORTS
+from .webaddresses import DEFAULT_PORTS, host_in_ascii
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -204,14 +203,10 @@ class _Origins:
                 return f"[{_written(ip_address(host[1:-1]))}]"
             except ValueError:
                 raise self._not_an_origin(text) from None
-        if not _DEVIATIONS.isdisjoint(host):
-            raise ConfigError(
-                f"{self._where}: {text!r} has a letter that programs write differently in names of"
-                " hosts. Write the name in ASCII, as the address bar of a browser copies it:"
-                " xn--... ."
-            )
-        with contextlib.suppress(UnicodeError):
-            host = host if host.isascii() else host.encode("idna").decode()
+        try:
+            host = host_in_ascii(host)
+        except ValueError as exc:
+            raise ConfigError(f"{self._where}: {text!r} {exc}") from None
         if not _HOST.fullmatch(host):
             raise self._not_an_origin(text)
         return host
@@ -252,9 +247,6 @@ _PATTERN: t.Final = re.compile(
 # A name in ASCII, or an IPv4 address.
 # The origin of an Electron app is `app://.`.
 _HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\.")
-# Letters that Python's IDNA 2003 writes in another way than browsers (UTS #46): it takes
-# straße.example for strasse.example, which may belong to somebody else.
-_DEVIATIONS: t.Final = frozenset("\u00df\u03c2\u200c\u200d")
 
 
 def _written(address: IPv4Address | IPv6Address) -> str:

@@ -17,6 +17,9 @@ DEFAULT_PORTS: t.Final = {"http": "80", "ws": "80", "https": "443", "wss": "443"
 _PRIVATE_DOMAINS: t.Final = frozenset(
     ("localhost", "local", "test", "internal", "arpa", "lan", "home", "corp")
 )
+# Letters that Python's IDNA 2003 writes in another way than browsers (UTS #46): it takes
+# straße.example for strasse.example, which may belong to somebody else.
+_DEVIATIONS: t.Final = frozenset("\u00df\u03c2\u200c\u200d")
 _HOST: t.Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\s]+)(?::(\d{1,5}))?")
 _ORIGIN: t.Final = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]*)://{_HOST.pattern}")
 
@@ -36,6 +39,27 @@ def split_host(host: str) -> tuple[str, str] | None:
     """
     match = _HOST.fullmatch(host)
     return None if match is None else (match[1].lower(), match[2] or "")
+
+
+def host_in_ascii(host: str) -> str:
+    """Return a host name as browsers send it: bücher.example as xn--bcher-kva.example. A label may
+    be empty, as in .shop.example. What cannot be a host name is returned as it is.
+
+    Raises:
+        ValueError: browsers and other programs would take the name for different ones; the text of
+            the error says so, without the name.
+    """
+    if host.isascii():
+        return host
+    if not _DEVIATIONS.isdisjoint(host.lower()):
+        raise ValueError(
+            "has a letter that programs write differently in names of hosts. Write the name in"
+            " ASCII, as the address bar of a browser copies it: xn--... ."
+        )
+    try:
+        return ".".join(label and label.encode("idna").decode() for label in host.split("."))
+    except UnicodeError:
+        return host
 
 
 def is_this_machine(name: str) -> bool:

@@ -93,24 +93,25 @@ def _write(text: str, output: str | None, out: t.TextIO) -> None:
         with one_line_for_unwritable_results():
             out.write(text)
         return
-    with _one_line_for_unwritable_files(), open(output, "w", encoding="utf-8") as file:
+    with _one_line_for_unwritable_files(output), open(output, "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def _write_files(files: t.Mapping[str, bytes], folder: str) -> None:
     for name, data in files.items():
         path = os.path.join(folder, name)
-        with _one_line_for_unwritable_files():
+        with _one_line_for_unwritable_files(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(data)
 
 
 @contextlib.contextmanager
-def _one_line_for_unwritable_files() -> t.Iterator[None]:
+def _one_line_for_unwritable_files(path: str) -> t.Iterator[None]:
     try:
         yield
     except OSError as exc:
+        # An error that comes from writing, such as a full disk, does not name the file.
         raise RefusedCommandError(
-            f"--output: {exc.filename!r} cannot be written: {exc.strerror}."
+            f"--output: {exc.filename or path!r} cannot be written: {exc.strerror}."
         ) from None

@@ -17,8 +17,21 @@ from .generators import Generated, generator, render
 from .ignoredfiles import ignored_files
 from .imagepackages import Packages, read_packages
 from .nginxfiles import nginx_text
-from .projectfiles import ENV_FILES
-from .serversettings import environment, settings_for_container
+from .projectfiles import (
+    ENV_FILES,
+    FLASKENV,
+    PRIVATE_ENV_FILES,
+    files_named,
+    read_text,
+    secrets_in,
+    variables_in,
+)
+from .serversettings import (
+    environment,
+    hints_at_settings_of_machine,
+    settings_for_container,
+    variables_left_out,
+)
 from .website import make_website
 
 if t.TYPE_CHECKING:
@@ -112,6 +125,7 @@ class AppImage:
             probes=PROBES,
             volumes=json.dumps(self.volumes) if self.volumes else None,
             volumes_in_shell=shlex.join(self.volumes),
+            production=" ".join(self._production),
             logs_to_stdout=self.facts.log_can_go_to_stdout,
             # In the folder of the project, like here, so that relative paths mean the same files.
             command=json.dumps(self.facts.serve_command),
@@ -122,11 +136,27 @@ class AppImage:
         ignored = ignored_files(self.facts)
         return render(
             "dockerignore.jinja",
-            env_files=ENV_FILES,
+            env_files=ENV_FILES if self._secrets_in_flaskenv else PRIVATE_ENV_FILES,
             volumes=[path for path in inside if path[0] != "/"],
             folders=ignored.folders,
             kept=ignored.kept,
         )
+
+    @property
+    def _secrets_in_flaskenv(self) -> list[str]:
+        paths = files_named(self.facts, FLASKENV)
+        texts = (read_text(os.path.join(self.facts.root, each)) for each in paths)
+        return [name for text in texts for name in secrets_in(text)]
+
+    @property
+    def _production(self) -> list[str]:
+        """The assignments by which variables of `.flaskenv` do not count: the environment, and what
+        would let the server listen where nobody reaches it, or fits the machine of a developer. An
+        empty variable keeps the server from reading it from the file.
+        """
+        left_out, text = variables_left_out(), read_text(os.path.join(self.facts.root, FLASKENV))
+        unset = sorted(left_out.intersection(variables_in(text)))
+        return ["FLASK_ENV=production", "FLASK_DEBUG=0", *(f"{name}=" for name in unset)]
 
     def compose(self) -> str:
         return render(
@@ -177,13 +207,22 @@ class AppImage:
             else "There is no requirements.txt: the image has carboy and nothing else. Write there"
             " what the app imports, and run this again with --force.\n"
         )
+        hints = "".join(f"{each}\n" for each in self._hints())
         return (
-            f"{missing}Build the image, and run it:\n\n"
+            f"{missing}{hints}Build the image, and run it:\n\n"
             f"    docker build --tag {name} .\n"
             f"    docker run --publish {self.port}:{self.port} --env SECRET_KEY {name}\n\n"
             "Or with nginx in front, on http://127.0.0.1:8080/:\n\n"
             "    docker compose up --build"
         )
+
+    def _hints(self) -> cabc.Iterator[str]:
+        yield from hints_at_settings_of_machine()
+        if secrets := self._secrets_in_flaskenv:
+            yield (
+                f"{FLASKENV} is not in the image, because it has {', '.join(secrets)}. Move secrets"
+                " to .env, and run this again with --force."
+            )
 
     @property
     def _static_folders(self) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import typing as t
 
+from ..core.masking import looks_secret
 from ..core.textfiles import read_text as read_text
 
 if t.TYPE_CHECKING:
@@ -20,8 +22,12 @@ _OF_SYSTEM = frozenset({"/dev", "/proc", "/sys"})
 _EXEC_FORM = str.maketrans("[],\"'", "     ")
 
 
-# Files with environment variables, which often have secrets.
-ENV_FILES = (".env", ".env.*", "*.env", ".flaskenv")
+# Files with environment variables that are made for one machine, and often have secrets.
+PRIVATE_ENV_FILES = (".env", ".env.*", "*.env")
+# The file with the variables that the app has everywhere. Flask's documentation says to commit it.
+FLASKENV = ".flaskenv"
+ENV_FILES = (*PRIVATE_ENV_FILES, FLASKENV)
+_VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
 # Files of any kind that show how another one is written.
 _EXAMPLES = ("*example*", "*sample*", "*template*", "*.dist", "*.md", "*.rst")
 
@@ -111,6 +117,16 @@ def uses_env_file(facts: Facts) -> bool:
     names = (".env", ".env.example")
     has_file = any(os.path.exists(os.path.join(facts.root, name)) for name in names)
     return has_file or facts.calls_from_project
+
+
+def variables_in(text: str) -> list[str]:
+    """Return the names of the variables to which the text of a `.env` file gives a value."""
+    return _VARIABLE.findall(text)
+
+
+def secrets_in(text: str) -> list[str]:
+    """Return the names of the variables of a `.env` file that look like those of secrets."""
+    return list(filter(looks_secret, variables_in(text)))
 
 
 def matches(name: str, patterns: cabc.Iterable[str]) -> bool:

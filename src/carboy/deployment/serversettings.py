@@ -22,6 +22,9 @@ _OF_THE_CONTAINER = frozenset(
         *("tls_cert", "tls_key", "tls_password_file", "tls_client_ca"),
     ]
 )
+# What one machine can do. Its numbers would be wrong on another one: the memory of a container is
+# that of one worker, and the server finds out there what it has.
+_OF_THE_MACHINE = frozenset({"workers", "memory_limit_bytes", "connections"})
 
 
 def set_variable(setting: Setting) -> str | None:
@@ -40,15 +43,45 @@ def is_set(*fields: str) -> bool:
 
 
 def settings_for_container() -> dict[str, str]:
-    """Return the settings that variables set and that mean the same in a container, by the names of
-    their arguments. Variables of hosting platforms, such as WEB_CONCURRENCY, are left out.
+    """Return the settings that variables set and that mean the same in a container on another
+    machine, by the names of their arguments. Variables of hosting platforms, such as
+    WEB_CONCURRENCY, are left out.
     """
-    found = ((each, set_variable(each)) for each in SETTINGS if each.field not in _OF_THE_CONTAINER)
+    left_out = _OF_THE_CONTAINER | _OF_THE_MACHINE
+    found = ((each, set_variable(each)) for each in SETTINGS if each.field not in left_out)
     return {
         setting.argument: os.environ[name]
         for setting, name in found
         if name is not None and name not in setting.platforms
     }
+
+
+def variables_left_out() -> frozenset[str]:
+    """Return the variables, except for those of hosting platforms, that set what
+    `settings_for_container` leaves out.
+    """
+    left_out = _OF_THE_CONTAINER | _OF_THE_MACHINE
+    return frozenset(
+        name
+        for setting in SETTINGS
+        for name in setting.variables
+        if setting.field in left_out and name not in setting.platforms
+    )
+
+
+def hints_at_settings_of_machine() -> list[str]:
+    """Return what to say about the settings that `settings_for_container` leaves out because they
+    fit this machine only.
+    """
+    found = ((each, set_variable(each)) for each in SETTINGS if each.field in _OF_THE_MACHINE)
+    names = [name for each, name in found if name is not None and name not in each.platforms]
+    if not names:
+        return []
+    hint = (
+        f"Not in the files, because another machine has other CPUs and memory: {', '.join(names)}."
+        " The server chooses for the machine on which it runs; set them there to choose yourself."
+    )
+    return [hint]
 
 
 def environment(settings: cabc.Mapping[str, str]) -> dict[str, str]:

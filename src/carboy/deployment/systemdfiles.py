@@ -35,8 +35,19 @@ _HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - hi
 _FILES_OF_TLS = ("tls_cert", "tls_key", "tls_password_file", "tls_client_ca")
 # Where packages install units. Those in /etc/systemd/system replace them.
 _UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
-# Smaller numbers are those of users that no person has (`UID_MIN` in login.defs).
-_FIRST_UID_OF_PEOPLE = 1000
+# Distributions give smaller numbers to users that they have themselves, and not to those that
+# somebody adds by `useradd --system`, as for an app.
+_FIRST_UID_OF_ADDED_USERS = 100
+# Users that the system or well-known packages have, with rights or files that no app should get.
+_USERS_OF_SYSTEM = frozenset({
+    "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
+    "www-data", "backup", "list", "irc", "gnats", "nobody", "adm", "ftp", "http", "operator",
+    "halt", "shutdown", "dbus", "messagebus", "polkitd", "sshd", "syslog", "tss", "uuidd",
+    "tcpdump", "avahi", "chrony", "ntp", "statd", "rpc", "dnsmasq", "named", "bind", "postfix",
+    "dovecot", "nginx", "apache", "caddy", "haproxy", "squid", "postgres", "mysql", "mariadb",
+    "mongodb", "redis", "valkey", "memcache", "memcached", "rabbitmq", "elasticsearch", "grafana",
+    "prometheus", "influxdb", "git", "docker", "jenkins", "tomcat",
+})  # fmt: skip
 # The settings of the server that the socket file replaces, by `ListenStream=`, `SocketMode=` and
 # `Backlog=`.
 _OF_SOCKETS = ("host", "port", "bind", "socket_mode", "backlog")
@@ -93,7 +104,8 @@ def systemd_command(
     Settings of 'carboy serve' in the environment, such as CARBOY_SERVE_BIND, go into the files.
     """
     name = facts.name
-    _refuse_unit_of_system(name)
+    units = [f"{name}-models.service"] if for_models else [f"{name}.service", f"{name}.socket"]
+    _refuse_units_of_system(units)
     user = user or _user_named(name)
     written = _written_folders(facts, writable)
     if for_models:
@@ -203,27 +215,21 @@ def _user_named(name: str) -> str:
 
 
 def _is_user_of_system(name: str) -> bool:
-    """Return whether a user exists that belongs to the system or to another program, such as root
-    and news. One that has been made by the commands below has a folder /home/NAME in its entry,
-    although that does not exist.
-    """
+    """Return whether a user belongs to the system or to another program, such as root and news."""
+    if name in _USERS_OF_SYSTEM or name.startswith("systemd-"):
+        return True
     user = _find_user(name)
-    if user is None or user.pw_dir == f"/home/{name}":
-        return False
-    return user.pw_uid < _FIRST_UID_OF_PEOPLE or user.pw_name == "nobody"
+    return user is not None and user.pw_uid < _FIRST_UID_OF_ADDED_USERS
 
 
-def _refuse_unit_of_system(name: str) -> None:
-    """Raise DeploymentError if a package has a unit of this name, which the new one would
-    replace.
-    """
-    for folder in _UNIT_FOLDERS:
-        for kind in ("service", "socket"):
-            path = os.path.join(folder, f"{name}.{kind}")
+def _refuse_units_of_system(units: cabc.Iterable[str]) -> None:
+    """Raise DeploymentError if a package has one of the units, which the new one would replace."""
+    for unit in units:
+        for path in (os.path.join(folder, unit) for folder in _UNIT_FOLDERS):
             if os.path.exists(path):
                 raise DeploymentError(
-                    f"The units would have the name of the project's folder, {name!r}, and replace"
-                    f" {path}, which belongs to another program. Rename the folder."
+                    f"The unit {unit}, named after the project's folder, would replace {path},"
+                    " which belongs to another program. Rename the folder."
                 )
 
 

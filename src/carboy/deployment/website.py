@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import click
 
+from ..access.webaddresses import host_in_ascii
 from ..errors import DeploymentError
 from ..serving.http.address import Address, parse_address
 from .generators import option_group
@@ -233,8 +234,7 @@ def make_website(
         )
     return Website(
         facts,
-        tuple(map(_check_host, names))
-        or tuple(filter(_HOST.fullmatch, map(_in_ascii, facts.hosts))),
+        tuple(map(_check_host, names)) or _trusted_hosts(facts),
         _upstreams(facts, upstreams),
         _read_port("--listen", listen),
         _read_port("--listen-tls", listen_tls),
@@ -258,8 +258,13 @@ def _upstreams(facts: Facts, texts: cabc.Sequence[str]) -> tuple[Address, ...]:
     return addresses
 
 
+def _trusted_hosts(facts: Facts) -> tuple[str, ...]:
+    hosts = (_in_ascii(each, "TRUSTED_HOSTS") for each in facts.hosts)
+    return tuple(filter(_HOST.fullmatch, hosts))
+
+
 def _check_host(text: str) -> str:
-    host = _in_ascii(text)
+    host = _in_ascii(text, "--server-name")
     if _HOST.fullmatch(host) is None:
         raise DeploymentError(
             f"--server-name {text!r}: expected a host name, such as shop.example or *.shop.example."
@@ -267,16 +272,11 @@ def _check_host(text: str) -> str:
     return host
 
 
-def _in_ascii(host: str) -> str:
-    """Return a host name as browsers send it: bücher.example as xn--bcher-kva.example. What cannot
-    be a host name is returned as it is.
-    """
-    if host.isascii():
-        return host
+def _in_ascii(host: str, where: str) -> str:
     try:
-        return ".".join(label and label.encode("idna").decode() for label in host.split("."))
-    except UnicodeError:
-        return host
+        return host_in_ascii(host)
+    except ValueError as exc:
+        raise DeploymentError(f"{where}: {host!r} {exc}") from None
 
 
 def _read_address(option: str, text: str) -> Address:

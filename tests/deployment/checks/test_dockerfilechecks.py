@@ -99,7 +99,20 @@ def test_env_file_that_dockerignore_excludes_is_not_reported(tmp_path, ignored):
     assert found("carboy.E113", tmp_path) == []
 
 
-@pytest.mark.parametrize("path", [".flaskenv", "prod.env", ".env.prod", "deploy/prod.env"])
+@pytest.mark.parametrize("path", [".flaskenv", "shop/.flaskenv"])
+@pytest.mark.parametrize("copied", [None, "."])
+def test_flaskenv_is_found_only_with_secrets(tmp_path, path, copied):
+    write_dockerfile(tmp_path, f"COPY {copied or path} .")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / path).write_text("FLASK_APP=shop\nFLASK_ENV=development\nSECRET_KEY=\n")
+    assert found("carboy.E113", tmp_path) == []
+    (tmp_path / path).write_text("FLASK_APP=shop\nSECRET_KEY=x\n")
+    ((place, message),) = found("carboy.E113", tmp_path)
+    assert place == "Dockerfile:2"
+    assert path in message
+
+
+@pytest.mark.parametrize("path", ["shop.env", "prod.env", ".env.prod", "deploy/prod.env"])
 @pytest.mark.parametrize("ignored", [".env\n", ".env\n*.prod\n.flask\nprod\n"])
 def test_other_files_with_variables_are_found(tmp_path, path, ignored):
     write_dockerfile(tmp_path, "COPY . .")
@@ -126,6 +139,22 @@ def test_pattern_that_excludes_a_file_in_a_folder_is_understood(tmp_path, line):
     assert found("carboy.E113", tmp_path) == []
     (tmp_path / ".dockerignore").write_text(f"{line}\n!deploy/prod.env\n")
     assert len(found("carboy.E113", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("line", ["[z-a]*", "[^]*", "[b-a]", "x[z-a"])
+def test_pattern_that_docker_refuses_excludes_nothing(tmp_path, line):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / ".env").write_text("")
+    (tmp_path / ".dockerignore").write_text(f"{line}\n")
+    assert len(found("carboy.E113", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("line", ["[[.]env", "[.&&]env", "[^a]env", "[~~.]env"])
+def test_brackets_have_no_other_characters_of_regular_expressions(tmp_path, line):
+    write_dockerfile(tmp_path, "COPY . .")
+    (tmp_path / ".env").write_text("")
+    (tmp_path / ".dockerignore").write_text(f"{line}\n")
+    assert found("carboy.E113", tmp_path) == []
 
 
 def test_dockerignore_of_one_dockerfile_comes_before_that_of_all(tmp_path):

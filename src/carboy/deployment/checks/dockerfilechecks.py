@@ -10,11 +10,13 @@ from functools import cache
 from ...core.masking import names_known_secret
 from ..projectfiles import (
     ENV_FILES,
+    FLASKENV,
     files_named,
     is_example,
     lines_of,
     matches,
     read_text,
+    secrets_in,
     uses_env_file,
 )
 from .checkregistry import Found, check
@@ -26,7 +28,9 @@ if t.TYPE_CHECKING:
     from ..facts import Facts
 
 _IGNORED = ".dockerignore"
-_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[[^\]]+\])")
+_WILDCARD = re.compile(r"(\*\*/?|\*|\?|\[\^?[^\]^][^\]]*\])")
+_SPECIAL_IN_BRACKETS = re.compile(r"([\[&~|])")
+_NOTHING = re.compile(r"(?!)")
 _MEANINGS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # Matches a mode with which all users may write; but not one with the sticky bit, such as that of
 # /tmp (1777), in whose folder users may change only their own files.
@@ -76,7 +80,7 @@ def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
         if any(argument.startswith("--from") for argument in arguments):
             continue
         for source in _sources(arguments):
-            if matches(os.path.basename(source), ENV_FILES):
+            if _is_private(facts, source):
                 yield Found(line.place, f"{name} {source} puts it into the image.")
             elif _is_whole_folder(source) and (copied := _copied_env_files(facts, line.path)):
                 yield Found(
@@ -84,6 +88,15 @@ def find_env_file_in_image(facts: Facts) -> cabc.Iterator[Found]:
                     f"{name} {source} puts {', '.join(copied)} into the image, as .dockerignore"
                     f" does not exclude {'it' if len(copied) == 1 else 'them'}.",
                 )
+
+
+def _is_private(facts: Facts, path: str) -> bool:
+    """Return whether a path is that of a file whose variables are nobody's business. The file
+    .flaskenv belongs into the image, as into git, unless there are secrets in it.
+    """
+    if os.path.basename(path) == FLASKENV:
+        return bool(secrets_in(read_text(os.path.join(facts.root, path.lstrip("/")))))
+    return matches(os.path.basename(path), ENV_FILES)
 
 
 def _sources(arguments: list[str]) -> list[str]:
@@ -100,7 +113,8 @@ def _copied_env_files(facts: Facts, dockerfile: str) -> list[str]:
     """Return the files with environment variables that a copy of the whole project contains."""
     found = [each.replace(os.sep, "/") for each in files_named(facts, *ENV_FILES)]
     possible = {".env"} if uses_env_file(facts) else set[str]()
-    wanted = sorted(possible | {each for each in found if not is_example(each)})
+    private = {each for each in found if not is_example(each) and _is_private(facts, each)}
+    wanted = sorted(possible | private)
     lines = _ignored_lines(facts, dockerfile)
     return [each for each in wanted if not _is_excluded(each, lines)]
 
@@ -130,12 +144,23 @@ def _is_excluded(path: str, lines: list[str]) -> bool:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return the regular expression of a pattern of .dockerignore."""
+    """Return the regular expression of a pattern of .dockerignore. One that is not valid, such as
+    [z-a], excludes nothing; Docker refuses it.
+    """
     texts = _WILDCARD.split(pattern)
     texts[::2] = map(re.escape, texts[::2])
-    # What is in brackets means the same in regular expressions.
-    texts[1::2] = (_MEANINGS.get(each, each) for each in texts[1::2])
-    return re.compile("".join(texts))
+    texts[1::2] = map(_of_wildcard, texts[1::2])
+    try:
+        return re.compile("".join(texts))
+    except re.error:
+        return _NOTHING
+
+
+def _of_wildcard(text: str) -> str:
+    """Return the regular expression of a wildcard."""
+    # What is in brackets means the same in regular expressions, except for these characters.
+    inside = _SPECIAL_IN_BRACKETS.sub(r"\\\1", text[1:-1])
+    return _MEANINGS.get(text) or f"[{inside}]"
 
 
 @check(

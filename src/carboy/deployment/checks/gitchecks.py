@@ -6,10 +6,9 @@ import os
 import re
 import typing as t
 
-from ...core.masking import looks_secret
 from ...core.weakkeys import weakness_of
 from ...project.secretkey import KEY_NAME, value_of
-from ..projectfiles import ENV_FILES, is_example, matches, uses_env_file
+from ..projectfiles import ENV_FILES, is_example, matches, secrets_in, uses_env_file
 from .checkregistry import Found, check
 from .gitrepository import commits_that_add, ignores, tracked_files, tracked_lines, tracked_text
 
@@ -31,7 +30,6 @@ _KEY_IN_LINE = re.compile(
 )
 # Files of tests and documentation, whose keys protect nothing.
 _TESTS = re.compile(r"(?:^|/)(?:tests?|docs?)/|(?:^|/)(?:test_|conftest)", re.IGNORECASE)
-_VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[\"']?[^\s\"'$]", re.MULTILINE)
 
 
 @check(
@@ -98,9 +96,7 @@ def find_committed_env_file(facts: Facts) -> cabc.Iterator[Found]:
     for path in tracked_files(facts.root, *ENV_FILES, *(f"*/{name}" for name in ENV_FILES)):
         if is_example(path) or not matches(os.path.basename(path), ENV_FILES):
             continue
-        variables = _VARIABLE.findall(tracked_text(facts.root, path))
-        secrets = [name for name in variables if looks_secret(name)]
-        if secrets:
+        if secrets := secrets_in(tracked_text(facts.root, path)):
             yield Found(path, f"The file is committed to git, with {', '.join(secrets)}.")
 
 

@@ -18,7 +18,7 @@ from ...serving.settings import SETTINGS
 from ..checks.gitrepository import ignores
 from ..generators import Generated, render
 from ..projectfiles import files_named, read_text
-from ..serversettings import settings_for_container
+from ..serversettings import hints_at_settings_of_machine, settings_for_container
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -216,7 +216,12 @@ class Release:
             once: the commands that prepare the platform before the first release.
             hints: sentences about what is missing.
         """
-        hints = [*hints, *self._hint_at_devices(), *self._hints_at_ignored_files()]
+        hints = [
+            *hints,
+            *self._hint_at_devices(),
+            *self._hints_at_ignored_files(),
+            *hints_at_settings_of_machine(),
+        ]
         return "\n".join([*hints, *([f"Once:  {once}"] if once else []), f"Then:  {command}"])
 
     def hints_at_packages(self, are_listed: bool) -> list[str]:
