@@ -252,6 +252,23 @@ class Tenfold:
         self.n = 10 * n
 
 
+def traced(cls):
+    """Wrap the `__init__` of a class, as beartype and other decorators do."""
+    written = cls.__init__
+
+    @functools.wraps(written)
+    def __init__(self, *args: t.Any, **options: t.Any) -> None:
+        written(self, *args, **options)
+
+    cls.__init__ = __init__
+    return cls
+
+
+@traced
+class TracedTenfold(Tenfold):
+    pass
+
+
 @attrs.define
 class AttrsTenfold:
     n: int
@@ -278,6 +295,7 @@ class Converted:
         (Purse, ["Purse.coin", "pydantic dataclass Coin"]),
         (dict[str, Pocket], ["Pocket.coin", "pydantic dataclass Coin"]),
         (Tenfold, ["Tenfold", "__init__", "__post_init__"]),
+        (TracedTenfold, ["TracedTenfold", "__init__", "__post_init__"]),
         (list[AttrsTenfold], ["AttrsTenfold", "__init__", "__attrs_post_init__"]),
         (Renamed, ["Renamed.price", "`alias`", "msgspec.field"]),
         (Converted | int, ["Converted.code", "`converter`"]),
@@ -288,6 +306,19 @@ def test_class_whose_own_code_would_not_run_is_refused(kind, annotation, words):
         register(kind, annotation)
     for word in ("echo", "'x'", *words):
         assert word in str(caught.value)
+
+
+@traced
+@dataclasses.dataclass
+class Traced:
+    n: int
+
+
+@traced
+@traced
+@attrs.define
+class AttrsTraced:
+    n: int
 
 
 @attrs.define
@@ -301,6 +332,8 @@ class Private:
     [
         (Private, {"_n": 1}, {"_n": 0}),
         (list[Coin], [{"n": 1}], [{"n": 0}]),
+        (Traced, {"n": 1}, {"n": "x"}),
+        (AttrsTraced, {"n": 1}, {"n": "x"}),
         (DataFrame[Tenfold], [{"n": 1}], [{"n": "x"}]),
     ],
 )

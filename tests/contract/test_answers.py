@@ -241,7 +241,15 @@ def test_text_returned_for_an_array_is_sent_as_flask_does(app, client):
 
 @pytest.mark.parametrize(
     "annotation",
-    [Item | None, int | None, list[Item] | None, list[int] | None, dict | None, t.Optional[set]],  # noqa: UP045
+    [
+        Item | None,
+        int | None,
+        list[Item] | None,
+        list[int] | None,
+        dict | None,
+        t.Optional[set],  # noqa: UP045
+        t.Literal["a", "b"] | None,
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(("body", "status"), [(None, 200), ((None, 203), 203)], ids=["", "status"])

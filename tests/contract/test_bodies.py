@@ -299,6 +299,58 @@ def test_strict_models_of_pydantic_read_texts_of_forms_and_queries(app, client):
     assert [each["path"] for each in errors_of(wrong)] == ["$.n"]
 
 
+class StrictLists(pydantic.BaseModel):
+    model_config = {"strict": True}
+    n: int = 0
+    tags: t.Annotated[list[int], pydantic.Field(max_length=2)] = []
+    pair: tuple[int, float] | None = None
+    days: set[dt.date] = set()
+
+
+class Lists(StrictLists):
+    model_config = {"strict": False}
+
+
+@pytest.mark.parametrize("kind", [StrictLists, Lists])
+def test_models_of_pydantic_read_lists_of_texts_and_list_what_is_wrong(app, client, kind):
+    @app.get("/")
+    def query(x: t.Annotated[kind, Query()]):
+        return repr(x)
+
+    @app.post("/")
+    def form(x: t.Annotated[kind, Form()]):
+        return repr(x)
+
+    for send in (
+        lambda fields: client.post("/", data=fields),
+        lambda fields: client.get("/", query_string=fields),
+    ):
+        fields = {"n": "1", "tags": ["2", "3"], "pair": ["4", "5.5"], "days": "2024-02-29"}
+        expected = kind(n=1, tags=[2, 3], pair=(4, 5.5), days={dt.date(2024, 2, 29)})
+        assert send(fields).text == repr(expected)
+        wrong = errors_of(send({"n": "1", "tags": ["y", "x"]}))
+        assert [each["path"] for each in wrong] == ["$.tags[0]", "$.tags[1]"]
+        assert "valid integer" in wrong[0]["expected"]
+        wrong = errors_of(send({"n": "x", "tags": ["1", "2", "3"]}))
+        assert [each["path"] for each in wrong] == ["$.n", "$.tags"]
+        assert "at most 2 items" in wrong[1]["expected"]
+
+
+class StrictFile(pydantic.BaseModel):
+    model_config = {"strict": True, "arbitrary_types_allowed": True}
+    n: int
+    file: Upload
+
+
+def test_strict_models_of_pydantic_read_files_of_forms(app, client):
+    @app.post("/")
+    def view(x: t.Annotated[StrictFile, Form()]):
+        return f"{x.n} {x.file.name}"
+
+    sent = client.post("/", data={"n": "1", "file": (io.BytesIO(b"x"), "a.txt")})
+    assert sent.text == "1 a.txt"
+
+
 def test_strict_scalar_of_pydantic_reads_the_text_of_a_query(app, client):
     @app.get("/")
     def view(n: t.Annotated[int, pydantic.Field(strict=True, ge=1)]):

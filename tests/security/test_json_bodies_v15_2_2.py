@@ -266,6 +266,16 @@ def test_long_key_above_many_values_for_pydantic_is_413(client, key):
     assert client.post("/person", data=form).status_code == 413
 
 
+@pytest.mark.parametrize("space", [" " * 300, "\n" * 5000])
+@pytest.mark.parametrize("before", ['"k":1,', '"k":1,"l"\n:1,', '"' + "k" * 300 + '":1,'])
+@pytest.mark.parametrize("key", [":", " :", ":" + "k" * 300])
+def test_long_key_is_found_after_space_that_looks_like_one(client, before, space, key):
+    key += "k" * 300_000
+    shares = f'{{{before}{space}"{key}":[{",".join(["1"] * 2000)}]}}'
+    body = f'{{"name":"a","shares":{shares}}}'.encode()
+    refuses(client, "/person", JSON, body, "keys of at most")
+
+
 @pytest.mark.parametrize(
     "text", ["k" * 300_000, '"' + "1" * 150_000 + '":'], ids=["letters", "like a key"]
 )

@@ -23,6 +23,7 @@ requests, and that a request could change.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing as t
 
 import msgspec
@@ -199,8 +200,10 @@ def _check_class(cls: t.Any, place: _Place) -> None:
 
 
 def _has_own_init(cls: t.Any) -> bool:
-    """Return whether an author wrote the `__init__` of a dataclass or attrs class."""
-    code = getattr(cls.__init__, "__code__", None)
+    """Return whether an author wrote the `__init__` of a dataclass or attrs class. A decorator such
+    as beartype's may have wrapped the generated one.
+    """
+    code = getattr(inspect.unwrap(cls.__init__), "__code__", None)
     return code is not None and not code.co_filename.startswith(("<string>", "<attrs generated"))
 
 

@@ -196,7 +196,7 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
     bare = strip(body)
     if is_union(bare):
         return _read_union(body, status, as_flask)
-    sort = _sort(body, as_flask)
+    sort = None if _is_text(bare) else _sort(body, as_flask)
     if sort == "stream":
         item = t.get_args(bare)[0]
         return Answer(kind="stream", annotation=item, status=status, media_types=_STREAM_TYPES)
@@ -255,7 +255,7 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
     if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
-    if bare is str or bare is bytes or _is_text(bare):
+    if bare is str or bare is bytes:
         return None
     if _is_value(annotation):
         return "typed"
@@ -267,7 +267,10 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
 
 
 def _is_text(bare: t.Any) -> bool:
-    """Return whether a type is a `Literal` of texts, whose values Flask sends as it sends `str`."""
+    """Return whether a type is a `Literal` of texts, whose values Flask sends as it sends `str`.
+
+    In a union with None it is a type like others, because Flask cannot send None.
+    """
     values = t.get_args(bare) if t.get_origin(bare) is t.Literal else ()
     return bool(values) and all(type(value) is str for value in values)
 

@@ -26,7 +26,7 @@ from .hints import (
     strip,
     union_of,
 )
-from .hooks import from_json, read_by
+from .hooks import read_by, typed_decoder
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
 from .pydanticlimits import (
@@ -180,7 +180,7 @@ class BodyParameter:
             return finite(self._adapter.validate_json, self.annotation)
         if self.json_type is msgspec.Raw:
             return lambda data: msgspec.Raw(data.strip(b" \t\r\n"))
-        return finite(msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode, self.rest)
+        return finite(typed_decoder(self.json_type), self.rest)
 
     def from_json(self, value: t.Any, path: str) -> t.Any:
         """Convert a value that was decoded as `json_type` into the argument. Raises InputError."""

@@ -34,6 +34,7 @@ from .operation import fresh
 from .pydanticlimits import adapter, needs_pydantic, read_texts
 from .records import fields_of, types_in
 from .valuecounts import check_keys
+from .values import unpacked
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -360,7 +361,7 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
     """
     read = partial(msgspec.convert, type=annotation, strict=strict, dec_hook=from_json)
     try:
-        found = rereading.convert_plain(read, value)
+        found = rereading.convert_plain(unpacked.attempt(read), value)
     except msgspec.ValidationError as error:
         raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
     # Refuse NaN: JSON cannot express it, but msgspec reads the text "nan" as a float.

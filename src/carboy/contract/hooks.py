@@ -9,6 +9,8 @@ import msgspec
 from . import inputerrors
 from .hints import is_pydantic
 from .pydanticlimits import adapter, needs_pydantic, read_plain
+from .records import types_in
+from .values import unpacked
 from .values.file import Upload
 from .values.kind import key_word
 from .values.registry import kind_inside_json, kind_of
@@ -39,7 +41,19 @@ def json_decoder(annotation: t.Any) -> cabc.Callable[[bytes], t.Any]:
     """Return a function that decodes JSON into a type."""
     if needs_pydantic(annotation):
         return t.cast("cabc.Callable[[bytes], t.Any]", adapter(annotation).validate_json)
-    return msgspec.json.Decoder(annotation, dec_hook=from_json).decode
+    return typed_decoder(annotation)
+
+
+def typed_decoder(annotation: t.Any) -> cabc.Callable[[bytes], t.Any]:
+    """Return a function of msgspec that decodes JSON into a type."""
+    decode = msgspec.json.Decoder(annotation, dec_hook=from_json).decode
+    return unpacked.attempt(decode) if unpacks(annotation) else decode
+
+
+def unpacks(annotation: t.Any) -> bool:
+    """Return whether a type has images or the like, also in the fields of records."""
+    kinds = map(kind_of, types_in(annotation))
+    return any(kind is not None and kind.unpacks for kind in kinds)
 
 
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:

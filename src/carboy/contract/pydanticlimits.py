@@ -178,31 +178,29 @@ def read_plain(validator: t.Any, value: t.Any) -> t.Any:
     try:
         return validator.validate_python(value)
     except ValueError as error:
-        return _read_again(error, lambda: validator.validate_json(_as_json(value)))
+        try:
+            return validator.validate_json(_as_json(value))
+        # A value that cannot be written as JSON is a ValueError too.
+        except ValueError as again:
+            if _count(again) < _count(error):
+                raise
+        raise
 
 
 def read_texts(validator: t.Any, value: t.Any) -> t.Any:
-    """Validate the texts of a form or a query, as `read_plain` does it for JSON: a strict model
-    reads an int from the text of a field.
+    """Validate the texts of a form or a query, which are the only way to send numbers there: a
+    strict model reads an int from the text of a field.
+
+    Args:
+        validator: as for `read_plain`.
+        value: a text, a list of texts, or a dict of them, which may also have uploaded files, and
+            decoded JSON that was sent as the text of one field.
+
+    Raises:
+        pydantic.ValidationError: the value is not valid.
     """
-    try:
-        return validator.validate_python(value)
-    except ValueError as error:
-        return _read_again(error, lambda: validator.validate_strings(value))
-
-
-def _read_again(error: ValueError, read: cabc.Callable[[], t.Any]) -> t.Any:
-    """Return what `read` returns. Raises the error of pydantic that lists fewer values."""
-    try:
-        return read()
-    # A value that cannot be written as JSON, such as an uploaded file, is a ValueError too.
-    except ValueError as again:
-        if _count(again) < _count(error):
-            raise
-    try:
-        raise error
-    finally:
-        del error  # break a reference cycle: the error's traceback refers to this frame
+    # `validate_strings` reads no lists and no files.
+    return validator.validate_python(value, strict=False)
 
 
 def _count(error: ValueError) -> float:

@@ -27,8 +27,9 @@ _PART_BYTES = 2**20
 # The length of a key times the number of values must be at most this, unless the key is short.
 _MOST_REPEATED_BYTES = 2**28
 _SHORT_KEY_BYTES = 256
-# A string that is longer than a short key, and has a colon after it.
-_LONG_KEY = re.compile(rb'"([^"]{257,})"(?=\s*:)')
+# A string that is longer than a short key, and has a colon after it. Its second quote is not part
+# of the match, so that the next match may begin with it.
+_LONG_KEY = re.compile(rb'"([^"]{257,})(?="\s*:)')
 #: In JSON of this length, which pydantic validates, no key is repeated so often.
 UNCHECKED_KEYS_BYTES: t.Final = 2**15
 

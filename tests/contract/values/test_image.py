@@ -57,6 +57,32 @@ def test_only_scans_of_the_image_are_counted():
     assert not has_more_scans(whole, count)
 
 
+@pytest.mark.parametrize("code", [0x01, 0x02, 0xBF, 0xD0, 0xD7, 0xD8])
+def test_scans_after_a_marker_without_a_length_are_counted(code):
+    data, scan = _progressive()
+    hidden = scan * 120
+    marker = bytes([0xFF, code]) + (2 + len(hidden)).to_bytes(2, "big")
+    count = data.count(b"\xff\xda") + 120
+    assert has_more_scans(data + marker + hidden, count - 1)
+    assert not has_more_scans(data + marker + hidden, count)
+
+
+def test_jpeg_that_hides_scans_behind_a_wrong_restart_is_refused():
+    data, scan = _progressive(64)
+    hidden = b"\xff\xdd\0\4\0\0" + scan * 120
+    restarts = b"\xff\xdd\0\4\0\1"  # after each block
+    length = (2 + len(hidden)).to_bytes(2, "big")
+    with pytest.raises(InputError, match="more than 100 scans"):
+        open_image(data + restarts + scan + b"\xff\x02" + length + hidden + b"\xff\xd9")
+
+
+@pytest.mark.timeout(60)
+def test_long_fill_between_the_scans_of_a_jpeg_is_skipped_in_linear_time():
+    data, scan = _progressive()
+    fill = b"\xff" * 2**22 + b"\0"
+    assert has_more_scans(data + fill + scan * 120, 100)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_a_format_is_recognised_by_its_first_bytes(picture, kind):
     assert sniff(picture(kind)) == kind

@@ -135,17 +135,63 @@ def test_many_small_pages_of_a_usual_file_are_read():
     assert len(kind_of(DataFrame).read(file.getvalue())) == 30_000
 
 
-def test_a_dictionary_that_many_batches_share_counts_with_each():
-    dictionary = pa.array([""] * 400_000)
-    schema = pa.schema([("a", pa.dictionary(pa.int32(), pa.string()))])
+_WORDS = pa.schema([("a", pa.dictionary(pa.int32(), pa.string()))])
+
+
+def stream_of(columns, schema=_WORDS, **options):
+    """Write an Arrow stream with one batch for each column."""
     file = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(file, schema, options=options) as stream:
-        for _ in range(400):
-            cells = pa.DictionaryArray.from_arrays(pa.array([0], pa.int32()), dictionary)
-            stream.write_batch(pa.record_batch([cells], schema=schema))
+    with pa.ipc.new_stream(file, schema, options=pa.ipc.IpcWriteOptions(**options)) as stream:
+        for column in columns:
+            stream.write_batch(pa.record_batch([column], schema=schema))
+    return file.getvalue()
+
+
+def coded(indices, dictionary, *, safe=True):
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), dictionary, safe=safe)
+
+
+@pytest.mark.timeout(60)
+def test_a_dictionary_that_many_batches_share_is_validated_once():
+    words = pa.array([f"word {i}" for i in range(100_000)])
+    data = stream_of([coded([7], words)] * 20_000, compression="zstd")
+    frame = kind_of(DataFrame).read(data)
+    assert len(frame) == 20_000
+    assert set(frame["a"]) == {"word 7"}
+
+
+def test_a_dictionary_that_each_batch_extends_counts_with_each():
+    texts = pa.array([f"text {i}" for i in range(100_000)])
+    grown = [coded([0], texts[: 99_800 + i]) for i in range(200)]
+    data = stream_of(grown, emit_dictionary_deltas=True)
+    assert len(data) < 2**22
     with pytest.raises(InputError, match="bytes when unpacked"):
-        kind_of(DataFrame).read(file.getvalue())
+        kind_of(DataFrame).read(data)
+
+
+def test_batches_with_shared_replaced_and_extended_dictionaries_are_read():
+    first, second = pa.array(["a", "b"]), pa.array(["a", "b", "c"])
+    parts = [
+        coded([0, None, 1], first),
+        coded([1], first),
+        coded([2, 0], second),
+        coded([], second),
+        coded([1, 0, None, 2], second)[1:],
+        coded([0], pa.array(["z"])),
+    ]
+    expected = ["a", None, "b", "b", "c", "a", "a", None, "c", "z"]
+    for deltas in (False, True):
+        frame = kind_of(DataFrame).read(stream_of(parts, emit_dictionary_deltas=deltas))
+        found = [None if pd.isna(each) else each for each in frame["a"]]
+        assert found == expected
+
+
+@pytest.mark.parametrize("index", [2, 2**31 - 1, -1])
+def test_an_index_outside_of_a_dictionary_is_refused_in_each_batch(index):
+    words = pa.array(["a", "b"])
+    parts = [coded([0], words), coded([1], words), coded([index], words, safe=False)]
+    with pytest.raises(InputError, match="damaged"):
+        kind_of(DataFrame).read(stream_of(parts))
 
 
 @settings(max_examples=300, deadline=None)

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 import pytest
 
-from carboy import Image
+from carboy import Body, Form, Image
 from carboy.contract.values import unpacked
 from carboy.models import DataFrame, ImageOptions
 
@@ -25,6 +25,11 @@ class Row(msgspec.Struct):
 
 class Row2(msgspec.Struct):
     rows: list[Row]
+
+
+class Lists(msgspec.Struct):
+    first: list[Row]
+    second: list[Row]
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +96,66 @@ def test_pictures_of_a_request_have_a_limit_together(client, picture, url, encod
         response = client.post(url + of, data=data, content_type=f"application/{encoding}")
         assert response.status_code == status, response.text
     assert client.post(url + of, data=b"[", content_type="application/json").status_code == 400
+
+
+@pytest.fixture
+def read_again(client, app):
+    @app.post("/any")
+    def records_or_number(x: list[Row] | int) -> int:
+        return len(x) if isinstance(x, list) else x
+
+    @app.post("/two")
+    def two(x: t.Annotated[list[Row], Body()], y: t.Annotated[Row, Body()]) -> int:
+        return len(x) + y.n
+
+    @app.post("/form")
+    def form(x: t.Annotated[Lists, Form()]) -> int:
+        return len(x.first) + len(x.second)
+
+    return client
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "status"),
+    [
+        ("/records", '[P, P, {"photo": "X", "n": 5.0}]', 200),
+        ("/records", '{"x": [P, P, {"photo": "X", "n": 5.0}]}', 200),
+        ("/records", '[P, P, {"photo": "X", "n": "x"}]', 422),
+        ("/records", '{"x": [P, P, {"photo": "X", "n": "x"}]}', 422),
+        ("/records", '[P, P, P, {"photo": "X", "n": 5.0}]', 413),
+        ("/record", '{"rows": [P, P, {"photo": "X", "n": 5.0}]}', 200),
+        ("/record", '{"x": {"rows": [P, P, {"photo": "X", "n": 5.0}]}}', 200),
+        ("/record", '{"rows": [P, P, {"photo": "X", "n": "x"}]}', 422),
+        ("/any", '{"x": [P, P, {"photo": "X", "n": "x"}]}', 422),
+        ("/list", '{"x": ["X", "X", "X"]}', 200),
+        ("/list", '{"x": ["X", "X", "no"]}', 415),
+        ("/dict", '{"a": "X", "b": "X", "c": 5}', 422),
+        ("/two", '{"x": [P, P], "y": {"photo": "X", "n": 5.0}}', 200),
+        ("/two", '{"x": [P, P], "y": {"photo": "X", "n": "x"}}', 422),
+    ],
+)
+def test_reading_a_body_again_does_not_count_its_pictures_again(
+    read_again, picture, url, body, status
+):
+    text = base64.b64encode(picture()).decode()
+    data = body.replace("P", '{"photo": "X"}').replace("X", text)
+    packed = msgspec.msgpack.encode(msgspec.json.decode(data))
+    sent = ((data, "json"), (data.encode("utf-16"), "json"), (packed, "msgpack"))
+    for content, encoding in sent:
+        response = read_again.post(url, data=content, content_type=f"application/{encoding}")
+        assert response.status_code == status, response.text
+
+
+def test_reading_a_field_of_a_form_again_does_not_count_its_pictures_again(read_again, picture):
+    text = base64.b64encode(picture()).decode()
+    first = f'[{{"photo": "{text}"}}, {{"photo": "{text}", "n": 5.0}}]'
+    for second, status in (
+        (f'[{{"photo": "{text}", "n": 5.0}}]', 200),
+        (f'[{{"photo": "{text}", "n": "x"}}]', 422),
+        (first, 413),
+    ):
+        response = read_again.post("/form", data={"first": first, "second": second})
+        assert response.status_code == status, response.text
 
 
 def test_limit_holds_for_the_files_of_a_form(client, picture):

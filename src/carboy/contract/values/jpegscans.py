@@ -14,13 +14,13 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# A marker: FF and a code. Within the data of a scan, FF is followed by 00.
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+# FF, which may be repeated, and the code of a marker that a segment with a length follows, or of
+# the end of the image. Of the other codes, 00 marks an FF within the data of a scan. 01 to BF and
+# D0 to D8 have no segment: where the data of a scan restarts, the decoder skips them.
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 _END, _SCAN = 0xD9, 0xDA
 # Frames that are not progressive.
 _SEQUENTIAL = (0xC0, 0xC1)
-# Markers that no segment with a length follows: TEM, RST0 to RST7, and the start of the image.
-_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 
 def has_more_scans(data: bytes, most: int) -> bool:
@@ -54,10 +54,9 @@ def _has_one_scan(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> cabc.Iterator[tuple[int, int]]:
-    """Yield the code of each marker before the end of the image, and the position after it."""
+    """Yield the code of each segment before the end of the image, and the position after it."""
     at = 0
     while (marker := _MARKER.search(data, at)) and marker[1][0] != _END:
         at = marker.end()
         yield marker[1][0], at
-        if marker[1][0] not in _ALONE:
-            at += int.from_bytes(data[at : at + 2], "big")
+        at += int.from_bytes(data[at : at + 2], "big")

@@ -52,6 +52,28 @@ def limited(read: cabc.Callable[P, R]) -> cabc.Callable[P, R]:
     return counted
 
 
+def attempt(read: cabc.Callable[P, R]) -> cabc.Callable[P, R]:
+    """Wrap a function that reads a request or a part of it, so that nothing which it has passed to
+    `add` is counted if it fails: the request may be read in another way then.
+    """
+
+    def counted(*args: P.args, **options: P.kwargs) -> R:
+        before = _request.bytes
+        try:
+            return read(*args, **options)
+        except BaseException:
+            _request.bytes = before
+            raise
+
+    return counted
+
+
+def start_again() -> None:
+    """Count from 0, because the whole request is read again."""
+    if _request.bytes is not None:
+        _request.bytes = 0
+
+
 def add(size: int, path: str, *, limit: int) -> None:
     """Count a picture or a table of the request that this thread reads.
 

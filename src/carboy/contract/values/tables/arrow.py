@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import typing as t
+from itertools import groupby
 
 from ....errors import InputError, MalformedInputError
 from .. import unpacked
@@ -119,12 +120,15 @@ class ArrowTables:
             self._refuse_bytes(size, path)
         with pa.ipc.open_stream(buffer) as reader:
             refuse_size(0, len(reader.schema), self._options, path)
-            batches, rows = [], 0
+            batches, rows, seen = [], 0, set()
             for batch in reader:
                 rows += batch.num_rows
                 refuse_size(rows, batch.num_columns, self._options, path)
-                # All batches may share one dictionary, which is validated again with each.
-                size += sum(map(_dictionary_bytes, batch.columns))
+                # A few bytes may extend a dictionary; then the new one is a copy.
+                for dictionary in _dictionaries(batch):
+                    if (memory := _memory_of(dictionary)) not in seen:
+                        seen.add(memory)
+                        size += dictionary.get_total_buffer_size()
                 self._refuse_bytes(size, path)
                 batches.append(batch)
         return pa.Table.from_batches(batches, schema=reader.schema)
@@ -138,6 +142,7 @@ class ArrowTables:
         refuse_duplicate_names(table.column_names, path)
         for field in table.schema:
             _refuse_type(field, path)
+        table = _with_joined_chunks(table)
         table.validate(full=True)  # offsets in data of untrusted clients may point anywhere
         size = sum(_unshared_bytes(column) for column in table.columns)
         self._refuse_bytes(size, path)
@@ -309,12 +314,45 @@ def _unshared_bytes(column: t.Any) -> int:
     return total
 
 
-def _dictionary_bytes(array: t.Any) -> int:
+def _dictionaries(batch: t.Any) -> cabc.Iterator[t.Any]:
     import pyarrow as pa
 
-    if not pa.types.is_dictionary(array.type):
-        return 0
-    return t.cast("int", array.dictionary.get_total_buffer_size())
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type):
+            yield column.dictionary
+
+
+def _memory_of(array: t.Any) -> tuple[t.Any, ...]:
+    """Return what is equal for two arrays only if they are the same memory."""
+    addresses = (None if buffer is None else buffer.address for buffer in array.buffers())
+    return (array.offset, len(array), *addresses)
+
+
+def _with_joined_chunks(table: t.Any) -> t.Any:
+    """Join the chunks of a column that share a dictionary. Otherwise, a dictionary that thousands
+    of batches share is validated and converted once for each.
+    """
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        if not pa.types.is_dictionary(field.type):
+            continue
+        joined = []
+        for _, group in groupby(table.column(i).chunks, lambda each: _memory_of(each.dictionary)):
+            chunks = list(group)
+            indices = [chunk.indices for chunk in chunks]
+            for each in indices:
+                each.validate()  # without the comparison of each index, which the caller does
+            joined.append(
+                pa.DictionaryArray.from_arrays(
+                    pa.concat_arrays(indices),
+                    chunks[0].dictionary,
+                    ordered=field.type.ordered,
+                    safe=False,
+                )
+            )
+        table = table.set_column(i, field, pa.chunked_array(joined, type=field.type))
+    return table
 
 
 def _longest(texts: t.Any) -> int:
