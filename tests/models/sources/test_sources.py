@@ -371,11 +371,8 @@ def test_card_that_may_not_be_read_concerns_only_its_version(bucket, build, monk
     assert "403 Forbidden" in source_of(bucket).look().versions[-1].fault
 
 
-@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8 a", "ä", "x" * 65])
-@pytest.mark.parametrize("kind", ["folder", "url"])
-def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
-    kind, url_source, build, tmp_path, name
-):
+def _source_with(name, kind, url_source, build, tmp_path):
+    """Return a source with the version "7" and a copy of it with this name."""
     if kind == "folder":
         source = source_of(str(tmp_path / "digits"))
         source.push(str(build), "7")
@@ -385,9 +382,32 @@ def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
         source.push(str(build), "7")
         top, files = source._url.removeprefix("memory:/"), fsspec.filesystem("memory")
         files.copy(f"{top}/7", f"{top}/{name}", recursive=True)
+    return source
+
+
+@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8\x7f", "u\u0308"])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
+    kind, url_source, build, tmp_path, name
+):
+    source = _source_with(name, kind, url_source, build, tmp_path)
     assert candidates_of(source) == ["7"]
     (fault,) = [each.fault for each in source.look().versions if each.name == name]
     assert "cannot be the name of a version" in fault
+
+
+@pytest.mark.parametrize("name", ["2026-11-29T10:00", "8 (copy)", "_8", "größe-8", "x" * 70])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_that_people_have_named_is_a_version(kind, url_source, build, tmp_path, name):
+    source = _source_with(name, kind, url_source, build, tmp_path)
+    assert sorted(candidates_of(source)) == sorted(["7", name])
+    assert (pathlib.Path(source.folder(name)) / "model.txt").read_text() == "net"
+
+
+def test_single_version_whose_name_could_not_stand_in_a_header_is_none(seven):
+    source = source_of(str(seven.rename(seven.parent / "модель")))
+    assert candidates_of(source) == []
+    assert "cannot be the name of a version" in source.look().versions[0].fault
 
 
 def test_fingerprint_changes_with_the_files(seven):
