@@ -332,10 +332,26 @@ def test_program_keeps_its_annotations_and_reports_errors_by_its_own_hook(tmp_pa
         "def fail(): raise ValueError('mine')\n"
         "fail()\n"
     )
-    command = [carboy_command, "--as-flask", "main.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert (done.stdout, done.stderr) == ("ValueError mine ['<module>', 'fail'] True\n", "")
+    (tmp_path / "wraps.py").write_text(
+        "import os, sys\n"
+        "sys.excepthook = lambda *args: sys.__excepthook__(*args)\n"
+        "raise ValueError('login with ' + os.environ['API_KEY'])\n"
+    )
+    done = {
+        name: subprocess.run(
+            [carboy_command, "--as-flask", name],
+            cwd=tmp_path,
+            env={**os.environ, "API_KEY": "hunter22hunter"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for name in ("main.py", "wraps.py")
+    }
+    assert [each.returncode for each in done.values()] == [1, 1]
+    assert done["main.py"].stdout == "ValueError mine ['<module>', 'fail'] True\n"
+    assert done["main.py"].stderr == ""
+    assert done["wraps.py"].stderr.endswith("ValueError: login with ********\n")
 
 
 @pytest.mark.integration

@@ -31,6 +31,8 @@ SHOP, THIEF = "https://shop.example", "https://thief.example"
         ("https://my_shop.example.", "https://my_shop.example.", True),
         ("https://*.bücher.example", "https://a.xn--bcher-kva.example", True),
         ("capacitor://localhost", "capacitor://localhost", True),
+        ("app://.", "app://.", True),
+        ("http://[::ffff:1.2.3.4]", "http://[::ffff:102:304]", True),
         ([SHOP, THIEF], THIEF, True),
         ("*", THIEF, True),
         ("*", "null", True),

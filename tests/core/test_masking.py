@@ -411,6 +411,45 @@ def test_secret_in_an_object_with_fields_is_masked(
     assert mask_text(f"connect with {KEY}") == f"connect with {MASK}"
 
 
+@dataclasses.dataclass(eq=False)
+class Linked:
+    name: str
+    others: list[Linked] = dataclasses.field(default_factory=list)
+
+
+class Expired(InDataclass):
+    """An object whose fields are properties that ask a database, as those of an ORM."""
+
+    @property
+    def password(self) -> str:
+        raise RuntimeError("the session is closed")
+
+    @password.setter
+    def password(self, value: str) -> None:
+        pass
+
+
+def test_fields_are_read_without_running_code_of_the_object() -> None:
+    app = Carboy(__name__)
+    app.config["USER"] = Expired("db", "")
+    assert "{'host': 'db'}" in repr(app.config)
+    assert mask_text(KEY) == KEY
+
+
+def test_objects_that_refer_to_each_other_are_shown_in_part_and_searched_once() -> None:
+    friends = [Linked(str(number)) for number in range(12)]
+    for each in friends:
+        each.others = friends
+    chain = Linked(KEY)
+    for _ in range(5000):
+        chain = Linked("link", [chain])
+    app = Carboy(__name__)
+    app.config.update(USER=friends[0], CHAIN=chain, LAST={"api_key": KEY})
+    assert mask_text(KEY) == MASK
+    assert len(repr(app.config)) < 2_000_000
+    assert repr(app.config).count("link") < 9
+
+
 def test_attributes_of_other_objects_are_not_read() -> None:
     class Document:
         _fields: t.ClassVar[dict[str, str]] = {"password": "text"}

@@ -477,13 +477,19 @@ def parts(n: int) -> t.Iterator[str]:
 
 def test_streams_that_clients_do_not_read_keep_no_more_memory_than_allowed(start):
     server = start("--max-held-responses", "40M", text=LARGE_ITEMS)
-    unread = server.send("/parts", b"16")
-    assert unread.recv(1) == b"H"
+    unread = [server.send("/parts", b"16") for _ in range(4)]
+    assert [each.recv(1) for each in unread] == [b"H"] * 4
     refused = server.post("/parts", 16)
     assert (refused.status_code, refused.json()["code"]) == (503, "responses-full")
     assert server.post("/parts", 0).status_code == 200
-    unread.close()
+    for each in unread:
+        each.close()
     wait_until(lambda: server.post("/parts", 2).status_code == 200)
+
+
+def test_stream_with_items_as_large_as_all_held_responses_is_sent(start):
+    server = start("--max-held-responses", "1M", text=LARGE_ITEMS)
+    assert len(server.post("/parts", 2).content) > 2_000_000
 
 
 # -------------------------------------------------------------------------------------- the end

@@ -13,7 +13,7 @@ import contextlib
 import re
 import typing as t
 from dataclasses import dataclass, fields
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ..core.advice import did_you_mean
 from ..errors import ConfigError
@@ -201,7 +201,7 @@ class _Origins:
         host = given.lower()
         if host.startswith("["):
             try:
-                return f"[{ip_address(host[1:-1])}]"
+                return f"[{_written(ip_address(host[1:-1]))}]"
             except ValueError:
                 raise self._not_an_origin(text) from None
         if not _DEVIATIONS.isdisjoint(host):
@@ -250,10 +250,21 @@ _PATTERN: t.Final = re.compile(
 
 
 # A name in ASCII, or an IPv4 address.
-_HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?")
+# The origin of an Electron app is `app://.`.
+_HOST: t.Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\.")
 # Letters that Python's IDNA 2003 writes in another way than browsers (UTS #46): it takes
 # straße.example for strasse.example, which may belong to somebody else.
 _DEVIATIONS: t.Final = frozenset("\u00df\u03c2\u200c\u200d")
+
+
+def _written(address: IPv4Address | IPv6Address) -> str:
+    """Return an address as browsers write it. From Python 3.13 on, `str` writes one that contains
+    an IPv4 address with dots.
+    """
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is None:
+        return str(address)
+    return f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
 
 
 def _is_port(text: str | None) -> bool:

@@ -14,6 +14,8 @@ import typing as t
 from carboy.core.changetracking import note_change
 from carboy.errors import ConfigError
 
+from .notices import logger
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
@@ -144,9 +146,11 @@ class AccessHost:
             identify_user=self._user_finder(),
         )
         if not self.__dict__.get("models") and (place := table.place_that_counts_by("model")):
-            raise ConfigError(
-                f"{place} has a rate by model, but the app has no models. To count all requests to"
-                " a route, whoever sends them, write 'by route'."
+            # No error: models may be declared later, and services may share their configuration.
+            logger.warning(
+                "%s has a rate by model, which has no effect, because the app has no models. To"
+                " count all requests to a route, whoever sends them, write 'by route'",
+                place,
             )
         if self._identify_user is None and (place := table.place_that_counts_by("user")):
             raise ConfigError(

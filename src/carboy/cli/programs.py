@@ -7,14 +7,17 @@ environment variable makes `import flask` import carboy in child processes, too 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import types
 import typing as t
+from contextlib import redirect_stderr
 
 import click
 
 from ..compat import ENV_VAR, install_as_flask
+from ..core.masking import mask_text
 from ..core.tracebacks import drop_leading_frames
 
 
@@ -95,5 +98,10 @@ def _run_like_python(run: t.Callable[[], object]) -> None:
             sys.stderr.write(format_for_user(exc))
         else:  # the program reports its errors itself
             drop_leading_frames(exc)
-            sys.excepthook(type(exc), exc, exc.__traceback__)
+            printed = io.StringIO()
+            try:
+                with redirect_stderr(printed):
+                    sys.excepthook(type(exc), exc, exc.__traceback__)
+            finally:
+                sys.stderr.write(mask_text(printed.getvalue()))
         sys.exit(1)

@@ -26,8 +26,8 @@ The other modules use the `Operation`:
     fieldtexts         rewrites texts of fields for msgspec; `rereading` does that for JSON
     pydanticlimits     limits that pydantic checks
     answercheck        whether a return value fits its declared type
-    packedvalues       values for another process; `exactvalues` has those that msgspec would not
-                       read as they were, `rebuilding` makes records without validating them
+    packedvalues       values for another process
+    exactvalues        the values of exceptions for another process; `rebuilding` makes records
     hooks              how msgspec reads and writes classes that it does not know
     schemas            types -> JSON Schema; `declared` adds what msgspec leaves out
     docstrings         the texts of Google's style, for documents

@@ -11,7 +11,6 @@ import collections
 import datetime as dt
 import decimal
 import enum
-import importlib
 import pathlib
 import re
 import sys
@@ -24,7 +23,6 @@ from functools import partial
 import msgspec
 
 from .rebuilding import build, may_build, taken_apart
-from .records import types_in
 from .values.registry import kind_inside_json
 
 if t.TYPE_CHECKING:
@@ -34,7 +32,8 @@ if t.TYPE_CHECKING:
 
 # Codes of MessagePack's extension types: a word and plain data; a class, attributes and content.
 WORD, INSTANCE = 2, 3
-AS_IS = frozenset({bool, bytes, float, int, str, types.NoneType})
+_AS_IS = frozenset({bool, bytes, float, str, types.NoneType})
+_decode_parts = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], msgspec.Raw]).decode
 # The integers that MessagePack has.
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 # Days, seconds and microseconds; a time zone may have a name besides.
@@ -63,7 +62,7 @@ def _foreign(name: str) -> cabc.Callable[[t.Any], t.Any]:
     """Return a function that calls a class of pydantic, which need not be installed."""
 
     def call(value: t.Any) -> t.Any:
-        return getattr(importlib.import_module("pydantic_core"), name)(value)
+        return getattr(sys.modules["pydantic_core"], name)(value)
 
     return call
 
@@ -92,21 +91,6 @@ def _time(value: dt.time | dt.datetime) -> t.Any:
     if not value.fold and (zone is None or has_offset):
         return value.isoformat()
     return [value.replace(tzinfo=None).isoformat(), value.fold, _portable(value)]
-
-
-def _plain_datetime(value: dt.datetime) -> dt.datetime | None:
-    """Return the value of a subclass, such as pandas' `Timestamp`, as a datetime; None if it has
-    more than that, or is no time.
-    """
-    if getattr(value, "nanosecond", 0):  # NaN for `NaT`
-        return None
-    date = dt.datetime(value.year, value.month, value.day, tzinfo=value.tzinfo, fold=value.fold)
-    return date.replace(
-        hour=value.hour,
-        minute=value.minute,
-        second=value.second,
-        microsecond=value.microsecond,
-    )
 
 
 def _portable(value: dt.time | dt.datetime) -> t.Any:
@@ -179,37 +163,18 @@ def _form_of(cls: type) -> _Form | None:
     return form
 
 
-def classes_in(annotation: t.Any) -> frozenset[type]:
-    """Return the classes that an annotation names, also for fields of other classes, whose values
-    can only be sent as instances.
-    """
-    found = {t.get_origin(each) or each for each in types_in(annotation)}
-    return frozenset(
-        each
-        for each in found
-        if isinstance(each, type)
-        and each.__module__ not in ("builtins", "collections.abc", "typing")
-        and _form_of(each) is None
-        and kind_inside_json(each) is None
-    )
-
-
 class ExactWriter:
-    """Converts values to what MessagePack has. For the values of one column.
+    """Converts values to what MessagePack has. For one message.
 
     Args:
         encode: returns a value as MessagePack.
-        named: the classes that the annotation names.
-        checks_ints: whether integers may be too long for MessagePack.
 
     Attributes:
         classes: module and name of each class of which there are instances.
     """
 
-    def __init__(self, encode: Encode, named: frozenset[type], *, checks_ints: bool) -> None:
+    def __init__(self, encode: Encode) -> None:
         self._encode = encode
-        self._named = named
-        self._as_is = AS_IS - {int} if checks_ints else AS_IS
         self._numbers: dict[type, int] = {}
 
     @property
@@ -221,7 +186,7 @@ class ExactWriter:
         as it is, for the hook of the encoder.
         """
         cls = type(value)
-        as_is = self._as_is
+        as_is = _AS_IS
         if cls in as_is:
             return value
         if cls is list:
@@ -240,9 +205,7 @@ class ExactWriter:
         form = _form_of(cls)
         if form is not None:
             return self._extension(WORD, [form.word, self.convert(form.write(value))])
-        if isinstance(value, dt.datetime) and (plain := _plain_datetime(value)) is not None:
-            return self.convert(plain)
-        if kind_inside_json(cls) is None and may_build(cls, self._named):
+        if kind_inside_json(cls) is None and may_build(cls, frozenset()):
             return self._instance(cls, value)
         return value
 
@@ -260,16 +223,6 @@ class ExactWriter:
         return msgspec.msgpack.Ext(code, self._encode(content))
 
 
-def read_word(word: str, data: t.Any) -> t.Any:
-    """Return the value of a `WORD`."""
-    return _READ[word](data)
-
-
-def read_instance(cls: type, data: t.Any, content: t.Any = None) -> t.Any:
-    """Return the value of an `INSTANCE`."""
-    return cls(data) if issubclass(cls, enum.Enum) else build(cls, data, content)
-
-
 def find_class(module: str, name: str) -> t.Any:
     """Return a class of a module that this process has imported.
 
@@ -284,25 +237,70 @@ def find_class(module: str, name: str) -> t.Any:
     return found
 
 
-class ClassFinder:
-    """Finds the classes of instances in a message.
+class _Reader:
+    """Reads one message of `pack_exactly`."""
 
-    Args:
-        named: the classes that the annotation names.
-    """
+    def __init__(self) -> None:
+        self._classes: list[type] = []
+        self._decode = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
 
-    def __init__(self, named: frozenset[type]) -> None:
-        self._named = named
-        self._by_name = {(each.__module__, each.__qualname__): each for each in named}
+    def read(self, data: bytes) -> t.Any:
+        names, packed = _decode_parts(data)
+        self._classes = [self._find(*each) for each in names]
+        return self._decode(packed)
 
-    def find(self, module: str, name: str) -> type:
-        """Return a class that the annotation names, or one of a module that this process has
-        imported.
-
-        Raises:
-            UnpackableError: there is no such class, or it must not be built.
-        """
-        cls = self._by_name.get((module, name)) or find_class(module, name)
-        if not may_build(cls, self._named):
-            raise UnpackableError(f"{module}.{name} is no record, and no annotation names it.")
+    def _find(self, module: str, name: str) -> type:
+        cls = find_class(module, name)
+        if not may_build(cls, frozenset()):
+            raise UnpackableError(f"{module}.{name} is no record.")
         return t.cast("type", cls)
+
+    def _extension(self, code: int, data: memoryview) -> t.Any:
+        content = self._decode(data)
+        if code == WORD:
+            word, value = content
+            return _READ[word](value)
+        number, *parts = content
+        cls: t.Any = self._classes[number]
+        return cls(*parts) if issubclass(cls, enum.Enum) else build(cls, *parts)
+
+
+def pack_exactly(value: t.Any) -> bytes:
+    """Return a value as bytes, from which `read_exactly` makes it again.
+
+    Raises:
+        UnpackableError: a part of it cannot be sent.
+    """
+    encode = msgspec.msgpack.Encoder(enc_hook=_part_of_json).encode
+    writer = ExactWriter(encode)
+    try:
+        packed = encode(writer.convert(value))
+    except UnpackableError:
+        raise
+    except Exception as exc:
+        raise UnpackableError(f"A value cannot be sent to another process: {exc}") from exc
+    return encode([writer.classes, msgspec.Raw(packed)])
+
+
+def read_exactly(data: bytes) -> t.Any:
+    """Return the value that `pack_exactly` has packed.
+
+    Raises:
+        UnpackableError: this process does not know a class of the value, or cannot build it.
+    """
+    try:
+        return _Reader().read(data)
+    except UnpackableError:
+        raise
+    except Exception as exc:  # of any class, such as that of a time zone that is not known here
+        raise UnpackableError(f"A value of another process cannot be built: {exc}") from exc
+
+
+def _part_of_json(value: t.Any) -> t.Any:
+    """Return a value as JSON has it, such as a number of NumPy. This is msgspec's `enc_hook`."""
+    inside = kind_inside_json(type(value))
+    if inside is None:
+        cls = type(value)
+        raise UnpackableError(f"A value is of the class {cls.__module__}.{cls.__qualname__}.")
+    plain = inside.plain(value)
+    return msgspec.json.decode(plain) if isinstance(plain, msgspec.Raw) else plain

@@ -2,12 +2,11 @@
 
 Values of one type are packed together, as a column:
 
-    plain data, Structs        MessagePack, which is read as the annotated type
+    plain data, records        MessagePack, which is read as the annotated type
     arrays of one shape        one array with a further dimension, in one buffer
     bytes                      a buffer for each
     pictures, tables, ...      what their `ValueKind.pack` returns
-    all others                 MessagePack that says of which class each value is (`exactvalues`):
-                               to read them as the annotated type would validate them twice
+    pydantic models            their own JSON
 
 The process that reads must know the annotation. Nothing is unpickled, and no class is used that
 this process has not imported. NumPy's numbers, and other values that are only parts of a kind,
@@ -16,33 +15,18 @@ become what JSON would hold.
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import decimal
-import enum
 import sys
 import types
 import typing as t
-import uuid
 
 import msgspec
 
 from carboy.errors import InputError
 
-from .exactvalues import (
-    INSTANCE,
-    WORD,
-    ClassFinder,
-    ExactWriter,
-    UnpackableError,
-    classes_in,
-    read_instance,
-    read_word,
-)
-from .hints import is_pydantic, is_union, strip
+from .exactvalues import UnpackableError, find_class
+from .hints import is_pydantic, strip
 from .hooks import from_json
-from .pydanticlimits import needs_pydantic
-from .records import is_named_tuple, types_in
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import kind_inside_json, kind_named, kind_of_class, kinds_in, part
 from .values.tensor import TensorKind, array_of, bytes_of, is_plain_dtype
 
@@ -51,22 +35,15 @@ if t.TYPE_CHECKING:
 
     Buffer: t.TypeAlias = bytes | bytearray | memoryview
 
-# The code of MessagePack's extension type for a value of a `ValueKind`.
-_KIND = 1
+# Codes of MessagePack's extension types.
+_KIND, _MODEL = 1, 2
 # The sorts of columns.
-_LIST, _ARRAY, _BYTES, _EXACT = 0, 1, 2, 3
-# Types of which msgspec reads all that it has written.
-_READ_BY_TYPE = (
-    bool, bytes, float, int, str, types.NoneType, types.EllipsisType,
-    dt.date, dt.timedelta, decimal.Decimal, uuid.UUID,
-)  # fmt: skip
-_COLLECTIONS = (list, dict, set, frozenset, tuple)
+_LIST, _ARRAY, _BYTES, _JSON = 0, 1, 2, 3
+# Types that msgspec decodes without an annotation. A value of another type was made by `unpack`.
+_PLAIN = frozenset({bool, bytes, dict, float, int, list, str, types.NoneType})
 # Rows of an array below this length are copied one by one.
 _SHORT_BYTES = 4096
-
-
-class _NotPlainError(Exception):
-    """A value must be packed with its class."""
+_to_json = msgspec.json.Encoder().encode
 
 
 class PackedColumn(msgspec.Struct, array_like=True):
@@ -83,74 +60,6 @@ class PackedColumn(msgspec.Struct, array_like=True):
     data: msgspec.Raw
 
 
-_decode_exact = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], msgspec.Raw]).decode
-
-
-class ColumnType:
-    """How values of one annotation are packed. Thread-safe.
-
-    Attributes:
-        annotation: the annotation.
-        named: the classes that it names.
-        is_read_by_type: whether msgspec reads values of this annotation as they were written.
-    """
-
-    def __init__(self, annotation: t.Any) -> None:
-        self.annotation = annotation
-        try:
-            found = list(types_in(annotation))
-            self.named = classes_in(annotation)
-        except NameError:  # an annotation of a class uses an undefined name
-            found, self.named = [], frozenset()
-        kinds, rest = part(annotation)
-        self.is_read_by_type = rest is None or (
-            not kinds
-            and not needs_pydantic(annotation)
-            and bool(found)
-            and all(map(_is_read_by_type, found))
-            and _is_known_to_msgspec(annotation)
-        )
-        self._records = [cls for cls in self.named if not issubclass(cls, enum.Enum)]
-
-    def may_be_read_by_type(self) -> bool:
-        """Return `is_read_by_type`; False if a record has subclasses now, whose values would lose
-        their class.
-        """
-        for cls in self._records:  # PERF: 0.1 us for each
-            if cls.__subclasses__():
-                return False
-        return self.is_read_by_type
-
-
-def _is_read_by_type(bare: t.Any) -> bool:
-    """Return whether msgspec reads values of a type, but for what is inside them, as it has written
-    them.
-    """
-    cls = t.get_origin(bare) or bare
-    if cls is t.Literal or is_union(bare) or bare in _READ_BY_TYPE or bare is ...:
-        return True
-    if cls in _COLLECTIONS:
-        return bool(t.get_args(bare))
-    if not isinstance(cls, type) or is_pydantic(cls):
-        return False
-    if issubclass(cls, msgspec.Struct):
-        return not hasattr(cls, "__post_init__") and not cls.__struct_config__.dict
-    if dataclasses.is_dataclass(cls):
-        is_plain = all(field.init for field in dataclasses.fields(cls))
-        return is_plain and not hasattr(cls, "__post_init__")
-    if is_named_tuple(cls):
-        return cls.__bases__ == (tuple,)
-    return issubclass(cls, enum.Enum) or kind_of_class(cls) is not None
-
-
-def _is_known_to_msgspec(annotation: t.Any) -> bool:
-    try:
-        msgspec.msgpack.Decoder(annotation, dec_hook=from_json)
-    except TypeError:
-        return False
-    return True
-
-
 class Packer:
     """Packs values. A packer is for one message.
 
@@ -165,7 +74,7 @@ class Packer:
         # An `Encoder` in an attribute would be a reference cycle, which would keep the buffers.
         return msgspec.msgpack.encode(value, enc_hook=self._hook)
 
-    def column(self, values: list[t.Any], kind: ColumnType) -> PackedColumn:
+    def column(self, values: list[t.Any]) -> PackedColumn:
         """Pack values of one type.
 
         Raises:
@@ -180,31 +89,14 @@ class Packer:
             self.buffers += [(each,) for each in values]
             return PackedColumn(_BYTES, first, msgspec.Raw(self._encode(len(values))))
         try:
-            # msgspec copies `Raw`, which is JSON, into the MessagePack.
-            if kind.may_be_read_by_type() and msgspec.Raw not in kinds:
-                try:
-                    return PackedColumn(_LIST, first, msgspec.Raw(self._encode(values)))
-                except (OverflowError, _NotPlainError):
-                    del self.buffers[first:]
-            return PackedColumn(_EXACT, first, msgspec.Raw(self._exact(values, kind.named)))
-        except _NotPlainError as exc:
-            raise _unpackable(f"it is of the class {exc}") from exc
-        except (TypeError, ValueError, RecursionError) as exc:
-            raise _unpackable(str(exc)) from exc
-
-    def _exact(self, values: list[t.Any], named: frozenset[type]) -> bytes:
-        first = len(self.buffers)
-        try:
-            return self._exactly(values, named, checks_ints=False)
+            return PackedColumn(_LIST, first, msgspec.Raw(self._encode(values)))
         except OverflowError:  # MessagePack has integers of 64 bits
-            del self.buffers[first:]
-            return self._exactly(values, named, checks_ints=True)
-
-    def _exactly(self, values: list[t.Any], named: frozenset[type], *, checks_ints: bool) -> bytes:
-        encode = msgspec.msgpack.Encoder(enc_hook=self._hook).encode
-        writer = ExactWriter(encode, named, checks_ints=checks_ints)
-        packed = encode(writer.convert(values))
-        return encode([writer.classes, msgspec.Raw(packed)])
+            return PackedColumn(_JSON, first, msgspec.Raw(self._encode(_to_json(values))))
+        except (TypeError, ValueError, NotImplementedError, RecursionError) as exc:
+            raise UnpackableError(
+                f"A value cannot be sent to another process: {exc}. Use numbers, text, lists,"
+                " dicts, records, pictures, tables or arrays."
+            ) from exc
 
     def array(self, array: t.Any, rows: cabc.Sequence[t.Any] | None = None) -> PackedColumn:
         """Pack an array whose rows are the values.
@@ -229,6 +121,11 @@ class Packer:
 
     def _hook(self, value: t.Any) -> t.Any:
         cls = type(value)
+        if is_pydantic(cls):
+            text = cls.__pydantic_serializer__.to_json(value, by_alias=True, round_trip=True)
+            return msgspec.msgpack.Ext(
+                _MODEL, self._encode([cls.__module__, cls.__qualname__, text])
+            )
         kind = kind_of_class(cls)
         if kind is not None:
             head, buffers = kind.pack(value)
@@ -238,16 +135,9 @@ class Packer:
             return msgspec.msgpack.Ext(_KIND, self._encode(packed))
         inside = kind_inside_json(cls)
         if inside is None:
-            raise _NotPlainError(f"{cls.__module__}.{cls.__qualname__}")
+            raise NotImplementedError(f"it is of the class {cls.__module__}.{cls.__qualname__}")
         plain = inside.plain(value)
         return msgspec.json.decode(plain) if isinstance(plain, msgspec.Raw) else plain
-
-
-def _unpackable(reason: str) -> UnpackableError:
-    return UnpackableError(
-        f"A value cannot be sent to another process: {reason}. Use numbers, text, lists,"
-        " dicts, records, pictures, tables or arrays."
-    )
 
 
 def _are_alike(arrays: cabc.Sequence[t.Any]) -> bool:
@@ -261,18 +151,25 @@ def _are_alike(arrays: cabc.Sequence[t.Any]) -> bool:
 
 
 class ColumnReader:
-    """Reads columns of values of one type. Used by one thread at a time."""
+    """Reads columns of values of one annotation. Used by one thread at a time."""
 
-    def __init__(self, kind: ColumnType) -> None:
+    def __init__(self, annotation: t.Any) -> None:
         self._buffers: cabc.Sequence[memoryview] = ()
-        self._classes: list[type] = []
-        self._find = ClassFinder(kind.named).find
-        self._decode_any = self._decode = self._decoder(t.Any)
-        if kind.is_read_by_type and not part(kind.annotation).kinds:
-            annotation: t.Any = kind.annotation
+        self._convert: cabc.Callable[[t.Any], t.Any] | None = None
+        self._decode_any = self._decoder(list[t.Any])
+        self._decode, self._json_type = self._decode_any, t.cast("t.Any", list[t.Any])
+        kinds, rest = part(annotation)
+        if kinds:
+            if rest is not None:
+                self._convert = _converter(rest)
+            return
+        try:
             self._decode = self._decoder(list[annotation])
+            self._json_type = list[annotation]
+        except TypeError:  # msgspec does not know a type in it
+            self._convert = _converter(annotation)
 
-    def _decoder(self, kind: t.Any) -> cabc.Callable[[bytes | msgspec.Raw | memoryview], t.Any]:
+    def _decoder(self, kind: t.Any) -> cabc.Callable[[bytes | msgspec.Raw], t.Any]:
         return msgspec.msgpack.Decoder(kind, dec_hook=from_json, ext_hook=self._extension).decode
 
     def read(self, column: PackedColumn, buffers: cabc.Sequence[memoryview]) -> t.Any:
@@ -281,7 +178,6 @@ class ColumnReader:
 
         Raises:
             msgspec.ValidationError: a value does not fit the annotation.
-            UnpackableError: this process does not know a class of the values.
         """
         data, first = column.data, column.first
         if column.sort == _ARRAY:
@@ -290,70 +186,53 @@ class ColumnReader:
         if column.sort == _BYTES:
             count = msgspec.msgpack.decode(data)
             return list(map(bytes, buffers[first : first + count]))
+        if column.sort == _JSON:
+            return msgspec.json.decode(msgspec.msgpack.decode(data), type=self._json_type)
         self._buffers = buffers
         try:
-            return self._exact(data) if column.sort == _EXACT else self._decode(data)
+            values = self._decode(data)
         finally:
-            self._buffers, self._classes = (), []
+            self._buffers = ()
+        return values if self._convert is None else list(map(self._convert, values))
 
     def read_untyped(self, column: PackedColumn, buffers: cabc.Sequence[memoryview]) -> t.Any:
         """Return the values as plain data, whatever the annotation is. For values that do not fit
         it, so that their check can say what is wrong.
         """
+        if column.sort == _JSON:
+            return msgspec.json.decode(msgspec.msgpack.decode(column.data))
         self._buffers = buffers
         try:
             return self._decode_any(column.data)
         finally:
             self._buffers = ()
 
-    def _exact(self, data: msgspec.Raw) -> t.Any:
-        names, packed = _decode_exact(data)
-        self._classes = [self._find(*each) for each in names]
-        try:
-            return self._decode_any(packed)
-        except UnpackableError:
-            raise
-        except Exception as exc:  # of any class, such as that of a time zone that is not known here
-            raise UnpackableError(
-                f"A value of another process cannot be built: {type(exc).__name__}: {exc}"
-            ) from exc
-
     def _extension(self, code: int, data: memoryview) -> t.Any:
-        """Restore what `Packer` has packed. This method is msgspec's `ext_hook`."""
-        content = self._decode_any(data)
-        if code == INSTANCE:
-            number, *parts = content
-            return read_instance(self._classes[number], *parts)
-        if code == WORD:
-            return read_word(*content)
-        name, first, count, head = content
+        """Restore what `Packer._hook` has packed. This method is msgspec's `ext_hook`."""
+        if code == _MODEL:
+            module, name, text = msgspec.msgpack.decode(data)
+            return find_class(module, name).__pydantic_validator__.validate_json(text)
+        name, first, count, head = msgspec.msgpack.decode(data, ext_hook=self._extension)
         kind = kind_named(name)
         if kind is None:
             raise UnpackableError(f"This process does not know the kind of value {name}.")
         return kind.unpack(head, self._buffers[first : first + count])
 
 
-_ANY = ColumnType(t.Any)
+def _converter(annotation: t.Any) -> cabc.Callable[[t.Any], t.Any]:
+    """Return a function that converts plain data to a type; other values are left as they are."""
+    if needs_pydantic(annotation):
+        return t.cast("cabc.Callable[[t.Any], t.Any]", adapter(annotation).validate_python)
 
+    def convert(value: t.Any) -> t.Any:
+        if type(value) not in _PLAIN:
+            return value
+        try:
+            return msgspec.convert(value, annotation, dec_hook=from_json)
+        except msgspec.ValidationError:
+            return value
 
-def pack_alone(value: t.Any) -> bytes:
-    """Return one value as bytes, which are read without its annotation. Raises UnpackableError."""
-    packer = Packer()
-    column = packer.column([[value]], _ANY)
-    if packer.buffers:
-        raise _unpackable("it contains a picture, a table or an array")
-    return msgspec.msgpack.encode(column)
-
-
-def read_alone(data: bytes) -> t.Any:
-    """Return the value that `pack_alone` has packed.
-
-    Raises:
-        UnpackableError: this process does not know a class of the value.
-    """
-    column = msgspec.msgpack.decode(data, type=PackedColumn)
-    ((value,),) = ColumnReader(_ANY).read(column, ())
-    return value
+    return convert
 
 
 def wants_arrays(annotation: t.Any) -> bool:

@@ -109,6 +109,9 @@ _KNOWN_NAME = (
 # Shells set these environment variables to the current and the previous folder. Here PWD does not
 # mean "password".
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
+# Objects with fields may refer to each other in any way. So many of them, inside each other, are
+# shown; and those inside fewer containers are searched for secrets.
+_DEEPEST_OBJECT, _DEEPEST = 4, 50
 _MIN_KNOWN = 8
 # A value of words alone with fewer characters than `_MIN_WORDS`, or of digits alone with fewer than
 # `_MIN_DIGITS`, does not count as a known secret, because ordinary text may contain it.
@@ -184,20 +187,36 @@ def known_secrets() -> tuple[str, ...]:
     return _find_known()
 
 
-def masked(value: t.Any, name: object = None) -> t.Any:
+def masked(value: t.Any, name: object = None, *, opens_objects: bool = True) -> t.Any:
     """Return a copy of `value` in which secrets are masked at any depth. An object with fields,
     such as a dataclass, becomes a dict of them.
+
+    Args:
+        value: a value of a configuration.
+        name: its name.
+        opens_objects: whether objects with fields become dicts; else they are left as they are.
 
     None, booleans, time spans and empty values are shown even if they have the name of a secret,
     because they are none: people need to see that a key is missing, that `JSON_SORT_KEYS` is on,
     and how long a token is valid.
     """
-    return _masked(value, looks_secret(name), (), declared_secrets(value))
+    depth = _DEEPEST_OBJECT if opens_objects else None
+    return _masked(value, looks_secret(name), (), depth, declared_secrets(value))
 
 
 def _masked(
-    value: t.Any, secret: bool, inside: tuple[int, ...], declared: t.Collection[str] = ()
+    value: t.Any,
+    secret: bool,
+    inside: tuple[int, ...],
+    depth: int | None,
+    declared: t.Collection[str] = (),
 ) -> t.Any:
+    """Return what `masked` returns.
+
+    Args:
+        depth: how many objects with fields may be inside each other; None if they are left as they
+            are.
+    """
     if secret and not (isinstance(value, (bool, timedelta)) or _is_empty(value)):
         return MASK
     if isinstance(value, str):
@@ -207,17 +226,22 @@ def _masked(
     if id(value) in inside:
         return Ellipsis
     inside = (*inside, id(value))
-    if (items := _named(value)) is not None:
+    items = _named(value, opens_objects=depth is not None)
+    if items is not None:
+        if depth is not None and not isinstance(value, cabc.Mapping):
+            if not depth:
+                return Ellipsis
+            depth -= 1
         declared = declared or secret_fields_of(type(value))
         return {
-            key: _masked(inner, key in declared or looks_secret(key), inside)
+            key: _masked(inner, key in declared or looks_secret(key), inside, depth)
             for key, inner in items
         }
     # A subclass of list, tuple or set becomes a plain list, tuple or set, because the constructor
     # of the subclass may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return kind([_masked(inner, False, inside) for inner in value])
+            return kind([_masked(inner, False, inside, depth) for inner in value])
     return value
 
 
@@ -226,13 +250,13 @@ def _mask_setting(text: str) -> str:
     return _compiled(_PAIR).sub(rf"\1{MASK}", text) if "=" in text else text
 
 
-def _named(value: object) -> list[tuple[t.Any, t.Any]] | None:
+def _named(value: object, *, opens_objects: bool = True) -> list[tuple[t.Any, t.Any]] | None:
     """Return the items of a dict, or the fields of an object, with their names; None for any other
     value. The list is a copy, because other threads may change a config meanwhile.
     """
     if isinstance(value, cabc.Mapping):
         return list(value.items())
-    names = field_names(type(value))
+    names = field_names(type(value)) if opens_objects else None
     return None if names is None else list(field_values(value, names).items())
 
 
@@ -262,6 +286,19 @@ class _Snapshot:
         self._size = len(_environ)
         self._variables: list[tuple[t.Any, t.Any]] = []
         self._containers: list[tuple[t.Any, int, t.Callable[[], t.Any], list[t.Any]]] = []
+        self._seen: set[tuple[int, bool]] = set()
+
+    def has_seen(self, value: object, secret: bool, depth: int) -> bool:
+        """Return whether an object with fields need not be looked at: it was, or it is too deep.
+        Other containers are looked at again.
+        """
+        if isinstance(value, (cabc.Mapping, list, set)) or field_names(type(value)) is None:
+            return False
+        key = id(value), secret
+        if key in self._seen or depth > _DEEPEST:
+            return True
+        self._seen.add(key)
+        return False
 
     def is_current(self) -> bool:
         """Return whether `os.environ`, and the lists and dicts in configs that contain secrets, are
@@ -308,7 +345,8 @@ class _Snapshot:
 
 
 def _values_of(value: object, names: tuple[str, ...]) -> list[t.Any]:
-    return [getattr(value, name, None) for name in names]
+    stored = field_values(value, names)
+    return [stored.get(name) for name in names]
 
 
 # The dict inside of `os.environ`, because reading it is much faster than reading `os.environ`.
@@ -466,7 +504,7 @@ def _collect(
             for password in _passwords_in(value):
                 found.update(_appearances(password))
         return
-    if id(value) in inside:
+    if id(value) in inside or snapshot.has_seen(value, secret, len(inside)):
         return
     deeper = (*inside, id(value))
     if (items := _named(value)) is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import typing as t
+from contextlib import suppress
 from functools import lru_cache
+from inspect import getattr_static
+from types import MemberDescriptorType
 
 
 def field_names(kind: type) -> tuple[str, ...] | None:
@@ -27,5 +30,18 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def field_values(value: object, names: tuple[str, ...]) -> dict[str, t.Any]:
-    """Return the fields of an object that are set."""
-    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    """Return the fields of an object that are set, as they are stored. No code of its class runs: a
+    property may raise an exception, or ask a database.
+    """
+    if isinstance(value, tuple):
+        return dict(zip(names, value, strict=False))
+    kind = type(value)
+    stored: dict[str, t.Any] = getattr(value, "__dict__", {})
+    found = {}
+    for name in names:
+        if name in stored:
+            found[name] = stored[name]
+        elif isinstance(getattr_static(kind, name, None), MemberDescriptorType):  # in a slot
+            with suppress(AttributeError):  # it is not set
+                found[name] = getattr(value, name)
+    return found

@@ -110,7 +110,8 @@ class SafeFormatter(logging.Formatter):
         record.message, more = _split_own_message(record)
         record.message = _without_secrets(record.message)
         names = vars(record).keys() - STANDARD
-        extra = masked({name: getattr(record, name) for name in names}) if names else {}
+        values = {name: getattr(record, name) for name in names}
+        extra = masked(values, opens_objects=False) if names else {}
         return self.write(record, extra, _without_secrets(self._details(record, more)))
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:

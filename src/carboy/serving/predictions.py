@@ -90,6 +90,8 @@ QUICK_ALONE_S = 0.0001
 LONG_BYTES = 8 * 1024
 # How many streams whose model has finished may wait for their clients to read the rest of them.
 SLOW_STREAMS = 128
+# How many streams are sent at least, however large their items are.
+LARGE_STREAMS = 4
 # How many threads encode pictures, arrays and tables for responses, so that the threads of the
 # models can go on computing.
 ENCODING_THREADS = 4
@@ -714,8 +716,10 @@ class PendingPrediction(Ticket):
             self.fail(exc)
             return
         chunks = streamed.chunks
-        # As many items as the stream holds may be encoded while as many again have arrived.
-        held_bytes = 2 * MAX_BUFFERED_ITEMS * chunks.item_bytes
+        # As many items as the stream holds may be encoded while as many again have arrived. A few
+        # streams are sent whatever the size of their items is.
+        most_bytes = route.gateway.limits.held_responses_bytes // LARGE_STREAMS
+        held_bytes = min(2 * MAX_BUFFERED_ITEMS * chunks.item_bytes, most_bytes)
         if held_bytes > UNCOUNTED_BYTES and not exchange.hold(held_bytes):
             chunks.close()
             self.fail(_too_many_responses())

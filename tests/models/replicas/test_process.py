@@ -7,9 +7,8 @@ import socket
 import pytest
 from replicaprocesses import ReplicaThread
 
-from carboy.contract.packedvalues import ColumnType
 from carboy.models.replicas import process
-from carboy.models.replicas.batches import BatchFormat, pack_batch
+from carboy.models.replicas.batches import pack_batch
 from carboy.models.replicas.frames import BATCH, STALE, FrameSocket
 from carboy.models.replicas.supervision import socket_path
 from carboy.models.replicas.tokens import Token, TokenReader
@@ -25,7 +24,7 @@ class Client:
 
     def send_batch(self, token: Token | None) -> None:
         assert token is not None
-        meta, packer = pack_batch([{"x": 1}], BatchFormat({"x": ColumnType(int)}, ColumnType(int)))
+        meta, packer = pack_batch([{"x": 1}])
         self.frames.send(BATCH, token.serial, meta, packer.buffers)
 
 

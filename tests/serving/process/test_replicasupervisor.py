@@ -270,3 +270,14 @@ def test_process_that_has_left_gets_no_replicas_when_the_app_is_known(supervisor
     supervisor._disconnect(client)
     supervisor._want(t.cast("t.Any", Told()), {**SHOP, "key": "worker", "generation": 0})
     assert wanted == ["worker"]
+
+
+def test_process_of_an_earlier_version_that_does_not_tell_its_app_gets_replicas(
+    supervisor, monkeypatch
+):
+    wanted: list[str] = []
+    monkeypatch.setattr(supervisor, "_grant", lambda client, want: wanted.append(want["key"]))
+    earlier: t.Any = {name: each for name, each in SHOP.items() if name not in ("app", "folder")}
+    supervisor._want(t.cast("t.Any", Told()), {**earlier, "key": "early"})
+    supervisor._want(t.cast("t.Any", Told()), {**SHOP, "key": "worker", "generation": 0})
+    assert wanted == ["worker", "early"]

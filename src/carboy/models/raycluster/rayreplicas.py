@@ -374,7 +374,7 @@ class RayReplicas(OtherProcesses):
         that time.
         """
         try:
-            meta, packer = pack_batch(batch, self.form)
+            meta, packer = pack_batch(batch)
             data = join(BATCH, meta, packer.buffers)
         except BaseException:
             self.give_back()

@@ -13,7 +13,6 @@ import msgspec
 from carboy.contract.exactvalues import UnpackableError
 from carboy.contract.packedvalues import (
     ColumnReader,
-    ColumnType,
     PackedColumn,
     Packer,
     misfit_error,
@@ -73,24 +72,21 @@ class BatchFormat(t.NamedTuple):
     """The types of one prediction.
 
     Attributes:
-        parameters: the type of each parameter, by name.
-        item: the type of a result, or of an item if `predict` yields.
+        parameters: the annotation of each parameter, by name.
+        item: the annotation of a result, or of an item if `predict` yields.
     """
 
-    parameters: dict[str, ColumnType]
-    item: ColumnType
+    parameters: dict[str, t.Any]
+    item: t.Any
 
     @classmethod
     def of(cls, operation: Operation) -> BatchFormat:
         body = operation.body
         parameters = () if body is None else body.parameters
-        types = {each.name: ColumnType(each.annotation) for each in parameters}
-        return cls(types, ColumnType(operation.answer.annotation))
+        return cls({each.name: each.annotation for each in parameters}, operation.answer.annotation)
 
 
-def pack_batch(
-    batch: cabc.Sequence[Arguments | RawBody], form: BatchFormat
-) -> tuple[bytes, Packer]:
+def pack_batch(batch: cabc.Sequence[Arguments | RawBody]) -> tuple[bytes, Packer]:
     """Return a batch as MessagePack, and the packer that has its buffers. All predictions have the
     same arguments.
 
@@ -103,7 +99,7 @@ def pack_batch(
     if bodies:
         decoded = [each for each in decoded if not isinstance(each, RawBody)]
     columns = {
-        name: packer.column([arguments[name] for arguments in decoded], form.parameters[name])
+        name: packer.column([arguments[name] for arguments in decoded])
         for name in (decoded[0] if decoded else ())
     }
     packed = [_pack_body(i, body, packer) for i, body in bodies]
@@ -197,8 +193,7 @@ class ResultWriter:
     """Packs results in the process of a replica."""
 
     def __init__(self, form: BatchFormat) -> None:
-        self._item = form.item
-        self._wants_arrays = wants_arrays(form.item.annotation)
+        self._wants_arrays = wants_arrays(form.item)
 
     def pack(self, result: t.Any, batch: ReceivedBatch) -> tuple[bytes, Packer]:
         """Return what `predict` has returned for a batch as MessagePack, and the packer that has
@@ -235,7 +230,7 @@ class ResultWriter:
         if failures:
             values = [each for i, each in enumerate(values) if i not in failures]
         try:
-            return packer.message(_Results(packer.column(values, self._item), failures)), packer
+            return packer.message(_Results(packer.column(values), failures)), packer
         except UnpackableError as exc:
             raise AnswerError(f"predict returned {exc}", of_items=True) from exc
 

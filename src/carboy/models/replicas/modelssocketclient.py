@@ -359,9 +359,11 @@ class _Connection:
             os.close(fd)
         else:
             refused = t.cast("NotGranted", payload)
-            failure: type[Exception] = _OtherApp if refused["is_other_app"] else ModelLoadError
+            # A supervisor of an earlier version of carboy does not send it.
+            is_other_app = refused.get("is_other_app", False)
+            failure: type[Exception] = _OtherApp if is_other_app else ModelLoadError
             reason = refused["reason"]
-            if refused["is_other_app"]:
+            if is_other_app:
                 reason = f"{reason} Its socket is {self.path}."
             for future in waiting:
                 future.set_exception(failure(reason))

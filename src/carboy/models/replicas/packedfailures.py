@@ -3,7 +3,7 @@
 An exception arrives as one of the same class if that process has imported the class: then error
 handlers find it as if `predict` had been called there. Otherwise it arrives as one of the nearest
 base class that is imported, and its text names the class. Arguments and attributes that can be sent
-(`contract.packedvalues`) are restored, and so is the response of an HTTPException. The traceback
+(`contract.exactvalues`) are restored, and so is the response of an HTTPException. The traceback
 becomes a note, which is logged with the exception.
 """
 
@@ -16,8 +16,12 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.exactvalues import UnpackableError, find_class
-from carboy.contract.packedvalues import pack_alone, read_alone
+from carboy.contract.exactvalues import (
+    UnpackableError,
+    find_class,
+    pack_exactly,
+    read_exactly,
+)
 
 from .exceptiontexts import text_of, writable
 
@@ -74,14 +78,14 @@ def pack_failure(exc: BaseException) -> PackedFailure:
 
 
 def _add_args(failure: PackedFailure, exc: BaseException) -> None:
-    failure.args = list(map(pack_alone, exc.args))
+    failure.args = list(map(pack_exactly, exc.args))
 
 
 def _add_state(failure: PackedFailure, exc: BaseException) -> None:
     for key, value in vars(exc).items():
         if key != "__notes__" and isinstance(key, str):
             with contextlib.suppress(Exception):  # also what a property of the value raises
-                failure.state[writable(key)] = pack_alone(value)
+                failure.state[writable(key)] = pack_exactly(value)
 
 
 def _add_notes(failure: PackedFailure, exc: BaseException) -> None:
@@ -128,7 +132,7 @@ def unpack_failure(failure: PackedFailure) -> BaseException:
 
 def _read_args(args: list[bytes]) -> list[t.Any] | None:
     try:
-        return list(map(read_alone, args))
+        return list(map(read_exactly, args))
     except UnpackableError:  # a class that only the replica has imported
         return None
 
@@ -137,7 +141,7 @@ def _attributes(failure: PackedFailure) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {}
     for key, value in failure.state.items():
         try:
-            found[key] = read_alone(value)
+            found[key] = read_exactly(value)
         except UnpackableError:
             continue
     if (response := failure.response) is not None:

@@ -217,7 +217,7 @@ class Posting:
         """Send a batch; see `Posts`."""
         connection = turn.connection
         try:
-            meta, packer = pack_batch(batch, self._remote.form)
+            meta, packer = pack_batch(batch)
         except BaseException:
             self.return_turn(turn)
             raise

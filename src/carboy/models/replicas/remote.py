@@ -356,7 +356,7 @@ class RemoteReplicas(OtherProcesses):
                 batch was not computed.
         """
         try:
-            meta, packer = pack_batch(batch, self.form)
+            meta, packer = pack_batch(batch)
         except BaseException:
             self.give_back()
             raise

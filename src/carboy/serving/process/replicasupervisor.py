@@ -246,6 +246,8 @@ class ReplicaSupervisor:
     def _want(self, client: ModelsClient, want: WantedReplicas) -> None:
         client.is_foreign = want["generation"] is None
         if client.is_foreign:
+            # A process that runs an earlier version of carboy does not tell its app.
+            want = t.cast("WantedReplicas", {"app": "", "folder": "", **want})
             if self._app is None:
                 self._early.append((client, want))
                 return
