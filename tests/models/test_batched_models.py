@@ -191,13 +191,10 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
         ({"wait_ms": "often"}, "wait_ms='often'.*'auto'"),
         ({"deadline_s": 0}, "deadline_s=0.*None"),
         ({"deadline_s": float("nan")}, "deadline_s=nan"),
-        ({"queue": 4}, "batch=8, queue=4.*none would have more than 4"),
         ({"wait_ms": 2000, "deadline_s": 2}, "wait_ms=2000, deadline_s=2.*never be computed"),
         ({"wait_ms": 3000, "deadline_s": 2}, "wait_ms=3000"),
-        ({"batch": 1, "wait_ms": 5}, "wait_ms=5.*no effect with batch=1"),
-        ({"batch": 1, "wait_ms": "auto"}, "wait_ms='auto'.*no effect with batch=1"),
         ({"name": ""}, "the name ''"),
-        ({"retry": 1}, "retry=1.*True or False"),
+        ({"retry": "yes"}, "retry='yes'.*True or False"),
         ({"example": Flower(1), "examples": {"Example": Flower(2)}}, "another title"),
     ],
 )
@@ -209,7 +206,10 @@ def test_invalid_options_are_refused(app, options, says):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch": 8, "queue": 8},
+        {"batch": 8, "queue": 4},
+        {"batch": 1, "wait_ms": 60_000, "deadline_s": 20},
+        {"batch": 1, "wait_ms": "auto"},
+        {"retry": 1},
         {"batch": 8, "wait_ms": 3000, "deadline_s": None},
         {"batch": 8, "wait_ms": "auto", "deadline_s": 0.001},
         {"examples": {"Example": 1}},
@@ -222,7 +222,32 @@ def test_options_at_the_limits_are_accepted(app, options):
     def same_batch(x: list[int]) -> list[int]:
         return x
 
-    app.model("/m", **options)(same_batch if "batch" in options else same)
+    app.model("/m", **options)(same_batch if options.get("batch", 1) > 1 else same)
+
+
+@pytest.mark.parametrize(
+    "options", [{"wait_ms": 60_000, "deadline_s": 20}, {"wait_ms": "auto"}], ids=["time", "auto"]
+)
+def test_nothing_waits_with_a_batch_size_of_one(app, options):
+    """As an app has it whose batch size comes from its environment."""
+
+    @app.model("/m", batch=1, **options)
+    def same(x: int) -> int:
+        return x
+
+    response = app.test_client().post("/m", json=3)
+    assert (response.status_code, response.json) == (200, 3)
+
+
+def test_batch_has_no_more_predictions_than_the_queue(app):
+    @app.model("/m", batch=8, queue=2, deadline_s=None)
+    def m(x: list[int]) -> list[int]:
+        sizes.append(len(x))
+        return x
+
+    sizes = []
+    assert list(app.models["m"].map(range(10))) == list(range(10))
+    assert max(sizes) <= 2
 
 
 @pytest.mark.parametrize("deadline_s", [None, 30])

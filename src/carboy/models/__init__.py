@@ -18,7 +18,8 @@ and Pillow with the first image.
     sources     where versions are stored; `saved` has their files
     example     examples, which `warmup` predicts before the model is ready
     golden      examples with answers, which `agreement` compares
-    bulk        many predictions in a program; `bulkfiles` those of a file, `bulktables` of a table
+    bulk        many predictions in a program; `bulkfiles` those of a file, `bulktables` of a table;
+                `callbackthreads` call what waits for the future of one
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from time import monotonic
 
 from carboy.errors import CancelledError, QueueFullError
 
+from .callbackthreads import CallbackThreads
+
 if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextlib import AbstractContextManager
@@ -22,6 +24,8 @@ if t.TYPE_CHECKING:
     from .queue import PredictionQueue
     from .queue.calls import Arguments
     from .queue.ticket import Ticket
+
+_callback_threads = CallbackThreads()
 
 
 class PredictionFuture(Future[t.Any]):
@@ -66,17 +70,12 @@ class PredictionFuture(Future[t.Any]):
             self.set_result(value)
 
     def _invoke_callbacks(self) -> None:
-        """Call the functions of `add_done_callback` on a thread of their own, because they may take
-        any time: the calling thread may be the only one that computes the model, which they may
-        ask, or the one that serves all clients.
+        """Call the functions of `add_done_callback` on another thread, because they may take any
+        time: the calling thread may be the only one that computes the model, which they may ask, or
+        the one that serves all clients.
         """
-        if not self._done_callbacks:
-            return
-        call = super()._invoke_callbacks  # type: ignore[misc]
-        try:
-            threading.Thread(target=call, name="carboy callbacks", daemon=True).start()
-        except RuntimeError:  # the system allows no further thread
-            call()
+        if self._done_callbacks:
+            _callback_threads.call(super()._invoke_callbacks)  # type: ignore[misc]
 
 
 def predict_all(

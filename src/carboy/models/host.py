@@ -185,11 +185,13 @@ class ModelDeclaring:
                 list[Digit]`. An exception in place of a result fails that entry alone.
             wait_ms: milliseconds that a prediction waits for others to join its batch. With 0, an
                 idle model computes at once; "auto" waits as long as that raises the throughput.
+                Without effect if `batch` is 1.
             deadline_s: seconds until the result. A prediction that has not begun by then is never
                 computed (503); one that is computing is given up (504). If `predict` yields, the
                 limit applies to the first item, and again to each further item. None: no limit.
-            queue: how many predictions may wait; one more is refused at once with 503. By default
-                1024, or 8 batches if that is more.
+            queue: how many predictions may wait; one more is refused at once with 503. If this is
+                below `batch`, batches are not larger. By default 1024, or 8 batches if that is
+                more.
             concurrency: how many calls of `predict` may run at the same time. With 1, `predict`
                 need not be thread-safe.
             example: one input, as a Python value or as JSON; a dict by name for several parameters.

@@ -145,28 +145,19 @@ class Options:
                 f"app.model(..., hold_s={self.hold_s!r}): expected seconds above 0, or None to"
                 " refuse versions that do not fit into the memory beside the one that is served."
             )
-        self._check_batches()
+        self._check_wait()
         check_version_options(self)
         check_access(self.access, "app.model(...)")
         check_rate(self.rate, "app.model(...)")
         check_cors(self.cors, "app.model(...)")
 
-    def _check_batches(self) -> None:
-        """Refuse options by which no batch could be full, or none be computed in time."""
-        if self.queue is not None and self.queue < self.batch:
-            raise ValueError(
-                f"app.model(..., batch={self.batch}, queue={self.queue}): a batch is formed of"
-                f" predictions that wait, so that none would have more than {self.queue}. Raise"
-                " queue, which is at least 1024 by default, or lower batch."
-            )
-        if not self.wait_ms:
+    def _check_wait(self) -> None:
+        """Refuse a time by which no batch would be computed in time. With `batch=1` nothing waits,
+        whatever the time is, so that programs can take `batch` from their environment.
+        """
+        if self.batch == 1 or self.wait_s == "auto" or self.deadline_s is None:
             return
-        if self.batch == 1:
-            raise ValueError(
-                f"app.model(..., wait_ms={self.wait_ms!r}) has no effect with batch=1: no other"
-                " prediction can join a batch. Raise batch, or leave out wait_ms."
-            )
-        if self.wait_s != "auto" and self.deadline_s is not None and self.wait_s >= self.deadline_s:
+        if self.wait_s >= self.deadline_s:  # which is above 0
             raise ValueError(
                 f"app.model(..., wait_ms={self.wait_ms!r}, deadline_s={self.deadline_s!r}): a"
                 " prediction would wait for others until its deadline, and never be computed."
@@ -248,10 +239,8 @@ class Options:
                 )
         for name in ("device_lock", "retry"):
             value: object = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ValueError(  # noqa: TRY004  # as for all options
-                    f"app.model(..., {name}={value!r}): expected True or False."
-                )
+            if value not in (True, False):
+                raise ValueError(f"app.model(..., {name}={value!r}): expected True or False.")
         if not self.device_lock and device is None:
             raise ValueError(
                 "app.model(..., device_lock=False) has no effect without a device, such as"

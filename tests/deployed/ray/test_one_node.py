@@ -34,8 +34,9 @@ from factors import FACTOR
 app = Carboy(__name__)
 
 @app.model("/scale", replicas=1)
-def scale(x: int) -> tuple[int, str]:
-    return x * FACTOR, str(pathlib.Path(__file__).parent)
+def scale(x: int) -> tuple[int, str, list[str]]:
+    folder = pathlib.Path(__file__).parent
+    return x * FACTOR, str(folder), [each.name for each in folder.iterdir()]
 """
 PORT = 8000
 READY_S = 300.0
@@ -262,15 +263,21 @@ def test_a_version_with_a_wrong_golden_answer_is_not_served(
 def test_the_code_is_sent_with_what_git_ignores(shop: Shop, tmp_path: pathlib.Path) -> None:
     (tmp_path / "sent.py").write_text(SENT)
     (tmp_path / "factors.py").write_text("FACTOR = 7")
-    (tmp_path / ".gitignore").write_text("factors.py")
+    (tmp_path / ".gitignore").write_text("*")
+    (tmp_path / ".env").write_text("COLOUR=red")
+    for name in ("node_modules", "venv", ".mypy_cache"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "large.py").write_text("not sent, nor compared")
     sender = Shop(shop.node, tmp_path)
     server = sender.serve("--ray-code", "upload", app="sent:app", port=8003)
     try:
-        factor, folder = predict(server, "scale", 5).json()
+        factor, folder, names = predict(server, "scale", 5).json()
     finally:
         assert server.stop() == 0
     assert factor == 35
     assert folder != str(tmp_path)
+    assert {"factors.py", ".env"} <= {*names}
+    assert not {"node_modules", "venv", ".mypy_cache"} & {*names}
 
 
 def test_without_ray_the_server_answers_503_and_goes_on_when_ray_is_back(

@@ -10,6 +10,7 @@ import pytest
 
 from carboy.errors import AddressError, RefusedClusterError, ServingError, UnavailableError
 from carboy.models.raycluster import rayconnection
+from carboy.models.raycluster.codedigest import digest_of
 from carboy.models.raycluster.rayconnection import (
     RayPlace,
     default_namespace,
@@ -120,6 +121,16 @@ def test_what_the_user_sets_for_ray_is_kept(monkeypatch):
     rayconnection.limit_waits()
     assert os.environ[kept] == "90"
     assert [os.environ[name] for name in others] == [rayconnection._LIMITS[each] for each in others]
+
+
+@pytest.mark.parametrize("name", [each for each in rayconnection._NOT_SENT if "*" not in each])
+def test_files_that_are_not_sent_are_not_compared(tmp_path, name):
+    """Otherwise each replica would find that it has other code than the web workers."""
+    (tmp_path / "app.py").write_text("app = 1")
+    before = digest_of(str(tmp_path))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "other.py").write_text("other = 1")
+    assert digest_of(str(tmp_path)) == before
 
 
 def test_the_proxy_of_ray_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
+import functools
 import json
 import os
 import pathlib
@@ -370,11 +371,8 @@ def test_card_that_may_not_be_read_concerns_only_its_version(bucket, build, monk
     assert "403 Forbidden" in source_of(bucket).look().versions[-1].fault
 
 
-@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8 a", "ä", "x" * 65])
-@pytest.mark.parametrize("kind", ["folder", "url"])
-def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
-    kind, url_source, build, tmp_path, name
-):
+def _source_with(name, kind, url_source, build, tmp_path):
+    """Return a source with the version "7" and a copy of it with this name."""
     if kind == "folder":
         source = source_of(str(tmp_path / "digits"))
         source.push(str(build), "7")
@@ -384,9 +382,32 @@ def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
         source.push(str(build), "7")
         top, files = source._url.removeprefix("memory:/"), fsspec.filesystem("memory")
         files.copy(f"{top}/7", f"{top}/{name}", recursive=True)
+    return source
+
+
+@pytest.mark.parametrize("name", ["модель", "8 a\r\nX-Evil: 1", "8\x7f", "u\u0308"])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
+    kind, url_source, build, tmp_path, name
+):
+    source = _source_with(name, kind, url_source, build, tmp_path)
     assert candidates_of(source) == ["7"]
     (fault,) = [each.fault for each in source.look().versions if each.name == name]
     assert "cannot be the name of a version" in fault
+
+
+@pytest.mark.parametrize("name", ["2026-11-29T10:00", "8 (copy)", "_8", "größe-8", "x" * 70])
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_folder_that_people_have_named_is_a_version(kind, url_source, build, tmp_path, name):
+    source = _source_with(name, kind, url_source, build, tmp_path)
+    assert sorted(candidates_of(source)) == sorted(["7", name])
+    assert (pathlib.Path(source.folder(name)) / "model.txt").read_text() == "net"
+
+
+def test_single_version_whose_name_could_not_stand_in_a_header_is_none(seven):
+    source = source_of(str(seven.rename(seven.parent / "модель")))
+    assert candidates_of(source) == []
+    assert "cannot be the name of a version" in source.look().versions[0].fault
 
 
 def test_fingerprint_changes_with_the_files(seven):
@@ -638,14 +659,69 @@ def shared_tmp(tmp_path, monkeypatch):
     return folder
 
 
-def test_cache_for_which_all_users_could_put_another_one_is_refused(url_source, build, shared_tmp):
-    """Another user has created the folder around it, before this user needed one."""
+@pytest.fixture
+def give_away(monkeypatch):
+    """Let a path belong to another user, as the given functions of `os` say it."""
+
+    def give(path: pathlib.Path, *functions: str) -> None:
+        for name in functions:
+            monkeypatch.setattr(os, name, functools.partial(look, getattr(os, name), str(path)))
+
+    def look(function, path, asked, **options):
+        found = function(asked, **options)
+        if asked != path:
+            return found
+        return os.stat_result([*found[:4], os.geteuid() + 1, *found[5:]])
+
+    return give
+
+
+def test_cache_in_a_folder_that_another_user_has_created_is_refused(
+    url_source, build, shared_tmp, give_away
+):
     url_source.push(str(build), "7")
     around = shared_tmp / f"carboy-cache-{os.geteuid()}"
     (around / "models").mkdir(parents=True, mode=0o700)
     around.chmod(0o777)
-    with pytest.raises(ModelFileError, match=rf"'{around}' can be written by other users"):
+    give_away(around, "stat", "lstat")
+    with pytest.raises(ModelFileError, match=rf"'{around}' belongs to another user"):
         url_source.folder("7")
+    assert around.stat().st_mode & 0o777 == 0o777
+
+
+def test_models_that_others_may_have_written_are_refused_in_a_folder_of_this_user(
+    url_source, build, shared_tmp
+):
+    url_source.push(str(build), "7")
+    models = shared_tmp / f"carboy-cache-{os.geteuid()}" / "models"
+    models.mkdir(parents=True)
+    models.chmod(0o777)
+    with pytest.raises(ModelFileError, match=rf"'{models}' can be written by other users"):
+        url_source.folder("7")
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_cache_that_others_may_write_around_is_kept_from_them(url_source, build, shared_tmp, mode):
+    """Earlier versions have created the folder around it as the umask said."""
+    url_source.push(str(build), "7")
+    around = shared_tmp / f"carboy-cache-{os.geteuid()}"
+    (around / "models").mkdir(parents=True, mode=0o700)
+    around.chmod(mode)
+    assert pathlib.Path(url_source.folder("7")).is_relative_to(around / "models")
+    assert around.stat().st_mode & 0o777 == 0o700
+
+
+def test_link_to_a_folder_that_others_may_write_is_no_cache(
+    url_source, build, shared_tmp, tmp_path
+):
+    url_source.push(str(build), "7")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o775)
+    (shared_tmp / f"carboy-cache-{os.geteuid()}").symlink_to(shared)
+    with pytest.raises(ModelFileError, match="can be written by other users"):
+        url_source.folder("7")
+    assert shared.stat().st_mode & 0o777 == 0o775
 
 
 def test_cache_is_created_for_this_user_alone(url_source, build, shared_tmp):
@@ -659,20 +735,12 @@ def test_cache_is_created_for_this_user_alone(url_source, build, shared_tmp):
     assert {oct(each.stat().st_mode & 0o777) for each in created} == {"0o700"}
 
 
-def test_link_of_another_user_is_no_cache(url_source, build, shared_tmp, tmp_path, monkeypatch):
+def test_link_of_another_user_is_no_cache(url_source, build, shared_tmp, tmp_path, give_away):
     url_source.push(str(build), "7")
     (tmp_path / "own").mkdir(mode=0o700)
     link = shared_tmp / f"carboy-cache-{os.geteuid()}"
     link.symlink_to(tmp_path / "own")
-    look = os.lstat
-
-    def lstat(path, **options):
-        found = look(path, **options)
-        if os.fspath(path) != str(link):
-            return found
-        return os.stat_result([*found[:4], os.geteuid() + 1, *found[5:]])
-
-    monkeypatch.setattr("os.lstat", lstat)
+    give_away(link, "lstat")
     with pytest.raises(ModelFileError, match="belongs to another user"):
         url_source.folder("7")
 

@@ -16,6 +16,7 @@ from polling import PATIENCE_S, wait_until
 
 from carboy.errors import ModelLoadError, UnavailableError
 from carboy.models.options import Options
+from carboy.models.replicas.modelssocket import named_directory
 from carboy.models.replicas.modelssocketclient import ModelsSocketClient
 from carboy.models.replicas.supervision import AppIdentity, GivesBack, Hangs, wanted_replicas
 
@@ -200,6 +201,17 @@ def test_replicas_of_another_app_are_not_used(serve, tmp_path):
         with pytest.raises(UnavailableError, match=rf"serves the app 'shop'.*runs {runs}.*m\.sock"):
             client.want(want, lambda *_: None)
     want = wanted_replicas("where", Options(replicas=1), app=AppIdentity("shop", here))
+    _, tokens_fd = client.want(want, lambda *_: None)
+    os.close(tokens_fd)
+    client.release(GivesBack(key=want["key"]))
+
+
+def test_app_has_any_name_and_folder_if_its_socket_is_named(serve, tmp_path, monkeypatch):
+    """`carboy models serve project.web` and gunicorn with `web:app` are one app."""
+    serve()
+    monkeypatch.setenv("CARBOY_MODELS_SOCKET", str(tmp_path / "m.sock"))
+    client = named_directory()
+    want = wanted_replicas("where", Options(replicas=1), app=AppIdentity("web", "/srv/other"))
     _, tokens_fd = client.want(want, lambda *_: None)
     os.close(tokens_fd)
     client.release(GivesBack(key=want["key"]))

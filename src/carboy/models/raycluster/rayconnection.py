@@ -37,6 +37,12 @@ _LIMITS = {
     # How long `ray.init` looks for the node of this machine, a minute by default.
     "RAY_gcs_server_request_timeout_seconds": "20",
 }
+# What is not sent with the folder of the app, in the form of `.gitignore`. `codedigest` must not
+# compare it, either.
+_NOT_SENT = (
+    *(".git", "*.sock", "__pycache__", "node_modules", ".venv", "venv"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox"),
+)
 # More than `struct sigaction` takes on any system; this process only keeps it.
 _SIGACTION_BYTES = 512
 _logger = get_masked_logger("carboy.models")
@@ -144,7 +150,7 @@ def _init(place: RayPlace, address: str, folder: str) -> Connected:
     _keep_quiet()
     # Otherwise Ray leaves out what `.gitignore` names: generated code, settings, files of models.
     os.environ.setdefault("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
-    environment = {"working_dir": folder, "excludes": [".venv", ".git", "*.sock"]}
+    environment = {"working_dir": folder, "excludes": list(_NOT_SENT)}
     with _sigterm_kept():
         context = ray.init(
             address=address,

@@ -21,10 +21,11 @@ def named_directory() -> ModelsSocketClient | None:
     """
     if os.environ.get(VARIABLE, "").strip().lower() == OFF:
         return None
-    # Who names the socket knows whose it is: the folder of the app may be another one, such as that
-    # of the next release, or of a container.
+    # Who names the socket knows whose it is. The name of the app may be another one, by the module
+    # from which it is imported, and the folder, such as that of the next release, or of a
+    # container.
     is_named = bool(os.environ.get(VARIABLE, "").strip())
-    return ModelsSocketClient(find_models_socket, compares_folder=not is_named)
+    return ModelsSocketClient(find_models_socket, compares_app=not is_named)
 
 
 def find_models_socket() -> str:

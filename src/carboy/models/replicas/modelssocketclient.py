@@ -73,7 +73,7 @@ class ModelsSocketClient:
         find: returns the path of the socket. Raises UnavailableError if there is none.
         generation: how many reloads the supervisor had been asked for when it started this process;
             None if it has not started it.
-        compares_folder: whether the supervisor must serve the app in the same folder.
+        compares_app: whether the supervisor must serve an app of the same name, in the same folder.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class ModelsSocketClient:
         find: cabc.Callable[[], str],
         generation: int | None = None,
         *,
-        compares_folder: bool = True,
+        compares_app: bool = True,
     ) -> None:
         self._find = find
         self._generation = generation
-        self._compares_folder = compares_folder
+        self._compares_app = compares_app
         # The socket from which this process has got replicas, and no other, which may be that of
         # another app; "" before.
         self._path = ""
@@ -142,8 +142,8 @@ class ModelsSocketClient:
             UnavailableError: no supervisor answers.
         """
         want = {**want, "generation": self._generation}
-        if not self._compares_folder:
-            want["folder"] = ""
+        if not self._compares_app:
+            want["app"] = want["folder"] = ""
         with self._lock:  # before the answer: the connection may end just after it
             self._held[want["key"]] = _UsedReplicas(want, user)
             self._users[want["key"]] = user

@@ -26,7 +26,7 @@ from .digests import record_of
 from .fileformats import FORMATS, OWN, FileFormat, record_files
 from .libraries import versions_of
 from .newfolder import partial_folder, publish
-from .versionnames import refuse_name
+from .versionnames import fault_in_header
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import BodySpec
@@ -73,7 +73,8 @@ def save(
     target = os.path.abspath(os.fspath(folder))
     if os.path.lexists(target):
         raise _existing(target)
-    refuse_name(os.path.basename(target))
+    if fault := fault_in_header(os.path.basename(target)):
+        raise ModelFileError(fault)
     if write is not None and format is not None:
         raise ModelFileError("carboy.models.save(): pass format= or write=, not both.")
     chosen = None if write is not None else _choose(model, format)

@@ -7,25 +7,32 @@ import re
 from carboy.errors import ModelFileError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+# The printable characters of Latin-1, as which headers are sent.
+_IN_HEADER = re.compile(r"[\x20-\x7e\xa0-\xff]+")
 
 
-def fault_of_name(name: str) -> str:
-    """Return why a name cannot be that of a version, because it could not stand in a URL or a
-    header; "" if it can be.
+def fault_in_header(name: str) -> str:
+    """Return why a folder, which people may have named as they liked, cannot be a version: its name
+    could not stand in a header, so that each response would fail; "" if it can be.
     """
-    if _NAME.fullmatch(name):
+    if _IN_HEADER.fullmatch(name):
         return ""
     return (
-        f"{name!r} cannot be the name of a version: expected at most 64 letters (A to Z), digits,"
-        " '.', '_', '+' and '-', the first of them a letter or a digit, such as 8 or 2026-11-29."
+        f"{name!r} cannot be the name of a version, which stands in a header of each response:"
+        " expected printable characters of Latin-1, such as 8 or 2026-11-29."
     )
 
 
 def refuse_name(name: str) -> None:
-    """Refuse a name that cannot be that of a version.
+    """Refuse a name for a new version that would need care in URLs and command lines.
 
     Raises:
-        ModelFileError: the name has other characters, or is too long.
+        ModelFileError: the name has other characters than letters, digits and some signs, or is too
+            long.
     """
-    if fault := fault_of_name(name):
-        raise ModelFileError(fault)
+    if not _NAME.fullmatch(name):
+        raise ModelFileError(
+            f"{name!r} cannot be the name of a version: expected at most 64 letters (A to Z),"
+            " digits, '.', '_', '+' and '-', the first of them a letter or a digit, such as 8 or"
+            " 2026-11-29."
+        )

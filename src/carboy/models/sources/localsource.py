@@ -10,7 +10,7 @@ from carboy.errors import ModelFileError
 from ..saved.card import CARD_NAME, has_card, read_card, write_card
 from ..saved.filestates import fingerprint, incomplete, state_of
 from ..saved.newfolder import partial_folder, publish, replace_file
-from ..saved.versionnames import fault_of_name, refuse_name
+from ..saved.versionnames import fault_in_header, refuse_name
 from .build import Build, copy_checked
 from .diskspace import explaining_full_disk
 from .versionlist import (
@@ -47,7 +47,7 @@ class FolderSource:
         if has_card(self.location):
             name = os.path.basename(os.path.abspath(self.location))
             return VersionList((self._version(name, self.location),), is_fixed=True)
-        found = [self._named_version(name) for name in self._names()]
+        found = [self._version(name, self._path(name)) for name in self._names()]
         return VersionList(tuple(found), self._choice())
 
     def folder(self, name: str) -> str:
@@ -116,12 +116,9 @@ class FolderSource:
             raise ModelFileError(_explain_missing(self.location, exc)) from None
         return sorted((each for each in names if not each.startswith(".")), key=order_key)
 
-    def _named_version(self, name: str) -> SourceVersion:
-        if fault := fault_of_name(name):
-            return SourceVersion(name, fingerprint="", fault=fault)
-        return self._version(name, self._path(name))
-
     def _version(self, name: str, folder: str) -> SourceVersion:
+        if fault := fault_in_header(name):
+            return SourceVersion(name, fingerprint="", fault=fault)
         card = self._card(folder)
         if isinstance(card, str):
             return SourceVersion(name, state_of(os.path.join(folder, CARD_NAME)), card)

@@ -17,7 +17,7 @@ from carboy.core.masking import mask_text
 from carboy.errors import ModelFileError, UnreachableSourceError
 
 from ..saved.card import CARD_NAME, decode_card, encode_card
-from ..saved.versionnames import fault_of_name, refuse_name
+from ..saved.versionnames import fault_in_header, refuse_name
 from .build import Build, copy_checked
 from .diskspace import is_disk_full
 from .versioncache import LastLook, VersionCache
@@ -134,10 +134,7 @@ class UrlSource:
             # A version is never overwritten, but one that was broken may have been written again.
             again = {*names[-1:], choice.version if choice else ""}
             versions = [
-                SourceVersion(name, fingerprint="", fault=fault)
-                if (fault := fault_of_name(name))
-                else self._version(files, f"{top}/{name}", name, again=name in again)
-                for name in names
+                self._version(files, f"{top}/{name}", name, again=name in again) for name in names
             ]
             return VersionList(tuple(versions), choice)
 
@@ -248,6 +245,8 @@ class UrlSource:
         return opened[1:]
 
     def _version(self, files: t.Any, place: str, name: str, *, again: bool) -> SourceVersion:
+        if fault := fault_in_header(name):
+            return SourceVersion(name, fingerprint="", fault=fault)
         known = None if again else self._cards.get(name)
         found = known or self._read_card(files, place)
         if isinstance(found, str):

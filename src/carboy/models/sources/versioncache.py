@@ -149,6 +149,8 @@ def cache_folder() -> str:
         for folder in folders:
             try:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
+                if folder != folders[-1]:
+                    _keep_others_out(folder)
                 reason = _why_unusable(folder)
             except OSError as exc:
                 reason = exc.strerror or str(exc)
@@ -175,6 +177,17 @@ def _cache_folders() -> list[tuple[str, ...]]:
     user = os.geteuid() if hasattr(os, "geteuid") else "user"
     folders.append(os.path.join(tempfile.gettempdir(), f"carboy-cache-{user}"))
     return [(each, os.path.join(each, "models")) for each in folders if os.path.isabs(each)]
+
+
+def _keep_others_out(folder: str) -> None:
+    """Let nobody else write a folder of this user: earlier versions of carboy have created it with
+    the permissions that the umask left. What another user has put into it belongs to that user, and
+    is refused.
+    """
+    found = os.lstat(folder)  # the folder to which a link leads may be meant for others
+    is_own = hasattr(os, "geteuid") and found.st_uid == os.geteuid()
+    if is_own and stat.S_ISDIR(found.st_mode) and found.st_mode & 0o022:
+        os.chmod(folder, 0o700)
 
 
 def _why_unusable(folder: str) -> str:

@@ -273,7 +273,7 @@ class ReplicaSupervisor:
             logging.WARNING,
             "a process of another app asks for replicas here, and gets none: %r in %s. This server"
             " serves %r in %s",
-            *(want["app"], want["folder"] or "a folder that it does not tell", *served),
+            *(want["app"], want["folder"], *served),
         )
 
     def _grant(self, client: ModelsClient, want: WantedReplicas) -> None:
