@@ -237,7 +237,7 @@ def find_class(module: str, name: str) -> t.Any:
     return found
 
 
-class _Reader:
+class _ExactReader:
     """Reads one message of `pack_exactly`."""
 
     def __init__(self) -> None:
@@ -289,7 +289,7 @@ def read_exactly(data: bytes) -> t.Any:
         UnpackableError: this process does not know a class of the value, or cannot build it.
     """
     try:
-        return _Reader().read(data)
+        return _ExactReader().read(data)
     except UnpackableError:
         raise
     except Exception as exc:  # of any class, such as that of a time zone that is not known here
