@@ -199,9 +199,9 @@ def test_replicas_of_another_app_are_not_used(serve, tmp_path):
     ):
         want = wanted_replicas("where", Options(replicas=1), app=app)
         with pytest.raises(UnavailableError, match=rf"serves the app 'shop'.*runs {runs}.*m\.sock"):
-            client.want(want, lambda *_: None)
+            client.want(want, User())
     want = wanted_replicas("where", Options(replicas=1), app=AppIdentity("shop", here))
-    _, tokens_fd = client.want(want, lambda *_: None)
+    _, tokens_fd = client.want(want, User())
     os.close(tokens_fd)
     client.release(GivesBack(key=want["key"]))
 
@@ -212,7 +212,7 @@ def test_app_has_any_name_and_folder_if_its_socket_is_named(serve, tmp_path, mon
     monkeypatch.setenv("CARBOY_MODELS_SOCKET", str(tmp_path / "m.sock"))
     client = named_directory()
     want = wanted_replicas("where", Options(replicas=1), app=AppIdentity("web", "/srv/other"))
-    _, tokens_fd = client.want(want, lambda *_: None)
+    _, tokens_fd = client.want(want, User())
     os.close(tokens_fd)
     client.release(GivesBack(key=want["key"]))
 
