@@ -31,8 +31,10 @@ if t.TYPE_CHECKING:
     Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
 # Codes of MessagePack's extension types: a word and plain data; a class, attributes and content.
-WORD, INSTANCE = 2, 3
+_WORD, _INSTANCE = 2, 3
+# Classes whose values MessagePack has.
 _AS_IS = frozenset({bool, bytes, float, str, types.NoneType})
+# Decodes the classes of a message, and leaves its value encoded.
 _decode_parts = msgspec.msgpack.Decoder(tuple[list[tuple[str, str]], msgspec.Raw]).decode
 # The integers that MessagePack has.
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
@@ -186,16 +188,15 @@ class ExactWriter:
         as it is, for the hook of the encoder.
         """
         cls = type(value)
-        as_is = _AS_IS
-        if cls in as_is:
+        if cls in _AS_IS:
             return value
         if cls is list:
             # PERF: most lists have numbers or text only.
-            if as_is.issuperset(map(type, value)):
+            if _AS_IS.issuperset(map(type, value)):
                 return value
             return list(map(self.convert, value))
-        if cls is dict and as_is.issuperset(map(type, value)):
-            if as_is.issuperset(map(type, value.values())):
+        if cls is dict and _AS_IS.issuperset(map(type, value)):
+            if _AS_IS.issuperset(map(type, value.values())):
                 return value
             return {key: self.convert(each) for key, each in value.items()}
         if cls in self._numbers:
@@ -204,20 +205,20 @@ class ExactWriter:
             return value
         form = _form_of(cls)
         if form is not None:
-            return self._extension(WORD, [form.word, self.convert(form.write(value))])
-        if kind_inside_json(cls) is None and may_build(cls, frozenset()):
+            return self._extension(_WORD, [form.word, self.convert(form.write(value))])
+        if kind_inside_json(cls) is None and may_build(cls):
             return self._instance(cls, value)
         return value
 
     def _instance(self, cls: type, value: t.Any) -> msgspec.msgpack.Ext:
         number = self._numbers.setdefault(cls, len(self._numbers))
         if isinstance(value, enum.Enum):
-            return self._extension(INSTANCE, [number, self.convert(value.value)])
+            return self._extension(_INSTANCE, [number, self.convert(value.value)])
         attributes, content = taken_apart(value)
         parts = [number, self.convert(attributes)]
         if content is not None:
             parts.append(self.convert(content))
-        return self._extension(INSTANCE, parts)
+        return self._extension(_INSTANCE, parts)
 
     def _extension(self, code: int, content: t.Any) -> msgspec.msgpack.Ext:
         return msgspec.msgpack.Ext(code, self._encode(content))
@@ -251,13 +252,13 @@ class _ExactReader:
 
     def _find(self, module: str, name: str) -> type:
         cls = find_class(module, name)
-        if not may_build(cls, frozenset()):
+        if not may_build(cls):
             raise UnpackableError(f"{module}.{name} is no record.")
         return t.cast("type", cls)
 
     def _extension(self, code: int, data: memoryview) -> t.Any:
         content = self._decode(data)
-        if code == WORD:
+        if code == _WORD:
             word, value = content
             return _READ[word](value)
         number, *parts = content
@@ -271,12 +272,10 @@ def pack_exactly(value: t.Any) -> bytes:
     Raises:
         UnpackableError: a part of it cannot be sent.
     """
-    encode = msgspec.msgpack.Encoder(enc_hook=_part_of_json).encode
+    encode = msgspec.msgpack.Encoder(enc_hook=part_of_json).encode
     writer = ExactWriter(encode)
     try:
         packed = encode(writer.convert(value))
-    except UnpackableError:
-        raise
     except Exception as exc:
         raise UnpackableError(f"A value cannot be sent to another process: {exc}") from exc
     return encode([writer.classes, msgspec.Raw(packed)])
@@ -296,11 +295,16 @@ def read_exactly(data: bytes) -> t.Any:
         raise UnpackableError(f"A value of another process cannot be built: {exc}") from exc
 
 
-def _part_of_json(value: t.Any) -> t.Any:
-    """Return a value as JSON has it, such as a number of NumPy. This is msgspec's `enc_hook`."""
-    inside = kind_inside_json(type(value))
+def part_of_json(value: t.Any) -> t.Any:
+    """Return a value as JSON has it, such as a number of NumPy. This function is msgspec's
+    `enc_hook`.
+
+    Raises:
+        NotImplementedError: it has no such form.
+    """
+    cls = type(value)
+    inside = kind_inside_json(cls)
     if inside is None:
-        cls = type(value)
-        raise UnpackableError(f"A value is of the class {cls.__module__}.{cls.__qualname__}.")
+        raise NotImplementedError(f"it is of the class {cls.__module__}.{cls.__qualname__}")
     plain = inside.plain(value)
     return msgspec.json.decode(plain) if isinstance(plain, msgspec.Raw) else plain

@@ -23,11 +23,11 @@ import msgspec
 
 from carboy.errors import InputError
 
-from .exactvalues import UnpackableError, find_class
+from .exactvalues import UnpackableError, find_class, part_of_json
 from .hints import is_pydantic, strip
 from .hooks import from_json
 from .pydanticlimits import adapter, needs_pydantic
-from .values.registry import kind_inside_json, kind_named, kind_of_class, kinds_in, part
+from .values.registry import kind_named, kind_of_class, kinds_in, part
 from .values.tensor import TensorKind, array_of, bytes_of, is_plain_dtype
 
 if t.TYPE_CHECKING:
@@ -133,11 +133,7 @@ class Packer:
             self.buffers += [(each,) for each in buffers]
             packed = [kind.__qualname__, first, len(buffers), head]
             return msgspec.msgpack.Ext(_KIND, self._encode(packed))
-        inside = kind_inside_json(cls)
-        if inside is None:
-            raise NotImplementedError(f"it is of the class {cls.__module__}.{cls.__qualname__}")
-        plain = inside.plain(value)
-        return msgspec.json.decode(plain) if isinstance(plain, msgspec.Raw) else plain
+        return part_of_json(value)
 
 
 def _are_alike(arrays: cabc.Sequence[t.Any]) -> bool:

@@ -125,18 +125,8 @@ def build(cls: t.Any, attributes: dict[str, t.Any], content: t.Any = None) -> t.
     return made
 
 
-def may_build(cls: t.Any, named: frozenset[type]) -> bool:
-    """Return whether `build` may make instances of a class: a record, a named tuple, a member of an
-    enumeration, or a class that an annotation names, or a subclass of one.
-
-    Other classes might do something when they are built of foreign attributes.
-
-    Args:
-        named: the classes that the annotation names.
+def may_build(cls: t.Any) -> bool:
+    """Return whether `build` may make instances of a class: a record, a named tuple, or a member of
+    an enumeration. Other classes might do something when they are built of foreign attributes.
     """
-    return (
-        is_record(cls)
-        or is_named_tuple(cls)
-        or issubclass(cls, enum.Enum)
-        or not named.isdisjoint(cls.__mro__)
-    )
+    return is_record(cls) or is_named_tuple(cls) or issubclass(cls, enum.Enum)
