@@ -25,6 +25,7 @@ _OF_THE_CONTAINER = frozenset(
 # What one machine can do. Its numbers would be wrong on another one: the memory of a container is
 # that of one worker, and the server finds out there what it has.
 _OF_THE_MACHINE = frozenset({"workers", "memory_limit_bytes", "connections"})
+_LEFT_OUT = _OF_THE_CONTAINER | _OF_THE_MACHINE
 
 
 def set_variable(setting: Setting) -> str | None:
@@ -34,38 +35,38 @@ def set_variable(setting: Setting) -> str | None:
     return next((name for name in setting.variables if os.environ.get(name)), None)
 
 
+def chosen_variable(setting: Setting) -> str | None:
+    """Return what `set_variable` returns; None also for a variable of a hosting platform, such as
+    WEB_CONCURRENCY.
+    """
+    name = set_variable(setting)
+    return None if name in setting.platforms else name
+
+
 def is_set(*fields: str) -> bool:
     """Return whether variables set one of these settings; those of hosting platforms do not
     count.
     """
-    chosen = (each for each in SETTINGS if each.field in fields)
-    return any(set_variable(each) not in {None, *each.platforms} for each in chosen)
+    return any(chosen_variable(each) for each in SETTINGS if each.field in fields)
 
 
 def settings_for_container() -> dict[str, str]:
     """Return the settings that variables set and that mean the same in a container on another
-    machine, by the names of their arguments. Variables of hosting platforms, such as
-    WEB_CONCURRENCY, are left out.
+    machine, by the names of their arguments. Variables of hosting platforms are left out.
     """
-    left_out = _OF_THE_CONTAINER | _OF_THE_MACHINE
-    found = ((each, set_variable(each)) for each in SETTINGS if each.field not in left_out)
-    return {
-        setting.argument: os.environ[name]
-        for setting, name in found
-        if name is not None and name not in setting.platforms
-    }
+    found = ((each, chosen_variable(each)) for each in SETTINGS if each.field not in _LEFT_OUT)
+    return {setting.argument: os.environ[name] for setting, name in found if name is not None}
 
 
 def variables_left_out() -> frozenset[str]:
     """Return the variables, except for those of hosting platforms, that set what
     `settings_for_container` leaves out.
     """
-    left_out = _OF_THE_CONTAINER | _OF_THE_MACHINE
     return frozenset(
         name
         for setting in SETTINGS
         for name in setting.variables
-        if setting.field in left_out and name not in setting.platforms
+        if setting.field in _LEFT_OUT and name not in setting.platforms
     )
 
 
@@ -73,8 +74,8 @@ def hints_at_settings_of_machine() -> list[str]:
     """Return what to say about the settings that `settings_for_container` leaves out because they
     fit this machine only.
     """
-    found = ((each, set_variable(each)) for each in SETTINGS if each.field in _OF_THE_MACHINE)
-    names = [name for each, name in found if name is not None and name not in each.platforms]
+    found = (chosen_variable(each) for each in SETTINGS if each.field in _OF_THE_MACHINE)
+    names = list(filter(None, found))
     if not names:
         return []
     hint = (

@@ -19,7 +19,7 @@ from ..serving.settings import SETTINGS
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .projectfiles import is_within
-from .serversettings import set_variable
+from .serversettings import chosen_variable, set_variable
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -259,14 +259,13 @@ def _environment(
     for setting in SETTINGS:
         if fields is not None and setting.field not in fields:
             continue
-        name = set_variable(setting)
         if setting.field in _OF_SOCKETS:
             # An empty variable keeps the server from reading the setting from .env, which would
             # contradict the sockets that systemd passes. PORT is left alone, because the server
             # ignores it under systemd, and the app may read it.
-            if name is not None and name not in setting.platforms:
+            if (name := chosen_variable(setting)) is not None:
                 yield name, ""
-        elif name is not None:
+        elif (name := set_variable(setting)) is not None:
             yield name, os.environ[name]
         elif setting.field in defaults:
             yield setting.variables[0], defaults[setting.field]
