@@ -212,7 +212,8 @@ def _count(error: ValueError) -> float:
 def _as_json(value: t.Any) -> bytes:
     from pydantic_core import to_json
 
-    return to_json(value, inf_nan_mode="constants")
+    encoded: bytes = to_json(value, inf_nan_mode="constants")
+    return encoded
 
 
 def _for_pydantic(annotation: t.Any) -> t.Any:
