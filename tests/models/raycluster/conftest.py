@@ -5,6 +5,7 @@ import sys
 import types
 
 import pytest
+from fakeray import replace_ray
 
 MODULES = [f"carboy.models.raycluster.{name}" for name in ("replicaactor", "controller")]
 
@@ -30,3 +31,9 @@ def without_ray(monkeypatch):
         sys.modules.pop(name, None)
         if module is not None:
             sys.modules[name] = module
+
+
+@pytest.fixture
+def actors(monkeypatch):
+    """The actors by name, which `ray.get_actor` finds."""
+    return replace_ray(monkeypatch)

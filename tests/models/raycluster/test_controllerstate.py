@@ -267,6 +267,17 @@ def test_a_version_begins_with_fewer_replicas_if_there_is_no_room_for_all(cluste
 # ------------------------------------------------------------------------------ replicas that end
 
 
+def test_a_replica_has_its_node_even_if_that_is_told_after_it_is_ready(cluster):
+    """Ray keeps the order of the calls of one process only."""
+    wanted = version(least=1)
+    cluster.report(wanted)
+    (name,) = cluster.names()
+    cluster.state.loaded(name, READY)
+    cluster.state.placed(name, "10.0.0.2", 42)
+    (replica,) = cluster.report(wanted)[0].replicas
+    assert (replica.phase, replica.node, replica.pid) == ("ready", "10.0.0.2", 42)
+
+
 def test_a_replica_that_dies_is_replaced_under_its_number(served):
     served.die(served.names()[0])
     (facts,) = served.report(version())

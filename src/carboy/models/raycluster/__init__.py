@@ -2,7 +2,9 @@
 
     web worker          a driver of Ray, which forms batches as it does for replicas on its machine
       cluster           the thread that keeps the connection, and says what this process wants
-      rayreplicas       sends each batch to a replica by one call, and waits for the results
+      rayreplicas       sends each batch to a replica, and waits for the results
+      rayitems          a stream of a replica
+      nodesocket        the socket of a replica on this node, for batches without a call of Ray
     controller          one actor of the app: starts, replaces and ends replicas
       controllerstate   its decisions, without Ray
       scaling           how many replicas there should be

@@ -276,11 +276,16 @@ class ControllerState:
         self._note(logging.INFO, f"{pool}: replica {replica.number} on {node} is taken over")
 
     def placed(self, name: str, node: str, pid: int) -> None:
-        """Note that the process of a replica begins to load its model."""
-        if (replica := self._find(name)) is not None and replica.phase == "waiting":
-            replica.phase, replica.node, replica.pid = "loading", node, pid
-            replica.placed_s = self._clock()
-            self._change()
+        """Note that the process of a replica begins to load its model. The news may arrive after
+        that of the loaded model, because Ray keeps the order of the calls of one process only.
+        """
+        replica = self._find(name)
+        if replica is None or replica.node:
+            return
+        replica.node, replica.pid = node, pid
+        if replica.phase == "waiting":
+            replica.phase, replica.placed_s = "loading", self._clock()
+        self._change()
 
     def loaded(self, name: str, loaded: LoadedReplica) -> None:
         """Note that a replica has loaded its model, or could not."""

@@ -21,8 +21,6 @@ if t.TYPE_CHECKING:
 
     from ..replicas.frames import Buffer
 
-#: What a parcel contains.
-BATCH, RESULTS, FAILED, STALE, ITEM, END = range(1, 7)
 # Ray keeps longer values in shared memory, from which they are read without a copy, and sends
 # shorter ones with the call.
 INLINE_BYTES = 64 * 1024
@@ -230,6 +228,7 @@ class Parcel(t.NamedTuple):
     """A batch, or what has become of it.
 
     Attributes:
+        kind: what it contains, as in a `Frame`: BATCH, RESULTS, FAILED, STALE, ITEM or END.
         region: the buffers. They may be changed, and kept.
     """
 

@@ -2,7 +2,8 @@
 
 The batches form in this process. A thread that has a batch to compute waits until a replica has
 less to do than it can take, and only then takes the batch from the queue. It sends the whole batch
-by one call and waits for the results, woken by Ray.
+on a socket, if the replica is on the same node, or else by one call of Ray, and waits for the
+results.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import os
 import threading
 import typing as t
 from _thread import get_ident
-from collections import abc as cabc
 from functools import partial
 from time import monotonic
 
@@ -22,27 +22,25 @@ from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, Unavaila
 
 from ..queue.occupied import paused, slots_of_caller
 from ..replicas.batches import ResultReader, decode_failure, pack_batch
-from ..replicas.frames import ConnectionLost
+from ..replicas.frames import BATCH, FAILED, RESULTS, STALE, ConnectionLost
 from ..replicas.otherprocesses import OtherProcesses
-from .messages import (
-    BATCH,
-    END,
-    FAILED,
-    ITEM,
-    RESULTS,
-    STALE,
-    WantedVersion,
-    join,
-    split_parcel,
-)
+from ..replicas.replicaconnection import receive
+from .messages import WantedVersion, join, split_parcel
+from .nodesocket import NodeConnections
 from .rayconnection import first_line
+from .rayitems import RayItems
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments
     from ..queue.state import Slot
+    from ..replicas.batches import BatchFormat
+    from ..replicas.frames import Buffer
     from ..replicas.replica import Posts, Turns
+    from ..replicas.replicaconnection import BatchConnection
     from ..replicas.supervision import WantedReplicas
     from .cluster import RayCluster
     from .messages import Code, Parcel, PoolFacts
@@ -62,12 +60,14 @@ _ALIVE_S = 3.0
 _NOTICE_S = 1.0
 # How many items a replica sends before the reader has taken them.
 _ITEMS_AHEAD = 16
+# Each connection carries one batch at a time.
+_SERIAL = 1
 
 _logger = get_masked_logger("carboy.models")
 
 
-class _Actor:
-    """One replica, as this process uses it.
+class KnownActor:
+    """The actor of a replica, as this process uses it.
 
     Attributes:
         taken: how many turns are taken.
@@ -75,10 +75,17 @@ class _Actor:
         connection: which connection with the cluster it belongs to.
         not_before_s: when it may be used again after it could not be reached.
         is_reserved: whether it gets no further batches, because one waits to be its only one.
+        on_node: the connections with it, if it is on the node of this process.
     """
 
     def __init__(
-        self, name: str, number: int, handle: t.Any, took_s: float, connection: int
+        self,
+        name: str,
+        number: int,
+        handle: t.Any,
+        took_s: float,
+        connection: int,
+        form: BatchFormat,
     ) -> None:
         self.name = name
         self.number = number
@@ -88,6 +95,7 @@ class _Actor:
         self.connection = connection
         self.not_before_s = 0.0
         self.is_reserved = False
+        self.on_node = NodeConnections(name, form)
 
     @property
     def room(self) -> int:
@@ -95,12 +103,38 @@ class _Actor:
         return 0 if self.is_reserved else window - self.taken
 
 
-class _Call:
-    """A batch that a replica computes."""
+class _PackedBatch(t.NamedTuple):
+    """A batch as it is sent.
 
-    def __init__(self, actor: _Actor) -> None:
+    Attributes:
+        size: the number of its predictions.
+    """
+
+    meta: bytes
+    buffers: cabc.Sequence[cabc.Sequence[Buffer]]
+    size: int
+
+    def parcel(self) -> t.Any:
+        """Return what Ray sends."""
+        return join(BATCH, self.meta, self.buffers)
+
+
+class _Call:
+    """A batch that a replica computes.
+
+    Attributes:
+        connection: on which the results are awaited; None if they come through Ray.
+    """
+
+    def __init__(self, actor: KnownActor, connection: BatchConnection | None) -> None:
         self.actor = actor
+        self.connection = connection
         self.is_given_up = False
+
+    def interrupt(self) -> None:
+        """Let the thread that waits for results on the connection fail with ConnectionLost."""
+        if self.connection is not None:
+            self.connection.frames.interrupt()
 
 
 class RayReplicas(OtherProcesses):
@@ -138,12 +172,12 @@ class RayReplicas(OtherProcesses):
         self._resources = resources
         #: Notified when a replica can take a batch, or when there are none any more.
         self._free = threading.Condition()
-        self._actors: dict[str, _Actor] = {}
+        self._actors: dict[str, KnownActor] = {}
         #: Counts the connections with the cluster.
         self._connection = 0
         #: The names of actors that have died, which the controller may not know yet.
         self._dead: set[str] = set()
-        self._turns: dict[int, _Actor] = {}
+        self._turns: dict[int, KnownActor] = {}
         #: By slot, or by thread without one, the call whose results are awaited.
         self._busy: dict[object, _Call] = {}
         self._readers: list[ResultReader] = []
@@ -200,21 +234,28 @@ class RayReplicas(OtherProcesses):
             self._dead &= ready.keys()
             kept = {name: each for name, each in self._actors.items() if name in ready}
             added = {name: each for name, each in found.items() if each is not None}
-            self._actors = {
-                name: each for name, each in {**kept, **added}.items() if name not in self._dead
-            }
+            known = {**kept, **added}
+            self._use({name: each for name, each in known.items() if name not in self._dead})
             if self.was_loaded and facts.state == "ready" and not self._is_held:
                 self.loaded = True
         self._note_readiness(facts.reason)
 
-    def _find_actor(self, name: str, number: int, took_s: float) -> _Actor | None:
+    def _find_actor(self, name: str, number: int, took_s: float) -> KnownActor | None:
         """Return a replica by the name of its actor; None if it has just ended."""
         import ray
 
         try:
-            return _Actor(name, number, ray.get_actor(name), took_s, self._connection)
+            handle = ray.get_actor(name)
         except ValueError:
             return None
+        return KnownActor(name, number, handle, took_s, self._connection, self.form)
+
+    def _use(self, actors: dict[str, KnownActor]) -> None:
+        """Use these replicas only. The caller holds `_free`."""
+        for name, each in self._actors.items():
+            if name not in actors:
+                each.on_node.close()
+        self._actors = actors
 
     def _note_readiness(self, reason: str = "") -> None:
         """Say whether any replica is ready, if that has changed, and wake the threads that wait for
@@ -239,8 +280,10 @@ class RayReplicas(OtherProcesses):
         """Note that the cluster cannot be used. Threads that wait for results notice it soon."""
         with self._free:
             self._connection += 1
-            self._actors.clear()
+            self._use({})
             self.loaded = False
+        for call in list(self._busy.values()):
+            call.interrupt()
         self._note_readiness()
         self.trouble = self._cluster.trouble
 
@@ -249,7 +292,7 @@ class RayReplicas(OtherProcesses):
         with self._free:
             self.loaded = self.was_loaded = False
             self.trouble = ""
-            self._actors.clear()
+            self._use({})
             self._free.notify_all()
         self._cluster.release(self)
 
@@ -297,7 +340,7 @@ class RayReplicas(OtherProcesses):
         call.is_given_up = True
         return partial(self._cluster.hangs, call.actor.name, took_s)
 
-    def _take(self) -> _Actor:
+    def _take(self) -> KnownActor:
         """Wait for a replica that can take a batch: the one with the least to do.
 
         Raises:
@@ -314,14 +357,14 @@ class RayReplicas(OtherProcesses):
                 self._wait_for_change(usable)
         raise self._unavailable()
 
-    def _take_alone(self) -> _Actor:
+    def _take_alone(self) -> KnownActor:
         """Wait for a replica that has nothing to do, so that no other batch is lost with this one.
         It gets no further batches meanwhile: otherwise this one might wait for ever.
 
         Raises:
             UnavailableError: there are no replicas any more.
         """
-        reserved: _Actor | None = None
+        reserved: KnownActor | None = None
         with self._free:
             try:
                 while self.loaded:
@@ -337,19 +380,19 @@ class RayReplicas(OtherProcesses):
                 self._end_reservation(reserved)
         raise self._unavailable()
 
-    def _reserve(self, usable: cabc.Iterable[_Actor]) -> _Actor | None:
+    def _reserve(self, usable: cabc.Iterable[KnownActor]) -> KnownActor | None:
         others = (each for each in usable if not each.is_reserved)
         best = min(others, key=lambda each: (each.taken, each.took_s), default=None)
         if best is not None:
             best.is_reserved = True
         return best
 
-    def _end_reservation(self, actor: _Actor | None) -> None:
+    def _end_reservation(self, actor: KnownActor | None) -> None:
         if actor is not None:
             actor.is_reserved = False
             self._free.notify_all()
 
-    def _usable(self) -> list[_Actor]:
+    def _usable(self) -> list[KnownActor]:
         now_s = monotonic()
         return [each for each in self._actors.values() if each.not_before_s <= now_s]
 
@@ -360,7 +403,7 @@ class RayReplicas(OtherProcesses):
     def _unavailable(self) -> UnavailableError:
         return UnavailableError(f"{self.owner}: its replicas cannot be reached. Retry the request.")
 
-    def _release(self, actor: _Actor, turns: int = 1) -> None:
+    def _release(self, actor: KnownActor, turns: int = 1) -> None:
         with self._free:
             actor.taken -= turns
             self._free.notify_all()
@@ -375,10 +418,10 @@ class RayReplicas(OtherProcesses):
         """
         try:
             meta, packer = pack_batch(batch)
-            data = join(BATCH, meta, packer.buffers)
         except BaseException:
             self.give_back()
             raise
+        packed = _PackedBatch(meta, packer.buffers, len(batch))
         losses = 0
         while True:
             alone = losses > 0
@@ -386,11 +429,11 @@ class RayReplicas(OtherProcesses):
             turns = WINDOW if alone else 1
             try:
                 if self._streams:
-                    found = self._begin_stream(actor, data, turns)
+                    found = self._begin_stream(actor, packed, turns)
                     if found is not None:
                         return [found]
                     continue
-                outcome = self._exchange(actor, data, turns, len(batch))
+                outcome = self._exchange(actor, packed, turns)
             except ConnectionLost as exc:
                 losses += 1
                 if losses > 1 or not self._retry:
@@ -404,13 +447,13 @@ class RayReplicas(OtherProcesses):
             if outcome is not None:
                 return t.cast("list[t.Any]", outcome)
 
-    def _waited(self, *, alone: bool) -> _Actor:
+    def _waited(self, *, alone: bool) -> KnownActor:
         """Wait for a replica. That time does not count as time of `predict`."""
         with paused("replica"):
             return self._take_alone() if alone else self._take()
 
-    def _exchange(self, actor: _Actor, data: t.Any, turns: int, size: int) -> t.Any:
-        """Send a batch of `size` predictions, and wait for what becomes of it.
+    def _exchange(self, actor: KnownActor, batch: _PackedBatch, turns: int) -> t.Any:
+        """Send a batch, and wait for what becomes of it.
 
         Returns:
             The results; an exception if the batch has failed; None if the replica takes no batches
@@ -420,17 +463,29 @@ class RayReplicas(OtherProcesses):
             ConnectionLost: the replica has died, or was given up.
         """
         begun_s = monotonic()
+        connection = None
         try:
-            with self.waiting_on(actor):
-                parcel = split_parcel(self._result_of(actor, actor.handle.compute.remote(data)))
-                outcome = self._outcome_of(actor, parcel, size)
+            connection = actor.on_node.take()
+            with self.waiting_on(actor, connection):
+                if connection is None:
+                    called = actor.handle.compute.remote(batch.parcel())
+                    parcel = split_parcel(self._result_of(actor, called))
+                    outcome = self._outcome_of(parcel, batch.size)
+                else:
+                    connection.frames.send(BATCH, _SERIAL, batch.meta, batch.buffers)
+                    frame = receive(connection.frames, _SERIAL)
+                    outcome = connection.outcome_of(frame, batch.size)
+            if connection is not None:
+                actor.on_node.keep(connection)
+            if outcome is None:
+                self._forget(actor)
             took_s = monotonic() - begun_s
             actor.took_s = took_s if not actor.took_s else 0.8 * actor.took_s + 0.2 * took_s
         finally:
             self._release(actor, turns)
         return outcome
 
-    def _result_of(self, actor: _Actor, called: t.Any) -> t.Any:
+    def _result_of(self, actor: KnownActor, called: t.Any) -> t.Any:
         """Wait for the result of a call.
 
         Raises:
@@ -445,7 +500,7 @@ class RayReplicas(OtherProcesses):
             except GetTimeoutError:
                 self._check_connection(actor)
 
-    def next_parcel(self, actor: _Actor, items: t.Any) -> Parcel:
+    def next_parcel(self, actor: KnownActor, items: t.Any) -> Parcel:
         """Wait for the next parcel of a stream.
 
         Raises:
@@ -459,17 +514,22 @@ class RayReplicas(OtherProcesses):
         try:
             return split_parcel(ray.get(next(items)))
         except StopIteration:
-            raise ConnectionLost("the stream has ended without its last message") from None
+            raise ConnectionLost(
+                "the stream has ended without its last message", is_garbage=True
+            ) from None
 
-    def _check_connection(self, actor: _Actor) -> None:
+    def _check_connection(self, actor: KnownActor) -> None:
         from ray.exceptions import RayError
 
         if actor.connection != self._connection:
             raise RayError("the Ray cluster does not answer any more")
 
     @contextlib.contextmanager
-    def waiting_on(self, actor: _Actor) -> cabc.Iterator[None]:
+    def waiting_on(
+        self, actor: KnownActor, connection: BatchConnection | None = None
+    ) -> cabc.Iterator[None]:
         """Let `give_up` know for which replica the calling thread waits, and note if it has died.
+        If anything is raised, the connection is closed.
 
         Raises:
             ConnectionLost: it has died, or has sent something that is no message.
@@ -479,9 +539,11 @@ class RayReplicas(OtherProcesses):
 
         slots = slots_of_caller()
         key = slots[0] if slots else get_ident()
-        self._busy[key] = call = _Call(actor)
+        self._busy[key] = call = _Call(actor, connection)
         try:
-            yield
+            with _closed_if_raised(connection):
+                self._check_connection(actor)  # otherwise nobody would interrupt the wait
+                yield
         except (RayError, ConnectionLost, SystemExit) as exc:
             # Ray raises SystemExit if the node of this process has ended.
             self._note(actor, exc)
@@ -493,33 +555,32 @@ class RayReplicas(OtherProcesses):
         finally:
             del self._busy[key]
 
-    def _note(self, actor: _Actor, exc: BaseException) -> None:
+    def _note(self, actor: KnownActor, exc: BaseException) -> None:
         """Do not use a replica that has died, or could not be reached; report one that sends
         something else than messages.
         """
         from ray.exceptions import ActorDiedError
 
-        if isinstance(exc, ConnectionLost):
+        is_garbage = isinstance(exc, ConnectionLost) and exc.is_garbage
+        if is_garbage:
             _logger.warning("%s: replica %d: %s", self.owner, actor.number, exc)
             self._cluster.hangs(actor.name, 0.0)
-        with self._free:
-            if isinstance(exc, (ActorDiedError, ConnectionLost)):
-                self._dead.add(actor.name)
-                self._actors.pop(actor.name, None)
-            else:
-                actor.not_before_s = monotonic() + _UNREACHABLE_S
+        if is_garbage or isinstance(exc, ActorDiedError):
+            self._forget(actor)
+            return
+        actor.not_before_s = monotonic() + _UNREACHABLE_S
         self._note_readiness()
 
-    def _forget(self, actor: _Actor) -> None:
-        """Do not use a replica that takes no batches any more."""
+    def _forget(self, actor: KnownActor) -> None:
+        """Do not use a replica that has died, or takes no batches any more."""
         with self._free:
             self._dead.add(actor.name)
             self._actors.pop(actor.name, None)
+        actor.on_node.close()
         self._note_readiness()
 
-    def _outcome_of(self, actor: _Actor, parcel: Parcel, size: int) -> t.Any:
+    def _outcome_of(self, parcel: Parcel, size: int) -> t.Any:
         if parcel.kind == STALE:
-            self._forget(actor)
             return None
         if parcel.kind == FAILED:
             return decode_failure(parcel.meta)
@@ -559,7 +620,7 @@ class RayReplicas(OtherProcesses):
 
     # --- streams -------------------------------------------------------------------------------
 
-    def _begin_stream(self, actor: _Actor, data: t.Any, turns: int) -> RayItems | None:
+    def _begin_stream(self, actor: KnownActor, batch: _PackedBatch, turns: int) -> RayItems | None:
         """Begin a stream, and wait for its first parcel. Returns None if the replica takes no
         predictions any more.
         """
@@ -569,7 +630,7 @@ class RayReplicas(OtherProcesses):
                 num_returns="streaming", _generator_backpressure_num_objects=_ITEMS_AHEAD
             )
             with self.waiting_on(actor):
-                items = method.remote(data, name)
+                items = method.remote(batch.parcel(), name)
                 first = self.next_parcel(actor, items)
         except BaseException:
             self._release(actor, turns)
@@ -581,75 +642,12 @@ class RayReplicas(OtherProcesses):
         return RayItems(self, actor, items, first, name, on_end=lambda: self._release(actor, turns))
 
 
-class RayItems(cabc.Iterator[t.Any]):
-    """The items of a stream that a replica produces. Used by one thread at a time."""
-
-    def __init__(
-        self,
-        replicas: RayReplicas,
-        actor: _Actor,
-        items: t.Any,
-        first: Parcel,
-        name: bytes,
-        *,
-        on_end: cabc.Callable[[], object],
-    ) -> None:
-        self._replicas = replicas
-        self._actor = actor
-        self._items = items
-        self._next: Parcel | None = first
-        self._name = name
-        self._on_end = on_end
-        self._is_over = False
-
-    def __next__(self) -> t.Any:
-        if self._is_over:
-            raise StopIteration
-        try:
-            with self._replicas.waiting_on(self._actor):
-                parcel, self._next = self._next or self._next_parcel(), None
-                if parcel.kind == ITEM:
-                    return self._replicas.read_item(parcel)
-                failure = _end_of(parcel)
-        except ConnectionLost as exc:
-            self._end()
-            raise ReplicaLostError(f"The replica has ended while it produced items: {exc}") from exc
-        except BaseException:
-            self._end()
-            raise
-        self._end()
-        if failure is None:
-            raise StopIteration
-        try:
-            raise failure
-        finally:
-            del failure  # break a reference cycle: its traceback refers to this frame
-
-    def _next_parcel(self) -> Parcel:
-        return self._replicas.next_parcel(self._actor, self._items)
-
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._on_end()
-
-    def close(self) -> None:
-        """Let the replica close the generator, and wait until it has."""
-        if self._is_over:
-            return
-        try:
-            with self._replicas.waiting_on(self._actor):
-                self._actor.handle.stop.remote(self._name)
-                parcel = self._next or self._next_parcel()
-                while parcel.kind == ITEM:
-                    parcel = self._next_parcel()
-        except (ConnectionLost, DeadlineError):
-            pass
-        finally:
-            self._end()
-
-
-def _end_of(parcel: Parcel) -> BaseException | None:
-    if parcel.kind not in (END, FAILED):
-        raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
-    return decode_failure(parcel.meta) if parcel.meta else None
+@contextlib.contextmanager
+def _closed_if_raised(connection: BatchConnection | None) -> cabc.Iterator[None]:
+    """Close a connection if anything is raised, because an answer may arrive on it later."""
+    try:
+        yield
+    except BaseException:
+        if connection is not None:
+            connection.frames.close()
+        raise

@@ -2,7 +2,8 @@
 batches of that model for web workers.
 
 The model is loaded on the main thread. Batches are computed on one thread, and the questions of
-the controller are answered on another, also while `predict` computes.
+the controller are answered on another, also while `predict` computes. A third one passes the
+batches of web workers on other nodes, which come as calls of Ray, to the one that computes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import faulthandler
 import os
 import sys
 import tempfile
+import threading
 import typing as t
 from time import monotonic
 
@@ -21,21 +23,24 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.core.processmemory import resident_bytes
 from carboy.errors import ModelLoadError
 
-from ..queue.stream import items_of
-from ..replicas.batches import BatchFormat, BatchReader, ResultWriter, encode_failure
+from ..replicas.batches import BatchFormat
 from ..replicas.checkup import Checkup
-from ..replicas.devicefaults import sticky_device_fault
-from ..replicas.devicelock import DeviceLock
-from ..replicas.frames import ConnectionLost
+from ..replicas.frames import (
+    BATCH,
+    ITEM,
+    MORE,
+    READ_ITEMS,
+    STALE,
+    STOP,
+    ConnectionLost,
+    FrameSocket,
+)
+from ..replicas.process import ReplicaServer
+from ..replicas.replicaconnection import receive
 from ..replicas.supervision import Ready, device_lock_path
+from ..replicas.tokens import NoTokens
 from .codedigest import code_folder, digest_of
 from .messages import (
-    BATCH,
-    END,
-    FAILED,
-    ITEM,
-    RESULTS,
-    STALE,
     Condition,
     LoadedReplica,
     Versions,
@@ -45,6 +50,7 @@ from .messages import (
     join,
     split_parcel,
 )
+from .nodesocket import NodeListener
 
 if t.TYPE_CHECKING:
     import pickle
@@ -52,13 +58,13 @@ if t.TYPE_CHECKING:
 
     from carboy.models.model import Model
 
-    from ..replicas.batches import ReceivedBatch
-
     Sent: t.TypeAlias = bytes | pickle.PickleBuffer
     LoadApp: t.TypeAlias = cabc.Callable[[str | None], object]
 
 #: The group of the methods that are answered while a batch is computed.
 CONTROL = "control"
+# A connection to the thread that computes carries one batch at a time.
+_SERIAL = 1
 
 _Method = t.TypeVar("_Method", bound=t.Callable[..., t.Any])
 _in_control_group = t.cast(
@@ -89,16 +95,14 @@ class ReplicaActor:
         self._wanted_bytes = wanted
         self._number = number
         self._wanted = decode_wanted(wanted)
-        self._begins_s: float | None = None
-        self._is_draining = False
         self._stopped: set[bytes] = set()
-        self._fault = ""
         self._computer: _Computer | None = None
         _say_placed(controller)
         begun_s = monotonic()
         try:
             _compare_versions(Versions(*versions))
-            self._computer = _Computer(load_model(self._wanted, load_app), self._wanted)
+            name = ray.get_runtime_context().get_actor_name()
+            self._computer = _Computer(load_model(self._wanted, load_app), self._wanted, name)
         except BaseException as exc:  # the user's module may raise SystemExit
             self._loaded = LoadedReplica({}, _explain(exc))
             _logger.exception("The replica cannot load its model")
@@ -125,15 +129,12 @@ class ReplicaActor:
     @_in_control_group
     def examine(self) -> bytes:
         """Return a `Condition`."""
-        began_s = self._begins_s
-        fault = self._fault or ("" if self._computer is None else self._computer.check())
+        computer = self._computer
+        if computer is None:
+            return encode(Condition(resident_bytes(), 0.0, "", is_broken=False))
+        is_broken = bool(computer.fault)
         return encode(
-            Condition(
-                resident_bytes(),
-                0.0 if began_s is None else monotonic() - began_s,
-                fault,
-                is_broken=bool(self._fault),
-            )
+            Condition(resident_bytes(), computer.computing_s(), computer.check(), is_broken)
         )
 
     @_in_control_group
@@ -144,27 +145,19 @@ class ReplicaActor:
     @_in_control_group
     def refuse(self) -> None:
         """Compute no batches that arrive later."""
-        self._is_draining = True
+        if self._computer is not None:
+            self._computer.refuse()
 
     def drain(self) -> None:
         """Release the model. Ray calls this after the batches that were sent before."""
         if self._computer is not None:
-            self._computer.version.replica.close()
+            self._computer.close()
 
     # --- for web workers -----------------------------------------------------------------------
 
     def compute(self, data: t.Any) -> Sent:
-        """Compute a batch. Takes and returns a parcel."""
-        if self._is_draining or self._fault or self._computer is None:
-            return join(STALE)
-        self._begins_s = monotonic()
-        try:
-            return self._computer.compute(data, self._begin)
-        except _BrokenDevice as exc:
-            self._fault = str(exc)
-            return join(STALE)
-        finally:
-            self._begins_s = None
+        """Compute a batch of a web worker on another node. Takes and returns a parcel."""
+        return join(STALE) if self._computer is None else self._computer.compute(data)
 
     def stream(self, data: t.Any, name: bytes) -> cabc.Iterator[Sent]:
         """Compute a prediction that yields; yields parcels.
@@ -172,17 +165,12 @@ class ReplicaActor:
         Args:
             name: identifies the stream, for `stop`.
         """
-        if self._is_draining or self._fault or self._computer is None:
+        if self._computer is None:
             yield join(STALE)
             return
-        self._begins_s = monotonic()
         try:
-            yield from self._computer.stream(data, lambda: name in self._stopped, self._begin)
-        except _BrokenDevice as exc:
-            self._fault = str(exc)
-            yield join(STALE)
+            yield from self._computer.stream(data, lambda: name in self._stopped)
         finally:
-            self._begins_s = None
             self._stopped.discard(name)
 
     @_in_control_group
@@ -190,103 +178,127 @@ class ReplicaActor:
         """Let a stream end before its next item, because its client has left."""
         self._stopped.add(name)
 
-    def _begin(self) -> None:
-        """Count the time of a batch from now on, because it has waited for its device."""
-        self._begins_s = monotonic()
-
-
-class _BrokenDevice(Exception):  # noqa: N818  # caught in this module
-    """The device cannot compute any more in this process."""
-
 
 class _Computer:
-    """Computes the batches of a model that is loaded. Used by one thread, `check` excepted."""
+    """Computes the batches of a model that is loaded, on a thread of its own: those that web
+    workers on this node send through a socket, and those of other nodes, which come as calls of Ray
+    and are passed on through that socket.
 
-    def __init__(self, model: Model, wanted: WantedVersion) -> None:
+    Args:
+        name: the name of this actor.
+
+    Attributes:
+        fault: the error after which this process cannot compute any more, such as one of its
+            device; "" without one.
+    """
+
+    def __init__(self, model: Model, wanted: WantedVersion, name: str) -> None:
         want = wanted.want
+        self.fault = ""
         self.version = model.make_version(want["version"], want["source"] or None)
         self.version.load()
-        form = BatchFormat.of(model.operation)
-        self._compute = self.version.replica.compute
-        self._reader = BatchReader(form, model.codec)
-        self._writer = ResultWriter(form)
-        self._device = _device_lock(wanted)
         self._checkup = None
         if want["has_check"]:
             self._checkup = Checkup(self.version.replica.check, owner=f"Model {model.name!r}")
             self._checkup.passed()
+        listener = NodeListener(name)
+        self._server = ReplicaServer(
+            self.version.replica.compute,
+            BatchFormat.of(model.operation),
+            model.codec,
+            listener=listener,
+            tokens=NoTokens(),
+            device_lock=_device_lock(wanted),
+            streams=model.answers.streams,
+        )
+        self._listener = listener
+        self._frames = self._connect()
+        self._thread = threading.Thread(target=self._run, name="carboy batches", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.fault = self._server.run()
+        except BaseException as exc:
+            _logger.exception("The replica cannot compute any more")
+            self.fault = f"{type(exc).__name__}: {exc}"
+            self._server.close_descriptors()
+
+    # --- for any thread ------------------------------------------------------------------------
 
     def check(self) -> str:
         """Return why the model is not ready; "" if it is. Never blocks."""
-        return "" if self._checkup is None else self._checkup.reason()
+        return self.fault or ("" if self._checkup is None else self._checkup.reason())
 
-    def compute(self, data: t.Any, begin: cabc.Callable[[], object]) -> Sent:
-        """Compute the batch of a parcel."""
+    def computing_s(self) -> float:
+        """Return for how long the current batch has been computed; 0 without one."""
+        return self._server.computing_s()
+
+    def refuse(self) -> None:
+        """Compute no batches that arrive later."""
+        self._server.drain()
+
+    # --- for the thread on which Ray calls -----------------------------------------------------
+
+    def close(self) -> None:
+        """Wait for the batch that is being computed, after `refuse`, and release the model."""
+        self._thread.join()
+        self._frames.close()
+        self.version.replica.close()
+
+    def compute(self, data: t.Any) -> Sent:
+        """Let the batch of a parcel be computed; return a parcel."""
         try:
-            batch = self._read(data)
-            result: t.Any = []
-            if batch.entries:
-                with self._device_held(begin):
-                    result = self._compute(batch.entries)
-            meta, packer = self._writer.pack(result, batch)
-        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
-            return self._failed(exc)
-        return join(RESULTS, meta, packer.buffers)
+            _send(self._frames, data)
+            return _receive(self._frames)[1]
+        except ConnectionLost:  # the thread has ended
+            return join(STALE)
 
-    def stream(
-        self,
-        data: t.Any,
-        is_stopped: cabc.Callable[[], bool],
-        begin: cabc.Callable[[], object],
-    ) -> cabc.Iterator[Sent]:
-        """Compute the prediction of a parcel item by item."""
-        items: t.Any = None
+    def stream(self, data: t.Any, is_stopped: cabc.Callable[[], bool]) -> cabc.Iterator[Sent]:
+        """Let the prediction of a parcel be computed item by item; yield parcels."""
         try:
-            arguments = self._read(data).only()
-            with self._device_held(begin):
-                items = items_of(self._compute([arguments])[0])
-            while not is_stopped():
-                with self._device_held(begin):
-                    try:
-                        item = next(items)
-                    except StopIteration:
-                        break
-                meta, packer = self._writer.pack_each([item])
-                yield join(ITEM, meta, packer.buffers)
-        except GeneratorExit:  # nobody reads this generator any more
-            raise
-        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
-            yield self._failed(exc, kind=END)
-        else:
-            yield join(END)
-        finally:
-            # Also SystemExit, which would end the actor.
-            with contextlib.suppress(BaseException):
-                getattr(items, "close", lambda: None)()
+            # A connection of its own: to close it ends the stream if nobody reads this generator.
+            with contextlib.closing(self._connect()) as frames:
+                _send(frames, data)
+                yield from _items(frames, is_stopped)
+        except (ConnectionLost, OSError):  # the thread has ended
+            yield join(STALE)
 
-    def _read(self, data: t.Any) -> ReceivedBatch:
-        parcel = split_parcel(data)
-        if parcel.kind != BATCH:
-            raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
-        return self._reader.read(parcel.meta, parcel.region)
+    def _connect(self) -> FrameSocket:
+        return FrameSocket(self._listener.connect_to_it())
 
-    def _failed(self, exc: BaseException, kind: int = FAILED) -> Sent:
-        """Return a failure as a parcel.
 
-        Raises:
-            _BrokenDevice: another replica can compute the batch.
-        """
-        if fault := sticky_device_fault(exc):
-            raise _BrokenDevice(fault) from exc
-        return join(kind, encode_failure(exc))
+def _items(frames: FrameSocket, is_stopped: cabc.Callable[[], bool]) -> cabc.Iterator[Sent]:
+    """Yield the parcels of a stream, until its end or until `is_stopped`."""
+    unread = 0
+    kind, parcel = _receive(frames)
+    while kind == ITEM:
+        yield parcel
+        if is_stopped():
+            frames.send(STOP, _SERIAL)
+            while kind == ITEM:
+                kind, parcel = _receive(frames)
+            break
+        unread += 1
+        if unread == READ_ITEMS:
+            frames.send(MORE, _SERIAL)
+            unread = 0
+        kind, parcel = _receive(frames)
+    yield parcel
 
-    @contextlib.contextmanager
-    def _device_held(self, begin: cabc.Callable[[], object]) -> cabc.Iterator[None]:
-        if self._device is None:
-            yield
-            return
-        with self._device.hold(lambda: None, begin):
-            yield
+
+def _send(frames: FrameSocket, data: t.Any) -> None:
+    """Send the batch of a parcel."""
+    parcel = split_parcel(data)
+    frames.send(BATCH, _SERIAL, parcel.meta, [[parcel.region]] if parcel.region else ())
+
+
+def _receive(frames: FrameSocket) -> tuple[int, Sent]:
+    """Wait for what becomes of a batch; return its kind and the parcel."""
+    frame = receive(frames, _SERIAL)
+    parcel = join(frame.kind, frame.meta, [[frame.region]] if frame.region else ())
+    frames.release_shared(kept=False)
+    return frame.kind, parcel
 
 
 def load_model(wanted: WantedVersion, load_app: LoadApp) -> Model:
@@ -362,15 +374,15 @@ def _say_placed(controller: str) -> None:
     actor.placed.remote(context.get_actor_name(), *_here())
 
 
-def _device_lock(wanted: WantedVersion) -> DeviceLock | None:
-    """Return the lock on the device of this process; None if the model needs none.
+def _device_lock(wanted: WantedVersion) -> str:
+    """Return the path of the lock on the device of this process; "" if the model needs none.
 
     Replicas of the same user on a node share it, as those of a supervisor do. A GPU is known by
     what Ray has assigned to this process.
     """
     devices = wanted.want["devices"]
     if not devices or not wanted.want["device_lock"] or devices == ["cpu"]:
-        return None
+        return ""
     device = devices[0]
     if device.startswith("cuda"):
         device = f"cuda-{os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
@@ -378,4 +390,4 @@ def _device_lock(wanted: WantedVersion) -> DeviceLock | None:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.stat(folder).st_uid != os.getuid():
         raise ModelLoadError(f"the folder {folder} for the locks on devices is of another user")
-    return DeviceLock(device_lock_path(folder, device))
+    return device_lock_path(folder, device)

@@ -57,6 +57,7 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Compute
     from ..versions.modelversion import ModelVersion
     from .supervision import Link, ReplicaJob
+    from .tokens import NoTokens
 
 # How long a process that is to end goes on to tell clients that their tokens are void.
 _LINGER_S = 0.2
@@ -136,7 +137,8 @@ class ReplicaServer:
         tokens: writes a token whenever the process can take a batch.
         device_lock: the file that is locked while a batch is computed; "" for none.
         streams: whether `predict` yields.
-        asks_early: whether the next batch may be asked for before a batch is finished.
+        asks_early: whether the next batch may be asked for before a batch is finished. Needs a
+            `TokenWriter`.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class ReplicaServer:
         bodies: BodyReader,
         *,
         listener: socket.socket,
-        tokens: TokenWriter,
+        tokens: TokenWriter | NoTokens,
         device_lock: str = "",
         streams: bool = False,
         asks_early: bool = False,
@@ -156,7 +158,7 @@ class ReplicaServer:
         self._writer = ResultWriter(form)
         self._listener = listener
         self._tokens = tokens
-        self._timer = TokenTimer(tokens) if asks_early else None
+        self._timer = TokenTimer(tokens) if isinstance(tokens, TokenWriter) and asks_early else None
         self._device = DeviceLock(device_lock) if device_lock else None
         self._streams = streams
         self._connections: dict[int, FrameSocket] = {}
@@ -182,7 +184,9 @@ class ReplicaServer:
         self._tokens.renew()
 
     def computing_s(self) -> float:
-        """Return for how long the batch has been computed that is being computed; 0 without one."""
+        """Return for how long the batch has been computed that is being computed, without its wait
+        for the device; 0 without one.
+        """
         return 0.0 if (began_s := self._began_s) is None else monotonic() - began_s
 
     def drain(self, *, when_unused: bool = False) -> None:
@@ -355,9 +359,12 @@ class ReplicaServer:
         if self._device is None:
             yield
             return
-        with self._device.hold(
-            lambda: frames.send(WAITS, serial), lambda: frames.send(BEGINS, serial)
-        ):
+
+        def begins() -> None:
+            self._began_s = monotonic()
+            frames.send(BEGINS, serial)
+
+        with self._device.hold(lambda: frames.send(WAITS, serial), begins):
             yield
 
     def _answer_by_items(self, frames: FrameSocket, frame: Frame) -> None:

@@ -24,21 +24,18 @@ from ..queue.occupied import paused, slots_of_caller
 from .batches import decode_failure, pack_batch
 from .frames import (
     BATCH,
-    BEGINS,
     END,
     ITEM,
     MORE,
     READ_ITEMS,
     STOP,
     UNUSED,
-    WAITS,
     ConnectionLost,
     Frame,
-    FrameSocket,
 )
 from .otherprocesses import OtherProcesses
 from .posting import Posting
-from .replicaconnection import ReplicaConnection, Turn, owned_region
+from .replicaconnection import ReplicaConnection, Turn, owned_region, receive
 from .supervision import GivesBack, Hangs
 from .tokens import TokenReader
 
@@ -415,7 +412,7 @@ class RemoteReplicas(OtherProcesses):
         # Not before the batch is sent: a connection that `give_up` ends is closed, and the token
         # would be lost if the replica had not got it.
         with self.waiting_on(connection):
-            frame = receive(turn)
+            frame = receive(frames, turn.serial)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
             self._posting.note_sizes(frames, frame)
@@ -484,7 +481,7 @@ class RemoteItems(cabc.Iterator[t.Any]):
         turn = self._turn
         try:
             with self._replicas.waiting_on(turn.connection):
-                frame, self._next = self._next or receive(turn), None
+                frame, self._next = self._next or self._receive(), None
                 if frame.kind == ITEM:
                     return self._item(frame)
                 failure = self._end(frame)
@@ -498,6 +495,9 @@ class RemoteItems(cabc.Iterator[t.Any]):
             raise failure
         finally:
             del failure  # break a reference cycle: its traceback refers to this frame
+
+    def _receive(self) -> Frame:
+        return receive(self._turn.connection.frames, self._turn.serial)
 
     def _item(self, frame: Frame) -> t.Any:
         connection = self._turn.connection
@@ -522,35 +522,11 @@ class RemoteItems(cabc.Iterator[t.Any]):
         try:
             with self._replicas.waiting_on(turn.connection):
                 turn.connection.frames.send(STOP, turn.serial)
-                frame = self._next or receive(turn)
+                frame = self._next or self._receive()
                 while frame.kind == ITEM:
-                    frame = receive(turn)
+                    frame = self._receive()
                 self._end(frame)
         except ConnectionLost:
             self._is_over = True
         else:
             self._replicas.keep(turn.connection)
-
-
-def receive(turn: Turn) -> Frame:
-    """Wait for what becomes of a batch. While the replica waits for its device, that does not count
-    as time of `predict`.
-
-    Raises:
-        ConnectionLost: the replica has died, was given up, or answers another batch.
-    """
-    frames = turn.connection.frames
-    frame = _receive(frames, turn.serial)
-    if frame.kind == WAITS:
-        with paused("device"):
-            frame = _receive(frames, turn.serial)
-        if frame.kind == BEGINS:
-            return _receive(frames, turn.serial)
-    return frame
-
-
-def _receive(frames: FrameSocket, serial: int) -> Frame:
-    frame = frames.receive()
-    if frame.serial != serial:
-        raise ConnectionLost(f"an answer to batch {frame.serial}, not {serial}", is_garbage=True)
-    return frame

@@ -120,6 +120,30 @@ def _open_unblocked(fd: int) -> int | None:
         return None
 
 
+class NoTokens:
+    """In the place of a `TokenWriter`: takes a batch with any serial number, because whoever sends
+    batches to this replica has another way to share it. Thread-safe.
+    """
+
+    is_late = False
+
+    def __init__(self) -> None:
+        self._is_over = False
+
+    def write(self) -> None: ...
+
+    def renew(self) -> None: ...
+
+    def retry(self) -> None: ...
+
+    def use(self, serial: int) -> bool:
+        return not self._is_over
+
+    def end(self) -> None:
+        """Take no batches from now on."""
+        self._is_over = True
+
+
 class TokenWriter:
     """Writes the tokens of one replica. Thread-safe.
 
