@@ -120,6 +120,19 @@ def test_lines_of_code_are_shown_for_a_program_that_loads_nothing(carboy):
 
 
 @pytest.mark.integration
+def test_values_that_json_does_not_have_are_shown(carboy):
+    grid = (
+        "    from typing import NamedTuple\n"
+        "    class Point(NamedTuple):\n        x: int\n"
+        "    app.config.update(GRID=({(1, 2): 'wall'},), POINTS={Point(1)})\n"
+    )
+    done = carboy("config", "--json", "GRID", "POINTS", files={"app.py": PLAIN + grid})
+    found = json.loads(done.stdout)["values"]
+    assert found["GRID"]["value"] == [{"(1, 2)": "wall"}]
+    assert found["POINTS"]["value"] == [{"x": 1}]
+
+
+@pytest.mark.integration
 def test_named_keys_are_shown_alone(carboy):
     done = carboy("config", "TITLE", files={"app.py": PLAIN})
     assert list(rows(done.stdout)) == ["Key", "TITLE"]

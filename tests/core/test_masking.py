@@ -7,6 +7,7 @@ import dataclasses
 import html
 import json
 import pprint
+import threading
 import time
 import typing as t
 from datetime import timedelta
@@ -434,6 +435,93 @@ def test_fields_are_read_without_running_code_of_the_object() -> None:
     app.config["USER"] = Expired("db", "")
     assert "{'host': 'db'}" in repr(app.config)
     assert mask_text(KEY) == KEY
+
+
+@dataclasses.dataclass
+class Sized(InDataclass):
+    """An object whose length is that of a pool of connections, which may be closed."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("the pool is closed")
+
+
+class Closed(dict[str, t.Any]):
+    """A dict that reads a database, which may be closed."""
+
+    def items(self) -> t.NoReturn:
+        raise RuntimeError("the database is closed")
+
+
+@pytest.mark.parametrize("value", [Sized("db", ""), Closed(host="db")], ids=["object", "dict"])
+def test_request_is_answered_although_code_of_a_value_in_the_config_fails(value: object) -> None:
+    # The app has served a request, so it may exist for a while after this test.
+    key = "0th3r-k3y-0f-th1s-t3st"
+    app = Carboy(__name__)
+    app.config.update(POOL=value, OTHER={"api_key": key})
+    app.add_url_rule("/", view_func=lambda: app.logger.error(key) or "")
+    assert app.test_client().get("/").status_code == 200
+    assert mask_text(key) == MASK
+
+
+def test_length_of_an_object_under_a_secret_name_is_not_asked() -> None:
+    assert masked({"POOL_KEY": Sized("db", KEY)}) == {"POOL_KEY": MASK}
+
+
+class Point(t.NamedTuple):
+    x: int
+    y: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    url: str
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({Point(1, 2)}, [{"x": 1, "y": 2}]),
+        (frozenset([Origin("redis://:pw@h")]), [{"url": f"redis://:{MASK}@h"}]),
+        ({(1, Point(1, 2))}, [(1, {"x": 1, "y": 2})]),
+        ([frozenset([Point(1, 2)])], [[{"x": 1, "y": 2}]]),
+        ({1, (2, 3)}, {1, (2, 3)}),
+    ],
+    ids=str,
+)
+def test_set_of_objects_with_fields_is_shown_as_a_list(value: object, shown: object) -> None:
+    app = Carboy(__name__)
+    app.config["SHOWN"] = value
+    assert masked(app.config)["SHOWN"] == shown
+    assert "'SHOWN'" in repr(app.config)
+
+
+class Slow(dict[str, t.Any]):
+    """A dict that stops each thread that reads it, until its event is set."""
+
+    def __init__(self, events: dict[str, threading.Event]) -> None:
+        super().__init__()
+        self.events = events
+
+    def items(self) -> t.Any:
+        if (event := self.events.get(threading.current_thread().name)) is not None:
+            event.wait(20)
+        return super().items()
+
+
+def test_threads_that_search_at_the_same_time_find_all_secrets() -> None:
+    events = {name: threading.Event() for name in ("first", "second")}
+    app = Carboy(__name__)
+    app.config.update(DATABASE=InDataclass("db", KEY), SLOW=Slow(events))
+    threads = [
+        threading.Thread(target=mask_text, args=("a text",), name=name, daemon=True)
+        for name in events
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        events[each.name].set()
+        each.join(20)
+        assert mask_text(f"connect with {KEY}") == f"connect with {MASK}"
 
 
 def test_objects_that_refer_to_each_other_are_shown_in_part_and_searched_once() -> None:

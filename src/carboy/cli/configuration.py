@@ -230,7 +230,9 @@ def _with_text_keys(value: t.Any) -> t.Any:
     """Return a copy of a value in which all keys of dicts are texts, because JSON has no others."""
     if isinstance(value, dict):
         return {str(key): _with_text_keys(inner) for key, inner in value.items()}
-    return [_with_text_keys(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, (list, tuple)):
+        return [_with_text_keys(each) for each in value]
+    return value
 
 
 def _as_json(config: Config, keys: list[str]) -> str:

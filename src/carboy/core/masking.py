@@ -24,9 +24,11 @@ import re
 import traceback
 import typing as t
 import weakref
+from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache, partial
 from operator import is_
+from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from .keyform import PREFIX, PUBLIC_PART, SECRET_PART
@@ -112,6 +114,9 @@ _FOLDERS = frozenset({"PWD", "OLDPWD"})
 # Objects with fields may refer to each other in any way. So many of them, inside each other, are
 # shown; and those inside fewer containers are searched for secrets.
 _DEEPEST_OBJECT, _DEEPEST = 4, 50
+# The classes whose instances may be empty. The `__len__` of other objects may be slow, or raise an
+# exception.
+_SIZED = (str, bytes, bytearray, list, tuple, set, frozenset, dict, MappingProxyType)
 _MIN_KNOWN = 8
 # A value of words alone with fewer characters than `_MIN_WORDS`, or of digits alone with fewer than
 # `_MIN_DIGITS`, does not count as a known secret, because ordinary text may contain it.
@@ -241,7 +246,11 @@ def _masked(
     # of the subclass may take other arguments.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return kind([_masked(inner, False, inside, depth) for inner in value])
+            copies = [_masked(inner, False, inside, depth) for inner in value]
+            try:
+                return kind(copies)
+            except TypeError:  # an object in a set has become a dict, which no set can contain
+                return copies
     return value
 
 
@@ -261,7 +270,7 @@ def _named(value: object, *, opens_objects: bool = True) -> list[tuple[t.Any, t.
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, (str, bytes, cabc.Sized)) and not len(value))
+    return value is None or (isinstance(value, _SIZED) and not len(value))
 
 
 # --- known secrets --------------------------------------------------------------------------------
@@ -286,19 +295,6 @@ class _Snapshot:
         self._size = len(_environ)
         self._variables: list[tuple[t.Any, t.Any]] = []
         self._containers: list[tuple[t.Any, int, t.Callable[[], t.Any], list[t.Any]]] = []
-        self._seen: set[tuple[int, bool]] = set()
-
-    def has_seen(self, value: object, secret: bool, depth: int) -> bool:
-        """Return whether an object with fields need not be looked at: it was, or it is too deep.
-        Other containers are looked at again.
-        """
-        if isinstance(value, (cabc.Mapping, list, set)) or field_names(type(value)) is None:
-            return False
-        key = id(value), secret
-        if key in self._seen or depth > _DEEPEST:
-            return True
-        self._seen.add(key)
-        return False
 
     def is_current(self) -> bool:
         """Return whether `os.environ`, and the lists and dicts in configs that contain secrets, are
@@ -312,10 +308,13 @@ class _Snapshot:
         for name, value in self._variables:
             if _environ.get(name) is not value:
                 return False
-        for container, size, read, members in self._containers:
-            # `list` copies the members first, because other threads may change the container.
-            if len(container) != size or not all(map(is_, list(read()), members)):
-                return False
+        try:
+            for container, size, read, members in self._containers:
+                # `list` copies the members first, because other threads may change the container.
+                if len(container) != size or not all(map(is_, list(read()), members)):
+                    return False
+        except Exception:  # noqa: BLE001  # code of a container fails, such as a closed database
+            return False
         return True
 
     def watch_variables(self, names: cabc.Iterable[str]) -> None:
@@ -340,7 +339,8 @@ class _Snapshot:
             read = partial(_values_of, container, names)
         else:
             read = container.__iter__
-        sized = container if isinstance(container, cabc.Sized) else ()
+        # The number of an object's fields is fixed, and its `__len__` would be code of its class.
+        sized = container if names is None else ()
         self._containers.append((sized, len(sized), read, list(read())))
 
 
@@ -405,7 +405,7 @@ def _collect_upper_case(names: cabc.Mapping[str, t.Any], found: set[str]) -> Non
 
 def _texts_in(value: object, name: str) -> set[str]:
     found = set[str]()
-    _collect(value, names_known_secret(name), found, _Snapshot(), ())
+    _collect(value, names_known_secret(name), _Search(_Snapshot(), found))
     return found
 
 
@@ -418,19 +418,48 @@ def note_secret_change() -> None:
     _Snapshot.current = _Snapshot()
 
 
+class _Search:
+    """One search for secrets, by one thread. (Several threads may search for the same snapshot.)
+
+    Attributes:
+        snapshot: notices changes of the containers.
+        found: the forms of the secrets, in which a text may contain them.
+    """
+
+    def __init__(self, snapshot: _Snapshot, found: set[str]) -> None:
+        self.snapshot = snapshot
+        self.found = found
+        # The objects with fields that were looked at, by their ids, and by whether all that they
+        # contain was taken for secret. The objects are kept, so that no other one gets such an id.
+        self._seen: dict[tuple[int, bool], object] = {}
+
+    def has_seen(self, value: object, secret: bool, depth: int) -> bool:
+        """Return whether an object with fields need not be looked at: it was, or it is too deep.
+        Other containers are looked at again.
+        """
+        if isinstance(value, (cabc.Mapping, list, set)) or field_names(type(value)) is None:
+            return False
+        key = id(value), secret
+        if key in self._seen or depth > _DEEPEST:
+            return True
+        self._seen[key] = value
+        return False
+
+
 def _find_known() -> tuple[str, ...]:
     snapshot = _Snapshot.current
     found = set(_of_failed_files)
+    search = _Search(snapshot, found)
     # PERF: only the values of secrets are read. Reading all values of `os.environ` would take three
     # times as long as all other statements of this function.
     names = [name for name in os.environ if names_known_secret(name) and name not in _FOLDERS]
     with_urls = _variables_with_urls()
     snapshot.watch_variables((*names, *with_urls))
-    _collect(tuple(map(os.environ.get, names)), True, found, snapshot, ())
-    _collect(tuple(map(os.environ.get, with_urls)), False, found, snapshot, ())
+    _collect(tuple(map(os.environ.get, names)), True, search)
+    _collect(tuple(map(os.environ.get, with_urls)), False, search)
     for config in [ref() for ref in list(_configs.values())]:
         if config is not None:
-            _collect(config, False, found, snapshot, (), declared_secrets(config))
+            _collect(config, False, search, (), declared_secrets(config))
     snapshot.texts = tuple(sorted(found, key=len, reverse=True))
     return snapshot.texts
 
@@ -479,33 +508,43 @@ def secret_fields_of(owner: type) -> t.Collection[str]:
 def _collect(
     value: object,
     secret: bool,
-    found: set[str],
-    snapshot: _Snapshot,
-    inside: tuple[int, ...],
+    search: _Search,
+    inside: tuple[int, ...] = (),
     declared: t.Collection[str] = (),
 ) -> None:
-    """Add to `found` all secrets in a value, at any depth, and let the snapshot notice changes of
-    the lists, sets and dicts that contain them.
+    """Find all secrets in a value, at any depth, and let the snapshot notice changes of the lists,
+    sets and dicts that contain them.
 
     Args:
         value: a text, or a list, dict, set or object with fields that may contain secrets.
         secret: whether the value has the name of a secret, or is contained in such a value. Of any
             other text, the passwords in its URLs are secrets.
-        found: where the forms of the secrets are added, in which a text may contain them.
-        snapshot: notices changes of the containers.
+        search: what the search has found so far.
         inside: the ids of the containers around the value, so that a container that contains itself
             ends the recursion.
         declared: if the value is a config, its keys that the project declares as secrets.
     """
     if isinstance(value, (str, bytes, bytearray)):
         if secret:
-            found.update(_appearances(value))
+            search.found.update(_appearances(value))
         elif isinstance(value, str):
             for password in _passwords_in(value):
-                found.update(_appearances(password))
+                search.found.update(_appearances(password))
         return
-    if id(value) in inside or snapshot.has_seen(value, secret, len(inside)):
+    if id(value) in inside or search.has_seen(value, secret, len(inside)):
         return
+    # Code of a container may fail, such as that of a database that is closed. A log call does not.
+    with suppress(Exception):
+        _collect_members(value, secret, search, inside, declared)
+
+
+def _collect_members(
+    value: object,
+    secret: bool,
+    search: _Search,
+    inside: tuple[int, ...],
+    declared: t.Collection[str],
+) -> None:
     deeper = (*inside, id(value))
     if (items := _named(value)) is not None:
         declared = declared or secret_fields_of(type(value))
@@ -514,14 +553,14 @@ def _collect(
         # dict directly in a config is watched; a dict inside of such a dict only if it contains
         # secrets, because there may be thousands.
         if inside and (secrets or len(inside) == 1):
-            snapshot.watch_container(value, with_members=bool(secrets))
+            search.snapshot.watch_container(value, with_members=bool(secrets))
         for name, inner in items:
-            _collect(inner, name in secrets, found, snapshot, deeper)
+            _collect(inner, name in secrets, search, deeper)
     elif isinstance(value, (list, tuple, set, frozenset)):
         if secret and isinstance(value, (list, set)):
-            snapshot.watch_container(value, with_members=True)
+            search.snapshot.watch_container(value, with_members=True)
         for inner in list(value):
-            _collect(inner, secret, found, snapshot, deeper)
+            _collect(inner, secret, search, deeper)
 
 
 @lru_cache(1024)
