@@ -273,6 +273,16 @@ def test_missing_file_raises_unless_silent(config: Config, load: t.Callable[...,
     assert not load(config, "missing.cfg", silent=True)
 
 
+def test_annotations_of_a_python_file_are_not_evaluated(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from datetime import timedelta\n"
+        "LIFETIME: timedelta | int = 60\n"
+    )
+    assert config.from_pyfile("conf.py")
+    assert config["LIFETIME"] == 60
+
+
 def from_pyfile(config: Config, name: str) -> None:
     config.from_pyfile(name)
 

@@ -494,7 +494,9 @@ class Config(dict[str, t.Any]):
                 return False
             raise _unreadable(exc, filename) from None
         try:
-            code = compile(source, filename, "exec", dont_inherit=True)
+            # As in Flask, the file inherits `from __future__ import annotations` from this module.
+            # So its annotations, which may name what only a type checker imports, are not run.
+            code = compile(source, filename, "exec")
         # Before Python 3.12, compiling a file with a null byte raises ValueError.
         except (SyntaxError, ValueError) as exc:
             raise _file_error(
