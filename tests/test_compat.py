@@ -355,6 +355,36 @@ def test_program_keeps_its_annotations_and_reports_errors_by_its_own_hook(tmp_pa
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        ("print('login with', key, file=sys.stderr, flush=True); os._exit(7)", 7),
+        ("sys.stderr.writelines(['login with ', key])", 1),
+        ("sys.stderr.buffer.write(b'login with ********')", 1),
+        ("os.write(sys.stderr.fileno(), b'login with ********')", 1),
+    ],
+    ids=["ends", "lines", "buffer", "fileno"],
+)
+def test_hook_of_a_program_writes_to_stderr_at_once(tmp_path, carboy_command, report, code):
+    (tmp_path / "main.py").write_text(
+        "import os, sys\n"
+        "key = os.environ['API_KEY']\n"
+        f"def report(*args): {report}\n"
+        "sys.excepthook = report\n"
+        "1 / 0\n"
+    )
+    done = subprocess.run(
+        [carboy_command, "--as-flask", "main.py"],
+        cwd=tmp_path,
+        env={**os.environ, "API_KEY": "hunter22hunter"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.strip()) == (code, "login with ********")
+
+
+@pytest.mark.integration
 def test_traceback_and_exit_code_are_the_programs(tmp_path, carboy_command):
     (tmp_path / "bad.py").write_text("import flask\nraise ValueError('mine')\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(7)\n")

@@ -7,7 +7,6 @@ environment variable makes `import flask` import carboy in child processes, too 
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import types
@@ -98,10 +97,26 @@ def _run_like_python(run: t.Callable[[], object]) -> None:
             sys.stderr.write(format_for_user(exc))
         else:  # the program reports its errors itself
             drop_leading_frames(exc)
-            printed = io.StringIO()
-            try:
-                with redirect_stderr(printed):
-                    sys.excepthook(type(exc), exc, exc.__traceback__)
-            finally:
-                sys.stderr.write(mask_text(printed.getvalue()))
+            with redirect_stderr(t.cast("t.TextIO", _MaskedStream(sys.stderr))):
+                sys.excepthook(type(exc), exc, exc.__traceback__)
         sys.exit(1)
+
+
+class _MaskedStream:
+    """A stream of text that masks secrets in what is written to it. Each text is written at once,
+    because the program may end before it closes the stream. The bytes of `buffer` are not masked.
+    """
+
+    def __init__(self, stream: t.TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._stream.write(mask_text(text))
+        return len(text)
+
+    def writelines(self, texts: t.Iterable[str]) -> None:
+        for each in texts:
+            self.write(each)
