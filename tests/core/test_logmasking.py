@@ -47,6 +47,33 @@ def written(app: Carboy) -> t.Iterator[io.StringIO]:
     app.logger.removeHandler(handler)
 
 
+class Detached:
+    """An object that cannot be printed, such as a row of a database whose session has ended."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not bound to a session")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [("saved %s", Detached()), ("saved %d", Detached()), (Detached(),)],
+    ids=["text", "number", "message"],
+)
+def test_request_is_answered_although_a_record_cannot_be_printed(
+    app: Carboy,
+    written: io.StringIO,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    message: tuple[t.Any, ...],
+) -> None:
+    # The handler of pytest raises the exception again.
+    monkeypatch.setattr(app.logger, "propagate", False)
+    app.add_url_rule("/", view_func=lambda: app.logger.error(*message) or "done")
+    assert app.test_client().get("/").text == "done"
+    assert written.getvalue() == ""
+    assert "--- Logging error ---" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["/text", "/cause"])
 def test_traceback_in_a_log_of_the_user_shows_no_key(
     app: Carboy, written: io.StringIO, path: str

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 import traceback
+from contextlib import suppress
 
 from .masking import mask_known, mask_text
 
@@ -28,12 +29,7 @@ class MaskingFilter(logging.Filter):
         return True
 
     def _mask(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except Exception:  # noqa: BLE001  # the arguments do not fit
-            # The handler will report the wrong arguments, and print them with the message. If they
-            # contain a secret, this text replaces both.
-            message = f"{record.msg!r} % {record.args!r}"
+        message = _text_of(record)
         if (safe := mask_known(message)) != message:
             record.msg, record.args = safe, ()
         if record.exc_info and not record.exc_text:
@@ -42,6 +38,17 @@ class MaskingFilter(logging.Filter):
                 record.exc_text = safe
         if record.stack_info:
             record.stack_info = mask_known(record.stack_info)
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    with suppress(Exception):
+        return record.getMessage()
+    # The arguments do not fit. The handler will report this, and print them with the message. If
+    # they contain a secret, this text replaces both.
+    with suppress(Exception):
+        return f"{record.msg!r} % {record.args!r}"
+    # An argument cannot be printed. The handler will report this, and print neither.
+    return ""
 
 
 _formatter = logging.Formatter()
