@@ -214,6 +214,11 @@ def test_app_context_copied_into_a_task_that_outlives_it_is_not_reused(app: Carb
     assert task.run(app.test_client().get, "/").json == {"user": None}
 
 
+def copied(app: Carboy) -> t.Any:
+    with app.test_request_context() as ctx:
+        return ctx.copy()
+
+
 def test_threads_that_share_a_copied_context_leave_it(app: Carboy) -> None:
     @app.get("/")
     def index() -> list[str]:
@@ -243,6 +248,46 @@ def test_threads_that_share_a_copied_context_leave_it(app: Carboy) -> None:
             assert app.test_client().get("/").json == ["/a", "/b", "/c"]
             together = threading.Barrier(3)
             assert list(pool.map(lambda _: see(), range(3))) == [False] * 3
+
+
+def test_each_call_of_a_copied_function_has_its_own_g_and_teardown(app: Carboy) -> None:
+    ended: list[int] = []
+    app.teardown_appcontext(lambda _: ended.append(g.get("item")))
+
+    @app.get("/")
+    def index() -> list[object]:
+        g.item = 0
+
+        @copy_current_request_context
+        def work(number: int, threads: int) -> list[object]:
+            assert "item" not in g
+            g.item = number
+            if threads > 1:
+                together.wait(20)
+            return [number, g.item, request.path]
+
+        rows: list[object] = []
+        for threads in (1, 2):
+            with ThreadPoolExecutor(threads) as pool:
+                rows += pool.map(work, [1, 2], [threads] * 2)
+        return [*rows, g.item]
+
+    together = threading.Barrier(2)
+    rows = [[1, 1, "/"], [2, 2, "/"]]
+    assert app.test_client().get("/").json == [*rows, *rows, 0]
+    assert sorted(ended) == [0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("make", [Carboy.test_request_context, copied], ids=["new", "copy"])
+def test_context_pushed_again_after_its_end_has_a_new_g(app: Carboy, make: t.Any) -> None:
+    ctx = make(app)
+    ended: list[object] = []
+    app.teardown_appcontext(lambda _: ended.append(g.get("x")))
+    for number in range(3):
+        with ctx, ctx:
+            assert "x" not in g
+            g.x = number
+    assert ended == [0, 1, 2]
 
 
 def test_context_that_is_not_the_last_pushed_is_torn_down_without_an_exception(app: Carboy) -> None:

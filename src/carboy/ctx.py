@@ -129,7 +129,8 @@ def copy_current_request_context(f: F) -> F:
     """Return a function that calls `f`, in any thread, with a copy of the current request's context
     active.
 
-    The copy shares the request and the session with the original.
+    The copy shares the request and the session with the original. In another thread, each call has
+    a `g` of its own, which ends with the call.
     """
     ctx = _active_request_context("copy_current_request_context").copy()
 
@@ -334,6 +335,10 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
+    # Whether `push` may make this context its own app context: True for the rest of the request,
+    # which keeps `g`; False for a copy, which several threads may push at the same time; None for a
+    # request that begins, so that it gets a new `g`.
+    _keeps_g: bool | None = None
     # Whether the app was asked whether the client may use the route.
     _is_admitted = False
     # The exception that ended the request, if the context stays active because of
@@ -475,12 +480,14 @@ class RequestContext(AppContext):
 
     def copy(self) -> RequestContext:
         """Return a new context with the same request and session, to be pushed in another thread or
-        greenlet.
+        greenlet. Each `push` where no context of the app is active gets a new `g`.
         """
         session = self._session if self._cv_tokens else self._opened
-        return self.__class__(
+        copy = self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
+        copy._keeps_g = False
+        return copy
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
         """Return the rule that matched the URL, and the arguments of the view.
@@ -550,7 +557,7 @@ class RequestContext(AppContext):
         if active is not None and active[0] is not None and active[0].app is app:
             pair = (active[0], self)
             self._cv_tokens.append((_cv.set(pair), None, pair))
-        elif overrides.one_context:
+        elif overrides.one_context and (self._keeps_g or self._begins()):
             pair = (self, self)
             self._cv_tokens.append((_cv.set(pair), self, pair))
             self._send_pushed()
@@ -569,6 +576,9 @@ class RequestContext(AppContext):
         # The URL is matched last, because a user's URL converter may read the session.
         if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
+
+    def _begins(self) -> bool:
+        return self._keeps_g is None and self._g is None
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
         """Undo the latest `push`. The `pop` for the first `push` also calls the teardown functions.

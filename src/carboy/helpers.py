@@ -150,6 +150,8 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
         # The app's context must be entered before the request's context, which would otherwise
         # create a new one with another `g`.
         contexts.insert(0, app_context)
+    else:
+        request_context._keeps_g = True
     # The first item, None, is read by `stream_with_context` itself. The server reads the other
     # items, perhaps in another `contextvars.Context`, as for an async view.
     try:

@@ -253,6 +253,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
             preserve = ctx._environ["werkzeug.debug.preserve_context"]
+            if _cv_app.get() is ctx:
+                ctx._keeps_g = True
             preserve(_cv_app.get())
             preserve(_cv_request.get())
         if error is None:
