@@ -511,7 +511,7 @@ class RequestContext(AppContext):
     def match_request(self) -> None:
         """Find the rule for the request's URL. Subclasses may override this method."""
         app = self.app
-        if self._url_adapter is _sentinel and app._matches_directly(self._environ):
+        if self._url_adapter is _sentinel and app._matches_directly(self._environ, self._request):
             environ = self._environ
             hit = app.url_map.fast_match(environ.get("PATH_INFO") or "", environ["REQUEST_METHOD"])
             if hit is not None:

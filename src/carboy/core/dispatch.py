@@ -243,12 +243,15 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             object.__setattr__(self, "_overrides", overrides)
         return overrides
 
-    def _matches_directly(self, environ: WSGIEnvironment) -> bool:
+    def _matches_directly(self, environ: WSGIEnvironment, request: Request | None) -> bool:
         """Return whether carboy's compiled URL matcher (`carboy.core.routing`) can be used for the
-        request.
+        request, whose object may not exist yet.
         """
         overrides = self.find_overrides()
-        return overrides.match and is_matched_by_path(environ, overrides.trusted_hosts)
+        trusted = overrides.trusted_hosts
+        if request is not None and self.config["TRUSTED_HOSTS"] is None:
+            trusted = request.trusted_hosts  # a class of a user may set them
+        return overrides.match and is_matched_by_path(environ, trusted)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:

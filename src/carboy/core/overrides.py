@@ -43,7 +43,7 @@ _STEPS = (
     "request_context",
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
-_REQUEST = ("__init__", "close")
+_REQUEST = ("__init__", "close", "trusted_hosts")
 # Methods and attributes of other classes that the fast path does not use. If one of them is
 # patched, the fast path is not used.
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (

@@ -61,4 +61,7 @@ def ipv6_address(host: str) -> IPv6Address | None:
 
 
 def _is_port(text: str) -> bool:
-    return not text or (text[0] == ":" and text[1:].isdecimal() and int(text[1:]) < 65536)
+    # As in Werkzeug, a port has at most five digits. `int` raises for more than 4300.
+    return not text or (
+        text[0] == ":" and len(text) <= 6 and text[1:].isdecimal() and int(text[1:]) < 65536
+    )
