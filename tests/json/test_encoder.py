@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import typing as t
 
@@ -154,3 +155,39 @@ def test_few_non_ascii_characters_in_a_long_text(
     assert encode(value) == json.dumps(
         value, ensure_ascii=ensure_ascii, sort_keys=True, separators=COMPACT
     )
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"rows": iter("ab"), "score": float("nan")},
+        [float("inf"), [iter([float("-inf"), 1.5])], {"NaN": "Infinity", float("nan"): "\\"}],
+        ['"NaN', '\\"Infinity', "\\", -math.inf, "-Infinity\u2028"],
+    ],
+    ids=["rows", "nested", "strings"],
+)
+def test_value_with_nan_is_converted_once(value: t.Any, indent: int | None) -> None:
+    calls: list[list[t.Any]] = []
+
+    def default(value: t.Any) -> list[t.Any]:
+        calls.append(list(value))
+        return calls[-1]
+
+    separators = COMPACT if indent is None else None
+    options: t.Any = {"ensure_ascii": True, "sort_keys": False, "separators": separators}
+    encode = make_encode(default, **options, indent=indent, not_finite="null")
+    text = encode(value)
+    assert len(calls) < 2
+    expected = json.loads(text, parse_constant=pytest.fail)
+    literal = make_encode(lambda _: calls[0], **options, indent=indent)(value)
+    assert json.loads(literal, parse_constant=lambda _: None) == expected
+
+
+def test_numbers_that_are_not_finite_are_refused_with_their_path() -> None:
+    encode = make_encode(
+        list, ensure_ascii=True, sort_keys=True, separators=COMPACT, not_finite="error"
+    )
+    assert encode(["NaN", iter(["Infinity"])]) == '["NaN",["Infinity"]]'
+    with pytest.raises(ValueError, match=r"The value at \$\.a\[1\] is -inf, which JSON cannot"):
+        encode({"a": iter([1, -math.inf])})

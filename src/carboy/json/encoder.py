@@ -16,8 +16,8 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 import typing as t
-from copy import copy
 from json.encoder import (  # type: ignore[attr-defined]
     c_make_encoder,
     encode_basestring,
@@ -41,6 +41,8 @@ _SCALARS_BUT_FLOAT = _SCALARS - {float}
 _BYTES_PER_ESCAPE = 80
 _ESCAPE = "carboy.json"
 _DEL = 0x7F
+# Matches a string, which is the first group, or a number that is not finite.
+_NOT_FINITE = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|-?Infinity|NaN')
 _all_str = frozenset({str}).issuperset
 _join = "".join
 
@@ -66,7 +68,6 @@ def make_encode(
         sort_keys=sort_keys,
         separators=separators,
         indent=indent,
-        allow_nan=not_finite == "literal",
     )
     if indent is not None or separators is None:
         return _accepting_more(encoder.encode, encoder, not_finite)
@@ -101,56 +102,61 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
     """Return a function that encodes like `encode`, but accepts NumPy's values as keys, and writes
     NaN and infinity as `not_finite` says.
 
-    A value is converted only after `encode` has refused it, so that all other values take no more
-    time than with `encode`.
+    Keys are converted only after `encode` has refused them, and then `default` is called again. All
+    other values take no more time than with `encode`.
     """
-    last = copy(encoder)
-    last.allow_nan = True  # `_converted` leaves NaN only in keys, which become text
 
     def encode_more(obj: t.Any) -> str:
         try:
-            return encode(obj)
+            text = encode(obj)
         except TypeError as exc:
             if "keys must be" not in str(exc):
                 raise
-        except ValueError as exc:
-            # Neither NaN nor infinity is the cause of the error: raise it with Python's own
-            # message.
-            if not_finite == "literal" or isinstance(exc, UnicodeError):
-                raise
-        return last.encode(_converted(obj, encoder.default, not_finite, "$"))
+            text = encoder.encode(_with_plain_keys(obj, encoder.default))
+        if not_finite == "literal" or ("NaN" not in text and "Infinity" not in text):
+            return text
+        return _without_not_finite(text, not_finite)
 
     return encode_more
 
 
-def _converted(value: t.Any, default: Default, not_finite: NotFinite, path: str) -> t.Any:
-    """Return a copy of a value that `json.dumps` accepts: NumPy's values as keys become Python's,
-    and NaN and infinity become None, unless `not_finite` is "literal".
+def _without_not_finite(text: str, not_finite: NotFinite) -> str:
+    """Return JSON with `null` instead of NaN and infinity. The text is changed, and not the value
+    encoded again, because `default` may return another value at its second call: a list of the
+    items of a generator, for example.
 
     Raises:
-        ValueError: the value at `path` is NaN or infinity, and `not_finite` is "error".
+        ValueError: there is such a number, and `not_finite` is "error".
     """
-    if isinstance(value, float):
-        if not_finite == "literal" or math.isfinite(value):
-            return value
-        if not_finite == "null":
-            return None
+    if not_finite == "error":
+        _refuse_not_finite(json.loads(text), "$")
+        return text
+    return _NOT_FINITE.sub(lambda found: found[1] or "null", text)
+
+
+def _refuse_not_finite(value: t.Any, path: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(
-            f"The value at {path} is {float(value)!r}, which JSON cannot express. Replace it before"
-            " it is returned, or set app.config['JSON_NAN'] = 'null'."
+            f"The value at {path} is {value!r}, which JSON cannot express. Replace it before it is"
+            " returned, or set app.config['JSON_NAN'] = 'null'."
         )
-    if value is None or isinstance(value, (str, int)):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_not_finite(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _refuse_not_finite(inner, f"{path}[{i}]")
+
+
+def _with_plain_keys(value: t.Any, default: Default) -> t.Any:
+    """Return a copy of a value in which NumPy's values as keys are Python's."""
+    if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, dict):
-        return {
-            _key(key): _converted(inner, default, not_finite, f"{path}.{key}")
-            for key, inner in value.items()
-        }
+        return {_key(key): _with_plain_keys(inner, default) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [
-            _converted(inner, default, not_finite, f"{path}[{i}]") for i, inner in enumerate(value)
-        ]
-    return _converted(default(value), default, not_finite, path)
+        return [_with_plain_keys(inner, default) for inner in value]
+    return _with_plain_keys(default(value), default)
 
 
 def _key(key: t.Any) -> t.Any:
