@@ -171,6 +171,21 @@ def test_response_varies_by_cookie_when_the_session_was_read(
     assert app.test_client().get(path).headers.get("Vary") == vary
 
 
+@pytest.mark.parametrize("headers", [{"X": "1"}, {"Vary": "Accept", "X": "1"}])
+def test_vary_is_added_to_headers_that_are_a_dict(app: Carboy, headers: t.Any) -> None:
+    @app.get("/dict")
+    def index() -> Response:
+        session.get("a")
+        response = Response("x")
+        response.headers = headers
+        return response
+
+    response = app.test_client().get("/dict")
+    assert response.status_code == 200
+    assert response.headers["X"] == "1"
+    assert "Cookie" in response.headers.getlist("Vary")[-1]
+
+
 def test_vary_header_is_extended(app: Carboy) -> None:
     @app.get("/both")
     def both() -> Response:

@@ -417,6 +417,19 @@ def test_overlay_has_its_own_templates(app: Carboy, folder: pathlib.Path) -> Non
         assert overlay.from_string("{{ 1 }}[[ 1 ]]").render() == "{{ 1 }}1"
 
 
+def test_templates_can_be_dropped_after_an_overlay_was_made(
+    app: Carboy, folder: pathlib.Path
+) -> None:
+    (folder / "a.html").write_text("old")
+    with app.app_context():
+        assert render_template("a.html") == "old"
+        app.jinja_env.overlay(loader=jinja2.DictLoader({"a.html": "other"}))
+        assert render_template("a.html") == "old"
+        (folder / "a.html").write_text("new")
+        app.jinja_env.cache.clear()
+        assert render_template("a.html") == "new"
+
+
 def test_small_cache_keeps_its_capacity(app: Carboy, folder: pathlib.Path) -> None:
     app.jinja_options = {"cache_size": 4}
     for n in range(8):

@@ -15,7 +15,7 @@ import typing as t
 from datetime import UTC, datetime
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
-from werkzeug.datastructures import CallbackDict
+from werkzeug.datastructures import CallbackDict, Headers
 
 from .core.changetracking import ChangeTracked, note_change
 from .core.flasknames import flask_names
@@ -389,6 +389,9 @@ class SecureCookieSessionInterface(SessionInterface):
 
 def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
+    if type(headers) is not Headers:  # the user has assigned, for example, a dict
+        response.vary.add("Cookie")
+        return
     # PERF: always using `response.vary`, which parses the header and writes it back, takes four
     # times as long. `"Vary" in headers` is slow too: if the header is missing, as usual, it raises
     # and catches an exception inside.

@@ -213,6 +213,7 @@ class Environment(BaseEnvironment):
         cache = own.get("cache")
         if (
             type(cache) is not _TemplateCache
+            or self.overlayed  # while `overlay` makes it, it has the cache of the other environment
             or self.auto_reload
             or "get_template" in own
             or "_load_template" in own

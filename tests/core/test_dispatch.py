@@ -208,3 +208,15 @@ def test_status_of_a_tuple_overrides_the_responses_status(
 ) -> None:
     app.add_url_rule("/", view_func=lambda: answer, endpoint="view")
     assert app.test_client().get("/").status == status
+
+
+def test_url_values_that_one_preprocessor_assigns_are_passed_to_the_next(app):
+    @app.url_value_preprocessor
+    def replace(endpoint, values):
+        request.view_args = {"name": values["name"].upper()}
+
+    seen = []
+    app.url_value_preprocessor(lambda endpoint, values: seen.append((endpoint, dict(values))))
+    app.add_url_rule("/<name>", "show", lambda name: name)
+    assert app.test_client().get("/ada").text == "ADA"
+    assert seen == [("show", {"name": "ADA"})]

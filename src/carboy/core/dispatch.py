@@ -321,11 +321,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         ctx = _find_request_ctx()
         names = ctx._scopes()[::-1]
         if self.url_value_preprocessors:
-            rule, view_args = ctx._matched()
-            endpoint = None if rule is None else rule.endpoint
             for name in names:
                 for preprocess in self.url_value_preprocessors.get(name, ()):
-                    preprocess(endpoint, view_args)
+                    rule, view_args = ctx._matched()  # the previous function may have changed them
+                    preprocess(None if rule is None else rule.endpoint, view_args)
         for name in names:
             for before in self.before_request_funcs.get(name, ()):
                 rv = self.ensure_sync(before)()
