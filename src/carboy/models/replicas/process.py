@@ -199,6 +199,13 @@ class ReplicaServer:
         """
         return 0.0 if (began_s := self._began_s) is None else monotonic() - began_s
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether a batch that arrives now is computed. If not, its client need not wonder whether
+        it was.
+        """
+        return self._ends_s is None and not self._fault
+
     def drain(self, *, when_unused: bool = False) -> None:
         """Let `run` return after the batch that is being computed.
 
