@@ -27,6 +27,7 @@ from carboy import (
     session,
 )
 from carboy.ctx import _AppCtxGlobals
+from carboy.globals import app_ctx
 
 
 def test_g_is_a_namespace() -> None:
@@ -288,6 +289,26 @@ def test_context_pushed_again_after_its_end_has_a_new_g(app: Carboy, make: t.Any
             assert "x" not in g
             g.x = number
     assert ended == [0, 1, 2]
+
+
+def test_app_context_of_a_request_keeps_its_g_in_other_threads_and_after_its_end(
+    app: Carboy,
+) -> None:
+    contexts = []
+
+    @app.get("/")
+    def index() -> str:
+        g.user = "ada"
+        contexts.append(app_ctx._get_current_object())  # type: ignore[attr-defined]
+        with ThreadPoolExecutor(2) as pool:
+            return " ".join(pool.map(work, contexts * 2))
+
+    def work(context: t.Any) -> str:
+        with context:
+            return str(g.get("user"))
+
+    assert app.test_client().get("/").text == "ada ada"
+    assert work(contexts[0]) == "ada"
 
 
 def test_context_that_is_not_the_last_pushed_is_torn_down_without_an_exception(app: Carboy) -> None:

@@ -335,9 +335,9 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # Whether `push` may make this context its own app context: True for the rest of the request,
-    # which keeps `g`; False for a copy, which several threads may push at the same time; None for a
-    # request that begins, so that it gets a new `g`.
+    # Whether `push` may make this context its own app context: True if its `g` is to be kept, for
+    # a stream or where somebody has got it as `app_ctx`; False for a copy, which several threads
+    # may push at the same time; None for a request that begins, so that it gets a new `g`.
     _keeps_g: bool | None = None
     # Whether the app was asked whether the client may use the route.
     _is_admitted = False

@@ -147,6 +147,11 @@ def _find_app_ctx() -> AppContext:
     active = _cv.get(None)
     if active is None or (ctx := active[0]) is None:
         raise ContextError(_no_app_msg)
+    request_ctx = active[1]
+    if request_ctx is not None and request_ctx is ctx:
+        # As Flask-Executor does, a program may push the app context in another thread, perhaps
+        # after the request has ended, and finds the same `g` there.
+        request_ctx._keeps_g = True
     return ctx
 
 
