@@ -235,8 +235,10 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, fai
             stage.turn()
         assert "error while serving" in caplog.text
         stage.handler.after_round = []
-        answer = client.answer() if where == "connection" else client.ask(head())
-        assert answer.status == 200
+        if where == "connection":
+            assert client.see_end() == b""
+            client = stage.connect()
+        assert client.ask(head()).status == 200
 
 
 def test_calls_are_made_in_order():
