@@ -1109,6 +1109,42 @@ def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, body_mode):
     assert client.answer().body == b"second"
 
 
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_continue_is_not_sent_within_a_response(stage, version):
+    """RFC 9110, 10.1.1"""
+    handler = RecordingHandler(stage, body_mode="streamed")
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "6")], version=version))
+    stage.settle()
+    (exchange,) = handler.taken
+
+    def chunks():
+        yield b"begun "
+        client.send(b"abcdef")
+        yield exchange.read(4)
+        yield exchange.read(4)
+
+    exchange.stream(200, [], chunks())
+    answer = client.answer("POST")
+    assert (answer.status, answer.body) == (200, b"begun abcdef")
+
+
+def test_continue_is_sent_before_a_stream_that_reads_first(stage):
+    handler = RecordingHandler(stage, body_mode="streamed")
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    stage.settle()
+    (exchange,) = handler.taken
+
+    def chunks():
+        client.send(b"abc")
+        yield exchange.read(3)
+
+    exchange.stream(200, [], chunks())
+    assert client.answer().status == 100
+    assert client.answer().body == b"abc"
+
+
 @pytest.mark.parametrize("body_mode", ["buffered", "streamed"])
 def test_continue_is_not_sent_to_http_1_0(stage, body_mode):
     """RFC 9110, 10.1.1"""

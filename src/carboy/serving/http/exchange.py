@@ -244,7 +244,8 @@ class Exchange:
         """
         if self.expects_continue and not self.complete:
             self.expects_continue = False
-            self.transport.write_through(CONTINUE)
+            if not self.begun:  # else it would become part of the response's body
+                self.transport.write_through(CONTINUE)
         pieces, have = self.pieces, 0
         for piece in pieces:
             have += len(piece)
