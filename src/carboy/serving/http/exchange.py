@@ -349,17 +349,22 @@ class Exchange:
         return self.held
 
     def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
-        """Send a response whose body is a section of a file, and return before it is sent.
-        Thread-safe.
+        """Send a response whose body is a section of a file, and return before it is sent. If the
+        method or the status allows no body, the file is not sent. Thread-safe.
 
         The server closes the file when the response is sent.
         """
         head = Head(status, headers)
-        self.status, self.body_bytes = head.status, file.left
         keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
-        framing = b"Content-Length: %d\r\n" % file.left
+        self.status = head.status
+        framing = b"" if head.bodiless else b"Content-Length: %d\r\n" % file.left
         data = head.data + framing + self._end(head, keep_alive=keep_alive)
         self._end_watch()
+        if head.bodiless or self.method == "HEAD":
+            self.transport.finish(self, data, keep_alive=keep_alive)
+            file.close()
+            return
+        self.body_bytes = file.left
         self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def fail(self) -> None:
@@ -394,9 +399,11 @@ class Exchange:
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
         framing, chunked, closes = b"", False, head.closes
-        if head.length is not None:
+        if head.bodiless:
+            pass  # a 204 must have no Content-Length (RFC 9110, 8.6)
+        elif head.length is not None:
             framing = b"Content-Length: %d\r\n" % head.length
-        elif not head.bodiless and self.version == "HTTP/1.1":
+        elif self.version == "HTTP/1.1":
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
             closes = True  # HTTP/1.0 without a length: closing the connection ends the body
@@ -516,7 +523,7 @@ _SPECIAL_ROLES = {
     "x-request-id": _REQUEST_ID,
 }
 # The statuses of responses that never have a body.
-_BODILESS = frozenset({"204", "304"})
+BODILESS = frozenset({"204", "304"})
 
 
 class Head:
@@ -555,7 +562,7 @@ class Head:
             code = status[:3]
             _add_bounded(_valid_statuses, status, code)
         self.status = code
-        self.bodiless = code in _BODILESS
+        self.bodiless = code in BODILESS
         for name, value in headers:
             role = _roles.get(name) or _find_role(name)
             if role == _PLAIN:
