@@ -255,17 +255,18 @@ class Connection:
             self.deadline_s = monotonic() + PROBE_S
         return None
 
-    def _probe(self) -> None:
+    def _probe(self) -> Exchange | None:
         """Send "100 Continue" to a client whose input has ended, to find out if it has closed its
         socket.
 
         If it has, its operating system answers with a TCP reset, and the event loop then calls
-        `reset`.
+        `reset`. If it has reset the connection before, returns the current request.
         """
         self.deadline_s = _NEVER
         exchange = self._current()
         if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
             self._write(CONTINUE)
+        return exchange if self.state is CLOSED else None
 
     def _advance(self) -> None:
         """Handle the parser events that wait in the connection, until a request is ready for its
@@ -933,6 +934,7 @@ class Connection:
         """Refuse the request or close the connection because `deadline_s` has passed; do nothing if
         the deadline was extended in the meantime.
         """
+        disconnected = None
         with self._lock:
             if self.deadline_s > monotonic():
                 return
@@ -941,13 +943,15 @@ class Connection:
                 self._fail_body("timeout")
                 self._set_interest()
             elif state is ANSWERING:
-                self._probe()
+                disconnected = self._probe()
             elif state is HEAD:
                 self._refuse(Refused(HEAD_TOO_SLOW, self._parser.begun_head()))
             elif state is UPGRADED:
                 self._expire_websocket()
             else:
                 self._close()
+        if disconnected is not None:
+            disconnected.note_disconnect()
 
     def close(self) -> None:
         """Close the connection at once, whatever its state."""

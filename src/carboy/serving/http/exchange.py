@@ -147,6 +147,7 @@ class Exchange:
     decoding_s: tuple[float, float] | None = None
     _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
+    _leave_queue: cabc.Callable[[Exchange], bool] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
         self.transport = transport
@@ -276,13 +277,30 @@ class Exchange:
         elif self.disconnected:
             on_disconnect()
 
+    def wait_in_queue(self, leave: cabc.Callable[[Exchange], bool]) -> None:
+        """Close the connection if the client disconnects while the request waits for a thread.
+
+        Args:
+            leave: is then called with this exchange; removes the request from the queue. Returns
+                False if it waits no longer, because a thread has begun to answer it. Must not refer
+                to the exchange, which would be a reference cycle.
+        """
+        self._leave_queue = leave
+        if self.disconnected:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._leave_queue is not None and self._leave_queue(self):
+            self.drop()
+
     def note_disconnect(self) -> None:
         """Record that the client has disconnected, and call the function that was passed to
-        `watch`.
+        `watch`. If the request waits for a thread, close the connection.
         """
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+        self._leave()
 
     def _end_watch(self) -> None:
         """Drop the function that was passed to `watch`, because it may refer to this exchange,
