@@ -90,6 +90,22 @@ def test_events_do_not_depend_on_how_the_input_is_cut(requests, data):
     assert found.count(END) == len(requests)
 
 
+@pytest.mark.parametrize("size", [1, 2, 16, 1000])
+def test_small_chunks_of_a_body_become_few_events(size):
+    body = bytes(range(256)) * 100
+    data = head("POST", "/", [UNSIZED]) + chunked(body, size) + head(target="/next")
+    events = fed(data)
+    pieces = [each for each in events if isinstance(each, bytes)]
+    assert b"".join(pieces) == body
+    assert len(pieces) <= len(body) / 1000
+    assert plain(events) == [("POST", b"/"), body, END, ("GET", b"/next"), END]
+
+
+def test_large_chunks_of_a_body_are_not_copied():
+    _, *pieces, _ = fed(head("POST", "/", [UNSIZED]) + chunked(b"x" * 30_000, 10_000))
+    assert [len(each) for each in pieces] == [10_000] * 3
+
+
 @given(st.lists(st.binary(max_size=30) | st.sampled_from(REQUESTS), max_size=8))
 def test_refusal_is_the_last_event(pieces):
     parser = RequestParser(Limits())

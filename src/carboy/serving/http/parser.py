@@ -20,6 +20,7 @@ import httptools
 
 from ..log import logger
 from . import upgrade
+from .exchange import SMALL_PIECE_BYTES
 from .limits import HEAD_TOO_LARGE, INTERNAL_ERROR, refusal
 
 if t.TYPE_CHECKING:
@@ -374,7 +375,13 @@ class RequestParser:
 
     def on_body(self, piece: bytes) -> None:
         self._head_bytes = 0
-        self._events.append(piece)
+        events = self._events
+        # Join small chunks: the events may have to wait until the response to an earlier request is
+        # sent, and a bytes object for each chunk would take many times the memory.
+        if events and type(last := events[-1]) is bytes and len(last) < SMALL_PIECE_BYTES:
+            events[-1] = last + piece
+        else:
+            events.append(piece)
 
     def on_message_complete(self) -> None:
         self._events.append(END)
