@@ -102,3 +102,20 @@ def test_client_that_is_no_browser_can_unload_a_model_if_the_app_allows_it(app: 
 def test_cookie_of_the_session_has_the_policy_of_the_config(app: Carboy, policy: str):
     app.config["SESSION_COOKIE_SAMESITE"] = policy
     assert f"SameSite={policy}" in app.test_client().get("/login").headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        ("*", 403),
+        ("https://shop.example", 403),
+        ("https://thief.example", 200),
+        ("https://*.example", 200),
+    ],
+)
+def test_pages_load_no_models_only_because_every_site_may_read_answers(app, policy, status):
+    app.config["CORS_POLICY"] = policy
+    headers = {"Origin": "https://thief.example", "Sec-Fetch-Site": "cross-site"}
+    for action in ("unload", "load"):
+        path = f"/v2/repository/models/double/{action}"
+        assert app.test_client().post(path, headers=headers).status_code == status

@@ -182,6 +182,12 @@ def undeclared(x: list[float]) -> t.Any:
     return [object() if each == 0 else np.float32(each) for each in x]
 
 
+@app.model("/chunks", replicas=1)
+def chunks(n: int, size: int) -> cabc.Iterator[bytes]:
+    for i in range(n):
+        yield bytes([i]) * size
+
+
 @app.model("/counted", replicas=1, deadline_s=5.0)
 def counted(n: int, path: str = "") -> cabc.Iterator[int]:
     """Yields numbers; writes how many were produced when it is closed."""

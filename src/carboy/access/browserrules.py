@@ -128,13 +128,18 @@ class BrowserRules:
         """Return whether a request to a URL may have to be refused."""
         if self.find_danger is None or (danger := self.find_danger(environ)) is None:
             return False
-        return danger is Danger.REBOUND or not self._names_site(matched, environ)
+        return danger is Danger.REBOUND or not self._allows_site(matched, environ)
 
     def is_foreign(self, matched: Matched, environ: WSGIEnvironment) -> bool:
-        """Return whether a page of another site, which no `cors` names, has caused a request."""
-        return is_cross_site(environ) and not self._names_site(matched, environ)
+        """Return whether a page of another site, which no `cors` names, has caused a request. "*"
+        names none: it allows every site to read, and not to control the server.
+        """
+        if not is_cross_site(environ):
+            return False
+        policy, origin = self.cors_of(matched), environ.get("HTTP_ORIGIN")
+        return policy is None or origin is None or not policy.names(origin)
 
-    def _names_site(self, matched: Matched, environ: WSGIEnvironment) -> bool:
+    def _allows_site(self, matched: Matched, environ: WSGIEnvironment) -> bool:
         policy = self.cors_of(matched)
         return policy is not None and policy.allows(environ.get("HTTP_ORIGIN"))
 
@@ -195,7 +200,7 @@ class BrowserRules:
         its own that sets the headers of CORS.
         """
         method: str = environ["REQUEST_METHOD"]
-        return self._names_site(_match(app, environ, method), environ) or (
+        return self._allows_site(_match(app, environ, method), environ) or (
             _ask(app, origin, method, environ) in {origin, "*"}
         )
 

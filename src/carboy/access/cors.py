@@ -65,13 +65,13 @@ class Cors:
 
     def allows(self, origin: str | None) -> bool:
         """Return whether the pages of an origin may read responses."""
-        if origin is None:
-            return False
-        return (
-            self.any_origin
-            or origin in self.origins
-            or any(pattern.fullmatch(origin) for pattern in self.patterns)
-        )
+        return origin is not None and (self.any_origin or self.names(origin))
+
+    def names(self, origin: str) -> bool:
+        """Return whether an origin is allowed by name or pattern, and not only because every site
+        is.
+        """
+        return origin in self.origins or any(pattern.fullmatch(origin) for pattern in self.patterns)
 
     def response_headers(self, origin: str | None) -> Headers:
         """Return the headers of a response that depend on the origin of the page that asked.

@@ -3,19 +3,21 @@
 import contextlib
 import os
 import queue
+import socket
 import threading
 import types
+import warnings
 
 import pytest
 from fakeray import BATCH, Actor, Cluster, loaded, replicas_of
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_until
 
 from carboy.errors import DeadlineError, ReplicaLostError, UnavailableError
 from carboy.models.model import Model
 from carboy.models.options import Options
 from carboy.models.queue.occupied import occupying
 from carboy.models.queue.state import Slot
-from carboy.models.raycluster import nodesocket
+from carboy.models.raycluster import nodesocket, rayreplicas
 from carboy.models.raycluster.nodesocket import NodeListener
 from carboy.models.replicas.batches import BatchFormat
 from carboy.models.replicas.process import ReplicaServer
@@ -57,12 +59,17 @@ class Replica:
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
 
-    def die(self):
-        """End all connections in the middle of a batch, as the kernel does for a process that has
-        ended.
-        """
+    def drop_clients(self):
+        """End all connections in the middle of a batch."""
         for each in list(self.server._connections.values()):
             each.interrupt()
+
+    def die(self):
+        """End all connections in the middle of a batch, and let nobody connect again, as the kernel
+        does for a process that has ended.
+        """
+        self.server._listener.shutdown(socket.SHUT_RDWR)
+        self.drop_clients()
 
     def end(self):
         self.may_end.set()
@@ -254,3 +261,66 @@ def test_a_connection_that_is_used_at_that_time_is_closed_after_its_batch(actors
     assert computing.ended() == [2.0, 4.0]
     assert call.connection.frames.fileno() < 0
     assert actor.on_node.take() is None
+
+
+def test_a_replica_that_has_ended_is_not_asked_again(actors, replica, use):
+    """The successor of the only replica repeats its batch, before the controller says that it has
+    ended.
+    """
+    here, other = replica(hangs=True), replica()
+    replicas, cluster = use(here.name, script=[AssertionError("this replica has ended")])
+    computing = Thread(replicas)
+    assert here.has_begun.wait(PATIENCE_S)
+    here.die()
+    wait_until(lambda: not replicas.is_ready)
+    actors[other.name] = Actor()
+    replicas.apply(cluster.show(here.name, other.name))
+    assert computing.ended() == [2.0, 4.0]
+    assert actors[here.name].batches == 0
+
+
+def test_a_replica_that_has_only_lost_a_connection_is_used_again(replica, use, monkeypatch):
+    monkeypatch.setattr(rayreplicas, "_UNREACHABLE_S", 0.01)
+    here = replica(hangs=True)
+    replicas, _ = use(here.name)
+    computing = Thread(replicas)
+    assert here.has_begun.wait(PATIENCE_S)
+    here.drop_clients()
+    here.may_end.set()
+    assert computing.ended() == [2.0, 4.0]
+    assert replicas.is_ready
+
+
+def test_a_listener_that_accepts_nobody_stops_no_web_worker(actors, use):
+    """A process of another user may have made one of the replica's name."""
+    name = f"replica-test-{os.urandom(6).hex()}"
+    listener = NodeListener(name)
+    listener.listen(0)
+    waiting = [nodesocket._connect(name)]
+    replicas, _ = use(name)
+    connections = replicas._actors[name].on_node
+    first = connections.take()
+    if first is not None:
+        waiting.append(first.frames.socket)
+    assert connections.take() is None
+    assert replicas.compute(BATCH) == [2.0, 4.0]
+    assert actors[name].batches == 1
+    for each in (*waiting, listener):
+        each.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_process_has_its_own_connections(replica, use):
+    here = replica()
+    replicas, _ = use(here.name)
+    assert replicas.compute(BATCH) == [2.0, 4.0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads
+        child = os.fork()
+    if not child:
+        found = [replicas.compute([{"x": float(n)}]) == [2.0 * n] for n in range(200)]
+        os._exit(0 if all(found) else 1)
+    found = [replicas.compute([{"x": float(n)}]) == [2.0 * n] for n in range(1000, 1200)]
+    assert all(found)
+    _, status = os.waitpid(child, 0)
+    assert status == 0

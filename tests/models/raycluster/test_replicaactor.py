@@ -12,9 +12,18 @@ from polling import PATIENCE_S, wait_until
 from carboy.models.model import Model
 from carboy.models.options import Options
 from carboy.models.raycluster.messages import join, split_parcel
-from carboy.models.raycluster.nodesocket import NodeConnections
+from carboy.models.raycluster.nodesocket import NodeConnections, NodeListener
 from carboy.models.replicas.batches import BatchFormat, ResultReader, decode_failure, pack_batch
-from carboy.models.replicas.frames import BATCH, END, FAILED, ITEM, RESULTS, STALE
+from carboy.models.replicas.frames import (
+    BATCH,
+    END,
+    FAILED,
+    ITEM,
+    RESULTS,
+    STALE,
+    ConnectionLost,
+    FrameSocket,
+)
 from carboy.models.replicas.replicaconnection import receive
 
 WANT = {"version": "", "source": "", "has_check": False, "device_lock": False, "devices": []}
@@ -169,3 +178,44 @@ def test_the_time_of_the_current_batch_is_known(computer):
     may_end.set()
     computing.join()
     wait_until(lambda: used.computing_s() == 0)
+
+
+def test_lost_results_are_no_results_of_the_next_batch(computer, monkeypatch):
+    """As if the actor had no descriptor left when the shared memory with the results arrived."""
+    used = computer(Repeating, batch=4)
+    receive_fails = [True]
+
+    def fail_once(self, *args):
+        if receive_fails:
+            receive_fails.clear()
+            raise ConnectionLost("its shared memory has not arrived")
+        return map_(self, *args)
+
+    map_ = FrameSocket._map
+    monkeypatch.setattr(FrameSocket, "_map", fail_once)
+    with pytest.raises(ConnectionLost):
+        used.compute(batch_of({"x": b"a"}))
+    form = BatchFormat.of(Model("m", "/m", Repeating, Options(batch=4)).operation)
+    for letter in (b"b", b"c"):
+        parcel = split_parcel(used.compute(batch_of({"x": letter})))
+        assert ResultReader(form).read(parcel.meta, parcel.region) == [letter * 100_000]
+
+
+class Repeating:
+    def predict(self, x: list[bytes]) -> list[bytes]:
+        return [100_000 * each for each in x]
+
+
+def test_a_call_without_a_descriptor_is_an_error_and_does_not_end_the_replica(
+    computer, monkeypatch
+):
+    used = computer(Counting)
+
+    def refuse(listener):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NodeListener, "connect_to_it", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            list(used.stream(batch_of({"n": 2}), bool))
+    assert len(list(used.stream(batch_of({"n": 2}), bool))) == 3

@@ -209,6 +209,15 @@ def test_items_of_a_stream_arrive_and_end(replica_of):
     assert list(items) == []
 
 
+@pytest.mark.parametrize("size", [1, 30_000, 100_000, 2_000_000])
+def test_long_items_of_a_stream_arrive_as_they_were_sent(replica_of, size):
+    """The replica sends some items before the first one is read."""
+    (items,) = replica_of("chunks").compute([{"n": 20, "size": size}])
+    for i, item in enumerate(items):
+        assert (set(item), len(item)) == ({i}, size)
+    assert i == 19
+
+
 def test_a_failure_in_a_stream_comes_after_its_items(replica_of):
     (items,) = replica_of("counted").compute([{"n": 20}])
     for i in range(13):

@@ -41,6 +41,8 @@ WATCH_S = 1.0
 _TICK_S = 0.5
 # How long a replica of an earlier controller may take to say what it is.
 _DESCRIBE_S = 10.0
+# How many batches of other nodes may wait in a replica at the same time.
+_CALLS = 8
 # How long a replica may take to write its stacks before it is killed.
 _DUMP_S = 1.0
 
@@ -214,6 +216,9 @@ def _actor_class(wanted: WantedVersion, name: str) -> t.Any:
         max_restarts=0,
         max_task_retries=0,
         concurrency_groups={CONTROL: 2},
+        # Batches of other nodes that wait for the thread that computes: with one at a time, all of
+        # them would get as few turns as a single connection of this node.
+        max_concurrency=_CALLS,
         # Otherwise each call is recorded for Ray's dashboard, which takes a tenth of its time.
         enable_task_events=False,
         **options,

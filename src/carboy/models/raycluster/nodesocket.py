@@ -20,6 +20,8 @@ import tempfile
 import threading
 import typing as t
 
+from carboy.core.forks import change_in_child
+
 from ..replicas.replicaconnection import BatchConnection
 
 if t.TYPE_CHECKING:
@@ -47,9 +49,16 @@ class NodeListener(socket.socket):
         self.listen(_BACKLOG)
 
     def connect_to_it(self) -> socket.socket:
-        """Return a socket of this process that is connected to this one."""
+        """Return a socket of this process that is connected to this one. Raises OSError if this one
+        is closed, or the process has no descriptor left.
+        """
+        address = self.getsockname()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.connect(self.getsockname())
+        try:
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def accept(self) -> tuple[socket.socket, t.Any]:
@@ -86,26 +95,44 @@ class NodeConnections:
         self._lock = threading.Lock()
         self._unused: list[BatchConnection] = []
         self._is_possible = _HAS_ABSTRACT
+        change_in_child(self, NodeConnections.forget_parent)
+
+    def forget_parent(self) -> None:
+        """Close the connections of the parent process, in a forked child process: both would use
+        them.
+        """
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._close_unused()
 
     def take(self) -> BatchConnection | None:
         """Return a connection that no thread uses; None if the replica is on another node, or has
-        ended.
+        ended. Never blocks.
         """
         with self._lock:
             if not self._is_possible:
                 return None
-            if self._unused:
+            while self._unused:
                 connection = self._unused.pop()
                 if connection.frames.is_open():
                     return connection
                 connection.frames.close()
-            try:
-                return BatchConnection(_connect(self._name), self._form)
-            except ConnectionRefusedError:
-                self._close()
-            except OSError:  # such as too many open files
-                pass
-            return None
+        try:
+            return BatchConnection(_connect(self._name), self._form)
+        except ConnectionRefusedError:
+            self.close()
+        except OSError:  # such as too many open files
+            pass
+        return None
+
+    def has_ended(self) -> bool:
+        """Return whether the replica, to which there was a connection, has ended."""
+        try:
+            _connect(self._name).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
 
     def keep(self, connection: BatchConnection) -> None:
         """Keep a connection for the next batch."""
@@ -118,10 +145,10 @@ class NodeConnections:
     def close(self) -> None:
         """Close the connections. Those that threads use are closed when they are given back."""
         with self._lock:
-            self._close()
+            self._is_possible = False
+            self._close_unused()
 
-    def _close(self) -> None:
-        self._is_possible = False
+    def _close_unused(self) -> None:
         while self._unused:
             self._unused.pop().frames.close()
 
@@ -131,13 +158,15 @@ def _connect(name: str) -> socket.socket:
 
     Raises:
         ConnectionRefusedError: there is none on this node, or it is a process of another user.
-        OSError: this process has no descriptor left.
+        OSError: this process has no descriptor left, or too many others wait for the replica.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        sock.setblocking(False)  # a process of another user might never accept it
         sock.connect(_address(name))
         if not _is_of_this_user(sock):
             raise ConnectionRefusedError("a process of another user")
+        sock.setblocking(True)
     except OSError:
         sock.close()
         raise

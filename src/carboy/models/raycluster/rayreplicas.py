@@ -17,6 +17,7 @@ from _thread import get_ident
 from functools import partial
 from time import monotonic
 
+from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
 from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, UnavailableError
 
@@ -187,6 +188,19 @@ class RayReplicas(OtherProcesses):
         self.batches = most
         self.sends_ahead = not streams
         self.was_loaded = False
+        change_in_child(self, RayReplicas.forget_parent)
+
+    def forget_parent(self) -> None:
+        """Forget what the threads of the parent process do, in a forked child process. The child
+        uses replicas on its node; Ray does not work there.
+        """
+        self._loading, self._free = threading.Lock(), threading.Condition()
+        for call in self._busy.values():
+            if call.connection is not None:
+                call.connection.frames.close()
+        self._busy, self._turns = {}, {}
+        for actor in self._actors.values():
+            actor.taken, actor.is_reserved = 0, False
 
     def wanted_with(self, code: Code) -> WantedVersion:
         """Return what the controller gets."""
@@ -565,7 +579,8 @@ class RayReplicas(OtherProcesses):
         if is_garbage:
             _logger.warning("%s: replica %d: %s", self.owner, actor.number, exc)
             self._cluster.hangs(actor.name, 0.0)
-        if is_garbage or isinstance(exc, ActorDiedError):
+        is_lost = isinstance(exc, ConnectionLost) and actor.on_node.has_ended()
+        if is_garbage or is_lost or isinstance(exc, ActorDiedError):
             self._forget(actor)
             return
         actor.not_before_s = monotonic() + _UNREACHABLE_S

@@ -2,8 +2,8 @@
 batches of that model for web workers.
 
 The model is loaded on the main thread. Batches are computed on one thread, and the questions of
-the controller are answered on another, also while `predict` computes. A third one passes the
-batches of web workers on other nodes, which come as calls of Ray, to the one that computes.
+the controller are answered on others, also while `predict` computes. The batches of web workers on
+other nodes come as calls of Ray, whose threads pass them to the one that computes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ if t.TYPE_CHECKING:
 
 #: The group of the methods that are answered while a batch is computed.
 CONTROL = "control"
-# A connection to the thread that computes carries one batch at a time.
+# A connection to the thread that computes carries one batch.
 _SERIAL = 1
 
 _Method = t.TypeVar("_Method", bound=t.Callable[..., t.Any])
@@ -212,7 +212,6 @@ class _Computer:
             streams=model.answers.streams,
         )
         self._listener = listener
-        self._frames = self._connect()
         self._thread = threading.Thread(target=self._run, name="carboy batches", daemon=True)
         self._thread.start()
 
@@ -238,34 +237,51 @@ class _Computer:
         """Compute no batches that arrive later."""
         self._server.drain()
 
-    # --- for the thread on which Ray calls -----------------------------------------------------
+    # --- for the threads on which Ray calls ----------------------------------------------------
 
     def close(self) -> None:
         """Wait for the batch that is being computed, after `refuse`, and release the model."""
         self._thread.join()
-        self._frames.close()
         self.version.replica.close()
 
     def compute(self, data: t.Any) -> Sent:
-        """Let the batch of a parcel be computed; return a parcel."""
+        """Let the batch of a parcel be computed; return a parcel.
+
+        Raises:
+            ConnectionLost, OSError: it may have been computed, but the results are lost.
+        """
         try:
-            _send(self._frames, data)
-            return _receive(self._frames)[1]
-        except ConnectionLost:  # the thread has ended
+            with self._connected() as frames:
+                _send(frames, data)
+                return _receive(frames)[1]
+        except (ConnectionLost, OSError):
+            if self._server.takes_batches:
+                raise
             return join(STALE)
 
     def stream(self, data: t.Any, is_stopped: cabc.Callable[[], bool]) -> cabc.Iterator[Sent]:
-        """Let the prediction of a parcel be computed item by item; yield parcels."""
+        """Let the prediction of a parcel be computed item by item; yield parcels. Raises as
+        `compute` does.
+        """
         try:
-            # A connection of its own: to close it ends the stream if nobody reads this generator.
-            with contextlib.closing(self._connect()) as frames:
+            with self._connected() as frames:
                 _send(frames, data)
                 yield from _items(frames, is_stopped)
-        except (ConnectionLost, OSError):  # the thread has ended
+        except (ConnectionLost, OSError):
+            if self._server.takes_batches:
+                raise
             yield join(STALE)
 
-    def _connect(self) -> FrameSocket:
-        return FrameSocket(self._listener.connect_to_it())
+    @contextlib.contextmanager
+    def _connected(self) -> cabc.Iterator[FrameSocket]:
+        """Connect to the thread that computes, for one batch. So nothing of a batch that has failed
+        is left for the next one; and the end of the connection ends a stream that nobody reads.
+        """
+        frames = FrameSocket(self._listener.connect_to_it())
+        try:
+            yield frames
+        finally:
+            frames.close()
 
 
 def _items(frames: FrameSocket, is_stopped: cabc.Callable[[], bool]) -> cabc.Iterator[Sent]:
@@ -296,9 +312,7 @@ def _send(frames: FrameSocket, data: t.Any) -> None:
 def _receive(frames: FrameSocket) -> tuple[int, Sent]:
     """Wait for what becomes of a batch; return its kind and the parcel."""
     frame = receive(frames, _SERIAL)
-    parcel = join(frame.kind, frame.meta, [[frame.region]] if frame.region else ())
-    frames.release_shared(kept=False)
-    return frame.kind, parcel
+    return frame.kind, join(frame.kind, frame.meta, [[frame.region]] if frame.region else ())
 
 
 def load_model(wanted: WantedVersion, load_app: LoadApp) -> Model:

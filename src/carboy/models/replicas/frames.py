@@ -5,7 +5,8 @@ They go over a Unix stream socket that the client opens to the replica. Nothing 
     head     22 bytes: see `_HEAD`
     meta     MessagePack: values, and the lengths of the buffers in the region
     region   the buffers (arrays, pixels, files) one after the other: behind `meta` on the socket,
-             or in shared memory (`arena`) if they are long
+             or in shared memory (`arena`) if they are long. Never there for an ITEM: the replica
+             sends some before the client has read the first
 
 One connection carries one batch at a time, and the answer has the serial number of the batch:
 
@@ -229,12 +230,20 @@ class FrameSocket:
         """
         self.send_copied(kind, serial, self.copy(meta, buffers), flags=flags)
 
-    def copy(self, meta: bytes, buffers: cabc.Sequence[cabc.Sequence[Buffer]]) -> Copied:
+    def copy(
+        self,
+        meta: bytes,
+        buffers: cabc.Sequence[cabc.Sequence[Buffer]],
+        *,
+        may_share: bool = True,
+    ) -> Copied:
         """Copy the buffers of a message, so that they may be changed before it is sent.
 
         Args:
             meta: the MessagePack of the message.
             buffers: the parts of each buffer.
+            may_share: whether they may go through the shared memory. The other process must have
+                read what was written there before.
 
         Raises:
             ConnectionLost: the other process has ended.
@@ -242,7 +251,7 @@ class FrameSocket:
         if not buffers:
             return Copied(meta, b"", 0)
         parts, size = join_region(buffers)
-        if size > INLINE_BYTES and self._write_shared(parts, size):
+        if may_share and size > INLINE_BYTES and self._write_shared(parts, size):
             return Copied(meta, b"", size)
         return Copied(meta, b"".join(parts), 0)
 
@@ -421,7 +430,8 @@ class FrameSocket:
 
     def _map(self) -> None:
         if not self._fds:
-            raise ConnectionLost("it has sent no shared memory", is_garbage=True)
+            # Or this process has no descriptor left to receive it.
+            raise ConnectionLost("its shared memory has not arrived")
         fd = self._fds.pop()
         try:
             self._arena_of_other = Arena(fd)

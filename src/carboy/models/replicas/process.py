@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import socket
+import struct
 import threading
 import typing as t
 import weakref
@@ -61,8 +62,14 @@ if t.TYPE_CHECKING:
 
 # How long a process that is to end goes on to tell clients that their tokens are void.
 _LINGER_S = 0.2
+# How long results may wait until their client reads them. A client that is stopped would stop the
+# replica for all others. (Items of a stream may wait for ever: their clients read when they like.)
+_UNREAD_S = 10
+_TIMEVAL = struct.Struct("ll")
 # How long a process whose supervisor has died waits for another client.
 _UNUSED_S = 1.0
+# How often a process that ends looks for batches: each time it accepts one more client.
+_LAST_ROUNDS = 100
 # How often a token is written again if the pipe was full.
 _RETRY_S = 0.05
 # The exit code of a process whose device cannot compute any more.
@@ -170,8 +177,11 @@ class ReplicaServer:
         self._ends_s: float | None = None
         self._ends_unused = False
         self._fault = ""
-        # When the batch that is being computed has begun; None while there is none.
+        # When the batch that is being computed has begun; None while there is none, or while it
+        # waits for the device.
         self._began_s: float | None = None
+        # Whether there is a batch for which no token was written yet.
+        self._is_taken = False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_close_in_child, weakref.ref(self)))
 
@@ -188,6 +198,13 @@ class ReplicaServer:
         for the device; 0 without one.
         """
         return 0.0 if (began_s := self._began_s) is None else monotonic() - began_s
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether a batch that arrives now is computed. If not, its client need not wonder whether
+        it was.
+        """
+        return self._ends_s is None and not self._fault
 
     def drain(self, *, when_unused: bool = False) -> None:
         """Let `run` return after the batch that is being computed.
@@ -228,8 +245,9 @@ class ReplicaServer:
     def _close(self) -> None:
         """Tell clients whose batches have arrived that these are not computed, and close."""
         self._tokens.end()
-        for fd, _ in self._poll.poll(0):
-            self._on_readable(fd)
+        for _ in range(_LAST_ROUNDS):
+            for fd, _ in self._poll.poll(0):
+                self._on_readable(fd)
         self.close_descriptors()
 
     def close_descriptors(self) -> None:
@@ -267,6 +285,8 @@ class ReplicaServer:
             sleep(_RETRY_S)
         else:
             sock.setblocking(True)
+            if not self._streams:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_UNREAD_S, 0))
             self._connections[sock.fileno()] = FrameSocket(sock)
             self._poll.register(sock, select.POLLIN)
 
@@ -296,20 +316,25 @@ class ReplicaServer:
         elif not self._tokens.use(frame.serial):
             frames.send(STALE, frame.serial)
         else:
-            self._began_s = monotonic()
+            self._began_s, self._is_taken = monotonic(), True
             try:
                 if self._streams:
                     self._answer_by_items(frames, frame)
                 else:
                     self._answer(frames, frame)
             finally:
-                if not self._fault:
+                if self._fault:
+                    self._tokens.end()
+                else:
                     self._free()
+                if self._ends_s is not None:  # clients may have sent batches meanwhile
+                    self._ends_s = monotonic() + _LINGER_S
 
     def _free(self) -> None:
         """Write the next token, unless it is written already."""
-        if self._began_s is not None:
-            self._began_s = None
+        self._began_s = None
+        if self._is_taken:
+            self._is_taken = False
             self._tokens.write()
 
     def _answer(self, frames: FrameSocket, frame: Frame) -> None:
@@ -360,11 +385,15 @@ class ReplicaServer:
             yield
             return
 
+        def waits() -> None:
+            self._began_s = None
+            frames.send(WAITS, serial)
+
         def begins() -> None:
             self._began_s = monotonic()
             frames.send(BEGINS, serial)
 
-        with self._device.hold(lambda: frames.send(WAITS, serial), begins):
+        with self._device.hold(waits, begins):
             yield
 
     def _answer_by_items(self, frames: FrameSocket, frame: Frame) -> None:
@@ -396,7 +425,8 @@ class ReplicaServer:
                 except StopIteration:
                     return
             meta, packer = self._writer.pack_each([item])
-            frames.send(ITEM, serial, meta, packer.buffers)
+            copied = frames.copy(meta, packer.buffers, may_share=False)
+            frames.send_copied(ITEM, serial, copied)
             unread += 1
             while unread >= ITEMS_AHEAD or frames.has_unread() or not frames.is_open():
                 answer = frames.receive()

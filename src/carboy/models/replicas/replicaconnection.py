@@ -106,11 +106,12 @@ def receive(frames: FrameSocket, serial: int) -> Frame:
         ConnectionLost: the replica has died, was given up, or answers another batch.
     """
     frame = _receive(frames, serial)
-    if frame.kind == WAITS:
+    # A stream holds the device when it is begun, and once more for each item.
+    while frame.kind == WAITS:
         with paused("device"):
             frame = _receive(frames, serial)
         if frame.kind == BEGINS:
-            return _receive(frames, serial)
+            frame = _receive(frames, serial)
     return frame
 
 
