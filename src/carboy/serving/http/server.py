@@ -400,7 +400,10 @@ class HTTPServer:
 
     def _close_failed(self, fd: int, connection: Client) -> None:
         """Close a connection whose state is unknown, because an exception has interrupted it."""
-        self.forget(fd)  # if closing it fails, too, nothing more must be read from it
+        # If closing it fails, too, nothing more must be read from it. If it is closed already,
+        # another client may have got its descriptor.
+        if self._connections.get(fd) is connection:
+            self.forget(fd)
         try:
             connection.close()
         except BaseException:  # noqa: BLE001  # it must not end the leading thread
