@@ -196,6 +196,7 @@ FRONT = Target(
             b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"5;a=b\r\nhello\r\n0\r\nT: v\r\n\r\n"
         ),
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %b5\r\n\r\nhello" % (b"0" * 4999),
         b"PUT http://x:80/%41%00 HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx",
         b"OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nExpect: 100-continue\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nRange: bytes=0-1\r\n"

@@ -410,6 +410,20 @@ def test_client_that_leaves_before_its_response_is_logged_as_499():
         assert (line["status"], line["bytes"], line["aborted"]) == (499, 0, True)
 
 
+def test_client_that_leaves_before_a_thread_is_free_is_logged_as_499_at_once():
+    with logged() as (log, lines), Stage(access_log=log) as stage:
+        gateway = stage.serve(make_app(), threads=1)
+        gateway.slots._busy = 1  # the only slot
+        client = stage.connect()
+        client.send(head("GET", "/a"))
+        stage.until(lambda: gateway.slots.waiting)
+        client.leave()
+        stage.until(lambda: not stage.connections)
+        log.flush()
+        line = json.loads(lines.text)
+        assert (line["status"], line["bytes"], line["aborted"]) == (499, 0, True)
+
+
 def test_client_that_leaves_within_the_response_is_logged_with_what_was_sent():
     with logged() as (log, lines), Stage(access_log=log) as stage:
         stage.serve(make_app())

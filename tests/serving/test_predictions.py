@@ -621,6 +621,40 @@ def test_large_body_counts_until_its_prediction_is_settled(app, stage):
     assert shared.bodies.held_bytes == 0
 
 
+@pytest.mark.parametrize("batch", [None, 4], ids=["alone", "batched"])
+def test_prediction_whose_client_left_before_the_app_can_respond_is_dropped(app, stage, batch):
+    ended = []
+
+    @app.model("/sum", batch=batch or 1)
+    def sum_(xs: list[list[int]] if batch else list[int]) -> list[int] if batch else int:
+        return list(map(sum, xs)) if batch else sum(xs)
+
+    app.after_request(lambda response: ended.append("request") or response)
+    app.teardown_request(lambda error: ended.append("teardown"))
+    gateway = serve(stage, app, threads=1)
+    shared = gateway.routes["/sum"].__self__.shared
+    of_others = predictions_there()
+    gateway.slots._busy = 1  # the only slot
+    client = stage.connect()
+    client.send(post(b"[" + b"1," * 34_999 + b"1]", "/sum", [JSON]))
+    stage.until(lambda: gateway.slots.waiting)
+    assert shared.bodies.held_bytes == 70_001
+    gc.disable()
+    try:
+        client.leave()
+        stage.until(lambda: not stage.connections)
+        if not batch:  # its context must still be left
+            assert gateway.slots.waiting == 1
+            gateway.slots._busy = 0
+            gateway.slots.run(bool)
+            assert ended[-1] == "teardown"
+        assert gateway.slots.waiting == 0
+        assert shared.bodies.held_bytes == 0
+        stage.until(lambda: predictions_there() <= of_others)
+    finally:
+        gc.enable()
+
+
 def predictions_there():
     return {id(each) for each in gc.get_objects() if type(each) is PendingPrediction}
 

@@ -40,7 +40,13 @@ class Notices:
         # since.
         self._last: dict[str, tuple[float, int]] = {}
 
-    def note(self, kind: str, level: int, message: str, *args: object) -> None:
+    def note_error(self, message: str) -> None:
+        """Log the exception that is being handled, which clients may be able to cause."""
+        self.note(message, logging.ERROR, message, exc_info=True)
+
+    def note(
+        self, kind: str, level: int, message: str, *args: object, exc_info: bool = False
+    ) -> None:
         """Log a message, unless the last one of this `kind` is less than `NOTICE_S` seconds old."""
         now_s = self._clock()
         last_s, left_out = self._last.get(kind, (-NOTICE_S, 0))
@@ -50,7 +56,7 @@ class Notices:
         self._last[kind] = now_s, 0
         if left_out:
             message = f"{message} ({left_out} more times since the last such line)"
-        logger.log(level, message, *args)
+        logger.log(level, message, *args, exc_info=exc_info)
 
 
 def configure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -162,6 +163,11 @@ def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
         pytest.param(head("POST", "/", [("Content-Length", "+1")]), "", id="length with a sign"),
         pytest.param(head("POST", "/", [("Content-Length", "1,1")]), "", id="list of lengths"),
         pytest.param(head("POST", "/", [("Content-Length", "9" * 30)]), "", id="absurd length"),
+        pytest.param(
+            head("POST", "/", [("Content-Length", "9".zfill(5000))]) + head(target="/hidden"),
+            "20 digits",
+            id="length of 5000 digits",
+        ),
         pytest.param(head("POST", "/", [("Content-Length", "1")] * 2) + b"x", "", id="two lengths"),
         pytest.param(
             head("POST", "/", [("Content-Length", "1"), UNSIZED]) + b"0\r\n\r\n",
@@ -265,6 +271,38 @@ def test_requests_after_an_ignored_upgrade_are_answered(stage):
     client.send(b"dy" + head(target="/d"))
     found = [client.answer().body for _ in range(4)]
     assert found == [b"GET /a ", b"GET /b ", b"POST /c body", b"GET /d "]
+
+
+def fail(*args):
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(module.RequestParser, "feed"), (module.Exchange, "__init__"), (module.Connection, "_begin")],
+    ids=["parser", "exchange", "connection"],
+)
+@pytest.mark.parametrize("first", [b"", head()], ids=["only request", "pipelined"])
+def test_nothing_is_parsed_after_an_error_in_the_server(
+    stage, handler, monkeypatch, caplog, owner, name, first
+):
+    clients = [stage.connect(), stage.connect()]
+    for client in clients:
+        client.send(first)
+        stage.settle()
+        monkeypatch.setattr(owner, name, fail)
+        client.send(head("POST", "/", [("Content-Length", "100")]))
+        stage.settle()
+        if first and stage.connections:
+            handler.taken[-1].respond(200, [], b"")  # the next request is begun on this thread
+            stage.settle()
+        monkeypatch.undo()
+        with contextlib.suppress(BrokenPipeError):
+            client.send(head(target="/hidden"))
+        client.see_end()
+    assert "/hidden" not in [each.path for each in handler.admitted]
+    assert not stage.connections
+    assert len(caplog.records) == 1  # clients do not fill the log
 
 
 def test_handler_that_raises_for_a_pipelined_request_is_500(stage, handler, caplog):
@@ -1069,6 +1107,42 @@ def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, body_mode):
     client.send(b"abc")
     handler.answer(body=b"second")
     assert client.answer().body == b"second"
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_continue_is_not_sent_within_a_response(stage, version):
+    """RFC 9110, 10.1.1"""
+    handler = RecordingHandler(stage, body_mode="streamed")
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "6")], version=version))
+    stage.settle()
+    (exchange,) = handler.taken
+
+    def chunks():
+        yield b"begun "
+        client.send(b"abcdef")
+        yield exchange.read(4)
+        yield exchange.read(4)
+
+    exchange.stream(200, [], chunks())
+    answer = client.answer("POST")
+    assert (answer.status, answer.body) == (200, b"begun abcdef")
+
+
+def test_continue_is_sent_before_a_stream_that_reads_first(stage):
+    handler = RecordingHandler(stage, body_mode="streamed")
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    stage.settle()
+    (exchange,) = handler.taken
+
+    def chunks():
+        client.send(b"abc")
+        yield exchange.read(3)
+
+    exchange.stream(200, [], chunks())
+    assert client.answer().status == 100
+    assert client.answer().body == b"abc"
 
 
 @pytest.mark.parametrize("body_mode", ["buffered", "streamed"])

@@ -31,6 +31,7 @@ REQUESTS = [
     head(target="/buffered", headers=[("Connection", "close")]),
     post(b"late", "/buffered", [("Expect", "100-continue")]),
     head(target="/fails"),
+    head("POST", "/buffered", [("Content-Length", "9".zfill(5000))]),
     b"garbage\r\n\r\n",
 ]
 

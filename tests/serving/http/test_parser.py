@@ -13,6 +13,14 @@ from carboy.serving.http.parser import BEGIN, END, Refused, RequestHead, Request
 
 UNSIZED = ("Transfer-Encoding", "chunked")
 UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+WEBSOCKET = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "A" * 22 + "=="),
+]
+# More digits than Python converts to a number.
+LONG_LENGTH = ("Content-Length", "0" * 5000 + "1")
 
 
 def fed(*pieces, limits=None):
@@ -82,6 +90,22 @@ def test_events_do_not_depend_on_how_the_input_is_cut(requests, data):
     assert found.count(END) == len(requests)
 
 
+@pytest.mark.parametrize("size", [1, 2, 16, 1000])
+def test_small_chunks_of_a_body_become_few_events(size):
+    body = bytes(range(256)) * 100
+    data = head("POST", "/", [UNSIZED]) + chunked(body, size) + head(target="/next")
+    events = fed(data)
+    pieces = [each for each in events if isinstance(each, bytes)]
+    assert b"".join(pieces) == body
+    assert len(pieces) <= len(body) / 1000
+    assert plain(events) == [("POST", b"/"), body, END, ("GET", b"/next"), END]
+
+
+def test_large_chunks_of_a_body_are_not_copied():
+    _, *pieces, _ = fed(head("POST", "/", [UNSIZED]) + chunked(b"x" * 30_000, 10_000))
+    assert [len(each) for each in pieces] == [10_000] * 3
+
+
 @given(st.lists(st.binary(max_size=30) | st.sampled_from(REQUESTS), max_size=8))
 def test_refusal_is_the_last_event(pieces):
     parser = RequestParser(Limits())
@@ -100,6 +124,22 @@ def test_refusal_is_the_last_event(pieces):
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", b"no Host", id="no host"),
         pytest.param(head(headers=[("host", "evil")]), b"two Host", id="two hosts"),
         pytest.param(head("POST", "/", [("Content-Length", "+1")]), b"", id="signed length"),
+        pytest.param(head("POST", "/", [("Content-Length", "")]), b"", id="empty length"),
+        pytest.param(head("POST", "/", [LONG_LENGTH]), b"digits", id="length of 5001 digits"),
+        pytest.param(
+            head("POST", "/", [("Content-Length", "0" * 21)]), b"digits", id="length of 21 digits"
+        ),
+        pytest.param(
+            head("POST", "/", [*UPGRADE, LONG_LENGTH]), b"digits", id="long length and upgrade"
+        ),
+        pytest.param(
+            head("GET", "/", [*WEBSOCKET, LONG_LENGTH]), b"digits", id="long length and WebSocket"
+        ),
+        pytest.param(
+            head("GET", "/", [*WEBSOCKET, ("Content-Length", "0" * 5000)]),
+            b"digits",
+            id="long zero and WebSocket",
+        ),
         pytest.param(head("POST", "/", [("Content-Length", "1"), UNSIZED]), b"", id="both"),
         pytest.param(
             head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), b"coding", id="gzip"
@@ -127,6 +167,15 @@ def test_refused_request_after_an_upgrade_is_400(caplog, first, second):
     *_, refused = fed(first + second)
     assert refused.response.startswith(b"HTTP/1.1 400 ")
     assert not caplog.records  # clients do not fill the log
+
+
+@pytest.mark.parametrize("digits", ["0", "5", "00005", "5".zfill(20)])
+def test_length_is_read_with_zeros_before_it(digits):
+    for headers in ([], UPGRADE):
+        body = b"x" * int(digits)
+        request, *rest = fed(head("POST", "/", [*headers, ("Content-Length", digits)]) + body)
+        assert request.headers["CONTENT_LENGTH"] == digits
+        assert b"".join(each for each in rest if isinstance(each, bytes)) == body
 
 
 def test_requests_before_a_refused_one_are_kept():

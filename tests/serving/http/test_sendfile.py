@@ -219,6 +219,47 @@ def test_other_ways_to_answer_with_a_file(stage, path, announced, method, body):
     stage.until(lambda: app.file.closed)
 
 
+@pytest.mark.parametrize("way", ["application", "exchange"])
+@pytest.mark.parametrize("close", [False, True], ids=["kept", "closed"])
+@pytest.mark.parametrize(
+    ("method", "status"), [("GET", 204), ("GET", 304), ("HEAD", 304), ("HEAD", 200)]
+)
+def test_file_of_a_response_without_a_body_is_closed_and_not_sent(
+    stage, path, method, status, close, way
+):
+    files = []
+    headers = [("Content-Length", str(SIZE)), *([("Connection", "close")] if close else [])]
+
+    def app(environ, start_response):
+        files.append(path.open("rb"))
+        start_response(f"{status} Some", headers)
+        return environ["wsgi.file_wrapper"](files[-1])
+
+    def send(exchange):
+        files.append(path.open("rb"))
+        section = section_of(FileWrapper(files[-1]), SIZE, files[-1].close)
+        exchange.send_file(status, headers, section)
+
+    stage.serve(app)
+    if way == "exchange":
+        stage.handler.on_admit = lambda exchange: setattr(exchange, "handler", send)
+    client = stage.connect()
+    client.send(head(method))
+    stage.settle()
+    while client.collect():
+        pass
+    start, _, body = client.received.partition(b"\r\n\r\n")
+    assert start.startswith(b"HTTP/1.1 %d" % status)
+    assert body == b""
+    assert (b"Content-Length" in start) is (status == 200)
+    assert files[0].closed
+    client.received = b""
+    if close:
+        assert client.see_end() == b""
+    else:
+        assert client.ask(head(method)).status == status
+
+
 def test_file_that_decompresses_is_read(stage, tmp_path):
     """Its descriptor has the compressed bytes."""
     path = tmp_path / "file.gz"

@@ -235,8 +235,31 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, fai
             stage.turn()
         assert "error while serving" in caplog.text
         stage.handler.after_round = []
-        answer = client.answer() if where == "connection" else client.ask(head())
-        assert answer.status == 200
+        if where == "connection":
+            assert client.see_end() == b""
+            client = stage.connect()
+        assert client.ask(head()).status == 200
+
+
+def test_connection_that_cannot_even_be_closed_is_read_no_more(monkeypatch, caplog):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    with Stage() as stage:
+        stage.serve(app)
+        client = stage.connect()
+        (connection,) = stage.connections
+        with monkeypatch.context() as patch:
+            patch.setattr(module.Connection, "readable", fail)
+            patch.setattr(module.Connection, "close", fail)
+            client.send(head())
+            stage.turn()
+        assert not stage.connections
+        stage.settle()
+        assert not client.collect()
+        connection.close()
+        assert stage.connect().ask(head()).status == 200
+    assert len(caplog.records) == 1  # one line of a kind
 
 
 def test_calls_are_made_in_order():

@@ -103,6 +103,7 @@ def test_server_without_commands_does_none(serve):
         ("{", {}, "must be JSON"),
         (None, {"Content-Length": "99999999"}, "at most 65536 bytes"),
         (None, {"Content-Length": "-1"}, "at most 65536 bytes"),
+        (None, {"Content-Length": "9" * 5000}, "at most 65536 bytes"),
     ],
 )
 def test_wrong_request_is_refused_with_the_reason(serve, body, headers, error):

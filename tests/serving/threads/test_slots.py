@@ -150,6 +150,30 @@ def test_slow_jobs_leave_a_quarter_of_the_slots_and_each_queue_keeps_its_order()
     assert slots.busy == 0
 
 
+def test_job_that_is_cancelled_is_removed_from_its_queue_and_not_run() -> None:
+    slots, first, order = ViewSlots(2), Job(), []
+    (thread,) = on_threads(slots, [first])
+    assert first.begun.wait(PATIENCE_S)
+    second = Job()
+    (other,) = on_threads(slots, [second])
+    assert second.begun.wait(PATIENCE_S)
+    ways = [slots.run, slots.run_slow, slots.hand_over] * 3
+    places = [way(order.append, i) for i, way in enumerate(ways)]
+    assert slots.waiting == 9
+    assert None not in places
+    for i in (0, 1, 2, 4, 8):
+        assert slots.cancel(places[i]) == (i,)
+        assert slots.cancel(places[i]) is None
+    assert slots.waiting == 4
+    second.may_end.set()
+    other.join(PATIENCE_S)
+    assert order == [3, 5, 6, 7]
+    assert [slots.cancel(place) for place in places] == [None] * 9
+    first.may_end.set()
+    thread.join(PATIENCE_S)
+    assert (slots.busy, slots.waiting) == (0, 0)
+
+
 def test_one_slot_takes_slow_jobs_too() -> None:
     seen: list[int] = []
     ViewSlots(1).run_slow(seen.append, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 
 import pytest
 from polling import PATIENCE_S, wait_until
@@ -88,6 +89,88 @@ def test_request_whose_client_left_before_its_slot_is_not_answered(stage, busy, 
     slow_app.opened.set()
     assert staying.answer().status == 200
     assert slow_app.seen == ["/slow", "/staying"]
+
+
+LEAVING = [
+    pytest.param(head(target="/leaving"), id="no body"),
+    pytest.param(post(b"x" * 1000, "/leaving"), id="body"),
+    pytest.param(head(target="/leaving") * 2, id="two requests"),
+    pytest.param(post(b"x" * (AT_ONCE_BYTES + 2), "/leaving")[:-1], id="upload"),
+]
+
+
+@pytest.mark.parametrize("raw", LEAVING)
+@pytest.mark.parametrize("in_round", [False, True], ids=["alone", "with predictions"])
+def test_request_whose_client_left_before_its_slot_is_removed_at_once(
+    stage, busy, slow_app, raw, in_round
+):
+    leaving = []
+    for _ in range(3):
+        if in_round:
+            busy.after_round.append(bool)
+        leaving.append(send(stage, raw))
+    staying = send(stage, head(target="/staying"))
+    stage.until(lambda: busy.slots.waiting == 4)
+    assert len(stage.connections) == 5
+    exchanges = [weakref.ref(each._exchange) for each in stage.connections[1:4]]
+    for client in leaving:
+        client.leave()
+    stage.until(lambda: len(stage.connections) == 2)
+    assert busy.slots.waiting == 1
+    assert [exchange() for exchange in exchanges] == [None] * 3
+    slow_app.opened.set()
+    assert staying.answer().status == 200
+    assert slow_app.seen == ["/slow", "/staying"]
+
+
+def test_request_whose_client_is_found_to_have_left_by_a_failed_write_is_removed(stage, busy):
+    leaving = send(stage, head(target="/leaving"))
+    stage.until(lambda: busy.slots.waiting)
+    connection = stage.connections[-1]
+    leaving.leave()
+    connection.readable()
+    connection.deadline_s = 0.0
+    connection.expire()  # before the event loop calls `reset`
+    assert (busy.slots.waiting, len(stage.connections)) == (0, 1)
+
+
+def test_request_whose_client_left_before_it_was_queued_is_removed(stage, busy, slow_app):
+    leaving = stage.connect()
+    admit, exchanges = stage.handler.on_admit, []
+
+    def admit_and_leave(exchange):
+        admit(exchange)
+        exchanges.append(exchange)
+        exchange.disconnected = True
+
+    stage.handler.on_admit = admit_and_leave
+    leaving.send(head(target="/leaving"))
+    stage.settle()
+    assert (busy.slots.waiting, len(stage.connections)) == (0, 1)
+
+
+def test_client_that_sends_no_more_keeps_its_place(stage, busy, slow_app):
+    client = send(stage, head(target="/staying"))
+    client.send_no_more()
+    stage.settle()
+    assert busy.slots.waiting == 1
+    slow_app.opened.set()
+    assert client.answer().status == 200
+
+
+def test_client_that_leaves_while_its_view_runs_is_not_waited_for_in_the_queue(
+    stage, busy, slow_app
+):
+    """Its place is out of date."""
+    first, second = (send(stage, head(target="/slow")) for _ in range(2))
+    stage.settle()
+    assert busy.slots.waiting == 2
+    slow_app.opened.set()
+    stage.until(lambda: first.has_answer() and second.has_answer())
+    assert [client.answer().body for client in (first, second)] == [b"done "] * 2
+    first.leave()
+    stage.settle()
+    assert len(stage.connections) == 2
 
 
 def test_upload_whose_client_left_before_its_slot_is_dropped(stage, busy, slow_app):

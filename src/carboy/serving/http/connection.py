@@ -176,6 +176,10 @@ class Connection:
                     self._receive_next(data)
                 elif not data:
                     self._close()
+        except BaseException:
+            # Nothing more may be parsed: the parser may take the rest of a body for a request.
+            self._close()
+            raise
         finally:
             self._lock.release()
         if disconnected is not None:
@@ -251,41 +255,47 @@ class Connection:
             self.deadline_s = monotonic() + PROBE_S
         return None
 
-    def _probe(self) -> None:
+    def _probe(self) -> Exchange | None:
         """Send "100 Continue" to a client whose input has ended, to find out if it has closed its
         socket.
 
         If it has, its operating system answers with a TCP reset, and the event loop then calls
-        `reset`.
+        `reset`. If it has reset the connection before, returns the current request.
         """
         self.deadline_s = _NEVER
         exchange = self._current()
         if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
             self._write(CONTINUE)
+        return exchange if self.state is CLOSED else None
 
     def _advance(self) -> None:
         """Handle the parser events that wait in the connection, until a request is ready for its
-        handler.
+        handler. If that fails, close the connection: the event that failed is lost, and the next
+        ones may be the body of its request.
         """
         events = self._events
-        while events and self.state in _EVENT_STATES:
-            event = events.popleft()
-            if isinstance(event, RequestHead):
-                self._begin(event)
-            elif isinstance(event, bytes):
-                self._add(event)
-            elif event is END:
-                self._end_request()
-            elif event is BEGIN:
-                self._step(HEAD_BEGUN)
-                self.deadline_s = monotonic() + self._limits.head_s
-            else:
-                # Leave `EOF`, `Refused` or `Upgrade` in the queue: other methods look for it there
-                # to find out that the client's input has ended.
-                events.appendleft(event)
-                self._end_input(event)
-                break
-        self._set_interest()
+        try:
+            while events and self.state in _EVENT_STATES:
+                event = events.popleft()
+                if isinstance(event, RequestHead):
+                    self._begin(event)
+                elif isinstance(event, bytes):
+                    self._add(event)
+                elif event is END:
+                    self._end_request()
+                elif event is BEGIN:
+                    self._step(HEAD_BEGUN)
+                    self.deadline_s = monotonic() + self._limits.head_s
+                else:
+                    # Leave `EOF`, `Refused` or `Upgrade` in the queue: other methods look for it
+                    # there to find out that the client's input has ended.
+                    events.appendleft(event)
+                    self._end_input(event)
+                    break
+            self._set_interest()
+        except BaseException:
+            self._close()
+            raise
 
     def _begin(self, head: RequestHead) -> None:
         """Make the request with this head the current request, and queue it for its handler, unless
@@ -452,7 +462,11 @@ class Connection:
             data = self._receive(LARGE_READ_BYTES)
             if data is None:
                 return True
-            self._parse(data)
+            try:
+                self._parse(data)
+            except BaseException:
+                self._close()  # as in `readable`
+                raise
             self._advance()
             return self._current().complete or not self._events
 
@@ -920,6 +934,7 @@ class Connection:
         """Refuse the request or close the connection because `deadline_s` has passed; do nothing if
         the deadline was extended in the meantime.
         """
+        disconnected = None
         with self._lock:
             if self.deadline_s > monotonic():
                 return
@@ -928,13 +943,15 @@ class Connection:
                 self._fail_body("timeout")
                 self._set_interest()
             elif state is ANSWERING:
-                self._probe()
+                disconnected = self._probe()
             elif state is HEAD:
                 self._refuse(Refused(HEAD_TOO_SLOW, self._parser.begun_head()))
             elif state is UPGRADED:
                 self._expire_websocket()
             else:
                 self._close()
+        if disconnected is not None:
+            disconnected.note_disconnect()
 
     def close(self) -> None:
         """Close the connection at once, whatever its state."""
@@ -977,4 +994,4 @@ def flush_all(server: Server) -> None:
         try:
             connection.flush()
         except BaseException:  # noqa: BLE001  # an exception must not end the leading thread
-            logger.exception("error while serving")
+            server.notices.note_error("error while serving")

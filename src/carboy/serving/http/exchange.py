@@ -147,6 +147,7 @@ class Exchange:
     decoding_s: tuple[float, float] | None = None
     _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
+    _leave_queue: cabc.Callable[[Exchange], bool] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
         self.transport = transport
@@ -244,7 +245,8 @@ class Exchange:
         """
         if self.expects_continue and not self.complete:
             self.expects_continue = False
-            self.transport.write_through(CONTINUE)
+            if not self.begun:  # else it would become part of the response's body
+                self.transport.write_through(CONTINUE)
         pieces, have = self.pieces, 0
         for piece in pieces:
             have += len(piece)
@@ -275,13 +277,30 @@ class Exchange:
         elif self.disconnected:
             on_disconnect()
 
+    def wait_in_queue(self, leave: cabc.Callable[[Exchange], bool]) -> None:
+        """Close the connection if the client disconnects while the request waits for a thread.
+
+        Args:
+            leave: is then called with this exchange; removes the request from the queue. Returns
+                False if it waits no longer, because a thread has begun to answer it. Must not refer
+                to the exchange, which would be a reference cycle.
+        """
+        self._leave_queue = leave
+        if self.disconnected:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._leave_queue is not None and self._leave_queue(self):
+            self.drop()
+
     def note_disconnect(self) -> None:
         """Record that the client has disconnected, and call the function that was passed to
-        `watch`.
+        `watch`. If the request waits for a thread, close the connection.
         """
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+        self._leave()
 
     def _end_watch(self) -> None:
         """Drop the function that was passed to `watch`, because it may refer to this exchange,
@@ -348,17 +367,22 @@ class Exchange:
         return self.held
 
     def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
-        """Send a response whose body is a section of a file, and return before it is sent.
-        Thread-safe.
+        """Send a response whose body is a section of a file, and return before it is sent. If the
+        method or the status allows no body, the file is not sent. Thread-safe.
 
         The server closes the file when the response is sent.
         """
         head = Head(status, headers)
-        self.status, self.body_bytes = head.status, file.left
         keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
-        framing = b"Content-Length: %d\r\n" % file.left
+        self.status = head.status
+        framing = b"" if head.bodiless else b"Content-Length: %d\r\n" % file.left
         data = head.data + framing + self._end(head, keep_alive=keep_alive)
         self._end_watch()
+        if head.bodiless or self.method == "HEAD":
+            self.transport.finish(self, data, keep_alive=keep_alive)
+            file.close()
+            return
+        self.body_bytes = file.left
         self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def fail(self) -> None:
@@ -393,9 +417,11 @@ class Exchange:
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
         framing, chunked, closes = b"", False, head.closes
-        if head.length is not None:
+        if head.bodiless:
+            pass  # a 204 must have no Content-Length (RFC 9110, 8.6)
+        elif head.length is not None:
             framing = b"Content-Length: %d\r\n" % head.length
-        elif not head.bodiless and self.version == "HTTP/1.1":
+        elif self.version == "HTTP/1.1":
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
             closes = True  # HTTP/1.0 without a length: closing the connection ends the body
@@ -515,7 +541,7 @@ _SPECIAL_ROLES = {
     "x-request-id": _REQUEST_ID,
 }
 # The statuses of responses that never have a body.
-_BODILESS = frozenset({"204", "304"})
+BODILESS = frozenset({"204", "304"})
 
 
 class Head:
@@ -554,7 +580,7 @@ class Head:
             code = status[:3]
             _add_bounded(_valid_statuses, status, code)
         self.status = code
-        self.bodiless = code in _BODILESS
+        self.bodiless = code in BODILESS
         for name, value in headers:
             role = _roles.get(name) or _find_role(name)
             if role == _PLAIN:

@@ -20,6 +20,7 @@ import httptools
 
 from ..log import logger
 from . import upgrade
+from .exchange import SMALL_PIECE_BYTES
 from .limits import HEAD_TOO_LARGE, INTERNAL_ERROR, refusal
 
 if t.TYPE_CHECKING:
@@ -33,7 +34,8 @@ class RequestHead:
     Attributes:
         target: path and query, as the client sent them.
         version: `HTTP/1.1` or `HTTP/1.0`.
-        headers: by their WSGI names: `HTTP_ACCEPT`, `CONTENT_TYPE`.
+        headers: by their WSGI names: `HTTP_ACCEPT`, `CONTENT_TYPE`. CONTENT_LENGTH is a number of
+            at most 20 digits.
         keep_alive: whether the client asked to keep the connection open.
         dropped_bytes: the size of what is left out of `headers`, such as the names of repeated
             headers; it counts towards the size limit.
@@ -364,6 +366,8 @@ class RequestParser:
             raise RefusedError(_bad_request("the target contains a fragment (#)"))
         if "HTTP_TRANSFER_ENCODING" in headers:
             _check_coding(version, headers)
+        if "CONTENT_LENGTH" in headers and len(headers["CONTENT_LENGTH"]) > _MAX_LENGTH_DIGITS:
+            raise RefusedError(_bad_request(_LONG_LENGTH))
         keep_alive = parser.should_keep_alive()
         head = RequestHead(method, target, version, headers, keep_alive, self._dropped_bytes)
         self._headers = None
@@ -371,7 +375,13 @@ class RequestParser:
 
     def on_body(self, piece: bytes) -> None:
         self._head_bytes = 0
-        self._events.append(piece)
+        events = self._events
+        # Join small chunks: the events may have to wait until the response to an earlier request is
+        # sent, and a bytes object for each chunk would take many times the memory.
+        if events and type(last := events[-1]) is bytes and len(last) < SMALL_PIECE_BYTES:
+            events[-1] = last + piece
+        else:
+            events.append(piece)
 
     def on_message_complete(self) -> None:
         self._events.append(END)
@@ -486,6 +496,10 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
         raise RefusedError(_bad_request("HTTP/1.0 has no chunks"))
 
 
+# llhttp accepts a Content-Length below 2 ** 64, which has 20 digits, and any number of zeros before
+# it. Python converts no number of more than 4300 digits.
+_MAX_LENGTH_DIGITS = 20
+_LONG_LENGTH = f"the Content-Length has more than {_MAX_LENGTH_DIGITS} digits"
 _ONLY_CHUNKED = "this server supports no transfer coding except chunked"
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 # The number of bytes that separate the parts of a line: colon, space and line break of a header

@@ -390,11 +390,24 @@ class HTTPServer:
                 else:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
-                logger.exception("error while serving")
+                self.notices.note_error("error while serving")
+                if connection is not None:
+                    self._close_failed(fd, connection)
             thread.turns += 1
             # The new leading thread will get the remaining events from the poller.
             if thread.stepped_aside:
                 return
+
+    def _close_failed(self, fd: int, connection: Client) -> None:
+        """Close a connection whose state is unknown, because an exception has interrupted it."""
+        # If closing it fails, too, nothing more must be read from it. If it is closed already,
+        # another client may have got its descriptor.
+        if self._connections.get(fd) is connection:
+            self.forget(fd)
+        try:
+            connection.close()
+        except BaseException:  # noqa: BLE001  # it must not end the leading thread
+            self.notices.note_error("error while serving")
 
     def _answer(self, thread: LeadingThread) -> None:
         """Pass the requests in `due` to their handlers, until another thread takes over the event

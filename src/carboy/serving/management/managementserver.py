@@ -201,7 +201,8 @@ class _ManagementHandler(BaseHTTPRequestHandler):
 
     def _arguments(self) -> dict[str, t.Any]:
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        # Python converts no number of more than 4300 digits.
+        if not length.isdecimal() or len(length) > 20 or int(length) > MAX_BODY_BYTES:
             raise ControlRequestError(
                 f"a control request needs a body of at most {MAX_BODY_BYTES} bytes, with its"
                 " Content-Length"

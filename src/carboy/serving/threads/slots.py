@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing as t
 from _thread import allocate_lock
-from collections import deque
+from collections import OrderedDict
 from itertools import count
 from threading import Thread
 
@@ -23,7 +23,8 @@ class ViewSlots:
 
     A slot is the permission to run one job. A job that gets no slot waits in a queue, whose length
     is limited by the number of connections. A thread that has finished a job also runs the next
-    one.
+    one. The methods that may put a job into the queue then return its place there, with which
+    `cancel` removes it.
 
     Slow jobs are those that read the body of a request while it arrives, and so wait for the
     client. A quarter of the slots is never used for them (if there is more than one slot), so that
@@ -34,11 +35,11 @@ class ViewSlots:
         self._most = most
         self._most_slow = max(1, most - max(1, most // 4))
         self._busy = self._busy_slow = 0
-        # Two queues of waiting jobs. Each job has a number, counted across both queues, so that the
-        # job that has waited longest can be found.
-        self._waiting: deque[tuple[int, _Call]] = deque()
-        self._waiting_slow: deque[tuple[int, _Call]] = deque()
-        self._numbers = count()
+        # Two queues of waiting jobs. Each job has a number (its place), counted across both queues,
+        # so that the job that has waited longest can be found.
+        self._waiting: OrderedDict[int, _Call] = OrderedDict()
+        self._waiting_slow: OrderedDict[int, _Call] = OrderedDict()
+        self._places = count()
         self._lock = allocate_lock()
 
     @property
@@ -56,49 +57,58 @@ class ViewSlots:
         """How many jobs wait for a slot."""
         return len(self._waiting) + len(self._waiting_slow)
 
-    def run(self, job: Job, *args: t.Any) -> None:
+    def run(self, job: Job, *args: t.Any) -> int | None:
         """Run a job now on the calling thread; if no slot is free, put it into the queue and
-        return.
+        return its place.
         """
         lock = self._lock
         lock.acquire()  # PERF: `with lock` would take 0.15 us longer, a call of `_enter` 0.05 us
         if self._busy >= self._most:
-            self._waiting.append((next(self._numbers), (job, args)))
+            self._waiting[place := next(self._places)] = job, args
             lock.release()
-            return
+            return place
         self._busy += 1
         lock.release()
         self._work(job, args)
+        return None
 
-    def run_slow(self, job: Job, *args: t.Any) -> None:
+    def run_slow(self, job: Job, *args: t.Any) -> int | None:
         """Run a slow job (one that waits for its client) now on the calling thread; if no slot is
-        free for it, put it into the queue and return.
+        free for it, put it into the queue and return its place.
         """
         with self._lock:
             if self._busy >= self._most or self._busy_slow >= self._most_slow:
-                self._waiting_slow.append((next(self._numbers), (job, args)))
-                return
+                self._waiting_slow[place := next(self._places)] = job, args
+                return place
             self._busy += 1
             self._busy_slow += 1
         self._work(job, args, is_slow=True)
+        return None
 
-    def hand_over(self, job: Job, *args: t.Any) -> None:
-        """Run a job on a new thread; if no slot is free, put it into the queue. Returns at once."""
-        if self._enter(job, args):
-            try:
-                Thread(target=self._work, args=(job, args), name="views", daemon=True).start()
-            except BaseException:
-                with self._lock:
-                    self._busy -= 1
-                raise
-
-    def _enter(self, job: Job, args: tuple[t.Any, ...]) -> bool:
+    def hand_over(self, job: Job, *args: t.Any) -> int | None:
+        """Run a job on a new thread; if no slot is free, put it into the queue and return its
+        place. Returns at once.
+        """
         with self._lock:
-            if self._busy < self._most:
-                self._busy += 1
-                return True
-            self._waiting.append((next(self._numbers), (job, args)))
-            return False
+            if self._busy >= self._most:
+                self._waiting[place := next(self._places)] = job, args
+                return place
+            self._busy += 1
+        try:
+            Thread(target=self._work, args=(job, args), name="views", daemon=True).start()
+        except BaseException:
+            with self._lock:
+                self._busy -= 1
+            raise
+        return None
+
+    def cancel(self, place: int) -> tuple[t.Any, ...] | None:
+        """Remove a waiting job from the queue and return its arguments; None if it waits no longer,
+        because it was begun or cancelled.
+        """
+        with self._lock:
+            call = self._waiting.pop(place, None) or self._waiting_slow.pop(place, None)
+        return None if call is None else call[1]
 
     def _work(self, job: Job, args: tuple[t.Any, ...], is_slow: bool = False) -> None:
         lock = self._lock
@@ -115,10 +125,10 @@ class ViewSlots:
             if self._waiting_slow and self._is_slow_next():
                 is_slow = True
                 self._busy_slow += 1
-                (job, args) = self._waiting_slow.popleft()[1]
+                _, (job, args) = self._waiting_slow.popitem(last=False)
             elif self._waiting:
                 is_slow = False
-                (job, args) = self._waiting.popleft()[1]
+                _, (job, args) = self._waiting.popitem(last=False)
             else:
                 self._busy -= 1
                 lock.release()
@@ -131,4 +141,4 @@ class ViewSlots:
         """
         if self._busy_slow >= self._most_slow:
             return False
-        return not self._waiting or self._waiting_slow[0][0] < self._waiting[0][0]
+        return not self._waiting or next(iter(self._waiting_slow)) < next(iter(self._waiting))

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from carboy.observability.environkeys import REQUEST_ID
 
+from ..http.exchange import BODILESS
 from ..http.sendfile import section_of
 from ..log import logger
 
@@ -202,6 +203,8 @@ class Result:
 
     def _find_file(self, chunks: object, least_bytes: int, method: str) -> FileSection | None:
         if type(chunks) is list or not self.status or self._written or method == "HEAD":
+            return None
+        if self.status[:3] in BODILESS:
             return None
         length = self._content_length()
         if length is None or length <= least_bytes:
