@@ -385,6 +385,38 @@ def test_hook_of_a_program_writes_to_stderr_at_once(tmp_path, carboy_command, re
 
 
 @pytest.mark.integration
+def test_secrets_that_a_hook_writes_in_pieces_are_masked(tmp_path, carboy_command):
+    (tmp_path / "main.py").write_text(
+        "import json, os, pprint, sys\n"
+        "config = {'user': 'shop', 'db_password': 'hunter2-pw', 'note': 'x' * 70}\n"
+        "def report(kind, error, trace):\n"
+        "    pprint.pprint(config, stream=sys.stderr)\n"
+        "    json.dump(config, sys.stderr, indent=1)\n"
+        "    print('\\npassword:', config['db_password'], file=sys.stderr)\n"
+        "    sys.__excepthook__(kind, error, trace)\n"
+        "sys.excepthook = report\n"
+        "error = ValueError('no login')\n"
+        "error.add_note('-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG\\n"
+        "-----END PRIVATE KEY-----')\n"
+        "error.add_note('read ' + os.environ['DB_PASSWORD'])\n"
+        "raise error\n"
+    )
+    done = subprocess.run(
+        [carboy_command, "--as-flask", "main.py"],
+        cwd=tmp_path,
+        env={**os.environ, "DB_PASSWORD": "first-s3cr3t-line\nsecond-s3cr3t-line"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ValueError: no login" in done.stderr
+    assert "-----BEGIN PRIVATE KEY-----********" in done.stderr
+    for secret in ("hunter2-pw", "MIIEv", "first-s3cr3t", "second-s3cr3t"):
+        assert secret not in done.stderr
+
+
+@pytest.mark.integration
 def test_traceback_and_exit_code_are_the_programs(tmp_path, carboy_command):
     (tmp_path / "bad.py").write_text("import flask\nraise ValueError('mine')\n")
     (tmp_path / "leaves.py").write_text("raise SystemExit(7)\n")

@@ -27,7 +27,7 @@ from carboy import (
     session,
 )
 from carboy.ctx import _AppCtxGlobals
-from carboy.globals import app_ctx
+from carboy.globals import _cv_app, app_ctx
 
 
 def test_g_is_a_namespace() -> None:
@@ -499,3 +499,29 @@ def test_request_without_an_adapter_is_not_matched(app: Carboy) -> None:
     with app.test_request_context():
         assert request.url_rule is None
         assert request.routing_exception is None
+
+
+@pytest.mark.parametrize("found", ["app_ctx", "_cv_app"])
+def test_app_context_keeps_its_g_in_another_thread_however_it_was_found(app: Carboy, found) -> None:
+    @app.get("/")
+    def index():
+        g.user = "ada"
+        context = app_ctx._get_current_object() if found == "app_ctx" else _cv_app.get()
+
+        def work():
+            with context:
+                return g.get("user")
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+
+    assert app.test_client().get("/").text == "ada"
+
+
+def test_g_that_is_set_before_a_context_is_active_is_used_once(app: Carboy) -> None:
+    context = app.test_request_context("/")
+    context.g.user = "ada"
+    with context:
+        assert g.user == "ada"
+    with context:
+        assert "user" not in g

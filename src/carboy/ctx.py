@@ -339,6 +339,8 @@ class RequestContext(AppContext):
     # a stream or where somebody has got it as `app_ctx`; False for a copy, which several threads
     # may push at the same time; None for a request that begins, so that it gets a new `g`.
     _keeps_g: bool | None = None
+    # Whether the context has ended once, and its `g` was used.
+    _has_used_g = False
     # Whether the app was asked whether the client may use the route.
     _is_admitted = False
     # The exception that ended the request, if the context stays active because of
@@ -578,7 +580,7 @@ class RequestContext(AppContext):
             self.match_request()
 
     def _begins(self) -> bool:
-        return self._keeps_g is None and self._g is None
+        return self._keeps_g is None and not self._has_used_g
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
         """Undo the latest `push`. The `pop` for the first `push` also calls the teardown functions.
@@ -607,6 +609,8 @@ class RequestContext(AppContext):
                         app.do_teardown_appcontext(exc)
             finally:
                 active = self._leave(token, BOTH if app_ctx is self else REQUEST)
+                if self._g is not None:
+                    self._has_used_g = True
                 if last:
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:

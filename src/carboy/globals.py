@@ -147,12 +147,17 @@ def _find_app_ctx() -> AppContext:
     active = _cv.get(None)
     if active is None or (ctx := active[0]) is None:
         raise ContextError(_no_app_msg)
-    request_ctx = active[1]
-    if request_ctx is not None and request_ctx is ctx:
-        # As Flask-Executor does, a program may push the app context in another thread, perhaps
-        # after the request has ended, and finds the same `g` there.
-        request_ctx._keeps_g = True
+    _keep_g(active)
     return ctx
+
+
+def _keep_g(active: Active) -> None:
+    """Let the active app context keep its `g`, because a program gets it. The program may push it
+    in another thread, perhaps after the request has ended, and finds the same `g` there.
+    """
+    app_ctx, request_ctx = active
+    if request_ctx is not None and request_ctx is app_ctx:
+        request_ctx._keeps_g = True
 
 
 def _find_app() -> Carboy:
@@ -199,7 +204,9 @@ class _ContextVarView(t.Generic[T]):
     def get(self, default: t.Any = _UNSET) -> T:
         active = _cv.get(None)
         value = None if active is None else active[self._index]
-        if value is not None:
+        if active is not None and value is not None:
+            if self._index == 0:
+                _keep_g(active)
             return t.cast(T, value)
         if default is _UNSET:
             raise LookupError(self)

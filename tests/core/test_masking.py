@@ -609,3 +609,17 @@ def test_long_text_of_a_client_is_masked_in_time_that_grows_with_its_length(part
 
     # As many characters in all, in texts that are 16 times as long.
     assert min(work(64_000) for _ in range(3)) < 8 * min(work(4_000) for _ in range(3)) + 0.02
+
+
+def test_secret_that_is_added_to_a_dict_with_fields_is_masked():
+    app = Carboy("fields")
+
+    @dataclasses.dataclass
+    class Options(dict):
+        DB_PASSWORD: str = "first-s3cr3t-value"
+
+    app.config["OPTIONS"] = options = Options()
+    options["DB_PASSWORD"] = "first-s3cr3t-value"
+    assert "first-s3cr3t-value" not in mask_text("x first-s3cr3t-value")
+    options["API_TOKEN"] = "Zz81mmQpT5wE"
+    assert mask_text("x Zz81mmQpT5wE") == f"x {MASK}"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy import Carboy
 from carboy.json.encoder import COMPACT, SPACED, make_encode
 
 odd_text = st.text(st.characters(exclude_categories=[]), max_size=20)  # with lone surrogates
@@ -191,3 +192,11 @@ def test_numbers_that_are_not_finite_are_refused_with_their_path() -> None:
     assert encode(["NaN", iter(["Infinity"])]) == '["NaN",["Infinity"]]'
     with pytest.raises(ValueError, match=r"The value at \$\.a\[1\] is -inf, which JSON cannot"):
         encode({"a": iter([1, -math.inf])})
+
+
+def test_number_that_is_not_finite_is_refused_also_under_a_repeated_key():
+    app = Carboy("keys")
+    app.config["JSON_NAN"] = "error"
+    app.json.sort_keys = False
+    with app.app_context(), pytest.raises(ValueError, match=r"The value at \$\.1 is nan"):
+        app.json.response({1: float("nan"), "1": 2})

@@ -16,7 +16,7 @@ from contextlib import redirect_stderr
 import click
 
 from ..compat import ENV_VAR, install_as_flask
-from ..core.masking import mask_text
+from ..core.masking import known_secrets, mask_text
 from ..core.tracebacks import drop_leading_frames
 
 
@@ -97,26 +97,57 @@ def _run_like_python(run: t.Callable[[], object]) -> None:
             sys.stderr.write(format_for_user(exc))
         else:  # the program reports its errors itself
             drop_leading_frames(exc)
-            with redirect_stderr(t.cast("t.TextIO", _MaskedStream(sys.stderr))):
-                sys.excepthook(type(exc), exc, exc.__traceback__)
+            stream = _MaskedStream(sys.stderr)
+            try:
+                with redirect_stderr(t.cast("t.TextIO", stream)):
+                    sys.excepthook(type(exc), exc, exc.__traceback__)
+            finally:
+                stream.flush()
         sys.exit(1)
 
 
 class _MaskedStream:
-    """A stream of text that masks secrets in what is written to it. Each text is written at once,
-    because the program may end before it closes the stream. The bytes of `buffer` are not masked.
+    """A stream of text that masks secrets in what is written to it.
+
+    Whole lines are written at once, because the program may end before it closes the stream. Lines
+    that may be the beginning of a secret of several lines wait for the rest of it, or for `flush`.
+    The bytes of `buffer` are not masked.
     """
 
     def __init__(self, stream: t.TextIO) -> None:
         self._stream = stream
+        self._pending = ""
 
     def __getattr__(self, name: str) -> t.Any:
+        if name in ("buffer", "fileno"):
+            self.flush()  # what is written there comes after what is pending
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        self._stream.write(mask_text(text))
+        self._pending += text
+        lines, line_feed, rest = self._pending.rpartition("\n")
+        if line_feed and not _may_continue(lines):
+            self._pending = rest
+            self._stream.write(mask_text(lines) + line_feed)
         return len(text)
+
+    def flush(self) -> None:
+        """Write also what may be a part of a secret."""
+        pending, self._pending = self._pending, ""
+        self._stream.write(mask_text(pending))
+        self._stream.flush()
 
     def writelines(self, texts: t.Iterable[str]) -> None:
         for each in texts:
             self.write(each)
+
+
+def _may_continue(text: str) -> bool:
+    """Return whether a text may contain the beginning of a secret of several lines."""
+    if text.rfind("-----BEGIN ") > text.rfind("-----END "):
+        return True
+    return any(
+        secret.partition("\n")[0] in text and secret not in text
+        for secret in known_secrets()
+        if "\n" in secret
+    )

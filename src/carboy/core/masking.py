@@ -339,8 +339,10 @@ class _Snapshot:
             read = partial(_values_of, container, names)
         else:
             read = container.__iter__
-        # The number of an object's fields is fixed, and its `__len__` would be code of its class.
-        sized = container if names is None else ()
+        # The number of an object's fields is fixed, and its `__len__` would be code of its class,
+        # unless it is a dict, list or set as well.
+        is_builtin = isinstance(container, (dict, list, set, frozenset, tuple))
+        sized = container if names is None or is_builtin else ()
         self._containers.append((sized, len(sized), read, list(read())))
 
 

@@ -129,9 +129,13 @@ def _without_not_finite(text: str, not_finite: NotFinite) -> str:
         ValueError: there is such a number, and `not_finite` is "error".
     """
     if not_finite == "error":
-        _refuse_not_finite(json.loads(text), "$")
+        _refuse_not_finite(json.loads(text, object_pairs_hook=_Pairs), "$")
         return text
     return _NOT_FINITE.sub(lambda found: found[1] or "null", text)
+
+
+class _Pairs(list[tuple[str, t.Any]]):
+    """The members of an object in JSON, of which several may have the same key."""
 
 
 def _refuse_not_finite(value: t.Any, path: str) -> None:
@@ -140,8 +144,8 @@ def _refuse_not_finite(value: t.Any, path: str) -> None:
             f"The value at {path} is {value!r}, which JSON cannot express. Replace it before it is"
             " returned, or set app.config['JSON_NAN'] = 'null'."
         )
-    if isinstance(value, dict):
-        for key, inner in value.items():
+    if isinstance(value, _Pairs):
+        for key, inner in value:
             _refuse_not_finite(inner, f"{path}.{key}")
     elif isinstance(value, list):
         for i, inner in enumerate(value):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import time
+import typing as t
 
 import pytest
 from replicaprocesses import ReplicaThread
 
 from carboy.models.replicas import process
 from carboy.models.replicas.batches import pack_batch
+from carboy.models.replicas.devicelock import DeviceLock
 from carboy.models.replicas.frames import BATCH, BEGINS, ITEM, RESULTS, STALE, WAITS, FrameSocket
 from carboy.models.replicas.replicaconnection import receive
 from carboy.models.replicas.supervision import device_lock_path, socket_path
 from carboy.models.replicas.tokens import NoTokens, Token, TokenReader
+
+if t.TYPE_CHECKING:
+    from carboy.models.queue.calls import Arguments
 
 NO_TOKEN = Token(1, 1)
 
@@ -21,14 +27,15 @@ NO_TOKEN = Token(1, 1)
 class Client:
     """A client of a replica that has a batch with one prediction."""
 
-    def __init__(self, there: ReplicaThread) -> None:
+    def __init__(self, there: ReplicaThread, arguments: Arguments | None = None) -> None:
+        self._batch = [arguments or {"x": 1}]
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(socket_path(there.folder, 1))
         self.frames = FrameSocket(self._socket)
 
     def send_batch(self, token: Token | None) -> None:
         assert token is not None
-        meta, packer = pack_batch([{"x": 1}])
+        meta, packer = pack_batch(self._batch)
         self.frames.send(BATCH, token.serial, meta, packer.buffers)
 
 
@@ -127,3 +134,17 @@ def test_a_stream_may_wait_for_its_device_several_times():
     assert receive(ours, 7).kind == ITEM
     ours.close()
     theirs.close()
+
+
+def test_a_client_that_reads_no_items_does_not_keep_the_device():
+    """Others compute on it meanwhile."""
+    there = without_tokens("chunks", device="shared")
+    client = Client(there, {"n": 100, "size": 205 * 1024})
+    device = DeviceLock(device_lock_path(there.folder, "shared"))
+    with there:
+        client.send_batch(NO_TOKEN)
+        for _ in range(300):
+            with device.hold(lambda: None, lambda: None):
+                time.sleep(0.001)  # so that the replica waits for it
+        client.frames.close()
+    device.close()

@@ -47,11 +47,14 @@ class DeviceLock:
         # release one that is not held does nothing.
         try:
             if not (_try(self._queue) and _try(self._device)):
+                flock(self._queue, LOCK_UN)  # others must not have to wait until `waits` returns
                 waits()
                 flock(self._queue, LOCK_EX)
                 flock(self._device, LOCK_EX)
+                flock(self._queue, LOCK_UN)
                 begins()
-            flock(self._queue, LOCK_UN)
+            else:
+                flock(self._queue, LOCK_UN)
             yield
         finally:
             flock(self._queue, LOCK_UN)

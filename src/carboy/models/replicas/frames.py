@@ -34,6 +34,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import select
 import socket
 import struct
 import typing as t
@@ -211,6 +212,15 @@ class FrameSocket:
         except OSError:
             return False
         return False
+
+    def await_room(self) -> bool:
+        """Wait until a short message can be sent at once, and return True; return False if there is
+        something to receive first. (Linux reports room if three quarters of the buffer are free.)
+        """
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLOUT)
+        ((_, events),) = poll.poll()
+        return bool(events & select.POLLOUT)
 
     # --- sending -------------------------------------------------------------------------------
 

@@ -286,7 +286,9 @@ class ReplicaServer:
         else:
             sock.setblocking(True)
             if not self._streams:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(_UNREAD_S, 0))
+                with contextlib.suppress(OSError):  # the client has left again (macOS)
+                    timeout = _TIMEVAL.pack(_UNREAD_S, 0)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
             self._connections[sock.fileno()] = FrameSocket(sock)
             self._poll.register(sock, select.POLLIN)
 
@@ -428,7 +430,14 @@ class ReplicaServer:
             copied = frames.copy(meta, packer.buffers, may_share=False)
             frames.send_copied(ITEM, serial, copied)
             unread += 1
-            while unread >= ITEMS_AHEAD or frames.has_unread() or not frames.is_open():
+            while (
+                unread >= ITEMS_AHEAD
+                or frames.has_unread()
+                or not frames.is_open()
+                # While this process holds the device, it must not wait for a client that reads
+                # nothing: others could not compute on it.
+                or (self._device is not None and not frames.await_room())
+            ):
                 answer = frames.receive()
                 if answer.kind == STOP:
                     return
