@@ -559,7 +559,11 @@ class RequestContext(AppContext):
         if active is not None and active[0] is not None and active[0].app is app:
             pair = (active[0], self)
             self._cv_tokens.append((_cv.set(pair), None, pair))
-        elif overrides.one_context and (self._keeps_g or self._begins()):
+        elif (
+            overrides.one_context
+            and self._keeps_g is not False
+            and (self._keeps_g or not self._has_used_g)
+        ):
             pair = (self, self)
             self._cv_tokens.append((_cv.set(pair), self, pair))
             self._send_pushed()
@@ -578,9 +582,6 @@ class RequestContext(AppContext):
         # The URL is matched last, because a user's URL converter may read the session.
         if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
-
-    def _begins(self) -> bool:
-        return self._keeps_g is None and not self._has_used_g
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
         """Undo the latest `push`. The `pop` for the first `push` also calls the teardown functions.
