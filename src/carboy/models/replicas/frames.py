@@ -184,6 +184,8 @@ class FrameSocket:
         self._fds: list[int] = []
         #: Whether the last message that this process has sent was light.
         self.has_sent_light = True
+        #: Whether it went through shared memory.
+        self.has_sent_shared = False
         self._arena: Arena | None = None  # into which this process writes
         self._arena_of_other: Arena | None = None
 
@@ -273,6 +275,7 @@ class FrameSocket:
         """
         meta, inline, shared = copied
         self.has_sent_light = is_light(len(meta) + len(inline), shared)
+        self.has_sent_shared = shared > 0
         head = _HEAD.pack(len(meta), len(inline), shared, serial, kind, flags)
         self._send([head, meta, inline])
 

@@ -25,7 +25,6 @@ if t.TYPE_CHECKING:
     from ..queue.calls import Arguments, Compute
     from ..queue.state import Slot
     from .batches import BatchFormat
-    from .frames import FrameSocket
     from .rawbody import RawBody
     from .remote import RemoteReplicas
     from .replica import Done, ResultLoop
@@ -118,8 +117,13 @@ class Posting:
         """
         return self._is_light and self._remote.can_try
 
-    def note_sizes(self, frames: FrameSocket, answer: Frame) -> None:
+    def note_sizes(self, connection: ReplicaConnection, answer: Frame) -> None:
         """Note how long a batch and its results were."""
+        frames = connection.frames
+        # The caches of a CPU have the memory that was used last. Short messages are read sooner
+        # than a preferred token is found.
+        is_shared = frames.has_sent_shared or answer.is_shared
+        self._remote.preferred = connection.replica if is_shared else None
         on_socket = len(answer.meta) + (0 if answer.is_shared else len(answer.region))
         shared = len(answer.region) if answer.is_shared else 0
         self._is_light = frames.has_sent_light and is_light(on_socket, shared)
@@ -313,7 +317,7 @@ class Posting:
                 elif frame.kind == BEGINS:
                     posted.slot.queue.resume(posted.slot)
                 else:
-                    self.note_sizes(frames, frame)
+                    self.note_sizes(connection, frame)
                     return connection.outcome_of(frame, posted.size)
         except ConnectionLost as exc:
             self._forget(connection)

@@ -82,6 +82,8 @@ class RemoteReplicas(OtherProcesses):
         self._lock = threading.Lock()
         self.folder = ""
         self.tokens: TokenReader | None = None
+        #: Which replica gets the next batch if several are free; None if that does not matter.
+        self.preferred: int | None = None
         #: By replica, the connections that no thread uses.
         self._unused: dict[int, list[ReplicaConnection]] = {}
         #: By thread, the turn that it has waited for and not used yet.
@@ -257,7 +259,7 @@ class RemoteReplicas(OtherProcesses):
             ClosedError: there are no replicas any more.
         """
         while (tokens := self.tokens) is not None:
-            token = self._spare_token() or tokens.take()
+            token = self._spare_token() or tokens.take(self.preferred)
             if token is None:
                 self._end(tokens)
                 continue
@@ -283,7 +285,7 @@ class RemoteReplicas(OtherProcesses):
         if tokens is None:
             return None
         try:
-            token = tokens.try_take()
+            token = tokens.try_take(self.preferred)
         except BlockingIOError:
             return None
         if token is None:
@@ -415,7 +417,7 @@ class RemoteReplicas(OtherProcesses):
             frame = receive(frames, turn.serial)
             if frame.kind in (ITEM, END):
                 return RemoteItems(self, turn, frame)
-            self._posting.note_sizes(frames, frame)
+            self._posting.note_sizes(connection, frame)
             outcome = connection.outcome_of(frame, size)
         self.keep(connection)
         return outcome

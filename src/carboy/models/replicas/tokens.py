@@ -31,6 +31,8 @@ import typing as t
 _TOKEN = struct.Struct("<II")
 _PACKETS = getattr(os, "O_DIRECT", 0)
 _SERIALS = 2**32
+# At most how many tokens are read to find that of a preferred replica.
+_MOST_READ = 8
 # The largest pipe that Linux allows by default (/proc/sys/fs/pipe-max-size).
 _PIPE_BYTES = 2**20
 
@@ -73,6 +75,8 @@ class TokenReader:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._unblocked_fd = _open_unblocked(fd)
+        #: Tokens that could not be put back into the pipe.
+        self._kept: list[Token] = []
 
     def __del__(self) -> None:
         os.close(self._fd)
@@ -85,21 +89,58 @@ class TokenReader:
         """
         return self._unblocked_fd
 
-    def take(self) -> Token | None:
+    def take(self, preferred: int | None = None) -> Token | None:
         """Wait for a token and return it. Returns None if nobody can write into the pipe any more,
         because the version of the model has no replicas.
-        """
-        return _read(self._fd)
 
-    def try_take(self) -> Token | None:
+        Args:
+            preferred: the replica whose token is returned if several are in the pipe.
+        """
+        return self._prefer(self._kept_token() or _read(self._fd), preferred)
+
+    def try_take(self, preferred: int | None = None) -> Token | None:
         """Return a token; None if nobody can write into the pipe any more.
+
+        Args:
+            preferred: as for `take`.
 
         Raises:
             BlockingIOError: there is no token at the moment.
         """
         if self._unblocked_fd is None:
             raise BlockingIOError
-        return _read(self._unblocked_fd)
+        return self._prefer(self._kept_token() or _read(self._unblocked_fd), preferred)
+
+    def _kept_token(self) -> Token | None:
+        with contextlib.suppress(IndexError):
+            return self._kept.pop()
+        return None
+
+    def _prefer(self, token: Token | None, preferred: int | None) -> Token | None:
+        """Return the token of a replica if it is in the pipe, too, and put the given one back."""
+        if token is None or preferred in (None, token.replica) or self._unblocked_fd is None:
+            return token
+        try:
+            # Open for a moment only: while it is, nobody learns that all replicas have ended.
+            writing = _open_writing(self._fd)
+        except OSError:  # no descriptor is left
+            return token
+        read = [token]
+        try:
+            while read[-1].replica != preferred and len(read) < _MOST_READ:
+                read.append(t.cast("Token", _read(self._unblocked_fd)))
+        except BlockingIOError:
+            pass
+        chosen = read.pop(-1 if read[-1].replica == preferred else 0)
+        try:
+            while read:
+                os.write(writing, _TOKEN.pack(*read[0]))
+                del read[0]
+        except BlockingIOError:  # replicas have filled the pipe meanwhile
+            self._kept += read
+        finally:
+            os.close(writing)
+        return chosen
 
 
 def _read(fd: int) -> Token | None:
@@ -115,9 +156,23 @@ def _open_unblocked(fd: int) -> int | None:
     Returns None if the system has no /proc.
     """
     try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return _open_again(fd, os.O_RDONLY)
     except OSError:
         return None
+
+
+def _open_writing(fd: int) -> int:
+    """Open the writing end of a pipe, of which the reading end is given."""
+    from fcntl import F_GETFL, F_SETFL, fcntl
+
+    writing = _open_again(fd, os.O_WRONLY)
+    # Linux refuses this flag when a pipe is opened.
+    fcntl(writing, F_SETFL, fcntl(writing, F_GETFL) | _PACKETS)
+    return writing
+
+
+def _open_again(fd: int, flags: int) -> int:
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class NoTokens:
