@@ -320,6 +320,18 @@ def test_program_is_main_and_its_folder_is_first_on_sys_path(tmp_path, carboy_co
     assert out == f"neighbour {tmp_path}/sub/main.py ['sub/main.py']"
 
 
+def run_program(folder, carboy_command, name, **variables):
+    """Run a program under `carboy --as-flask`, with further environment variables."""
+    return subprocess.run(
+        [carboy_command, "--as-flask", name],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.integration
 def test_program_keeps_its_annotations_and_reports_errors_by_its_own_hook(tmp_path, carboy_command):
     (tmp_path / "main.py").write_text(
@@ -338,14 +350,7 @@ def test_program_keeps_its_annotations_and_reports_errors_by_its_own_hook(tmp_pa
         "raise ValueError('login with ' + os.environ['API_KEY'])\n"
     )
     done = {
-        name: subprocess.run(
-            [carboy_command, "--as-flask", name],
-            cwd=tmp_path,
-            env={**os.environ, "API_KEY": "hunter22hunter"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        name: run_program(tmp_path, carboy_command, name, API_KEY="hunter22hunter")
         for name in ("main.py", "wraps.py")
     }
     assert [each.returncode for each in done.values()] == [1, 1]
@@ -373,14 +378,7 @@ def test_hook_of_a_program_writes_to_stderr_at_once(tmp_path, carboy_command, re
         "sys.excepthook = report\n"
         "1 / 0\n"
     )
-    done = subprocess.run(
-        [carboy_command, "--as-flask", "main.py"],
-        cwd=tmp_path,
-        env={**os.environ, "API_KEY": "hunter22hunter"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program(tmp_path, carboy_command, "main.py", API_KEY="hunter22hunter")
     assert (done.returncode, done.stderr.strip()) == (code, "login with ********")
 
 
@@ -401,13 +399,8 @@ def test_secrets_that_a_hook_writes_in_pieces_are_masked(tmp_path, carboy_comman
         "error.add_note('read ' + os.environ['DB_PASSWORD'])\n"
         "raise error\n"
     )
-    done = subprocess.run(
-        [carboy_command, "--as-flask", "main.py"],
-        cwd=tmp_path,
-        env={**os.environ, "DB_PASSWORD": "first-s3cr3t-line\nsecond-s3cr3t-line"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run_program(
+        tmp_path, carboy_command, "main.py", DB_PASSWORD="first-s3cr3t-line\nsecond-s3cr3t-line"
     )
     assert done.returncode == 1
     assert "ValueError: no login" in done.stderr

@@ -341,8 +341,7 @@ class _Snapshot:
             read = container.__iter__
         # The number of an object's fields is fixed, and its `__len__` would be code of its class,
         # unless it is a dict, list or set as well.
-        is_builtin = isinstance(container, (dict, list, set, frozenset, tuple))
-        sized = container if names is None or is_builtin else ()
+        sized = container if names is None or isinstance(container, _SIZED) else ()
         self._containers.append((sized, len(sized), read, list(read())))
 
 

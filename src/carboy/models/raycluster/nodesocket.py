@@ -29,6 +29,8 @@ if t.TYPE_CHECKING:
 
 _HAS_ABSTRACT = sys.platform == "linux"
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid: `struct ucred` of unix(7)
+#: The serial number of the batches: each connection carries one at a time.
+SERIAL = 1
 # How many web workers may wait to be accepted while a batch is computed.
 _BACKLOG = 128
 

@@ -27,7 +27,7 @@ from ..replicas.frames import BATCH, FAILED, RESULTS, STALE, ConnectionLost
 from ..replicas.otherprocesses import OtherProcesses
 from ..replicas.replicaconnection import receive
 from .messages import WantedVersion, join, split_parcel
-from .nodesocket import NodeConnections
+from .nodesocket import SERIAL, NodeConnections
 from .rayconnection import first_line
 from .rayitems import RayItems
 
@@ -61,8 +61,6 @@ _ALIVE_S = 3.0
 _NOTICE_S = 1.0
 # How many items a replica sends before the reader has taken them.
 _ITEMS_AHEAD = 16
-# Each connection carries one batch at a time.
-_SERIAL = 1
 
 _logger = get_masked_logger("carboy.models")
 
@@ -486,8 +484,8 @@ class RayReplicas(OtherProcesses):
                     parcel = split_parcel(self._result_of(actor, called))
                     outcome = self._outcome_of(parcel, batch.size)
                 else:
-                    connection.frames.send(BATCH, _SERIAL, batch.meta, batch.buffers)
-                    frame = receive(connection.frames, _SERIAL)
+                    connection.frames.send(BATCH, SERIAL, batch.meta, batch.buffers)
+                    frame = receive(connection.frames, SERIAL)
                     outcome = connection.outcome_of(frame, batch.size)
             if connection is not None:
                 actor.on_node.keep(connection)

@@ -50,7 +50,7 @@ from .messages import (
     join,
     split_parcel,
 )
-from .nodesocket import NodeListener
+from .nodesocket import SERIAL, NodeListener
 
 if t.TYPE_CHECKING:
     import pickle
@@ -63,8 +63,6 @@ if t.TYPE_CHECKING:
 
 #: The group of the methods that are answered while a batch is computed.
 CONTROL = "control"
-# A connection to the thread that computes carries one batch.
-_SERIAL = 1
 
 _Method = t.TypeVar("_Method", bound=t.Callable[..., t.Any])
 _in_control_group = t.cast(
@@ -291,13 +289,13 @@ def _items(frames: FrameSocket, is_stopped: cabc.Callable[[], bool]) -> cabc.Ite
     while kind == ITEM:
         yield parcel
         if is_stopped():
-            frames.send(STOP, _SERIAL)
+            frames.send(STOP, SERIAL)
             while kind == ITEM:
                 kind, parcel = _receive(frames)
             break
         unread += 1
         if unread == READ_ITEMS:
-            frames.send(MORE, _SERIAL)
+            frames.send(MORE, SERIAL)
             unread = 0
         kind, parcel = _receive(frames)
     yield parcel
@@ -306,12 +304,12 @@ def _items(frames: FrameSocket, is_stopped: cabc.Callable[[], bool]) -> cabc.Ite
 def _send(frames: FrameSocket, data: t.Any) -> None:
     """Send the batch of a parcel."""
     parcel = split_parcel(data)
-    frames.send(BATCH, _SERIAL, parcel.meta, [[parcel.region]] if parcel.region else ())
+    frames.send(BATCH, SERIAL, parcel.meta, [[parcel.region]] if parcel.region else ())
 
 
 def _receive(frames: FrameSocket) -> tuple[int, Sent]:
     """Wait for what becomes of a batch; return its kind and the parcel."""
-    frame = receive(frames, _SERIAL)
+    frame = receive(frames, SERIAL)
     return frame.kind, join(frame.kind, frame.meta, [[frame.region]] if frame.region else ())
 
 
