@@ -115,7 +115,7 @@ def test_one_thread_computes_the_batches_of_this_node_and_of_others(computer):
     parcel = split_parcel(used.compute(batch_of({"x": 1})))
     assert parcel.kind == RESULTS
     form = BatchFormat.of(Model("m", "/m", thread, Options(batch=4)).operation)
-    (by_ray,) = ResultReader(form).read(parcel.meta, parcel.region)
+    (by_ray,) = ResultReader(form).results_of(parcel.meta, parcel.region, 1)
     connections = NodeConnections(name, form)
     connection = connections.take()
     if connection is None:
@@ -134,7 +134,7 @@ def test_a_long_batch_and_its_results_arrive_whole(computer):
     used = computer(double, batch=4)
     parcel = split_parcel(used.compute(batch_of({"x": b"ab" * 500_000})))
     form = BatchFormat.of(Model("m", "/m", double, Options(batch=4)).operation)
-    assert ResultReader(form).read(parcel.meta, parcel.region) == [b"ab" * 1_000_000]
+    assert ResultReader(form).results_of(parcel.meta, parcel.region, 1) == [b"ab" * 1_000_000]
 
 
 def test_a_replica_that_is_to_end_computes_nothing_any_more(computer):
@@ -198,7 +198,7 @@ def test_lost_results_are_no_results_of_the_next_batch(computer, monkeypatch):
     form = BatchFormat.of(Model("m", "/m", Repeating, Options(batch=4)).operation)
     for letter in (b"b", b"c"):
         parcel = split_parcel(used.compute(batch_of({"x": letter})))
-        assert ResultReader(form).read(parcel.meta, parcel.region) == [letter * 100_000]
+        assert ResultReader(form).results_of(parcel.meta, parcel.region, 1) == [letter * 100_000]
 
 
 class Repeating:

@@ -19,11 +19,11 @@ from time import monotonic
 
 from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import AnswerError, DeadlineError, ReplicaLostError, UnavailableError
+from carboy.errors import DeadlineError, ReplicaLostError, UnavailableError
 
 from ..queue.occupied import paused, slots_of_caller
-from ..replicas.batches import ResultReader, decode_failure, pack_batch
-from ..replicas.frames import BATCH, FAILED, RESULTS, STALE, ConnectionLost
+from ..replicas.batches import ResultReader, pack_batch
+from ..replicas.frames import BATCH, STALE, ConnectionLost
 from ..replicas.otherprocesses import OtherProcesses
 from ..replicas.replicaconnection import receive
 from .messages import WantedVersion, join, split_parcel
@@ -35,6 +35,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.contract.operation import Operation
+    from carboy.errors import AnswerError
 
     from ..queue.calls import Arguments
     from ..queue.state import Slot
@@ -482,7 +483,8 @@ class RayReplicas(OtherProcesses):
                 if connection is None:
                     called = actor.handle.compute.remote(batch.parcel())
                     parcel = split_parcel(self._result_of(actor, called))
-                    outcome = self._outcome_of(parcel, batch.size)
+                    with self._reader() as reader:
+                        outcome = reader.outcome_of(*parcel, batch.size)
                 else:
                     connection.frames.send(BATCH, SERIAL, batch.meta, batch.buffers)
                     frame = receive(connection.frames, SERIAL)
@@ -592,41 +594,21 @@ class RayReplicas(OtherProcesses):
         actor.on_node.close()
         self._note_readiness()
 
-    def _outcome_of(self, parcel: Parcel, size: int) -> t.Any:
-        if parcel.kind == STALE:
-            return None
-        if parcel.kind == FAILED:
-            return decode_failure(parcel.meta)
-        if parcel.kind != RESULTS:
-            raise ConnectionLost(f"an unexpected message {parcel.kind}", is_garbage=True)
-        found = self.read(parcel)
-        if type(found) is list and len(found) != size:
-            raise ConnectionLost(f"{len(found)} results for {size} inputs", is_garbage=True)
-        return found
-
-    def read(self, parcel: Parcel) -> t.Any:
-        """Return the results of a parcel; an exception if this process cannot read them."""
+    @contextlib.contextmanager
+    def _reader(self) -> cabc.Iterator[ResultReader]:
         try:
             reader = self._readers.pop()
         except IndexError:
             reader = ResultReader(self.form)
         try:
-            return reader.read(parcel.meta, parcel.region)
-        except ConnectionLost:
-            raise
-        except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
-            failure = AnswerError(f"A result cannot be read in this process: {exc}")
-            failure.__cause__ = exc
-            return failure
+            yield reader
         finally:
             self._readers.append(reader)
 
-    def read_item(self, parcel: Parcel) -> t.Any:
-        """Return the item of a parcel. Raises AnswerError if this process cannot read it."""
-        found = self.read(parcel)
-        if isinstance(found, BaseException):
-            raise found
-        return found[0]
+    def results_of(self, parcel: Parcel, size: int) -> list[t.Any] | AnswerError:
+        """Return the results of a parcel; an exception if this process cannot read them."""
+        with self._reader() as reader:
+            return reader.results_of(parcel.meta, parcel.region, size)
 
     def _lost(self, exc: ConnectionLost) -> ReplicaLostError:
         return ReplicaLostError(f"{self.owner}: its replica has ended while it computed: {exc}.")

@@ -23,7 +23,7 @@ from carboy.errors import AnswerError
 from carboy.json.arrays import to_plain
 
 from ..queue.calls import ColumnBatch, rows
-from .frames import ConnectionLost, split
+from .frames import FAILED, RESULTS, STALE, ConnectionLost, split
 from .packedfailures import PackedFailure, pack_failure, unpack_failure
 from .rawbody import RawBody, ReceivedBody
 
@@ -246,13 +246,40 @@ class ResultReader:
     def __init__(self, form: BatchFormat) -> None:
         self._reader = ColumnReader(form.item)
 
-    def read(self, meta: bytes, region: memoryview) -> list[t.Any]:
-        """Return a result, or an exception, for each prediction. The results may refer to the
-        region.
+    def outcome_of(self, kind: int, meta: bytes, region: memoryview, size: int) -> t.Any:
+        """Return what has become of a batch of `size` predictions: the results; the exception with
+        which it has failed; or None if the replica has not accepted the batch, so that another one
+        must compute it.
 
         Raises:
-            ConnectionLost: the message has no results.
+            ConnectionLost: the message is another one.
         """
+        if kind == RESULTS:
+            return self.results_of(meta, region, size)
+        if kind == FAILED:
+            return decode_failure(meta)
+        if kind == STALE:
+            return None
+        raise ConnectionLost(f"an unexpected message {kind}", is_garbage=True)
+
+    def results_of(self, meta: bytes, region: memoryview, size: int) -> list[t.Any] | AnswerError:
+        """Return a result, or an exception, for each of `size` predictions; or an exception if this
+        process cannot read the results. The results may refer to the region.
+
+        Raises:
+            ConnectionLost: the message has not `size` results.
+        """
+        try:
+            results = self._read(meta, region)
+        except ConnectionLost:
+            raise
+        except Exception as exc:  # noqa: BLE001  # such as a class that only the replica has imported
+            return _unreadable(exc)
+        if len(results) != size:
+            raise ConnectionLost(f"{len(results)} results for {size} inputs", is_garbage=True)
+        return results
+
+    def _read(self, meta: bytes, region: memoryview) -> list[t.Any]:
         try:
             lengths, content = _decode_results(meta)
             buffers = split(region, lengths)
@@ -274,7 +301,7 @@ def encode_failure(exc: BaseException) -> bytes:
 
 
 def decode_failure(meta: bytes) -> BaseException:
-    """Restore the exception that `encode_failure` has encoded.
+    """Restore the exception that `encode_failure` has encoded; another one if this process cannot.
 
     Raises:
         ConnectionLost: the message has no exception.
@@ -283,3 +310,11 @@ def decode_failure(meta: bytes) -> BaseException:
         return unpack_failure(_decode_failure(meta))
     except msgspec.MsgspecError as exc:
         raise ConnectionLost(f"a failure cannot be read: {exc}", is_garbage=True) from exc
+    except Exception as exc:  # noqa: BLE001  # such as that of a class which fails here
+        return _unreadable(exc)
+
+
+def _unreadable(exc: Exception) -> AnswerError:
+    failure = AnswerError(f"A result cannot be read in this process: {exc}")
+    failure.__cause__ = exc
+    return failure

@@ -12,7 +12,6 @@ import os
 import threading
 import typing as t
 from _thread import get_ident
-from collections import abc as cabc
 from functools import partial
 from time import sleep
 
@@ -21,7 +20,7 @@ from carboy.core.logmasking import get_masked_logger
 from carboy.errors import ClosedError, DeadlineError, ReplicaLostError
 
 from ..queue.occupied import paused, slots_of_caller
-from .batches import decode_failure, pack_batch
+from .batches import pack_batch
 from .frames import (
     BATCH,
     END,
@@ -35,11 +34,15 @@ from .frames import (
 )
 from .otherprocesses import OtherProcesses
 from .posting import Posting
-from .replicaconnection import ReplicaConnection, Turn, owned_region, receive
+from .replicaconnection import ReplicaConnection, Turn, receive
+from .replicaitems import ReplicaItems
 from .supervision import GivesBack, Hangs
 from .tokens import TokenReader
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+    from contextlib import AbstractContextManager
+
     from carboy.contract.operation import Operation
 
     from ..queue.calls import Arguments, Compute
@@ -467,68 +470,31 @@ class RemoteReplicas(OtherProcesses):
         return ReplicaLostError(f"{self.owner}: its replica has ended while it computed: {exc}.")
 
 
-class RemoteItems(cabc.Iterator[t.Any]):
-    """The items of a stream that a replica produces. Used by one thread at a time."""
+class RemoteItems(ReplicaItems[Frame]):
+    """The items of a stream, which the replica sends on its connection."""
 
     def __init__(self, replicas: RemoteReplicas, turn: Turn, first: Frame) -> None:
+        super().__init__(first)
         self._replicas = replicas
-        self._turn = turn
-        self._next: Frame | None = first
+        self._connection, self._serial = turn
         self._unreported = 0
-        self._is_over = False
 
-    def __next__(self) -> t.Any:
-        if self._is_over:
-            raise StopIteration
-        turn = self._turn
-        try:
-            with self._replicas.waiting_on(turn.connection):
-                frame, self._next = self._next or self._receive(), None
-                if frame.kind == ITEM:
-                    return self._item(frame)
-                failure = self._end(frame)
-        except ConnectionLost as exc:
-            self._is_over = True
-            raise ReplicaLostError(f"The replica has ended while it produced items: {exc}") from exc
-        self._replicas.keep(turn.connection)
-        if failure is None:
-            raise StopIteration
-        try:
-            raise failure
-        finally:
-            del failure  # break a reference cycle: its traceback refers to this frame
+    def _waiting(self) -> AbstractContextManager[None]:
+        return self._replicas.waiting_on(self._connection)
 
     def _receive(self) -> Frame:
-        return receive(self._turn.connection.frames, self._turn.serial)
+        return receive(self._connection.frames, self._serial)
 
-    def _item(self, frame: Frame) -> t.Any:
-        connection = self._turn.connection
-        (item,) = connection.results.read(frame.meta, owned_region(frame))
+    def _read(self, message: Frame) -> t.Any:
         self._unreported += 1
         if self._unreported == READ_ITEMS:
             self._unreported = 0
-            connection.frames.send(MORE, self._turn.serial)
-        return item
+            self._connection.frames.send(MORE, self._serial)
+        return self._connection.results.results_of(message.meta, message.region, 1)
 
-    def _end(self, frame: Frame) -> BaseException | None:
-        if frame.kind != END:
-            raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
-        self._is_over = True
-        return decode_failure(frame.meta) if frame.meta else None
+    def _stop(self) -> None:
+        self._connection.frames.send(STOP, self._serial)
 
-    def close(self) -> None:
-        """Let the replica close the generator, and wait until it has."""
-        if self._is_over:
-            return
-        turn = self._turn
-        try:
-            with self._replicas.waiting_on(turn.connection):
-                turn.connection.frames.send(STOP, turn.serial)
-                frame = self._next or self._receive()
-                while frame.kind == ITEM:
-                    frame = self._receive()
-                self._end(frame)
-        except ConnectionLost:
-            self._is_over = True
-        else:
-            self._replicas.keep(turn.connection)
+    def _release(self, *, is_lost: bool) -> None:
+        if not is_lost:
+            self._replicas.keep(self._connection)

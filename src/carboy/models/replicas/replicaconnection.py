@@ -5,11 +5,9 @@ from __future__ import annotations
 import socket
 import typing as t
 
-from carboy.errors import AnswerError
-
 from ..queue.occupied import paused
-from .batches import ResultReader, decode_failure
-from .frames import BEGINS, FAILED, RESULTS, STALE, WAITS, ConnectionLost, Frame, FrameSocket
+from .batches import ResultReader
+from .frames import BEGINS, WAITS, ConnectionLost, Frame, FrameSocket
 from .supervision import socket_path
 
 if t.TYPE_CHECKING:
@@ -38,22 +36,7 @@ class BatchConnection:
         Raises:
             ConnectionLost: the message is another one.
         """
-        if frame.kind not in (RESULTS, FAILED, STALE):
-            raise ConnectionLost(f"an unexpected message {frame.kind}", is_garbage=True)
-        outcome: t.Any = None
-        try:
-            if frame.kind == RESULTS:
-                outcome = self.results.read(frame.meta, owned_region(frame))
-            elif frame.kind == FAILED:
-                outcome = decode_failure(frame.meta)
-        except ConnectionLost:
-            raise
-        # Such as a class that only the replica has imported.
-        except Exception as exc:  # noqa: BLE001
-            outcome = AnswerError(f"A result cannot be read in this process: {exc}")
-            outcome.__cause__ = exc
-        if type(outcome) is list and len(outcome) != size:
-            raise ConnectionLost(f"{len(outcome)} results for {size} inputs", is_garbage=True)
+        outcome = self.results.outcome_of(frame.kind, frame.meta, _owned_region(frame), size)
         self.frames.release_shared(kept=False)
         return outcome
 
@@ -122,6 +105,6 @@ def _receive(frames: FrameSocket, serial: int) -> Frame:
     return frame
 
 
-def owned_region(frame: Frame) -> memoryview:
+def _owned_region(frame: Frame) -> memoryview:
     """Return the region of a message, copied if it is in memory that the replica writes again."""
     return memoryview(bytearray(frame.region)) if frame.is_shared else frame.region
