@@ -8,13 +8,15 @@ import json
 import logging
 import re
 import typing as t
+from datetime import datetime
 
 import pytest
+from loggedrequests import logged_request
 from rootlogger import new_root_logger
 from stage import Stage, chunked, head, post
 
 from carboy import Carboy, Response, request, send_file
-from carboy.observability.access import LOGGER, AccessLog
+from carboy.observability.access import LOGGER, AccessLog, JSONFormat
 from carboy.observability.handlers import LineHandler
 from carboy.observability.logoptions import LogOptions
 from carboy.observability.setup import handler_for
@@ -716,6 +718,13 @@ def test_target_that_blocks_holds_one_thread_and_a_limited_number_of_lines(caplo
         blocked.join()
     assert target.text == "first\nlast\n"
     assert "11 lines of the access log were dropped" in caplog.text
+
+
+def test_each_line_has_the_time_at_which_its_request_has_ended():
+    form, ended_s = JSONFormat(with_query=False), [100.0, 99.2, 100.4, 98.9]
+    lines = [form.line(logged_request("/"), each) for each in ended_s]
+    times_s = [datetime.fromisoformat(json.loads(line)["time"]).timestamp() for line in lines]
+    assert [each - times_s[0] for each in times_s] == pytest.approx([0, -0.8, 0.4, -1.1], abs=0.002)
 
 
 def test_lines_of_many_threads_are_neither_lost_nor_doubled():

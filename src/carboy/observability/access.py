@@ -187,7 +187,8 @@ class CombinedFormat(LineFormat):
         self._words = _Texts(self._word)
 
     def line(self, request: LoggedRequest, ended_s: float) -> str:
-        if ended_s >= self._next_second_s:
+        # A request of another thread may have ended in the next second already.
+        if not self._second_s <= ended_s < self._next_second_s:
             self._begin_second(ended_s)
         headers, times, fields = request.headers, self._times, request.fields
         target = self._target(request) if self._with_query else self._paths[request.path]
@@ -255,7 +256,8 @@ class JSONFormat(LineFormat):
         self._pid = os.getpid()
 
     def line(self, request: LoggedRequest, ended_s: float) -> str:
-        if ended_s >= self._next_second_s:
+        # A request of another thread may have ended in the next second already.
+        if not self._second_s <= ended_s < self._next_second_s:
             self._begin_second(ended_s)
         headers, times, fields = request.headers, self._times, request.fields
         target = self._target(request) if self._with_query else self._paths[request.path]
@@ -264,10 +266,9 @@ class JSONFormat(LineFormat):
         )
         method, status = request.method, request.status
         request_id = self._id(request) if "HTTP_X_REQUEST_ID" in headers else request.request_id
-        # Another thread may have set `_second_s` to the next second meanwhile. Then the index is
-        # negative, and Python counts it from the end of the list, which gives the fraction of the
-        # second before.
-        fraction = self._thousandths[int((ended_s - self._second_s) * 1000)]
+        # Another thread may have set `_second_s` to another second meanwhile, of which the fraction
+        # is the same.
+        fraction = self._thousandths[int((ended_s - self._second_s) * 1000) % 1000]
         return (
             f'{{"time":"{self._stamp}.{fraction}{self._zone}","level":"INFO","logger":"{LOGGER}"'
             f',"message":"{method} {target} {status}","request_id":"{request_id}"'

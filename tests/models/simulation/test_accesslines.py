@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-import types
 
 import pytest
+from loggedrequests import logged_request
 
 from carboy.models.simulation.accesslines import read_arrivals
 from carboy.observability.access import CombinedFormat, JSONFormat
@@ -14,11 +14,7 @@ from carboy.observability.access import CombinedFormat, JSONFormat
 
 def request(*, began_s: float, model: str | None = "digits", path: str = "/digits"):
     fields = None if model is None else {"model": model, "batch": 3, "queue_ms": 0.5}
-    return types.SimpleNamespace(
-        method="POST", path=path, query="", version="HTTP/1.1", headers={"HTTP_USER_AGENT": "a"},
-        origin=None, request_id="1", status="200", body_bytes=3, began_s=began_s, view_s=0.0,
-        fields=fields, transport=types.SimpleNamespace(environ={"REMOTE_ADDR": "127.0.0.1"}),
-    )  # fmt: skip
+    return logged_request(path, began_s=began_s, fields=fields)
 
 
 def lines(form, *requests, took_s: float = 0.25) -> list[str]:

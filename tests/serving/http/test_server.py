@@ -212,7 +212,7 @@ def test_connections_leave_no_descriptor_behind(free_port):
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit(), KeyboardInterrupt()])
-@pytest.mark.parametrize("where", ["call", "connection", "round", "deadline"])
+@pytest.mark.parametrize("where", ["call", "connection", "response", "round", "deadline"])
 def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, failure, where):
     def fail(*args):
         raise failure
@@ -229,16 +229,38 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, fai
             elif where == "deadline":
                 clock.now_s = math.inf
                 patch.setattr(module.Connection, "expire", fail)
+            elif where == "response":
+                stage.server.unsent.append(stage.connections[0])
+                patch.setattr(module.Connection, "flush", fail)
             else:
                 patch.setattr(module.Connection, "readable", fail)
                 client.send(head())
             stage.turn()
         assert "error while serving" in caplog.text
         stage.handler.after_round = []
-        if where == "connection":
+        if where in ("connection", "response", "deadline"):
             assert client.see_end() == b""
             client = stage.connect()
         assert client.ask(head()).status == 200
+
+
+def test_failure_of_one_connection_leaves_the_deadlines_of_others(monkeypatch, clock):
+    expired = []
+
+    def fail(connection):
+        expired.append(connection)
+        raise ZeroDivisionError
+
+    with Stage() as stage:
+        stage.serve(app)
+        clients = [stage.connect(), stage.connect()]
+        stage.turn()
+        connections = stage.connections
+        monkeypatch.setattr(module.Connection, "expire", fail)
+        clock.now_s = math.inf
+        stage.turn()
+        assert expired == connections
+        assert [client.see_end() for client in clients] == [b"", b""]
 
 
 def test_connection_that_cannot_even_be_closed_is_read_no_more(monkeypatch, caplog):

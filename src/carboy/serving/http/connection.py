@@ -994,4 +994,4 @@ def flush_all(server: Server) -> None:
         try:
             connection.flush()
         except BaseException:  # noqa: BLE001  # an exception must not end the leading thread
-            server.notices.note_error("error while serving")
+            server.close_failed(connection._fd, connection)

@@ -137,6 +137,11 @@ class Server(t.Protocol):
     def upgrade(self, exchange: Exchange) -> object:
         """Choose which function handles a request that asks for a WebSocket."""
 
+    def close_failed(self, fd: int, connection: Connection) -> None:
+        """Log the exception that is being handled, and close the connection with the socket `fd`
+        that it has interrupted.
+        """
+
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Let the thread that runs the event loop call a function soon. Return at once."""
 

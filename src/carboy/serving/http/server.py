@@ -343,10 +343,10 @@ class HTTPServer:
             try:  # PERF: `_run_safely` would be one more call per prediction
                 call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
-                logger.exception("error while serving")
+                self._note_error()
             flush_all(self)
         if not thread.stepped_aside and monotonic() >= self._sweeps_s:
-            _run_safely(self._sweep)
+            self._run_safely(self._sweep)
         # If another thread runs the event loop by now, it may have begun to wait for events before
         # this thread left work to it: wake it.
         if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
@@ -361,7 +361,7 @@ class HTTPServer:
                 call = calls.popleft()
             except IndexError:  # another thread has taken the last function from `calls`
                 return
-            _run_safely(call)
+            self._run_safely(call)
             if thread.stepped_aside:
                 return
 
@@ -390,24 +390,38 @@ class HTTPServer:
                 else:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
-                self.notices.note_error("error while serving")
-                if connection is not None:
-                    self._close_failed(fd, connection)
+                if connection is None:
+                    self._note_error()
+                else:
+                    self.close_failed(fd, connection)
             thread.turns += 1
             # The new leading thread will get the remaining events from the poller.
             if thread.stepped_aside:
                 return
 
-    def _close_failed(self, fd: int, connection: Client) -> None:
-        """Close a connection whose state is unknown, because an exception has interrupted it."""
+    def close_failed(self, fd: int, connection: Client) -> None:
+        """Log the exception that is being handled, and close the connection that it has
+        interrupted, because its state is unknown.
+        """
+        self._note_error()
         # If closing it fails, too, nothing more must be read from it. If it is closed already,
         # another client may have got its descriptor.
         if self._connections.get(fd) is connection:
             self.forget(fd)
+        self._run_safely(connection.close)
+
+    def _run_safely(self, work: cabc.Callable[[], object]) -> None:
+        """Call a function. If it raises an exception, log it, because the event loop must go on."""
         try:
-            connection.close()
-        except BaseException:  # noqa: BLE001  # it must not end the leading thread
-            self.notices.note_error("error while serving")
+            work()
+        except BaseException:  # noqa: BLE001  # also a panic of a Rust extension, or SystemExit
+            self._note_error()
+
+    def _note_error(self) -> None:
+        """Log the exception that is being handled, at a limited rate, because a client may be able
+        to cause it often.
+        """
+        self.notices.note_error("error while serving")
 
     def _answer(self, thread: LeadingThread) -> None:
         """Pass the requests in `due` to their handlers, until another thread takes over the event
@@ -446,9 +460,12 @@ class HTTPServer:
         """
         now_s = monotonic()
         self._sweeps_s = now_s + SWEEP_S
-        for connection in self.connections:
+        for fd, connection in list(self._connections.items()):
             if connection.deadline_s < now_s:
-                connection.expire()
+                try:
+                    connection.expire()
+                except BaseException:  # noqa: BLE001  # the deadlines of others must hold
+                    self.close_failed(fd, connection)
         self._report()
         self._acceptor.resume()
 
@@ -543,11 +560,3 @@ class HTTPServer:
 
 def _refuse(reason: str, exchange: Exchange) -> None:
     exchange.respond(400, [TEXT, CLOSE], plain_text("400 Bad Request", reason))
-
-
-def _run_safely(work: cabc.Callable[[], object]) -> None:
-    """Call a function. If it raises an exception, log it, because the event loop must go on."""
-    try:
-        work()
-    except BaseException:  # noqa: BLE001  # also a panic of a Rust extension, or SystemExit
-        logger.exception("error while serving")
