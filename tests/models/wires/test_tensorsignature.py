@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import typing as t
 
 import msgspec
@@ -110,6 +111,11 @@ class Point(msgspec.Struct):
     a: float | None = 1.0
 
 
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
 @pytest.fixture
 def client():
     app = Carboy("inputs")
@@ -168,3 +174,49 @@ def test_batch_of_no_input_is_refused_although_all_inputs_have_defaults(client):
     answer = client.post("/v2/models/batched/infer", json={"inputs": []})
     assert answer.status_code == 400
     assert "number of predictions, at least 1, as first side, got none" in answer.json["error"]
+
+
+@pytest.mark.parametrize("shape", [[2], [2, 1]], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "datatype", "data", "given"),
+    [
+        (str, "BYTES", ["a", "b"], ["a", "b"]),
+        (Color, "BYTES", ["red", "blue"], [Color.RED, Color.BLUE]),
+        (dt.date, "BYTES", ["2024-01-02"] * 2, [dt.date(2024, 1, 2)] * 2),
+        (bytes, "BYTES", ["YQ==", "Yg=="], [b"a", b"b"]),
+        (dict[str, int], "BYTES", ['{"a":1}', "{}"], [{"a": 1}, {}]),
+        (float, "FP64", [1.5, 2.5], [1.5, 2.5]),
+        (bool, "BOOL", [True, False], [True, False]),
+    ],
+    ids=str,
+)
+def test_batch_of_single_values_may_have_one_side(kind, datatype, data, given, shape):
+    app = Carboy("batches")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+    seen = []
+
+    def predict(x):
+        seen.extend(x)
+        return [None] * len(x)
+
+    predict.__annotations__["x"] = list[kind]
+    app.model("/m", name="m", batch=4)(predict)
+    tensor = {"name": "x", "datatype": datatype, "shape": shape, "data": data}
+    answer = app.test_client().post("/v2/models/m/infer", json={"inputs": [tensor]})
+    app.models.close()
+    assert (answer.status_code, seen) == (200, given), answer.text
+
+
+def test_batch_of_lists_needs_a_side_for_the_lists():
+    app = Carboy("lists")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+
+    @app.model("/m", batch=4)
+    def m(x: list[list[str]]) -> list[int]:
+        return [len(each) for each in x]
+
+    tensor = {"name": "x", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}
+    answer = app.test_client().post("/v2/models/m/infer", json={"inputs": [tensor]})
+    app.models.close()
+    assert answer.status_code == 400
+    assert "expected a tensor of shape [-1]" in answer.json["error"].lower()

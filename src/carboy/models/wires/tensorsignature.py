@@ -161,8 +161,9 @@ class TensorSignature:
         size = self._size_of(tensors)
         found: list[Arguments] = []
         for i in range(size):
+            # The `...` makes the entry of a tensor with one side an array, too, and no text.
             entries = (
-                (spec, tensor[i]) for spec, tensor in zip(specs, tensors.values(), strict=True)
+                (spec, tensor[i, ...]) for spec, tensor in zip(specs, tensors.values(), strict=True)
             )
             try:
                 found.append(read(self._plain(entries)))
