@@ -14,6 +14,33 @@ import pytest
 from carboy import Carboy
 from carboy.models import DataFrame
 
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - the text of a `StrEnum` is its value
+    RED = "red"
+
+
+class Level(enum.Enum):
+    LOW = 1
+
+
+class Share(enum.Enum):
+    HALF = 0.5
+
+
+class Flag(enum.Enum):
+    OFF = False
+
+
+class Both(enum.Enum):
+    TEXT = "a"
+    NUMBER = 1
+
+
 GIVEN = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.0]}
 NOON = dt.datetime(2024, 1, 2, 12)  # noqa: DTZ001 - cells without a zone
 
@@ -104,16 +131,49 @@ def test_number_that_no_datatype_holds_is_refused_with_advice(result, annotation
     assert "a number that INT64 cannot hold. The model's own URL" in answer.json["error"]
 
 
+class Chosen(t.TypedDict):
+    color: Color
+    levels: list[Level]
+
+
+@pytest.mark.parametrize(
+    ("result", "annotation", "datatypes", "data"),
+    [
+        (Color.RED, Color, ["BYTES"], [["red"]]),
+        (Word.RED, Word, ["BYTES"], [["red"]]),
+        (Word.RED, str, ["BYTES"], [["red"]]),
+        (Level.LOW, Level, ["INT64"], [[1]]),
+        (Level.LOW, int, ["INT64"], [[1]]),
+        (Level.LOW, t.Literal[Level.LOW], ["INT64"], [[1]]),
+        (Share.HALF, Share, ["FP64"], [[0.5]]),
+        (Flag.OFF, Flag, ["BOOL"], [[False]]),
+        ([Word.RED], list[Word], ["BYTES"], [["red"]]),
+        ([Level.LOW, 2], list[int], ["INT64"], [[1, 2]]),
+        ([Flag.OFF], list[Flag], ["BOOL"], [[False]]),
+        (np.array([Flag.OFF]), list[Flag], ["BOOL"], [[False]]),
+        ([Both.TEXT, Both.NUMBER], list[Both], ["BYTES"], [['["a",1]']]),
+        (
+            {"color": Color.BLUE, "levels": [Level.LOW]},
+            Chosen,
+            ["BYTES", "INT64"],
+            [["blue"], [1]],
+        ),
+    ],
+    ids=str,
+)
+def test_member_of_an_enumeration_is_sent_as_its_value(result, annotation, datatypes, data):
+    answer = answer_of(result, annotation)
+    assert answer.status_code == 200, answer.text
+    outputs = answer.json["outputs"]
+    assert [each["datatype"] for each in outputs] == datatypes
+    assert [each["data"] for each in outputs] == data
+
+
 # --- inputs --------------------------------------------------------------------------------------
 
 
 class Point(msgspec.Struct):
     a: float | None = 1.0
-
-
-class Color(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
 
 
 @pytest.fixture
