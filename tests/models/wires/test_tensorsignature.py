@@ -9,6 +9,7 @@ import typing as t
 import msgspec
 import numpy as np
 import pandas as pd
+import pydantic
 import pytest
 
 from carboy import Carboy
@@ -280,3 +281,96 @@ def test_batch_of_lists_needs_a_side_for_the_lists():
     app.models.close()
     assert answer.status_code == 400
     assert "expected a tensor of shape [-1]" in answer.json["error"].lower()
+
+
+# --- JSON in texts -------------------------------------------------------------------------------
+
+
+class Named(pydantic.BaseModel):
+    x: dict[str, int] = {}
+
+
+class Signed(pydantic.BaseModel):
+    x: list[t.Annotated[float, pydantic.Field(ge=0)]]
+
+
+def ask_for(annotation: t.Any, *tensors: dict[str, t.Any], batch: int = 1, binary: bytes = b""):
+    """The response of a model with a parameter of this type to these tensors."""
+    app = Carboy("texts")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def predict(x):
+        return len(x) if batch == 1 else [len(each) for each in x]
+
+    predict.__annotations__["x"] = annotation if batch == 1 else list[annotation]
+    app.model("/m", name="m", batch=batch)(predict)
+    head = msgspec.json.encode({"inputs": tensors})
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    answer = app.test_client().post("/v2/models/m/infer", data=head + binary, headers=headers)
+    app.models.close()
+    return answer
+
+
+def texts(*data: str) -> dict[str, t.Any]:
+    return {"name": "x", "datatype": "BYTES", "shape": [len(data)], "data": data}
+
+
+@pytest.mark.parametrize("depth", [900, 1100, 5000, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_json_in_a_text_that_is_nested_deeply_is_refused(opening, depth):
+    closing = {"[": "]", '{"a":': "1}"}[opening]
+    for text in (opening * depth, '{"a":' + opening * depth + closing[0] * depth + "}"):
+        answer = ask_for(dict[str, t.Any], texts(text))
+        assert answer.status_code in (200, 400), answer.text
+        assert answer.status_code == 400 or depth < 1000
+    assert "JSON" in ask_for(dict[str, t.Any], texts(opening * depth)).json["error"]
+
+
+MANY = '{"a":[' + "[]," * 1_200_000 + "[]]}"
+
+
+@pytest.mark.parametrize(
+    ("batch", "sent"),
+    [
+        pytest.param(1, [MANY], id="one"),
+        pytest.param(4, ['{"a":[' + "[]," * 700_000 + "[]]}"] * 2, id="together"),
+        pytest.param(4, ['{"a":"', MANY], id="behind a text that has no end"),
+    ],
+)
+def test_json_in_texts_may_have_as_many_lists_as_a_body(batch, sent):
+    answer = ask_for(dict[str, t.Any], texts(*sent), batch=batch)
+    assert answer.status_code == 413
+    assert "at most 1,048,576 lists and objects" in answer.json["error"]
+
+
+def test_json_in_a_text_for_pydantic_has_no_long_key_above_many_values():
+    text = '{"' + "k" * 50_000 + '":[' + "1," * 20_000 + "1]}"
+    answer = ask_for(dict[str, Named], texts(text))
+    assert answer.status_code == 413
+    assert "keys of at most" in answer.json["error"]
+
+
+def test_tensor_for_pydantic_has_as_many_values_as_a_body():
+    size = 2**20 + 1
+    tensor = {"name": "x", "datatype": "FP16", "shape": [size]}
+    tensor["parameters"] = {"binary_data_size": 2 * size}
+    answer = ask_for(Signed, tensor, binary=b"\0\xbc" * size)
+    assert answer.status_code == 413
+    assert "at most 1,048,576 values" in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "truncated"),
+        ("{", "truncated"),
+        ('{"a":NaN}', "invalid character"),
+        ("1", "Expected `object`, got `int`"),
+    ],
+)
+def test_text_that_is_no_json_of_its_type_is_refused(text, says):
+    answer = ask_for(dict[str, t.Any], texts(text))
+    assert answer.status_code == 400
+    assert says in answer.json["error"]
+    assert "x" in answer.json["error"]

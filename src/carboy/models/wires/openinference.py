@@ -138,10 +138,10 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
         length = _header_length(request.header(_LENGTH_HEADER), len(body))
         if length == 0:
             request.state = Wanted("", None, binary=True)
-            return signature.arguments(_raw_tensor(signature, body))
+            return signature.arguments(_raw_tensor(signature, body), len(body))
         asked = _read_json(bytes(body[:length]))
         request.state = _wanted(asked, signature)
-        return signature.arguments(_tensors(asked.inputs, body[length:]))
+        return signature.arguments(_tensors(asked.inputs, body[length:]), len(body))
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         signature, wanted = self.signature(model), t.cast("Wanted", request.state)

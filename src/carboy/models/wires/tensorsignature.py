@@ -34,6 +34,7 @@ from carboy.contract.hints import (
     without_none,
 )
 from carboy.contract.records import fields_of, values_in
+from carboy.contract.valuecounts import check_json, check_number
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tables.writing import column_values
@@ -142,36 +143,60 @@ class TensorSignature:
 
     # --- inputs --------------------------------------------------------------------------------
 
-    def arguments(self, tensors: cabc.Mapping[str, t.Any]) -> Arguments | list[Arguments]:
+    def arguments(
+        self, tensors: cabc.Mapping[str, t.Any], size_bytes: int
+    ) -> Arguments | list[Arguments]:
         """Convert the tensors of a request into the arguments of `predict`; a list with those of
         each prediction, if `batched`.
+
+        Args:
+            tensors: by the names of the inputs.
+            size_bytes: the length of the body from which they were read.
 
         Raises:
             InputError: an input is missing, unknown, or does not fit its type.
         """
-        specs = [self._spec(name) for name in tensors]
+        given = [(self._spec(name), tensor) for name, tensor in tensors.items()]
         missing = [p.name for p in self.inputs if p.required and p.name not in tensors]
         if missing:
             raise InputError.at(
                 "$.inputs", expected=f"the input {missing[0]!r}", got=_named(tensors)
             )
+        size = self._size_of(tensors) if self.batched else 1
+        self._check_counts(given, size, size_bytes)
         read = self._model.codec.from_plain
         if not self.batched:
-            return read(self._plain(zip(specs, tensors.values(), strict=True)))
-        size = self._size_of(tensors)
+            return read(self._plain(given))
         found: list[Arguments] = []
         for i in range(size):
-            # The `...` makes the entry of a tensor with one side an array, too, and no text.
-            entries = (
-                (spec, tensor[i, ...]) for spec, tensor in zip(specs, tensors.values(), strict=True)
-            )
             try:
-                found.append(read(self._plain(entries)))
+                # The `...` makes the entry of a tensor with one side an array, too, and no text.
+                found.append(read(self._plain((spec, tensor[i, ...]) for spec, tensor in given)))
             except InputError as exc:
                 if size == 1:
                     raise
                 raise exc.below(f"$[{i}]") from None
         return found
+
+    def _check_counts(
+        self, given: cabc.Sequence[tuple[TensorSpec, t.Any]], size: int, size_bytes: int
+    ) -> None:
+        """Refuse more values than the body of a request to the model's own URL may have: 413.
+
+        Args:
+            size: the number of predictions.
+        """
+        has_pydantic = self._model.codec.has_pydantic
+        if has_pydantic:
+            values = sum(tensor.size for spec, tensor in given if spec.sort != "array")
+            check_number(values, size_bytes)
+        texts = [
+            each if isinstance(each, bytes) else each.encode()
+            for spec, tensor in given
+            if spec.sort == "json" and tensor.dtype == object and tensor.size == size
+            for each in tensor.reshape(-1)
+        ]
+        check_json(*texts, all_values=has_pydantic)
 
     def _spec(self, name: str) -> TensorSpec:
         spec = self._by_name.get(name)
@@ -335,7 +360,11 @@ def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as exc:
+    except RecursionError:
+        raise MalformedInputError(
+            f"The JSON of the input {spec.name!r} is nested too deeply."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise MalformedInputError(f"The input {spec.name!r} is not valid JSON: {exc}.") from exc
 
 
@@ -387,7 +416,7 @@ def _without_members(values: t.Any) -> t.Any:
         if values.dtype.kind != "O":
             return values
         values = values.tolist()
-    # PERF: looks at the classes only, which takes 35 ns for a value, as its conversion by NumPy does.
+    # PERF: looks at the classes only: 35 ns for a value, as long as its conversion by NumPy.
     if not any(issubclass(kind, enum.Enum) for kind in set(map(type, values))):
         return values
     return [each.value if isinstance(each, enum.Enum) else each for each in values]
