@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import enum
 import typing as t
@@ -9,11 +10,13 @@ import typing as t
 import msgspec
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pydantic
 import pytest
 
 from carboy import Carboy
-from carboy.models import DataFrame
+from carboy.contract.values.image import ImageKind
+from carboy.models import DataFrame, Image
 
 
 class Color(enum.Enum):
@@ -168,6 +171,36 @@ def test_member_of_an_enumeration_is_sent_as_its_value(result, annotation, datat
     outputs = answer.json["outputs"]
     assert [each["datatype"] for each in outputs] == datatypes
     assert [each["data"] for each in outputs] == data
+
+
+class Files(t.TypedDict):
+    content: bytes
+    table: pd.DataFrame
+
+
+PICTURE = PIL.Image.new("RGB", (2, 1))
+CONTENTS = {"content": b"\xff", "table": pd.DataFrame({"c": [1]})}
+
+
+@pytest.mark.parametrize(
+    ("result", "annotation", "contents"),
+    [
+        (b"hello", bytes, [b"hello"]),
+        (b"\xff\0", bytes, [b"\xff\0"]),
+        (PICTURE, Image, [ImageKind.write(PICTURE, "image/png")]),
+        (CONTENTS, Files, [b"\xff", '[{"c":1}]']),
+    ],
+    ids=["text", "other bytes", "picture", "fields"],
+)
+def test_content_of_a_file_is_sent_as_it_is_or_in_base64(result, annotation, contents):
+    answer = answer_of(result, annotation)
+    assert answer.status_code == 200, answer.text
+    data = [base64.b64encode(c).decode() if isinstance(c, bytes) else c for c in contents]
+    assert [each["data"] for each in answer.json["outputs"]] == [[each] for each in data]
+    binary = answer_of(result, annotation, parameters={"binary_data_output": True})
+    sent = [c if isinstance(c, bytes) else c.encode() for c in contents]
+    tail = b"".join(len(each).to_bytes(4, "little") + each for each in sent)
+    assert binary.data.endswith(b"]}" + tail)
 
 
 # --- inputs --------------------------------------------------------------------------------------

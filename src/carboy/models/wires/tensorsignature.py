@@ -310,11 +310,17 @@ def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     # `values_in` names the values of pydantic's fields by attribute, those of others by key.
     by_name = is_pydantic(t.get_origin(bare) or bare)
     return tuple(
-        spec_of(each.keys[0], each.annotation)._replace(
+        _output_of(each.keys[0], each.annotation)._replace(
             path=(each.name if by_name else each.keys[0],)
         )
         for each in fields
     )
+
+
+def _output_of(name: str, annotation: t.Any) -> TensorSpec:
+    spec = spec_of(name, annotation)
+    # A table can be sent as a file, but in JSON unless a client asks for another form.
+    return spec._replace(sort="json") if is_table(annotation) else spec
 
 
 def _output_of_column(column: Column) -> TensorSpec:
