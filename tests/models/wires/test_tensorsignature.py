@@ -203,6 +203,53 @@ def test_content_of_a_file_is_sent_as_it_is_or_in_base64(result, annotation, con
     assert binary.data.endswith(b"]}" + tail)
 
 
+class Aliased(pydantic.BaseModel):
+    x: float = pydantic.Field(alias="X")
+    y: int = 2
+
+
+class AliasedByBoth(Aliased, populate_by_name=True):
+    pass
+
+
+class Defaulted(msgspec.Struct):
+    a: int
+    b: int = 2
+
+
+class Described(msgspec.Struct):
+    columns: list[str]
+
+
+@pytest.mark.parametrize(
+    ("result", "annotation", "data"),
+    [
+        (Aliased(X=1.5), Aliased, {"X": [1.5], "y": [2]}),
+        ({"X": 1.5}, Aliased, {"X": [1.5], "y": [2]}),
+        ({"x": 1.5, "y": 3}, AliasedByBoth, {"X": [1.5], "y": [3]}),
+        (Defaulted(1), Defaulted, {"a": [1], "b": [2]}),
+        ({"a": 1}, Defaulted, {"a": [1]}),
+        (Described(["c"]), Described, {"columns": ["c"]}),
+        ([{"c": 1.5}, {"c": 2.5}], table_of(float), {"c": [1.5, 2.5]}),
+        ({"c": [1.5, 2.5]}, table_of(float), {"c": [1.5, 2.5]}),
+    ],
+    ids=str,
+)
+def test_fields_and_columns_are_outputs_however_a_result_is_written(result, annotation, data):
+    answer = answer_of(result, annotation)
+    assert answer.status_code == 200, answer.text
+    assert {each["name"]: each["data"] for each in answer.json["outputs"]} == data
+
+
+class Listed(msgspec.Struct, array_like=True):
+    a: int
+
+
+def test_result_without_an_output_is_an_error_of_the_model(caplog):
+    assert answer_of((1,), Listed).status_code == 500
+    assert "returned `(1,)`, which has no value for the output 'a'" in caplog.text
+
+
 # --- inputs --------------------------------------------------------------------------------------
 
 
@@ -407,3 +454,81 @@ def test_text_that_is_no_json_of_its_type_is_refused(text, says):
     assert answer.status_code == 400
     assert says in answer.json["error"]
     assert "x" in answer.json["error"]
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+class Price(t.TypedDict):
+    a: float
+
+
+def joined(left: DataFrame[Price], right: DataFrame[Price]) -> list[float]:
+    return [*left["a"], *right["a"]]
+
+
+def beside(rows: DataFrame[Price], a: float) -> list[float]:
+    return [*rows["a"], a]
+
+
+def undeclared(left: pd.DataFrame, right: pd.DataFrame) -> list[float]:
+    return [*left["a"], *right["a"]]
+
+
+def half(left: pd.DataFrame, right: DataFrame[Price]) -> list[float]:
+    return [*left["b"], *right["a"]]
+
+
+def number(name: str, value: float) -> dict[str, t.Any]:
+    return {"name": name, "datatype": "FP64", "shape": [1], "data": [value]}
+
+
+def served(predict: t.Any):
+    app = Carboy("names")
+    app.config["MODEL_PROTOCOLS"] = ["v2"]
+    app.model("/m", name="m")(predict)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("predict", "names", "given"),
+    [
+        (joined, ["left.a", "right.a"], ["left.a", "right.a"]),
+        (beside, ["rows.a", "a"], ["rows.a", "a"]),
+        (undeclared, [], ["left.a", "right.a"]),
+        (half, ["a"], ["b", "a"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_inputs_of_one_name_have_the_name_of_their_table(predict, names, given):
+    app = served(predict)
+    client = app.test_client()
+    assert [each["name"] for each in client.get("/v2/models/m").json["inputs"]] == names
+    inputs = [number(name, value) for name, value in zip(given, [1.0, 2.0], strict=True)]
+    answer = client.post("/v2/models/m/infer", json={"inputs": inputs})
+    app.models.close()
+    assert answer.status_code == 200, answer.text
+    assert answer.json["outputs"][0]["data"] in ([1.0, 2.0], ["[1.0,2.0]"])
+
+
+@pytest.mark.parametrize("name", ["a", "middle.a", "left"])
+def test_column_of_no_table_is_refused_if_several_tables_declare_none(name):
+    app = served(undeclared)
+    answer = app.test_client().post("/v2/models/m/infer", json={"inputs": [number(name, 1.0)]})
+    app.models.close()
+    assert (answer.status_code, f"got {name!r}" in answer.json["error"]) == (400, True)
+
+
+def test_record_of_defaults_needs_no_input():
+    def m(point: Point) -> float:
+        return point.a or 0.0
+
+    def defaulted(point: Point = Point(5.0)) -> float:  # noqa: B008 - a default of a model
+        return point.a or 0.0
+
+    for predict, expected in ((m, 1.0), (defaulted, 5.0)):
+        app = served(predict)
+        answer = app.test_client().post("/v2/models/m/infer", json={"inputs": []})
+        app.models.close()
+        assert answer.status_code == 200, answer.text
+        assert answer.json["outputs"][0]["data"] == [expected]

@@ -11,19 +11,22 @@
     anything else                      BYTES         1     JSON
 
 Each parameter of `predict` is an input of its name. The fields of a record are inputs of their own
-if the record is the only parameter, and outputs of their own if it is the result. Any other result
-is one output, "output". -1 is a side of any size. If `predict` takes batches, each tensor has one
-more side at the beginning, and each entry along it is a prediction of its own. (Rows of a table
-need no such side: they are joined to larger tables anyway.)
+if the record is the only parameter, and outputs of their own if it is the result. If two tables
+have a column of one name, their inputs are "table.column". Any other result is one output,
+"output". -1 is a side of any size. If `predict` takes batches, each tensor has one more side at the
+beginning, and each entry along it is a prediction of its own. (Rows of a table need no such side:
+they are joined to larger tables anyway.)
 """
 
 from __future__ import annotations
 
+import collections
 import enum
 import typing as t
 
 import msgspec
 
+from carboy.contract.answercheck import described
 from carboy.contract.answers import encode, forms_of_class
 from carboy.contract.hints import (
     is_pydantic,
@@ -33,13 +36,15 @@ from carboy.contract.hints import (
     strip,
     without_none,
 )
+from carboy.contract.hooks import read_by
+from carboy.contract.pydanticlimits import read_plain
 from carboy.contract.records import fields_of, values_in
 from carboy.contract.valuecounts import check_json, check_number
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tables.writing import column_values
 from carboy.contract.values.tensor import TensorKind
-from carboy.errors import InputError, InputTooLargeError, MalformedInputError
+from carboy.errors import AnswerError, InputError, InputTooLargeError, MalformedInputError
 
 from .datatypes import BYTES, DATATYPES, DTYPES
 
@@ -47,6 +52,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.contract.operation import Parameter
+    from carboy.contract.records import RecordField
     from carboy.contract.values.tables.columns import Column
     from carboy.contract.values.tables.value import TableKind
 
@@ -55,6 +61,8 @@ if t.TYPE_CHECKING:
 
 _NUMBERS: dict[t.Any, str] = {bool: "bool", int: "int64", float: "float64"}
 _OUTPUT = "output"
+# Between the name of a table and that of its column, if several inputs had the name of the column.
+_DOT = "."
 
 
 class TensorSpec(t.NamedTuple):
@@ -122,14 +130,19 @@ class TensorSignature:
         self._model = model
         parameters = model.interface.parameters
         is_single = model.interface.single is not None
-        self.inputs = tuple(
-            spec for each in parameters for spec in _inputs_of(each, is_single=is_single)
+        self.inputs = _with_unique_names(
+            [spec for each in parameters for spec in _inputs_of(each, is_single=is_single)]
         )
         self.outputs = _outputs_of(model.answers.item)
+        self._table = kind_of(model.answers.item) if is_table(model.answers.item) else None
+        # The model of pydantic whose fields are the outputs.
+        self._pydantic = _pydantic_in(model.answers.item)
         tables = [each for each in parameters if is_table(without_none(each.annotation))]
         self.batched = model.options.batch > 1 and not tables
-        # The parameter whose columns are not declared, so that each further input is a column.
-        self._open = next((p.alias for p in tables if not _columns_of(p.annotation)), None)
+        # The parameters whose columns are not declared, so that each further input is a column.
+        self._open = [p.alias for p in tables if not _columns_of(p.annotation)]
+        # The parameters whose fields are inputs. A request may have none of these.
+        self._records = [p.alias for p in parameters if p.required and is_single and _fields_in(p)]
         self._by_name = {spec.name: spec for spec in self.inputs}
 
     @property
@@ -139,7 +152,7 @@ class TensorSignature:
 
     def sole_input(self) -> TensorSpec | None:
         """Return the input of a model that has only one; None if it has several."""
-        return self.inputs[0] if len(self.inputs) == 1 and self._open is None else None
+        return self.inputs[0] if len(self.inputs) == 1 and not self._open else None
 
     # --- inputs --------------------------------------------------------------------------------
 
@@ -199,14 +212,22 @@ class TensorSignature:
         check_json(*texts, all_values=has_pydantic)
 
     def _spec(self, name: str) -> TensorSpec:
-        spec = self._by_name.get(name)
-        if spec is None and self._open is not None:
-            spec = TensorSpec(name, BYTES, (-1,), "list", (self._open, name))
+        spec = self._by_name.get(name) or self._undeclared(name)
         if spec is None:
             raise InputError.at(
                 "$.inputs", expected=f"only the inputs {_named(self._by_name)}", got=repr(name)
             )
         return spec
+
+    def _undeclared(self, name: str) -> TensorSpec | None:
+        """Return the input for a column of a table that declares none; None if it is of no
+        table.
+        """
+        if len(self._open) == 1:
+            return TensorSpec(name, BYTES, (-1,), "list", (self._open[0], name))
+        table, dot, column = name.partition(_DOT)
+        known = dot and table in self._open
+        return TensorSpec(name, BYTES, (-1,), "list", (table, column)) if known else None
 
     def _size_of(self, tensors: cabc.Mapping[str, t.Any]) -> int:
         """Return the size of the batch, which all tensors must have."""
@@ -228,7 +249,7 @@ class TensorSignature:
 
     def _plain(self, entries: cabc.Iterable[tuple[TensorSpec, t.Any]]) -> dict[str, t.Any]:
         """Return the values of one prediction, in a dict by the names of the parameters."""
-        plain: dict[str, t.Any] = {}
+        plain: dict[str, t.Any] = {alias: {} for alias in self._records}
         for spec, tensor in entries:
             *outer, last = spec.path
             place = plain
@@ -265,15 +286,29 @@ class TensorSignature:
         outputs = self.outputs
         if not outputs[0].path:
             return {outputs[0].name: _tensor_of(outputs[0], result)}
-        if hasattr(result, "columns"):
-            values = {str(name): column_values(result[name]) for name in result.columns}
-        else:
-            values = {step[1:]: value for step, value in values_in(result)}
+        values = self._values_in(result)
+        missing = [spec.name for spec in outputs if spec.required and spec.path[0] not in values]
+        if missing:
+            raise AnswerError(
+                f"Model {self._model.name!r} returned {described(result)}, which has no value for"
+                f" the output {missing[0]!r}."
+            )
         return {
             spec.name: _tensor_of(spec, values[spec.path[0]])
             for spec in outputs
             if spec.path[0] in values
         }
+
+    def _values_in(self, result: t.Any) -> dict[str, t.Any]:
+        """Return the columns of a table, or the values in a record, by name."""
+        if self._table is not None:
+            if not hasattr(result, "columns"):
+                result = read_by(self._table, msgspec.json.decode(encode(result)))
+            return {str(name): column_values(result[name]) for name in result.columns}
+        if self._pydantic is not None and not isinstance(result, self._pydantic):
+            # A dict that fits has the aliases of fields as keys, and may lack those with a default.
+            result = read_plain(self._pydantic.__pydantic_validator__, result)
+        return {step[1:]: value for step, value in values_in(result)}
 
 
 def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
@@ -284,7 +319,7 @@ def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[Tensor
                 sides=(-1,), sort="list", path=(alias, column.name), required=column.required
             )
         return
-    fields = fields_of(annotation) if is_single and is_record(strip(annotation)) else ()
+    fields = _fields_in(parameter) if is_single else ()
     for field in fields:
         key = field.keys[0]
         spec = _input_of(key, field.annotation)
@@ -292,6 +327,20 @@ def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[Tensor
     if not fields:
         spec = _input_of(alias, parameter.annotation)
         yield spec._replace(path=(alias,), required=parameter.required)
+
+
+def _fields_in(parameter: Parameter) -> cabc.Sequence[RecordField]:
+    annotation = without_none(parameter.annotation)
+    return fields_of(annotation) if is_record(strip(annotation)) else ()
+
+
+def _with_unique_names(specs: list[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Add the name of the table to those of columns that a table or a parameter has as well."""
+    counts = collections.Counter(spec.name for spec in specs)
+    return tuple(
+        spec._replace(name=_DOT.join(spec.path)) if counts[spec.name] > 1 else spec
+        for spec in specs
+    )
 
 
 def _input_of(name: str, annotation: t.Any) -> TensorSpec:
@@ -308,13 +357,20 @@ def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     if not fields or (is_typed_dict(bare) and not all(field.required for field in fields)):
         return (spec_of(_OUTPUT, annotation),)
     # `values_in` names the values of pydantic's fields by attribute, those of others by key.
-    by_name = is_pydantic(t.get_origin(bare) or bare)
+    by_name = _pydantic_in(annotation) is not None
     return tuple(
         _output_of(each.keys[0], each.annotation)._replace(
-            path=(each.name if by_name else each.keys[0],)
+            path=(each.name if by_name else each.keys[0],), required=each.required
         )
         for each in fields
     )
+
+
+def _pydantic_in(annotation: t.Any) -> t.Any:
+    """Return the class of a type if it is a model of pydantic, else None."""
+    bare = strip(annotation)
+    cls = t.get_origin(bare) or bare
+    return cls if is_pydantic(cls) else None
 
 
 def _output_of(name: str, annotation: t.Any) -> TensorSpec:
@@ -327,8 +383,9 @@ def _output_of_column(column: Column) -> TensorSpec:
     name = column.name
     if column.optional and column.sort != "float":
         # No other datatype has a value that stands for a missing one.
-        return TensorSpec(name, BYTES, (-1,), "json list", (name,))
-    return spec_of(name, without_none(column.type))._replace(sides=(-1,), sort="list", path=(name,))
+        return TensorSpec(name, BYTES, (-1,), "json list", (name,), column.required)
+    spec = spec_of(name, without_none(column.type))
+    return spec._replace(sides=(-1,), sort="list", path=(name,), required=column.required)
 
 
 def _columns_of(annotation: t.Any) -> cabc.Sequence[Column]:
