@@ -345,6 +345,62 @@ def test_type_of_the_config_key_names_every_protocol():
     assert all(f'"{name}"' in OWN_KEYS["MODEL_PROTOCOLS"].help for name in wires.PROTOCOLS)
 
 
-def test_two_protocols_with_the_same_url_are_refused(make_app):
-    with pytest.raises(ConfigError, match="Choose one"):
-        make_app("mlflow", "sagemaker").test_client().get("/")
+def test_two_protocols_with_the_same_url_are_refused(make_one):
+    client = make_one("vector", "mlflow", "sagemaker").test_client()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"'mlflow' and 'sagemaker' both have .* Choose one"):
+            client.get("/")
+
+
+def app_at(rule: str, *protocols: str) -> Carboy:
+    """Return an app whose model is at `rule`."""
+    app = Carboy("at")
+    app.config["MODEL_PROTOCOLS"] = list(protocols)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.model(rule, name="m")(embedding_of)
+    return app
+
+
+def embedding_of(text: str) -> list[float]:
+    return [float(len(text))]
+
+
+OWN_URLS = [
+    ("mlflow", "/invocations"),
+    ("openai", "/v1/embeddings"),
+    ("kserve", "/v1/models/m:predict"),
+    ("v2", "/v2/models/m/infer"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "rule"), OWN_URLS, ids=[name for name, _ in OWN_URLS])
+def test_model_at_the_url_of_a_protocol_is_refused(protocol, rule):
+    client = app_at(rule, protocol).test_client()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"{protocol!r} has the URL {rule}, .* model 'm'"):
+            client.post(rule, json="ab")
+
+
+def test_model_that_is_registered_later_at_the_url_of_a_protocol_is_refused():
+    app = app_at("/m", "mlflow")
+    app.find_overrides()
+    with pytest.raises(ConfigError, match="of the model 'late' itself"):
+        app.model("/invocations", name="late")(embedding_of)
+    assert list(app.models) == ["m"]
+
+
+def test_another_model_at_the_url_of_vertex_is_refused(monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
+    app = app_at("/predict")
+    app.model("/other", name="other")(embedding_of)
+    app.config["MODEL_DEFAULT"] = "other"
+    with pytest.raises(ConfigError, match="of the model 'm' itself"):
+        app.test_client().post("/predict", json={"instances": ["ab"]})
+
+
+def test_model_may_have_the_url_of_sagemaker():
+    app = app_at("/invocations", "sagemaker")
+    client = app.test_client()
+    assert client.post("/invocations", json="ab").json == [2.0]
+    assert client.get("/ping").status_code == 200
+    app.models.close(PATIENCE_S)
