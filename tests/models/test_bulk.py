@@ -189,6 +189,16 @@ def test_csv_of_texts_is_predicted(app, models_command, content):
     assert (done.exit_code, done.stdout) == (0, "spam\nHI\nHO\n")
 
 
+def test_csv_may_have_cells_of_any_length(app, models_command):
+    @app.model("/size")
+    def size(text: str) -> int:
+        return len(text)
+
+    content = f"text\nab\n{'x' * 200_000}\ncd\n"
+    done = models_command("predict", "size", "x.csv", x_csv=content)
+    assert (done.exit_code, done.stdout) == (0, "size\n2\n200000\n2\n"), done.stderr
+
+
 def test_csv_without_the_column_of_the_only_parameter_is_reported(app, models_command):
     app.model("/spam", name="spam")(shout)
     done = models_command("predict", "spam", "x.csv", x_csv="id,mail\n1,hi\n")

@@ -22,6 +22,7 @@ from carboy.contract.framing import one_line
 from carboy.contract.kinds import record_types
 from carboy.contract.media import JSON, MULTIPART
 from carboy.contract.values.npy import MAGIC as NPY_MAGIC
+from carboy.contract.values.tables.csv import csv_reader
 from carboy.contract.values.tables.writing import CsvRows
 from carboy.errors import BulkFileError, InputError
 
@@ -262,7 +263,7 @@ def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
 def _read_csv(
     source: str, model: Model, stack: contextlib.ExitStack
 ) -> cabc.Iterator[_Input | InputError]:
-    rows = csv.reader(_open_text(source, stack), strict=True)
+    rows = csv_reader(_open_text(source, stack))
     names = [name.strip() for name in next(rows, [])]
     if not names:
         raise BulkFileError(f"{source!r} is empty; expected a header line.")
