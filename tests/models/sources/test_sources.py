@@ -119,6 +119,13 @@ def test_candidates_to_serve(found, excluding, expected):
     assert [each.name for each in found.candidates(excluding)] == expected
 
 
+@pytest.mark.parametrize("chosen", ["6", "7"])
+def test_version_that_is_copied_during_a_choice_ends_it_when_it_is_complete(chosen):
+    choice = listed("6", "7", "9", broken="9").choose(chosen, "models/digits")
+    complete = listed("6", "7", "9", choice=choice)
+    assert complete.candidates()[0].name == "9"
+
+
 # --- what every source does ----------------------------------------------------------------------
 
 
