@@ -463,10 +463,7 @@ class VersionSet:
         state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
         current = self._model.current
         try:
-            state.version = version = self._make(source, wanted)
-            with version.queue.loading() as slot:
-                self._loading = version, slot
-                version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
+            version = self._prepare(source, wanted, state, hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
             is_passing = _is_passing(exc, was_made=state.version is not None)
@@ -485,6 +482,43 @@ class VersionSet:
             self._loading = None
         for observer in self.observers:
             observer.added(self._model, version)
+        return version
+
+    def _prepare(
+        self,
+        source: VersionSource,
+        wanted: SourceVersion,
+        state: VersionState,
+        hold_s: float | None,
+    ) -> ModelVersion:
+        """Load a version, from another copy of its files if that on this machine is damaged."""
+        try:
+            return self._prepare_once(source, wanted, state, hold_s)
+        except (Exception, SystemExit) as exc:
+            folder = state.version.folder if state.version is not None else None
+            if folder is None or _is_passing(exc, was_made=True):
+                raise
+            if not source.discard_damaged(folder):
+                raise
+        _logger.warning(
+            "%s: the files of version %r in %r were damaged. They are fetched again.",
+            *(self._owner, wanted.name, folder),
+        )
+        state.version = None
+        return self._prepare_once(source, wanted, state, hold_s)
+
+    def _prepare_once(
+        self,
+        source: VersionSource,
+        wanted: SourceVersion,
+        state: VersionState,
+        hold_s: float | None,
+    ) -> ModelVersion:
+        current = self._model.current
+        state.version = version = self._make(source, wanted)
+        with version.queue.loading() as slot:
+            self._loading = version, slot
+            version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         return version
 
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
