@@ -646,13 +646,15 @@ class VersionSet:
         return f"Model {self._model.name!r}"
 
     def _restart_in_child(self) -> None:
-        """Watch the source in a forked process, too, and hold no predictions: threads are not
-        copied.
+        """Watch the source in a forked process, and compare with the shadow, too, and hold no
+        predictions: threads are not copied.
         """
         for version in self.served():
             version.forget_parent()
         for name in [name for name, each in self._states.items() if each.state == "loading"]:
             del self._states[name]
+        if self.shadow is not None:
+            self.shadow = ShadowComparison(self._model, self.shadow.version)
         watch = self._watch
         is_started = self._is_started
         self._reset()
