@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from werkzeug.exceptions import ServiceUnavailable
 
 from ..core.disksync import sync_names
+from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
 from ..globals import _cv_app, current_app
@@ -379,6 +380,18 @@ _finding_mutex = threading.Lock()
 _stuck: set[str] = set()
 
 
+def _forget_mutexes() -> None:
+    """Forget in a forked process the locks of threads that run in its parent only."""
+    global _finding_mutex  # noqa: PLW0603 - another thread may have held it
+    _finding_mutex = threading.Lock()
+    _mutexes.clear()
+    _stuck.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_mutexes)
+
+
 class FolderLockedError(ServiceUnavailable, TimeoutError):
     """No thread could lock the folder of uploads for `LOCK_S` seconds, because another thread or
     process holds the lock. The client gets a 503 with Retry-After.
@@ -402,11 +415,13 @@ def _locked(folder: str) -> cabc.Iterator[bytes]:
     """
     path = os.path.join(folder, _PRIVATE, "lock")
     with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno(), folder, path)  # the lock is released when `with` closes the file
-        os.utime(path)  # the new time tells waiting threads that the lock still changes hands
-        file.seek(0)
-        key = file.read(_KEY_BYTES)
-        yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
+        _lock(file.fileno(), folder, path)
+        # Windows, where `unlocking` does nothing, releases the lock when the file is closed.
+        with unlocking(file.fileno()):
+            os.utime(path)  # the new time tells waiting threads that the lock still changes hands
+            file.seek(0)
+            key = file.read(_KEY_BYTES)
+            yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
 
 
 def _make_key(file: t.BinaryIO, folder: str) -> bytes:

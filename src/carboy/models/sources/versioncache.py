@@ -22,6 +22,7 @@ import typing as t
 
 import msgspec
 
+from carboy.core.filelocks import locked
 from carboy.errors import ModelFileError
 
 from ..saved.card import CARD_NAME, decode_card, read_card
@@ -30,11 +31,6 @@ from ..saved.filestates import incomplete
 from ..saved.newfolder import partial_folder, publish, replace_file
 from .diskspace import explaining_full_disk
 from .versionlist import Choice  # noqa: TC001  # msgspec reads the types of `LastLook`
-
-try:
-    import fcntl
-except ImportError:  # on Windows, processes that fetch the same version do so at the same time
-    fcntl = None  # type: ignore[assignment]
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -220,10 +216,10 @@ def _why_unusable(folder: str) -> str:
 
 @contextlib.contextmanager
 def _locked(path: str) -> cabc.Iterator[None]:
-    """Hold a lock, which the system releases when the process dies."""
-    with open(path, "ab") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock, which the system releases when the process dies. On Windows, processes that
+    fetch the same version do so at the same time.
+    """
+    with open(path, "ab") as file, locked(file.fileno()):
         yield
 
 
