@@ -127,6 +127,33 @@ def test_version_that_is_copied_during_a_choice_ends_it_when_it_is_complete(chos
     assert complete.candidates()[0].name == "9"
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        pytest.param(
+            listed("3", "4", choice=Choice("2", newest="4")),
+            r"served. '3', '4' were rolled back: chosen.json names '2', which is gone. Switch to"
+            r" another version, such as: carboy models switch MODEL 4.$",
+            id="chosen version gone",
+        ),
+        pytest.param(
+            listed("2", "3", choice=Choice("2", newest="3"), broken="2"),
+            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be served.",
+            id="chosen version broken",
+        ),
+        pytest.param(
+            listed("2", choice=Choice("2", newest="2"), broken="2"),
+            r"served. '2': broken A version is a folder",
+            id="only a broken version",
+        ),
+        pytest.param(listed(), r"served. A version is a folder .*'models/m/1'", id="none"),
+    ],
+)
+def test_source_without_a_version_to_serve_says_why(found, reason):
+    with pytest.raises(ModelFileError, match=reason):
+        found.refuse_none("models/m")
+
+
 # --- what every source does ----------------------------------------------------------------------
 
 
