@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import collections.abc as cabc
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -35,6 +34,8 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import ServiceUnavailable
 
+from ..core.disksync import sync_names
+from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
 from ..globals import _cv_app, current_app
@@ -255,7 +256,7 @@ def prepare(folder: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(private, 0o700)
         for parent in parents:
-            _sync_names(parent)
+            sync_names(parent)
     for entry in _entries(private):
         if entry.name.endswith(".part"):
             with contextlib.suppress(FileNotFoundError):
@@ -272,24 +273,6 @@ def _parents_of_missing(folder: str) -> list[str]:
         folder = os.path.dirname(folder)
         parents.append(folder)
     return parents
-
-
-def _sync_names(folder: str) -> None:
-    """Write the names of the files in a folder to the disk. (fsync of a file writes its content
-    only.)
-    """
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        # Windows opens no folders; on other systems, this user may write but not read the folder.
-        return
-    try:
-        os.fsync(fd)
-    except OSError as exc:
-        if exc.errno != errno.EINVAL:  # some file systems (FUSE) have no fsync of folders
-            raise
-    finally:
-        os.close(fd)
 
 
 def stage(stream: t.IO[bytes], folder: str) -> str:
@@ -357,7 +340,7 @@ def publish(
     # wait for the disk. The journal of a file system keeps the order of changes: after a power cut
     # the folder contains either the old or the new files.
     try:
-        _sync_names(folder)
+        sync_names(folder)
     except BaseException:
         discard(*(each.path for each in made))
         raise
@@ -397,6 +380,18 @@ _finding_mutex = threading.Lock()
 _stuck: set[str] = set()
 
 
+def _forget_mutexes() -> None:
+    """Forget in a forked process the locks of threads that run in its parent only."""
+    global _finding_mutex  # noqa: PLW0603 - another thread may have held it
+    _finding_mutex = threading.Lock()
+    _mutexes.clear()
+    _stuck.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_mutexes)
+
+
 class FolderLockedError(ServiceUnavailable, TimeoutError):
     """No thread could lock the folder of uploads for `LOCK_S` seconds, because another thread or
     process holds the lock. The client gets a 503 with Retry-After.
@@ -420,11 +415,13 @@ def _locked(folder: str) -> cabc.Iterator[bytes]:
     """
     path = os.path.join(folder, _PRIVATE, "lock")
     with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno(), folder, path)  # the lock is released when `with` closes the file
-        os.utime(path)  # the new time tells waiting threads that the lock still changes hands
-        file.seek(0)
-        key = file.read(_KEY_BYTES)
-        yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
+        _lock(file.fileno(), folder, path)
+        # Windows, where `unlocking` does nothing, releases the lock when the file is closed.
+        with unlocking(file.fileno()):
+            os.utime(path)  # the new time tells waiting threads that the lock still changes hands
+            file.seek(0)
+            key = file.read(_KEY_BYTES)
+            yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
 
 
 def _make_key(file: t.BinaryIO, folder: str) -> bytes:
@@ -433,7 +430,7 @@ def _make_key(file: t.BinaryIO, folder: str) -> bytes:
     file.write(key)
     file.flush()
     os.fsync(file.fileno())
-    _sync_names(os.path.join(folder, _PRIVATE))
+    sync_names(os.path.join(folder, _PRIVATE))
     matches = [_NAME.fullmatch(each.name) for each in _entries(folder)]
     orphans = sum(each is not None and each[1] is not None for each in matches)
     if orphans:
