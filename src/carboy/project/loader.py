@@ -281,7 +281,7 @@ class _Loader:
             from .pythonfile import read_python
 
             stem = os.path.basename(path).removesuffix(".py")
-            file = read_python(path, prefix + stem)
+            file = read_python(path, prefix + stem, self.environment)
         self.problems += file.problems
         return file
 
