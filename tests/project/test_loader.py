@@ -141,9 +141,33 @@ def test_misspelt_environment_is_refused_if_others_have_sections(project):
 def test_file_for_an_environment_may_have_its_short_name(project, name):
     project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
     project.write(name.replace("rod", "rodx").replace("ROD", "RODX"), "nonsense (")
+    project.write("config.example.toml", "nonsense (")
     app = project.load()
     assert app.config["TITLE"] == "x"
-    assert app.config.project.environments == ("production",)
+    others = set() if name.endswith("py") else {"prodx", "Prodx"}
+    assert {*app.config.project.environments} - others == {"production"}
+
+
+@pytest.mark.parametrize(
+    "name", ["config.staging.toml", "config.staging.json", "config_staging.py"]
+)
+def test_misspelt_environment_is_refused_if_others_have_files(project, name):
+    project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+    assert project.load(environment="staging").config["TITLE"] == "x"
+    project.write(f"instance/{name}", '{"A": "x"}' if name.endswith("json") else 'A = "x"\n')
+    (project.root / name).unlink()
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+
+
+@pytest.mark.parametrize("name", ["config_utils.py", "config.example.toml", "config_test.py"])
+def test_file_with_another_purpose_is_for_no_environment(project, name):
+    project.write(name, "A = 1\n")
+    app = project.load(environment="demo")
+    assert "A" not in app.config
+    assert app.config.project.environments == ()
 
 
 @pytest.mark.parametrize(

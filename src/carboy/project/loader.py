@@ -64,6 +64,8 @@ if t.TYPE_CHECKING:
 _STEM = "config"
 # Matches the names of config files for one environment. `config_test.py` has tests for pytest.
 _OF_ENVIRONMENT = re.compile(rf"{_STEM}_(?!test\.py)(.+)\.py|{_STEM}\.(.+)\.(?:toml|json)")
+# Files such as config.example.toml are hardly for an environment of that name.
+_PATTERNS_OF_FILES = frozenset({"dist", "example", "sample", "schema", "template"})
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:
@@ -176,6 +178,7 @@ class _Loader:
         self._environment_origin = DEFAULT
         self._folders = folders
         self._file_layers: list[Layer] = []
+        self._names_of_modules = set[str]()
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
@@ -252,7 +255,8 @@ class _Loader:
             prefix: a Python file in the folder runs as a module whose name is this text and the
                 name of the file.
         """
-        own = _files_of_environment(folder, self.environment)
+        others = _files_of_environments(folder)
+        own = [path for path, name in others.items() if same_environment(name, self.environment)]
         watch([*_paths_in(folder), *_paths_of_environment(folder, self.environment), *own])
         files = [self._read_file(path, prefix) for path in _existing(_paths_in(folder))]
         chosen = [sections_for(self.environment, each.sections) for each in files]
@@ -268,7 +272,14 @@ class _Loader:
             if declared is not None:
                 self._declare(declared)
         found = [name for each in files for name in each.sections]
-        return [*found, self.environment] if own else found
+        for path, name in others.items():
+            if path in own:
+                found.append(self.environment)
+            elif path.endswith(".py"):
+                self._names_of_modules.add(name)
+            elif name not in _PATTERNS_OF_FILES:
+                found.append(name)
+        return found
 
     def _read_file(self, path: str, prefix: str) -> ConfigFile:
         from .datafiles import read_json, read_toml
@@ -291,16 +302,17 @@ class _Loader:
     def _check_environment(self, sections: list[str]) -> None:
         """Report the chosen environment if no file has a section for it and its name may be
         misspelt: files have sections for other environments, or the name is almost that of a
-        standard one.
+        standard one or of a file such as config_staging.py. (That file may also be just a module.)
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
-        is_suspect = bool(sections) or nearest(self.environment, STANDARD_ENVIRONMENTS) is not None
+        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules}
+        is_suspect = bool(sections) or nearest(self.environment, known) is not None
         if is_suspect and not sections_for(self.environment, sections):
-            known = sorted({*sections, *STANDARD_ENVIRONMENTS})
+            advice = did_you_mean(self.environment, sorted({*sections, *known}))
             self.problems.append(
                 f"the environment is {self.environment!r} ({self._environment_origin}), but no file"
-                f" has a section for it.{did_you_mean(self.environment, known)} Correct the name,"
+                f" has a section for it.{advice} Correct the name,"
                 f" or write [{self.environment}] in config.toml, or a class"
                 f" {self.environment.title().replace('_', '')}Config in config.py."
             )
@@ -557,21 +569,18 @@ def _paths_in(folder: str) -> list[str]:
     return [os.path.join(folder, f"{_STEM}.{ending}") for ending in ("py", "toml", "json")]
 
 
-def _files_of_environment(folder: str, environment: str) -> list[str]:
-    """Return the config files in a folder that are for one environment, by any of its names, such
-    as config_prod.py for "production".
+def _files_of_environments(folder: str) -> dict[str, str]:
+    """Return the config files in a folder that are for one environment each, such as
+    config_prod.py, with the names of the environments.
     """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return []
-    found = ((name, _OF_ENVIRONMENT.fullmatch(name)) for name in names)
-    chosen = [
-        name
-        for name, match in found
-        if match and same_environment(match[match.lastindex or 0], environment)
-    ]
-    return _existing(os.path.join(folder, name) for name in chosen)
+        return {}
+    found = ((os.path.join(folder, name), _OF_ENVIRONMENT.fullmatch(name)) for name in names)
+    return {
+        path: match[match.lastindex or 0] for path, match in found if match and os.path.isfile(path)
+    }
 
 
 def _paths_of_environment(folder: str, environment: str) -> list[str]:
