@@ -331,6 +331,29 @@ def test_variables_without_prefix_set_declared_keys_only(project):
 
 
 @pytest.mark.parametrize(
+    ("dotenv", "variables", "host"),
+    [
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"FLASK_DB": '{"HOST": "set"}'}, "set"),
+        ("", {"FLASK_DB__HOST": "lower", "CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB__PORT": "5"}, "file"),
+        ("FLASK_DB={}", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}", {"FLASK_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}\nCARBOY_DB__HOST=file", {}, "file"),
+    ],
+)
+def test_member_is_set_only_if_nothing_of_higher_precedence_sets_all(
+    project, dotenv, variables, host
+):
+    project.write("config.toml", "[DB]\nPORT = 5\n")
+    project.write(".env", dotenv)
+    project.setenv(**variables)
+    assert project.load().config["DB"]["HOST"] == host
+
+
+@pytest.mark.parametrize(
     ("dotenv", "variables", "expected"),
     [
         ("CARBOY_SECRET_KEY=file", {"SECRET_KEY": "set"}, "environment variable SECRET_KEY"),
