@@ -99,7 +99,8 @@ def rotate_key_file(path: str, keep: int) -> list[str]:
     kept, weaknesses = _choose([key, *_parse_fallbacks(text, beside)], keep)
     # The old keys are written first, so that a process that starts between the two writes accepts
     # the sessions that the old key has signed.
-    _write(beside, f"{json.dumps(kept)}\n")
+    # The app must be able to read both files, also if root runs the command.
+    _write(beside, f"{json.dumps(kept)}\n", like=path)
     _write(path, f"{new_key()}\n")
     return weaknesses
 
@@ -234,9 +235,9 @@ def _read(path: str) -> str:
         raise _unusable(path, "read", exc) from None
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, text: str, like: str | None = None) -> None:
     try:
-        replace_private(path, text)
+        replace_private(path, text, like)
     except OSError as exc:
         raise _unusable(path, "written", exc) from None
 
