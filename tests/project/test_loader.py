@@ -637,6 +637,60 @@ def test_installed_app_belongs_to_the_current_folder():
     assert project_root("/usr/lib/python3/site-packages/shop") == os.getcwd()
 
 
+REPORTS_ITS_PROJECT = """
+    import os
+    from carboy import Carboy
+    app = Carboy(__name__)
+    app.config.from_project()
+    root = os.path.relpath(app.config.project.root, os.environ["PROJECTS"])
+    print(root, app.config["SECRET_KEY"], app.config["RAN_AS"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "expected"),
+    [
+        (["-c", "import app"], "shop", "shop inner config"),
+        (["app.py"], "shop", "shop inner config"),
+        (["-m", "app"], "shop", "shop inner config"),
+        (["-c", "import shop.app"], ".", ". None shop.config"),
+        (["-m", "shop.app"], ".", ". None shop.config"),
+    ],
+)
+def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
+    project, arguments, folder, expected
+):
+    project.write("shop/__init__.py", "")
+    project.write("shop/.env", "SECRET_KEY=inner")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project.root / folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+
+
+def test_script_in_a_package_belongs_to_the_project_around_it(project):
+    project.write("shop/__init__.py", "")
+    project.write(".env", "SECRET_KEY=outer")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, "shop/app.py"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (". outer shop.config\n", "")
+
+
 def test_config_in_the_package_is_read_if_the_project_has_none(project):
     project.write("shop/__init__.py", "")
     project.write("shop/config.py", 'PLACE = "package"\n')
