@@ -16,7 +16,7 @@ import typing as t
 
 from ..core.weakkeys import weakness_of
 from ..errors import ConfigError
-from .dotenvfile import files_read, read_env_file
+from .dotenvfile import ENCODING, files_read, read_env_file
 from .origins import Origin, shortened
 from .privatefiles import create_private, replace_private
 from .secretkey import KEY_NAME, new_key
@@ -213,7 +213,7 @@ def _change_env_file(path: str, values: dict[str, str]) -> None:
     left = dict(values)
     text = ""
     if os.path.lexists(path):
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding=ENCODING, newline="") as file:
             for binding in parse_stream(file):
                 original = binding.original.string
                 if binding.key not in values:
@@ -229,7 +229,7 @@ def _change_env_file(path: str, values: dict[str, str]) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
         raise _unusable(path, "read", exc) from None
