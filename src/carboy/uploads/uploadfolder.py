@@ -300,10 +300,10 @@ def stage(stream: t.IO[bytes], folder: str) -> str:
     as the folder, it gets the temporary name, and nothing is copied.
     """
     path = os.path.join(folder, _PRIVATE, f"{_token()}.part")
-    if isinstance(stream, SpooledFile) and stream.link_to(path):
-        return path
-    stream.seek(0)
     try:
+        if isinstance(stream, SpooledFile) and stream.link_to(path):
+            return path
+        stream.seek(0)
         with open(path, "xb", opener=_open_privately) as target:
             shutil.copyfileobj(stream, target, _COPY_BYTES)
             target.flush()
@@ -349,19 +349,19 @@ def publish(
         if check_room is not None:
             check_room(sum(_size(each) for each in entries if each.path not in old))
         made = _rename(staged, folder, tag)
-        for path in old:
-            # Windows does not remove a file that is open, because a view just sends it. It is
-            # removed when this owner's files are replaced next time.
-            with contextlib.suppress(OSError):
-                discard(path)
     # The names are written to the disk after the lock was released, so that other threads do not
-    # wait for the disk. The journal of a file system keeps the order of changes: after a power cut
-    # the folder contains either the old or the new files.
+    # wait for the disk. The old files are removed when the new names are on the disk: if that fails,
+    # the owner keeps the old ones.
     try:
         _sync_names(folder)
     except BaseException:
         discard(*(each.path for each in made))
         raise
+    for path in old:
+        # Windows does not remove a file that is open, because a view just sends it. It is removed
+        # when this owner's files are replaced next time.
+        with contextlib.suppress(OSError):
+            discard(path)
     return made
 
 
