@@ -17,7 +17,7 @@ import pytest
 from polling import wait_until
 from werkzeug.datastructures import FileStorage
 
-from carboy import Upload, session, uploads
+from carboy import Blueprint, Upload, session, uploads
 from carboy.core import spooledfile
 from carboy.errors import InputError
 
@@ -459,9 +459,19 @@ def test_relative_folder_without_an_app_is_refused(picture):
         uploads.save(sent(picture(), "a.png"), "uploads")
 
 
-def test_folder_below_the_static_folder_is_refused(app, picture):
-    with app.app_context(), pytest.raises(ValueError, match="below the static folder"):
-        uploads.save(sent(picture(), "a.png"), "static/uploads")
+@pytest.mark.parametrize(
+    "folder", ["static", "static/uploads", "link/uploads", "shop/files/uploads"]
+)
+def test_folder_below_a_static_folder_is_refused(app, picture, folder, tmp_path):
+    (tmp_path / "static").mkdir()
+    (tmp_path / "link").symlink_to("static", target_is_directory=True)
+    shop = Blueprint("shop", "shop", root_path=str(tmp_path / "shop"), static_folder="files")
+    app.register_blueprint(shop)
+    with app.app_context(), pytest.raises(ValueError, match="is below a static folder"):
+        uploads.save(sent(picture(), "a.png"), folder)
+    assert not any((tmp_path / "static").iterdir())
+    with app.app_context():
+        uploads.save(sent(picture(), "a.png"), "static-uploads")
 
 
 def test_missing_pillow_is_named_with_the_remedy(folder, monkeypatch, picture):

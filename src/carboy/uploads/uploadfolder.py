@@ -38,6 +38,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
+from ..core.statics import is_public
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
 
@@ -101,8 +102,7 @@ def absolute(folder: str | os.PathLike[str]) -> str:
     `send_from_directory`.
 
     Raises:
-        ValueError: the path is relative and no app is active; or the folder is below the app's
-            static folder, which is refused because everybody gets the files of that folder.
+        ValueError: the path is relative and no app is active.
     """
     path = os.fspath(folder)
     if _cv_app.get(None) is None:
@@ -112,15 +112,18 @@ def absolute(folder: str | os.PathLike[str]) -> str:
                 " active. Use an absolute path, or `with app.app_context():`."
             )
         return path
-    path = os.path.abspath(os.path.join(current_app.root_path, path))
-    static = current_app.static_folder
-    if static is not None and f"{path}{os.sep}".startswith(f"{os.path.abspath(static)}{os.sep}"):
+    return os.path.abspath(os.path.join(current_app.root_path, path))
+
+
+def refuse_public(folder: str) -> None:
+    """Raise ValueError if a folder is below a static folder of the active app or one of its
+    blueprints, because everybody gets the files of those folders.
+    """
+    if _cv_app.get(None) is not None and is_public(folder, current_app):
         raise ValueError(
-            f"folder={os.fspath(folder)!r} is below the static folder, whose files everybody gets"
-            " without any checks. Use a folder beside it, and send its files by"
-            " `carboy.uploads.view`."
+            f"folder={folder!r} is below a static folder, whose files everybody gets without any"
+            " checks. Use a folder beside it, and send its files by `carboy.uploads.view`."
         )
-    return path
 
 
 # --- names and owners ------------------------------------------------------------------------
@@ -350,8 +353,8 @@ def publish(
             check_room(sum(_size(each) for each in entries if each.path not in old))
         made = _rename(staged, folder, tag)
     # The names are written to the disk after the lock was released, so that other threads do not
-    # wait for the disk. The old files are removed when the new names are on the disk: if that fails,
-    # the owner keeps the old ones.
+    # wait for the disk. The old files are removed when the new names are on the disk, so that the
+    # owner keeps them if that fails.
     try:
         _sync_names(folder)
     except BaseException:
