@@ -358,6 +358,53 @@ def test_template_may_be_a_file_beside_the_app(tmp_path):
         app.openapi()
 
 
+def test_single_text_is_one_item_of_a_list():
+    app = make_app(
+        OPENAPI_SECURITY_SCHEMES={"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+        OPENAPI_SECURITY="key",
+        OPENAPI_TEMPLATE={"servers": "https://api.example.org", "tags": "first"},
+    )
+
+    @app.get("/decorated")
+    @operation(tags="search", security="key", extra={"servers": "https://search.example.org"})
+    def decorated() -> str:
+        return ""
+
+    @app.get("/yaml")
+    def written() -> str:
+        """Read.
+
+        ---
+        tags: shop
+        security: key
+        """
+        return ""
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert document["security"] == [{"key": []}]
+    assert document["servers"] == [{"url": "https://api.example.org"}]
+    assert [tag["name"] for tag in document["tags"]] == ["first", "search", "shop"]
+    first, second = (document["paths"][path]["get"] for path in ("/decorated", "/yaml"))
+    assert (first["tags"], second["tags"]) == (["search"], ["shop"])
+    assert first["security"] == second["security"] == [{"key": []}]
+    assert first["servers"] == [{"url": "https://search.example.org"}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("OPENAPI_INFO", "Shop", "expected a dict, got str 'Shop'"),
+        ("OPENAPI_SECURITY_SCHEMES", ["key"], "expected a dict, got list"),
+        ("OPENAPI_TEMPLATE", ["top.yml"], "expected a dict, got list"),
+        ("OPENAPI_TEMPLATE", "not-there.yml", r"not-there\.yml' cannot be read"),
+    ],
+)
+def test_wrong_value_is_refused_with_the_name_of_its_key(key, value, reason):
+    with pytest.raises(ValueError, match=f"{key}.*{reason}"):
+        make_app(**{key: value}).openapi()
+
+
 def test_title_of_a_module_named_app_is_its_folder(tmp_path):
     assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
 

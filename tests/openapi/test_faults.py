@@ -100,6 +100,40 @@ def test_document_has_what_is_known_and_the_log_says_what_is_not(view, reason, c
         assert words in record.getMessage()
 
 
+DECLARED = {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "marks", "yaml", "place"),
+    [
+        ({"OPENAPI_SECURITY": ["kee"]}, {}, "", "the app"),
+        ({"OPENAPI_TEMPLATE": {"security": "kee"}}, {}, "", "the app"),
+        ({}, {"security": "kee"}, "", "'found' ("),
+        ({}, {}, "security: [kee]", "'found' ("),
+        (
+            {"OPENAPI_TEMPLATE": {"paths": {"/x": {"get": {"security": ["kee"]}}}}},
+            {},
+            "",
+            "GET /x",
+        ),
+    ],
+    ids=["config", "template", "decorator", "YAML", "path of the template"],
+)
+def test_security_scheme_that_nothing_declares_is_a_fault(config, marks, yaml, place, caplog):
+    app = Carboy("shop", static_folder=None)
+    app.config.update(OPENAPI_SECURITY_SCHEMES=DECLARED, **config)
+
+    def found() -> str:
+        return ""
+
+    found.__doc__ = f"Find it.\n---\n{yaml}"
+    app.add_url_rule("/found", "found", operation(**marks)(found))
+    app.openapi()
+    (record,) = caplog.records
+    assert f"the security scheme 'kee' of {place}" in record.getMessage()
+    assert "Declared: 'key'." in record.getMessage()
+
+
 def test_yaml_without_pyyaml_is_left_out_of_the_document(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "yaml", None)
     app = app_with(with_yaml("tags: [a]"))

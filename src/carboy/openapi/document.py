@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..errors import DocumentationError
 from . import swagger2
 from .components import JSONSchemas, resolve, without_unknown
 from .faults import FaultCollector
@@ -67,7 +68,7 @@ class DocumentSettings:
     #: tags, components, ...
     template: Dict = dataclasses.field(default_factory=dict)
     security_schemes: Dict = dataclasses.field(default_factory=dict)
-    security: list[t.Any] = dataclasses.field(default_factory=list)
+    security: list[Dict] = dataclasses.field(default_factory=list)
     #: The descriptions of tags, by tag name.
     tags: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -90,15 +91,35 @@ def build_document(
         Exception: the settings are wrong, so that no document can be built.
     """
     every = list(described)
+    collector = FaultCollector() if faults is None else faults
     try:
-        return _build(every, settings, json_schemas)
+        document = _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
         # Try to build the document without any operation. If this fails, too, the settings are
         # wrong.
         _build([], settings, json_schemas)
-        collector = FaultCollector() if faults is None else faults
-        sound = [_sound(one, json_schemas, collector) for one in every]
-        return _build(sound, settings, json_schemas)
+        every = [_sound(one, json_schemas, collector) for one in every]
+        document = _build(every, settings, json_schemas)
+    _check_security(document, every, collector)
+    return document
+
+
+def _check_security(document: Dict, every: list[Described], faults: FaultCollector) -> None:
+    """Add a fault for each security scheme that is required but not declared."""
+    declared = document.get("components", {}).get("securitySchemes", {})
+    known = ", ".join(map(repr, sorted(declared))) or "nothing"
+    error = DocumentationError(f"OPENAPI_SECURITY_SCHEMES does not declare it. Declared: {known}.")
+    views = {(one.path, one.method): one.view for one in every}
+    holders = [("the app (OPENAPI_SECURITY)", document)]
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                place = views.get((path, method)) or f"{method.upper()} {path}"
+                holders.append((place, item[method]))
+    for place, holder in holders:
+        for name in (name for one in holder.get("security", ()) for name in one):
+            if name not in declared:
+                faults.add(place, f"the security scheme {name!r}", error)
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
@@ -174,7 +195,7 @@ def _build(
             document["components"]["schemas"] = dict(sorted(components["schemas"].items()))
     security = settings.security or top.get("security")
     if security:
-        document["security"] = [{s: []} if isinstance(s, str) else s for s in security]
+        document["security"] = security
     tags = _tags(resolved, top, settings)
     if tags:
         document["tags"] = tags
@@ -214,6 +235,7 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     extra = one.marks.get("extra", {})
     operation.update({k: v for k, v in one.marks.items() if k in _WORDS})
     merge(operation, extra)
+    swagger2.list_single_members(operation)
     operation["operationId"] = _unique_id(operation.get("operationId") or one.name, ids)
     return {
         **{key: operation[key] for key in _ORDER if key in operation},
