@@ -460,6 +460,43 @@ def test_view_deprecated_by_pep_702_is_deprecated():
         assert app.test_client().get("/a").status_code == 200
 
 
+def test_paths_that_differ_only_in_names_are_one_path():
+    app = make_app(
+        OPENAPI_TEMPLATE={
+            "paths": {
+                "/users/{id}": {
+                    "parameters": [{"in": "query", "name": "trace", "schema": {"type": "string"}}],
+                    "get": {"parameters": [{"in": "path", "name": "id", "description": "Who."}]},
+                }
+            }
+        }
+    )
+
+    @app.get("/users/<int:number>")
+    def show(number: int) -> str:
+        return ""
+
+    @app.delete("/users/<name>")
+    def remove(name: str) -> str:
+        """Remove.
+
+        ---
+        parameters: [{in: path, name: name, description: Whom.}]
+        """
+        return ""
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    item = document["paths"].pop("/users/{number}")
+    assert document["paths"] == {}
+    words = {
+        method: [(each["name"], each["description"]) for each in item[method]["parameters"]]
+        for method in ("get", "delete")
+    }
+    assert words == {"get": [("number", "Who.")], "delete": [("number", "Whom.")]}
+    assert [each["name"] for each in item["parameters"]] == ["trace"]
+
+
 def test_two_rules_of_one_view_have_different_ids():
     app = make_app()
 

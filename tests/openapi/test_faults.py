@@ -100,6 +100,32 @@ def test_document_has_what_is_known_and_the_log_says_what_is_not(view, reason, c
         assert words in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [("<uuid:key>", "{key}"), ("<int:number>", "{number}"), ("<word>", "{word}")],
+)
+def test_second_operation_for_a_path_and_a_method_is_a_fault(second, shown, caplog):
+    app = Carboy("shop", static_folder=None)
+    app.add_url_rule("/item/<int:key>", "first", lambda key: "")
+    app.add_url_rule(f"/item/{second}", "second", lambda **variables: "")
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert list(document["paths"]) == ["/item/{key}"]
+    assert document["paths"]["/item/{key}"]["get"]["operationId"] == "first"
+    (record,) = caplog.records
+    assert f"GET /item/{shown} of 'second'" in record.getMessage()
+    assert "GET /item/{key} of 'first'" in record.getMessage()
+
+
+def test_view_at_two_hosts_is_no_fault(caplog):
+    app = Carboy("shop", static_folder=None, host_matching=True)
+    for host in ("a.example", "b.example"):
+        app.add_url_rule("/item/<int:key>", "item", host=host)
+    app.view_functions["item"] = lambda key: ""
+    assert list(app.openapi()["paths"]) == ["/item/{key}"]
+    assert not caplog.records
+
+
 DECLARED = {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}
 
 
