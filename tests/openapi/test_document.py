@@ -405,6 +405,32 @@ def test_wrong_value_is_refused_with_the_name_of_its_key(key, value, reason):
         make_app(**{key: value}).openapi()
 
 
+def test_fields_with_the_names_of_keywords_are_no_keywords():
+    class Limits(msgspec.Struct):
+        uniqueItems: bool = False
+        minItems: int = 0
+        propertyNames: list[str] = []
+        enum: list[str] = []
+        schema: t.Any = msgspec.field(default_factory=dict)
+
+    app = make_app()
+
+    @app.post("/limits")
+    def limits(limits: Limits) -> int:
+        return 1
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    properties = document["components"]["schemas"]["Limits"]["properties"]
+    assert list(properties) == ["uniqueItems", "minItems", "propertyNames", "enum", "schema"]
+    assert properties["propertyNames"] == {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+    }
+    assert not app._documentation_faults
+
+
 def test_title_of_a_module_named_app_is_its_folder(tmp_path):
     assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .subschemas import with_subschemas
+
 REF_TEMPLATE = "#/components/schemas/{name}"
 
 
@@ -152,11 +154,9 @@ def _typed(node: t.Any) -> t.Any:
 
     Pages show the type, and client generators need it.
     """
-    if isinstance(node, list):
-        return [_typed(value) for value in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _typed(value) for key, value in node.items()}
+    node = with_subschemas(node, _typed)
     values = node.get("enum")
     if isinstance(values, list) and "type" not in node:
         for kind, name in ((str, "string"), (int, "integer")):

@@ -101,15 +101,27 @@ def _text(converter: t.Any) -> dict[str, t.Any]:
 
 
 def _number(converter: t.Any) -> dict[str, t.Any]:
-    schema: dict[str, t.Any] = {
-        "type": "integer" if isinstance(converter, routing.IntegerConverter) else "number"
-    }
+    whole = isinstance(converter, routing.IntegerConverter)
+    schema: dict[str, t.Any] = {"type": "integer" if whole else "number"}
     least = converter.min if converter.min is not None else (None if converter.signed else 0)
     if least is not None:
         schema["minimum"] = least
     if converter.max is not None:
         schema["maximum"] = converter.max
+    # The smallest number may be none that the URL rule matches: a float needs a decimal point, and
+    # `fixed_digits` all its digits.
+    if not whole:
+        schema["examples"] = [_between(least, converter.max)]
+    elif converter.fixed_digits:
+        schema["examples"] = [max(10 ** (converter.fixed_digits - 1), least or 0)]
     return schema
+
+
+def _between(least: float | None, most: float | None) -> float:
+    """Return a number with decimals, which JavaScript does not write without a point either."""
+    if least is None:
+        least = 0 if most is None else most - 1
+    return least + 0.5 if most is None else least + min(0.5, (most - least) / 2)
 
 
 def _choice(converter: t.Any) -> dict[str, t.Any]:
