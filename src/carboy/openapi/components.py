@@ -36,7 +36,7 @@ class Of:
 
     def __init__(self, annotation: t.Any, **keywords: t.Any) -> None:
         self.annotation = annotation
-        self.keywords = {key: value for key, value in keywords.items() if value not in ("", None)}
+        self.keywords = {key: value for key, value in keywords.items() if value or key == "default"}
 
     def __repr__(self) -> str:
         return f"Of({self.annotation!r})"
