@@ -142,6 +142,12 @@ class Management:
         """
         return {"unloaded": self._models.unloaded(), "versions": self._models.rollout.known()}
 
+    def note_death(self, process: WorkerProcess, how: str) -> bool:
+        """Note that a worker process has died that was not asked to stop; see
+        `ModelRollout.note_death`.
+        """
+        return self._models.rollout.note_death(process, how)
+
     def note_versions(self, versions: cabc.Mapping[str, str]) -> None:
         """Note which versions of models a worker serves that has loaded the app."""
         self._models.rollout.note_loaded(versions)
