@@ -45,8 +45,9 @@ class Choice(msgspec.Struct, frozen=True):
 
     Attributes:
         version: the version to serve.
-        newest: the newest version at the time of the choice. One that is newer still ends the
-            choice: who rolls back from 8 to 7 wants 9 to be served, and not 8.
+        newest: the newest version that could be served at the time of the choice. One that is
+            newer still ends the choice: who rolls back from 8 to 7 wants 9 to be served, and not 8,
+            also if 9 was being copied at that time.
         chosen_at: when, in UTC, as in ISO 8601.
     """
 
@@ -129,7 +130,8 @@ class VersionList(t.NamedTuple):
         if fault:
             raise ModelFileError(f"Version {name!r} in {location!r} cannot be served: {fault}")
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        return Choice(name, self.versions[-1].name, now)
+        newest = [each.name for each in self.versions if not each.fault][-1]
+        return Choice(name, newest, now)
 
     def next_name(self, location: str) -> str:
         """Return the number after the newest version.
