@@ -73,6 +73,8 @@ class ModelRollout:
         # For each model, the version that the workers serve, and those that one of them could not.
         self._serving: dict[str, str] = {}
         self._refused: dict[str, dict[str, RefusedVersion]] = {}
+        # The newest code that a worker was started with: it may serve what other code could not.
+        self._generation = 0
         # The model whose version is being changed; "" if none is.
         self._changing = ""
         # How many processes have died while they loaded a version, by model, version and
@@ -95,11 +97,18 @@ class ModelRollout:
         """Return the version of each model that the workers serve."""
         return dict(self._serving)
 
-    def known(self) -> dict[str, dict[str, t.Any]]:
+    def known(self, generation: int) -> dict[str, dict[str, t.Any]]:
         """Return what a worker process must know of versions when it starts, by the models'
         names. It is a part of the command line, which other users can read, so the reasons why
         versions were refused follow by `prepare`.
+
+        Args:
+            generation: how many reloads had been asked for when the process is started. The first
+                process with new code tries the versions again that were refused.
         """
+        if generation > self._generation:
+            self._generation = generation
+            self._refused.clear()
         return {
             name: {
                 "serving": version,
@@ -151,6 +160,8 @@ class ModelRollout:
             if refreshed is None:  # the process has ended
                 self._await_replacement(process, name)
                 continue
+            if refreshed["refused"] and self._has_old_code(process):
+                continue  # it is replaced by one that begins with what the others serve
             if refreshed["now"] != refreshed["before"]:
                 changed[pid] = refreshed["before"]
             self._serving[name] = refreshed["now"]
@@ -158,6 +169,9 @@ class ModelRollout:
 
     def _ready(self) -> list[ProcessState]:
         return [each for each in self._state().processes if each.phase == "ready"]
+
+    def _has_old_code(self, process: ProcessState) -> bool:
+        return any(each.generation > process.generation for each in self._ready())
 
     def _await_replacement(self, ended: ProcessState, name: str) -> None:
         """Wait until another process serves in place of one that has ended, so that the next one
@@ -223,9 +237,13 @@ class ModelRollout:
     def _refresh_one(self, process: ProcessState, name: str, *, retry: bool) -> Refreshed | None:
         refreshed = t.cast("Refreshed | None", self._ask(process, REFRESH, name=name, retry=retry))
         refused = refreshed and refreshed["refused"]
-        if not refused:
+        if not refused or self._has_old_code(process):
             return refreshed
-        self._refused.setdefault(name, {})[refused["version"]] = refused
+        known = self._refused.setdefault(name, {}).get(refused["version"])
+        self._refused[name][refused["version"]] = refused
+        # All workers know it already, and this one may have loaded another canary or shadow.
+        if known and known["fingerprint"] == refused["fingerprint"] and not retry:
+            return refreshed
         raise ControlRequestError(
             f"worker {process.number} (pid {process.pid}) does not serve version"
             f" {refused['version']!r} of model {name!r}, so no worker does. {refused['reason']}"

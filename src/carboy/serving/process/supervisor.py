@@ -302,7 +302,7 @@ class Supervisor:
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
             self._management.watch(process)
-            about_models = self._management.about_models()
+            about_models = self._management.about_models(process.generation)
         if worker.sockets is None:
             worker.sockets = self._sockets.open_for_worker()
         process.sockets = worker.sockets
