@@ -187,6 +187,8 @@ def test_hosts_are_the_trusted_ones_without_ports(app):
     assert facts_of(app).hosts == []
     app.config["TRUSTED_HOSTS"] = ["shop.example", "shop.example:8000", ".shops.example"]
     assert facts_of(app).hosts == ["shop.example", ".shops.example"]
+    app.config["TRUSTED_HOSTS"] = "shop.example:8000"  # which works as a list of one
+    assert facts_of(app).hosts == ["shop.example"]
 
 
 @pytest.mark.parametrize(

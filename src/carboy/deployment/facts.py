@@ -27,7 +27,7 @@ from ..cli.discovery import (
 from ..compat import ENV_VAR
 from ..core.bytesizes import NO_LIMIT_BYTES
 from ..core.statics import StaticFiles
-from ..core.trustedhosts import ipv6_address
+from ..core.trustedhosts import ipv6_address, trusted_names
 from ..errors import DeploymentError
 from ..project.layers import full_name
 from ..serving.wsgi.proxyfix import find_proxy_fix
@@ -382,7 +382,7 @@ class Facts:
         """The names in TRUSTED_HOSTS, without ports; IPv6 addresses in brackets. One that begins
         with a dot stands for the name after the dot, and for all names below it.
         """
-        trusted = self.app.config["TRUSTED_HOSTS"] or []
+        trusted = trusted_names(self.app.config["TRUSTED_HOSTS"])
         return list(dict.fromkeys(map(_without_port, trusted)))
 
     @property
