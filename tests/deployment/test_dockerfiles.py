@@ -358,6 +358,29 @@ def test_relative_folder_outside_of_the_project_is_relative_in_the_container_too
     assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/uploads"]
 
 
+def package(project, config: str) -> None:
+    """Make the app a package, with one more line of code."""
+    (project / "shop").mkdir()
+    (project / "shop.py").rename(project / "shop" / "__init__.py")
+    with open(project / "shop" / "__init__.py", "a") as file:
+        file.write(config)
+
+
+def test_uploads_of_a_package_are_in_a_volume_and_not_in_the_image(project):
+    package(project, "app.config['UPLOAD_FOLDER'] = 'uploads'\n")
+    (project / "shop" / "uploads").mkdir()
+    docker(target="shop")
+    assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/my-shop/shop/uploads"]
+    assert "shop/uploads" in ignored(project)
+
+
+def test_package_of_the_app_is_refused_as_a_volume(project):
+    package(project, "app.config['UPLOAD_FOLDER'] = '.'\n")
+    result = CliRunner().invoke(cli, ["docker", "shop"])
+    assert result.exit_code == 2
+    assert "The app writes in the folder of the project itself or of its package" in result.output
+
+
 def test_nginx_gets_the_static_folders_of_the_project(project):
     docker()
     assert services(project)["nginx"]["volumes"] == [

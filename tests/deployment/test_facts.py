@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from carboy.deployment.facts import Facts, StaticFolder
 from carboy.deployment.specialroutes import SpecialRoute
 from carboy.errors import DeploymentError
 from carboy.serving.settings import make_settings
+from carboy.uploads.uploadfolder import absolute
 
 MIB = 1024 * 1024
 
@@ -156,6 +158,31 @@ def test_wait_for_views_is_longer_than_their_time_limit(app):
     assert facts_of(app).wait_s == 60
     assert facts_of(app, view_timeout_s=20).wait_s == 60
     assert facts_of(app, view_timeout_s=90).wait_s == 95
+
+
+# ------------------------------------------------------------------------------- written folders
+
+
+def folder_of_uploads_by(app, folder) -> str:
+    with app.app_context():
+        return absolute(folder)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_folder_of_uploads_is_the_one_in_which_uploads_are_stored(tmp_path, exists):
+    app = Carboy("shop", root_path=str(tmp_path / "src" / "shop"))
+    app.config["UPLOAD_FOLDER"] = "uploads"
+    stored = folder_of_uploads_by(app, "uploads")
+    if exists:
+        os.makedirs(stored)
+    by_name = [] if exists else [str(tmp_path / "uploads")]  # for an app that opens files itself
+    facts = Facts(app, None, str(tmp_path), make_settings({}, {}))
+    assert facts.written_folders == sorted([stored, *by_name])
+
+
+def test_folder_of_uploads_may_be_a_path(app, tmp_path):
+    app.config["UPLOAD_FOLDER"] = tmp_path / "up"
+    assert facts_of(app).written_folders == [str(tmp_path / "up")]
 
 
 # ------------------------------------------------------------------------------------------ proxies

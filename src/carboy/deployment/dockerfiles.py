@@ -257,16 +257,17 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     """Return the folders in which the app writes, as paths in the container.
 
     Raises:
-        DeploymentError: a folder is the whole project.
+        DeploymentError: a folder is the whole project, or the package of the app.
     """
     elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.join(facts.root, each) for each in (*known, *more)]
     inside = {_check_folder(_inside(facts, each)) for each in folders}
-    if any(_is_below(_home(facts), each.rstrip("/")) for each in inside):
+    code = [_inside(facts, each) for each in facts.code_folders]
+    if any(_is_below(each, folder.rstrip("/")) for each in code for folder in inside):
         raise DeploymentError(
-            "The app writes in the folder of the project itself, which holds its code. Let it write"
-            " in a folder of its own, such as data: --volume data."
+            "The app writes in the folder of the project itself or of its package, which holds its"
+            " code. Let it write in a folder of its own, such as data: --volume data."
         )
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108 - compared, not written
 

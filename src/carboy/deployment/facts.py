@@ -262,13 +262,29 @@ class Facts:
         """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
         and `UPLOAD_FOLDER`, and the instance folder, if it exists.
         """
-        uploads = self.app.config.get("UPLOAD_FOLDER")
         found = [
             self.log_folder,
-            os.path.join(self.root, uploads) if uploads else "",
+            *self._upload_folders,
             self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
         ]
         return sorted(set(filter(None, found)))
+
+    @property
+    def _upload_folders(self) -> list[str]:
+        """The folder of `UPLOAD_FOLDER`. For `carboy.uploads`, a relative one is below the app's
+        `root_path`. While it does not exist there, the app may also be one that opens the files
+        itself, for which it is below the current folder.
+        """
+        uploads = self.app.config.get("UPLOAD_FOLDER")
+        if not uploads:
+            return []
+        folder = os.path.join(self.app.root_path, uploads)
+        return [folder] if os.path.isdir(folder) else [folder, os.path.join(self.root, uploads)]
+
+    @property
+    def code_folders(self) -> tuple[str, ...]:
+        """The folders of the project and of the app's package, in which the app must not write."""
+        return self.root, self.app.root_path
 
     @property
     def log_folder(self) -> str | None:
