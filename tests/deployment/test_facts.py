@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from carboy import Blueprint, Carboy
 from carboy.deployment.facts import Facts, StaticFolder
 from carboy.deployment.specialroutes import SpecialRoute
-from carboy.errors import DeploymentError
+from carboy.errors import ConfigError
 from carboy.serving.settings import make_settings
 from carboy.uploads.uploadfolder import absolute
 
@@ -109,10 +109,25 @@ def test_there_is_no_limit_of_bodies_if_models_have_none(app):
     assert facts_of(app, max_body="0").body_limit is None
 
 
-def test_negative_limit_of_bodies_is_refused(app):
-    app.config["MAX_CONTENT_LENGTH"] = -1
-    with pytest.raises(DeploymentError, match="MAX_CONTENT_LENGTH is -1: expected a number"):
-        _ = facts_of(app).body_limit
+@pytest.mark.parametrize(
+    ("key", "value", "fact", "expected"),
+    [
+        ("MAX_CONTENT_LENGTH", -1, "body_limit", "int >= 0 or None, got int -1"),
+        ("MAX_CONTENT_LENGTH", "16MB", "body_limit", "int or None, got text '16MB'"),
+        (
+            "SEND_FILE_MAX_AGE_DEFAULT",
+            "1h",
+            "static_max_age_s",
+            "timedelta or int or float or None",
+        ),
+        ("TRUSTED_HOSTS", [5], "hosts", r"list\[str\] or str or None, got list"),
+        ("UPLOAD_FOLDER", b"up", "written_folders", "str or None, got bytes"),
+    ],
+)
+def test_value_of_a_wrong_type_is_refused(app, key, value, fact, expected):
+    app.config[key] = value
+    with pytest.raises(ConfigError, match=f"{key}: expected {expected}"):
+        getattr(facts_of(app), fact)
 
 
 def sum_of(x: list[float]) -> float:
