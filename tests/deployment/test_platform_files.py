@@ -455,6 +455,15 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
     assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
 
 
+@pytest.mark.parametrize("name", ["on", "null", "n"])
+@pytest.mark.parametrize("platform", ["cloudrun", "k8s", "render"])
+def test_name_that_is_a_word_of_yaml_stays_a_text(platform, name):
+    content = parsed(platform, "--name", name)
+    top = content[0] if platform == "k8s" else content
+    named = top["services"][0] if platform == "render" else top["metadata"]
+    assert named["name"] == name
+
+
 def test_pod_may_write_in_the_folders_of_the_app_alone():
     source = f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n"
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -44,6 +45,9 @@ PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
 # Characters that have a meaning in a pattern of .dockerignore, in a variable or in a volume.
 _NOT_IN_FOLDERS = frozenset('$:\\"*?[]!#')
+# Matches a name of a volume. Compose takes a single letter for a drive of Windows, and what begins
+# with a dot for a path.
+_NAME_OF_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 # The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -289,9 +293,15 @@ def _check_folder(path: str) -> str:
 def _name_of_volume(path: str, home: str) -> str:
     """Return the name of the volume for a folder. It is made of the path alone: if it were a
     number, it would change with the other volumes, and a new compose.yaml would mount the data of
-    another folder.
+    another folder. If the path is no name of a volume, a digest keeps its name different from those
+    of similar paths.
     """
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
+    inside = path.removeprefix(f"{home}/")
+    if _NAME_OF_VOLUME.fullmatch(inside):
+        return inside
+    words = re.sub(r"[^A-Za-z0-9]+", "-", inside).strip("-")
+    digest = hashlib.sha256(inside.encode()).hexdigest()[:8]
+    return f"{words}-{digest}" if words else digest
 
 
 def _inside(facts: Facts, path: str) -> str:
