@@ -16,7 +16,7 @@ from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .ignoredfiles import ignored_files
-from .imagepackages import Packages, read_packages
+from .imagepackages import LIST_DEPENDENCIES, Packages, read_packages
 from .nginxfiles import nginx_text
 from .projectfiles import (
     ENV_FILES,
@@ -122,6 +122,7 @@ class AppImage:
             python=self.facts.python_version,
             packages=self.packages,
             files=self.packages.files,
+            list_dependencies=LIST_DEPENDENCIES,
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=self.home,
