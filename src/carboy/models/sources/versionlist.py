@@ -209,7 +209,7 @@ def read_choice(data: bytes, place: str) -> Choice:
     """
     try:
         return msgspec.json.decode(data, type=Choice)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ModelFileError(
             f"{place!r} does not say which version to serve: {exc}. Switch to a version again, or"
             " remove the file to serve the newest one."

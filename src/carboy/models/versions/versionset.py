@@ -179,6 +179,7 @@ class VersionSet:
         if source is not None and not self._is_started:
             found = self._look(source)
             if found.is_fixed:
+                self._warn_of_no_versions(source)
                 version = self._model.make_version("", source.folder(found.versions[0].name))
                 for observer in self.observers:
                     observer.added(self._model, version)
@@ -394,6 +395,8 @@ class VersionSet:
 
     def _new_trials(self, found: VersionList, *, retry: bool = False) -> list[SourceVersion]:
         """Return the versions on trial that could be loaded."""
+        if found.is_fixed:
+            return []
         known = dict(self._states)
         return [
             each
@@ -431,6 +434,15 @@ class VersionSet:
                 "%s: there is no version %r in %r, which is its %s: it is loaded when it appears",
                 *(self._owner, name, source.location, self._trials[name]),
             )
+
+    def _warn_of_no_versions(self, source: VersionSource) -> None:
+        for name in ("canary", "shadow", "hold_s"):
+            if value := getattr(self._model.options, name):
+                _logger.warning(
+                    "%s: %s=%r has no effect: %r is the folder of a single version. Name the folder"
+                    " above it as the source of the model.",
+                    *(self._owner, name, value, source.location),
+                )
 
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
@@ -607,7 +619,13 @@ class VersionSet:
             if self.source is not None and not is_started:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
+            state = self._states.get(model.current.name)
+            is_its_own = state is not None and state.version is model.current
+            if state is not None and is_its_own:
+                state.become("draining")
             model.current.unload(timeout_s)
+            if is_its_own:
+                del self._states[model.current.name]
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version again
