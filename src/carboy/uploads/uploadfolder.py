@@ -38,6 +38,7 @@ from ..core.disksync import sync_names
 from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
+from ..core.statics import is_public
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
 
@@ -101,8 +102,7 @@ def absolute(folder: str | os.PathLike[str]) -> str:
     `send_from_directory`.
 
     Raises:
-        ValueError: the path is relative and no app is active; or the folder is below the app's
-            static folder, which is refused because everybody gets the files of that folder.
+        ValueError: the path is relative and no app is active.
     """
     path = os.fspath(folder)
     if _cv_app.get(None) is None:
@@ -112,15 +112,18 @@ def absolute(folder: str | os.PathLike[str]) -> str:
                 " active. Use an absolute path, or `with app.app_context():`."
             )
         return path
-    path = os.path.abspath(os.path.join(current_app.root_path, path))
-    static = current_app.static_folder
-    if static is not None and f"{path}{os.sep}".startswith(f"{os.path.abspath(static)}{os.sep}"):
+    return os.path.abspath(os.path.join(current_app.root_path, path))
+
+
+def refuse_public(folder: str) -> None:
+    """Raise ValueError if a folder is below a static folder of the active app or one of its
+    blueprints, because everybody gets the files of those folders.
+    """
+    if _cv_app.get(None) is not None and is_public(folder, current_app):
         raise ValueError(
-            f"folder={os.fspath(folder)!r} is below the static folder, whose files everybody gets"
-            " without any checks. Use a folder beside it, and send its files by"
-            " `carboy.uploads.view`."
+            f"folder={folder!r} is below a static folder, whose files everybody gets without any"
+            " checks. Use a folder beside it, and send its files by `carboy.uploads.view`."
         )
-    return path
 
 
 # --- names and owners ------------------------------------------------------------------------
@@ -282,10 +285,10 @@ def stage(stream: t.IO[bytes], folder: str) -> str:
     as the folder, it gets the temporary name, and nothing is copied.
     """
     path = os.path.join(folder, _PRIVATE, f"{_token()}.part")
-    if isinstance(stream, SpooledFile) and stream.link_to(path):
-        return path
-    stream.seek(0)
     try:
+        if isinstance(stream, SpooledFile) and stream.link_to(path):
+            return path
+        stream.seek(0)
         with open(path, "xb", opener=_open_privately) as target:
             shutil.copyfileobj(stream, target, _COPY_BYTES)
             target.flush()
@@ -331,19 +334,19 @@ def publish(
         if check_room is not None:
             check_room(sum(_size(each) for each in entries if each.path not in old))
         made = _rename(staged, folder, tag)
-        for path in old:
-            # Windows does not remove a file that is open, because a view just sends it. It is
-            # removed when this owner's files are replaced next time.
-            with contextlib.suppress(OSError):
-                discard(path)
     # The names are written to the disk after the lock was released, so that other threads do not
-    # wait for the disk. The journal of a file system keeps the order of changes: after a power cut
-    # the folder contains either the old or the new files.
+    # wait for the disk. The old files are removed when the new names are on the disk, so that the
+    # owner keeps them if that fails.
     try:
         sync_names(folder)
     except BaseException:
         discard(*(each.path for each in made))
         raise
+    for path in old:
+        # Windows does not remove a file that is open, because a view just sends it. It is removed
+        # when this owner's files are replaced next time.
+        with contextlib.suppress(OSError):
+            discard(path)
     return made
 
 
