@@ -139,7 +139,7 @@ def test_model_that_is_unloaded_serves_no_version(declare, store):
 
 
 @pytest.mark.parametrize(
-    "options", [{"canary": {"7": 0.5}}, {"shadow": "7"}, {"hold_s": 5}], ids=lambda each: [*each][0]
+    "options", [{"canary": {"7": 0.5}}, {"shadow": "7"}, {"hold_s": 5}], ids=" ".join
 )
 def test_options_without_effect_on_a_single_version_are_logged(app, store, caplog, options):
     write_version(store, "7")
