@@ -86,8 +86,8 @@ class ModelRollout:
         self._refused: dict[str, dict[str, RefusedVersion]] = {}
         # The newest code that a worker was started with: it may serve what other code could not.
         self._generation = 0
-        # The model whose version is being changed; "" if none is.
-        self._changing = ""
+        # The model whose version is being changed, with the version that it had before.
+        self._changing: dict[str, str] = {}
         # How many processes have died while they loaded a version, by model, version and
         # fingerprint; and by model why the last change has ended for that reason.
         self._deaths: collections.Counter[tuple[str, str, str]] = collections.Counter()
@@ -150,14 +150,14 @@ class ModelRollout:
         with self._turn:
             changed: dict[int, str] = {}
             self._killed.pop(name, None)
-            self._changing = name
+            self._changing = {name: self._serving.get(name, "")}
             try:
                 answers = self._refresh_each(name, changed, retry=retry)
             except ControlRequestError:
                 self._change_back(name, changed)
                 raise
             finally:
-                self._changing = ""
+                self._changing = {}
             if changed:
                 logger.info("model %r: all workers serve %r", name, self._serving[name])
             return answers
@@ -229,21 +229,22 @@ class ModelRollout:
     def _note_death(
         self, process: WorkerProcess, name: str, version: str, fingerprint: str, how: str
     ) -> bool:
-        if version == self._serving.get(name) and name != self._changing:
-            return False  # the other workers have loaded it
+        if version == self._changing.get(name, self._serving.get(name)):
+            return False  # all other workers have loaded it
         known = self._refused.setdefault(name, {}).get(version)
         is_known = known is not None and known["fingerprint"] == fingerprint
-        self._deaths[name, version, fingerprint] += 1
-        is_tried_again = self._deaths[name, version, fingerprint] < _MOST_DEATHS
-        if process.was_ready and not is_known and is_tried_again:
-            return False
-        del self._deaths[name, version, fingerprint]
+        loaded = name, version, fingerprint
+        self._deaths[loaded] += 1
+        if process.was_ready and not is_known and self._deaths[loaded] < _MOST_DEATHS:
+            return False  # it may have died of something else
+        del self._deaths[loaded]
         reason = f"A worker process {how} while it loaded the version."
-        self._refused[name][version] = {
+        refused: RefusedVersion = {
             "version": version,
             "fingerprint": fingerprint,
             "reason": reason,
         }
+        self._refused[name][version] = refused
         self._killed[name] = message = (
             f"{process} {how} while it loaded version {version!r} of model {name!r}, so no worker"
             " serves that version. It is tried again when its files change, or when somebody asks"
