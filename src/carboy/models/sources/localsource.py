@@ -58,6 +58,10 @@ class FolderSource:
     def keep(self, folder: str) -> None:
         """Do nothing: only people remove versions from a folder."""
 
+    def discard_damaged(self, folder: str) -> bool:
+        """Return False: a folder is no copy."""
+        return False
+
     def choose(self, name: str) -> None:
         choice = self.look().choose(name, self.location)
         replace_file(self._path(CHOICE_NAME), write_choice(choice))

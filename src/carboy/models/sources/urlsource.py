@@ -158,6 +158,9 @@ class UrlSource:
     def keep(self, folder: str) -> None:
         self._cache.keep(folder)
 
+    def discard_damaged(self, folder: str) -> bool:
+        return self._cache.discard_damaged(folder)
+
     def _look_for(self, name: str) -> _StoredCard:
         """Return the card of a version that was not there at the last look, or could not be used.
 
