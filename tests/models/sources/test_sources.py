@@ -138,7 +138,7 @@ def test_version_that_is_copied_during_a_choice_ends_it_when_it_is_complete(chos
         ),
         pytest.param(
             listed("2", "3", choice=Choice("2", newest="3"), broken="2"),
-            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be served.",
+            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be",
             id="chosen version broken",
         ),
         pytest.param(
@@ -443,8 +443,17 @@ def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
 ):
     source = _source_with(name, kind, url_source, build, tmp_path)
     assert candidates_of(source) == ["7"]
-    (fault,) = [each.fault for each in source.look().versions if each.name == name]
-    assert "cannot be the name of a version" in fault
+    (refused,) = [each for each in source.look().versions if each.fault]
+    assert "cannot be the name of a version" in refused.fault
+    assert refused.name.isprintable()
+    assert refused.name in refused.fault
+
+
+def test_folder_whose_name_is_not_utf_8_is_listed_by_a_name_that_can_be_sent(seven):
+    shutil.copytree(seven, seven.parent / os.fsdecode(b"caf\xe9\n"))
+    source = source_of(str(seven.parent))
+    assert candidates_of(source) == ["7"]
+    assert {each.name for each in source.look().versions} == {"7", r"caf\xe9\n"}
 
 
 @pytest.mark.parametrize("name", ["2026-11-29T10:00", "8 (copy)", "_8", "größe-8", "x" * 70])

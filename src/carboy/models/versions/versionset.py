@@ -62,6 +62,13 @@ class RefusedVersion(t.TypedDict):
     reason: str
 
 
+class Loading(t.TypedDict):
+    """A version that a process begins to load."""
+
+    version: str
+    fingerprint: str
+
+
 class VersionObserver(t.Protocol):
     """Learns which versions of a model there are. The metrics use it to count by version."""
 
@@ -85,6 +92,8 @@ class VersionSet:
         self.observers: list[VersionObserver] = []
         #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
         self.unloaded = False
+        # Called before a version is loaded, and with None when that has ended.
+        self._report_loading: cabc.Callable[[Loading | None], object] = lambda _: None
         # The version that other processes serve. This one begins with the same.
         self._served_elsewhere = ""
         options = model.options
@@ -187,10 +196,14 @@ class VersionSet:
         return self._model.current
 
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
-        """Load the first version that can be loaded."""
+        """Load the first version that can be loaded: the one that other processes serve, if there
+        is one, and those last that other processes could not serve.
+        """
         reasons = []
         candidates = self._candidates(found)
-        candidates.sort(key=lambda each: each.name != self._served_elsewhere)
+        candidates.sort(
+            key=lambda each: (self._is_refused(each), each.name != self._served_elsewhere)
+        )
         for candidate in candidates:
             try:
                 return self._load_beside(source, candidate)
@@ -207,6 +220,12 @@ class VersionSet:
         raise ModelLoadError(
             f"{self._owner}: none of the {len(reasons)} versions in {source.location!r} can be"
             f" loaded. {' '.join(reasons)}"
+        )
+
+    def _is_refused(self, version: SourceVersion) -> bool:
+        known = self._states.get(version.name)
+        return (
+            known is not None and known.state == "failed" and known.was_tried(version.fingerprint)
         )
 
     def _look(self, source: VersionSource) -> VersionList:
@@ -286,6 +305,7 @@ class VersionSet:
     def follow(
         self,
         request_refresh: cabc.Callable[[], object],
+        report_loading: cabc.Callable[[Loading | None], object],
         *,
         serving: str = "",
         refused: cabc.Iterable[RefusedVersion] = (),
@@ -294,10 +314,13 @@ class VersionSet:
 
         Args:
             request_refresh: asks that process to look at the source.
+            report_loading: tells that process which version is about to be loaded, which may kill
+                this one; None when that has ended.
             serving: the version that other processes serve; empty if that is unknown.
             refused: the versions that other processes could not serve.
         """
         self.request_refresh = request_refresh
+        self._report_loading = report_loading
         self._served_elsewhere = serving
         for each in refused:
             self.refuse(each)
@@ -462,6 +485,7 @@ class VersionSet:
         name = wanted.name
         state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
         current = self._model.current
+        self._report_loading({"version": name, "fingerprint": wanted.fingerprint})
         try:
             version = self._prepare(source, wanted, state, hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
@@ -480,6 +504,7 @@ class VersionSet:
             ) from exc
         finally:
             self._loading = None
+            self._report_loading(None)
         for observer in self.observers:
             observer.added(self._model, version)
         return version
