@@ -334,6 +334,7 @@ URLS = {
         ("identity", bytes, 200),
         ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), 200),
         ("gzip", lambda body: gzip.compress(body) + b"more", 400),
+        ("gzip", lambda body: gzip.compress(b"") * 10_000 + gzip.compress(body), 413),
         ("gzip", lambda body: gzip.compress(body)[:-1], 400),
         ("deflate", lambda body: zlib.compress(body)[:-1], 400),
         ("gzip", bytes, 400),
