@@ -212,7 +212,7 @@ REFUSED = {
     "too few numbers": ("total", {"inputs": [tensor("x", "FP32", [1, 3], [1.0])]}, "[1, 3]"),
     "negative side": ("total", {"inputs": [tensor("x", "FP32", [-1, 3], ONE)]}, "got -1"),
     "overflowing shape": ("total", {"inputs": [tensor("x", "FP32", [2**62, 2**62], [])]}, "fewer"),
-    "huge shape without data": ("total", {"inputs": [tensor("x", "FP32", [2**40, 0], [])]}, "at most"),
+    "huge empty shape": ("total", {"inputs": [tensor("x", "FP32", [2**40, 0], [])]}, "at most"),
     "a shape of 65 sides": ("total", {"inputs": [tensor("x", "FP32", [1] * 65, [1])]}, "32 sides"),
     "not a number": ("total", {"inputs": [tensor("x", "FP32", [1, 3], ["a", 1, 2])]}, "`float"),
     "null": ("total", {"inputs": [tensor("x", "FP32", [1, 3], [None, 1, 2])]}, "NaN"),
