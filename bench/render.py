@@ -22,6 +22,7 @@ import sys
 import tomllib
 import typing as t
 
+import _baseline
 import _drawing
 import _results
 import prose
@@ -132,14 +133,24 @@ def columns(found: _results.Result, quantity: str, rows: list[str]) -> list[str]
 
 
 def matrix(
-    name: str, quantity: str, *, rows: cabc.Sequence[str] = (), title: str = "", small: bool = True
+    name: str,
+    quantity: str,
+    *,
+    rows: cabc.Sequence[str] = (),
+    title: str = "",
+    small: bool = True,
+    without: str = "",
 ) -> str:
-    """Return a table with a line per row and a column per peer: our value divided by its."""
+    """Return a table with a line per row and a column per peer: our value divided by its.
+
+    Args:
+        without: a peer that the table leaves out.
+    """
     found = result(name)
     if found is None:
         return NOT_MEASURED.format(name=name)
     shown = [row for row in (rows or found.rows) if found.rows[row]["ratios"].get(quantity)]
-    peers = columns(found, quantity, shown)
+    peers = [peer for peer in columns(found, quantity, shown) if peer != without]
     lines = []
     for row in shown:
         cells = []
@@ -407,9 +418,11 @@ def overhead_table() -> str:
 
 
 def brief(name: str, title: str) -> str:
-    """Return a table of README: ratios without their spread, which the page of all results has."""
+    """Return a table of README: ratios without their spread, which the page of all results has, as
+    it has those to an earlier commit.
+    """
     found = result(name)
-    shown = matrix(name, SHOWN[name][0], title=title, small=False)
+    shown = matrix(name, SHOWN[name][0], title=title, small=False, without=_baseline.NAME)
     return shown if found is None else f"{shown}\n{source(found)}"
 
 

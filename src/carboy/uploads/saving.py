@@ -14,7 +14,17 @@ from . import picturesize
 from .clientnames import MAX_CHARACTERS, fault_of_name, plain_name, shown
 from .contenttypes import HEAD_BYTES, FileType, name_of, type_of, types_of, word_for
 from .picturesize import Size
-from .uploadfolder import SavedFile, Staged, absolute, discard, identity, prepare, publish, stage
+from .uploadfolder import (
+    SavedFile,
+    Staged,
+    absolute,
+    discard,
+    identity,
+    prepare,
+    publish,
+    refuse_public,
+    stage,
+)
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -208,6 +218,7 @@ def _store(
         raise InputError("Expected a file, got none. Choose one and send the form again.")
     kinds = [_check(each, rules) for each in received]
     path = absolute(folder)
+    refuse_public(path)
     staged: list[Staged] = []
     try:
         with _refusing_without_room(path):
