@@ -11,6 +11,7 @@ Source: https://mimesniff.spec.whatwg.org
 from __future__ import annotations
 
 import codecs
+import collections.abc as cabc
 import fnmatch
 import re
 import typing as t
@@ -106,9 +107,13 @@ def types_of(wanted: str | t.Iterable[str]) -> tuple[FileType, ...]:
     `image/*` or `*/*`.
 
     Raises:
-        ValueError: `wanted` is empty, or contains a media type that no known file type matches.
+        ValueError: `wanted` is empty, or contains a media type that no known file type matches, or
+            is neither a str nor several.
     """
-    patterns = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    is_one = isinstance(wanted, str) or not isinstance(wanted, cabc.Iterable)
+    patterns = (t.cast("str", wanted),) if is_one else tuple(wanted)
+    if not all(isinstance(each, str) for each in patterns):
+        raise ValueError(f"types={wanted!r}: expected media types, such as 'image/*' or '*/*'.")
     found: dict[FileType, None] = {}
     for pattern in patterns:
         matching = [each for each in ALL if _matches(each, pattern)]
