@@ -358,6 +358,79 @@ def test_template_may_be_a_file_beside_the_app(tmp_path):
         app.openapi()
 
 
+def test_single_text_is_one_item_of_a_list():
+    app = make_app(
+        OPENAPI_SECURITY_SCHEMES={"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+        OPENAPI_SECURITY="key",
+        OPENAPI_TEMPLATE={"servers": "https://api.example.org", "tags": "first"},
+    )
+
+    @app.get("/decorated")
+    @operation(tags="search", security="key", extra={"servers": "https://search.example.org"})
+    def decorated() -> str:
+        return ""
+
+    @app.get("/yaml")
+    def written() -> str:
+        """Read.
+
+        ---
+        tags: shop
+        security: key
+        """
+        return ""
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert document["security"] == [{"key": []}]
+    assert document["servers"] == [{"url": "https://api.example.org"}]
+    assert [tag["name"] for tag in document["tags"]] == ["first", "search", "shop"]
+    first, second = (document["paths"][path]["get"] for path in ("/decorated", "/yaml"))
+    assert (first["tags"], second["tags"]) == (["search"], ["shop"])
+    assert first["security"] == second["security"] == [{"key": []}]
+    assert first["servers"] == [{"url": "https://search.example.org"}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("OPENAPI_INFO", "Shop", "expected a dict, got str 'Shop'"),
+        ("OPENAPI_SECURITY_SCHEMES", ["key"], "expected a dict, got list"),
+        ("OPENAPI_TEMPLATE", ["top.yml"], "expected a dict, got list"),
+        ("OPENAPI_TEMPLATE", "not-there.yml", r"not-there\.yml' cannot be read"),
+    ],
+)
+def test_wrong_value_is_refused_with_the_name_of_its_key(key, value, reason):
+    with pytest.raises(ValueError, match=f"{key}.*{reason}"):
+        make_app(**{key: value}).openapi()
+
+
+def test_fields_with_the_names_of_keywords_are_no_keywords():
+    class Limits(msgspec.Struct):
+        uniqueItems: bool = False
+        minItems: int = 0
+        propertyNames: list[str] = []
+        enum: list[str] = []
+        schema: t.Any = msgspec.field(default_factory=dict)
+
+    app = make_app()
+
+    @app.post("/limits")
+    def limits(limits: Limits) -> int:
+        return 1
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    properties = document["components"]["schemas"]["Limits"]["properties"]
+    assert list(properties) == ["uniqueItems", "minItems", "propertyNames", "enum", "schema"]
+    assert properties["propertyNames"] == {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+    }
+    assert not app._documentation_faults
+
+
 def test_title_of_a_module_named_app_is_its_folder(tmp_path):
     assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
 
@@ -411,6 +484,43 @@ def test_view_deprecated_by_pep_702_is_deprecated():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         assert app.test_client().get("/a").status_code == 200
+
+
+def test_paths_that_differ_only_in_names_are_one_path():
+    app = make_app(
+        OPENAPI_TEMPLATE={
+            "paths": {
+                "/users/{id}": {
+                    "parameters": [{"in": "query", "name": "trace", "schema": {"type": "string"}}],
+                    "get": {"parameters": [{"in": "path", "name": "id", "description": "Who."}]},
+                }
+            }
+        }
+    )
+
+    @app.get("/users/<int:number>")
+    def show(number: int) -> str:
+        return ""
+
+    @app.delete("/users/<name>")
+    def remove(name: str) -> str:
+        """Remove.
+
+        ---
+        parameters: [{in: path, name: name, description: Whom.}]
+        """
+        return ""
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    item = document["paths"].pop("/users/{number}")
+    assert document["paths"] == {}
+    words = {
+        method: [(each["name"], each["description"]) for each in item[method]["parameters"]]
+        for method in ("get", "delete")
+    }
+    assert words == {"get": [("number", "Who.")], "delete": [("number", "Whom.")]}
+    assert [each["name"] for each in item["parameters"]] == ["trace"]
 
 
 def test_two_rules_of_one_view_have_different_ids():

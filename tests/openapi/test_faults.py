@@ -100,6 +100,66 @@ def test_document_has_what_is_known_and_the_log_says_what_is_not(view, reason, c
         assert words in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [("<uuid:key>", "{key}"), ("<int:number>", "{number}"), ("<word>", "{word}")],
+)
+def test_second_operation_for_a_path_and_a_method_is_a_fault(second, shown, caplog):
+    app = Carboy("shop", static_folder=None)
+    app.add_url_rule("/item/<int:key>", "first", lambda key: "")
+    app.add_url_rule(f"/item/{second}", "second", lambda **variables: "")
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert list(document["paths"]) == ["/item/{key}"]
+    assert document["paths"]["/item/{key}"]["get"]["operationId"] == "first"
+    (record,) = caplog.records
+    assert f"GET /item/{shown} of 'second'" in record.getMessage()
+    assert "GET /item/{key} of 'first'" in record.getMessage()
+
+
+def test_view_at_two_hosts_is_no_fault(caplog):
+    app = Carboy("shop", static_folder=None, host_matching=True)
+    for host in ("a.example", "b.example"):
+        app.add_url_rule("/item/<int:key>", "item", host=host)
+    app.view_functions["item"] = lambda key: ""
+    assert list(app.openapi()["paths"]) == ["/item/{key}"]
+    assert not caplog.records
+
+
+DECLARED = {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "marks", "yaml", "place"),
+    [
+        ({"OPENAPI_SECURITY": ["kee"]}, {}, "", "the app"),
+        ({"OPENAPI_TEMPLATE": {"security": "kee"}}, {}, "", "the app"),
+        ({}, {"security": "kee"}, "", "'found' ("),
+        ({}, {}, "security: [kee]", "'found' ("),
+        (
+            {"OPENAPI_TEMPLATE": {"paths": {"/x": {"get": {"security": ["kee"]}}}}},
+            {},
+            "",
+            "GET /x",
+        ),
+    ],
+    ids=["config", "template", "decorator", "YAML", "path of the template"],
+)
+def test_security_scheme_that_nothing_declares_is_a_fault(config, marks, yaml, place, caplog):
+    app = Carboy("shop", static_folder=None)
+    app.config.update(OPENAPI_SECURITY_SCHEMES=DECLARED, **config)
+
+    def found() -> str:
+        return ""
+
+    found.__doc__ = f"Find it.\n---\n{yaml}"
+    app.add_url_rule("/found", "found", operation(**marks)(found))
+    app.openapi()
+    (record,) = caplog.records
+    assert f"the security scheme 'kee' of {place}" in record.getMessage()
+    assert "Declared: 'key'." in record.getMessage()
+
+
 def test_yaml_without_pyyaml_is_left_out_of_the_document(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "yaml", None)
     app = app_with(with_yaml("tags: [a]"))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
 import enum
+import math
 import typing as t
+import uuid
 
 import attrs
 import msgspec
@@ -56,6 +60,62 @@ def described(view, rule="/", **options):
     openapi_spec_validator.validate(document)
     [item] = document["paths"].values()
     return item["post"], document.get("components", {}).get("schemas", {})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "shown"),
+    [
+        (list[int], [1, 2], [1, 2]),
+        (list[Colour], [Colour.RED], ["red"]),
+        (set[str], {"b", "a"}, ["a", "b"]),
+        (str, "", ""),
+        (dt.date, dt.date(2026, 1, 31), "2026-01-31"),
+        (decimal.Decimal, decimal.Decimal("1.50"), "1.50"),
+        (uuid.UUID, uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    ],
+    ids=["list", "enum", "set", "empty text", "date", "decimal", "uuid"],
+)
+def test_defaults_are_as_json_has_them(annotation, default, shown):
+    def query(value): ...
+
+    def body(value, other): ...
+
+    query.__annotations__ = {"value": annotation}
+    query.__defaults__ = (default,)
+    body.__annotations__ = {name: t.Annotated[annotation, Body()] for name in ("value", "other")}
+    body.__defaults__ = (default, default)
+    (parameter,) = described(query)[0]["parameters"]
+    assert parameter["schema"]["default"] == shown
+    content = described(body, OPENAPI_ALL_MEDIA_TYPES=True)[0]["requestBody"]["content"]
+    assert content["application/json"]["schema"]["properties"]["other"]["default"] == shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [math.inf, [math.nan], object(), b"file"],
+    ids=["infinity", "NaN in a list", "object", "bytes"],
+)
+def test_default_that_json_cannot_express_is_left_out(value):
+    def view(value=value): ...
+
+    view.__annotations__ = {"value": t.Annotated[list[float], Query()]}
+    (parameter,) = described(view)[0]["parameters"]
+    assert "default" not in parameter["schema"]
+
+
+def test_optional_fields_of_a_form_have_defaults():
+    class Stay(msgspec.Struct):
+        arrival: dt.date
+        nights: int = 1
+        guests: list[str] = []
+        board: t.Literal["none", "half"] = "half"
+
+    def view(stay: t.Annotated[Stay, Form()]): ...
+
+    content = described(view)[0]["requestBody"]["content"]
+    properties = content["application/x-www-form-urlencoded"]["schema"]["properties"]
+    shown = {name: schema.get("default") for name, schema in properties.items()}
+    assert shown == {"arrival": None, "nights": 1, "guests": [], "board": "half"}
 
 
 @pytest.mark.parametrize("record", [Filter, FilterData, FilterAttrs, FilterModel])
@@ -138,7 +198,7 @@ def test_several_body_parameters_are_keys_of_an_object():
         "properties": {
             "order": {"$ref": "#/components/schemas/Filter"},
             "note": {"type": "string", "description": "for us."},
-            "count": {"type": "integer"},
+            "count": {"type": "integer", "default": 1},
         },
         "required": ["order", "note"],
         "additionalProperties": False,

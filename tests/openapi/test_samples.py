@@ -83,6 +83,7 @@ def test_recursion_over_an_optional_record_ends_with_null():
         [
             *(r"^[a-z]+$", r"^\d{3}-\d{4}$", r"^(red|green)$", r"[^a-z]x?", r"^[A-Z]{2}[0-9]{2,}$"),
             *(r"\S+@\S+\.\w+", r"^(?:[^/]{4,})$", r"^.*$", r"^[\w.-]+?$", r"^[^\s\d]\W$"),
+            *(r"^[^\x00-\x7f]+$", r"^[^\x00-\xff]+$"),
         ]
     ),
     st.integers(0, 2),
@@ -91,7 +92,7 @@ def test_text_matches_its_pattern(pattern, least):
     assert re.search(pattern, matching(pattern, least))
 
 
-@pytest.mark.parametrize("pattern", ["(?=a)b", "(", r"\p{L}"])
+@pytest.mark.parametrize("pattern", ["(?=a)b", "(", r"\p{L}", r"[^\w\W]"])
 def test_text_of_a_pattern_that_cannot_be_made_is_any(pattern):
     assert matching(pattern, 5) == "textx"
 

@@ -113,7 +113,7 @@ def test_files_may_be_for_an_endpoint_and_for_methods(app, tmp_path):
     @app.route("/a", methods=["GET", "POST"])
     @app.route("/b", endpoint="other")
     @swag_from(tmp_path / "get.yml", endpoint="a", methods=["GET"])
-    @swag_from(tmp_path / "post.yml", methods=["POST"])
+    @swag_from(tmp_path / "post.yml", methods="POST")
     @swag_from(tmp_path / "other.yml", endpoint="other")
     def a(): ...
 

@@ -159,6 +159,12 @@ def test_schemas_are_converted(given, made):
     assert convert_schema(given, {}) == made
 
 
+def test_single_text_in_a_schema_is_a_list_of_it():
+    given = {"type": "object", "properties": {"a": {"enum": "x"}}, "required": "a"}
+    made = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+    assert convert_schema(given, {}) == made
+
+
 def test_top_of_a_document_is_converted():
     template = convert_template({
         "swagger": "2.0",

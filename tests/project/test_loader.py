@@ -141,9 +141,33 @@ def test_misspelt_environment_is_refused_if_others_have_sections(project):
 def test_file_for_an_environment_may_have_its_short_name(project, name):
     project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
     project.write(name.replace("rod", "rodx").replace("ROD", "RODX"), "nonsense (")
+    project.write("config.example.toml", "nonsense (")
     app = project.load()
     assert app.config["TITLE"] == "x"
-    assert app.config.project.environments == ("production",)
+    others = set() if name.endswith("py") else {"prodx", "Prodx"}
+    assert {*app.config.project.environments} - others == {"production"}
+
+
+@pytest.mark.parametrize(
+    "name", ["config.staging.toml", "config.staging.json", "config_staging.py"]
+)
+def test_misspelt_environment_is_refused_if_others_have_files(project, name):
+    project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+    assert project.load(environment="staging").config["TITLE"] == "x"
+    project.write(f"instance/{name}", '{"A": "x"}' if name.endswith("json") else 'A = "x"\n')
+    (project.root / name).unlink()
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+
+
+@pytest.mark.parametrize("name", ["config_utils.py", "config.example.toml", "config_test.py"])
+def test_file_with_another_purpose_is_for_no_environment(project, name):
+    project.write(name, "A = 1\n")
+    app = project.load(environment="demo")
+    assert "A" not in app.config
+    assert app.config.project.environments == ()
 
 
 @pytest.mark.parametrize(
@@ -304,6 +328,29 @@ def test_variables_without_prefix_set_declared_keys_only(project):
     config = project.load().config
     assert config["SECRET_KEY"] == "k"
     assert (config["TESTING"], config["MAX_CONTENT_LENGTH"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "variables", "host"),
+    [
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"FLASK_DB": '{"HOST": "set"}'}, "set"),
+        ("", {"FLASK_DB__HOST": "lower", "CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB__PORT": "5"}, "file"),
+        ("FLASK_DB={}", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}", {"FLASK_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}\nCARBOY_DB__HOST=file", {}, "file"),
+    ],
+)
+def test_member_is_set_only_if_nothing_of_higher_precedence_sets_all(
+    project, dotenv, variables, host
+):
+    project.write("config.toml", "[DB]\nPORT = 5\n")
+    project.write(".env", dotenv)
+    project.setenv(**variables)
+    assert project.load().config["DB"]["HOST"] == host
 
 
 @pytest.mark.parametrize(
@@ -588,6 +635,60 @@ def test_project_is_the_folder_that_contains_the_app(tmp_path, files, root_path,
 
 def test_installed_app_belongs_to_the_current_folder():
     assert project_root("/usr/lib/python3/site-packages/shop") == os.getcwd()
+
+
+REPORTS_ITS_PROJECT = """
+    import os
+    from carboy import Carboy
+    app = Carboy(__name__)
+    app.config.from_project()
+    root = os.path.relpath(app.config.project.root, os.environ["PROJECTS"])
+    print(root, app.config["SECRET_KEY"], app.config["RAN_AS"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "expected"),
+    [
+        (["-c", "import app"], "shop", "shop inner config"),
+        (["app.py"], "shop", "shop inner config"),
+        (["-m", "app"], "shop", "shop inner config"),
+        (["-c", "import shop.app"], ".", ". None shop.config"),
+        (["-m", "shop.app"], ".", ". None shop.config"),
+    ],
+)
+def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
+    project, arguments, folder, expected
+):
+    project.write("shop/__init__.py", "")
+    project.write("shop/.env", "SECRET_KEY=inner")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project.root / folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+
+
+def test_script_in_a_package_belongs_to_the_project_around_it(project):
+    project.write("shop/__init__.py", "")
+    project.write(".env", "SECRET_KEY=outer")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, "shop/app.py"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (". outer shop.config\n", "")
 
 
 def test_config_in_the_package_is_read_if_the_project_has_none(project):

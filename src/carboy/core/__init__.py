@@ -42,5 +42,6 @@ The process and its surroundings:
     cgroups          limits of a container; `processmemory` says what a process uses
     reachability     who can reach an address
     runtimefolders   private folders for sockets
+    disksync         waits until the disk has what was written
     messagelines     messages between processes of one server
 """

@@ -129,7 +129,7 @@ def _written_folders(facts: Facts, more: cabc.Iterable[str]) -> list[str]:
     folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in more)]
     written = sorted({os.path.abspath(each) for each in folders})
     for folder in written:
-        if _is_within(facts.root, [folder.rstrip("/")]):
+        if any(_is_within(code, [folder.rstrip("/")]) for code in facts.code_folders):
             raise DeploymentError(
                 f"The app would write in {folder} (LOG_FILE, UPLOAD_FOLDER or --writable), which"
                 " holds its code. Let it write in a folder of its own, such as data."

@@ -17,7 +17,7 @@ from ..errors import DocumentationError
 from . import swag
 from .document import METHODS, Described, DocumentSettings, build_document
 from .faults import DocumentationFault, FaultCollector
-from .formats import plain
+from .formats import from_yaml, plain
 from .keysecurity import schemes_of, with_guard
 from .marks import read_marks
 from .operations import (
@@ -29,6 +29,7 @@ from .operations import (
     summary_of,
 )
 from .paths import path_parameters, path_template
+from .swagger2 import convert_security
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import Map, Rule
@@ -95,17 +96,16 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
     """Return the settings of the document from the app's config."""
     config = app.config
     template = _flasgger_template(app)
-    own = config.get("OPENAPI_TEMPLATE") or {}
-    swag.merge(template, _load(own, app.root_path) if isinstance(own, str | os.PathLike) else own)
+    swag.merge(template, _own_template(app))
     template = plain(template)
-    info = {**template.pop("info", {}), **(config.get("OPENAPI_INFO") or {})}
+    info = {**template.pop("info", {}), **_mapping(config, "OPENAPI_INFO")}
     return DocumentSettings(
         title=_given(info.pop("title", None), _title(app)),
         version=_given(info.pop("version", None), _version(app)),
         description=info.pop("description", ""),
         template={**template, **({"info": info} if info else {})},
-        security_schemes=dict(config.get("OPENAPI_SECURITY_SCHEMES") or {}),
-        security=list(config.get("OPENAPI_SECURITY") or ()),
+        security_schemes=_mapping(config, "OPENAPI_SECURITY_SCHEMES"),
+        security=convert_security(config.get("OPENAPI_SECURITY")),
         tags={"models": "Trained models: POST predicts, GET describes the model."},
     )
 
@@ -138,17 +138,38 @@ def _flasgger_template(app: DescribedApp) -> Dict:
     return template
 
 
-def _load(path: str | os.PathLike[str], folder: str) -> Dict:
-    from .formats import from_yaml
-
-    with open(os.path.join(folder, path), encoding="utf-8") as file:
-        loaded = from_yaml(file.read(), where=f"OPENAPI_TEMPLATE {os.fspath(path)!r}")
+def _own_template(app: DescribedApp) -> Dict:
+    """Return the value of `OPENAPI_TEMPLATE`, or what the file contains whose name is its value."""
+    path = app.config.get("OPENAPI_TEMPLATE")
+    if not isinstance(path, str | os.PathLike) or not path:
+        return _mapping(app.config, "OPENAPI_TEMPLATE")
+    where = f"OPENAPI_TEMPLATE {os.fspath(path)!r}"
+    try:
+        with open(os.path.join(app.root_path, path), encoding="utf-8") as file:
+            loaded = from_yaml(file.read(), where=where)
+    except OSError as exc:
+        raise DocumentationError(
+            f"{where}: {exc.filename!r} cannot be read: {exc.strerror}. A relative name is"
+            " relative to the app's root_path."
+        ) from exc
     if not isinstance(loaded, dict):
         raise DocumentationError(
-            f"OPENAPI_TEMPLATE {os.fspath(path)!r}: expected a mapping, such as `info:` and"
-            f" `tags:`, got {type(loaded).__name__}."
+            f"{where}: expected a mapping, such as `info:` and `tags:`, got"
+            f" {type(loaded).__name__}."
         )
     return loaded
+
+
+def _mapping(config: t.Mapping[str, t.Any], key: str) -> Dict:
+    """Return the dict that is the value of a config key; {} if there is none.
+
+    Raises:
+        DocumentationError: the value is not a dict.
+    """
+    value = config.get(key) or {}
+    if not isinstance(value, t.Mapping):
+        raise DocumentationError(f"{key}: expected a dict, got {type(value).__name__} {value!r}.")
+    return dict(value)
 
 
 def _title(app: DescribedApp) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .subschemas import with_subschemas
+
 REF_TEMPLATE = "#/components/schemas/{name}"
 
 
@@ -34,7 +36,7 @@ class Of:
 
     def __init__(self, annotation: t.Any, **keywords: t.Any) -> None:
         self.annotation = annotation
-        self.keywords = {key: value for key, value in keywords.items() if value not in ("", None)}
+        self.keywords = {key: value for key, value in keywords.items() if value or key == "default"}
 
     def __repr__(self) -> str:
         return f"Of({self.annotation!r})"
@@ -152,11 +154,9 @@ def _typed(node: t.Any) -> t.Any:
 
     Pages show the type, and client generators need it.
     """
-    if isinstance(node, list):
-        return [_typed(value) for value in node]
     if not isinstance(node, dict):
         return node
-    node = {key: _typed(value) for key, value in node.items()}
+    node = with_subschemas(node, _typed)
     values = node.get("enum")
     if isinstance(values, list) and "type" not in node:
         for kind, name in ((str, "string"), (int, "integer")):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..errors import DocumentationError
 from . import swagger2
 from .components import JSONSchemas, resolve, without_unknown
 from .faults import FaultCollector
 from .formats import plain
 from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA, UNKNOWN_OPERATION
-from .paths import may_refuse
+from .paths import may_refuse, renamed, without_names
 from .samples import add_examples
 from .swag import merge
 
@@ -67,7 +68,7 @@ class DocumentSettings:
     #: tags, components, ...
     template: Dict = dataclasses.field(default_factory=dict)
     security_schemes: Dict = dataclasses.field(default_factory=dict)
-    security: list[t.Any] = dataclasses.field(default_factory=list)
+    security: list[Dict] = dataclasses.field(default_factory=list)
     #: The descriptions of tags, by tag name.
     tags: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -89,16 +90,54 @@ def build_document(
     Raises:
         Exception: the settings are wrong, so that no document can be built.
     """
-    every = list(described)
+    collector = FaultCollector() if faults is None else faults
+    every = _distinct(described, collector)
     try:
-        return _build(every, settings, json_schemas)
+        document = _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
         # Try to build the document without any operation. If this fails, too, the settings are
         # wrong.
         _build([], settings, json_schemas)
-        collector = FaultCollector() if faults is None else faults
-        sound = [_sound(one, json_schemas, collector) for one in every]
-        return _build(sound, settings, json_schemas)
+        every = [_sound(one, json_schemas, collector) for one in every]
+        document = _build(every, settings, json_schemas)
+    _check_security(document, every, collector)
+    return document
+
+
+def _distinct(described: t.Iterable[Described], faults: FaultCollector) -> list[Described]:
+    """Return the operations that a document can contain: one for each path and method.
+
+    A fault is added for each other one, unless it is the same view at another host.
+    """
+    found: dict[tuple[str, str], Described] = {}
+    for one in described:
+        first = found.setdefault((without_names(one.path), one.method), one)
+        if (first.view, first.path_parameters) != (one.view, one.path_parameters):
+            error = DocumentationError(
+                f"it has {one.method.upper()} {first.path} of {first.view}, and can describe only"
+                " one operation for a path and a method. Give one of them another path, or leave it"
+                " out of the document: @operation(hidden=True)."
+            )
+            faults.add(one.view, f"{one.method.upper()} {one.path}", error)
+    return list(found.values())
+
+
+def _check_security(document: Dict, every: list[Described], faults: FaultCollector) -> None:
+    """Add a fault for each security scheme that is required but not declared."""
+    declared = document.get("components", {}).get("securitySchemes", {})
+    known = ", ".join(map(repr, sorted(declared))) or "nothing"
+    error = DocumentationError(f"OPENAPI_SECURITY_SCHEMES does not declare it. Declared: {known}.")
+    views = {(without_names(one.path), one.method): one.view for one in every}
+    holders = [("the app (OPENAPI_SECURITY)", document)]
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                place = views.get((without_names(path), method)) or f"{method.upper()} {path}"
+                holders.append((place, item[method]))
+    for place, holder in holders:
+        for name in (name for one in holder.get("security", ()) for name in one):
+            if name not in declared:
+                faults.add(place, f"the security scheme {name!r}", error)
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
@@ -148,15 +187,14 @@ def _build(
     yaml_schemas: Dict = {}  # the schemas that flasgger's YAML defines; `_operation` adds them
     paths: Dict = {}
     ids: set[str] = set()
+    # The paths of the document, by the paths without the names of variables.
+    same: dict[str, str] = {}
     for one in described:
-        item = paths.setdefault(one.path, {})
-        # Rules for several hosts may have the same path, but a document has only one entry per path
-        # and method, so only the first is documented.
-        if one.method not in item:
-            item[one.method] = _operation(one, yaml_schemas, ids)
-    paths = {path: item for path, item in paths.items() if item}
-    for path, item in top.pop("paths", {}).items():
-        _merge_path(paths.setdefault(path, {}), item, path)
+        path = same.setdefault(without_names(one.path), one.path)
+        paths.setdefault(path, {})[one.method] = _operation(one, path, yaml_schemas, ids)
+    for given, item in top.pop("paths", {}).items():
+        path = same.setdefault(without_names(given), given)
+        _merge_path(paths.setdefault(path, {}), _moved(item, given, path), path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**yaml_schemas, **typed}, settings)
     # Add carboy's own schemas, except those whose names the user's template defines.
@@ -174,7 +212,7 @@ def _build(
             document["components"]["schemas"] = dict(sorted(components["schemas"].items()))
     security = settings.security or top.get("security")
     if security:
-        document["security"] = [{s: []} if isinstance(s, str) else s for s in security]
+        document["security"] = security
     tags = _tags(resolved, top, settings)
     if tags:
         document["tags"] = tags
@@ -185,7 +223,10 @@ def _build(
     return document
 
 
-def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
+def _operation(one: Described, path: str, yaml_schemas: Dict, ids: set[str]) -> Dict:
+    """Return an operation for the document, at a path that differs from its own at most in the
+    names of variables.
+    """
     operation = dict(one.operation)
     specification = swagger2.convert_operation(one.specification, yaml_schemas)
     # flasgger lets authors write one specification per HTTP method inside the specification of a
@@ -214,6 +255,9 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     extra = one.marks.get("extra", {})
     operation.update({k: v for k, v in one.marks.items() if k in _WORDS})
     merge(operation, extra)
+    swagger2.list_single_members(operation)
+    if "parameters" in operation:
+        operation["parameters"] = renamed(operation["parameters"], one.path, path)
     operation["operationId"] = _unique_id(operation.get("operationId") or one.name, ids)
     return {
         **{key: operation[key] for key in _ORDER if key in operation},
@@ -232,6 +276,21 @@ def _add_not_found(operation: Dict) -> None:
     if "$ref" not in missing:
         content = {**missing.get("content", {}), "text/html": {}}
         responses["404"] = {**missing, "content": content}
+
+
+def _moved(item: Dict, path: str, new_path: str) -> Dict:
+    """Return what the user's template says of a path for a path that differs from it at most in the
+    names of variables.
+    """
+    moved: Dict = {
+        key: {**each, "parameters": renamed(each["parameters"], path, new_path)}
+        if isinstance(each, dict) and "parameters" in each
+        else each
+        for key, each in item.items()
+    }
+    if "parameters" in moved:
+        moved["parameters"] = renamed(moved["parameters"], path, new_path)
+    return moved
 
 
 def _merge_path(there: Dict, item: Dict, path: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ..core.annotations import declared
+from .swagger2 import convert_security
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)
 
@@ -20,8 +21,8 @@ def operation(
     summary: str | None = None,
     description: str | None = None,
     operation_id: str | None = None,
-    tags: t.Sequence[str] | None = None,
-    security: t.Sequence[str | dict[str, list[str]]] | None = None,
+    tags: str | t.Sequence[str] | None = None,
+    security: str | t.Sequence[str | dict[str, list[str]]] | None = None,
     deprecated: bool | None = None,
     hidden: bool | None = None,
     extra: t.Mapping[str, t.Any] | None = None,
@@ -32,9 +33,9 @@ def operation(
         summary: overrides the first lines of the docstring.
         description: overrides the rest of the docstring; Markdown.
         operation_id: the name in generated clients; the default is derived from the endpoint.
-        tags: the groups that list the operation; the default is its blueprint.
-        security: names of schemes in `OPENAPI_SECURITY_SCHEMES`, of which one suffices; `[]` makes
-            the operation public although `OPENAPI_SECURITY` protects the others.
+        tags: the groups that list the operation, or one group; the default is its blueprint.
+        security: names of schemes in `OPENAPI_SECURITY_SCHEMES`, of which one suffices, or one
+            name; `[]` makes the operation public although `OPENAPI_SECURITY` protects the others.
         deprecated: whether clients should stop using the operation.
         hidden: whether to leave the operation out of the document.
         extra: further members of the OpenAPI operation, merged last.
@@ -43,10 +44,8 @@ def operation(
         "summary": summary,
         "description": description,
         "operationId": operation_id,
-        "tags": None if tags is None else list(tags),
-        "security": None
-        if security is None
-        else [{name: []} if isinstance(name, str) else dict(name) for name in security],
+        "tags": None if tags is None else [tags] if isinstance(tags, str) else list(tags),
+        "security": None if security is None else convert_security(security),
         "deprecated": deprecated,
         "hidden": hidden,
         "extra": None if extra is None else dict(extra),

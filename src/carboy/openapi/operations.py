@@ -8,7 +8,7 @@ of its value, a body of another media type as a file.
 from __future__ import annotations
 
 import inspect
-import math
+import json
 import re
 import typing as t
 from http import HTTPStatus
@@ -171,8 +171,7 @@ def _field_parameter(field: Field, parameter: Parameter) -> Dict:
         described["description"] = field.description
     if field.required and parameter.required:
         described["required"] = True
-    keywords = {} if field.required else _default(field)
-    described["schema"] = Of(_without_none(field.annotation), **keywords)
+    described["schema"] = Of(_without_none(field.annotation), **_default(field))
     return described
 
 
@@ -208,7 +207,7 @@ def record_fields(annotation: t.Any) -> list[Field]:
                 if info.metadata
                 else info.annotation,
                 info.is_required(),
-                None if info.is_required() else info.default,
+                _made(info.default_factory) if info.default_factory else info.default,
                 info.description or "",
             )
             for name, info in model_fields.items()
@@ -224,10 +223,15 @@ def record_fields(annotation: t.Any) -> list[Field]:
             field.encode_name,
             annotations[field.name],
             field.required,
-            None if field.default is NODEFAULT else field.default,
+            _made(field.default_factory) if field.default is NODEFAULT else field.default,
         )
         for field in t.cast("t.Any", info).fields
     ]
+
+
+def _made(factory: t.Any) -> t.Any:
+    """Return the default that a factory makes; None for a factory that may run an author's code."""
+    return factory() if factory in (list, dict, set) else None
 
 
 def _without_none(annotation: t.Any) -> t.Any:
@@ -243,13 +247,17 @@ def _default(parameter: Parameter | Field) -> Dict:
     """Return the schema keyword `default`, if JSON can express the default value; else an empty
     dict.
     """
+    import msgspec
+
     value = parameter.default
-    value = getattr(value, "value", value)  # for a member of an Enum, take its value
-    if parameter.required or value is None:
+    if parameter.required or value is None or isinstance(value, bytes | bytearray):
         return {}
-    if isinstance(value, float) and not math.isfinite(value):
+    try:
+        value = msgspec.to_builtins(value, str_keys=True, order="deterministic")
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
         return {}
-    return {"default": value} if isinstance(value, bool | int | float | str) else {}
+    return {"default": value}
 
 
 # --- values ------------------------------------------------------------------------------------
@@ -280,10 +288,11 @@ def _parted(annotation: t.Any) -> Parted:
     return found if any(kind.is_file for kind in found.kinds) else Parted((), annotation)
 
 
-def _worded(schema: t.Any, text: str | None) -> t.Any:
+def _worded(schema: t.Any, text: str, parameter: Parameter) -> t.Any:
+    words = {**({"description": text} if text else {}), **_default(parameter)}
     if isinstance(schema, Of):
-        return Of(schema.annotation, **{"description": text} | schema.keywords)
-    return {**schema, "description": text} if text else schema
+        return Of(schema.annotation, **words | schema.keywords)
+    return {**schema, **words}
 
 
 # --- body --------------------------------------------------------------------------------------
@@ -353,7 +362,7 @@ def _lengths(annotation: t.Any) -> Dict:
 
 def _object(body: BodySpec, doc: Docstring) -> Dict:
     values = {
-        each.alias: _worded(value_schema(each.annotation), _text_of(each, doc))
+        each.alias: _worded(value_schema(each.annotation), _text_of(each, doc), each)
         for each in body.parameters
     }
     required = [each.alias for each in body.parameters if each.required]
@@ -379,7 +388,7 @@ def _parts(body: BodySpec, doc: Docstring) -> list[Part]:
         fields = _fields_of(parameter) if records == [parameter] else None
         for field in fields or ():
             required = field.required and parameter.required
-            words = {"description": field.description}
+            words = {"description": field.description, **_default(field)}
             parts.append(Part(field.alias, field.annotation, required, words))
         if fields is None:
             words = {"description": _text_of(parameter, doc), **_default(parameter)}

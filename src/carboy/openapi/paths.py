@@ -15,6 +15,7 @@ if t.TYPE_CHECKING:
 # Matches the regex of the converter in `<string(length=3):x>`. The converter stores its limits
 # nowhere else.
 _TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
+_VARIABLE = re.compile(r"\{([^{}]+)\}")
 # Matches regex syntax that Python and JSON Schema (ECMA-262) define differently. A regex that
 # contains such syntax is left out of the schema.
 _PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZ]|\\p")
@@ -28,7 +29,7 @@ def path_template(rule: Rule) -> str:
 
 def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
     """Return the variables of a rule as OpenAPI parameters, in the order of the path."""
-    names = re.findall(r"\{(\w+)\}", path_template(rule))
+    names = _VARIABLE.findall(path_template(rule))
     return [
         {
             "name": name,
@@ -37,6 +38,27 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
             "schema": converter_schema(rule._converters[name]),
         }
         for name in dict.fromkeys(names)
+    ]
+
+
+def without_names(path: str) -> str:
+    """Return a path without the names of its variables: `/flowers/{}` for `/flowers/{id}`.
+
+    For a document, paths that differ only in these names are the same path.
+    """
+    return _VARIABLE.sub("{}", path)
+
+
+def renamed(parameters: list[dict[str, t.Any]], path: str, new_path: str) -> list[dict[str, t.Any]]:
+    """Return the parameters of an operation at `path` for `new_path`, which differs from it at most
+    in the names of its variables.
+    """
+    names = dict(zip(_VARIABLE.findall(path), _VARIABLE.findall(new_path), strict=True))
+    return [
+        {**each, "name": names[each["name"]]}
+        if each.get("in") == "path" and each.get("name") in names
+        else each
+        for each in parameters
     ]
 
 
@@ -79,15 +101,27 @@ def _text(converter: t.Any) -> dict[str, t.Any]:
 
 
 def _number(converter: t.Any) -> dict[str, t.Any]:
-    schema: dict[str, t.Any] = {
-        "type": "integer" if isinstance(converter, routing.IntegerConverter) else "number"
-    }
+    whole = isinstance(converter, routing.IntegerConverter)
+    schema: dict[str, t.Any] = {"type": "integer" if whole else "number"}
     least = converter.min if converter.min is not None else (None if converter.signed else 0)
     if least is not None:
         schema["minimum"] = least
     if converter.max is not None:
         schema["maximum"] = converter.max
+    # The smallest number may be none that the URL rule matches: a float needs a decimal point, and
+    # `fixed_digits` all its digits.
+    if not whole:
+        schema["examples"] = [_between(least, converter.max)]
+    elif converter.fixed_digits:
+        schema["examples"] = [max(10 ** (converter.fixed_digits - 1), least or 0)]
     return schema
+
+
+def _between(least: float | None, most: float | None) -> float:
+    """Return a number with decimals, which JavaScript does not write without a point either."""
+    if least is None:
+        least = 0 if most is None else most - 1
+    return least + 0.5 if most is None else least + min(0.5, (most - least) / 2)
 
 
 def _choice(converter: t.Any) -> dict[str, t.Any]:

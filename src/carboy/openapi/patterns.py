@@ -16,7 +16,7 @@ _CATEGORIES: dict[t.Any, str] = {
     codes.CATEGORY_NOT_WORD: " ",
 }
 # Characters to try for a negated set such as `[^a-z]`: the first one that the set allows is used.
-_CANDIDATES = "a0A _-.,:;/!#"
+_CANDIDATES = "a0A _-.,:;/!#é中"
 
 
 def matching(pattern: str, least: int = 0) -> str:
@@ -74,7 +74,10 @@ def _join(parts: t.Any, repeats: int) -> str:
 def _of_set(members: t.Any) -> str:
     if members[0][0] is codes.NEGATE:
         negated = re.compile("|".join(map(_source_of, members[1:])))
-        return next(each for each in _CANDIDATES if not negated.match(each))
+        for each in _CANDIDATES:
+            if not negated.match(each):
+                return each
+        raise NotImplementedError(members)
     op, argument = members[0]
     if op is codes.RANGE:
         return chr(argument[0])

@@ -13,6 +13,7 @@ import typing as t
 from carboy.contract.values.registry import kind_of_schema
 
 from .patterns import matching
+from .subschemas import schemas_of
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -77,7 +78,7 @@ def add_examples(document: Dict) -> None:
     `uniqueItems`, and `exclusiveMinimum` together with an upper limit. It also cannot generate
     pictures and tables.
     """
-    for node in _schemas(document):
+    for node in schemas_of(document):
         if not any(key in node for key in _GIVEN) and _is_hard(node):
             value = sample(node, document)
             if len(json.dumps(value)) <= _MAX_EXAMPLE_CHARS:
@@ -86,15 +87,6 @@ def add_examples(document: Dict) -> None:
 
 _GIVEN = ("example", "examples", "default", "const", "enum", "$ref")
 _MAX_EXAMPLE_CHARS = 1000
-
-
-def _schemas(node: t.Any) -> t.Iterator[Dict]:
-    """Yield each dict inside a document, inner ones before outer ones. Schemas are among them."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for each in children:
-        yield from _schemas(each)
-    if isinstance(node, dict):
-        yield node
 
 
 def _is_hard(schema: Dict) -> bool:

@@ -39,7 +39,7 @@ def swag_from(
     specs: str | os.PathLike[str] | dict[str, t.Any],
     filetype: str | None = None,
     endpoint: str | None = None,
-    methods: t.Sequence[str] | None = None,
+    methods: str | t.Sequence[str] | None = None,
     validation: bool = False,
     **options: t.Any,
 ) -> t.Callable[[F], F]:
@@ -49,7 +49,7 @@ def swag_from(
         specs: the specification, or the name of a file relative to the view's own file.
         filetype: accepted for compatibility and ignored; the content decides.
         endpoint: the file is for this endpoint only.
-        methods: the file is for these HTTP methods only.
+        methods: the file is for these HTTP methods only, or for this one.
         validation: not supported; annotate the view with types instead.
         options: flasgger's other options, which concern validation; ignored.
     """
@@ -77,9 +77,10 @@ def swag_from(
     return decorator
 
 
-def _keys(endpoint: str | None, methods: t.Sequence[str] | None) -> list[str]:
+def _keys(endpoint: str | None, methods: str | t.Sequence[str] | None) -> list[str]:
     if not methods:
         return [endpoint or ""]
+    methods = [methods] if isinstance(methods, str) else methods
     prefix = f"{endpoint}_" if endpoint else ""
     return [f"{prefix}{method.lower()}" for method in methods]
 

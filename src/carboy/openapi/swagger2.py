@@ -69,8 +69,7 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
         for key, value in spec.items()
         if key in _MEMBERS or key in METHODS or str(key).startswith("x-")
     }
-    if "security" in operation:
-        operation["security"] = convert_security(operation["security"])
+    list_single_members(operation)
     parameters = [_as_given(p) for p in spec.get("parameters") or ()]
     body = convert_body([p for p in parameters if _is_body(p)], consumes, schemas)
     operation["parameters"] = [convert_parameter(p, schemas) for p in parameters if not _is_body(p)]
@@ -86,6 +85,18 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
             for status, response in (operation["responses"] or {}).items()
         }
     return operation
+
+
+def list_single_members(operation: Dict) -> None:
+    """Change those members of an operation to lists that authors write as a single text, too:
+    `tags: shop`.
+    """
+    if "tags" in operation:
+        operation["tags"] = _texts(operation["tags"])
+    if "security" in operation:
+        operation["security"] = convert_security(operation["security"])
+    if "servers" in operation:
+        operation["servers"] = _servers(operation)
 
 
 def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
@@ -239,6 +250,9 @@ def _modernise(schema: Dict) -> None:
     # is a list.
     if isinstance(schema.get("required"), bool):
         del schema["required"]
+    for key in ("required", "enum"):
+        if isinstance(schema.get(key), str):
+            schema[key] = [schema[key]]
     if "example" in schema:
         schema.setdefault("examples", [schema.pop("example")])
     if schema.pop("nullable", False) or schema.pop("x-nullable", False):
@@ -288,6 +302,8 @@ def convert_template(template: Dict) -> Dict:
     }
     if "security" in new:
         new["security"] = convert_security(new["security"])
+    if "tags" in new:
+        new["tags"] = [_named(tag) for tag in _listed(new["tags"])]
     for item in (new.get("paths") or {}).values():
         for method in METHODS:
             if method in item:
@@ -304,17 +320,23 @@ def _servers(template: Dict) -> list[Dict]:
     if host:
         schemes = _texts(template.get("schemes")) or ["https"]
         return [{"url": f"{scheme}://{host}"} for scheme in schemes]
-    return list(template.get("servers") or ())
+    servers = _listed(template.get("servers"))
+    return [server if isinstance(server, dict) else {"url": str(server)} for server in servers]
 
 
-def convert_security(required: t.Any) -> list[t.Any]:
-    """Convert security requirements to a list of dicts. flasgger also accepts plain names."""
-    alternatives = required if isinstance(required, list) else [required]
+def _named(tag: t.Any) -> Dict:
+    return tag if isinstance(tag, dict) else {"name": str(tag)}
+
+
+def convert_security(required: t.Any) -> list[Dict]:
+    """Convert security requirements to a list of dicts. They may be names of schemes, or one
+    requirement alone, as flasgger accepts them.
+    """
     return [
         {name: scopes if isinstance(scopes, list) else [] for name, scopes in one.items()}
         if isinstance(one, dict)
         else {str(one): []}
-        for one in alternatives
+        for one in _listed(required)
     ]
 
 
@@ -338,9 +360,14 @@ def convert_security_scheme(scheme: Dict) -> Dict:
 
 
 def _texts(value: t.Any) -> list[str]:
+    return [str(item) for item in _listed(value)]
+
+
+def _listed(value: t.Any) -> list[t.Any]:
+    """Return the items of a list; for a single text or dict, a list of it; for None, []."""
     if value is None:
         return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]
+    return [value] if isinstance(value, str | dict) else list(value)
 
 
 def _is_body(parameter: Dict) -> bool:

@@ -49,9 +49,12 @@ SECRET_MARKER: t.Final = _SecretMarker()
 Secret: t.TypeAlias = t.Annotated[str, SECRET_MARKER]
 
 
-class AppFolders(t.NamedTuple):
-    """The root folder of an app and its instance folder, which the app passes to its config."""
+class AppPlace(t.NamedTuple):
+    """The module of an app, its root folder and its instance folder, which the app passes to its
+    config.
+    """
 
+    import_name: str
     root_path: str
     instance_path: str
 

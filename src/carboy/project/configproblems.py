@@ -60,6 +60,13 @@ def problems_of(config: Config) -> list[ConfigProblem]:
     return problems + _unused_variables(config, known)
 
 
+def wrong_values(config: Config) -> list[ConfigProblem]:
+    """Return the problems of the values of known keys."""
+    known = {**built_in_types(), **_declared_types(config)}
+    keys = sorted(known.keys() & config.keys())
+    return [each for key in keys for each in _wrong_type(config, key, known[key])]
+
+
 def _declared_types(config: Config) -> dict[str, t.Any]:
     if config.project is None or config.project.declared is None:
         return {}

@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import collections.abc as cabc
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -35,6 +34,7 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import ServiceUnavailable
 
+from ..core.disksync import sync_names
 from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
@@ -259,7 +259,7 @@ def prepare(folder: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(private, 0o700)
         for parent in parents:
-            _sync_names(parent)
+            sync_names(parent)
     for entry in _entries(private):
         if entry.name.endswith(".part"):
             with contextlib.suppress(FileNotFoundError):
@@ -276,24 +276,6 @@ def _parents_of_missing(folder: str) -> list[str]:
         folder = os.path.dirname(folder)
         parents.append(folder)
     return parents
-
-
-def _sync_names(folder: str) -> None:
-    """Write the names of the files in a folder to the disk. (fsync of a file writes its content
-    only.)
-    """
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        # Windows opens no folders; on other systems, this user may write but not read the folder.
-        return
-    try:
-        os.fsync(fd)
-    except OSError as exc:
-        if exc.errno != errno.EINVAL:  # some file systems (FUSE) have no fsync of folders
-            raise
-    finally:
-        os.close(fd)
 
 
 def stage(stream: t.IO[bytes], folder: str) -> str:
@@ -356,7 +338,7 @@ def publish(
     # wait for the disk. The old files are removed when the new names are on the disk, so that the
     # owner keeps them if that fails.
     try:
-        _sync_names(folder)
+        sync_names(folder)
     except BaseException:
         discard(*(each.path for each in made))
         raise
@@ -451,7 +433,7 @@ def _make_key(file: t.BinaryIO, folder: str) -> bytes:
     file.write(key)
     file.flush()
     os.fsync(file.fileno())
-    _sync_names(os.path.join(folder, _PRIVATE))
+    sync_names(os.path.join(folder, _PRIVATE))
     matches = [_NAME.fullmatch(each.name) for each in _entries(folder)]
     orphans = sum(each is not None and each[1] is not None for each in matches)
     if orphans:

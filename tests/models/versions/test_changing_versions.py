@@ -304,8 +304,19 @@ def test_version_for_which_there_is_no_memory_is_refused_before_it_is_loaded(
     assert states(model) == {"1": "serving", "2": "failed"}
     assert model.target.alive == ["1"]
     monkeypatch.undo()
-    model.versions.refresh(retry=True)
+    model.versions.refresh()
     assert model.predict(0) == "2:0"
+
+
+def test_versions_on_trial_are_loaded_beside_a_newest_one_that_fails(declare, store):
+    write_version(store, "1")
+    model = declare(canary={"2": 0.5})
+    model.load()
+    write_version(store, "2")
+    write_version(store, "3", fails="init")
+    with pytest.raises(ModelLoadError, match="the weights are missing"):
+        model.versions.refresh()
+    assert states(model) == {"1": "serving", "2": "canary", "3": "failed"}
 
 
 def test_switching_to_a_version_that_does_not_exist_names_those_that_do(declare, store):

@@ -119,6 +119,15 @@ def test_version_that_cannot_be_used_is_listed_with_its_reason(command, net):
     assert "net 8: it has no card.json" in result.stdout
 
 
+def test_folder_whose_name_is_not_utf_8_is_listed_with_its_reason(command, net):
+    write_version(net, "7")
+    os.mkdir(os.fsencode(net) + b"/caf\xe9\x1b[2J")
+    result = command("list")
+    assert re.search(r"net +caf\\xe9\\x1b\[2J +unusable", result.stdout)
+    assert rows_of(result)[0] == ["net", "7", "newest"]
+    assert "\x1b" not in result.stdout
+
+
 def test_list_prints_json_for_programs(command, net):
     write_version(net, "7")
     (found,) = json.loads(command("list", "--json").stdout)

@@ -138,10 +138,10 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
         length = _header_length(request.header(_LENGTH_HEADER), len(body))
         if length == 0:
             request.state = Wanted("", None, binary=True)
-            return signature.arguments(_raw_tensor(signature, body))
+            return signature.arguments(_raw_tensor(signature, body), len(body))
         asked = _read_json(bytes(body[:length]))
         request.state = _wanted(asked, signature)
-        return signature.arguments(_tensors(asked.inputs, body[length:]))
+        return signature.arguments(_tensors(asked.inputs, body[length:]), len(body))
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         signature, wanted = self.signature(model), t.cast("Wanted", request.state)
@@ -149,20 +149,20 @@ class OpenInferenceProtocol(ProtocolWithoutStreams):
         sent = wanted.outputs or dict.fromkeys(tensors, wanted.binary)
         for name in sent.keys() - tensors.keys():
             raise InputError.at("$.outputs", expected="outputs that the result has", got=repr(name))
-        datatypes = {spec.name: spec.datatype for spec in signature.outputs}
+        specs = {spec.name: spec for spec in signature.outputs}
         outputs, binaries = [], []
         for name, is_binary in sent.items():
-            tensor = tensors[name]
+            tensor, spec = tensors[name], specs[name]
             output: dict[str, t.Any] = {
                 "name": name,
                 "shape": list(tensor.shape),
-                "datatype": datatypes[name],
+                "datatype": spec.datatype,
             }
             if is_binary:
                 binaries.append(to_binary(tensor))
                 output["parameters"] = {_SIZE: len(binaries[-1])}
             else:
-                output["data"] = to_json(tensor)
+                output["data"] = to_json(tensor, in_base64=spec.sort == "file")
             outputs.append(output)
         head = {"model_name": model.name, "model_version": request.version or version_of(model)}
         body = encode({**head, **({"id": wanted.id} if wanted.id else {}), "outputs": outputs})

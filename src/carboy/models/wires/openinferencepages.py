@@ -142,7 +142,7 @@ class _Pages:
             "platform": "carboy",
             "backend": "carboy",
             "max_batch_size": model.options.batch if signature.batched else 0,
-            "input": [_configured(spec) for spec in signature.inputs],
+            "input": [{**_configured(spec), **_optional(spec)} for spec in signature.inputs],
             "output": [_configured(spec) for spec in signature.outputs],
         })  # fmt: skip
 
@@ -300,8 +300,11 @@ def _tensor(signature: TensorSignature, spec: TensorSpec) -> dict[str, t.Any]:
 def _configured(spec: TensorSpec) -> dict[str, t.Any]:
     # Triton's configuration calls the datatype BYTES a string.
     datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
-    optional = {} if spec.required else {"optional": True}
-    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides}
+
+
+def _optional(spec: TensorSpec) -> dict[str, t.Any]:
+    return {} if spec.required else {"optional": True}
 
 
 def _served_versions(model: Model) -> dict[str, ModelVersion]:
