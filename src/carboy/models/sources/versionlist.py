@@ -86,6 +86,13 @@ class VersionList(t.NamedTuple):
             ]
         return usable[::-1]
 
+    def for_all_clients(self, trials: cabc.Collection[str]) -> list[SourceVersion]:
+        """Return the versions that all clients may get, in the order of preference. One that is on
+        trial is among them only if somebody has switched to it.
+        """
+        chosen = self.choice.version if self.choice is not None else ""
+        return self.candidates(excluding={*trials} - {chosen})
+
     def refuse_none(self, location: str) -> None:
         """Say why there is nothing to serve, if no version can be served.
 

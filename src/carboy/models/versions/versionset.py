@@ -38,12 +38,12 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..model import Model
+    from ..options import Trial
     from ..protocol import PredictionRequest
     from ..queue.state import Slot
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
-    from .versionstate import State
 
 # How long a version that was replaced may compute the predictions that it has accepted, unless
 # their deadline is later. Streams and predictions of Python code may take long.
@@ -378,20 +378,13 @@ class VersionSet:
         return None if wanted.name == self._model.current.name or is_tried else wanted
 
     def _candidates(self, found: VersionList) -> list[SourceVersion]:
-        """Return the versions that all clients may get, in the order of preference. One that is on
-        trial is among them only if somebody has switched to it.
-        """
-        chosen = found.choice.version if found.choice is not None else ""
-        return found.candidates(excluding=self._trials.keys() - {chosen})
+        return found.for_all_clients(self._trials)
 
     # --- canaries and shadows ------------------------------------------------------------------
 
     @property
-    def _trials(self) -> dict[str, State]:
-        """The versions that are loaded beside the current one, and what for."""
-        options = self._model.options
-        shadow: dict[str, State] = {} if options.shadow is None else {options.shadow: "shadow"}
-        return {**dict.fromkeys(options.canary, "canary"), **shadow}
+    def _trials(self) -> cabc.Mapping[str, Trial]:
+        return self._model.options.trials
 
     def _new_trials(self, found: VersionList, *, retry: bool = False) -> list[SourceVersion]:
         """Return the versions on trial that could be loaded."""

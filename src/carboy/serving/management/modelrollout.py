@@ -42,6 +42,13 @@ _MOST_DEATHS = 2
 _TURN_S = 0.1
 
 
+class Tried(t.TypedDict):
+    """What a worker does with a canary or shadow: its state, and why it could not be loaded."""
+
+    state: str
+    reason: str
+
+
 class Refreshed(t.TypedDict):
     """A worker's answer when it was asked to look at the source of a model.
 
@@ -49,11 +56,15 @@ class Refreshed(t.TypedDict):
         before: the version that it served before.
         now: the version that it serves now.
         refused: the version that the source says should be served, if this worker could not.
+        trials: the canaries and shadows that its source has, by name.
+        unloaded: whether a client has unloaded the model, so that it serves none.
     """
 
     before: str
     now: str
     refused: RefusedVersion | None
+    trials: dict[str, Tried]
+    unloaded: bool
 
 
 class ModelRollout:
@@ -124,11 +135,14 @@ class ModelRollout:
     def _refused_of(self, name: str) -> list[RefusedVersion]:
         return list(self._refused.get(name, {}).values())[-_MOST_REFUSED:]
 
-    def refresh(self, name: str, *, retry: bool = False) -> None:
+    def refresh(self, name: str, *, retry: bool = False) -> list[Refreshed]:
         """Let all workers serve the version of a model that its source says.
 
         Args:
             retry: try a version again that a worker could not serve before.
+
+        Returns:
+            The answers of the workers; none if no worker is ready.
 
         Raises:
             ControlRequestError: a worker could not. All serve the version that they served before.
@@ -138,7 +152,7 @@ class ModelRollout:
             self._killed.pop(name, None)
             self._changing = name
             try:
-                self._refresh_each(name, changed, retry=retry)
+                answers = self._refresh_each(name, changed, retry=retry)
             except ControlRequestError:
                 self._change_back(name, changed)
                 raise
@@ -146,11 +160,13 @@ class ModelRollout:
                 self._changing = ""
             if changed:
                 logger.info("model %r: all workers serve %r", name, self._serving[name])
+            return answers
 
-    def _refresh_each(self, name: str, changed: dict[int, str], *, retry: bool) -> None:
+    def _refresh_each(self, name: str, changed: dict[int, str], *, retry: bool) -> list[Refreshed]:
         """Let one worker after the other look at the source, and note in `changed` which version
         each of them served before, by its process id.
         """
+        answers = []
         asked: set[int | None] = set()
         # A worker that becomes ready meanwhile may have begun with the version before.
         while left := [each for each in self._ready() if each.pid not in asked]:
@@ -166,6 +182,8 @@ class ModelRollout:
                 changed[pid] = refreshed["before"]
             self._serving[name] = refreshed["now"]
             self._refused.get(name, {}).pop(refreshed["now"], None)
+            answers.append(refreshed)
+        return answers
 
     def _ready(self) -> list[ProcessState]:
         return [each for each in self._state().processes if each.phase == "ready"]
