@@ -184,19 +184,18 @@ def _build(
     described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # the schemas that flasgger's YAML defines; `_operation` adds them
     paths: Dict = {}
     ids: set[str] = set()
     # The paths of the document, by the paths without the names of variables.
     same: dict[str, str] = {}
     for one in described:
         path = same.setdefault(without_names(one.path), one.path)
-        paths.setdefault(path, {})[one.method] = _operation(one, path, yaml_schemas, ids)
+        paths.setdefault(path, {})[one.method] = _operation(one, path, top, ids)
     for given, item in top.pop("paths", {}).items():
         path = same.setdefault(without_names(given), given)
         _merge_path(paths.setdefault(path, {}), _moved(item, given, path), path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
-    components = _components(top, {**yaml_schemas, **typed}, settings)
+    components = _components(top, typed, settings)
     # Add carboy's own schemas, except those whose names the user's template defines.
     for name, schema in own.items():
         components.setdefault("schemas", {}).setdefault(name, schema)
@@ -223,18 +222,24 @@ def _build(
     return document
 
 
-def _operation(one: Described, path: str, yaml_schemas: Dict, ids: set[str]) -> Dict:
-    """Return an operation for the document, at a path that differs from its own at most in the
-    names of variables.
+def _operation(one: Described, path: str, top: Dict, ids: set[str]) -> Dict:
+    """Return an operation for the document.
+
+    Args:
+        one: the description of the operation.
+        path: its path in the document, which differs from its own at most in the names of
+            variables.
+        top: the top of the document, to which the components in the operation's YAML are added.
+        ids: the operation ids so far.
     """
     operation = dict(one.operation)
-    specification = swagger2.convert_operation(one.specification, yaml_schemas)
+    specification = swagger2.convert_operation(one.specification, top)
     # flasgger lets authors write one specification per HTTP method inside the specification of a
     # view: `get: {...}`. Merge the one for this method.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):
-            merge(specification, swagger2.convert_operation(of_method, yaml_schemas))
+            merge(specification, swagger2.convert_operation(of_method, top))
     given = specification.pop("parameters", [])
     parameters = _merge_parameters(
         [*one.path_parameters, *operation.pop("parameters", [])], given, one.path
@@ -343,7 +348,7 @@ def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[D
 
 
 def _components(top: Dict, schemas: Dict, settings: DocumentSettings) -> Dict:
-    components: Dict = {kind: dict(parts) for kind, parts in top.get("components", {}).items()}
+    components: Dict = {kind: dict(parts) for kind, parts in top["components"].items() if parts}
     if schemas:
         components["schemas"] = {**components.get("schemas", {}), **schemas}
     if settings.security_schemes:
