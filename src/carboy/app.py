@@ -152,7 +152,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, AccessHost, DocumentationHost, 
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
         if isinstance(self.config, Config):  # `make_config` of a subclass may return any dict
-            self.config._folders = self.root_path, instance_path
+            self.config._place = import_name, self.root_path, instance_path
         self.aborter = self.make_aborter()
         #: The provider that reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)

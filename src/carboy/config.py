@@ -377,8 +377,8 @@ class Config(dict[str, t.Any]):
     # Whether new configs record the lines that assign values. `carboy config` sets it while it
     # loads the app; otherwise recording begins with `from_project`.
     _records_origins: t.ClassVar[bool] = False
-    # The app's `root_path` and `instance_path`; the app sets them.
-    _folders: tuple[str, str] | None = None
+    # The app's `import_name`, `root_path` and `instance_path`; the app sets them.
+    _place: tuple[str, str, str] | None = None
 
     def __init__(
         self, root_path: str | os.PathLike[str], defaults: dict[str, t.Any] | None = None

@@ -40,6 +40,7 @@
     ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── SimulationError             500     simulation-invalid    ValueError
     ├── ModelFileError              500     model-file-invalid    ValueError
+    │   ├── NoRoomError             500     no-room
     │   └── UnreachableSourceError  500     source-unreachable
     ├── StarterError                500     project-not-created   ValueError
     ├── DeploymentError             500     deployment-invalid    RuntimeError
@@ -447,6 +448,12 @@ class ModelFileError(CarboyError, ValueError):
     """A model cannot be saved, or a saved model cannot be loaded."""
 
     slug = "model-file-invalid"
+
+
+class NoRoomError(ModelFileError):
+    """There is no room for a version of a model, on the disk or in the memory."""
+
+    slug = "no-room"
 
 
 class UnreachableSourceError(ModelFileError):

@@ -245,6 +245,21 @@ def test_rate_of_a_key_counts_by_key(rate):
         type(make_key("phone").stored).from_record({**records(make_key("a"))[0], "rate": rate})
 
 
+@pytest.mark.parametrize("access", [None, "key"])
+def test_page_of_a_model_with_a_rate_asks_for_no_key_after_too_many_requests(access):
+    app = make_app(ACCESS_KEYS=records(key := make_key("phone")))
+
+    @app.model("/m", rate="1/minute", access=access)
+    def model(x: int) -> int:
+        return x
+
+    client, headers = app.test_client(), {"Accept": "text/html", **key.bearer}
+    assert client.get("/m", headers=headers).status_code == 200
+    refused = client.get("/m", headers=headers)
+    assert (refused.status_code, refused.mimetype) == (429, "application/problem+json")
+    assert "Retry-After" in refused.headers
+
+
 # --- the response --------------------------------------------------------------------------------
 
 

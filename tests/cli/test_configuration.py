@@ -125,9 +125,13 @@ def test_values_that_json_does_not_have_are_shown(carboy):
         "    from typing import NamedTuple\n"
         "    class Point(NamedTuple):\n        x: int\n"
         "    app.config.update(GRID=({(1, 2): 'wall'},), POINTS={Point(1)})\n"
+        "    app.config.update(LIMITS=[float('inf'), {'a': float('nan')}], BYTES='\\udcff')\n"
     )
-    done = carboy("config", "--json", "GRID", "POINTS", files={"app.py": PLAIN + grid})
-    found = json.loads(done.stdout)["values"]
+    keys = ("GRID", "POINTS", "LIMITS", "BYTES")
+    done = carboy("config", "--json", *keys, files={"app.py": PLAIN + grid})
+    found = json.loads(done.stdout, parse_constant=pytest.fail)["values"]
+    assert found["LIMITS"]["value"] == ["inf", {"a": "nan"}]
+    assert found["BYTES"]["value"] == "\udcff"
     assert found["GRID"]["value"] == [{"(1, 2)": "wall"}]
     assert found["POINTS"]["value"] == [{"x": 1}]
 

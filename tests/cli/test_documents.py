@@ -72,6 +72,12 @@ def test_postman_prints_without_writing_files(carboy, home):
     assert [file.name for file in home.iterdir() if file.name != "__pycache__"] == ["app.py"]
 
 
+@pytest.mark.parametrize("command", ["openapi", "postman"])
+def test_dash_is_the_terminal(carboy, home, command):
+    assert carboy(command, "-o", "-").stdout == carboy(command).stdout != ""
+    assert [file.name for file in home.iterdir() if file.name != "__pycache__"] == ["app.py"]
+
+
 def test_missing_pyyaml_is_reported_without_a_traceback(carboy, home):
     (home / "yaml.py").write_text("raise ImportError('none')\n")
     (home / "app.py").write_text(f"import sys; sys.path.insert(0, '.'){APP}")

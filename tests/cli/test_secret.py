@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
 import stat
@@ -246,6 +247,19 @@ def test_rotation_of_a_file(folder: pathlib.Path) -> None:
     carboy_secret("rotate", "--file", "key")
     assert json.loads((folder / "key.fallbacks").read_text()) == [second, OLD]
     assert mode_of(folder / "key.fallbacks") == 0o600
+
+
+def test_first_file_of_old_keys_has_owner_and_mode_of_the_key(folder: pathlib.Path) -> None:
+    key = folder / "key"
+    key.write_text(f"{OLD}\n")
+    if os.geteuid() == 0:  # root rotates the key of an app that runs as another user
+        os.chown(key, 1234, 1234)
+    key.chmod(0o640)
+    before = key.stat()
+    carboy_secret("rotate", "--file", "key")
+    for path in (key, folder / "key.fallbacks"):
+        after = path.stat()
+        assert (after.st_uid, after.st_gid, mode_of(path)) == (before.st_uid, before.st_gid, 0o640)
 
 
 def test_rotation_of_the_environment_prints_both_variables(

@@ -316,3 +316,12 @@ def test_generated_files_have_no_mistake_that_carboy_check_finds(folder):
         assert result.exit_code == 0, result.output
     report = json.loads(run("check", "--deploy", "--json", "--fail-level", "never").stdout)
     assert [each for each in report["findings"] if each["code"] in CODES_OF_FILES] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("MAX_CONTENT_LENGTH", "16MB"), ("SERVER_NAME", 5), ("ACCESS_KEYS_FILE", 5)]
+)
+def test_value_of_a_wrong_type_is_refused_with_its_place(folder, key, value):
+    (folder / "app.py").write_text(f"{APP}app.config[{key!r}] = {value!r}\n")
+    message = refusal_of("nginx")
+    assert message.startswith(f"app.py:3: {key}: expected ")

@@ -197,6 +197,50 @@ def test_folders_in_which_the_app_writes_are_volumes(project):
     assert services(project)["app"]["read_only"]
 
 
+def volumes(project) -> dict[str, str]:
+    """Return the folders of the volumes in compose.yaml, by the names of the volumes."""
+    composed = yaml.safe_load((project / "compose.yaml").read_text())
+    found = dict(each.split(":") for each in composed["services"]["app"]["volumes"])
+    assert list(composed["volumes"]) == list(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["my data", "my-data"],
+        ["a/b", "a-b"],
+        ["uploads", "/uploads"],
+        ["\u0434\u0430\u043d\u043d\u044b\u0435", "\u0444\u0430\u0439\u043b\u044b"],
+        [".cache", "cache"],
+        ["d", "e"],
+        ["12", "null"],
+    ],
+    ids=["space", "slash", "root", "cyrillic", "dot", "letter", "yaml"],
+)
+def test_each_folder_has_a_volume_of_its_own(project, folders):
+    docker(*(word for each in folders for word in ("--volume", each)))
+    found = volumes(project)
+    assert len(found) == len(folders)
+    assert set(found.values()) == {os.path.join("/srv/my-shop", each) for each in folders}
+    # Compose takes other names for folders of the host, or for drives of Windows.
+    assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", name) for name in found)
+
+
+def test_image_of_a_project_with_a_number_as_its_name_has_a_text(project, monkeypatch):
+    numbered = project.rename(project.parent / "2024")
+    monkeypatch.chdir(numbered)
+    docker()
+    assert services(numbered)["app"]["image"] == "2024"
+
+
+def test_name_of_a_volume_does_not_depend_on_the_other_volumes(project):
+    docker("--volume", "my data")
+    before = volumes(project)
+    docker("--volume", "my data", "--volume", "my-data", "--force")
+    assert before.items() <= volumes(project).items()
+
+
 def ignored(project) -> list[str]:
     return (project / ".dockerignore").read_text().splitlines()
 
@@ -356,6 +400,29 @@ def test_relative_folder_outside_of_the_project_is_relative_in_the_container_too
     (project / "shop.py").write_text(f"{APP}app.config['UPLOAD_FOLDER'] = '../uploads'\n")
     docker()
     assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/uploads"]
+
+
+def package(project, config: str) -> None:
+    """Make the app a package, with one more line of code."""
+    (project / "shop").mkdir()
+    (project / "shop.py").rename(project / "shop" / "__init__.py")
+    with open(project / "shop" / "__init__.py", "a") as file:
+        file.write(config)
+
+
+def test_uploads_of_a_package_are_in_a_volume_and_not_in_the_image(project):
+    package(project, "app.config['UPLOAD_FOLDER'] = 'uploads'\n")
+    (project / "shop" / "uploads").mkdir()
+    docker(target="shop")
+    assert json.loads(instructions(project, "VOLUME")[0]) == ["/srv/my-shop/shop/uploads"]
+    assert "shop/uploads" in ignored(project)
+
+
+def test_package_of_the_app_is_refused_as_a_volume(project):
+    package(project, "app.config['UPLOAD_FOLDER'] = '.'\n")
+    result = CliRunner().invoke(cli, ["docker", "shop"])
+    assert result.exit_code == 2
+    assert "The app writes in the folder of the project itself or of its package" in result.output
 
 
 def test_nginx_gets_the_static_folders_of_the_project(project):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +12,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from carboy import Blueprint, Carboy
 from carboy.deployment.facts import Facts, StaticFolder
 from carboy.deployment.specialroutes import SpecialRoute
-from carboy.errors import DeploymentError
+from carboy.errors import ConfigError
 from carboy.serving.settings import make_settings
+from carboy.uploads.uploadfolder import absolute
 
 MIB = 1024 * 1024
 
@@ -107,10 +109,25 @@ def test_there_is_no_limit_of_bodies_if_models_have_none(app):
     assert facts_of(app, max_body="0").body_limit is None
 
 
-def test_negative_limit_of_bodies_is_refused(app):
-    app.config["MAX_CONTENT_LENGTH"] = -1
-    with pytest.raises(DeploymentError, match="MAX_CONTENT_LENGTH is -1: expected a number"):
-        _ = facts_of(app).body_limit
+@pytest.mark.parametrize(
+    ("key", "value", "fact", "expected"),
+    [
+        ("MAX_CONTENT_LENGTH", -1, "body_limit", "int >= 0 or None, got int -1"),
+        ("MAX_CONTENT_LENGTH", "16MB", "body_limit", "int or None, got text '16MB'"),
+        (
+            "SEND_FILE_MAX_AGE_DEFAULT",
+            "1h",
+            "static_max_age_s",
+            "timedelta or int or float or None",
+        ),
+        ("TRUSTED_HOSTS", [5], "hosts", r"list\[str\] or str or None, got list"),
+        ("UPLOAD_FOLDER", b"up", "written_folders", "str or None, got bytes"),
+    ],
+)
+def test_value_of_a_wrong_type_is_refused(app, key, value, fact, expected):
+    app.config[key] = value
+    with pytest.raises(ConfigError, match=f"{key}: expected {expected}"):
+        getattr(facts_of(app), fact)
 
 
 def sum_of(x: list[float]) -> float:
@@ -158,6 +175,31 @@ def test_wait_for_views_is_longer_than_their_time_limit(app):
     assert facts_of(app, view_timeout_s=90).wait_s == 95
 
 
+# ------------------------------------------------------------------------------- written folders
+
+
+def folder_of_uploads_by(app, folder) -> str:
+    with app.app_context():
+        return absolute(folder)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_folder_of_uploads_is_the_one_in_which_uploads_are_stored(tmp_path, exists):
+    app = Carboy("shop", root_path=str(tmp_path / "src" / "shop"))
+    app.config["UPLOAD_FOLDER"] = "uploads"
+    stored = folder_of_uploads_by(app, "uploads")
+    if exists:
+        os.makedirs(stored)
+    by_name = [] if exists else [str(tmp_path / "uploads")]  # for an app that opens files itself
+    facts = Facts(app, None, str(tmp_path), make_settings({}, {}))
+    assert facts.written_folders == sorted([stored, *by_name])
+
+
+def test_folder_of_uploads_may_be_a_path(app, tmp_path):
+    app.config["UPLOAD_FOLDER"] = tmp_path / "up"
+    assert facts_of(app).written_folders == [str(tmp_path / "up")]
+
+
 # ------------------------------------------------------------------------------------------ proxies
 
 
@@ -187,6 +229,8 @@ def test_hosts_are_the_trusted_ones_without_ports(app):
     assert facts_of(app).hosts == []
     app.config["TRUSTED_HOSTS"] = ["shop.example", "shop.example:8000", ".shops.example"]
     assert facts_of(app).hosts == ["shop.example", ".shops.example"]
+    app.config["TRUSTED_HOSTS"] = "shop.example:8000"  # which works as a list of one
+    assert facts_of(app).hosts == ["shop.example"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -455,6 +456,15 @@ def test_app_with_proxy_fix_reads_the_headers_itself(platform):
     assert "CARBOY_PROXY" not in variables(platform, "--force", source=fixed)
 
 
+@pytest.mark.parametrize("name", ["on", "null", "n"])
+@pytest.mark.parametrize("platform", ["cloudrun", "k8s", "render"])
+def test_name_that_is_a_word_of_yaml_stays_a_text(platform, name):
+    content = parsed(platform, "--name", name)
+    top = content[0] if platform == "k8s" else content
+    named = top["services"][0] if platform == "render" else top["metadata"]
+    assert named["name"] == name
+
+
 def test_pod_may_write_in_the_folders_of_the_app_alone():
     source = f"{APP}app.config['UPLOAD_FOLDER'] = 'uploads'\n"
     pod = parsed("k8s", source=source)[0]["spec"]["template"]["spec"]
@@ -493,6 +503,23 @@ def test_pod_gets_the_device_that_a_model_has_declared():
 def test_device_that_the_files_do_not_ask_for_is_named(platform):
     assert "The models use cuda:0, for which" in deploy(platform, source=DEVICE).stdout
     assert "The models use" not in deploy(platform, "--force").stdout
+
+
+def test_render_installs_the_dependencies_of_a_project_and_not_the_project(folder, tmp_path):
+    (folder / "pyproject.toml").write_text('[project]\ndependencies = ["carboy>=0.1", "numpy"]\n')
+    (command,) = (each["buildCommand"] for each in parsed("render")["services"])
+    listed = tmp_path / "dependencies.txt"
+    program, arguments = command.replace("/tmp/dependencies.txt", str(listed)).split(" && ")
+    script = program.replace("python", shlex.quote(sys.executable), 1)
+    subprocess.run(["bash", "-c", script], check=True, timeout=60)
+    assert arguments == f"pip install -r {listed}"
+    assert listed.read_text().splitlines() == ["carboy>=0.1", "numpy"]
+
+
+def test_render_leaves_a_project_without_stated_dependencies_to_its_tool(folder):
+    (folder / "pyproject.toml").write_text('[project]\ndynamic = ["dependencies"]\n')
+    (service,) = parsed("render")["services"]
+    assert service["buildCommand"] == "pip install ."
 
 
 def test_next_command_uses_the_image():

@@ -170,6 +170,19 @@ def test_folder_that_holds_the_code_is_refused(folder, path):
     assert "which holds its code. Let it write in a folder of its own" in result.stderr
 
 
+def test_uploads_of_an_app_in_a_package_are_written_below_the_package(folder, monkeypatch):
+    monkeypatch.setattr(systemdfiles, "_HIDDEN", ())
+    (folder / "uploads").mkdir()
+    (folder / "sub" / "uploads").mkdir(parents=True)
+    (folder / "app.py").rename(folder / "sub" / "app.py")
+    monkeypatch.setenv("UPLOADS", "uploads")
+    assert values("ReadWritePaths", "sub/app.py") == [f"{folder}/sub/uploads"]
+    monkeypatch.setenv("UPLOADS", ".")
+    sys.modules.pop("app")
+    result = separate_runner().invoke(cli, ["systemd", "--print", "sub/app.py"])
+    assert "which holds its code" in result.stderr
+
+
 def test_folders_below_hidden_ones_are_shown_to_the_app(folder, monkeypatch):
     monkeypatch.setattr(systemdfiles, "_HIDDEN", (str(folder.parent),))
     assert values("ProtectHome", "--writable", "up") == []

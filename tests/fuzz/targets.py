@@ -91,6 +91,10 @@ def make_app() -> Carboy:
     def repeat(text: str, times: int) -> int:
         return len(text) * min(times, 3)
 
+    @app.model("/batched", batch=4)
+    def batched(text: list[str], point: list[dict[str, float]]) -> list[str]:
+        return [each[: len(point)] for each in text]
+
     @app.model("/tree")
     def tree(node: Node) -> int:
         return node.value
@@ -340,7 +344,7 @@ def send_v2(data: bytes) -> None:
     """Two bytes have the length of the JSON; the rest is the body."""
     length = int.from_bytes(data[:2], "big")
     body = data[2:]
-    for model in ("rows", "repeat"):
+    for model in ("rows", "repeat", "batched"):
         post(
             f"/v2/models/{model}/infer",
             body,
@@ -375,6 +379,14 @@ V2 = Target(
                 "outputs": [{"name": "output", "parameters": {"binary_data": True}}],
             },
             WORD,
+        ),
+        _v2(
+            {
+                "inputs": [
+                    _input("text", "BYTES", [2], data=["ab", "c"]),
+                    _input("point", "BYTES", [2], data=['{"a":1}', "{}"]),
+                ]
+            }
         ),
         b"\0\0" + ROWS,
     ],

@@ -98,6 +98,25 @@ def test_provider_with_its_own_dates_writes_those_of_numpy_too(app: Carboy) -> N
     assert json.loads(app.json.dumps(when)) == ["2024-01-01T10:00:00"]
 
 
+@pytest.mark.parametrize("debug", [False, True], ids=["compact", "indented"])
+@pytest.mark.parametrize("after", [{"n": 1}, {np.int64(1): NAN}], ids=["text", "NumPy"])
+def test_iterators_are_read_once_whatever_keys_follow(
+    app: Carboy, debug: bool, after: t.Any
+) -> None:
+    class Lists(DefaultJSONProvider):
+        @staticmethod
+        def default(o: t.Any) -> t.Any:
+            return list(o) if hasattr(o, "__next__") else DefaultJSONProvider.default(o)
+
+    app.debug, app.json = debug, Lists(app)
+    rows = ({"day": dt.date(2024, 1, day), "of": map(str, range(day))} for day in (1, 2))
+    made = json.loads(app.json.dumps({"a": rows, "b": after}))
+    assert made["a"] == [
+        {"day": "Mon, 01 Jan 2024 00:00:00 GMT", "of": ["0"]},
+        {"day": "Tue, 02 Jan 2024 00:00:00 GMT", "of": ["0", "1"]},
+    ]
+
+
 @pytest.mark.parametrize("value", [np.timedelta64(1, "s"), np.complex64(1)], ids=stable_repr)
 def test_value_whose_python_form_has_no_json_form_is_an_error(app: Carboy, value: t.Any) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):

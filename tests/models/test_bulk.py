@@ -45,6 +45,10 @@ def total(xs: list[list[float]]) -> list[float]:
     return [sum(x) for x in xs]
 
 
+def shout(text: str | None = None) -> str:
+    return str(text).upper()
+
+
 @pytest.fixture
 def models(app):
     app.model("/measure", batch=4)(measure)
@@ -176,6 +180,31 @@ def test_csv_of_records_is_predicted_to_csv(models_command):
 def test_csv_of_numbers_is_predicted(models_command):
     done = models_command("predict", "total", "x.csv", x_csv="a,b,c\n1,2,3\n4,5,6\n")
     assert (done.exit_code, done.stdout) == (0, "total\n6.0\n15.0\n")
+
+
+@pytest.mark.parametrize("content", ["id,text\n1,hi\n2,ho\n", "text\nhi\nho\n", "mail\nhi\nho\n"])
+def test_csv_of_texts_is_predicted(app, models_command, content):
+    app.model("/spam", name="spam")(shout)
+    done = models_command("predict", "spam", "x.csv", x_csv=content)
+    assert (done.exit_code, done.stdout) == (0, "spam\nHI\nHO\n")
+
+
+def test_csv_may_have_cells_of_any_length(app, models_command):
+    @app.model("/size")
+    def size(text: str) -> int:
+        return len(text)
+
+    content = f"text\nab\n{'x' * 200_000}\ncd\n"
+    done = models_command("predict", "size", "x.csv", x_csv=content)
+    assert (done.exit_code, done.stdout) == (0, "size\n2\n200000\n2\n"), done.stderr
+
+
+def test_csv_without_the_column_of_the_only_parameter_is_reported(app, models_command):
+    app.model("/spam", name="spam")(shout)
+    done = models_command("predict", "spam", "x.csv", x_csv="id,mail\n1,hi\n")
+    assert (done.exit_code, done.stdout) == (1, "")
+    said = "expected a column 'text', the parameter of `predict`, got 'id', 'mail'. Rename"
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,12 @@ def test_file_that_is_no_table_is_one_message(command, name, file, content, said
     assert "Traceback" not in done.stderr
 
 
+def test_csv_may_have_cells_of_any_length(command):
+    name = "x" * 200_000
+    done = command("frame", "x.csv", f"age,name\n1,{name}\n2,b\n")
+    assert done.stdout == f"who,in_ten\n{name},11\nb,12\n", done.stderr[:300]
+
+
 def test_quoted_line_breaks_stay_in_their_row(command):
     done = command("frame", "x.csv", 'age,name\n1,"a\nb"\n')
     assert done.stdout == 'who,in_ten\n"a\nb",11\n'

@@ -284,6 +284,54 @@ def test_tensor_can_be_typed_generated_or_dropped(visit):
     assert facts(page)["Mean"] == "1"
 
 
+@pytest.mark.parametrize("shape", ["4, 5", "50, 60"], ids=["as JSON", "as files"])
+def test_made_up_values_fit_the_type_of_the_tensor(visit, shape):
+    for name in ("Zeros", "Random"):
+        page = visit("/made")
+        for field in page.get_by_label("Shape of the values").all():
+            field.fill(shape)
+        for button in page.get_by_role("button", name=name).all():
+            button.click()
+        predict(page)
+        found = raw(page)
+        if name == "Zeros":
+            assert found == {"mask": [0, 0], "half": [0, 0], "amounts": [0, 0]}
+    assert found["mask"] == [0, 1]
+    assert 0 <= found["half"][0] < found["half"][1] <= 1
+    assert 0 <= found["amounts"][0] < found["amounts"][1] < 10
+
+
+WRITE = """async (numbers) => {
+  const { write } = await import(new URL("data/npy.js", document.querySelector("script[src]").src));
+  let i = 0;
+  const file = write("float16", [numbers.length], () => numbers[i++]);
+  return [...new Uint8Array(await file.arrayBuffer())];
+}"""
+
+
+def test_numbers_of_half_precision_are_written_as_numpy_writes_them(visit):
+    numbers = [0, 2**-24, 2**-15, 2**-14, 0.1, 0.333, 0.9999, 1, 1.5, 2047.4, 65504]
+    file = visit("/made").evaluate(WRITE, numbers)
+    found = np.load(io.BytesIO(bytes(file)))
+    assert found.dtype == np.float16
+    assert found.tolist() == np.array(numbers, "float16").tolist()
+
+
+def test_texts_with_line_breaks_and_empty_ones_are_sent_as_they_are(visit):
+    page = visit("/texts")
+    area = page.get_by_label("texts", exact=True)
+    predict(page)
+    assert raw(page) == {"texts": ["a\nb", "", "c"]}
+    area.fill('["a\\nb", "d"')
+    page.locator("#predict").click()
+    assert "Not JSON yet" in page.get_by_role("alert").inner_text()
+    area.fill("")
+    area.fill("[e\n\nf")
+    page.locator("#predict").click()
+    page.locator(".raw code", has_text="[e").wait_for(state="attached")
+    assert raw(page) == {"texts": ["[e", "f"]}
+
+
 def test_small_matrix_is_returned_unchanged(visit):
     page = visit("/same")
     page.get_by_label("values", exact=True).fill("[[1.5, 2], [3, 4]]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+import socket
 import sys
 import typing as t
 
@@ -151,12 +152,38 @@ class Kept:
     def close(self) -> None: ...
 
 
-def test_lines_for_a_named_pipe_that_nobody_reads_go_to_the_fallback(tmp_path, monkeypatch):
+def named_pipe(folder: pathlib.Path) -> tuple[str, list[int]]:
+    os.mkfifo(folder / "fifo")
+    return str(folder / "fifo"), [os.open(folder / "fifo", os.O_RDONLY | os.O_NONBLOCK)]
+
+
+def own_pipe(name: str) -> tuple[str, list[int]]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    return name.format(writer), [reader, writer]
+
+
+def own_socket() -> tuple[str, list[int]]:
+    """A socket, which cannot be opened once more by its name."""
+    reader, writer = (each.detach() for each in socket.socketpair())
+    os.set_blocking(reader, False)
+    return f"/dev/fd/{writer}", [reader, writer]
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        pytest.param(named_pipe, id="named pipe"),
+        pytest.param(lambda folder: own_pipe("/dev/fd/{}"), id="own pipe"),
+        pytest.param(lambda folder: own_pipe("/proc/self/fd/{}"), id="own pipe, in /proc"),
+        pytest.param(lambda folder: own_socket(), id="own socket"),
+    ],
+)
+def test_lines_for_a_file_that_nobody_reads_go_to_the_fallback(tmp_path, monkeypatch, opened):
     monkeypatch.setattr("carboy.observability.logfile.BLOCK_S", BLOCK_S)
-    path, kept, now_s = pathlib.Path(tmp_path / "fifo"), Kept(), [100.0]
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    file = SharedLogFile(str(path), fallback=kept, clock=lambda: now_s[0])
+    path, (reader, *others) = opened(tmp_path)
+    kept, now_s = Kept(), [100.0]
+    file = SharedLogFile(path, fallback=kept, clock=lambda: now_s[0])
     try:
         written = [line(number, 1000) for number in range(200)]
         notices = [notice.text for each in written for notice in file.write(each)]
@@ -170,6 +197,8 @@ def test_lines_for_a_named_pipe_that_nobody_reads_go_to_the_fallback(tmp_path, m
         assert read_all(reader) == b"again\n"
         lines = (received + kept.data).splitlines(True)
         assert sorted(lines) == sorted([*written, *[b"z\n"] * 3000])
+        assert all(map(os.get_blocking, others))  # which other programs may share
     finally:
         file.close()
-        os.close(reader)
+        for fd in (reader, *others):
+            os.close(fd)

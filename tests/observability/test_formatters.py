@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import typing as t
 
@@ -104,6 +105,27 @@ def test_secrets_are_masked(format):
     assert "********" in written
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "%(msg)s",
+        "{msg}",
+        "${msg}",
+        "%(args)s",
+        "{args[0]}",
+        "%(exc_info)s",
+        "{exc_text}",
+        "$stack_info",
+    ],
+)
+def test_secrets_are_masked_in_each_field_that_a_template_names(template):
+    secret = "password=hunter2"
+    given = {"exc_info": raised(secret), "exc_text": secret, "stack_info": secret}
+    written = line(f"{template} ", f"{secret} %s", secret, **given)
+    assert "hunter2" not in written
+    assert "********" in written.splitlines()[0]
+
+
 @pytest.mark.parametrize("format", ["text", "%(message)s %(user)s", "json"])
 def test_secret_with_a_colour_inside_is_masked(format):
     app = Carboy(__name__)
@@ -129,10 +151,29 @@ def test_json_has_the_traceback():
     assert made["exception"].endswith("ValueError: bad\nsecond line")
 
 
-@pytest.mark.parametrize("value", [float("nan"), {(1, 2): 3}], ids=["NaN", "keys that are no text"])
-def test_json_is_valid_whatever_the_program_adds(value):
-    written = line("json", value=value)
-    assert json.loads(written, parse_constant=pytest.fail)["value"] == str(value)
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (math.nan, "nan"),
+        (
+            [-math.inf, 0.5, {"loss": math.nan, "tags": ("a", 1)}],
+            ["-inf", 0.5, {"loss": "nan", "tags": ["a", 1]}],
+        ),
+        ({(1, 2): 3.5}, {"(1, 2)": 3.5}),
+        ({math.inf: {1, 2}}, {"inf": "{1, 2}"}),
+    ],
+    ids=["NaN", "numbers in a list", "keys that are no text", "infinite keys"],
+)
+def test_json_is_valid_whatever_the_program_adds(value, shown):
+    written = line("json", value=value, ms=1.5, tags=["a"])
+    made = json.loads(written, parse_constant=pytest.fail)
+    assert (made["value"], made["ms"], made["tags"]) == (shown, 1.5, ["a"])
+
+
+def test_json_shows_a_value_that_contains_itself():
+    value: list[object] = [0.5]
+    value.append(value)
+    assert json.loads(line("json", value=value))["value"] == [0.5, "Ellipsis"]
 
 
 def test_json_escapes_what_json_itself_allows():

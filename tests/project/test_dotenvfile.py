@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import secrets
 
 import pytest
 
 from carboy import Carboy
+from carboy.cli import load_dotenv
 from carboy.errors import ProjectError
+from carboy.project.rotation import rotate_env_file, rotate_key_file
 
 
 def test_lines_are_counted_over_comments_blank_lines_and_long_values(project):
@@ -50,6 +55,32 @@ def test_env_file_overrides_flaskenv_and_refers_to_variables(project):
     app = project.load()
     assert (app.config["A"], app.config["B"]) == ("on-db", "flaskenv")
     assert project.origin(app, "B") == ".flaskenv:2"
+
+
+def test_byte_order_mark_is_no_part_of_a_name_or_secret(project, monkeypatch):
+    from dotenv.parser import Reader
+
+    def init_before_dotenv_1_2(reader, stream):
+        init(reader, io.StringIO("\n" + stream.read()))  # only the very first one is removed
+        reader.string = reader.string.removeprefix("\n")
+
+    init = Reader.__init__
+    monkeypatch.setattr(Reader, "__init__", init_before_dotenv_1_2)
+    project.write(".flaskenv", "\ufeffCARBOY_A=1\n")
+    project.write(".env", "\ufeffSECRET_KEY_FILE=key\n")
+    key = secrets.token_hex()
+    project.write("key", f"\ufeff{key}\n")
+    config = project.load().config
+    assert (config["A"], config["SECRET_KEY"]) == (1, key)
+    monkeypatch.setattr("carboy.cli.dotenv.files_read", [])
+    project.write("other", "\ufeffFLASK_B=2\n")
+    load_dotenv("other", load_defaults=False)
+    assert os.environ["FLASK_B"] == "2"
+    rotate_key_file("key", keep=1)
+    assert json.loads((project.root / "key.fallbacks").read_text()) == [key]
+    project.write(".env", "\ufeffSECRET_KEY=of-the-file\n")
+    rotate_env_file(".env", keep=0)
+    assert (project.root / ".env").read_text().count("SECRET_KEY=") == 1
 
 
 def test_changed_file_is_read_again(project):

@@ -14,6 +14,7 @@ import pytest
 from carboy import Carboy
 from carboy.core.masking import MASK, mask_text
 from carboy.errors import ProjectError
+from carboy.project.configproblems import problems_of
 from carboy.project.loader import project_root
 
 LAYERS = [
@@ -141,9 +142,33 @@ def test_misspelt_environment_is_refused_if_others_have_sections(project):
 def test_file_for_an_environment_may_have_its_short_name(project, name):
     project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
     project.write(name.replace("rod", "rodx").replace("ROD", "RODX"), "nonsense (")
+    project.write("config.example.toml", "nonsense (")
     app = project.load()
     assert app.config["TITLE"] == "x"
-    assert app.config.project.environments == ("production",)
+    others = set() if name.endswith("py") else {"prodx", "Prodx"}
+    assert {*app.config.project.environments} - others == {"production"}
+
+
+@pytest.mark.parametrize(
+    "name", ["config.staging.toml", "config.staging.json", "config_staging.py"]
+)
+def test_misspelt_environment_is_refused_if_others_have_files(project, name):
+    project.write(name, '{"TITLE": "x"}' if name.endswith("json") else 'TITLE = "x"\n')
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+    assert project.load(environment="staging").config["TITLE"] == "x"
+    project.write(f"instance/{name}", '{"A": "x"}' if name.endswith("json") else 'A = "x"\n')
+    (project.root / name).unlink()
+    with pytest.raises(ProjectError, match=r"'stagng'.*Did you mean 'staging'"):
+        project.load(environment="stagng")
+
+
+@pytest.mark.parametrize("name", ["config_utils.py", "config.example.toml", "config_test.py"])
+def test_file_with_another_purpose_is_for_no_environment(project, name):
+    project.write(name, "A = 1\n")
+    app = project.load(environment="demo")
+    assert "A" not in app.config
+    assert app.config.project.environments == ()
 
 
 @pytest.mark.parametrize(
@@ -275,6 +300,46 @@ def test_value_that_would_fail_in_a_request_is_refused(project, key, message):
         project.load()
 
 
+NO_LIMIT = r"expected a number from 0 on, or None for no limit, got -1\.$"
+UNUSABLE = [
+    ("TRUSTED_HOSTS", "*", r"'\*' is no host.* '\.a\.org' for all its subdomains"),
+    ("TRUSTED_HOSTS", "a.org,*.a.org", r"'\*\.a\.org' is no host"),
+    ("TRUSTED_HOSTS", "http://a.org", "'http://a.org' is no host"),
+    ("TRUSTED_HOSTS", "a..org", r"'a\.\.org' is no host"),
+    ("TRUSTED_HOSTS", ".", r"'\.' is no host"),
+    ("MAX_CONTENT_LENGTH", "-1", NO_LIMIT),
+    ("MAX_FORM_MEMORY_SIZE", "-1", NO_LIMIT),
+    ("MAX_FORM_PARTS", "-1", NO_LIMIT),
+    ("PERMANENT_SESSION_LIFETIME", "nan", "expected a number of seconds, got nan"),
+    ("SEND_FILE_MAX_AGE_DEFAULT", "inf", "expected a number of seconds, got inf"),
+]
+
+
+@pytest.mark.parametrize(("key", "text", "message"), UNUSABLE)
+def test_value_with_which_every_request_fails_is_refused(project, key, text, message):
+    project.setenv(**{f"CARBOY_{key}": text})
+    with pytest.raises(
+        ProjectError, match=f"{key} from environment variable CARBOY_{key}: {message}"
+    ):
+        project.load()
+
+
+def test_unusable_value_that_code_assigns_is_a_problem(project):
+    app = project.load()
+    app.config.update(TRUSTED_HOSTS=["*"], MAX_CONTENT_LENGTH=-1, MAX_FORM_PARTS=0)
+    limit, hosts = map(str, problems_of(app.config))
+    assert "MAX_CONTENT_LENGTH from" in limit
+    assert "TRUSTED_HOSTS from" in hosts
+
+
+@pytest.mark.parametrize(
+    "hosts", ["a.org,.b.org", "[::1],[::1]:80,::1", "a.org:8000", "bücher.example", "my_host"]
+)
+def test_hosts_that_can_match_a_request_are_taken(project, hosts):
+    project.setenv(CARBOY_TRUSTED_HOSTS=hosts)
+    assert project.load().config["TRUSTED_HOSTS"] == hosts.split(",")
+
+
 def test_variables_that_others_read_set_no_key(project):
     project.setenv(
         CARBOY_MODELS_SOCKET="/run/s", CARBOY_MODEL_CACHE="/tmp/c", CARBOY_RUN_FROM_CLI="1"
@@ -304,6 +369,29 @@ def test_variables_without_prefix_set_declared_keys_only(project):
     config = project.load().config
     assert config["SECRET_KEY"] == "k"
     assert (config["TESTING"], config["MAX_CONTENT_LENGTH"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "variables", "host"),
+    [
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"FLASK_DB": '{"HOST": "set"}'}, "set"),
+        ("", {"FLASK_DB__HOST": "lower", "CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB__HOST__NAME=file", {"CARBOY_DB": '{"HOST": "set"}'}, "set"),
+        ("CARBOY_DB__HOST=file", {"CARBOY_DB__PORT": "5"}, "file"),
+        ("FLASK_DB={}", {"CARBOY_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}", {"FLASK_DB__HOST": "set"}, "set"),
+        ("CARBOY_DB={}\nCARBOY_DB__HOST=file", {}, "file"),
+    ],
+)
+def test_member_is_set_only_if_nothing_of_higher_precedence_sets_all(
+    project, dotenv, variables, host
+):
+    project.write("config.toml", "[DB]\nPORT = 5\n")
+    project.write(".env", dotenv)
+    project.setenv(**variables)
+    assert project.load().config["DB"]["HOST"] == host
 
 
 @pytest.mark.parametrize(
@@ -590,6 +678,60 @@ def test_installed_app_belongs_to_the_current_folder():
     assert project_root("/usr/lib/python3/site-packages/shop") == os.getcwd()
 
 
+REPORTS_ITS_PROJECT = """
+    import os
+    from carboy import Carboy
+    app = Carboy(__name__)
+    app.config.from_project()
+    root = os.path.relpath(app.config.project.root, os.environ["PROJECTS"])
+    print(root, app.config["SECRET_KEY"], app.config["RAN_AS"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder", "expected"),
+    [
+        (["-c", "import app"], "shop", "shop inner config"),
+        (["app.py"], "shop", "shop inner config"),
+        (["-m", "app"], "shop", "shop inner config"),
+        (["-c", "import shop.app"], ".", ". None shop.config"),
+        (["-m", "shop.app"], ".", ". None shop.config"),
+    ],
+)
+def test_folder_is_a_package_only_if_the_app_is_imported_from_it(
+    project, arguments, folder, expected
+):
+    project.write("shop/__init__.py", "")
+    project.write("shop/.env", "SECRET_KEY=inner")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project.root / folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (f"{expected}\n", "")
+
+
+def test_script_in_a_package_belongs_to_the_project_around_it(project):
+    project.write("shop/__init__.py", "")
+    project.write(".env", "SECRET_KEY=outer")
+    project.write("shop/config.py", "RAN_AS = __name__\n")
+    project.write("shop/app.py", REPORTS_ITS_PROJECT)
+    project.setenv(PROJECTS=str(project.root))
+    done = subprocess.run(
+        [sys.executable, "shop/app.py"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (". outer shop.config\n", "")
+
+
 def test_config_in_the_package_is_read_if_the_project_has_none(project):
     project.write("shop/__init__.py", "")
     project.write("shop/config.py", 'PLACE = "package"\n')
@@ -852,11 +994,11 @@ def test_variable_has_the_type_of_the_value_that_a_file_has(project, name, text,
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("PORT", "x", "expected int or float or None, as in config.py:1, got text 'x'"),
-        ("TLS", "flase", "expected bool or None, as in config.py:2, got text 'flase'"),
-        ("SIZES", "2,3", "expected list[Any] or None, as in config.py:4"),
-        ("OPTIONS", "x", "expected dict[str, Any] or None, as in config.py:5"),
-        ("OPTIONS__depth", "x", "expected int or float or None, as it has been, got text 'x'"),
+        ("PORT", "x", "expected int or float or null, as in config.py:1, got text 'x'"),
+        ("TLS", "flase", "expected bool or null, as in config.py:2, got text 'flase'"),
+        ("SIZES", "2,3", "expected list[Any] or null, as in config.py:4"),
+        ("OPTIONS", "x", "expected dict[str, Any] or null, as in config.py:5"),
+        ("OPTIONS__depth", "x", "expected int or float or null, as it has been, got text 'x'"),
     ],
 )
 def test_variable_of_another_type_than_a_file_has_is_refused(project, name, text, words):

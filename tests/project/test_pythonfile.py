@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -370,6 +371,173 @@ def test_property_is_read_from_an_object_of_the_class(project):
     app = project.load()
     assert app.config["URL"] == "postgres://db"
     assert project.origin(app, "URL") == "config.py:4"
+
+
+FAILS_ELSEWHERE = """
+    import os
+
+    class Config:
+        TITLE = "Shop"
+
+    class DevelopmentConfig(Config):
+        URI = "sqlite://"
+
+    class ProductionConfig(Config):
+        @property
+        def URI(self):
+            return os.environ["SHOP_URI"]
+"""
+
+
+@pytest.mark.parametrize("end", ["", "config = {'production': ProductionConfig()}\n"])
+def test_values_are_made_for_the_chosen_environment_only(project, end):
+    project.write("config.py", textwrap.dedent(FAILS_ELSEWHERE) + end)
+    app = project.load(environment="development")
+    assert app.config["URI"] == "sqlite://"
+    assert "production" in app.config.project.environments
+    failure = r"config.py:12: class ProductionConfig raises KeyError: 'SHOP_URI'.*\.env may set it"
+    with pytest.raises(ProjectError, match=failure):
+        project.load()
+    project.setenv(SHOP_URI="postgres://")
+    assert project.load().config["URI"] == "postgres://"
+
+
+def test_class_that_its_derived_classes_complete_is_left_out(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            TITLE = "Shop"
+            @property
+            def URI(self):
+                raise NotImplementedError("no URI")
+
+        class ProductionConfig(Config):
+            URI = "postgres://"
+        """,
+    )
+    config = project.load().config
+    assert (config["TITLE"], config["URI"]) == ("Shop", "postgres://")
+    with pytest.raises(ProjectError, match=r"config.py:5: class Config raises NotImplementedError"):
+        project.load(environment="development")
+
+
+DATACLASS = "import dataclasses\n@dataclasses.dataclass{}\nclass Config:"
+FACTORY = "dataclasses.field(default_factory=lambda: ['a'])"
+ATTRS = "import attrs\n@attrs.define\nclass Config:"
+WITH_FIELDS = {
+    "dataclass": (DATACLASS.format(""), FACTORY),
+    "dataclass with slots": (DATACLASS.format("(slots=True)"), FACTORY),
+    "named tuple": ("from typing import NamedTuple\nclass Config(NamedTuple):", "['a']"),
+    "pydantic": ("from pydantic import BaseModel\nclass Config(BaseModel):", "['a']"),
+    "attrs": (ATTRS, "attrs.Factory(lambda: ['a'])"),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_FIELDS)
+def test_fields_of_a_class_are_keys(project, kind):
+    head, default = WITH_FIELDS[kind]
+    project.write(
+        "config.py",
+        f"{head}\n"
+        "    TITLE: str = 'Shop'\n"
+        f"    HOSTS: list = {default}\n"
+        "class TestingConfig(Config):\n"
+        "    EXTRA: int = 1\n",
+    )
+    for environment in ("production", "testing"):
+        config = project.load(environment=environment).config
+        assert (config["TITLE"], config["HOSTS"]) == ("Shop", ["a"])
+
+
+PROPERTY = "@{}\n    def URI(self): return 'x'"
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "__slots__ = ('URI',)\n    def __init__(self): self.URI = 'x'",
+        PROPERTY.format("property"),
+        PROPERTY.format("functools.cached_property"),
+    ],
+    ids=["slot", "property", "cached property"],
+)
+def test_descriptor_never_becomes_a_value(project, attribute):
+    project.write("config.py", f"import functools\nclass Config:\n    {attribute}\n")
+    assert project.load().config["URI"] == "x"
+
+
+def test_field_without_a_value_is_an_error_unless_the_environment_has_it(project):
+    project.write(
+        "config.py",
+        """
+        from dataclasses import dataclass
+
+        @dataclass
+        class Config:
+            URI: str
+
+        @dataclass
+        class DevelopmentConfig(Config):
+            URI: str = "sqlite://"
+        """,
+    )
+    assert project.load(environment="development").config["URI"] == "sqlite://"
+    with pytest.raises(ProjectError, match=r"config.py:4: class Config raises TypeError: .*'URI'"):
+        project.load()
+
+
+def test_secrets_that_a_failing_property_uses_are_masked(project):
+    project.write(
+        "config.py",
+        """
+        class Config:
+            @property
+            def URI(self):
+                PASSWORD = "the-canary-of-9"
+                raise ValueError(f"no connection with {PASSWORD}")
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"config.py:5: .* no connection with \*+") as info:
+        project.load()
+    assert "canary" not in str(info.value)
+    assert info.value.__cause__ is None
+
+
+def test_refused_values_of_pydantic_are_not_shown(project):
+    project.write(
+        "config.py",
+        """
+        from pydantic import BaseModel, Field
+
+        class Config(BaseModel):
+            PIN: int = Field(default="canary", validate_default=True)
+        """,
+    )
+    with pytest.raises(ProjectError, match=r"config.py:3: class Config raises .*PIN: ") as info:
+        project.load()
+    assert "canary" not in str(info.value)
+    assert info.value.__cause__ is None
+
+
+def test_equal_value_that_an_object_inherits_does_not_override_that_of_a_file(project):
+    head, default = WITH_FIELDS["dataclass"]
+    project.write(
+        "config.py",
+        f"{head}\n    HOSTS: list = {default}\n"
+        "class ProductionConfig(Config):\n    SIZE: int = 1\n",
+    )
+    project.write("config.production.toml", "")
+    project.write("instance/config.py", "HOSTS = ['b']\n")
+    assert project.load().config["HOSTS"] == ["b"]
+
+
+@pytest.mark.parametrize("kind", WITH_FIELDS)
+def test_field_in_lower_case_is_refused(project, kind):
+    head, _ = WITH_FIELDS[kind]
+    project.write("config.py", f"{head}\n    title: str = 'Shop'\n")
+    with pytest.raises(ProjectError, match=r"class Config has the field 'title'.*Write TITLE"):
+        project.load()
 
 
 def test_dict_with_another_purpose_is_no_table_of_environments(project):

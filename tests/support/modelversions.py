@@ -10,7 +10,7 @@ import typing as t
 from carboy.models.sources import source_of
 
 
-def write_version(source: pathlib.Path, name: str, **contents: t.Any) -> None:
+def write_version(source: pathlib.Path | str, name: str, **contents: t.Any) -> None:
     """Add a version with one file, of which `Counting` reads the members."""
     with tempfile.TemporaryDirectory() as build:
         pathlib.Path(build, "version.json").write_text(json.dumps({"name": name, **contents}))

@@ -208,6 +208,23 @@ def same(values: Square) -> Square:
     return values
 
 
+@app.model("/made")
+def made(
+    mask: Tensor["bool", "a", "b"],
+    half: Tensor["float16", "c", "d"],
+    amounts: Tensor["int64", "e", "f"],
+) -> dict[str, list[float]]:
+    """The least and the most of each tensor."""
+    given = {"mask": mask, "half": half, "amounts": amounts}
+    return {name: [float(each.min()), float(each.max())] for name, each in given.items()}
+
+
+@app.model("/texts", examples={"Lines": ["a\nb", "", "c"], "Plain": ["a", "[b]"]})
+def texts(texts: list[str]) -> dict[str, list[str]]:
+    """The same texts."""
+    return {"texts": texts}
+
+
 @app.model("/upper")
 def upper(data: bytes) -> bytes:
     """The same bytes, in capitals."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import typing as t
 
+from carboy.core.filelocks import HAS_LOCKS, locked
 from carboy.errors import ConfigError
 from carboy.project.privatefiles import replace_private
 
@@ -53,15 +54,13 @@ def _locked(folder: str) -> cabc.Iterator[str]:
     """Let other processes wait that change a file of the folder. On systems without `flock`, of two
     that do so at the same time the last one wins.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if not HAS_LOCKS:
         yield folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
+        with locked(descriptor):
+            yield folder
     finally:
         os.close(descriptor)
 

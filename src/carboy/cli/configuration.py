@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import typing as t
@@ -226,12 +227,16 @@ def _one_line(value: t.Any) -> str:
     return "".join(each if each.isprintable() else " " for each in text)
 
 
-def _with_text_keys(value: t.Any) -> t.Any:
-    """Return a copy of a value in which all keys of dicts are texts, because JSON has no others."""
+def _for_json(value: t.Any) -> t.Any:
+    """Return a copy of a value in which texts replace what JSON does not have: keys of dicts that
+    are no texts, infinity and NaN.
+    """
     if isinstance(value, dict):
-        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+        return {str(key): _for_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_text_keys(each) for each in value]
+        return [_for_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
     return value
 
 
@@ -242,7 +247,7 @@ def _as_json(config: Config, keys: list[str]) -> str:
     for key in keys:
         origin = origin_of(config, key)
         values[key] = {
-            "value": _with_text_keys(_shown(config, key)),
+            "value": _for_json(_shown(config, key)),
             "source": origin.source,
             "place": origin.place,
         }
@@ -252,4 +257,6 @@ def _as_json(config: Config, keys: list[str]) -> str:
         "environment": project.environment if project else config.get("ENV"),
         "values": values,
     }
-    return json.dumps(about, indent=2, ensure_ascii=False, default=_one_line)
+    text = json.dumps(about, indent=2, ensure_ascii=False, default=_one_line)
+    # A variable that is not UTF-8 has lone surrogates, which only an escape can write.
+    return text.encode("utf-8", "backslashreplace").decode()

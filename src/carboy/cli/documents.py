@@ -19,8 +19,9 @@ if t.TYPE_CHECKING:
 _output = click.option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False, writable=True),
-    help="Write to this file instead of the terminal.",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    callback=lambda _context, _option, path: None if path == "-" else path,
+    help="Write to this file instead of the terminal, which is '-'.",
 )
 
 

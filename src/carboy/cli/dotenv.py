@@ -15,6 +15,7 @@ import click
 
 from ..project.dotenvfile import (
     DEFAULT_NAMES,
+    ENCODING,
     files_read,
     parse_env_file,
     restore_variable,
@@ -86,7 +87,7 @@ def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool 
     watch(files)
     values: dict[str, str | None] = {}
     for file in files:
-        values |= dotenv.dotenv_values(file, encoding="utf-8")
+        values |= dotenv.dotenv_values(file, encoding=ENCODING)
     share_prefixes(values)
     set_missing_variables(values)
     files_read[:] = files

@@ -111,8 +111,8 @@ def predict_command(
     """Predict each input of FILE and write the results to stdout, in the same order.
 
     \b
-    csv    a header, then one input per line: the columns are fields of a record, or together
-           a list of numbers
+    csv    a header, then one input per line: the columns are parameters, fields of a record, or
+           together a list of numbers
     jsonl  one input per line, as it is sent by POST
     json   an array of inputs
     npy    an array: each element along its first axis is one input

@@ -114,9 +114,10 @@ class BodyReader:
         self._decode_named = finite(typed_decoder(self._named_type), self._named_type)
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
-        self._has_pydantic = any(_is_validated(each) for each in self.parameters)
+        #: Whether pydantic validates a part of the body.
+        self.has_pydantic = any(_is_validated(each) for each in self.parameters)
         #: JSON of at most this length is read without counting its values.
-        self.unchecked_bytes = UNCHECKED_KEYS_BYTES if self._has_pydantic else UNCHECKED_BYTES
+        self.unchecked_bytes = UNCHECKED_KEYS_BYTES if self.has_pydantic else UNCHECKED_BYTES
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]
         # Whether the fields that msgspec decodes can be used as arguments, because they need no
         # conversion and contain no arrays whose dimensions must be compared.
@@ -189,7 +190,7 @@ class BodyReader:
                 byte order mark. Flask reads these, and programs on Windows send them.
         """
         if len(data) > self.unchecked_bytes:
-            check_json(data, all_values=self._has_pydantic)
+            check_json(data, all_values=self.has_pydantic)
         single, bare = self.single, self._bare
         try:
             if single is None or bare is None:
@@ -298,12 +299,12 @@ class BodyReader:
     def _decode_msgpack(self, data: bytes) -> Arguments:
         if not data and not self.spec.required:
             return self._defaults()
-        check_msgpack(data, all_values=self._has_pydantic)
+        check_msgpack(data, all_values=self.has_pydantic)
         try:
             value = msgspec.msgpack.decode(data, ext_hook=_refuse_extension)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise MalformedInputError("The body is not valid MessagePack.") from exc
-        if self._has_pydantic:
+        if self.has_pydantic:
             check_plain_keys(value, len(data))
         single = self.single
         if single is None or (isinstance(value, dict) and not single.takes_object):

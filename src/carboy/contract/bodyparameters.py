@@ -173,6 +173,11 @@ class BodyParameter:
         kind = f"a file ({' or '.join(names)})" if names else "a file"
         return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether several texts of a form are one value: a list."""
+        return self._texts.takes_several
+
     # -- JSON and MessagePack --------------------------------------------------------------------
 
     def _decoder(self) -> Decode:

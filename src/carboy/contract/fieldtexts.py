@@ -69,6 +69,8 @@ class TextField:
         is_nullable: whether the type allows None.
         is_list: whether the type is a list, so that a single text or file becomes a list of one
             item.
+        takes_several: whether several texts are one value: whether the type is a list, or a tuple
+            or set, or a union that contains one.
     """
 
     def __init__(self, annotation: t.Any, sort: Sort | None = None) -> None:
@@ -79,8 +81,8 @@ class TextField:
         self.is_nullable = types.NoneType in members
         self._is_scalar = sort is Sort.SCALAR
         self.is_list = sort in (Sort.SCALARS, Sort.FILES)
-        self._may_be_list = not self._is_scalar and any(
-            list in plain_classes(each) for each in members
+        self.takes_several = self.is_list or (
+            not self._is_scalar and any(list in plain_classes(each) for each in members)
         )
         self._tidy = tidy(annotation)
 
@@ -89,7 +91,7 @@ class TextField:
         texts.
         """
         first = texts[0]
-        is_several = len(texts) > 1 and (self.is_list or self._may_be_list)
+        is_several = len(texts) > 1 and self.takes_several
         if is_several or self._is_scalar or first.lstrip()[:1] not in ("[", "{"):
             return None
         data = first.encode()
@@ -97,7 +99,7 @@ class TextField:
 
     def sent(self, texts: cabc.Sequence[str]) -> str | list[str]:
         """Return all texts of a field if the type is a list, otherwise its first text."""
-        is_list = self.is_list or (len(texts) > 1 and self._may_be_list)
+        is_list = self.is_list or (len(texts) > 1 and self.takes_several)
         return list(texts) if is_list else texts[0]
 
     def plain(self, texts: cabc.Sequence[str]) -> t.Any:

@@ -34,21 +34,36 @@ _LONG_KEY = re.compile(rb'"([^"]{257,})(?="\s*:)')
 UNCHECKED_KEYS_BYTES: t.Final = 2**15
 
 
-def check_json(data: bytes, *, all_values: bool = False) -> None:
+def check_json(*texts: bytes, all_values: bool = False) -> None:
     """Refuse JSON that has very many lists and objects for its length: 413.
 
     Args:
+        texts: the JSON of one request; usually its body, the only one.
         all_values: whether pydantic validates the values. Numbers, texts and the like count as
             well then, because pydantic creates an error of 240 bytes for each value that does not
             fit; and long keys above many values are refused.
     """
-    if all_values:
-        check_keys(data)
-    if len(data) <= UNCHECKED_BYTES:
+    for text in texts if all_values else ():
+        check_keys(text)
+    size = sum(map(len, texts))
+    if size <= UNCHECKED_BYTES:
         return
-    most, counted = _most(data), b"[{," if all_values else b"[{"
-    if sum(map(data.count, counted)) > most and count_outside_strings(data, counted) > most:
+    most, counted = _most(size), b"[{," if all_values else b"[{"
+    if sum(text.count(each) for text in texts for each in counted) <= most:
+        return
+    if sum(count_outside_strings(text, counted) for text in texts) > most:
         raise _too_many(most, all_values=all_values)
+
+
+def check_number(values: int, size: int) -> None:
+    """Do what `check_json` does with `all_values`, for values that were counted.
+
+    Args:
+        values: how many there are.
+        size: the length of the body in bytes.
+    """
+    if values > (most := _most(size)):
+        raise _too_many(most, all_values=True)
 
 
 def check_keys(data: bytes) -> None:
@@ -106,7 +121,7 @@ def check_msgpack(data: bytes, *, all_values: bool = False) -> None:
     """
     if len(data) <= _FEW:
         return
-    most = _most(data)
+    most = _most(len(data))
     may_have_many = all_values or len(data.translate(None, _NO_CONTAINERS)) > most
     if may_have_many and not _has_fewer_values(data, most):
         raise _too_many(most, all_values=all_values)
@@ -128,8 +143,8 @@ def count_outside_strings(data: bytes, characters: bytes) -> int:
     return found
 
 
-def _most(data: bytes) -> int:
-    return max(_FEW, len(data) // _BYTES_EACH)
+def _most(size: int) -> int:
+    return max(_FEW, size // _BYTES_EACH)
 
 
 def _too_many(most: int, *, all_values: bool) -> InputTooLargeError:

@@ -38,8 +38,10 @@ The process and its surroundings:
     foreignservers   refuses what models do not survive under uWSGI and mod_wsgi
     subinterpreters  the same for sub-interpreters
     forks            what a forked process must change
+    filelocks        locks on files that forked processes do not keep
     cgroups          limits of a container; `processmemory` says what a process uses
     reachability     who can reach an address
     runtimefolders   private folders for sockets
+    disksync         waits until the disk has what was written
     messagelines     messages between processes of one server
 """

@@ -12,6 +12,7 @@ from ..globals import current_app
 from ..helpers import send_from_directory
 
 if t.TYPE_CHECKING:
+    from ..sansio.app import App
     from ..wrappers import Response
 
 
@@ -84,3 +85,13 @@ def is_hidden(path: str) -> bool:
     folders, _, name = path.rpartition("/")
     parts = [part for part in folders.split("/") if part != ".well-known"]
     return any(part.startswith(".") and part.strip(".") for part in (*parts, name))
+
+
+def is_public(path: str, app: App) -> bool:
+    """Return whether a file or folder is in the static folder of an app or of one of its
+    blueprints, or is such a folder itself, so that clients can download it. Links are followed.
+    """
+    owners = (app, *app.blueprints.values())
+    folders = [os.path.realpath(each.static_folder) for each in owners if each.static_folder]
+    below = os.path.join(os.path.realpath(path), "")
+    return any(below.startswith(os.path.join(folder, "")) for folder in folders)

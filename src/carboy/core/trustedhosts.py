@@ -38,7 +38,12 @@ def is_trusted_host(host: str | None, trusted: cabc.Collection[str]) -> bool:
         return False
     # `_is_trusted` is cached by the items of the list and not by the list itself, because the
     # program may change the list in place.
-    return _is_trusted(host, (trusted,) if isinstance(trusted, str) else tuple(trusted))
+    return _is_trusted(host, trusted_names(trusted))
+
+
+def trusted_names(trusted: cabc.Collection[str] | None) -> tuple[str, ...]:
+    """Return the names in the value of `TRUSTED_HOSTS`, which may be one text, as in Werkzeug."""
+    return (trusted,) if isinstance(trusted, str) else tuple(trusted or ())
 
 
 @lru_cache(maxsize=256)

@@ -11,6 +11,7 @@ command of `carboy` of the function, which writes the files.
     dockerfiles     `carboy docker`; `imagepackages` and `ignoredfiles` say what an image contains
     wsgifile        `carboy wsgi`
     collectfacts    loads the app for all of them
+    configvalues    the values of config keys that files depend on, checked
     serversettings  the server's settings that the environment sets
     specialroutes   routes that need more of a web server
     appmemory       how much memory an app takes

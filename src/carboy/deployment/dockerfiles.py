@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from ..errors import DeploymentError
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .ignoredfiles import ignored_files
-from .imagepackages import Packages, read_packages
+from .imagepackages import LIST_DEPENDENCIES, Packages, read_packages
 from .nginxfiles import nginx_text
 from .projectfiles import (
     ENV_FILES,
@@ -44,6 +45,9 @@ PROBES = 9000
 NGINX_PATH = "deploy/nginx.compose.conf"
 # Characters that have a meaning in a pattern of .dockerignore, in a variable or in a volume.
 _NOT_IN_FOLDERS = frozenset('$:\\"*?[]!#')
+# Matches a name of a volume. Compose takes a single letter for a drive of Windows, and what begins
+# with a dot for a path.
+_NAME_OF_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 # The package index of PyTorch that has wheels for CPUs. Those of PyPI bring gigabytes of CUDA.
 _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -118,6 +122,7 @@ class AppImage:
             python=self.facts.python_version,
             packages=self.packages,
             files=self.packages.files,
+            list_dependencies=LIST_DEPENDENCIES,
             torch_index=torch_index,
             installations=self.packages.installations(torch_index),
             home=self.home,
@@ -257,16 +262,17 @@ def written_in_image(facts: Facts, more: cabc.Iterable[str] = ()) -> tuple[str, 
     """Return the folders in which the app writes, as paths in the container.
 
     Raises:
-        DeploymentError: a folder is the whole project.
+        DeploymentError: a folder is the whole project, or the package of the app.
     """
     elsewhere = facts.log_folder if facts.log_can_go_to_stdout else None
     known = [each for each in facts.written_folders if each != elsewhere]
     folders = [os.path.join(facts.root, each) for each in (*known, *more)]
     inside = {_check_folder(_inside(facts, each)) for each in folders}
-    if any(_is_below(_home(facts), each.rstrip("/")) for each in inside):
+    code = [_inside(facts, each) for each in facts.code_folders]
+    if any(_is_below(each, folder.rstrip("/")) for each in code for folder in inside):
         raise DeploymentError(
-            "The app writes in the folder of the project itself, which holds its code. Let it write"
-            " in a folder of its own, such as data: --volume data."
+            "The app writes in the folder of the project itself or of its package, which holds its"
+            " code. Let it write in a folder of its own, such as data: --volume data."
         )
     return tuple(sorted(each for each in inside if not _is_below(each, "/tmp")))  # noqa: S108 - compared, not written
 
@@ -288,9 +294,15 @@ def _check_folder(path: str) -> str:
 def _name_of_volume(path: str, home: str) -> str:
     """Return the name of the volume for a folder. It is made of the path alone: if it were a
     number, it would change with the other volumes, and a new compose.yaml would mount the data of
-    another folder.
+    another folder. If the path is no name of a volume, a digest keeps its name different from those
+    of similar paths.
     """
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", path.removeprefix(f"{home}/").strip("/"))
+    inside = path.removeprefix(f"{home}/")
+    if _NAME_OF_VOLUME.fullmatch(inside):
+        return inside
+    words = re.sub(r"[^A-Za-z0-9]+", "-", inside).strip("-")
+    digest = hashlib.sha256(inside.encode()).hexdigest()[:8]
+    return f"{words}-{digest}" if words else digest
 
 
 def _inside(facts: Facts, path: str) -> str:

@@ -27,10 +27,11 @@ from ..cli.discovery import (
 from ..compat import ENV_VAR
 from ..core.bytesizes import NO_LIMIT_BYTES
 from ..core.statics import StaticFiles
-from ..core.trustedhosts import ipv6_address
+from ..core.trustedhosts import ipv6_address, trusted_names
 from ..errors import DeploymentError
 from ..project.layers import full_name
 from ..serving.wsgi.proxyfix import find_proxy_fix
+from .configvalues import config_value
 from .projectfiles import files_below
 from .specialroutes import MARGIN_S, USUAL_WAIT_S, SpecialRoute, special_routes
 
@@ -94,7 +95,8 @@ class TrustedHeaders(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """An app and its project.
+    """An app and its project. Properties that need the value of a config key raise ConfigError if
+    it is of a wrong type.
 
     Attributes:
         app: the loaded app.
@@ -262,13 +264,29 @@ class Facts:
         """The folders, as absolute paths, in which the app is known to write: those of `LOG_FILE`
         and `UPLOAD_FOLDER`, and the instance folder, if it exists.
         """
-        uploads = self.app.config.get("UPLOAD_FOLDER")
         found = [
             self.log_folder,
-            os.path.join(self.root, uploads) if uploads else "",
+            *self._upload_folders,
             self.app.instance_path if os.path.isdir(self.app.instance_path) else "",
         ]
         return sorted(set(filter(None, found)))
+
+    @property
+    def _upload_folders(self) -> list[str]:
+        """The folder of `UPLOAD_FOLDER`. For `carboy.uploads`, a relative one is below the app's
+        `root_path`. While it does not exist there, the app may also be one that opens the files
+        itself, for which it is below the current folder.
+        """
+        uploads = config_value(self.app, "UPLOAD_FOLDER")
+        if not uploads:
+            return []
+        folder = os.path.join(self.app.root_path, uploads)
+        return [folder] if os.path.isdir(folder) else [folder, os.path.join(self.root, uploads)]
+
+    @property
+    def code_folders(self) -> tuple[str, ...]:
+        """The folders of the project and of the app's package, in which the app must not write."""
+        return self.root, self.app.root_path
 
     @property
     def log_folder(self) -> str | None:
@@ -325,24 +343,17 @@ class Facts:
     @property
     def static_max_age_s(self) -> int | None:
         """For how many seconds browsers may cache static files; None if they must ask each time."""
-        value = self.app.config["SEND_FILE_MAX_AGE_DEFAULT"]
-        return int(value.total_seconds()) if isinstance(value, timedelta) else value
+        value = config_value(self.app, "SEND_FILE_MAX_AGE_DEFAULT")
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        return None if seconds is None else int(seconds)
 
     @property
     def body_limit(self) -> int | None:
         """The largest body, in bytes, that the app takes in any request; None if there is no limit:
         the limit of the server, or of the app's MAX_CONTENT_LENGTH and its models, whichever is
         smaller.
-
-        Raises:
-            DeploymentError: MAX_CONTENT_LENGTH is negative.
         """
-        of_views = self.app.config["MAX_CONTENT_LENGTH"]
-        if of_views is not None and of_views < 0:
-            raise DeploymentError(
-                f"MAX_CONTENT_LENGTH is {of_views}: expected a number of bytes, or None for no"
-                " limit."
-            )
+        of_views = config_value(self.app, "MAX_CONTENT_LENGTH")
         of_models = (
             endpoint.max_body_bytes()
             for model in self.models
@@ -382,7 +393,7 @@ class Facts:
         """The names in TRUSTED_HOSTS, without ports; IPv6 addresses in brackets. One that begins
         with a dot stands for the name after the dot, and for all names below it.
         """
-        trusted = self.app.config["TRUSTED_HOSTS"] or []
+        trusted = trusted_names(config_value(self.app, "TRUSTED_HOSTS"))
         return list(dict.fromkeys(map(_without_port, trusted)))
 
     @property

@@ -10,8 +10,10 @@ import click
 from ..cli.discovery import ScriptInfo, pass_script_info
 from ..cli.failures import RefusedCommandError
 from ..cli.results import results_on_stdout
+from ..config import Config
 from ..core.texttemplates import text_environment
-from ..errors import DeploymentError
+from ..errors import CarboyError, ConfigError, DeploymentError
+from ..project.configproblems import wrong_values
 from .collectfacts import collect_facts
 from .generatedfiles import GeneratedFile, write_files
 
@@ -55,13 +57,15 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
             try:
                 facts = collect_facts(info)
                 _warn_of_environment(facts)
-                generated = generate(facts, **options)
+                generated = _generate(generate, facts, options)
                 if only_print:
                     out.writelines(printed(generated.files))
                 else:
                     _write(generated, facts.root, force=force, out=out)
             except DeploymentError as exc:
                 out.write(exc.diff)
+                raise RefusedCommandError(str(exc)) from None
+            except ConfigError as exc:
                 raise RefusedCommandError(str(exc)) from None
 
         made = click.command(name, short_help=short_help)(
@@ -71,6 +75,25 @@ def generator(name: str, *, short_help: str) -> cabc.Callable[[Generate], click.
         return made
 
     return decorate
+
+
+def _generate(generate: Generate, facts: Facts, options: dict[str, t.Any]) -> Generated:
+    """Generate files.
+
+    Raises:
+        ConfigError: an exception has occurred, and a config key has a value of a wrong type.
+        DeploymentError: the files cannot be made.
+    """
+    try:
+        return generate(facts, **options)
+    except CarboyError:
+        raise
+    except Exception as exc:
+        config: object = facts.app.config  # which may be another class of the user
+        problems = wrong_values(config) if isinstance(config, Config) else []
+        if not problems:
+            raise
+        raise ConfigError(" ".join(map(str, problems))) from exc
 
 
 def _warn_of_environment(facts: Facts) -> None:

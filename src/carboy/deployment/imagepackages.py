@@ -19,11 +19,18 @@ if t.TYPE_CHECKING:
     from .facts import Facts
 
 CONSTRAINTS = "constraints.txt"
+PYPROJECT = "pyproject.toml"
 _WHEELS = "wheels"
 # The file that the Dockerfile makes of the dependencies in pyproject.toml.
 _LISTED = "/dependencies.txt"
 # Packages that install others. The app does not depend on their versions.
 _INSTALLERS = frozenset({"pip", "setuptools", "wheel", "uv"})
+# A command that prints the dependencies in pyproject.toml. `pip install .` would install the
+# project, too, which setuptools refuses for a flat one with folders such as static and templates.
+LIST_DEPENDENCIES = (
+    """python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))"""
+    """['project']['dependencies'], sep='\\n')\""""
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Matches a line of a requirements file that includes another file. Its path is relative to the file
 # with the line.
@@ -77,7 +84,7 @@ class Packages(t.NamedTuple):
         """Return the arguments of each call of `pip install` in the Dockerfile."""
         index = f"--extra-index-url {torch_index} " if torch_index else ""
         pins = f"--constraint {self.constraints} " if self.constraints else ""
-        file = _LISTED if self.requirements == "pyproject.toml" else self.requirements
+        file = _LISTED if self.requirements == PYPROJECT else self.requirements
         required = [f"--requirement {file}"] if file else []
         own = [] if self.wheel_is_required else [f"./{self.wheel}"]
         if self.has_hashes:  # in one call, pip would ask for a hash of the wheel, too
@@ -119,10 +126,7 @@ def _read_requirements(facts: Facts) -> dict[str, list[str]]:
     waiting = [facts.requirements] if facts.requirements else []
     while waiting:
         name = waiting.pop()
-        text = _read(facts.root, name)
-        found[name] = lines = (
-            _dependencies_of(text) if name == "pyproject.toml" else text.splitlines()
-        )
+        found[name] = lines = _lines_of(facts.root, name)
         here = os.path.dirname(name)
         included = [
             os.path.join(here, each[1]) for line in lines if (each := _INCLUDED.match(line))
@@ -178,17 +182,29 @@ def _check_local(root: str, path: str, line: str, name: str) -> str:
     return relative
 
 
-def _dependencies_of(pyproject: str) -> list[str]:
+def dependencies_of(root: str) -> list[str] | None:
+    """Return the dependencies that pyproject.toml states; None if there are none in [project].
+
+    Raises:
+        DeploymentError: the file cannot be read, or is not TOML.
+    """
     try:
-        project = tomllib.loads(pyproject).get("project", {})
+        project = tomllib.loads(_read(root, PYPROJECT)).get("project", {})
     except tomllib.TOMLDecodeError as exc:
-        raise DeploymentError(f"pyproject.toml: {exc}.") from None
-    if "dependencies" not in project:
+        raise DeploymentError(f"{PYPROJECT}: {exc}.") from None
+    return t.cast("list[str] | None", project.get("dependencies"))
+
+
+def _lines_of(root: str, name: str) -> list[str]:
+    if name != PYPROJECT:
+        return _read(root, name).splitlines()
+    dependencies = dependencies_of(root)
+    if dependencies is None:
         raise DeploymentError(
             "pyproject.toml has no 'dependencies' in [project], and there is no requirements.txt:"
             " nothing says which packages the image needs. Write them into one of the two."
         )
-    return t.cast("list[str]", project["dependencies"])
+    return dependencies
 
 
 def _wheel_of(root: str, requirements: str) -> tuple[str, list[GeneratedFile]]:

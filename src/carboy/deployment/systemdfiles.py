@@ -19,7 +19,7 @@ from ..serving.settings import SETTINGS
 from .generatedfiles import GeneratedFile
 from .generators import Generated, generator, render
 from .projectfiles import is_within
-from .serversettings import chosen_variable, set_variable
+from .serversettings import chosen_variable, refuse_changing_port, set_variable
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -129,7 +129,7 @@ def _written_folders(facts: Facts, more: cabc.Iterable[str]) -> list[str]:
     folders = [*facts.written_folders, *(os.path.join(facts.root, each) for each in more)]
     written = sorted({os.path.abspath(each) for each in folders})
     for folder in written:
-        if _is_within(facts.root, [folder.rstrip("/")]):
+        if any(_is_within(code, [folder.rstrip("/")]) for code in facts.code_folders):
             raise DeploymentError(
                 f"The app would write in {folder} (LOG_FILE, UPLOAD_FOLDER or --writable), which"
                 " holds its code. Let it write in a folder of its own, such as data."
@@ -281,11 +281,7 @@ def _is_local(facts: Facts) -> bool:
 
 def _stream(address: Address) -> str:
     """Return the value of `ListenStream=` for an address."""
-    if not address.path and not address.port:
-        raise DeploymentError(
-            "Setting 'port' is 0, so that the system would choose another port at each start, and"
-            " no web server could find it. Set CARBOY_SERVE_PORT, or CARBOY_SERVE_BIND."
-        )
+    refuse_changing_port(address)
     return quote_path(address.path or str(address))
 
 

@@ -18,6 +18,7 @@ import json
 import math
 import re
 import typing as t
+from functools import partial
 from json.encoder import (  # type: ignore[attr-defined]
     c_make_encoder,
     encode_basestring,
@@ -69,9 +70,11 @@ def make_encode(
         separators=separators,
         indent=indent,
     )
+    if default is not None:
+        encoder.default = partial(_refusing_iterators, default)  # type: ignore[method-assign]
     if indent is not None or separators is None:
-        return _accepting_more(encoder.encode, encoder, not_finite)
-    by_stdlib = _accepting_more(_make_c_encode(encoder), encoder, not_finite)
+        return _accepting_more(encoder.encode, encoder, default, not_finite)
+    by_stdlib = _accepting_more(_make_c_encode(encoder), encoder, default, not_finite)
     if separators != COMPACT:
         return by_stdlib
     return _make_msgspec_encode(by_stdlib, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
@@ -98,21 +101,38 @@ def _make_c_encode(encoder: json.JSONEncoder) -> Encode:
     return lambda obj: _join(encode(obj, 0))
 
 
-def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFinite) -> Encode:
+class _IteratorError(Exception):
+    """A value has an iterator, whose items `default` may read only once."""
+
+
+def _refusing_iterators(default: Default, obj: t.Any) -> t.Any:
+    if hasattr(obj, "__next__"):
+        raise _IteratorError
+    return default(obj)
+
+
+def _accepting_more(
+    encode: Encode, encoder: json.JSONEncoder, default: Default | None, not_finite: NotFinite
+) -> Encode:
     """Return a function that encodes like `encode`, but accepts NumPy's values as keys, and writes
     NaN and infinity as `not_finite` says.
 
-    Keys are converted only after `encode` has refused them, and then `default` is called again. All
-    other values take no more time than with `encode`.
+    Keys are converted only after `encode` has refused them, and then `default` is called again; or
+    before, if the value has an iterator, from which `default` would get no items again. All other
+    values take no more time than with `encode`.
     """
 
     def encode_more(obj: t.Any) -> str:
+        text: str | None = None
         try:
             text = encode(obj)
+        except _IteratorError:
+            pass
         except TypeError as exc:
             if "keys must be" not in str(exc):
                 raise
-            text = encoder.encode(_with_plain_keys(obj, encoder.default))
+        if text is None:
+            text = encoder.encode(_with_plain_keys(obj, default or encoder.default))
         if not_finite == "literal" or ("NaN" not in text and "Infinity" not in text):
             return text
         return _without_not_finite(text, not_finite)

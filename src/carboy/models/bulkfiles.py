@@ -22,6 +22,7 @@ from carboy.contract.framing import one_line
 from carboy.contract.kinds import record_types
 from carboy.contract.media import JSON, MULTIPART
 from carboy.contract.values.npy import MAGIC as NPY_MAGIC
+from carboy.contract.values.tables.csv import csv_reader
 from carboy.contract.values.tables.writing import CsvRows
 from carboy.errors import BulkFileError, InputError
 
@@ -262,7 +263,7 @@ def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
 def _read_csv(
     source: str, model: Model, stack: contextlib.ExitStack
 ) -> cabc.Iterator[_Input | InputError]:
-    rows = csv.reader(_open_text(source, stack), strict=True)
+    rows = csv_reader(_open_text(source, stack))
     names = [name.strip() for name in next(rows, [])]
     if not names:
         raise BulkFileError(f"{source!r} is empty; expected a header line.")
@@ -271,10 +272,7 @@ def _read_csv(
         raise BulkFileError(
             f"{source!r}: the header has the column {twice!r} twice. Rename one of them."
         )
-    single = model.codec.single
-    # If the only parameter of `predict` is a list, it gets all cells of a row; the header is
-    # ignored.
-    as_list = single is not None and not single.takes_object and single.name not in names
+    takes_row = _parameter_of_row(source, model, names)
     empty = _empty_cells(model)
     for row in rows:
         if not row:
@@ -286,12 +284,32 @@ def _read_csv(
                 got=f"{len(row)} in line {rows.line_num}",
                 hint="Put quotes around a cell with a comma.",
             )
-        elif as_list and single is not None:
-            yield _Input(MULTIPART, b"", {single.name: row})
+        elif takes_row is not None:
+            yield _Input(MULTIPART, b"", {takes_row: row})
         else:
             cells = {name: cell or empty.get(name) for name, cell in zip(names, row, strict=True)}
             fields = {name: [cell] for name, cell in cells.items() if cell is not None}
             yield _Input(MULTIPART, b"", fields)
+
+
+def _parameter_of_row(source: str, model: Model, names: list[str]) -> str | None:
+    """Return the name of the only parameter of `predict` if it gets all cells of a row, whatever
+    the header says: if it is a list, or a row has only one cell. None if columns have names of
+    parameters or fields.
+
+    Raises:
+        BulkFileError: the parameter takes one cell, and no column has its name.
+    """
+    single = model.codec.single
+    if single is None or single.takes_object or single.alias in names:
+        return None
+    if len(names) > 1 and not single.takes_several:
+        got = ", ".join(map(repr, names[:6])) + (", ..." if len(names) > 6 else "")
+        raise BulkFileError(
+            f"{source!r}: expected a column {single.alias!r}, the parameter of `predict`, got"
+            f" {got}. Rename the column that has it."
+        )
+    return single.alias
 
 
 def _empty_cells(model: Model) -> dict[str, str]:

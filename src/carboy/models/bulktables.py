@@ -21,7 +21,7 @@ import msgspec
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.values.tables.arrow import FILE_MAGIC
-from carboy.contract.values.tables.csv import delimiter_of, has_decimal_commas
+from carboy.contract.values.tables.csv import csv_reader, delimiter_of, has_decimal_commas
 from carboy.contract.values.tables.value import TableKind
 from carboy.contract.values.tables.writing import write
 from carboy.errors import InputError
@@ -287,7 +287,7 @@ def _csv_chunks(table_kind: TableKind, file: t.TextIO, kind: str, size: int) -> 
 def _csv_rows(file: t.TextIO, delimiter: str) -> tuple[list[str], cabc.Iterator[list[str]]]:
     """Return the header of a CSV file, and its rows."""
     file.seek(0)
-    rows = (row for row in csv.reader(file, delimiter=delimiter, strict=True) if row)
+    rows = (row for row in csv_reader(file, delimiter=delimiter) if row)
     return next(rows), rows
 
 

@@ -17,6 +17,7 @@ from .replicas.checkup import Health
 
 if t.TYPE_CHECKING:
     from .protocol import ModelProtocol
+    from .versions.versionset import Loading
 
 # How long a model may finish its predictions when a notebook cell that defines it is run again. The
 # user waits meanwhile.
@@ -135,15 +136,22 @@ class Models(cabc.Mapping[str, Model]):
         for name in self._by_name.keys() & set(names):
             self._by_name[name].unload()
 
-    def follow(self, known: cabc.Mapping[str, cabc.Mapping[str, t.Any]]) -> None:
+    def follow(
+        self,
+        known: cabc.Mapping[str, cabc.Mapping[str, t.Any]],
+        report_loading: cabc.Callable[[str, Loading | None], object],
+    ) -> None:
         """Change versions only when `lifecycle` says so, and begin with the versions that other
         processes serve.
 
         Args:
             known: the arguments of `VersionSet.follow` by the names of the models.
+            report_loading: is called with the name of a model and what is about to be loaded, and
+                with None when that has ended.
         """
         for name, model in self._by_name.items():
-            model.versions.follow(partial(self.lifecycle.refresh, name), **known.get(name, {}))
+            refresh, report = partial(self.lifecycle.refresh, name), partial(report_loading, name)
+            model.versions.follow(refresh, report, **known.get(name, {}))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close all models one after the other. Each gets `timeout_s` seconds to compute the

@@ -32,6 +32,7 @@ from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.subinterpreters import refuse_model
 from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
+    ConfigError,
     DeadlineError,
     InputError,
     InputTooLargeError,
@@ -47,7 +48,7 @@ from carboy.signals import got_request_exception
 
 from .collection import Model
 from .page.endpoints import add_files, ask_for_key, show_model
-from .protocol import VERSION_HEADER, Endpoint, logged, measured
+from .protocol import VERSION_HEADER, Endpoint, JsonProtocol, logged, measured
 from .queue.group import PredictionGroup
 from .replicas.supervision import AppIdentity
 
@@ -100,6 +101,7 @@ def register(
     Raises:
         SignatureError: the types of `predict` are not supported.
         ValueError: the rule or the name is not allowed.
+        ConfigError: the rule is the URL of a protocol.
         ServingError: the server runs the app in a sub-interpreter, or without threads.
     """
     if "<" in rule:
@@ -117,6 +119,8 @@ def register(
         app.models.refuse_twice(model)
     limit = partial(_limit, app, model.options.max_body_bytes)
     for protocol in app.models.protocols:
+        _refuse_taken(app, model, protocol, subdomain)
+    for protocol in app.models.protocols:
         _serve(app, model, protocol, limit, subdomain=subdomain)
     if is_redefined:
         app.models.replace(model)
@@ -127,11 +131,42 @@ def register(
 
 
 def add_protocol(app: ModelApp, protocol: ModelProtocol) -> None:
-    """Serve all models of an app over one more protocol, including models added later."""
+    """Serve all models of an app over one more protocol, including models added later.
+
+    Raises:
+        ConfigError: a URL of the protocol is that of a model, or of another protocol.
+    """
+    known = {model: next(iter(model.endpoints.values())) for model in app.models.values()}
+    for model, own in known.items():
+        _refuse_taken(app, model, protocol, own.subdomain)
     app.models.add_protocol(protocol)
-    for model in app.models.values():
-        known = next(iter(model.endpoints.values()))
-        _serve(app, model, protocol, known.max_body_bytes, subdomain=known.subdomain)
+    for model, own in known.items():
+        _serve(app, model, protocol, own.max_body_bytes, subdomain=own.subdomain)
+
+
+def _refuse_taken(
+    app: ModelApp, model: Model, protocol: ModelProtocol, subdomain: str | None
+) -> None:
+    """Refuse to serve a model at a URL that another protocol has: only one of them would get the
+    requests.
+    """
+    path = protocol.path(model)
+    for other in app.models.values():
+        for known in other.endpoints.values():
+            names = {protocol.name, known.protocol.name}
+            if (known.path, known.subdomain) != (path, subdomain) or len(names) == 1:
+                continue
+            if JsonProtocol.name not in names:
+                first, second = sorted(names)
+                raise ConfigError(
+                    f"The protocols {first!r} and {second!r} both have the URL {path}. Choose one."
+                )
+            names.remove(JsonProtocol.name)
+            owner = model if protocol.name == JsonProtocol.name else other
+            raise ConfigError(
+                f"The protocol {names.pop()!r} has the URL {path}, which is that of the model"
+                f" {owner.name!r} itself. Give the model another rule."
+            )
 
 
 def _serve(
@@ -147,7 +182,7 @@ def _serve(
         return
     name, methods = f"{model.name}:{protocol.name}", ["POST"]
     view = _make_view(app, model, protocol, limit)
-    if path == model.rule:
+    if protocol.name == JsonProtocol.name:
         name, methods = model.name, ["GET", "POST"]
         # Generators of OpenAPI documents, and test clients, read the attributes `model`,
         # `page_title` and `contract` of the view function.

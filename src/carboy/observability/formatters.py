@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import string
 import typing as t
@@ -29,6 +30,9 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 # Escape sequences for colours, which Werkzeug writes. They are removed from a line, and not shown
 # in escaped form as other control characters are.
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
+# The fields of a record that hold what the program has passed to the logger. Templates usually name
+# `message` instead, in which secrets are masked.
+_PASSED = re.compile(r"\b(?:msg|args|exc_info|exc_text|stack_info)\b")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _INDENT = "    "
 
@@ -161,6 +165,7 @@ class TextFormatter(SafeFormatter):
         super().__init__(template, style=style)
         self._template = template
         self._fill = _FILL[style]
+        self._names_passed = _PASSED.search(template) is not None
 
     def write(self, record: logging.LogRecord, extra: dict[str, t.Any], details: str) -> str:
         fields = _Fields(vars(record) | extra)
@@ -168,9 +173,9 @@ class TextFormatter(SafeFormatter):
         if self.usesTime():
             fields["asctime"] = self.formatTime(record)
         line = self._fill(self._template, fields)
-        # `masked` leaves objects in `extra` unchanged, and the template may have written the text
-        # of such an object. So secrets are masked once more.
-        lines = [escape(_without_secrets(line) if extra else line)]
+        # The template may have written the text of an object in `extra`, which `masked` leaves
+        # unchanged, or what the program has passed. So secrets are masked once more.
+        lines = [escape(_without_secrets(line) if extra or self._names_passed else line)]
         lines += [_INDENT + escape(line) for line in details.splitlines()]
         return "\n".join(lines)
 
@@ -203,13 +208,21 @@ def _to_safe_text(value: object) -> str:
 def _to_json(members: dict[str, t.Any]) -> str:
     try:
         return json.dumps(members, ensure_ascii=False, allow_nan=False, default=_to_safe_text)
-    except (TypeError, ValueError):  # NaN, a value that contains itself, or keys that are no texts
-        plain = (str, int, type(None))
-        members = {
-            name: value if isinstance(value, plain) else _to_safe_text(value)
-            for name, value in members.items()
-        }
-        return json.dumps(members, ensure_ascii=False)
+    except (TypeError, ValueError):  # NaN, or keys that are no texts
+        return json.dumps(_valid(members), ensure_ascii=False, default=_to_safe_text)
+
+
+def _valid(value: t.Any) -> t.Any:
+    """Return a copy of `value` in which JSON has a form for all keys and numbers: texts replace the
+    others. (`masked` has replaced what contains itself.)
+    """
+    if isinstance(value, dict):
+        return {_to_safe_text(key): _valid(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _escaped_in_json(match: re.Match[str]) -> str:

@@ -21,7 +21,7 @@ import time
 import typing as t
 from itertools import pairwise, takewhile
 
-from .boundedwrite import BLOCK_S, BoundedWriter, may_block
+from .boundedwrite import BLOCK_S, BoundedWriter, may_block, open_for_itself
 from .handlers import STDERR, Notice
 
 if t.TYPE_CHECKING:
@@ -283,9 +283,11 @@ class SharedLogFile:
         opening its name, such as /dev/stdout.
 
         If stdout is redirected to a file, opening the name would begin at the start of that file,
-        and other output of the process would overwrite the lines.
+        and other output of the process would overwrite the lines. A pipe or a terminal is opened,
+        because only a descriptor of its own can be made non-blocking.
         """
-        self._fd, self._pid = os.dup(descriptor), os.getpid()
+        opened = open_for_itself(descriptor)
+        self._use(os.dup(descriptor) if opened == descriptor else opened)
         self._is_regular = False
 
     def _lock(self) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..core.advice import did_you_mean
 from ..core.bytesizes import parse_size
+from ..core.statics import is_public
 from ..errors import ConfigError
 from .formatters import NAMED, STANDARD, make_formatter, style_of
 from .keys import KEYS, GivenKey, find_key
@@ -239,19 +240,13 @@ def _locate_file(given: GivenKey, path: str, app: App | None) -> str | None:
         return None  # without a file, records go to stderr
     if not is_device(path):
         path = os.path.realpath(path)  # rotation must rename the file, not a link to it
-    if any(path.startswith(os.path.join(folder, "")) for folder in _static_folders(app)):
+    if app is not None and is_public(path, app):
         raise _refusal(
             given,
             "a file outside of the folder of static files, which clients can download",
             "Put it into a folder of its own, such as logs/app.log.",
         )
     return path
-
-
-def _static_folders(app: App | None) -> list[str]:
-    """Return the folders of an app and its blueprints whose files clients can download."""
-    owners = () if app is None else (app, *app.blueprints.values())
-    return [os.path.realpath(each.static_folder) for each in owners if each.static_folder]
 
 
 def is_device(path: str) -> bool:

@@ -14,6 +14,7 @@ value.
     secretfiles     `X_FILE`: files with secrets
     declaredkeys    the keys that a project declares
     keytypes        the types of keys
+    valuechecks     values of the right type that cannot be used
     secretkey       makes the key for development; `rotation` replaces keys
     privatefiles    writes files with secrets
     configproblems  what is wrong, for `carboy config --check`
@@ -49,9 +50,12 @@ SECRET_MARKER: t.Final = _SecretMarker()
 Secret: t.TypeAlias = t.Annotated[str, SECRET_MARKER]
 
 
-class AppFolders(t.NamedTuple):
-    """The root folder of an app and its instance folder, which the app passes to its config."""
+class AppPlace(t.NamedTuple):
+    """The module of an app, its root folder and its instance folder, which the app passes to its
+    config.
+    """
 
+    import_name: str
     root_path: str
     instance_path: str
 

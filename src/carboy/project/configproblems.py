@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from werkzeug.utils import import_string
-
-from ..config import DEFAULT_CONFIG, OWN_KEYS
+from ..config import DEFAULT_CONFIG
 from ..core.advice import did_you_mean
 from ..core.masking import looks_secret, mask_text, masked
 from ..errors import ConfigError
@@ -20,6 +18,7 @@ from . import DECLARED_SECRETS
 from .keytypes import built_in_types, checked
 from .origins import DEFAULT, Origin
 from .secretkey import value_of
+from .valuechecks import check_value
 
 if t.TYPE_CHECKING:
     from ..config import Config
@@ -60,6 +59,13 @@ def problems_of(config: Config) -> list[ConfigProblem]:
     return problems + _unused_variables(config, known)
 
 
+def wrong_values(config: Config) -> list[ConfigProblem]:
+    """Return the problems of the values of known keys."""
+    known = {**built_in_types(), **_declared_types(config)}
+    keys = sorted(known.keys() & config.keys())
+    return [each for key in keys for each in _wrong_type(config, key, known[key])]
+
+
 def _declared_types(config: Config) -> dict[str, t.Any]:
     if config.project is None or config.project.declared is None:
         return {}
@@ -81,11 +87,10 @@ def _refused_value(config: Config, key: str) -> list[ConfigProblem]:
     """Return the problem of a value of the right type that the part of carboy refuses which uses
     it. (The keys `LOG_*` are checked together, by `carboy.observability`.)
     """
-    own, value = OWN_KEYS.get(key), value_of(config, key)
-    if own is None or not own.check or value in (None, "") or key.startswith("LOG_"):
+    if key.startswith("LOG_"):
         return []
     try:
-        import_string(own.check)(key, value, str(origin_of(config, key)))
+        check_value(key, value_of(config, key), str(origin_of(config, key)))
     except ConfigError as exc:
         return [ConfigProblem("", str(exc))]
     return []

@@ -17,6 +17,9 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 DEFAULT_NAMES = (".flaskenv", ".env")
+# Without the byte order mark that Windows programs write. python-dotenv before 1.2 takes it for a
+# part of the first name.
+ENCODING = "utf-8-sig"
 
 # The `.env` files from which a command or `app.run()` has set variables, lowest precedence first.
 # `from_project()` reports them as the origin of values.
@@ -75,7 +78,7 @@ def read_env_file(path: str) -> dict[str, EnvLine]:
                 " Remove one of the two lines."
             )
         written[name] = EnvLine(value, line)
-    values = dotenv.dotenv_values(path, encoding="utf-8")  # replaces ${NAME} by its value
+    values = dotenv.dotenv_values(path, encoding=ENCODING)  # replaces ${NAME} by its value
     return {name: EnvLine(values[name] or "", each.line) for name, each in written.items()}
 
 
@@ -89,7 +92,7 @@ def parse_env_file(path: str) -> cabc.Iterator[tuple[str, str | None, int]]:
     from dotenv.parser import parse_stream
 
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding=ENCODING) as file:
             for binding in parse_stream(file):
                 text = binding.original.string
                 # If blank lines precede a variable, python-dotenv reports the first of them as its

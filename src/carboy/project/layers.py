@@ -32,7 +32,8 @@ class ConfigFile:
 
     Attributes:
         base: the values for all environments.
-        sections: the values for one environment each, by the name of the environment.
+        sections: the values for one environment each, by the name of the environment. A Python
+            file has only those of the chosen environment.
         problems: what is wrong with the file.
         declared: the `Struct` in the file that declares the keys of the project, if there is one.
         declared_by_section: by the name of a section, the `Struct` that declares the keys in place
@@ -54,7 +55,7 @@ def merge_peers(layers: t.Iterable[Layer], problems: list[str]) -> Layer:
     for layer in layers:
         for key, loaded in layer.items():
             other = merged.get(key)
-            if other is not None and not _is_same(other.value, loaded.value):
+            if other is not None and not same_value(other.value, loaded.value):
                 problems.append(
                     f"{key} is set by {other.origin} and, to another value, by {loaded.origin}."
                     " Neither takes precedence: remove one of them."
@@ -63,7 +64,8 @@ def merge_peers(layers: t.Iterable[Layer], problems: list[str]) -> Layer:
     return merged
 
 
-def _is_same(one: object, other: object) -> bool:
+def same_value(one: object, other: object) -> bool:
+    """Return whether two values are equal. Values that cannot be compared are not."""
     try:
         return one is other or bool(one == other)
     except Exception:  # noqa: BLE001  # a user's class may compare in any way

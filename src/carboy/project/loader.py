@@ -18,17 +18,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import typing as t
 
-from werkzeug.utils import import_string
-
-from ..config import ABSENT, OWN_KEYS
+from ..config import ABSENT
 from ..core.advice import did_you_mean
 from ..core.masking import mask_text, note_secret_change
 from ..core.objectfields import field_names, field_values
 from ..errors import ConfigError, ProjectError
 from ..helpers import get_debug_flag, get_load_dotenv
-from . import DECLARED_SECRETS, AppFolders, Project
+from . import DECLARED_SECRETS, AppPlace, Project
 from .configproblems import describe_value, nearest
 from .dotenvfile import (
     DEFAULT_NAMES,
@@ -55,6 +54,7 @@ from .origins import DEFAULT, Origin
 from .reloading import forget_inherited_variables, watch
 from .secretfiles import SUFFIX, read_secret_files
 from .secretkey import make_key_when_read
+from .valuechecks import check_value
 from .variables import Variables, key_of
 
 if t.TYPE_CHECKING:
@@ -64,6 +64,8 @@ if t.TYPE_CHECKING:
 _STEM = "config"
 # Matches the names of config files for one environment. `config_test.py` has tests for pytest.
 _OF_ENVIRONMENT = re.compile(rf"{_STEM}_(?!test\.py)(.+)\.py|{_STEM}\.(.+)\.(?:toml|json)")
+# Files such as config.example.toml are hardly for an environment of that name.
+_PATTERNS_OF_FILES = frozenset({"dist", "example", "sample", "schema", "template"})
 
 
 def load_project(config: Config, root: str | None, environment: str | None) -> None:
@@ -73,9 +75,9 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         ProjectError: the configuration has problems; the text names all of them.
     """
     root_path = os.fspath(config.root_path)
-    folders = AppFolders(*(config._folders or (root_path, os.path.join(root_path, "instance"))))
-    base = project_root(folders.root_path)
-    loader = _Loader(os.path.join(base, root or ""), folders)
+    place = AppPlace(*(config._place or ("", root_path, os.path.join(root_path, "instance"))))
+    base = project_root(place.root_path, place.import_name)
+    loader = _Loader(os.path.join(base, root or ""), base, place)
     before = _values_without_project(config)
     is_debug_default = before.get("DEBUG") == get_debug_flag()
     with variables_of(loader.read_env_files()):
@@ -95,7 +97,7 @@ def load_project(config: Config, root: str | None, environment: str | None) -> N
         origins[key] = loaded.origin
     config.project = Project(
         root=loader.root,
-        instance_path=folders.instance_path,
+        instance_path=place.instance_path,
         environment=loader.environment,
         environments=loader.environments,
         origins=origins,
@@ -139,22 +141,57 @@ def _remove_missing(config: Config, before: dict[str, t.Any], layer: Layer) -> N
             config._origins.pop(key, None)
 
 
-def project_root(root_path: str) -> str:
+def project_root(root_path: str, import_name: str = "") -> str:
     """Return the folder of the project to which an app belongs.
 
     It is the folder that contains the app's module or outermost package; if that folder is the
     `src` of a project, it is the parent folder. For an app that is installed in site-packages, it
     is the current folder.
+
+    Args:
+        root_path: the folder of the app.
+        import_name: the module of the app. If it was imported without its package, the folder is
+            not one: a file `__init__.py` may be there by mistake.
     """
     folder = os.path.abspath(root_path)
     if {"site-packages", "dist-packages"} & set(folder.split(os.sep)):
         return os.getcwd()
-    while os.path.isfile(os.path.join(folder, "__init__.py")):
-        folder = os.path.dirname(folder)
+    inner, outer = _package_parents(folder, _levels_imported(import_name, folder))
+    # A script in a package, as in `python shop/app.py`, is not imported as a part of it.
+    is_script = import_name == "__main__" and inner != outer
+    folder = outer if is_script and _has_config(outer) else inner
     parent = os.path.dirname(folder)
     if os.path.basename(folder) == "src" and os.path.isfile(os.path.join(parent, "pyproject.toml")):
         return parent
     return folder
+
+
+def _package_parents(folder: str, levels: int | None) -> tuple[str, str]:
+    """Return the folders that contain the package in `folder` of at most `levels` levels, and the
+    outermost package; twice the latter if `levels` is None.
+    """
+    parents = [folder]
+    while os.path.isfile(os.path.join(parents[-1], "__init__.py")):
+        parents.append(os.path.dirname(parents[-1]))
+    return parents[-1] if levels is None else parents[: levels + 1][-1], parents[-1]
+
+
+def _levels_imported(import_name: str, folder: str) -> int | None:
+    """Return how many packages, one in the other, a module in `folder` is in, as it was imported;
+    None if the app has the name of no such module.
+    """
+    module = sys.modules.get(import_name)
+    file = getattr(module, "__file__", None)
+    if file is None or os.path.dirname(os.path.abspath(file)) != folder:
+        return None
+    spec = getattr(module, "__spec__", None)  # that of `__main__` has the name after `python -m`
+    name = import_name if spec is None else spec.name
+    return name.count(".") + hasattr(module, "__path__")
+
+
+def _has_config(folder: str) -> bool:
+    own = [os.path.join(folder, name) for name in DEFAULT_NAMES]
+    return bool(_existing([*own, *_paths_in(folder)]))
 
 
 def _summary(problems: list[str]) -> str:
@@ -166,16 +203,18 @@ def _summary(problems: list[str]) -> str:
 class _Loader:
     """Reads the layers of one project's configuration, and collects the problems in them."""
 
-    def __init__(self, root: str, folders: AppFolders) -> None:
+    def __init__(self, root: str, base: str, place: AppPlace) -> None:
         self.root = os.path.abspath(root)
+        self._base = base  # what contains the app's module or outermost package, or its `src`
         self.problems: list[str] = []
         self.environment = ""
         self.declared: type | None = None
         self.secrets = set(DECLARED_SECRETS)
         self._undescribed = set[str]()  # the declared keys whose values contain secrets
         self._environment_origin = DEFAULT
-        self._folders = folders
+        self._app_place = place
         self._file_layers: list[Layer] = []
+        self._names_of_modules = set[str]()
         self._types = built_in_types()
         self._keys: dict[str, DeclaredKey] = {}
         if not os.path.isdir(self.root):
@@ -233,12 +272,12 @@ class _Loader:
     # --- files ------------------------------------------------------------------------------
 
     def read_config_files(self) -> None:
-        places = [self.root, self._folders.root_path]
+        places = [self.root, self._app_place.root_path]
         folder = next((each for each in places if _existing(_paths_in(each))), self.root)
-        sections = self._read_folder(folder, _package_of(folder))
+        sections = self._read_folder(folder, _package_of(folder, self._base))
         # Modules of the instance folder get the prefix `instance_`, because `instance/config.py`
         # must not take the name of the module `config`, which it may import.
-        instance = os.path.abspath(self._folders.instance_path)
+        instance = os.path.abspath(self._app_place.instance_path)
         sections += self._read_folder(instance, "instance_")
         self.environments = tuple(sorted(set(sections)))
         self._check_environment(sections)
@@ -252,7 +291,8 @@ class _Loader:
             prefix: a Python file in the folder runs as a module whose name is this text and the
                 name of the file.
         """
-        own = _files_of_environment(folder, self.environment)
+        others = _files_of_environments(folder)
+        own = [path for path, name in others.items() if same_environment(name, self.environment)]
         watch([*_paths_in(folder), *_paths_of_environment(folder, self.environment), *own])
         files = [self._read_file(path, prefix) for path in _existing(_paths_in(folder))]
         chosen = [sections_for(self.environment, each.sections) for each in files]
@@ -268,7 +308,14 @@ class _Loader:
             if declared is not None:
                 self._declare(declared)
         found = [name for each in files for name in each.sections]
-        return [*found, self.environment] if own else found
+        for path, name in others.items():
+            if path in own:
+                found.append(self.environment)
+            elif path.endswith(".py"):
+                self._names_of_modules.add(name)
+            elif name not in _PATTERNS_OF_FILES:
+                found.append(name)
+        return found
 
     def _read_file(self, path: str, prefix: str) -> ConfigFile:
         from .datafiles import read_json, read_toml
@@ -281,7 +328,7 @@ class _Loader:
             from .pythonfile import read_python
 
             stem = os.path.basename(path).removesuffix(".py")
-            file = read_python(path, prefix + stem)
+            file = read_python(path, prefix + stem, self.environment)
         self.problems += file.problems
         return file
 
@@ -291,16 +338,17 @@ class _Loader:
     def _check_environment(self, sections: list[str]) -> None:
         """Report the chosen environment if no file has a section for it and its name may be
         misspelt: files have sections for other environments, or the name is almost that of a
-        standard one.
+        standard one or of a file such as config_staging.py. (That file may also be just a module.)
         """
         if self.environment in STANDARD_ENVIRONMENTS:
             return
-        is_suspect = bool(sections) or nearest(self.environment, STANDARD_ENVIRONMENTS) is not None
+        known = {*STANDARD_ENVIRONMENTS, *self._names_of_modules}
+        is_suspect = bool(sections) or nearest(self.environment, known) is not None
         if is_suspect and not sections_for(self.environment, sections):
-            known = sorted({*sections, *STANDARD_ENVIRONMENTS})
+            advice = did_you_mean(self.environment, sorted({*sections, *known}))
             self.problems.append(
                 f"the environment is {self.environment!r} ({self._environment_origin}), but no file"
-                f" has a section for it.{did_you_mean(self.environment, known)} Correct the name,"
+                f" has a section for it.{advice} Correct the name,"
                 f" or write [{self.environment}] in config.toml, or a class"
                 f" {self.environment.title().replace('_', '')}Config in config.py."
             )
@@ -474,11 +522,8 @@ class _Loader:
         it. Under a server other than carboy's, that part would find it only at the first request,
         which is too late.
         """
-        own = OWN_KEYS.get(key)
-        if own is None or not own.check or loaded.value in (None, ""):
-            return
         try:
-            import_string(own.check)(key, loaded.value, str(loaded.origin))
+            check_value(key, loaded.value, str(loaded.origin))
         except ConfigError as exc:
             self.problems.append(str(exc))
 
@@ -538,12 +583,12 @@ def _as_dict(name: str, value: t.Any) -> dict[str, t.Any]:
     }
 
 
-def _package_of(folder: str) -> str:
+def _package_of(folder: str, base: str) -> str:
     """Return the dotted name of the package in a folder, followed by a dot, such as "shop.api."; ""
-    if the folder is not a package.
+    if the folder is not a package. The folder `base` contains packages and is none.
     """
     name = ""
-    while os.path.isfile(os.path.join(folder, "__init__.py")):
+    while folder != base and os.path.isfile(os.path.join(folder, "__init__.py")):
         folder, last = os.path.split(folder)
         name = f"{last}.{name}"
     return name
@@ -557,21 +602,18 @@ def _paths_in(folder: str) -> list[str]:
     return [os.path.join(folder, f"{_STEM}.{ending}") for ending in ("py", "toml", "json")]
 
 
-def _files_of_environment(folder: str, environment: str) -> list[str]:
-    """Return the config files in a folder that are for one environment, by any of its names, such
-    as config_prod.py for "production".
+def _files_of_environments(folder: str) -> dict[str, str]:
+    """Return the config files in a folder that are for one environment each, such as
+    config_prod.py, with the names of the environments.
     """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return []
-    found = ((name, _OF_ENVIRONMENT.fullmatch(name)) for name in names)
-    chosen = [
-        name
-        for name, match in found
-        if match and same_environment(match[match.lastindex or 0], environment)
-    ]
-    return _existing(os.path.join(folder, name) for name in chosen)
+        return {}
+    found = ((os.path.join(folder, name), _OF_ENVIRONMENT.fullmatch(name)) for name in names)
+    return {
+        path: match[match.lastindex or 0] for path, match in found if match and os.path.isfile(path)
+    }
 
 
 def _paths_of_environment(folder: str, environment: str) -> list[str]:

@@ -22,12 +22,17 @@ def create_private(path: str, text: str) -> None:
         raise
 
 
-def replace_private(path: str, text: str) -> None:
+def replace_private(path: str, text: str, like: str | None = None) -> None:
     """Write a file, or replace it in one step: a reader sees the old text or the new one.
 
     The new file has the owner of the old one, and its mode, which may let the group read it. But if
     the mode gives rights to everybody, it was not chosen for a secret, and only the owner may read
     the new file. If `path` is a symbolic link, the file to which it points is replaced.
+
+    Args:
+        path: the file.
+        text: its new content.
+        like: the file whose owner and mode a file at `path` gets if there is none yet.
 
     Raises:
         OSError: the file cannot be written; the old file is left as it is.
@@ -37,14 +42,14 @@ def replace_private(path: str, text: str) -> None:
     descriptor, new = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
     try:
         _write(descriptor, text)
-        _keep_owner_and_mode(path, new)
+        _copy_owner_and_mode(path if like is None or os.path.exists(path) else like, new)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)
         raise
 
 
-def _keep_owner_and_mode(path: str, new: str) -> None:
+def _copy_owner_and_mode(path: str, new: str) -> None:
     try:
         old = os.stat(path)
     except FileNotFoundError:

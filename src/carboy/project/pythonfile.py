@@ -14,13 +14,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
 import types
 import typing as t
+from functools import cached_property
 
 from ..core.masking import mask_text, watch_failed_file
+from ..core.objectfields import field_names
 from ..errors import ProjectError
 from .declaredkeys import fields_of, is_declaration
 from .layers import (
@@ -31,6 +34,8 @@ from .layers import (
     Loaded,
     merge_peers,
     same_environment,
+    same_value,
+    sections_for,
 )
 from .origins import Origin, shortened, unreadable
 
@@ -51,19 +56,20 @@ _imported: dict[str, types.CodeType] = {}
 Lines = dict[tuple[str | None, str], int]
 
 
-def read_python(path: str, module_name: str) -> ConfigFile:
-    """Run a Python file, and return what it configures.
+def read_python(path: str, module_name: str, environment: str) -> ConfigFile:
+    """Run a Python file, and return what it configures. The sections for other environments than
+    the chosen one have no values, because making them may run code that only works there.
 
     Args:
         path: the file.
         module_name: the name by which the app's code imports the file.
+        environment: the chosen environment.
 
     Raises:
         ProjectError: the file cannot be read, is not valid Python, or raises an exception.
     """
     source = _read(path)
-    reader = _PythonFile(path, _run(source, path, module_name), _assignment_lines(source))
-    return reader.read()
+    return _PythonFile(path, source, _run(source, path, module_name)).read(environment)
 
 
 class _PythonFile:
@@ -71,10 +77,12 @@ class _PythonFile:
     origins of the values.
     """
 
-    def __init__(self, path: str, module: types.ModuleType, lines: Lines) -> None:
+    def __init__(self, path: str, source: bytes, module: types.ModuleType) -> None:
+        self._file = path
         self._path = shortened(path)
+        self._source = source
         self._module = module
-        self._lines = lines
+        self._lines = _assignment_lines(source)
         names = vars(module)
         self._classes = {name: each for name, each in names.items() if isinstance(each, type)}
         self._own = {
@@ -82,38 +90,49 @@ class _PythonFile:
         }
         self._bases = _base_classes([self._own[n] for n in _BASE_CLASSES if n in self._own])
 
-    def read(self) -> ConfigFile:
+    def read(self, environment: str) -> ConfigFile:
         file = ConfigFile()
         table = self._dict_of_environments()
         by_class = self._classes_of_environments(table, file.problems)
+        chosen = {name: by_class[name] for name in sections_for(environment, by_class)}
+        derived = list(chosen.values())
         default = table.get(BASE_SECTION)
         bases = self._bases or ([] if default is None else [default])
         bases = [each for each in bases if each not in by_class.values()]
-        file.base = self._base_layer(bases, file.problems)
+        file.base = self._base_layer(bases, derived, file.problems)
         file.declared = self._declaring_class(file.problems)
-        inherited = self._merged(self._bases)
+        inherited = self._merged(self._bases, derived) if chosen else {}
         for name, holder in by_class.items():
+            layer = self._layer_of(holder) if name in chosen else {}
             file.sections[name] = {
                 key: loaded
-                for key, loaded in self._layer_of(holder).items()
+                for key, loaded in layer.items()
                 if not _has_same(file.base, key, loaded) or not _has_same(inherited, key, loaded)
             }
             if is_declaration(holder):
                 file.declared_by_section[name] = t.cast("type", holder)
         return file
 
-    def _base_layer(self, bases: list[t.Any], problems: list[str]) -> Layer:
+    def _base_layer(self, bases: list[t.Any], derived: list[t.Any], problems: list[str]) -> Layer:
         """Return the values for all environments: those of the module and of the first class, which
         must not contradict each other, and below them those of the other classes.
         """
-        peers = [self._module_layer(), self._merged(bases[:1])]
-        return {**self._merged(bases[1:]), **merge_peers(peers, problems)}
+        peers = [self._module_layer(), self._merged(bases[:1], derived)]
+        return {**self._merged(bases[1:], derived), **merge_peers(peers, problems)}
 
-    def _merged(self, holders: list[t.Any]) -> Layer:
-        """Return the values of classes, of which the first one takes precedence."""
+    def _merged(self, holders: list[t.Any], derived: list[t.Any]) -> Layer:
+        """Return the values of classes, of which the first one takes precedence.
+
+        A class that cannot make its values is left out if one of `derived`, the classes of the
+        chosen environment, is derived from it: that class may complete it, and has all its values.
+        """
         merged: Layer = {}
         for holder in reversed(holders):
-            merged.update(self._layer_of(holder))
+            try:
+                merged.update(self._layer_of(holder))
+            except ProjectError:
+                if not any(issubclass(_class_of(each), _class_of(holder)) for each in derived):
+                    raise
         return merged
 
     def _is_foreign(self, kind: type) -> bool:
@@ -215,13 +234,29 @@ class _PythonFile:
                 for field in fields_of(holder)
                 if field.has_default
             }
-        kind = holder if isinstance(holder, type) else type(holder)
-        names = [name for name in dir(holder) if name.isupper() and not name.startswith("_")]
-        if isinstance(holder, type) and any(
-            isinstance(getattr(holder, name, None), property) for name in names
-        ):
-            holder = holder()
-        return {name: Loaded(getattr(holder, name), self._origin(kind, name)) for name in names}
+        kind = _class_of(holder)
+        self._refuse_lower_case(kind)
+        try:
+            values = _values_of(holder)
+        except Exception as exc:  # noqa: BLE001  # code of the project
+            line = self._lines.get((None, kind.__name__), 1)
+            what = f"class {kind.__name__}"
+            raise _raised(self._file, self._source, exc, what, line) from _cause(exc)
+        return {name: Loaded(value, self._origin(kind, name)) for name, value in values.items()}
+
+    def _refuse_lower_case(self, kind: type) -> None:
+        """Refuse a class with fields that set no key, such as a dataclass. (Other attributes in
+        lower case have other purposes.)
+
+        Raises:
+            ProjectError: the class has such a field.
+        """
+        for name in field_names(kind) or ():
+            if not name.isupper() and not name.startswith("_"):
+                raise ProjectError(
+                    f"{self._origin(kind, name)}: class {kind.__name__} has the field {name!r}, but"
+                    f" config keys are in upper case. Write {name.upper()}."
+                )
 
     def _origin(self, kind: type | None, name: str) -> Origin:
         names = [None] if kind is None else [each.__name__ for each in kind.__mro__]
@@ -248,11 +283,45 @@ def _inherits_values(kind: type) -> bool:
 def _sets_values(kind: type) -> bool:
     if is_declaration(kind):
         return bool(getattr(kind, "__struct_fields__", ()))
-    return any(map(str.isupper, vars(kind)))
+    return any(map(str.isupper, [*vars(kind), *(field_names(kind) or ())]))
 
 
 def _has_same(layer: Layer, key: str, loaded: Loaded) -> bool:
-    return key in layer and layer[key].value is loaded.value
+    """Return whether a layer has the same value. Two objects of related classes have equal values,
+    which the same line has made.
+    """
+    other = layer.get(key)
+    if other is None:
+        return False
+    is_equal = other.origin == loaded.origin and same_value(other.value, loaded.value)
+    return other.value is loaded.value or is_equal
+
+
+def _class_of(holder: object) -> type:
+    return holder if isinstance(holder, type) else type(holder)
+
+
+def _values_of(holder: object) -> dict[str, t.Any]:
+    """Return the values that a class or an object holds. Those of a class are read from an object
+    of it if only objects have them.
+    """
+    if isinstance(holder, type) and _needs_object(holder):
+        holder = holder()
+    return {name: getattr(holder, name) for name in _names_of_keys(holder)}
+
+
+def _needs_object(kind: type) -> bool:
+    """Return whether only objects of a class have its values: those of the fields of a dataclass,
+    and those of properties and slots.
+    """
+    found = [getattr(kind, name, None) for name in _names_of_keys(kind)]
+    return field_names(kind) is not None or any(
+        inspect.isdatadescriptor(each) or isinstance(each, cached_property) for each in found
+    )
+
+
+def _names_of_keys(holder: object) -> list[str]:
+    return [name for name in dir(holder) if name.isupper() and not name.startswith("_")]
 
 
 def _may_hold_values(holder: object) -> bool:
@@ -278,16 +347,43 @@ def _run(source: bytes, path: str, name: str) -> types.ModuleType:
     try:
         return _import(code, path, name)
     except Exception as exc:  # noqa: BLE001  # code of the project
-        watch_failed_file(path, exc)
-        line = _line_raised(exc, path)
-        text = mask_text(f"{type(exc).__name__}: {exc}").removesuffix(".")
-        advice = ""
-        if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
-            advice = " If this is an environment variable, set it; .env may set it"
-        failure = _failed(path, line, f"the file is run as Python, and raises {text}.{advice}")
-        # The cause is left out if it shows a secret, because Python prints causes without masking
-        # them.
-        raise failure from (None if _shows_secret(exc) else exc)
+        raise _raised(path, source, exc, "the file is run as Python, and") from _cause(exc)
+
+
+def _raised(path: str, source: bytes, exc: Exception, subject: str, line: int = 1) -> ProjectError:
+    """Return the error for an exception that code of a file has raised.
+
+    Args:
+        path: the file.
+        source: its content.
+        exc: the exception.
+        subject: what raises it, for the message.
+        line: the line to name if no line of the file has raised it.
+    """
+    watch_failed_file(path, exc)
+    text = " ".join(mask_text(f"{type(exc).__name__}: {_text_of(exc)}").split()).removesuffix(".")
+    advice = ""
+    if isinstance(exc, KeyError) and "environ" in source.decode("utf-8", "replace"):
+        advice = " If this is an environment variable, set it; .env may set it"
+    return _failed(path, _line_raised(exc, path, line), f"{subject} raises {text}.{advice}")
+
+
+def _cause(exc: Exception) -> Exception | None:
+    """Return the exception as the cause of an error; None if it may show a secret, because Python
+    prints causes without masking them.
+    """
+    return None if _text_of(exc) != str(exc) or _shows_secret(exc) else exc
+
+
+def _text_of(exc: Exception) -> str:
+    """Return the text of an exception. That of pydantic shows refused values, which may be secrets;
+    they are left out.
+    """
+    pydantic: t.Any = sys.modules.get("pydantic")
+    if pydantic is None or not isinstance(exc, pydantic.ValidationError):
+        return str(exc)
+    errors = exc.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors)
 
 
 def _shows_secret(exc: Exception) -> bool:
@@ -361,10 +457,10 @@ def _is_file(one: str | None, path: str) -> bool:
     return one is not None and os.path.realpath(one) == os.path.realpath(path)
 
 
-def _line_raised(exc: BaseException, path: str) -> int:
+def _line_raised(exc: BaseException, path: str, default: int) -> int:
     frames = traceback.extract_tb(exc.__traceback__)
     lines = [frame.lineno for frame in frames if _is_file(frame.filename, path)]
-    return next((line for line in reversed(lines) if line is not None), 1)
+    return next((line for line in reversed(lines) if line is not None), default)
 
 
 def _failed(path: str, line: int, what: str) -> ProjectError:
@@ -375,8 +471,8 @@ def _failed(path: str, line: int, what: str) -> ProjectError:
 
 
 def _assignment_lines(source: bytes) -> Lines:
-    """Return the line of each assignment in a Python file, by the class that contains it (None for
-    the module) and the name that it assigns.
+    """Return the line of each assignment and class in a Python file, by the class that contains it
+    (None for the module) and the name that it assigns.
     """
     lines: Lines = {}
     try:
@@ -390,6 +486,7 @@ def _assignment_lines(source: bytes) -> Lines:
 def _collect(body: t.Iterable[ast.AST], owner: str | None, lines: Lines) -> None:
     for node in body:
         if isinstance(node, ast.ClassDef):
+            lines[owner, node.name] = node.lineno
             _collect(node.body, node.name, lines)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             lines[owner, node.name] = node.lineno

@@ -16,7 +16,7 @@ import typing as t
 
 from ..core.weakkeys import weakness_of
 from ..errors import ConfigError
-from .dotenvfile import files_read, read_env_file
+from .dotenvfile import ENCODING, files_read, read_env_file
 from .origins import Origin, shortened
 from .privatefiles import create_private, replace_private
 from .secretkey import KEY_NAME, new_key
@@ -99,7 +99,8 @@ def rotate_key_file(path: str, keep: int) -> list[str]:
     kept, weaknesses = _choose([key, *_parse_fallbacks(text, beside)], keep)
     # The old keys are written first, so that a process that starts between the two writes accepts
     # the sessions that the old key has signed.
-    _write(beside, f"{json.dumps(kept)}\n")
+    # The app must be able to read both files, also if root runs the command.
+    _write(beside, f"{json.dumps(kept)}\n", like=path)
     _write(path, f"{new_key()}\n")
     return weaknesses
 
@@ -212,7 +213,7 @@ def _change_env_file(path: str, values: dict[str, str]) -> None:
     left = dict(values)
     text = ""
     if os.path.lexists(path):
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding=ENCODING, newline="") as file:
             for binding in parse_stream(file):
                 original = binding.original.string
                 if binding.key not in values:
@@ -228,15 +229,15 @@ def _change_env_file(path: str, values: dict[str, str]) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as exc:
         raise _unusable(path, "read", exc) from None
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, text: str, like: str | None = None) -> None:
     try:
-        replace_private(path, text)
+        replace_private(path, text, like)
     except OSError as exc:
         raise _unusable(path, "written", exc) from None
 

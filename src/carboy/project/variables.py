@@ -58,8 +58,9 @@ class Variables:
         }
 
     def layer(self, declared: t.Collection[str]) -> Layer:
-        """Return a layer of the config keys that environment variables set. An empty variable
-        counts as not set.
+        """Return a layer of the config keys that environment variables set, and of members such as
+        `DB__HOST`, unless a variable of higher rank sets the whole key. An empty variable counts as
+        not set.
 
         Args:
             declared: the keys that variables without a prefix may set.
@@ -72,7 +73,7 @@ class Variables:
             candidate = self._candidate(name, text)
             if key not in found or candidate.rank > found[key].rank:
                 found[key] = candidate
-        return {key: found[key].loaded for key in sorted(found)}
+        return {key: found[key].loaded for key in sorted(found) if not _is_replaced(key, found)}
 
     def without_key(self, declared: t.Collection[str]) -> dict[str, Origin]:
         """Return the variables of `.env` files that have no prefix and set no key, with their
@@ -114,6 +115,13 @@ class Variables:
             return False
         original = with_other_prefix(name) or ""
         return os.environ.get(original) == os.environ[name]
+
+
+def _is_replaced(key: str, found: t.Mapping[str, _Candidate]) -> bool:
+    """Return whether a key is a member, and a variable of higher rank sets what contains it."""
+    names = key.split("__")
+    owners = ["__".join(names[:count]) for count in range(1, len(names))]
+    return any(each in found and found[each].rank > found[key].rank for each in owners)
 
 
 def key_of(name: str, declared: t.Collection[str]) -> str | None:

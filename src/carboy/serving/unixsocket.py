@@ -13,6 +13,7 @@ import stat
 import sys
 import typing as t
 
+from ..core.filelocks import locked
 from ..core.runtimefolders import is_served, user_name
 from ..errors import AddressError
 
@@ -85,12 +86,10 @@ def alone_in(folder: str) -> cabc.Iterator[None]:
     start at the same time could both find a stale file, and one would remove the new socket of the
     other.
     """
-    import fcntl
-
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
+        with locked(opened):
+            yield
     finally:
         os.close(opened)
 

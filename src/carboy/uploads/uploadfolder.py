@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import collections.abc as cabc
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -35,8 +34,11 @@ from dataclasses import dataclass
 
 from werkzeug.exceptions import ServiceUnavailable
 
+from ..core.disksync import sync_names
+from ..core.filelocks import unlocking
 from ..core.logmasking import get_masked_logger
 from ..core.spooledfile import SpooledFile
+from ..core.statics import is_public
 from ..globals import _cv_app, current_app
 from .contenttypes import BY_SUFFIX, FileType
 
@@ -100,8 +102,7 @@ def absolute(folder: str | os.PathLike[str]) -> str:
     `send_from_directory`.
 
     Raises:
-        ValueError: the path is relative and no app is active; or the folder is below the app's
-            static folder, which is refused because everybody gets the files of that folder.
+        ValueError: the path is relative and no app is active.
     """
     path = os.fspath(folder)
     if _cv_app.get(None) is None:
@@ -111,15 +112,18 @@ def absolute(folder: str | os.PathLike[str]) -> str:
                 " active. Use an absolute path, or `with app.app_context():`."
             )
         return path
-    path = os.path.abspath(os.path.join(current_app.root_path, path))
-    static = current_app.static_folder
-    if static is not None and f"{path}{os.sep}".startswith(f"{os.path.abspath(static)}{os.sep}"):
+    return os.path.abspath(os.path.join(current_app.root_path, path))
+
+
+def refuse_public(folder: str) -> None:
+    """Raise ValueError if a folder is below a static folder of the active app or one of its
+    blueprints, because everybody gets the files of those folders.
+    """
+    if _cv_app.get(None) is not None and is_public(folder, current_app):
         raise ValueError(
-            f"folder={os.fspath(folder)!r} is below the static folder, whose files everybody gets"
-            " without any checks. Use a folder beside it, and send its files by"
-            " `carboy.uploads.view`."
+            f"folder={folder!r} is below a static folder, whose files everybody gets without any"
+            " checks. Use a folder beside it, and send its files by `carboy.uploads.view`."
         )
-    return path
 
 
 # --- names and owners ------------------------------------------------------------------------
@@ -255,7 +259,7 @@ def prepare(folder: str) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(private, 0o700)
         for parent in parents:
-            _sync_names(parent)
+            sync_names(parent)
     for entry in _entries(private):
         if entry.name.endswith(".part"):
             with contextlib.suppress(FileNotFoundError):
@@ -274,24 +278,6 @@ def _parents_of_missing(folder: str) -> list[str]:
     return parents
 
 
-def _sync_names(folder: str) -> None:
-    """Write the names of the files in a folder to the disk. (fsync of a file writes its content
-    only.)
-    """
-    try:
-        fd = os.open(folder, os.O_RDONLY)
-    except PermissionError:
-        # Windows opens no folders; on other systems, this user may write but not read the folder.
-        return
-    try:
-        os.fsync(fd)
-    except OSError as exc:
-        if exc.errno != errno.EINVAL:  # some file systems (FUSE) have no fsync of folders
-            raise
-    finally:
-        os.close(fd)
-
-
 def stage(stream: t.IO[bytes], folder: str) -> str:
     """Write an uploaded file to the disk under a temporary name, and return the path of this file.
 
@@ -299,10 +285,10 @@ def stage(stream: t.IO[bytes], folder: str) -> str:
     as the folder, it gets the temporary name, and nothing is copied.
     """
     path = os.path.join(folder, _PRIVATE, f"{_token()}.part")
-    if isinstance(stream, SpooledFile) and stream.link_to(path):
-        return path
-    stream.seek(0)
     try:
+        if isinstance(stream, SpooledFile) and stream.link_to(path):
+            return path
+        stream.seek(0)
         with open(path, "xb", opener=_open_privately) as target:
             shutil.copyfileobj(stream, target, _COPY_BYTES)
             target.flush()
@@ -348,19 +334,19 @@ def publish(
         if check_room is not None:
             check_room(sum(_size(each) for each in entries if each.path not in old))
         made = _rename(staged, folder, tag)
-        for path in old:
-            # Windows does not remove a file that is open, because a view just sends it. It is
-            # removed when this owner's files are replaced next time.
-            with contextlib.suppress(OSError):
-                discard(path)
     # The names are written to the disk after the lock was released, so that other threads do not
-    # wait for the disk. The journal of a file system keeps the order of changes: after a power cut
-    # the folder contains either the old or the new files.
+    # wait for the disk. The old files are removed when the new names are on the disk, so that the
+    # owner keeps them if that fails.
     try:
-        _sync_names(folder)
+        sync_names(folder)
     except BaseException:
         discard(*(each.path for each in made))
         raise
+    for path in old:
+        # Windows does not remove a file that is open, because a view just sends it. It is removed
+        # when this owner's files are replaced next time.
+        with contextlib.suppress(OSError):
+            discard(path)
     return made
 
 
@@ -397,6 +383,18 @@ _finding_mutex = threading.Lock()
 _stuck: set[str] = set()
 
 
+def _forget_mutexes() -> None:
+    """Forget in a forked process the locks of threads that run in its parent only."""
+    global _finding_mutex  # noqa: PLW0603 - another thread may have held it
+    _finding_mutex = threading.Lock()
+    _mutexes.clear()
+    _stuck.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_mutexes)
+
+
 class FolderLockedError(ServiceUnavailable, TimeoutError):
     """No thread could lock the folder of uploads for `LOCK_S` seconds, because another thread or
     process holds the lock. The client gets a 503 with Retry-After.
@@ -420,11 +418,13 @@ def _locked(folder: str) -> cabc.Iterator[bytes]:
     """
     path = os.path.join(folder, _PRIVATE, "lock")
     with _mutex(folder, path), open(path, "a+b", opener=_open_privately) as file:
-        _lock(file.fileno(), folder, path)  # the lock is released when `with` closes the file
-        os.utime(path)  # the new time tells waiting threads that the lock still changes hands
-        file.seek(0)
-        key = file.read(_KEY_BYTES)
-        yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
+        _lock(file.fileno(), folder, path)
+        # Windows, where `unlocking` does nothing, releases the lock when the file is closed.
+        with unlocking(file.fileno()):
+            os.utime(path)  # the new time tells waiting threads that the lock still changes hands
+            file.seek(0)
+            key = file.read(_KEY_BYTES)
+            yield key if len(key) == _KEY_BYTES else _make_key(file, folder)
 
 
 def _make_key(file: t.BinaryIO, folder: str) -> bytes:
@@ -433,7 +433,7 @@ def _make_key(file: t.BinaryIO, folder: str) -> bytes:
     file.write(key)
     file.flush()
     os.fsync(file.fileno())
-    _sync_names(os.path.join(folder, _PRIVATE))
+    sync_names(os.path.join(folder, _PRIVATE))
     matches = [_NAME.fullmatch(each.name) for each in _entries(folder)]
     orphans = sum(each is not None and each[1] is not None for each in matches)
     if orphans:

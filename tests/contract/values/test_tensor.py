@@ -371,6 +371,28 @@ def test_tensor_with_too_many_numbers_is_413():
     assert refused.value.status == 413
 
 
+_EMPTY = TensorOptions(empty=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (t.Annotated[Tensor["float32", "n", "m"], _EMPTY], (2**40, 0)),
+        (t.Annotated[Tensor["float32", "n", "m"], _EMPTY], (0, 2**24 + 1)),
+        (t.Annotated[Tensor["float32", ...], _EMPTY], (2**13, 0, 2**13)),
+        (Tensor["float32", "n", 0], (2**40, 0)),
+    ],
+    ids=stable_repr,
+)
+def test_other_sides_of_an_empty_tensor_are_limited(kind, shape):
+    """`x.sum(axis=1)` of shape (2**40, 0) would be an array of 4 TB."""
+    empty = np.zeros(shape, "float32")
+    for make in (lambda: reader(kind).read(saved(empty)), lambda: reader(kind).from_array(empty)):
+        with pytest.raises(InputError, match="at most 16,777,216 numbers, got shape") as refused:
+            make()
+        assert refused.value.status == 413
+
+
 def peak_memory_of_reading():
     """Return the peak memory for reading a file, in bytes per byte of the array."""
     data = saved(np.ones((1000, 1000), "float32"))

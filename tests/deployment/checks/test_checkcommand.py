@@ -88,3 +88,13 @@ def test_what_cannot_be_checked_is_one_message_and_exit_code_2(check, source, va
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_checks_that_were_not_made_are_named(check):
+    source = f'{DEBUG}    app.config["MAX_CONTENT_LENGTH"] = "16MB"\n'
+    done = check(source, "--deploy")
+    assert done.returncode == 1
+    assert "expected int or None, got text '16MB'. [carboy.E002]" in done.stdout
+    assert "Not made because of carboy.E002: carboy.W005, carboy.W010.\n" in done.stdout
+    not_made = json.loads(check(source, "--deploy", "--json").stdout)["not_made"]
+    assert not_made == ["carboy.W005", "carboy.W010"]

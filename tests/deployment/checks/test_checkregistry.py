@@ -8,6 +8,7 @@ import re
 import pytest
 
 from carboy import Carboy
+from carboy.deployment.checks import checkregistry
 from carboy.deployment.checks.checkregistry import all_checks, check, run_checks
 from carboy.deployment.facts import Facts
 from carboy.errors import DeploymentError
@@ -85,6 +86,7 @@ def test_place_and_message_are_printable_lines(tmp_path):
         (["carboy.E01"], r"CHECK_SILENCED: there is no check 'carboy\.E01'\. Did you mean"),
         ("carboy.E001", r"CHECK_SILENCED: expected a list of codes"),
         ([1], r"CHECK_SILENCED: expected a list of codes"),
+        (5, r"CHECK_SILENCED: expected a list of codes"),
     ],
 )
 def test_value_that_silences_nothing_is_refused(value, message, tmp_path):
@@ -92,3 +94,29 @@ def test_value_that_silences_nothing_is_refused(value, message, tmp_path):
     app.config["CHECK_SILENCED"] = value
     with pytest.raises(DeploymentError, match=message):
         run_checks(facts_of(app, tmp_path), deploy=False)
+
+
+WRONG = {
+    "MAX_CONTENT_LENGTH": ("16MB", {"carboy.W005", "carboy.W010"}),
+    "SERVER_NAME": (5, {"carboy.E105", "carboy.W104"}),
+    "ACCESS_KEYS_FILE": (5, {"carboy.E105", "carboy.W104"}),
+    "STRICT_HEADERS": ("text", {"carboy.E105", "carboy.W104"}),
+}
+
+
+@pytest.mark.parametrize("silenced", [[], ["carboy.E002"]])
+@pytest.mark.parametrize("key", WRONG)
+def test_checks_that_fail_for_a_wrong_value_are_named(tmp_path, key, silenced):
+    value, codes = WRONG[key]
+    app = Carboy(__name__, root_path=str(tmp_path))
+    app.config.update({key: value, "CHECK_SILENCED": silenced})
+    findings = run_checks(facts_of(app, tmp_path), deploy=True)
+    assert codes <= set(findings.not_made)
+    assert findings.has_wrong_config
+
+
+def test_error_of_a_check_is_raised_if_the_configuration_is_right(tmp_path, monkeypatch):
+    wrong = all_checks()[-1]._replace(find=lambda facts: [1 / 0])
+    monkeypatch.setattr(checkregistry, "all_checks", lambda: [wrong])
+    with pytest.raises(ZeroDivisionError):
+        run_checks(facts_of(Carboy(__name__), tmp_path), deploy=True)

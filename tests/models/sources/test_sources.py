@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polling import wait_until
 
-from carboy.errors import ModelFileError, UnreachableSourceError
+from carboy.errors import ModelFileError, ModelLoadError, UnreachableSourceError
+from carboy.models import load
 from carboy.models.saved.card import read_card
 from carboy.models.sources import source_of
 from carboy.models.sources.versioncache import CACHE_VARIABLE
@@ -119,6 +120,41 @@ def test_candidates_to_serve(found, excluding, expected):
     assert [each.name for each in found.candidates(excluding)] == expected
 
 
+@pytest.mark.parametrize("chosen", ["6", "7"])
+def test_version_that_is_copied_during_a_choice_ends_it_when_it_is_complete(chosen):
+    choice = listed("6", "7", "9", broken="9").choose(chosen, "models/digits")
+    complete = listed("6", "7", "9", choice=choice)
+    assert complete.candidates()[0].name == "9"
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        pytest.param(
+            listed("3", "4", choice=Choice("2", newest="4")),
+            r"served. '3', '4' were rolled back: chosen.json names '2', which is gone. Switch to"
+            r" another version, such as: carboy models switch MODEL 4.$",
+            id="chosen version gone",
+        ),
+        pytest.param(
+            listed("2", "3", choice=Choice("2", newest="3"), broken="2"),
+            r"served. '2': broken '3' was rolled back: chosen.json names '2', which cannot be"
+            r" served. Switch to another version, such as: carboy models switch MODEL 3.$",
+            id="chosen version broken",
+        ),
+        pytest.param(
+            listed("2", choice=Choice("2", newest="2"), broken="2"),
+            r"served. '2': broken A version is a folder",
+            id="only a broken version",
+        ),
+        pytest.param(listed(), r"served. A version is a folder .*'models/m/1'", id="none"),
+    ],
+)
+def test_source_without_a_version_to_serve_says_why(found, reason):
+    with pytest.raises(ModelFileError, match=reason):
+        found.refuse_none("models/m")
+
+
 # --- what every source does ----------------------------------------------------------------------
 
 
@@ -137,6 +173,22 @@ def test_pushed_version_has_the_files_and_a_card_of_its_own(source, build):
     assert set(card.files) == {"model.txt", "weights/first.bin"}
     for name in card.files:
         assert (pathlib.Path(folder) / name).read_bytes() == (build / name).read_bytes()
+
+
+def test_version_appears_when_the_disk_has_all_of_its_files(source, build, monkeypatch):
+    synced, renamed = set(), []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.add(os.fstat(fd).st_ino))
+    rename = os.rename
+
+    def note(old: str, new: str) -> None:
+        renamed.append({each.stat().st_ino for each in [old, *pathlib.Path(old).rglob("*")]})
+        assert renamed[-1] <= synced
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", lambda old, new: note(pathlib.Path(old), new))
+    folder = pathlib.Path(source.folder(source.push(str(build))))
+    assert [len(each) for each in renamed] == [5]  # two folders, two files and the card
+    assert folder.parent.stat().st_ino in synced
 
 
 def test_version_is_never_overwritten(source, build):
@@ -392,8 +444,17 @@ def test_folder_whose_name_could_not_stand_in_a_header_is_no_candidate(
 ):
     source = _source_with(name, kind, url_source, build, tmp_path)
     assert candidates_of(source) == ["7"]
-    (fault,) = [each.fault for each in source.look().versions if each.name == name]
-    assert "cannot be the name of a version" in fault
+    (refused,) = [each for each in source.look().versions if each.fault]
+    assert "cannot be the name of a version" in refused.fault
+    assert refused.name.isprintable()
+    assert refused.name in refused.fault
+
+
+def test_folder_whose_name_is_not_utf_8_is_listed_by_a_name_that_can_be_sent(seven):
+    shutil.copytree(seven, seven.parent / os.fsdecode(b"caf\xe9\n"))
+    source = source_of(str(seven.parent))
+    assert candidates_of(source) == ["7"]
+    assert {each.name for each in source.look().versions} == {"7", r"caf\xe9\n"}
 
 
 @pytest.mark.parametrize("name", ["2026-11-29T10:00", "8 (copy)", "_8", "größe-8", "x" * 70])
@@ -548,6 +609,79 @@ def test_file_that_is_not_the_one_on_the_card_is_not_kept(url_source, build, cac
     with pytest.raises(ModelFileError, match=r"is not the file on its card|does not exist"):
         url_source.folder("7")
     assert not [path for path in cache.rglob("*") if path.name in {"7", "model.txt"}]
+
+
+def empty(path: pathlib.Path) -> None:
+    """As after a power failure."""
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("name", ["model.txt", "weights/first.bin", "card.json"])
+@pytest.mark.parametrize("damage", [empty, pathlib.Path.unlink], ids=["empty", "missing"])
+def test_damaged_copy_is_fetched_again(url_source, build, name, damage):
+    url_source.push(str(build), "7")
+    folder = pathlib.Path(url_source.folder("7"))
+    content = (folder / name).read_bytes()
+    damage(folder / name)
+    assert pathlib.Path(source_of(url_source._url).folder("7")) == folder
+    assert (folder / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("how", ["read", "load"])
+def test_copy_that_turns_out_to_be_damaged_when_it_is_loaded_is_fetched_again(
+    app, url_source, build, caplog, how
+):
+    @app.model("/predict", source=url_source._url)
+    class Reading:
+        def __init__(self, source: pathlib.Path) -> None:
+            self.text = (source / "model.txt").read_text()
+            if how == "load":
+                load(source, read=lambda folder: folder)
+            assert self.text == "net"
+
+        def predict(self, x: int) -> str:
+            return self.text + str(x)
+
+    url_source.push(str(build), "7")
+    copy = pathlib.Path(url_source.folder("7"), "model.txt")
+    copy.write_text("ten")
+    app.load_models()
+    assert (app.models["predict"].predict(1), copy.read_text()) == ("net1", "net")
+    assert "version '7' in " in caplog.text
+    app.models.close()
+
+
+def test_failure_of_a_model_whose_copy_is_whole_fetches_nothing(app, url_source, build):
+    tries = []
+
+    @app.model("/predict", source=url_source._url)
+    class Failing:
+        def __init__(self, source: pathlib.Path) -> None:
+            tries.append((source / "model.txt").stat().st_ino)
+            raise RuntimeError("no device")
+
+        def predict(self, x: int) -> int:
+            return x
+
+    url_source.push(str(build), "7")
+    copy = pathlib.Path(url_source.folder("7"), "model.txt")
+    with pytest.raises(ModelLoadError, match="no device"):
+        app.load_models()
+    assert tries == [copy.stat().st_ino]
+
+
+@pytest.mark.parametrize("name", ["7/card.json", "chosen.json"])
+def test_file_that_is_nested_too_deeply_is_refused_by_name(source, build, name):
+    source.push(str(build), "7")
+    folder = source._url.removeprefix("memory:/") if hasattr(source, "_url") else source.location
+    files = fsspec.filesystem("memory" if hasattr(source, "_url") else "file")
+    nested = b"[" * 3000 + b"]" * 3000
+    files.pipe_file(f"{folder}/{name}", b'{"version": "7", "newest": "7", "answer": %b}' % nested)
+    if name == "chosen.json":
+        with pytest.raises(ModelFileError, match="does not say which version to serve: maximum"):
+            source.look()
+    else:
+        assert "is not the card of a saved model: maximum" in source.look().versions[0].fault
 
 
 def test_only_the_versions_used_last_stay_in_the_cache(url_source, build, cache):
@@ -816,6 +950,9 @@ def test_process_that_starts_while_the_store_is_down_uses_what_was_fetched(
     assert "the versions are used that were fetched before: 7, 8, 9." in logged
     with pytest.raises(UnreachableSourceError):
         restarted.choose("7")
+    empty(pathlib.Path(folders["8"], "card.json"))
+    empty(pathlib.Path(folders["9"], "model.txt"))
+    assert candidates_of(source_of(bucket)) == ["7"]  # the others are damaged
     monkeypatch.setattr(Bucket, "is_down", False)
     assert names_of(restarted) == ["7", "8", "9", "10"]
 

@@ -125,6 +125,33 @@ def test_model_keeps_its_version_while_its_source_is_away(declare, store, watche
     wait_until(lambda: model.predict(0) == "2:0")
 
 
+def test_model_that_is_unloaded_serves_no_version(declare, store):
+    write_version(store, "1")
+    write_version(store, "2", fails="init")
+    model = declare()
+    for _ in range(2):
+        model.load()
+        assert (model.predict(0), states(model)) == ("1:0", {"1": "serving", "2": "failed"})
+        model.unload()
+        assert states(model) == {"2": "failed"}
+    model.unload()
+    assert states(model) == {"2": "failed"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"canary": {"7": 0.5}}, {"shadow": "7"}, {"hold_s": 5}], ids=" ".join
+)
+def test_options_without_effect_on_a_single_version_are_logged(app, store, caplog, options):
+    write_version(store, "7")
+    target = type("One", (Counting,), {"alive": []})
+    app.model("/m", name="m", source=str(store / "7"), **options)(target)
+    app.load_models()
+    app.models["m"].versions.refresh()
+    ((name, value),) = options.items()
+    assert f"{name}={value!r} has no effect: " in caplog.text
+    assert (app.models["m"].predict(0), target.alive) == ("7:0", ["7"])
+
+
 def test_folder_of_a_single_version_declares_no_versions(app, store):
     write_version(store, "7")
     app.model("/m", name="m", source=str(store / "7"))(type("One", (Counting,), {"alive": []}))
@@ -304,8 +331,19 @@ def test_version_for_which_there_is_no_memory_is_refused_before_it_is_loaded(
     assert states(model) == {"1": "serving", "2": "failed"}
     assert model.target.alive == ["1"]
     monkeypatch.undo()
-    model.versions.refresh(retry=True)
+    model.versions.refresh()
     assert model.predict(0) == "2:0"
+
+
+def test_versions_on_trial_are_loaded_beside_a_newest_one_that_fails(declare, store):
+    write_version(store, "1")
+    model = declare(canary={"2": 0.5})
+    model.load()
+    write_version(store, "2")
+    write_version(store, "3", fails="init")
+    with pytest.raises(ModelLoadError, match="the weights are missing"):
+        model.versions.refresh()
+    assert states(model) == {"1": "serving", "2": "canary", "3": "failed"}
 
 
 def test_switching_to_a_version_that_does_not_exist_names_those_that_do(declare, store):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pathlib
 import threading
+import traceback
 import typing as t
 
 import pytest
@@ -213,6 +215,78 @@ def test_comparison_begins_anew_when_the_current_version_changes(declare, app, s
     app.test_client().post("/m", json=1)
     wait_until(lambda: model.versions.shadow.report()["against"] == "8")
     assert compared(model, 1)["agreed"] == 1
+
+
+def test_answers_of_the_version_before_are_not_compared_with_those_of_the_new_one(
+    declare, app, store
+):
+    began, opened = threading.Event(), threading.Event()
+
+    class Blocking(Scaled):
+        def __init__(self, path: pathlib.Path) -> None:
+            super().__init__(path)
+            self.is_shadow = path.name == "7"
+
+        def predict(self, x: float) -> float:
+            if self.is_shadow:
+                began.set()
+                assert opened.wait(PATIENCE_S)
+            return x * self.factor
+
+    for name, factor in (("6", 2), ("7", 3)):
+        write_version(store, name, factor=factor)
+    model = declare(Blocking, shadow="7")
+    model.load()
+    client = app.test_client()
+    assert [client.post("/m", json=x).json for x in range(1, 9)] == [2 * x for x in range(1, 9)]
+    assert began.wait(PATIENCE_S)  # one is compared, the others are kept
+    write_version(store, "8", factor=3)
+    model.versions.refresh()
+    assert client.post("/m", json=1).json == 3
+    opened.set()
+    report = compared(model, 1)
+    assert (report["against"], report["agreed"], report["worst"]) == ("8", 1, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no fork")
+def test_forked_process_compares_with_the_shadow_itself(declare, app, store):
+    write_version(store, "6")
+    write_version(store, "7")
+    model = declare(Scaled, shadow="7")
+    model.load()
+    app.test_client().post("/m", json=1)
+    compared(model, 1)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            assert [app.test_client().post("/m", json=x).json for x in range(3)] == [0, 1, 2]
+            assert compared(model, 3)["agreed"] == 3
+            os._exit(0)
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_shadow_that_is_stopped_before_it_sleeps_ends(declare, store, monkeypatch):
+    ended = threading.Event()
+
+    class StoppedFirst(threading.Event):
+        """Lets `stop` be called after the thread has found that it was not."""
+
+        def clear(self) -> None:
+            comparison.stop()
+            super().clear()
+
+    write_version(store, "6")
+    write_version(store, "7")
+    model = declare(Scaled, shadow="7")
+    with monkeypatch.context() as without_thread:
+        without_thread.setattr(threading.Thread, "start", lambda _: None)
+        comparison = shadows.ShadowComparison(model, model.current)
+    comparison._wake = StoppedFirst()
+    threading.Thread(target=lambda: (comparison._run(), ended.set()), daemon=True).start()
+    assert ended.wait(PATIENCE_S)
 
 
 def test_shadow_that_is_switched_to_serves_and_is_compared_no_more(declare, app, store):

@@ -47,6 +47,10 @@ class M:
         if content.get("kills") and (here / "armed").exists():
             (here / "armed").unlink()
             os.kill(os.getpid(), 9)
+        if content.get("always_kills"):
+            with open(here / "killed", "a") as file:
+                file.write(f"{os.getpid()} ")
+            os.kill(os.getpid(), 9)
         if content.get("fails"):
             raise RuntimeError("a secret of the device")
 
@@ -273,6 +277,44 @@ def test_worker_that_is_killed_during_a_change_serves_the_new_version_afterwards
     wait_until(lambda: not (server.store.parent / "armed").exists())
     wait_until(lambda: server.serving() == ["2", "2"])
     assert server.answered() == {"2"}
+
+
+def killed(server: Server) -> int:
+    """Return how many processes a version has killed."""
+    return len((server.store.parent / "killed").read_text().split())
+
+
+def test_version_whose_loading_kills_two_processes_of_one_worker_is_refused_by_all(tmp_path):
+    """The first of them may have died of something else, so its replacement tries again."""
+    app_of_one_model = APP.partition("class Batched")[0]
+    with serving(tmp_path, app_of_one_model) as server:
+        other = server.pids()[1]
+        server.add("3", always_kills=True)
+        with pytest.raises(ControlError, match=r"killed by SIGKILL .*while it loaded version '3'"):
+            server.refresh()
+        wait_until(lambda: server.states() == [{"1": "serving", "3": "failed"}] * 2)
+        wait_until(lambda: sum("killed by SIGKILL" in each for each in server.reasons()) == 2)
+        assert other in server.pids()
+        assert server.answered() == {"1"}
+        assert killed(server) == 2
+
+
+@pytest.mark.parametrize("killer", ["2", "3"], ids=["on-trial", "newest"])
+def test_version_that_kills_the_first_process_is_refused_when_the_server_starts(tmp_path, killer):
+    """The version "2" is a canary and a shadow of models of this app."""
+    write_version(tmp_path / "versions", killer, always_kills=True)
+    with serving(tmp_path, APP) as server:
+        wait_until(lambda: len(server.states()) == 2)
+        assert server.answered() == {"1"}
+        assert all(each[killer] == "failed" for each in server.states_of("canary"))
+        assert killed(server) < 8
+    assert "serving versioned:app" in server.program.output
+
+
+def test_app_whose_only_version_kills_each_process_is_not_started_for_ever(tmp_path):
+    with pytest.raises(AssertionError), serving(tmp_path, APP, always_kills=True):
+        pass
+    assert len((tmp_path / "killed").read_text().split()) == 2
 
 
 def test_worker_that_starts_later_serves_what_the_others_serve_and_not_a_refused_version(server):

@@ -94,6 +94,15 @@ VALID = [
         },
         WORDS,
     ),
+    Sent(
+        "repeat",
+        {
+            "inputs": [
+                _input("text", "BYTES", [2], data=["ab", "c"]),
+                _input("times", "INT8", [2, 1], data=[[1], [2]]),
+            ]
+        },
+    ),
     Sent("picture", {"inputs": [_binary("image", "BYTES", [1], PICTURE)]}, PICTURE),
     Sent("flower", {"inputs": [_input("length", "FP64", [2, 1], data=[1, 8])]}),
 ]

@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 import gzip
 import json
+import math
 import typing as t
 import zlib
 
@@ -20,6 +21,11 @@ from carboy.config import OWN_KEYS
 from carboy.errors import ConfigError
 from carboy.models import DataFrame, Tensor, wires
 from carboy.serving import predictions
+
+
+class Gap(msgspec.Struct):
+    x: float | None
+    note: str
 
 
 class Row(msgspec.Struct):
@@ -43,7 +49,27 @@ def array_of(x: Tensor["float64", "n", 2]) -> Tensor["float64", "n"]:
     return t.cast("t.Any", np.multiply(x[:, 0], x[:, 1]))
 
 
+def first_of(rows: DataFrame[Row]) -> list[float]:
+    return [float(rows["a"].iloc[0])]
+
+
+def first_rows_of(rows: DataFrame[Row]) -> DataFrame[Row]:
+    return t.cast("t.Any", rows.iloc[:1])
+
+
+def sum_of(x: Tensor["float64", "n", 2]) -> Tensor["float64", 2]:
+    return t.cast("t.Any", x.sum(0))
+
+
+def outer_of(x: Tensor["float64", "n"], y: Tensor["float64", "m"]) -> Tensor["float64", "k"]:
+    return t.cast("t.Any", np.outer(x, y).reshape(-1))
+
+
 MODELS = {
+    "first": (first_of, 1),
+    "first rows": (first_rows_of, 1),
+    "sum": (sum_of, 1),
+    "outer": (outer_of, 1),
     "table": (table_of, 1),
     "tables": (table_of, 4),
     "vector": (vector_of, 4),
@@ -52,17 +78,23 @@ MODELS = {
 }
 
 
+def app_of(predict: t.Any, *protocols: str, rule: str = "/m", batch: int = 1) -> Carboy:
+    """Return an app with one model, `m`."""
+    app = Carboy("one")
+    app.config["MODEL_PROTOCOLS"] = list(protocols)
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.model(rule, name="m", batch=batch)(predict)
+    return app
+
+
 @pytest.fixture
 def make_one():
     """Return a function that makes an app with one model, for protocols with one URL."""
     made = []
 
     def make(name: str, *protocols: str):
-        app = Carboy("one")
-        app.config["MODEL_PROTOCOLS"] = list(protocols)
-        app.config["PROPAGATE_EXCEPTIONS"] = False
         predict, batch = MODELS[name]
-        app.model("/m", name="m", batch=batch)(predict)
+        app = app_of(predict, *protocols, batch=batch)
         made.append(app)
         return app
 
@@ -99,6 +131,33 @@ def test_instances_are_predicted_without_a_waiting_thread(make_one):
         answer = stage.connect().ask(post(b'{"instances":[[1],[2]]}', "/v1/models/m:predict"))
         stage.until(lambda: not gateway.slots.busy)
     assert (answer.status, json.loads(answer.body)) == (200, {"predictions": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("model", "instances", "predicted"),
+    [
+        ("first", [{"a": 1}] * 3, 1),
+        ("first rows", [{"a": 1}] * 3, 1),
+        ("sum", [[1, 2]] * 3, 2),
+    ],
+)
+@pytest.mark.parametrize("url", ["/v1/models/m:predict", "/vertex"])
+def test_model_that_returns_another_number_of_predictions_has_failed(
+    make_one, monkeypatch, caplog, url, model, instances, predicted
+):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/vertex")
+    client = make_one(model, "kserve").test_client()
+    refused = client.post(url, json={"instances": instances})
+    assert (refused.status_code, "request id" in refused.json["error"]) == (500, True)
+    assert f"got 3 instances at once and returned {predicted} predictions" in caplog.text
+    one = client.post(url, json={"instances": instances[:predicted]})
+    assert (one.status_code, len(one.json["predictions"])) == (200, predicted)
+
+
+def test_arrays_of_different_lengths_are_one_prediction(make_one):
+    client = make_one("outer", "kserve").test_client()
+    response = client.post("/v1/models/m:predict", json={"instances": {"x": [1, 2], "y": [3]}})
+    assert (response.status_code, response.json) == (200, {"predictions": [3.0, 6.0]})
 
 
 @pytest.mark.parametrize(
@@ -175,6 +234,9 @@ def test_cells_of_a_row_are_the_list_that_a_model_takes(make_one):
         (tuple[float, str], ["a", "b"], [1.5, "b"], (1.5, "b")),
         (float | list[float], ["a", "b"], [1.5, 2.5], [1.5, 2.5]),
         (dict[str, float], ["a", "b"], [1.5, 2.5], {"a": 1.5, "b": 2.5}),
+        (list[float], [0, 1], [1.5, 2.5], [1.5, 2.5]),
+        (list[float], ["a", "a"], [1.5, 2.5], [1.5, 2.5]),
+        (dict[str, float], [0, 1], [1.5, 2.5], {"0": 1.5, "1": 2.5}),
     ],
     ids=str,
 )
@@ -202,6 +264,26 @@ def test_csv_is_a_table(make_one):
     assert (refused.status_code, refused.json["error_code"]) == (415, "BAD_REQUEST")
 
 
+def gaps_of(rows: DataFrame[Gap]) -> list[str]:
+    return [f"{x} {note}" for x, note in zip(rows["x"].isna(), rows["note"], strict=True)]
+
+
+def test_nan_of_the_client_is_a_missing_value_but_not_in_a_text():
+    """Python's `json.dumps` writes NaN, with which `DataFrame.to_dict` marks a missing cell."""
+    app = app_of(gaps_of, "mlflow")
+    notes = ["NaN", 'a"NaN', "\\", "NaN\\"]
+    table = {"columns": ["x", "note"], "data": [[math.nan, note] for note in notes]}
+    for body in ({"dataframe_split": table}, {"inputs": {"x": [math.nan] * 4, "note": notes}}):
+        response = app.test_client().post("/invocations", data=json.dumps(body))
+        assert response.json == {"predictions": [f"True {note}" for note in notes]}
+
+
+@pytest.mark.parametrize("text", ['{"instances": [NaN]}', '{"inputs": NaN, ' + '"\\' * 100_000])
+def test_nan_where_no_value_may_miss_and_broken_json_are_refused(make_one, text):
+    response = make_one("vector", "mlflow").test_client().post("/invocations", data=text)
+    assert (response.status_code, response.json["error_code"]) == (400, "BAD_REQUEST")
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -212,6 +294,12 @@ def test_csv_is_a_table(make_one):
         pytest.param(
             {"dataframe_split": {"columns": ["a"], "data": [[1, 2]]}}, "1 cells", id="cells"
         ),
+        pytest.param(
+            {"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}},
+            "each column once, got 'a' twice - at `$.dataframe_split.columns`",
+            id="twice",
+        ),
+        pytest.param({"inputs": {}}, "a list of values for each input, got none", id="no inputs"),
         pytest.param({"inputs": {"a": [1], "b": [1, 2]}}, "same length", id="lengths"),
         pytest.param({"inputs": {"a": [1], "b": ["x"]}}, "$.inputs[0].b", id="does not fit"),
     ],
@@ -291,6 +379,11 @@ URLS = {
         ("gzip", gzip.compress, 200),
         ("deflate", zlib.compress, 200),
         ("identity", bytes, 200),
+        ("gzip", lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), 200),
+        ("gzip", lambda body: gzip.compress(body) + b"more", 400),
+        ("gzip", lambda body: gzip.compress(b"") * 10_000 + gzip.compress(body), 413),
+        ("gzip", lambda body: gzip.compress(body)[:-1], 400),
+        ("deflate", lambda body: zlib.compress(body)[:-1], 400),
         ("gzip", bytes, 400),
         ("br", bytes, 415),
         ("gzip, gzip", gzip.compress, 415),
@@ -304,6 +397,24 @@ def test_body_is_read_in_its_encoding_or_refused(make_one, protocol, encoding, c
     )
     assert response.status_code == status
     assert (response.json == {"predictions": [3.0]}) is (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress", "status"), [("gzip", gzip.compress, 200), ("br", bytes, 415)]
+)
+def test_csv_is_read_in_its_encoding_or_refused(make_one, encoding, compress, status):
+    response = (
+        make_one("table", "mlflow")
+        .test_client()
+        .post(
+            "/invocations",
+            data=compress(b"a,b\n1,3\n2,2\n"),
+            headers={"Content-Encoding": encoding},
+            content_type="text/csv",
+        )
+    )
+    assert response.status_code == status
+    assert (response.json == {"predictions": [3.0, 4.0]}) is (status == 200)
 
 
 def test_decompressed_body_is_limited(make_one):
@@ -345,6 +456,53 @@ def test_type_of_the_config_key_names_every_protocol():
     assert all(f'"{name}"' in OWN_KEYS["MODEL_PROTOCOLS"].help for name in wires.PROTOCOLS)
 
 
-def test_two_protocols_with_the_same_url_are_refused(make_app):
-    with pytest.raises(ConfigError, match="Choose one"):
-        make_app("mlflow", "sagemaker").test_client().get("/")
+def test_two_protocols_with_the_same_url_are_refused(make_one):
+    client = make_one("vector", "mlflow", "sagemaker").test_client()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"'mlflow' and 'sagemaker' both have .* Choose one"):
+            client.get("/")
+
+
+def embedding_of(text: str) -> list[float]:
+    return [float(len(text))]
+
+
+OWN_URLS = [
+    ("mlflow", "/invocations"),
+    ("openai", "/v1/embeddings"),
+    ("kserve", "/v1/models/m:predict"),
+    ("v2", "/v2/models/m/infer"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "rule"), OWN_URLS, ids=[name for name, _ in OWN_URLS])
+def test_model_at_the_url_of_a_protocol_is_refused(protocol, rule):
+    client = app_of(embedding_of, protocol, rule=rule).test_client()
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"{protocol!r} has the URL {rule}, .* model 'm'"):
+            client.post(rule, json="ab")
+
+
+def test_model_that_is_registered_later_at_the_url_of_a_protocol_is_refused():
+    app = app_of(embedding_of, "mlflow")
+    app.find_overrides()
+    with pytest.raises(ConfigError, match="of the model 'late' itself"):
+        app.model("/invocations", name="late")(embedding_of)
+    assert list(app.models) == ["m"]
+
+
+def test_another_model_at_the_url_of_vertex_is_refused(monkeypatch):
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
+    app = app_of(embedding_of, rule="/predict")
+    app.model("/other", name="other")(embedding_of)
+    app.config["MODEL_DEFAULT"] = "other"
+    with pytest.raises(ConfigError, match="of the model 'm' itself"):
+        app.test_client().post("/predict", json={"instances": ["ab"]})
+
+
+def test_model_may_have_the_url_of_sagemaker():
+    app = app_of(embedding_of, "sagemaker", rule="/invocations")
+    client = app.test_client()
+    assert client.post("/invocations", json="ab").json == [2.0]
+    assert client.get("/ping").status_code == 200
+    app.models.close(PATIENCE_S)

@@ -52,6 +52,14 @@ def ask(address, method, path, body=None, headers=None):
         connection.close()
 
 
+def test_page_that_fails_is_answered_without_the_reason(serve, caplog):
+    address = serve({"/metrics": lambda: int("a secret")})
+    status, _, body = ask(address, "GET", "/metrics")
+    assert (status, list(json.loads(body))) == (500, ["error"])
+    assert b"secret" not in body
+    assert "a secret" in caplog.text
+
+
 def test_page_is_answered(serve):
     address = serve({"/readyz": lambda: Page(503, b"no", "text/plain")})
     status, headers, body = ask(address, "GET", "/readyz?verbose=1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 import pytest
@@ -71,6 +72,14 @@ def test_version_that_is_served_again_goes_on_counting(counted, tmp_path):
     assert series[0] == series[-1], "the table has room for a limited number"
     assert counted.by_version("carboy_model_requests_total", outcome="ok") == {"7": 2, "8": 2}
     assert counted.by_version("carboy_model_replicas") == {"7": 1, "8": 0}
+
+
+def test_version_whose_name_is_not_utf_8_leaves_the_metrics_whole(counted, tmp_path):
+    os.mkdir(os.fsencode(tmp_path) + b"/caf\xe9")
+    counted.model.load()
+    shown = counted.shown()
+    assert shown.sum("carboy_model_failed_versions", version=r"caf\xe9") == 1
+    assert counted.by_version("carboy_model_replicas")["7"] == 1
 
 
 def test_canary_is_counted_although_it_was_loaded_before(tmp_path, counted):

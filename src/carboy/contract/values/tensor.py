@@ -124,7 +124,8 @@ class TensorOptions:
     Args:
         finite: refuse NaN and infinity; if False, `null` in JSON is read as NaN.
         empty: accept size 0 for free dimensions.
-        max_elements: maximum number of elements, if a dimension is free.
+        max_elements: maximum number of elements, if a dimension is free. In an empty array, it is
+            the maximum product of the sizes other than 0.
     """
 
     __slots__ = ("empty", "finite", "max_elements")
@@ -368,11 +369,14 @@ class TensorKind(ValueKind):
     def _check_shape(self, shape: tuple[int, ...], path: str) -> None:
         if shape == self._exact:
             return
-        if math.prod(shape) > self.options.max_elements:
+        # An empty array takes no memory, but `predict` may make one of its other sides: `x.sum(1)`
+        # of shape (2**40, 0) has 2**40 numbers. So a side of 0 is not what limits the others.
+        size = math.prod(side or 1 for side in shape)
+        if size > self.options.max_elements:
             raise InputTooLargeError.at(
                 path,
                 expected=f"a tensor of at most {self.options.max_elements:,} numbers",
-                got=f"{math.prod(shape):,}",
+                got=f"shape {tuple(shape)}" if 0 in shape else f"{size:,}",
             )
         if not self._fits(shape):
             raise self._misfit(f"shape {tuple(shape)}", path)

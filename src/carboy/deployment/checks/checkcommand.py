@@ -14,7 +14,7 @@ from ...cli.results import results_on_stdout
 from ...config import get_env
 from ...errors import DeploymentError
 from ..collectfacts import collect_facts
-from .checkregistry import run_checks
+from .checkregistry import CONFIG_CODE, run_checks
 
 if t.TYPE_CHECKING:
     from ..facts import Facts
@@ -80,7 +80,9 @@ def _as_text(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> str:
-    """Return the last line: how many findings there are, and which codes are silenced."""
+    """Return the last line: how many findings there are, which codes are silenced, and which checks
+    were not made.
+    """
     counts = [
         f"{number} {severity}{'s' if number != 1 else ''}"
         for severity in ("error", "warning")
@@ -88,6 +90,8 @@ def _summary(findings: Findings) -> str:
     ]
     silenced = ", ".join(sorted({each.code for each in findings.silenced}))
     note = f" Silenced by CHECK_SILENCED: {silenced}." if silenced else ""
+    if findings.not_made:
+        note += f" Not made because of {CONFIG_CODE}: {', '.join(findings.not_made)}."
     return f"{' and '.join(counts) or 'No mistakes'} found.{note}\n"
 
 
@@ -97,6 +101,7 @@ def _as_json(facts: Facts, findings: Findings, deploy: bool) -> str:
         "deploy": deploy,
         "findings": _as_dicts(findings.shown),
         "silenced": _as_dicts(findings.silenced),
+        "not_made": findings.not_made,
     }
     return f"{json.dumps(about, indent=2, ensure_ascii=False)}\n"
 

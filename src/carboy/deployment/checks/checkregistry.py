@@ -33,6 +33,9 @@ _MODULES = (
 # Severities, by the letter in a code: E in carboy.E001.
 _SEVERITIES: t.Mapping[str, Severity] = {"E": "error", "W": "warning"}
 SILENCED_KEY = "CHECK_SILENCED"
+# The check that finds wrong values in the configuration. With one, other checks may fail, which are
+# made later because their codes are larger.
+CONFIG_CODE = "carboy.E002"
 
 _checks: dict[str, Check] = {}
 
@@ -95,10 +98,22 @@ class Check(t.NamedTuple):
 
 
 class Findings(t.NamedTuple):
-    """The findings of all checks that were made, in the order of their codes."""
+    """The findings of all checks that were made, in the order of their codes.
+
+    Attributes:
+        shown: the findings whose codes are not silenced.
+        silenced: the other findings.
+        not_made: the codes of the checks that failed because of a wrong value in the configuration,
+            which `shown` or `silenced` names.
+    """
 
     shown: list[Finding]
     silenced: list[Finding]
+    not_made: list[str]
+
+    @property
+    def has_wrong_config(self) -> bool:
+        return any(each.code == CONFIG_CODE for each in (*self.shown, *self.silenced))
 
 
 def _one_line(text: str) -> str:
@@ -146,11 +161,16 @@ def run_checks(facts: Facts, *, deploy: bool) -> Findings:
         DeploymentError: the config key CHECK_SILENCED names a code that does not exist.
     """
     silenced = silenced_codes(facts)
-    findings = Findings([], [])
+    findings = Findings([], [], [])
     for each in all_checks():
         if deploy or not each.deploy:
             found = findings.silenced if each.code in silenced else findings.shown
-            found.extend(each.findings(facts))
+            try:
+                found.extend(each.findings(facts))
+            except Exception:
+                if not findings.has_wrong_config:
+                    raise
+                findings.not_made.append(each.code)
     return findings
 
 
@@ -158,7 +178,8 @@ def silenced_codes(facts: Facts) -> list[str]:
     """Return the codes that the config key CHECK_SILENCED lists."""
     _refuse_ignored_variable(facts)
     value = facts.app.config.get(SILENCED_KEY) or []
-    if isinstance(value, str) or not all(isinstance(code, str) for code in value):
+    is_list = isinstance(value, list | tuple | set | frozenset)
+    if not is_list or not all(isinstance(code, str) for code in value):
         raise DeploymentError(
             f"{SILENCED_KEY}: expected a list of codes, such as ['carboy.W001'], got {value!r}."
         )

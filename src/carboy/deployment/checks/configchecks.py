@@ -7,6 +7,7 @@ import typing as t
 from ...cli.configuration import config_problems
 from ...config import Config
 from ...core.weakkeys import is_known, weakness_of
+from ..configvalues import more_problems
 from .appcode import has_sessions, place_of_session_use
 from .checkregistry import Found, check
 from .places import origin_of_key, place_of_key, value_of_key
@@ -44,9 +45,10 @@ def find_debug_mode(facts: Facts) -> cabc.Iterator[Found]:
     remedy="Correct the key or its value. 'carboy config' shows all values and their origins.",
 )
 def find_config_problems(facts: Facts) -> cabc.Iterator[Found]:
-    if isinstance(facts.app.config, Config):
-        for place, message in config_problems(facts.app):
-            yield Found(place or "configuration", message)
+    config: object = facts.app.config  # which may be another class of the user
+    found = config_problems(facts.app) if isinstance(config, Config) else []
+    for place, message in (*found, *more_problems(facts.app, found)):
+        yield Found(place or "configuration", message)
 
 
 @check(

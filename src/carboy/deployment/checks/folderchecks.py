@@ -58,7 +58,7 @@ def _folders_of(facts: Facts) -> list[str]:
 def _written_folders(facts: Facts) -> list[str]:
     try:
         return facts.written_folders
-    except (ConfigError, TypeError):  # a wrong value, which another check reports
+    except ConfigError:  # a wrong value, which another check reports
         return []
 
 

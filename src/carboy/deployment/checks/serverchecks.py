@@ -13,6 +13,7 @@ from ...errors import DeploymentError
 from ...serving import machine
 from ...serving.process import capacity
 from ..appmemory import measure_app
+from ..configvalues import config_value
 from ..projectfiles import TextLine, lines_of
 from .checkregistry import Found, check
 from .deploymentfiles import deployment_files, instructions, is_dockerfile
@@ -61,7 +62,7 @@ def find_unlimited_bodies(facts: Facts) -> cabc.Iterator[Found]:
     deploy=True,
 )
 def find_limit_without_effect(facts: Facts) -> cabc.Iterator[Found]:
-    of_app = facts.app.config.get("MAX_CONTENT_LENGTH")
+    of_app = config_value(facts.app, "MAX_CONTENT_LENGTH")
     of_server = facts.settings.max_body_bytes
     is_elsewhere = any(os.path.isfile(os.path.join(facts.root, n)) for n in _UNLIMITED_SERVERS)
     if of_app and of_server and of_app > of_server and not is_elsewhere:

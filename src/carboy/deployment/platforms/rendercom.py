@@ -11,6 +11,7 @@ import typing as t
 
 from ..generatedfiles import GeneratedFile
 from ..generators import Generated
+from ..imagepackages import LIST_DEPENDENCIES, PYPROJECT, dependencies_of
 from ..serversettings import environment
 from .hosting import DNS_LABEL, Platform
 from .sizing import GIB_IN_MIB, MachineSize, smallest
@@ -36,7 +37,7 @@ def _generate(release: Release) -> Generated:
     text = release.write(
         "render.yaml",
         plan=smallest(release.room, _PLANS, RENDER.title).name,
-        requirements=_requirements(release),
+        build=_build_command(release),
         environment={
             **release.log_environment,
             **environment(release.settings(1, times, probes="yes")),
@@ -56,10 +57,15 @@ def _generate(release: Release) -> Generated:
     return Generated(files, next_step)
 
 
-def _requirements(release: Release) -> str:
-    """Return the arguments of `pip install` that install what the project needs."""
+def _build_command(release: Release) -> str:
+    """Return the command that installs what the project needs."""
     file = release.facts.requirements or "requirements.txt"
-    return "." if file == "pyproject.toml" else f"-r {file}"
+    if file != PYPROJECT:
+        return f"pip install -r {file}"
+    if dependencies_of(release.facts.root) is None:  # another tool, such as Poetry, may know them
+        return "pip install ."
+    listed = "/tmp/dependencies.txt"  # noqa: S108 - on the machine of Render that builds the app
+    return f"{LIST_DEPENDENCIES} > {listed} && pip install -r {listed}"
 
 
 RENDER = Platform(

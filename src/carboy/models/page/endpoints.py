@@ -77,11 +77,11 @@ def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
 
 
 def ask_for_key(app: PageApp, model: Model, problem: Problem) -> Problem | HTTPException:
-    """Return the response to a request for a model's page that is refused: a page that asks for the
-    key. Programs get the problem.
+    """Return the response to a request for a model's page that is refused for lack of a key: a page
+    that asks for it. Programs get the problem; so do people who have sent too many requests.
     """
     is_page = app.config[CONFIG_KEY] and request.method in ("GET", "HEAD") and _wants_page()
-    if not is_page:
+    if not is_page or problem.code not in (401, 403):
         return problem
     files_url = _files_url(model, files.load().digest)
     html = render_asking(path=_shown_path(), files=files_url)

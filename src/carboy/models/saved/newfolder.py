@@ -8,6 +8,8 @@ import secrets
 import shutil
 import typing as t
 
+from carboy.core.disksync import sync_names, sync_tree
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -28,20 +30,23 @@ def partial_folder(parent: str) -> cabc.Iterator[str]:
 
 
 def publish(partial: str, target: str) -> None:
-    """Give a folder that is not empty its final name.
+    """Give a folder that is not empty its final name, when the disk has all of its files.
 
     Raises:
+        OSError: the disk does not take them.
         FileExistsError: the name is taken. Of processes that publish under one name at the same
             time, all but one get this error.
     """
     if os.path.lexists(target):  # `os.rename` would replace an empty folder
         raise FileExistsError(target)
+    sync_tree(partial)
     try:
         os.rename(partial, target)
     except OSError:
         if os.path.lexists(target):  # another process has published meanwhile
             raise FileExistsError(target) from None
         raise
+    sync_names(os.path.dirname(os.path.abspath(target)))
 
 
 def replace_file(path: str, data: bytes) -> None:
@@ -50,6 +55,8 @@ def replace_file(path: str, data: bytes) -> None:
     try:
         with open(partial, "xb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError:
         with contextlib.suppress(FileNotFoundError):

@@ -18,9 +18,22 @@ def fault_in_header(name: str) -> str:
     if _IN_HEADER.fullmatch(name):
         return ""
     return (
-        f"{name!r} cannot be the name of a version, which stands in a header of each response:"
-        " expected printable characters of Latin-1, such as 8 or 2026-11-29."
+        f"'{printable(name)}' cannot be the name of a version, which stands in a header of each"
+        " response: expected printable characters of Latin-1, such as 8 or 2026-11-29."
     )
+
+
+def printable(name: str) -> str:
+    r"""Return the name of a folder as text that can be sent and shown anywhere: bytes that are not
+    UTF-8 and characters that are not printable are written as escapes, such as `\xe9`.
+    """
+    return "".join(each if each.isprintable() else _escaped(each) for each in name)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8, as Python reads names
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def refuse_name(name: str) -> None:

@@ -63,6 +63,11 @@ class VersionSource(t.Protocol):
         because processes that are started later open its files, too.
         """
 
+    def discard_damaged(self, folder: str) -> bool:
+        """Remove a copy that `folder` has returned if its files are not those on its card any more,
+        so that they are fetched again. Reads all of them. Returns whether it was removed.
+        """
+
     def choose(self, name: str) -> None:
         """Let all servers of this source serve a version, until a newer one than all that exist now
         is added.

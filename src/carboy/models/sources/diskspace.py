@@ -7,7 +7,7 @@ import errno
 import shutil
 import typing as t
 
-from carboy.errors import ModelFileError
+from carboy.errors import NoRoomError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -27,7 +27,7 @@ def explaining_full_disk(folder: str, needed_bytes: int, advice: str) -> cabc.It
         advice: a sentence that says what to do.
 
     Raises:
-        ModelFileError: the files do not fit.
+        NoRoomError: the files do not fit.
     """
     if shutil.disk_usage(folder).free < needed_bytes:
         raise _full(folder, needed_bytes, advice)
@@ -39,9 +39,9 @@ def explaining_full_disk(folder: str, needed_bytes: int, advice: str) -> cabc.It
         raise _full(folder, needed_bytes, advice) from None
 
 
-def _full(folder: str, needed_bytes: int, advice: str) -> ModelFileError:
+def _full(folder: str, needed_bytes: int, advice: str) -> NoRoomError:
     free_bytes = shutil.disk_usage(folder).free
-    return ModelFileError(
+    return NoRoomError(
         f"The disk of {folder!r} is full: the version has {needed_bytes:,} bytes, and"
         f" {free_bytes:,} bytes are free. {advice}"
     )

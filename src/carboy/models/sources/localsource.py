@@ -10,7 +10,7 @@ from carboy.errors import ModelFileError
 from ..saved.card import CARD_NAME, has_card, read_card, write_card
 from ..saved.filestates import fingerprint, incomplete, state_of
 from ..saved.newfolder import partial_folder, publish, replace_file
-from ..saved.versionnames import fault_in_header, refuse_name
+from ..saved.versionnames import fault_in_header, printable, refuse_name
 from .build import Build, copy_checked
 from .diskspace import explaining_full_disk
 from .versionlist import (
@@ -57,6 +57,10 @@ class FolderSource:
 
     def keep(self, folder: str) -> None:
         """Do nothing: only people remove versions from a folder."""
+
+    def discard_damaged(self, folder: str) -> bool:
+        """Return False: a folder is no copy."""
+        return False
 
     def choose(self, name: str) -> None:
         choice = self.look().choose(name, self.location)
@@ -118,7 +122,7 @@ class FolderSource:
 
     def _version(self, name: str, folder: str) -> SourceVersion:
         if fault := fault_in_header(name):
-            return SourceVersion(name, fingerprint="", fault=fault)
+            return SourceVersion(printable(name), fingerprint="", fault=fault)
         card = self._card(folder)
         if isinstance(card, str):
             return SourceVersion(name, state_of(os.path.join(folder, CARD_NAME)), card)

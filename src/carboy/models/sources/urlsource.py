@@ -17,7 +17,7 @@ from carboy.core.masking import mask_text
 from carboy.errors import ModelFileError, UnreachableSourceError
 
 from ..saved.card import CARD_NAME, decode_card, encode_card
-from ..saved.versionnames import fault_in_header, refuse_name
+from ..saved.versionnames import fault_in_header, printable, refuse_name
 from .build import Build, copy_checked
 from .diskspace import is_disk_full
 from .versioncache import LastLook, VersionCache
@@ -158,6 +158,9 @@ class UrlSource:
     def keep(self, folder: str) -> None:
         self._cache.keep(folder)
 
+    def discard_damaged(self, folder: str) -> bool:
+        return self._cache.discard_damaged(folder)
+
     def _look_for(self, name: str) -> _StoredCard:
         """Return the card of a version that was not there at the last look, or could not be used.
 
@@ -246,7 +249,7 @@ class UrlSource:
 
     def _version(self, files: t.Any, place: str, name: str, *, again: bool) -> SourceVersion:
         if fault := fault_in_header(name):
-            return SourceVersion(name, fingerprint="", fault=fault)
+            return SourceVersion(printable(name), fingerprint="", fault=fault)
         known = None if again else self._cards.get(name)
         found = known or self._read_card(files, place)
         if isinstance(found, str):

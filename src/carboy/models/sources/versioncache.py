@@ -7,7 +7,7 @@
         lock
 
 The name of a version may stand for other files one day, the digest of a card may not. So a folder
-of the cache never changes.
+of the cache never changes; one that a disk has damaged is fetched again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ import typing as t
 
 import msgspec
 
+from carboy.core.filelocks import locked
 from carboy.errors import ModelFileError
 
+from ..saved.card import CARD_NAME, decode_card, read_card
+from ..saved.digests import record_of
+from ..saved.filestates import incomplete
 from ..saved.newfolder import partial_folder, publish, replace_file
 from .diskspace import explaining_full_disk
 from .versionlist import Choice  # noqa: TC001  # msgspec reads the types of `LastLook`
-
-try:
-    import fcntl
-except ImportError:  # on Windows, processes that fetch the same version do so at the same time
-    fcntl = None  # type: ignore[assignment]
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -86,12 +85,12 @@ class VersionCache:
         try:
             with open(os.path.join(top, _LAST_LOOK), "rb") as file:
                 look = msgspec.json.decode(file.read(), type=LastLook)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return {}, None
-        folders = {
-            name: os.path.join(top, digest[:32], name) for name, digest in look.cards.items()
-        }
-        found = {name: folder for name, folder in folders.items() if os.path.isdir(folder)}
+        found = {}
+        for name, digest in look.cards.items():
+            if _is_whole(folder := os.path.join(top, digest[:32], name), digest):
+                found[name] = folder
         return found, look.choice
 
     def folder(
@@ -112,10 +111,10 @@ class VersionCache:
         top = os.path.join(cache_folder(), self._key)
         entry = os.path.join(top, card_digest[:32])
         found = os.path.join(entry, name)
-        if not os.path.isdir(found):
+        if not _is_whole(found, card_digest):
             os.makedirs(entry, mode=0o700, exist_ok=True)
             with _locked(os.path.join(top, "lock")):
-                if not os.path.isdir(found):
+                if not _is_whole(found, card_digest):
                     self._fetch(entry, found, size, fetch)
                 _forget_old(top, keep=entry)
         os.utime(entry)
@@ -126,10 +125,22 @@ class VersionCache:
         with contextlib.suppress(OSError):  # somebody has removed it, or may write it no more
             os.utime(os.path.dirname(folder))
 
+    def discard_damaged(self, folder: str) -> bool:
+        """Remove the folder of a version if its files are not those on its card any more, so that
+        they are fetched again. Reads all of them. Returns whether it was removed.
+        """
+        try:
+            with _locked(os.path.join(cache_folder(), self._key, "lock")):
+                if is_damaged := not _has_files_of_card(folder):
+                    shutil.rmtree(folder)
+        except (OSError, ModelFileError):  # the cache cannot be written any more
+            return False
+        return is_damaged
+
     def _fetch(
         self, entry: str, target: str, size: int, fetch: cabc.Callable[[str], object]
     ) -> None:
-        _empty(entry)  # from a process that was killed while it fetched
+        _empty(entry)  # from a process that was killed while it fetched, or damaged
         advice = f"Free some, or name a folder on another disk by {CACHE_VARIABLE}."
         with explaining_full_disk(entry, size, advice), partial_folder(entry) as partial:
             fetch(partial)
@@ -205,11 +216,33 @@ def _why_unusable(folder: str) -> str:
 
 @contextlib.contextmanager
 def _locked(path: str) -> cabc.Iterator[None]:
-    """Hold a lock, which the system releases when the process dies."""
-    with open(path, "ab") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    """Hold a lock, which the system releases when the process dies. On Windows, processes that
+    fetch the same version do so at the same time.
+    """
+    with open(path, "ab") as file, locked(file.fileno()):
         yield
+
+
+def _is_whole(folder: str, card_digest: str) -> bool:
+    """Return whether a folder has its card, and files of the sizes on it: after a power failure,
+    some file systems have files without their content.
+    """
+    path = os.path.join(folder, CARD_NAME)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        is_card = hashlib.sha256(data).hexdigest() == card_digest
+        return is_card and not incomplete(folder, decode_card(data, path))
+    except (OSError, ModelFileError):
+        return False
+
+
+def _has_files_of_card(folder: str) -> bool:
+    try:
+        files = read_card(folder).files
+        return all(record_of(os.path.join(folder, name)) == files[name] for name in files)
+    except (OSError, ModelFileError):
+        return False
 
 
 def _empty(folder: str) -> None:

@@ -45,8 +45,9 @@ class Choice(msgspec.Struct, frozen=True):
 
     Attributes:
         version: the version to serve.
-        newest: the newest version at the time of the choice. One that is newer still ends the
-            choice: who rolls back from 8 to 7 wants 9 to be served, and not 8.
+        newest: the newest version that could be served at the time of the choice. One that is
+            newer still ends the choice: who rolls back from 8 to 7 wants 9 to be served, and not 8,
+            also if 9 was being copied at that time.
         chosen_at: when, in UTC, as in ISO 8601.
     """
 
@@ -85,19 +86,44 @@ class VersionList(t.NamedTuple):
             ]
         return usable[::-1]
 
+    def for_all_clients(self, trials: cabc.Collection[str]) -> list[SourceVersion]:
+        """Return the versions that all clients may get, in the order of preference. One that is on
+        trial is among them only if somebody has switched to it.
+        """
+        chosen = self.choice.version if self.choice is not None else ""
+        return self.candidates(excluding={*trials} - {chosen})
+
     def refuse_none(self, location: str) -> None:
         """Say why there is nothing to serve, if no version can be served.
 
         Raises:
-            ModelFileError: there is no version, or each has a fault.
+            ModelFileError: there is no version, each has a fault, or was rolled back.
         """
         if self.candidates():
             return
-        faults = "".join(f" {each.name!r}: {each.fault}" for each in self.versions)
+        faulty = "".join(f" {each.name!r}: {each.fault}" for each in self.versions if each.fault)
+        advice = self._about_rolled_back() or (
+            "A version is a folder that carboy.models.save() or 'carboy models push' has written,"
+            f" such as {location.rstrip('/') + '/1'!r}."
+        )
         raise ModelFileError(
-            f"{location!r} has no version of a model that can be served.{faults} A version is a"
-            " folder that carboy.models.save() or 'carboy models push' has written, such as"
-            f" {location.rstrip('/') + '/1'!r}."
+            f"{location!r} has no version of a model that can be served.{faulty} {advice}"
+        )
+
+    def _about_rolled_back(self) -> str:
+        """Return why versions without a fault are not served, and what to do; "" if there are
+        none.
+        """
+        usable = [each.name for each in self.versions if not each.fault]
+        if self.choice is None or not usable:
+            return ""
+        chosen = self.choice.version
+        is_there = any(each.name == chosen for each in self.versions)
+        state = "cannot be served" if is_there else "is gone"
+        return (
+            f"{', '.join(map(repr, usable))} {'was' if len(usable) == 1 else 'were'} rolled back:"
+            f" {CHOICE_NAME} names {chosen!r}, which {state}. Switch to another version, such as:"
+            f" carboy models switch MODEL {usable[-1]}."
         )
 
     def find(self, name: str, location: str) -> SourceVersion:
@@ -129,7 +155,8 @@ class VersionList(t.NamedTuple):
         if fault:
             raise ModelFileError(f"Version {name!r} in {location!r} cannot be served: {fault}")
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        return Choice(name, self.versions[-1].name, now)
+        newest = [each.name for each in self.versions if not each.fault][-1]
+        return Choice(name, newest, now)
 
     def next_name(self, location: str) -> str:
         """Return the number after the newest version.
@@ -189,7 +216,7 @@ def read_choice(data: bytes, place: str) -> Choice:
     """
     try:
         return msgspec.json.decode(data, type=Choice)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise ModelFileError(
             f"{place!r} does not say which version to serve: {exc}. Switch to a version again, or"
             " remove the file to serve the newest one."

@@ -53,16 +53,6 @@ _PAUSE_S = 0.005
 _logger = get_masked_logger("carboy.models")
 
 
-class _Kept(t.NamedTuple):
-    """A request that was answered."""
-
-    decode: Decode
-    release: cabc.Callable[[], object]
-    answer: t.Any
-    took_s: float
-    size_bytes: int
-
-
 class Difference(t.NamedTuple):
     """A request to which the shadow has given another answer. Differences are ordered by distance,
     and then by age.
@@ -87,6 +77,21 @@ class _Counts:
     worst: list[Difference] = dataclasses.field(default_factory=list)
 
 
+class _Kept(t.NamedTuple):
+    """A request that was answered.
+
+    Attributes:
+        counts: those of the version that has answered it.
+    """
+
+    decode: Decode
+    release: cabc.Callable[[], object]
+    answer: t.Any
+    took_s: float
+    size_bytes: int
+    counts: _Counts
+
+
 class ShadowComparison:
     """Compares the answers of a version with those that clients have got. Thread-safe.
 
@@ -97,7 +102,8 @@ class ShadowComparison:
 
     def __init__(self, model: Model, version: ModelVersion) -> None:
         self._model = model
-        self._version = version
+        #: The version whose answers are compared.
+        self.version = version
         self._counts = _Counts(model.current.name)
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -125,9 +131,9 @@ class ShadowComparison:
             size_bytes: the size of the request's body.
             release: called when the request is not needed any more.
         """
-        if ticket.version != self._model.current.name:  # a canary has answered
-            return
         with self._lock:
+            if ticket.version != self._model.current.name:  # a canary, or the version before
+                return
             if self._counts.against != ticket.version:
                 self._counts = _Counts(ticket.version)
             full = len(self._kept) >= MOST_KEPT or self._kept_bytes + size_bytes > MOST_KEPT_BYTES
@@ -136,7 +142,7 @@ class ShadowComparison:
                 return
             self._kept_bytes += size_bytes
             took_s = ticket.ended_s - ticket.began_s
-            self._kept.append(_Kept(decode, release, answer, took_s, size_bytes))
+            self._kept.append(_Kept(decode, release, answer, took_s, size_bytes, self._counts))
         if self._sleeps:
             self._wake.set()
 
@@ -157,7 +163,8 @@ class ShadowComparison:
             self._wake.clear()
             if not self._kept:
                 self._sleeps = True
-                if not self._kept:  # none was added since
+                # None was added since, and `stop` has not been called before `clear`.
+                if not self._kept and not self._stopped.is_set():
                     self._wake.wait()
                 self._sleeps = False
             while self._kept and not self._stopped.is_set():
@@ -165,7 +172,7 @@ class ShadowComparison:
                     try:
                         self._compare_some()
                     except Exception:
-                        _logger.exception("%s: cannot compare", self._version.queue.owner)
+                        _logger.exception("%s: cannot compare", self.version.queue.owner)
                 else:
                     self._stopped.wait(_PAUSE_S)
             self._stopped.wait(_PAUSE_S)
@@ -179,9 +186,13 @@ class ShadowComparison:
         return kept
 
     def _compare_some(self) -> None:
-        """Compute as many requests as fit into a batch, and compare the answers."""
+        """Compute as many requests as fit into a batch, and compare the answers. Those that another
+        version has answered than those that are counted now are left out.
+        """
         taken = [self._take() for _ in range(min(len(self._kept), self._model.options.batch))]
-        submitted = [(kept, self._submit(kept)) for kept in taken]
+        submitted = [
+            (kept, self._submit(kept) if kept.counts is self._counts else []) for kept in taken
+        ]
         for kept, tickets in submitted:
             for i, (answer, ticket) in enumerate(tickets):
                 ticket.wait()
@@ -192,7 +203,7 @@ class ShadowComparison:
         """Queue the predictions of a request; return them with the answers that were sent. A
         request that cannot be read again counts as failed.
         """
-        queue = self._version.queue
+        queue = self.version.queue
         try:
             decoded: t.Any = kept.decode()
             several = type(decoded) is list
@@ -202,16 +213,17 @@ class ShadowComparison:
             tickets = [queue.submit(each, deadline_s=None, ignore_limit=True) for each in entries]
             return list(zip(answers, tickets, strict=True))
         except UnavailableError:  # the version is being closed, or hangs
-            self.skip()
+            with self._lock:
+                kept.counts.skipped += 1
             return []
         except Exception:
-            _logger.exception("%s: a request was not compared", self._version.queue.owner)
-            self._counts.compared += 1
-            self._counts.failed += 1
+            _logger.exception("%s: a request was not compared", self.version.queue.owner)
+            kept.counts.compared += 1
+            kept.counts.failed += 1
             return []
 
     def _compare(self, kept: _Kept, i: int, served: t.Any, ticket: Ticket) -> None:
-        counts = self._counts
+        counts = kept.counts
         counts.compared += 1
         try:
             expected, got = self._plain(served), self._plain(ticket.result())
@@ -235,7 +247,7 @@ class ShadowComparison:
 
     def _note(self, far: float, kept: _Kept, i: int, about: dict[str, str]) -> None:
         """Keep a difference, if it is among the worst, with its input."""
-        worst = self._counts.worst
+        worst = kept.counts.worst
         if len(worst) == WORST and far <= worst[0].distance:
             return
         # Decode the input once more: `predict` may have changed it, or read its file.
@@ -257,7 +269,7 @@ class ShadowComparison:
             worst = [each.found for each in sorted(counts.worst, reverse=True)]
         compared = counts.compared
         return {
-            "version": self._version.name,
+            "version": self.version.name,
             "against": counts.against,
             "compared": compared,
             "agreed": counts.agreed,

@@ -13,12 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import traceback
 import typing as t
 
 from carboy.core.forks import change_in_child
 from carboy.core.logmasking import get_masked_logger
-from carboy.errors import ModelFileError, ModelLoadError, UnavailableError
+from carboy.errors import (
+    ModelFileError,
+    ModelLoadError,
+    NoRoomError,
+    UnavailableError,
+    UnreachableSourceError,
+)
 
 from ..queue.occupied import computes_for
 from ..sources import without_source
@@ -31,16 +38,18 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..model import Model
+    from ..options import Trial
     from ..protocol import PredictionRequest
     from ..queue.state import Slot
     from ..sources import VersionSource
     from ..sources.versionlist import SourceVersion, VersionList
     from .modelversion import ModelVersion
-    from .versionstate import State
 
 # How long a version that was replaced may compute the predictions that it has accepted, unless
 # their deadline is later. Streams and predictions of Python code may take long.
 DRAIN_S = 60.0
+# How long after a failure that is not due to a version's files the version is tried again.
+RETRY_S = 30.0
 
 _logger = get_masked_logger("carboy.models")
 
@@ -51,6 +60,13 @@ class RefusedVersion(t.TypedDict):
     version: str
     fingerprint: str
     reason: str
+
+
+class Loading(t.TypedDict):
+    """A version that a process begins to load."""
+
+    version: str
+    fingerprint: str
 
 
 class VersionObserver(t.Protocol):
@@ -76,6 +92,8 @@ class VersionSet:
         self.observers: list[VersionObserver] = []
         #: Whether `unload` was called, and not `load` since. No version is loaded meanwhile.
         self.unloaded = False
+        # Called before a version is loaded, and with None when that has ended.
+        self._report_loading: cabc.Callable[[Loading | None], object] = lambda _: None
         # The version that other processes serve. This one begins with the same.
         self._served_elsewhere = ""
         options = model.options
@@ -161,6 +179,7 @@ class VersionSet:
         if source is not None and not self._is_started:
             found = self._look(source)
             if found.is_fixed:
+                self._warn_of_no_versions(source)
                 version = self._model.make_version("", source.folder(found.versions[0].name))
                 for observer in self.observers:
                     observer.added(self._model, version)
@@ -178,10 +197,14 @@ class VersionSet:
         return self._model.current
 
     def _load_first(self, source: VersionSource, found: VersionList) -> ModelVersion:
-        """Load the first version that can be loaded."""
+        """Load the first version that can be loaded: the one that other processes serve, if there
+        is one, and those last that other processes could not serve.
+        """
         reasons = []
         candidates = self._candidates(found)
-        candidates.sort(key=lambda each: each.name != self._served_elsewhere)
+        candidates.sort(
+            key=lambda each: (self._is_refused(each), each.name != self._served_elsewhere)
+        )
         for candidate in candidates:
             try:
                 return self._load_beside(source, candidate)
@@ -198,6 +221,12 @@ class VersionSet:
         raise ModelLoadError(
             f"{self._owner}: none of the {len(reasons)} versions in {source.location!r} can be"
             f" loaded. {' '.join(reasons)}"
+        )
+
+    def _is_refused(self, version: SourceVersion) -> bool:
+        known = self._states.get(version.name)
+        return (
+            known is not None and known.state == "failed" and known.was_tried(version.fingerprint)
         )
 
     def _look(self, source: VersionSource) -> VersionList:
@@ -245,9 +274,11 @@ class VersionSet:
             return
         with self._changing, self._closing_what_was_closed():
             found = self._look(source)
-            if wanted := self._wanted(found, retry=retry):
-                self._change_to(source, wanted)
-            self._load_trials(source, found)
+            try:
+                if wanted := self._wanted(found, retry=retry):
+                    self._change_to(source, wanted)
+            finally:
+                self._load_trials(source, found, retry=retry)
 
     def switch(self, name: str) -> None:
         """Change to a version, whether or not the source says that it should be served.
@@ -275,6 +306,7 @@ class VersionSet:
     def follow(
         self,
         request_refresh: cabc.Callable[[], object],
+        report_loading: cabc.Callable[[Loading | None], object],
         *,
         serving: str = "",
         refused: cabc.Iterable[RefusedVersion] = (),
@@ -283,10 +315,13 @@ class VersionSet:
 
         Args:
             request_refresh: asks that process to look at the source.
+            report_loading: tells that process which version is about to be loaded, which may kill
+                this one; None when that has ended.
             serving: the version that other processes serve; empty if that is unknown.
             refused: the versions that other processes could not serve.
         """
         self.request_refresh = request_refresh
+        self._report_loading = report_loading
         self._served_elsewhere = serving
         for each in refused:
             self.refuse(each)
@@ -299,15 +334,17 @@ class VersionSet:
             )
 
     def refused(self) -> RefusedVersion | None:
-        """Return the version that the source says should be served, if it could not be."""
+        """Return the version that the source says should be served, if it could not be and its
+        files are the reason.
+        """
         candidates = self._candidates(self._list) if self._list is not None else ()
         known = self._states.get(candidates[0].name) if candidates else None
-        if known is None or known.state != "failed":
+        if known is None or known.state != "failed" or known.is_passing:
             return None
         return {"version": known.name, "fingerprint": known.fingerprint, "reason": known.reason}
 
     def is_outdated(self) -> bool:
-        """Look at the source, and return whether another version should be served.
+        """Look at the source, and return whether another version should be loaded now.
 
         Raises:
             ModelLoadError: the source cannot be read.
@@ -315,7 +352,14 @@ class VersionSet:
         if self.source is None:
             return False
         found = self._look(self.source)
-        return self._wanted(found) is not None or bool(self._new_trials(found))
+        wanted = self._wanted(found)
+        if wanted is not None and self._is_due(wanted):
+            return True
+        return any(map(self._is_due, self._new_trials(found)))
+
+    def _is_due(self, version: SourceVersion) -> bool:
+        known = self._states.get(version.name)
+        return known is None or not known.waits(version.fingerprint)
 
     def _wanted(self, found: VersionList, *, retry: bool = False) -> SourceVersion | None:
         """Return the version that should be served instead of the current one; None if there is
@@ -327,48 +371,46 @@ class VersionSet:
         wanted = candidates[0]
         known = self._states.get(wanted.name)
         is_tried = (
-            not retry
-            and known is not None
+            known is not None
             and known.state in ("failed", "loading")
-            and known.fingerprint == wanted.fingerprint
+            and known.was_tried(wanted.fingerprint, retry=retry)
         )
         return None if wanted.name == self._model.current.name or is_tried else wanted
 
     def _candidates(self, found: VersionList) -> list[SourceVersion]:
-        """Return the versions that all clients may get, in the order of preference. One that is on
-        trial is among them only if somebody has switched to it.
-        """
-        chosen = found.choice.version if found.choice is not None else ""
-        return found.candidates(excluding=self._trials.keys() - {chosen})
+        return found.for_all_clients(self._trials)
 
     # --- canaries and shadows ------------------------------------------------------------------
 
     @property
-    def _trials(self) -> dict[str, State]:
-        """The versions that are loaded beside the current one, and what for."""
-        options = self._model.options
-        shadow: dict[str, State] = {} if options.shadow is None else {options.shadow: "shadow"}
-        return {**dict.fromkeys(options.canary, "canary"), **shadow}
+    def _trials(self) -> cabc.Mapping[str, Trial]:
+        return self._model.options.trials
 
-    def _new_trials(self, found: VersionList) -> list[SourceVersion]:
+    def _new_trials(self, found: VersionList, *, retry: bool = False) -> list[SourceVersion]:
         """Return the versions on trial that could be loaded."""
-        known = {name: state.fingerprint for name, state in list(self._states.items())}
+        if found.is_fixed:
+            return []
+        known = dict(self._states)
         return [
             each
             for each in found.versions
             if each.name in self._trials
             and not each.fault
             and each.name != self._model.current.name
-            and known.get(each.name) != each.fingerprint
+            and not (
+                (state := known.get(each.name)) and state.was_tried(each.fingerprint, retry=retry)
+            )
         ]
 
-    def _load_trials(self, source: VersionSource, found: VersionList) -> None:
+    def _load_trials(
+        self, source: VersionSource, found: VersionList, *, retry: bool = False
+    ) -> None:
         """Load the versions on trial that are new, and unload those that are gone."""
         there = {each.name for each in found.versions}
         for name in [*self._on_trial]:
             if name not in there or name == self._model.current.name:
                 self._end_trial(name)
-        for each in self._new_trials(found):
+        for each in self._new_trials(found, retry=retry):
             # Processes of replicas are found by the name of the version, so those with other files
             # of the same name end first.
             self._end_trial(each.name)
@@ -385,6 +427,15 @@ class VersionSet:
                 "%s: there is no version %r in %r, which is its %s: it is loaded when it appears",
                 *(self._owner, name, source.location, self._trials[name]),
             )
+
+    def _warn_of_no_versions(self, source: VersionSource) -> None:
+        for name in ("canary", "shadow", "hold_s"):
+            if value := getattr(self._model.options, name):
+                _logger.warning(
+                    "%s: %s=%r has no effect: %r is the folder of a single version. Name the folder"
+                    " above it as the source of the model.",
+                    *(self._owner, name, value, source.location),
+                )
 
     def _begin_trial(self, version: ModelVersion) -> None:
         self._on_trial[version.name] = version
@@ -439,24 +490,65 @@ class VersionSet:
         name = wanted.name
         state = self._states[name] = VersionState(name, "loading", wanted.fingerprint)
         current = self._model.current
+        self._report_loading({"version": name, "fingerprint": wanted.fingerprint})
         try:
-            state.version = version = self._make(source, wanted)
-            with version.queue.loading() as slot:
-                self._loading = version, slot
-                version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
+            version = self._prepare(source, wanted, state, hold_s)
         # `SystemExit` is an error, too: a library may call `sys.exit`.
         except (Exception, SystemExit) as exc:
+            is_passing = _is_passing(exc, was_made=state.version is not None)
+            if is_passing:
+                state.retry_at_s = time.monotonic() + RETRY_S
             reason, state.version = _reason(exc), None
             state.become("failed", reason)
             kept = f" Version {current.name!r} is still served." if current.name else ""
+            if kept and is_passing:
+                kept += f" Version {name!r} is tried again later."
             self._resume(exc)
             raise ModelLoadError(
                 f"{self._owner}: version {name!r} is not served. {reason}{kept}"
             ) from exc
         finally:
             self._loading = None
+            self._report_loading(None)
         for observer in self.observers:
             observer.added(self._model, version)
+        return version
+
+    def _prepare(
+        self,
+        source: VersionSource,
+        wanted: SourceVersion,
+        state: VersionState,
+        hold_s: float | None,
+    ) -> ModelVersion:
+        """Load a version, from another copy of its files if that on this machine is damaged."""
+        try:
+            return self._prepare_once(source, wanted, state, hold_s)
+        except (Exception, SystemExit) as exc:
+            folder = state.version.folder if state.version is not None else None
+            if folder is None or _is_passing(exc, was_made=True):
+                raise
+            if not source.discard_damaged(folder):
+                raise
+        _logger.warning(
+            "%s: the files of version %r in %r were damaged. They are fetched again.",
+            *(self._owner, wanted.name, folder),
+        )
+        state.version = None
+        return self._prepare_once(source, wanted, state, hold_s)
+
+    def _prepare_once(
+        self,
+        source: VersionSource,
+        wanted: SourceVersion,
+        state: VersionState,
+        hold_s: float | None,
+    ) -> ModelVersion:
+        current = self._model.current
+        state.version = version = self._make(source, wanted)
+        with version.queue.loading() as slot:
+            self._loading = version, slot
+            version.prepare(beside=current if current.loaded else None, hold_s=hold_s)
         return version
 
     def _make(self, source: VersionSource, wanted: SourceVersion) -> ModelVersion:
@@ -520,7 +612,13 @@ class VersionSet:
             if self.source is not None and not is_started:
                 # The queue refuses predictions, instead of finding out which version is served.
                 model.current = model.make_version("", model.options.source)
+            state = self._states.get(model.current.name)
+            is_its_own = state is not None and state.version is model.current
+            if state is not None and is_its_own:
+                state.become("draining")
             model.current.unload(timeout_s)
+            if is_its_own:
+                del self._states[model.current.name]
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Compute the waiting predictions, then unload; the next prediction loads the version again
@@ -584,13 +682,15 @@ class VersionSet:
         return f"Model {self._model.name!r}"
 
     def _restart_in_child(self) -> None:
-        """Watch the source in a forked process, too, and hold no predictions: threads are not
-        copied.
+        """Watch the source in a forked process, and compare with the shadow, too, and hold no
+        predictions: threads are not copied.
         """
         for version in self.served():
             version.forget_parent()
         for name in [name for name, each in self._states.items() if each.state == "loading"]:
             del self._states[name]
+        if self.shadow is not None:
+            self.shadow = ShadowComparison(self._model, self.shadow.version)
         watch = self._watch
         is_started = self._is_started
         self._reset()
@@ -604,6 +704,17 @@ def _reason(exc: BaseException) -> str:
     if isinstance(exc, (ModelLoadError, ModelFileError)):
         return str(exc)
     return f"{type(exc).__name__}: {exc}"
+
+
+def _is_passing(failure: BaseException, *, was_made: bool) -> bool:
+    """Return whether a version may be loaded at another time although its files are the same.
+
+    Args:
+        was_made: whether its files were there, so that the model's code may have raised the error.
+    """
+    if isinstance(failure, OSError):
+        return not was_made
+    return isinstance(failure, (NoRoomError, UnreachableSourceError, UnavailableError))
 
 
 def _free_frames(failure: BaseException | None) -> None:

@@ -7,6 +7,7 @@ that has ended has no state. One that is loaded again, under the same name, begi
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 import typing as t
 
@@ -40,6 +41,8 @@ class VersionState:
         reason: why the version failed; empty in any other state.
         since_s: when the version got into this state, in seconds since 1970.
         version: None if the version is not loaded.
+        retry_at_s: when a version that failed may be tried again without new files, as by
+            `time.monotonic`; infinite if it failed by its files.
     """
 
     name: str
@@ -48,6 +51,7 @@ class VersionState:
     reason: str = ""
     since_s: float = dataclasses.field(default_factory=time.time)
     version: ModelVersion | None = None
+    retry_at_s: float = math.inf
 
     def become(self, state: State, reason: str = "") -> None:
         """Change the state.
@@ -58,6 +62,25 @@ class VersionState:
         if state not in NEXT[self.state]:
             raise ValueError(f"version {self.name!r} is {self.state}: it cannot become {state}")
         self.state, self.reason, self.since_s = state, reason, time.time()
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the version failed for a reason that is not in its files."""
+        return self.state == "failed" and self.retry_at_s < math.inf
+
+    def waits(self, fingerprint: str) -> bool:
+        """Return whether files with a fingerprint failed for such a reason only just now."""
+        waits = self.is_passing and time.monotonic() < self.retry_at_s
+        return waits and self.fingerprint == fingerprint
+
+    def was_tried(self, fingerprint: str, *, retry: bool = False) -> bool:
+        """Return whether it is known what comes of loading files with a fingerprint.
+
+        Args:
+            retry: whether to try those again that failed.
+        """
+        again = self.is_passing or (retry and self.state == "failed")
+        return self.fingerprint == fingerprint and not again
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return plain JSON values."""

@@ -68,10 +68,6 @@ def _wanted(configured: t.Any) -> cabc.Iterator[str]:
         raise ConfigError(
             f"{CONFIG_KEY} is {configured!r}: expected a list of names, such as ['v2']."
         )
-    if {"mlflow", "sagemaker"} <= set(names):
-        raise ConfigError(
-            f"{CONFIG_KEY}: 'mlflow' and 'sagemaker' both have the URL /invocations. Choose one."
-        )
     for name in dict.fromkeys(names):
         if name not in PROTOCOLS:
             raise ConfigError(

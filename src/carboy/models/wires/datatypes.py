@@ -1,7 +1,8 @@
 """The datatypes of the Open Inference Protocol, and how tensors of them are written.
 
     datatype    BOOL, UINT8 ... UINT64, INT8 ... INT64, FP16, FP32, FP64, BYTES
-    JSON        a list of all elements in row-major order, or lists nested like the shape
+    JSON        a list of all elements in row-major order, or lists nested like the shape; the
+                content of a file in base64
     binary      the elements one after the other in row-major order, little-endian; each element of
                 BYTES after its length in 4 bytes
 
@@ -12,6 +13,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from __future__ import annotations
 
+import base64
 import math
 import struct
 import typing as t
@@ -159,18 +161,16 @@ def _nested_type(dtype: str | None, depth: int) -> t.Any:
     return kind
 
 
-def to_json(array: t.Any) -> list[t.Any]:
-    """Return all elements of a tensor as values that the JSON encoder supports."""
+def to_json(array: t.Any, *, in_base64: bool) -> list[t.Any]:
+    """Return all elements of a tensor as values that the JSON encoder supports.
+
+    Args:
+        in_base64: whether the elements are the contents of files, and not text in UTF-8.
+    """
     flat = array.reshape(-1)
     if array.dtype != object:
         return t.cast("list[t.Any]", to_plain(flat))
-    try:
-        return [each.decode() for each in flat]
-    except UnicodeDecodeError:
-        raise InputError(
-            "The result has bytes that are not UTF-8, which JSON cannot contain. Ask for binary"
-            ' data: "parameters": {"binary_data": true} of the output.'
-        ) from None
+    return [(base64.b64encode(each) if in_base64 else each).decode() for each in flat]
 
 
 def _object_array(elements: list[t.Any], shape: Shape) -> t.Any:

@@ -14,13 +14,15 @@ A body is JSON with one of these members, or CSV (`text/csv`) for a model that t
 A model whose only parameter is a table gets all rows as one table. For any other model each row is
 a prediction of its own: an object with the columns as keys, or a list of the cells if the only
 parameter of the model is a list or an array. A model that takes arrays with any number of rows gets
-all `inputs` at once. Errors are `{"error_code": ..., "message": ...}`.
+all `inputs` at once. `NaN`, which MLflow's client writes for missing cells although it is no JSON,
+is read as `null`. Errors are `{"error_code": ..., "message": ...}`.
 
 Source: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from functools import partial
 
@@ -32,6 +34,8 @@ from carboy.contract.kinds import plain_classes
 from carboy.contract.media import JSON
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
+from carboy.contract.values.tables.json import refuse_duplicate_names
+from carboy.contract.values.tables.value import TableKind
 from carboy.contract.values.tensor import TensorKind
 from carboy.errors import InputError, UnsupportedInputError
 
@@ -51,13 +55,17 @@ if t.TYPE_CHECKING:
 NAME = "mlflow"
 #: The version of MLflow whose scoring server this protocol is that of.
 _VERSION = "3.0.0"
+# Matches NaN and what follows it up to the next string, or to the end of the string that it is in.
+_NAN = re.compile(rb'NaN[^"]*')
 _MEMBERS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 class SplitTable(msgspec.Struct):
-    """Rows as lists. An `index`, which pandas writes, is ignored."""
+    """Rows as lists. An `index`, which pandas writes, is ignored. Columns without names have
+    numbers.
+    """
 
-    columns: list[str]
+    columns: list[str | int | float | bool]
     data: list[list[msgspec.Raw]]
 
 
@@ -99,8 +107,8 @@ class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
                 raise UnsupportedInputError(
                     "The model takes no table, so it cannot read CSV. Send JSON: dataframe_split."
                 )
-            return model.codec.decode(request)
-        asked = read_body(self.body(model, request), InvocationRequest)
+            return self._read_csv(model, request)
+        asked = read_body(_without_nan(self.body(model, request)), InvocationRequest)
         member = next(name for name in _MEMBERS if getattr(asked, name) is not msgspec.UNSET)
         data, path = bytes(getattr(asked, member)), f"$.{member}"
         if takes_table or (member == "inputs" and takes_all(model)):
@@ -112,10 +120,33 @@ class MLflowProtocol(ServesOneModel, ProtocolWithoutStreams):
             data = _rows_of_columns(data, path)
         return arguments_of(model, data, path)
 
+    def _read_csv(self, model: Model, request: PredictionRequest) -> Arguments:
+        (table,) = model.codec.parameters
+        kind = next(each for each in table.kinds if isinstance(each, TableKind))
+        data = self.body(model, request)
+        return {table.name: kind.read(data, media_type=request.content_type)}
+
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         if takes_all(model):
             return Encoded(b'{"predictions":' + model.answers.encode_json(result) + b"}", JSON)
         return encode_predictions(model, result)
+
+
+def _without_nan(data: bytes) -> bytes:
+    """Return JSON with `null` instead of `NaN`, which Python's `json` writes."""
+    if b"NaN" not in data:
+        return data
+    # Quotes that end no string are blanked; the text keeps its length.
+    text = data.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    parts, end, quotes = [], 0, 0
+    for run in _NAN.finditer(text):
+        start = run.start()
+        quotes += text.count(b'"', end, start)
+        parts.append(data[end:start])
+        end = run.end()
+        part = data[start:end]
+        parts.append(part if quotes % 2 else part.replace(b"NaN", b"null"))
+    return b"".join((*parts, data[end:]))
 
 
 def _takes_table(model: Model) -> bool:
@@ -126,15 +157,17 @@ def _takes_table(model: Model) -> bool:
 def _rows_of_split(model: Model, data: bytes, path: str) -> bytes:
     """Return the rows of a table as a JSON list with one input of the model each."""
     table = _read_part(data, SplitTable, path)
+    names = list(map(str, table.columns))
     for i, row in enumerate(table.data):
-        if len(row) != len(table.columns):
+        if len(row) != len(names):
             raise InputError.at(
-                f"{path}.data[{i}]", expected=f"{len(table.columns)} cells", got=str(len(row))
+                f"{path}.data[{i}]", expected=f"{len(names)} cells", got=str(len(row))
             )
     single = model.codec.single
     if single is not None and not single.takes_object and _takes_list(single.annotation):
         return encode(table.data)
-    return encode([dict(zip(table.columns, row, strict=True)) for row in table.data])
+    refuse_duplicate_names(names, f"{path}.columns")
+    return encode([dict(zip(names, row, strict=True)) for row in table.data])
 
 
 def _takes_list(annotation: t.Any) -> bool:
@@ -147,6 +180,8 @@ def _takes_list(annotation: t.Any) -> bool:
 def _rows_of_columns(data: bytes, path: str) -> bytes:
     """Return lists by name, one per parameter, as a JSON list with an object per prediction."""
     columns = _read_part(data, dict[str, list[msgspec.Raw]], path)
+    if not columns:
+        raise InputError.at(path, expected="a list of values for each input", got="none")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         got = ", ".join(f"{len(column)} in {name!r}" for name, column in columns.items())
@@ -167,7 +202,7 @@ def install(app: ModelApp) -> None:
     model = sole_model(app, NAME, may_stream=False)
     add_protocol(app, MLflowProtocol(model, "/invocations"))
     for rule in ("/ping", "/health"):
-        view = partial(health_of, app, model)
+        view = partial(health_of, app, model.name)
         add_page(app, rule, ["GET"], view, endpoint=f"{NAME}:{rule}", purpose=PROBE)
 
     def version() -> Response:

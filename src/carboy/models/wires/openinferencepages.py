@@ -142,7 +142,7 @@ class _Pages:
             "platform": "carboy",
             "backend": "carboy",
             "max_batch_size": model.options.batch if signature.batched else 0,
-            "input": [_configured(spec) for spec in signature.inputs],
+            "input": [{**_configured(spec), **_optional(spec)} for spec in signature.inputs],
             "output": [_configured(spec) for spec in signature.outputs],
         })  # fmt: skip
 
@@ -283,6 +283,8 @@ def _asked(known: str = "") -> bool:
     # Clients do not send the Content-Type of JSON.
     body = request.get_json(force=True, silent=True) if request.get_data() else {}
     found = body.get("parameters", body) if isinstance(body, dict) else None
+    if found is None and isinstance(body, dict):
+        found = {}
     if not isinstance(found, dict) or set(found) - {known}:
         wanted = f'only the flag "{known}"' if known else "no parameters"
         raise WireProblem(400, f"Expected a JSON object with {wanted}, or an empty body.")
@@ -300,8 +302,11 @@ def _tensor(signature: TensorSignature, spec: TensorSpec) -> dict[str, t.Any]:
 def _configured(spec: TensorSpec) -> dict[str, t.Any]:
     # Triton's configuration calls the datatype BYTES a string.
     datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
-    optional = {} if spec.required else {"optional": True}
-    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides, **optional}
+    return {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": spec.sides}
+
+
+def _optional(spec: TensorSpec) -> dict[str, t.Any]:
+    return {} if spec.required else {"optional": True}
 
 
 def _served_versions(model: Model) -> dict[str, ModelVersion]:

@@ -19,19 +19,24 @@ from .solemodel import ServesOneModel, health_of, sole_model
 
 if t.TYPE_CHECKING:
     from ..host import ModelApp
+    from ..model import Model
 
 NAME = "sagemaker"
 
 
-class SageMakerProtocol(ServesOneModel, JsonProtocol):  # type: ignore[misc]  # path may be None
+class SageMakerProtocol(ServesOneModel, JsonProtocol):
     """Serves one model at /invocations too, in the formats of the model's own URL."""
 
     name = NAME
+
+    def path(self, model: Model) -> str | None:  # type: ignore[override]
+        found = super().path(model)
+        return None if found == model.rule else found  # the model itself is there already
 
 
 def install(app: ModelApp) -> None:
     """Serve a model of an app by the protocol."""
     model = sole_model(app, NAME)
     add_protocol(app, SageMakerProtocol(model, "/invocations"))
-    view = partial(health_of, app, model)
+    view = partial(health_of, app, model.name)
     add_page(app, "/ping", ["GET"], view, endpoint=f"{NAME}:ping", purpose=PROBE)

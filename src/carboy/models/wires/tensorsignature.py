@@ -11,19 +11,22 @@
     anything else                      BYTES         1     JSON
 
 Each parameter of `predict` is an input of its name. The fields of a record are inputs of their own
-if the record is the only parameter, and outputs of their own if it is the result. Any other result
-is one output, "output". -1 is a side of any size. If `predict` takes batches, each tensor has one
-more side at the beginning, and each entry along it is a prediction of its own. (Rows of a table
-need no such side: they are joined to larger tables anyway.)
+if the record is the only parameter, and outputs of their own if it is the result. If two tables
+have a column of one name, their inputs are "table.column". Any other result is one output,
+"output". -1 is a side of any size. If `predict` takes batches, each tensor has one more side at the
+beginning, and each entry along it is a prediction of its own. (Rows of a table need no such side:
+they are joined to larger tables anyway.)
 """
 
 from __future__ import annotations
 
+import collections
 import enum
 import typing as t
 
 import msgspec
 
+from carboy.contract.answercheck import described
 from carboy.contract.answers import encode, forms_of_class
 from carboy.contract.hints import (
     is_pydantic,
@@ -33,12 +36,15 @@ from carboy.contract.hints import (
     strip,
     without_none,
 )
+from carboy.contract.hooks import read_by
+from carboy.contract.pydanticlimits import read_plain
 from carboy.contract.records import fields_of, values_in
+from carboy.contract.valuecounts import check_json, check_number
 from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tables.writing import column_values
 from carboy.contract.values.tensor import TensorKind
-from carboy.errors import InputError, InputTooLargeError, MalformedInputError
+from carboy.errors import AnswerError, InputError, InputTooLargeError, MalformedInputError
 
 from .datatypes import BYTES, DATATYPES, DTYPES
 
@@ -46,6 +52,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from carboy.contract.operation import Parameter
+    from carboy.contract.records import RecordField
     from carboy.contract.values.tables.columns import Column
     from carboy.contract.values.tables.value import TableKind
 
@@ -54,6 +61,8 @@ if t.TYPE_CHECKING:
 
 _NUMBERS: dict[t.Any, str] = {bool: "bool", int: "int64", float: "float64"}
 _OUTPUT = "output"
+# Between the name of a table and that of its column, if several inputs had the name of the column.
+_DOT = "."
 
 
 class TensorSpec(t.NamedTuple):
@@ -121,14 +130,19 @@ class TensorSignature:
         self._model = model
         parameters = model.interface.parameters
         is_single = model.interface.single is not None
-        self.inputs = tuple(
-            spec for each in parameters for spec in _inputs_of(each, is_single=is_single)
+        self.inputs = _with_unique_names(
+            [spec for each in parameters for spec in _inputs_of(each, is_single=is_single)]
         )
         self.outputs = _outputs_of(model.answers.item)
+        self._table = kind_of(model.answers.item) if is_table(model.answers.item) else None
+        # The model of pydantic whose fields are the outputs.
+        self._pydantic = _pydantic_in(model.answers.item)
         tables = [each for each in parameters if is_table(without_none(each.annotation))]
         self.batched = model.options.batch > 1 and not tables
-        # The parameter whose columns are not declared, so that each further input is a column.
-        self._open = next((p.alias for p in tables if not _columns_of(p.annotation)), None)
+        # The parameters whose columns are not declared, so that each further input is a column.
+        self._open = [p.alias for p in tables if not _columns_of(p.annotation)]
+        # The parameters whose fields are inputs. A request may have none of these.
+        self._records = [p.alias for p in parameters if p.required and is_single and _fields_in(p)]
         self._by_name = {spec.name: spec for spec in self.inputs}
 
     @property
@@ -138,49 +152,82 @@ class TensorSignature:
 
     def sole_input(self) -> TensorSpec | None:
         """Return the input of a model that has only one; None if it has several."""
-        return self.inputs[0] if len(self.inputs) == 1 and self._open is None else None
+        return self.inputs[0] if len(self.inputs) == 1 and not self._open else None
 
     # --- inputs --------------------------------------------------------------------------------
 
-    def arguments(self, tensors: cabc.Mapping[str, t.Any]) -> Arguments | list[Arguments]:
+    def arguments(
+        self, tensors: cabc.Mapping[str, t.Any], size_bytes: int
+    ) -> Arguments | list[Arguments]:
         """Convert the tensors of a request into the arguments of `predict`; a list with those of
         each prediction, if `batched`.
+
+        Args:
+            tensors: by the names of the inputs.
+            size_bytes: the length of the body from which they were read.
 
         Raises:
             InputError: an input is missing, unknown, or does not fit its type.
         """
-        specs = [self._spec(name) for name in tensors]
+        given = [(self._spec(name), tensor) for name, tensor in tensors.items()]
         missing = [p.name for p in self.inputs if p.required and p.name not in tensors]
         if missing:
             raise InputError.at(
                 "$.inputs", expected=f"the input {missing[0]!r}", got=_named(tensors)
             )
+        size = self._size_of(tensors) if self.batched else 1
+        self._check_counts(given, size, size_bytes)
         read = self._model.codec.from_plain
         if not self.batched:
-            return read(self._plain(zip(specs, tensors.values(), strict=True)))
-        size = self._size_of(tensors)
+            return read(self._plain(given))
         found: list[Arguments] = []
         for i in range(size):
-            entries = (
-                (spec, tensor[i]) for spec, tensor in zip(specs, tensors.values(), strict=True)
-            )
             try:
-                found.append(read(self._plain(entries)))
+                # The `...` makes the entry of a tensor with one side an array, too, and no text.
+                found.append(read(self._plain((spec, tensor[i, ...]) for spec, tensor in given)))
             except InputError as exc:
                 if size == 1:
                     raise
                 raise exc.below(f"$[{i}]") from None
         return found
 
+    def _check_counts(
+        self, given: cabc.Sequence[tuple[TensorSpec, t.Any]], size: int, size_bytes: int
+    ) -> None:
+        """Refuse more values than the body of a request to the model's own URL may have: 413.
+
+        Args:
+            size: the number of predictions.
+        """
+        has_pydantic = self._model.codec.has_pydantic
+        if has_pydantic:
+            values = sum(tensor.size for spec, tensor in given if spec.sort != "array")
+            check_number(values, size_bytes)
+        texts = [
+            each if isinstance(each, bytes) else each.encode()
+            for spec, tensor in given
+            if spec.sort == "json" and tensor.dtype == object and tensor.size == size
+            for each in tensor.reshape(-1)
+        ]
+        check_json(*texts, all_values=has_pydantic)
+
     def _spec(self, name: str) -> TensorSpec:
-        spec = self._by_name.get(name)
-        if spec is None and self._open is not None:
-            spec = TensorSpec(name, BYTES, (-1,), "list", (self._open, name))
+        spec = self._by_name.get(name) or self._undeclared(name)
         if spec is None:
             raise InputError.at(
                 "$.inputs", expected=f"only the inputs {_named(self._by_name)}", got=repr(name)
             )
         return spec
+
+    def _undeclared(self, name: str) -> TensorSpec | None:
+        """Return the input for a column of a table that declares none; None if it is of no
+        table.
+        """
+        if len(self._open) == 1:
+            return TensorSpec(name, BYTES, (-1,), "list", (self._open[0], name))
+        table, dot, column = name.partition(_DOT)
+        known = dot and table in self._open
+        return TensorSpec(name, BYTES, (-1,), "list", (table, column)) if known else None
 
     def _size_of(self, tensors: cabc.Mapping[str, t.Any]) -> int:
         """Return the size of the batch, which all tensors must have."""
@@ -202,7 +249,7 @@ class TensorSignature:
 
     def _plain(self, entries: cabc.Iterable[tuple[TensorSpec, t.Any]]) -> dict[str, t.Any]:
         """Return the values of one prediction, in a dict by the names of the parameters."""
-        plain: dict[str, t.Any] = {}
+        plain: dict[str, t.Any] = {alias: {} for alias in self._records}
         for spec, tensor in entries:
             *outer, last = spec.path
             place = plain
@@ -239,15 +286,29 @@ class TensorSignature:
         outputs = self.outputs
         if not outputs[0].path:
             return {outputs[0].name: _tensor_of(outputs[0], result)}
-        if hasattr(result, "columns"):
-            values = {str(name): column_values(result[name]) for name in result.columns}
-        else:
-            values = {step[1:]: value for step, value in values_in(result)}
+        values = self._values_in(result)
+        missing = [spec.name for spec in outputs if spec.required and spec.path[0] not in values]
+        if missing:
+            raise AnswerError(
+                f"Model {self._model.name!r} returned {described(result)}, which has no value for"
+                f" the output {missing[0]!r}."
+            )
         return {
             spec.name: _tensor_of(spec, values[spec.path[0]])
             for spec in outputs
             if spec.path[0] in values
         }
+
+    def _values_in(self, result: t.Any) -> dict[str, t.Any]:
+        """Return the columns of a table, or the values in a record, by name."""
+        if self._table is not None:
+            if not hasattr(result, "columns"):
+                result = read_by(self._table, msgspec.json.decode(encode(result)))
+            return {str(name): column_values(result[name]) for name in result.columns}
+        if self._pydantic is not None and not isinstance(result, self._pydantic):
+            # A dict that fits has the aliases of fields as keys, and may lack those with a default.
+            result = read_plain(self._pydantic.__pydantic_validator__, result)
+        return {step[1:]: value for step, value in values_in(result)}
 
 
 def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[TensorSpec]:
@@ -258,7 +319,7 @@ def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[Tensor
                 sides=(-1,), sort="list", path=(alias, column.name), required=column.required
             )
         return
-    fields = fields_of(annotation) if is_single and is_record(strip(annotation)) else ()
+    fields = _fields_in(parameter) if is_single else ()
     for field in fields:
         key = field.keys[0]
         spec = _input_of(key, field.annotation)
@@ -266,6 +327,20 @@ def _inputs_of(parameter: Parameter, *, is_single: bool) -> cabc.Iterator[Tensor
     if not fields:
         spec = _input_of(alias, parameter.annotation)
         yield spec._replace(path=(alias,), required=parameter.required)
+
+
+def _fields_in(parameter: Parameter) -> cabc.Sequence[RecordField]:
+    annotation = without_none(parameter.annotation)
+    return fields_of(annotation) if is_record(strip(annotation)) else ()
+
+
+def _with_unique_names(specs: list[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Add the name of the table to those of columns that a table or a parameter has as well."""
+    counts = collections.Counter(spec.name for spec in specs)
+    return tuple(
+        spec._replace(name=_DOT.join(spec.path)) if counts[spec.name] > 1 else spec
+        for spec in specs
+    )
 
 
 def _input_of(name: str, annotation: t.Any) -> TensorSpec:
@@ -282,21 +357,35 @@ def _outputs_of(annotation: t.Any) -> tuple[TensorSpec, ...]:
     if not fields or (is_typed_dict(bare) and not all(field.required for field in fields)):
         return (spec_of(_OUTPUT, annotation),)
     # `values_in` names the values of pydantic's fields by attribute, those of others by key.
-    by_name = is_pydantic(t.get_origin(bare) or bare)
+    by_name = _pydantic_in(annotation) is not None
     return tuple(
-        spec_of(each.keys[0], each.annotation)._replace(
-            path=(each.name if by_name else each.keys[0],)
+        _output_of(each.keys[0], each.annotation)._replace(
+            path=(each.name if by_name else each.keys[0],), required=each.required
         )
         for each in fields
     )
+
+
+def _pydantic_in(annotation: t.Any) -> t.Any:
+    """Return the class of a type if it is a model of pydantic, else None."""
+    bare = strip(annotation)
+    cls = t.get_origin(bare) or bare
+    return cls if is_pydantic(cls) else None
+
+
+def _output_of(name: str, annotation: t.Any) -> TensorSpec:
+    spec = spec_of(name, annotation)
+    # A table can be sent as a file, but in JSON unless a client asks for another form.
+    return spec._replace(sort="json") if is_table(annotation) else spec
 
 
 def _output_of_column(column: Column) -> TensorSpec:
     name = column.name
     if column.optional and column.sort != "float":
         # No other datatype has a value that stands for a missing one.
-        return TensorSpec(name, BYTES, (-1,), "json list", (name,))
-    return spec_of(name, without_none(column.type))._replace(sides=(-1,), sort="list", path=(name,))
+        return TensorSpec(name, BYTES, (-1,), "json list", (name,), column.required)
+    spec = spec_of(name, without_none(column.type))
+    return spec._replace(sides=(-1,), sort="list", path=(name,), required=column.required)
 
 
 def _columns_of(annotation: t.Any) -> cabc.Sequence[Column]:
@@ -334,7 +423,11 @@ def _value_of(spec: TensorSpec, tensor: t.Any) -> t.Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as exc:
+    except RecursionError:
+        raise MalformedInputError(
+            f"The JSON of the input {spec.name!r} is nested too deeply."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise MalformedInputError(f"The input {spec.name!r} is not valid JSON: {exc}.") from exc
 
 
@@ -367,7 +460,7 @@ def _tensor_of(spec: TensorSpec, value: t.Any) -> t.Any:
     values = value if spec.sort in ("array", "list", "json list") else [value]
     if spec.datatype != BYTES:
         try:
-            return np.asarray(values, DTYPES[spec.datatype])
+            return np.asarray(_without_members(values), DTYPES[spec.datatype])
         except OverflowError:
             raise InputError(
                 f"The result {spec.name!r} has a number that {spec.datatype} cannot hold. The"
@@ -378,13 +471,29 @@ def _tensor_of(spec: TensorSpec, value: t.Any) -> t.Any:
     return found
 
 
+def _without_members(values: t.Any) -> t.Any:
+    """Replace members of enumerations by their values, as JSON does. NumPy refuses them, or takes
+    each for true.
+    """
+    if hasattr(values, "dtype"):
+        if values.dtype.kind != "O":
+            return values
+        values = values.tolist()
+    # PERF: looks at the classes only: 35 ns for a value, as long as its conversion by NumPy.
+    if not any(issubclass(kind, enum.Enum) for kind in set(map(type, values))):
+        return values
+    return [each.value if isinstance(each, enum.Enum) else each for each in values]
+
+
 def _bytes_of(spec: TensorSpec, value: t.Any) -> bytes:
     if spec.sort in ("json", "json list"):
         return encode(value)
     if spec.sort == "file":
         forms = forms_of_class(type(value))
         return forms.write(value, forms.media_types[0])
-    plain = value if isinstance(value, str) else msgspec.json.decode(encode(value))
+    # The text of a member of an enumeration is its name, although it may be a `str`.
+    is_text = isinstance(value, str) and not isinstance(value, enum.Enum)
+    plain = value if is_text else msgspec.json.decode(encode(value))
     return str(plain).encode()
 
 

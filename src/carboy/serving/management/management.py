@@ -136,11 +136,21 @@ class Management:
     def _send(self, process: WorkerProcess, word: str, payload: object) -> None:
         self._server.ask(partial(process.send, word, payload))
 
-    def about_models(self) -> dict[str, t.Any]:
+    def about_models(self, generation: int) -> dict[str, t.Any]:
         """Return what a worker process must know of models when it starts: which of them it must
         not load, and which versions the others serve.
+
+        Args:
+            generation: how many reloads have been asked for.
         """
-        return {"unloaded": self._models.unloaded(), "versions": self._models.rollout.known()}
+        versions = self._models.rollout.known(generation)
+        return {"unloaded": self._models.unloaded(), "versions": versions}
+
+    def note_death(self, process: WorkerProcess, how: str) -> bool:
+        """Note that a worker process has died that was not asked to stop; see
+        `ModelRollout.note_death`.
+        """
+        return self._models.rollout.note_death(process, how)
 
     def note_versions(self, versions: cabc.Mapping[str, str]) -> None:
         """Note which versions of models a worker serves that has loaded the app."""

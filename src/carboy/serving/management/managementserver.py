@@ -154,9 +154,15 @@ class _ManagementHandler(BaseHTTPRequestHandler):
         if self._may_be_of_a_page():
             self._send(json_page(403, {"error": "the Host header has a foreign name"}))
             return
-        pages = self.server.pages
-        page = pages.get(self._path)
-        self._send(self._not_found() if page is None else page())
+        page = self.server.pages.get(self._path)
+        self._send(self._not_found() if page is None else self._made(page))
+
+    def _made(self, page: PageFunction) -> Page:
+        try:
+            return page()
+        except Exception:  # noqa: BLE001  # who asks for a page must get an answer
+            log.logger.exception("error while making the page %s", self._path)
+            return json_page(500, {"error": "the server cannot make this page; see its log"})
 
     def do_HEAD(self) -> None:
         self.do_GET()

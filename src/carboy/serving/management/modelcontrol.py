@@ -35,7 +35,7 @@ class ModelControl:
     def __init__(self, server: Managed, questions: Questions) -> None:
         self._server = server
         self._questions = questions
-        self.rollout = ModelRollout(self._ready, self._ask)
+        self.rollout = ModelRollout(server.state, self._ask)
         # Held while a model is loaded or unloaded in all workers.
         self._turn = threading.Lock()
         # Whether a model is unloaded, by its name, if that was ever asked for.

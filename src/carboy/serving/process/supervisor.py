@@ -39,7 +39,7 @@ from .. import log, machine
 from ..metrics.exposition import CONTENT_TYPE
 from ..metrics.servermetrics import ServerMetrics
 from . import capacity
-from .childprocess import LOADING_GRACE_S, explain_failure
+from .childprocess import LOADING_GRACE_S, describe_end, explain_failure
 from .clusterreplicas import ClusterReplicas
 from .computethreads import thread_environment, threads_of_each
 from .replicasupervisor import ReplicaSupervisor
@@ -302,7 +302,7 @@ class Supervisor:
         process.handlers["models-socket"] = partial(self._send_models_socket, process)
         if self._management is not None:
             self._management.watch(process)
-            about_models = self._management.about_models()
+            about_models = self._management.about_models(process.generation)
         if worker.sockets is None:
             worker.sockets = self._sockets.open_for_worker()
         process.sockets = worker.sockets
@@ -574,6 +574,8 @@ class Supervisor:
                 self._exit_code = 1
         elif is_leaving:
             process.log_end_of_leaving()
+        elif self._refuses_version(process):
+            worker.plan_restart(process)
         elif not self._serving:
             self._give_up(process)
         elif self._fails_reload(process):
@@ -582,6 +584,13 @@ class Supervisor:
                 worker.plan_restart(process)
         else:
             worker.plan_restart(process)
+
+    def _refuses_version(self, process: WorkerProcess) -> bool:
+        """Return whether a process has died of a version of a model that the next one will not
+        load.
+        """
+        management = self._management
+        return management is not None and management.note_death(process, describe_end(process))
 
     def _close_table(self, process: WorkerProcess) -> None:
         if self._metrics is not None and process.metrics_fd is not None:

@@ -82,6 +82,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ...models.replicas.replica import ReplicaMaker
+    from ...models.versions.versionset import Loading
     from ...observability.access import AccessLog
     from ..certificates import Certificate
     from ..http.listener import Listener
@@ -532,7 +533,7 @@ def main(argv: list[str]) -> None:
         if models := models_of(app):
             models.lifecycle = ModelsOfAllWorkers(control.ask)
             models.withhold(job["models"]["unloaded"])
-            models.follow(job["models"]["versions"])
+            models.follow(job["models"]["versions"], partial(report_loading, control))
         if reason := debugmode.disable(app, asked_by):
             control.report("warning", reason)
         several = advice_on_socketio(app, wanted_by(app, settings))
@@ -550,6 +551,13 @@ def main(argv: list[str]) -> None:
     code = 0 if finished else 1
     threading.Thread(target=force_exit, args=(code,), daemon=True).start()
     sys.exit(code)
+
+
+def report_loading(control: SupervisorLink, name: str, loading: Loading | None) -> None:
+    """Tell the supervisor which version of a model this process begins to load, so that it knows
+    of what the process has died; None when that has ended.
+    """
+    control.report("loading-version", [name, loading])
 
 
 def use_replicas_of(

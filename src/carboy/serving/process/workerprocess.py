@@ -25,6 +25,8 @@ class WorkerProcess(ChildProcess):
     Attributes:
         sockets: those on which the process listens.
         unanswered: heartbeat requests since the process's last answer.
+        loading_versions: the version and the fingerprint of what the process loads at the moment,
+            by the names of models.
     """
 
     module = "carboy.serving.process.worker"
@@ -36,6 +38,8 @@ class WorkerProcess(ChildProcess):
         self.number = number
         self.generation = generation
         self.handlers["alive"] = self._on_alive
+        self.handlers["loading-version"] = self._on_loading_version
+        self.loading_versions: dict[str, dict[str, str]] = {}
         self.sockets: WorkerSockets | None = None
         self.unanswered = 0
         # The memory in which the process counts for the metrics; None without metrics.
@@ -53,6 +57,13 @@ class WorkerProcess(ChildProcess):
 
     def _on_alive(self, payload: object) -> None:
         self.unanswered = 0
+
+    def _on_loading_version(self, payload: tuple[str, dict[str, str] | None]) -> None:
+        name, loading = payload
+        if loading is None:
+            self.loading_versions.pop(name, None)
+        else:
+            self.loading_versions[name] = loading
 
 
 class Worker(Place[WorkerProcess]):

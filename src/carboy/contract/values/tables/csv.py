@@ -56,6 +56,8 @@ _PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
 _LARGEST_INT = 2.0**63
+# The longest cell, in characters, that module `csv` is told to read. It fits into a C long.
+_LONGEST_CELL = 2**31 - 1
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -232,7 +234,7 @@ class CsvTables:
         width = len(table.names)
         most = min(self._options.max_rows, self._options.max_cells // width)
         text = io.StringIO(table.text, newline="")
-        reader = csv.reader(text, delimiter=table.delimiter, strict=True)
+        reader = csv_reader(text, delimiter=table.delimiter)
         try:
             for i, row in enumerate((row for row in reader if row), -1):
                 if i >= most:
@@ -305,6 +307,18 @@ def _lines(text: str) -> cabc.Iterator[str]:
         start = end
 
 
+def csv_reader(lines: cabc.Iterable[str], *, delimiter: str = ",", strict: bool = True) -> t.Any:
+    """Return a `csv.reader` that reads cells of any length.
+
+    Module `csv` refuses cells of more than 131,072 characters, as a review or an article has. That
+    limit is one of the whole process, so raising it concerns other code, too; what carboy reads is
+    limited by the size of a request.
+    """
+    if csv.field_size_limit() < _LONGEST_CELL:
+        csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(lines, delimiter=delimiter, strict=strict)
+
+
 def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
     """Return the delimiter that splits the header into the most names in `wanted`; if several do,
     the one that gives the most names.
@@ -356,9 +370,9 @@ def within(column: Column, values: t.Any) -> bool:
 
 
 def _header(text: str, delimiter: str) -> list[str]:
-    reader = csv.reader(_lines(text), delimiter=delimiter)
+    reader = csv_reader(_lines(text), delimiter=delimiter, strict=False)
     try:
-        row = next((row for row in reader if row), [])
+        row: list[str] = next((row for row in reader if row), [])
     except csv.Error as exc:
         raise MalformedInputError(f"The CSV cannot be read: {exc} (line 1).") from exc
     return [name.strip() for name in row]

@@ -20,20 +20,28 @@ function dtypeWords(descr) {
   return kind === "b" ? "bool" : kinds[kind] ? `${kinds[kind]}${size * 8}` : descr;
 }
 
+// The values of a type in a file: its name there, the array that holds them, and what makes one of a number.
 const TYPES = {
+  float16: ["<f2", Uint16Array, halfBits],
   float32: ["<f4", Float32Array], float64: ["<f8", Float64Array],
   int8: ["|i1", Int8Array], uint8: ["|u1", Uint8Array], bool: ["|b1", Uint8Array],
   int16: ["<i2", Int16Array], uint16: ["<u2", Uint16Array],
   int32: ["<i4", Int32Array], uint32: ["<u4", Uint32Array],
-  int64: ["<i8", BigInt64Array], uint64: ["<u8", BigUint64Array],
+  int64: ["<i8", BigInt64Array, BigInt], uint64: ["<u8", BigUint64Array, BigInt],
 };
+
+/** The bits of a number of half precision, from 0 to 65504; browsers before 2025 have no Float16Array. */
+function halfBits(number) {
+  const [bits] = new Uint32Array(Float32Array.of(number).buffer);
+  const exponent = Math.max((bits >> 23) - 127, -14);
+  return ((exponent + 14) << 10) + Math.round(number * 2 ** (10 - exponent));
+}
 
 /** A file of so many values, each what `make()` gives. */
 export function write(dtype, shape, make) {
-  const [descr, Kind] = TYPES[dtype] ?? TYPES.float32;
-  const big = Kind === BigInt64Array || Kind === BigUint64Array;
+  const [descr, Kind, convert = Number] = TYPES[dtype];
   const values = new Kind(shape.reduce((all, side) => all * side, 1));
-  for (let i = 0; i < values.length; i += 1) values[i] = big ? BigInt(Math.round(make())) : make();
+  for (let i = 0; i < values.length; i += 1) values[i] = convert(make());
   const head = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.map((side) => `${side},`).join(" ")}), }`;
   const padded = head.padEnd(Math.ceil((head.length + 11) / 64) * 64 - 11) + "\n";
   const start = new Uint8Array([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, padded.length & 255, padded.length >> 8]);

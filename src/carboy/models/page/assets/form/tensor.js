@@ -26,7 +26,7 @@ export function tensorField(spec) {
   const fillers = h("div", { class: "tools" },
     h("span", { class: "quiet" }, "or"),
     sides,
-    h("button", { type: "button", class: "button small", onclick: () => makeUp("zeros", () => 0) }, "Zeros"),
+    h("button", { type: "button", class: "button small", onclick: () => makeUp("zeros", dtype === "bool" ? () => false : () => 0) }, "Zeros"),
     h("button", { type: "button", class: "button small", onclick: () => makeUp("random", random(dtype)) }, "Random"));
   const stage = h("div", { class: "drop tensor" }, area, h("div", { class: "below" }, state), h("div", { class: "tools" }, choose.element, remove, fillers));
   const field = dress({ ...spec, control: stage, target: area });
@@ -90,7 +90,7 @@ export function tensorField(spec) {
 }
 
 function random(dtype) {
-  if (dtype === "bool") return () => Math.random() < 0.5 ? 1 : 0;
+  if (dtype === "bool") return () => Math.random() < 0.5;
   if (/^u?int/.test(dtype)) return () => Math.floor(Math.random() * (dtype.endsWith("int8") ? 100 : 10));
   return () => Number(Math.random().toPrecision(3));
 }
