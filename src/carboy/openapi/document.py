@@ -31,6 +31,10 @@ METHODS = swagger2.METHODS
 # the members of each operation are written.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
+# The kinds of components, besides schemas, to which a part of an operation may refer.
+_REFERRED = frozenset((
+    *("parameters", "responses", "requestBodies", "headers", "examples", "links", "callbacks"),
+))  # fmt: skip
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
 
 
@@ -100,7 +104,9 @@ def build_document(
         _build([], settings, json_schemas)
         every = [_sound(one, json_schemas, collector) for one in every]
         document = _build(every, settings, json_schemas)
-    _check_security(document, every, collector)
+    operations = list(_operations(document, every))
+    _check_security(document, operations, collector)
+    _check_references(document, operations, collector)
     return document
 
 
@@ -122,19 +128,40 @@ def _distinct(described: t.Iterable[Described], faults: FaultCollector) -> list[
     return list(found.values())
 
 
-def _check_security(document: Dict, every: list[Described], faults: FaultCollector) -> None:
+def _operations(document: Dict, every: list[Described]) -> t.Iterator[tuple[str, Dict]]:
+    """Yield the name of each operation in messages, and the operation."""
+    views = {(without_names(one.path), one.method): one.view for one in every}
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                view = views.get((without_names(path), method))
+                yield view or f"{method.upper()} {path}", item[method]
+
+
+def _check_references(
+    document: Dict, operations: list[tuple[str, Dict]], faults: FaultCollector
+) -> None:
+    """Add a fault for each component that an operation refers to and that nothing defines.
+
+    Schemas are not checked, because `_define_missing` has added those.
+    """
+    components = document.get("components", {})
+    error = DocumentationError("no YAML and no OPENAPI_TEMPLATE defines it.")
+    for view, operation in operations:
+        for target in sorted(_targets(operation)):
+            kind, _, name = target.removeprefix("#/components/").partition("/")
+            if kind in _REFERRED and name not in components.get(kind, {}):
+                faults.add(view, repr(target), error)
+
+
+def _check_security(
+    document: Dict, operations: list[tuple[str, Dict]], faults: FaultCollector
+) -> None:
     """Add a fault for each security scheme that is required but not declared."""
     declared = document.get("components", {}).get("securitySchemes", {})
     known = ", ".join(map(repr, sorted(declared))) or "nothing"
     error = DocumentationError(f"OPENAPI_SECURITY_SCHEMES does not declare it. Declared: {known}.")
-    views = {(without_names(one.path), one.method): one.view for one in every}
-    holders = [("the app (OPENAPI_SECURITY)", document)]
-    for path, item in document["paths"].items():
-        for method in METHODS:
-            if method in item:
-                place = views.get((without_names(path), method)) or f"{method.upper()} {path}"
-                holders.append((place, item[method]))
-    for place, holder in holders:
+    for place, holder in [("the app (OPENAPI_SECURITY)", document), *operations]:
         for name in (name for one in holder.get("security", ()) for name in one):
             if name not in declared:
                 faults.add(place, f"the security scheme {name!r}", error)

@@ -62,7 +62,7 @@ def convert_operation(spec: Dict, top: Dict) -> Dict:
     components = top.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     _add_components({"schemas": spec.get("definitions")}, top)
-    _add_components(spec.pop("components", {}), top)
+    _add_components(spec.pop("components", None) or {}, top)
     consumes = _texts(spec.get("consumes", top.get("consumes")))
     produces = _texts(spec.get("produces", top.get("produces")))
     operation = {
@@ -442,5 +442,5 @@ def _as_given(parameter: t.Any, top: Dict) -> Dict:
         raise DocumentationError(
             f"A specification's `parameters`: expected a mapping for each, got {parameter!r}."
         )
-    name = str(parameter.get("$ref")).removeprefix("#/parameters/")
+    name = str(parameter.get("$ref", "")).removeprefix("#/parameters/")
     return t.cast("Dict", top.get("parameters", {}).get(name, parameter))
